@@ -1,0 +1,99 @@
+"""Fixtures that every test may use: the shared store, private stores, and a wire that loses what it is told to lose."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Iterator
+from typing import TypeVar
+
+import pytest
+import redis
+
+from tests.servers.choice import skipping_is_off
+from tests.servers.session import Servers, empty
+from tests.servers.store import PrivateStore, Store, StoreUnavailableError
+from tests.wire import Wire
+
+_Report = TypeVar("_Report", pytest.TestReport, pytest.CollectReport)
+_SERVERS = pytest.StashKey[Servers]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_SERVERS] = Servers(os.environ)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    config.stash[_SERVERS].close()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Without a store there is nothing to test: one line and an end, instead of an error at every test."""
+    try:
+        session.config.stash[_SERVERS].open()
+    except StoreUnavailableError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    return config.stash[_SERVERS].header()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    return _failed_if_skipped(report)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    return _failed_if_skipped(report)
+
+
+@pytest.fixture(scope="session")
+def store(pytestconfig: pytest.Config) -> Store:
+    """The server that the tests share, at `store.url`. Stop or freeze only a `private_store`."""
+    return pytestconfig.stash[_SERVERS].shared
+
+
+@pytest.fixture
+def redis_client(store: Store) -> Iterator[redis.Redis]:
+    """A client of the shared store, which holds neither keys nor scripts when the test begins."""
+    empty(store)
+    with store.client() as client:
+        yield client
+
+
+@pytest.fixture
+def new_private_store(pytestconfig: pytest.Config) -> Iterator[Callable[..., PrivateStore]]:
+    """Starts private stores with arguments for the server: `new_private_store("--maxmemory", "3mb")`."""
+    started: list[PrivateStore] = []
+
+    def new(*arguments: str) -> PrivateStore:
+        started.append(pytestconfig.stash[_SERVERS].private(*arguments))
+        return started[-1]
+
+    yield new
+    for each in started:
+        each.close()
+
+
+@pytest.fixture
+def private_store(new_private_store: Callable[..., PrivateStore]) -> PrivateStore:
+    """A server of this test's own, to be stopped, started, frozen and resumed at will."""
+    return new_private_store()
+
+
+@pytest.fixture
+def wire(store: Store) -> Iterator[Wire]:
+    """A way to the shared store, at `wire.url`, that loses what it is told to lose."""
+    with Wire(store.url) as wire:
+        yield wire
+
+
+def _failed_if_skipped(report: _Report) -> _Report:
+    if report.skipped and not hasattr(report, "wasxfail") and skipping_is_off(os.environ):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"GATE_TEST_CONTAINERS=require switches skipping off: {reason}"
+    return report

@@ -1,0 +1,90 @@
+"""The stores do what the tests that rely on them take for granted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import redis
+
+from tests.servers.store import PrivateStore, Store
+
+
+def test_the_shared_store_is_empty_when_a_test_begins(store: Store, redis_client: redis.Redis) -> None:
+    assert redis_client.info("keyspace") == {}
+    redis_client.set("left-over", "1")
+
+
+def test_what_a_test_left_is_gone_in_the_next(redis_client: redis.Redis) -> None:
+    assert redis_client.exists("left-over") == 0
+
+
+def test_scripts_are_forgotten_between_tests(store: Store, request: pytest.FixtureRequest) -> None:
+    with store.client() as client:
+        sha = client.script_load("return 41")
+    emptied: redis.Redis = request.getfixturevalue("redis_client")
+    assert emptied.script_exists(sha) == [False]
+
+
+def test_the_shared_store_never_evicts(redis_client: redis.Redis) -> None:
+    assert redis_client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+
+
+def test_a_private_store_is_not_the_shared_one(store: Store, private_store: PrivateStore) -> None:
+    assert private_store.url != store.url
+
+
+def test_two_private_stores_share_nothing(new_private_store: Callable[..., PrivateStore]) -> None:
+    one, other = new_private_store(), new_private_store()
+    with one.client() as client:
+        client.set("key", "value")
+    with other.client() as client:
+        assert client.get("key") is None
+
+
+def test_a_stopped_store_refuses(private_store: PrivateStore) -> None:
+    with private_store.client() as client:
+        client.ping()
+        private_store.stop()
+        with pytest.raises(redis.ConnectionError):
+            client.ping()
+        with pytest.raises(redis.ConnectionError):
+            client.ping()
+
+
+def test_a_store_started_again_has_its_address_and_has_forgotten_everything(private_store: PrivateStore) -> None:
+    url = private_store.url
+    with private_store.client() as client:
+        client.set("key", "value")
+    private_store.stop()
+    private_store.start()
+    assert private_store.url == url
+    with private_store.client() as client:
+        assert client.dbsize() == 0
+
+
+def test_a_paused_store_accepts_but_does_not_answer_until_resumed(private_store: PrivateStore) -> None:
+    with private_store.client() as before:
+        before.set("key", "value")
+    private_store.pause()
+    with private_store.client(socket_timeout=0.2) as client, pytest.raises(redis.TimeoutError):
+        client.get("key")
+    private_store.resume()
+    with private_store.client() as after:
+        assert after.get("key") == b"value"
+
+
+def test_a_paused_store_can_be_stopped(private_store: PrivateStore) -> None:
+    private_store.pause()
+    private_store.stop()
+    with private_store.client() as client, pytest.raises(redis.ConnectionError):
+        client.ping()
+
+
+def test_a_private_store_takes_arguments_for_its_server(new_private_store: Callable[..., PrivateStore]) -> None:
+    small = new_private_store("--maxmemory", "3mb")
+    with small.client() as client:
+        assert client.config_get("maxmemory") == {"maxmemory": "3145728"}
+        small.stop()
+        small.start()
+        assert client.config_get("maxmemory") == {"maxmemory": "3145728"}
