@@ -1,0 +1,85 @@
+"""`gate paper`: the paper exchange as a process of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; there is no TLS.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="Port; 0 takes a free one.")
+@click.option("--key", "keys", multiple=True, default=("paper-key",), show_default=True, help="API key; repeatable.")
+@click.option(
+    "--secret",
+    "secrets",
+    multiple=True,
+    default=("paper-secret",),
+    help="API secret, one for each key in the same order.  [default: paper-secret]",
+)
+@click.option(
+    "--balance",
+    "balances",
+    multiple=True,
+    default=("10000",),
+    show_default=True,
+    help="USDT in the account; one for all keys, or one for each.",
+)
+@click.option(
+    "--ledger",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Append every accepted order to this file as a JSON line, before the client is answered.",
+)
+@click.option(
+    "--exchange-info",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Symbols and filters from a capture of the real exchange's exchangeInfo.",
+)
+@click.option(
+    "--faults",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Faults from a JSON file, as POST /paper/faults takes them.",
+)
+@click.option("--walk", type=int, metavar="SEED", help="Let prices follow a random walk with this seed.")
+@click.option("--walk-interval-ms", type=click.IntRange(1), default=1_000, show_default=True, help="Time per step.")
+@click.option("--no-limits", is_flag=True, help="Switch the rate limits off.")
+def paper(
+    host: str,
+    port: int,
+    keys: tuple[str, ...],
+    secrets: tuple[str, ...],
+    balances: tuple[str, ...],
+    ledger: Path | None,
+    exchange_info: Path | None,
+    faults: Path | None,
+    walk: int | None,
+    walk_interval_ms: int,
+    no_limits: bool,
+) -> None:
+    """Run a Binance USDⓈ-M futures REST server with its own books, for bots that test without a network.
+
+    Each key is an account of its own. Point python-binance at it with client.FUTURES_URL = "http://127.0.0.1:PORT/fapi".
+    Under /paper it takes prices, balances, the clock and faults, and GET /paper/ledger lists what it really accepted.
+    """
+    from gate.paper.process import serve
+
+    if len(secrets) != len(keys):
+        raise click.UsageError(f"{len(keys)} --key but {len(secrets)} --secret: each key needs its own")
+    if len(balances) not in (1, len(keys)):
+        raise click.UsageError(f"{len(keys)} --key but {len(balances)} --balance: give one for all, or one for each")
+    try:
+        serve(
+            host=host,
+            port=port,
+            keys=tuple(zip(keys, secrets, balances * len(keys) if len(balances) == 1 else balances, strict=True)),
+            ledger=ledger,
+            exchange_info=exchange_info,
+            faults=faults,
+            walk_seed=walk,
+            walk_interval_ms=walk_interval_ms,
+            limited=not no_limits,
+            announce=click.echo,
+        )
+    except (OSError, ValueError) as problem:
+        raise click.ClickException(str(problem)) from problem

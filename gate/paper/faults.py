@@ -1,0 +1,184 @@
+"""Faults on demand: which request one hits, whether that request is accepted, and what becomes of the answer. Pure.
+
+What the name of a fault says about the books is in the table below: `accepts` is True (the request takes effect),
+False (it doesn't), or None where the real fault leaves it open; then the one who asks for the fault decides.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+ANY = "*"
+
+
+class FaultKind(StrEnum):
+    ACCEPT_THEN_DROP = "accept_then_drop"
+    DROP_BEFORE_ACCEPT = "drop_before_accept"
+    DELAY = "delay"
+    SLOW_BODY = "slow_body"
+    RESET = "reset"
+    UNKNOWN_503 = "unknown_503"
+    UNAVAILABLE_503 = "unavailable_503"
+    INTERNAL_503 = "internal_503"
+    TIMEOUT_1007 = "timeout_1007"
+    HTML_502 = "html_502"
+    EMPTY_200 = "empty_200"
+    JSON_LIST = "json_list"
+    REDIRECT_302 = "redirect_302"
+    RATE_LIMITED_429 = "rate_limited_429"
+    BANNED_418 = "banned_418"
+    CLOCK_SKEW = "clock_skew"
+
+
+class Nature(Struct, frozen=True):
+    """What a kind of fault means for the books, and for an undecided one what it means by default."""
+
+    accepts: bool | None
+    default: bool
+
+
+NATURE: dict[FaultKind, Nature] = {
+    FaultKind.ACCEPT_THEN_DROP: Nature(True, True),
+    FaultKind.DROP_BEFORE_ACCEPT: Nature(False, False),
+    FaultKind.DELAY: Nature(True, True),
+    FaultKind.SLOW_BODY: Nature(True, True),
+    FaultKind.RESET: Nature(None, False),
+    FaultKind.UNKNOWN_503: Nature(None, True),
+    FaultKind.UNAVAILABLE_503: Nature(False, False),
+    FaultKind.INTERNAL_503: Nature(False, False),
+    FaultKind.TIMEOUT_1007: Nature(None, True),
+    FaultKind.HTML_502: Nature(None, True),
+    FaultKind.EMPTY_200: Nature(None, True),
+    FaultKind.JSON_LIST: Nature(None, True),
+    FaultKind.REDIRECT_302: Nature(False, False),
+    FaultKind.RATE_LIMITED_429: Nature(False, False),
+    FaultKind.BANNED_418: Nature(False, False),
+    FaultKind.CLOCK_SKEW: Nature(True, True),
+}
+
+
+class FaultError(ValueError):
+    """A fault that contradicts itself; the text names the field."""
+
+
+class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A fault as it is asked for.
+
+    It hits requests of this method and path (`*` for any), and if given of this symbol and client order id: the first
+    `times` of them after letting `skip` pass, or each with `probability`, drawn from a generator with `seed`.
+    `delay_ms` is real time; a `delay` without it holds the request until it is released. `retry_after_s` goes into the
+    header of a 429 or 418. `skew_ms` is how far the server's clock runs ahead for the request.
+    """
+
+    kind: FaultKind
+    method: str = "POST"
+    path: str = "/fapi/v1/order"
+    symbol: str | None = None
+    client_order_id: str | None = None
+    times: Annotated[int, Meta(ge=1)] | None = None
+    skip: Annotated[int, Meta(ge=0)] = 0
+    probability: Decimal | None = None
+    seed: int = 0
+    accept: bool | None = None
+    delay_ms: Annotated[int, Meta(ge=0)] | None = None
+    retry_after_s: Annotated[int, Meta(ge=0)] = 30
+    skew_ms: int = 60_000
+
+    def __post_init__(self) -> None:
+        accepts = NATURE[self.kind].accepts
+        if self.accept is not None and accepts is not None and self.accept is not accepts:
+            raise FaultError(f"accept: a {self.kind} always means {str(accepts).lower()}")
+        if self.probability is not None and not 0 <= self.probability <= 1:
+            raise FaultError(f"probability: {self.probability} is not between 0 and 1")
+
+    @property
+    def accepts(self) -> bool:
+        """Whether a request that it hits takes effect."""
+        return NATURE[self.kind].default if self.accept is None else self.accept
+
+    @property
+    def limit(self) -> int | None:
+        """How many requests it hits: once, unless told otherwise or drawn by probability."""
+        return self.times if self.times is not None or self.probability is not None else 1
+
+
+class RequestView(Struct, frozen=True):
+    """What a fault can see of a request."""
+
+    method: str
+    path: str
+    symbol: str | None
+    client_order_id: str | None
+
+
+class _Armed:
+    def __init__(self, fault: Fault) -> None:
+        self.fault = fault
+        self.seen = 0
+        self.hits = 0
+        self._draws = random.Random(fault.seed)
+
+    @property
+    def spent(self) -> bool:
+        return self.fault.limit is not None and self.hits >= self.fault.limit
+
+    def strikes(self, request: RequestView) -> bool:
+        if self.spent or not _matches(self.fault, request):
+            return False
+        self.seen += 1
+        if self.seen <= self.fault.skip:
+            return False
+        # In millionths, so that no float decides; one draw per matching request keeps a seed's course repeatable.
+        chance = self.fault.probability
+        if chance is not None and self._draws.randrange(1_000_000) >= chance * 1_000_000:
+            return False
+        self.hits += 1
+        return True
+
+
+def _matches(fault: Fault, request: RequestView) -> bool:
+    return (
+        fault.method in (ANY, request.method)
+        and fault.path in (ANY, request.path)
+        and fault.symbol in (None, request.symbol)
+        and fault.client_order_id in (None, request.client_order_id)
+    )
+
+
+class FaultPlan:
+    """The armed faults, in the order in which they were asked for; the first that strikes has the request."""
+
+    def __init__(self) -> None:
+        self._armed: list[_Armed] = []
+
+    def arm(self, faults: Sequence[Fault]) -> None:
+        self._armed.extend(_Armed(fault) for fault in faults)
+
+    def clear(self) -> None:
+        self._armed.clear()
+
+    def strike(self, request: RequestView) -> Fault | None:
+        """The fault that hits this request, if any; it counts as used."""
+        return next((armed.fault for armed in self._armed if armed.strikes(request)), None)
+
+    def report(self) -> list[dict[str, object]]:
+        return [{**msgspec.to_builtins(armed.fault), "hits": armed.hits, "spent": armed.spent} for armed in self._armed]
+
+
+def parse_faults(text: bytes) -> list[Fault]:
+    """One fault or a list of them, from JSON; FaultError names what is wrong."""
+    try:
+        if text.lstrip()[:1] == b"[":
+            return msgspec.json.decode(text, type=list[Fault])
+        return [msgspec.json.decode(text, type=Fault)]
+    except msgspec.ValidationError as problem:
+        raise FaultError(str(problem)) from problem
+    except msgspec.DecodeError as problem:
+        raise FaultError(f"not JSON: {problem}") from problem

@@ -1,0 +1,133 @@
+"""The independent books: every order that was really accepted, whatever the client got to see of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from gate.paper.account import AccountBooks
+from gate.paper.decimals import plain
+from gate.paper.orders import Order
+
+
+class LedgerRow(msgspec.Struct, frozen=True, rename="camel"):
+    """One accepted order. `time` is when it was accepted, `receive_time` when its request arrived, ms since the epoch.
+
+    `request_count` says how many order requests with its client order id have arrived, accepted or not. It and the
+    state are as of now in answers, and as of acceptance in the file.
+    """
+
+    client_order_id: str
+    order_id: int
+    account: str
+    symbol: str
+    side: str
+    position_side: str
+    type: str
+    orig_type: str
+    time_in_force: str
+    status: str
+    price: str
+    orig_qty: str
+    executed_qty: str
+    avg_price: str
+    reduce_only: bool
+    close_position: bool
+    time: int
+    update_time: int
+    receive_time: int
+    request_count: int
+
+
+_LINE_START = b'{"clientOrderId":'
+
+
+class LedgerFileError(OSError):
+    """A ledger file that can't be opened or isn't one."""
+
+
+class Ledger:
+    """Keeps acceptances in memory and, with a path, appends each as a JSON line before the client is answered.
+
+    A file that exists is continued: its rows show in `rows` first, as they were written.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._earlier: list[LedgerRow] = []
+        self._accepted: list[tuple[AccountBooks, int, int]] = []
+        self._requests: Counter[tuple[str, str]] = Counter()
+        self._file: BinaryIO | None = None
+        if path is not None:
+            self._earlier = _read(path)
+            # Unbuffered: a line is with the operating system before the answer leaves, so a kill can't take it back.
+            self._file = path.open("ab", buffering=0)
+
+    @property
+    def last_order_id(self) -> int:
+        """The highest order id of earlier runs, 0 if there were none."""
+        return max((row.order_id for row in self._earlier), default=0)
+
+    def request_arrived(self, account: str, client_order_id: str) -> None:
+        self._requests[account, client_order_id] += 1
+
+    def accepted(self, account: AccountBooks, order: Order, received_ms: int) -> None:
+        self._accepted.append((account, order.order_id, received_ms))
+        if self._file is not None:
+            self._file.write(msgspec.json.encode(self._row(account, order, received_ms)) + b"\n")
+
+    def rows(self) -> list[LedgerRow]:
+        """Every accepted order, oldest first, in its present state."""
+        return self._earlier + [
+            self._row(account, account.orders[order_id], received_ms)
+            for account, order_id, received_ms in self._accepted
+        ]
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _row(self, account: AccountBooks, order: Order, received_ms: int) -> LedgerRow:
+        return LedgerRow(
+            client_order_id=order.client_order_id,
+            order_id=order.order_id,
+            account=account.name,
+            symbol=order.symbol,
+            side=order.side,
+            position_side=order.position_side,
+            type=order.type,
+            orig_type=order.orig_type,
+            time_in_force=order.time_in_force,
+            status=order.status,
+            price=plain(order.price),
+            orig_qty=plain(order.quantity),
+            executed_qty=plain(order.executed),
+            avg_price=plain(order.average_price),
+            reduce_only=order.reduce_only,
+            close_position=order.close_position,
+            time=order.time_ms,
+            update_time=order.update_ms,
+            receive_time=received_ms,
+            request_count=max(1, self._requests[account.name, order.client_order_id]),
+        )
+
+
+def _read(path: Path) -> list[LedgerRow]:
+    """The rows of an earlier run. A last line that a kill cut short is dropped; no other kind of file is touched."""
+    if not path.exists():
+        return []
+    text = path.read_bytes()
+    whole, _, torn = text.rpartition(b"\n")
+    try:
+        rows = [msgspec.json.decode(line, type=LedgerRow) for line in whole.splitlines()]
+    except msgspec.MsgspecError as problem:
+        raise LedgerFileError(f"{path} is not a ledger: {problem}") from problem
+    if torn:
+        if not (torn.startswith(_LINE_START) or _LINE_START.startswith(torn)):
+            raise LedgerFileError(f"{path} is not a ledger: its last line doesn't begin like one")
+        with path.open("r+b") as file:
+            file.truncate(len(text) - len(torn))
+    return rows

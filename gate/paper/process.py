@@ -1,0 +1,71 @@
+"""The paper exchange as a process: runs until SIGINT or SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Sequence
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+
+from gate.paper.faults import Fault, parse_faults
+from gate.paper.http_edge import HttpEdge
+from gate.paper.limits import RateLimits
+from gate.paper.market_data import built_in, load_market
+from gate.paper.settings import Account, Settings, WalkSettings
+from gate.paper.venue import Venue
+
+
+def serve(
+    *,
+    host: str,
+    port: int,
+    keys: Sequence[tuple[str, str, str]],
+    ledger: Path | None,
+    exchange_info: Path | None,
+    faults: Path | None,
+    walk_seed: int | None,
+    walk_interval_ms: int,
+    limited: bool,
+    announce: Callable[[str], None],
+) -> None:
+    """Serve until a signal. `keys` holds key, secret and USDT balance of each account.
+
+    `announce` is told `listening on http://HOST:PORT` once connections are accepted. Raises ValueError for a setting
+    that can't be used, OSError for a port or a file.
+    """
+    settings = Settings(
+        market=load_market(exchange_info) if exchange_info else built_in(),
+        accounts=[_account(*row) for row in keys],
+        limits=RateLimits() if limited else None,
+        walk=None if walk_seed is None else WalkSettings(walk_seed, walk_interval_ms),
+        faults=_faults(faults),
+        ledger_file=ledger,
+    )
+    asyncio.run(_serve(settings, host, port, announce))
+
+
+async def _serve(settings: Settings, host: str, port: int, announce: Callable[[str], None]) -> None:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    edge = HttpEdge(Venue(settings))
+    taken = await edge.start(host, port)
+    announce(f"listening on http://{host}:{taken}")
+    await stopped.wait()
+    await edge.stop()
+
+
+def _account(key: str, secret: str, balance: str) -> Account:
+    try:
+        amount = Decimal(balance)
+    except InvalidOperation:
+        raise ValueError(f"balance: {balance!r} is not a figure") from None
+    if not amount.is_finite() or amount < 0:
+        raise ValueError(f"balance: {balance!r} is not a figure of zero or more")
+    return Account(key, secret, amount)
+
+
+def _faults(path: Path | None) -> list[Fault]:
+    return [] if path is None else parse_faults(path.read_bytes())
