@@ -93,7 +93,7 @@ def wire(store: Store) -> Iterator[Wire]:
 
 def _failed_if_skipped(report: _Report) -> _Report:
     if report.skipped and not hasattr(report, "wasxfail") and skipping_is_off(os.environ):
-        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
         report.outcome = "failed"
-        report.longrepr = f"GATE_TEST_CONTAINERS=require switches skipping off: {reason}"
+        report.longrepr = f"GATE_TEST_CONTAINERS=require switches skipping off: {reason.removeprefix('Skipped: ')}"
     return report
