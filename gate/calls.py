@@ -1,0 +1,229 @@
+"""What each operation says to the store, and what it makes of the answers.
+
+Every operation is a generator: it yields commands and is sent replies, or is thrown the failure. Gate and AsyncGate only
+carry them over a wire, so they can't drift apart: retries, replays and decisions stand here, once.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final, TypeVar
+
+from gate.errors import InvalidField, InvalidIntent, StoreError, StoreFailure, StoreUnavailable
+from gate.inspection import Inspection
+from gate.intent import Intent
+from gate.keyspace import Keyspace
+from gate.outcome import Outcome, OutcomeKind, Settled, Settlement
+from gate.policy import Policy
+from gate.protocol import Command, Protocol, decode_settlement, explain_error
+from gate.record import Record, decode_record
+from gate.scripts import script
+from gate.verdict import Permit, Reason, Verdict
+from gate.wire import Reply, ReplyLost, ScriptMissing
+
+T = TypeVar("T")
+Dialogue = Generator[Command, Reply, T]
+
+SCOPES: Final = ("entries", "all")
+RESETS: Final = ("safe_mode", "cooldowns", "failures", "all")
+_REMEMBERED_UNANSWERED: Final = 4096
+_log: Final = logging.getLogger("gate")
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """An operator's act that was done."""
+
+    act: str
+    audited: bool
+    """False when the audit stream is damaged; the act is done all the same."""
+    before: str | None = None
+    """resume: the halt's scope, None when there was none; policy: the fingerprint that was in force."""
+    changed: tuple[str, ...] = ()
+    """halt: the scope in force; reset: the keys that were on."""
+
+
+class Calls:
+    """The operations of one account under one policy."""
+
+    def __init__(self, prefix: str, policy: Policy) -> None:
+        self.policy: Final = policy
+        self.keyspace: Final = Keyspace(prefix)
+        self.protocol: Final = Protocol(self.keyspace, policy)
+        self._fence_seen = 0
+        # Tokens of evaluations that may have been carried out though nobody heard the answer. The next delivery of
+        # the intent uses its token again, and so gets the lost permit instead of DUPLICATE.
+        self._unanswered: OrderedDict[tuple[str, str], tuple[str, int]] = OrderedDict()
+        self._unanswered_lock: Final = threading.Lock()
+
+    def evaluate(self, asked: Intent | Mapping[str, object], reserve: Decimal | None = None) -> Dialogue[Verdict]:
+        """The verdict. Never raises for bad input or a store failure: it denies."""
+        try:
+            intent = asked if isinstance(asked, Intent) else Intent.from_mapping(asked)
+            margin = self.protocol.reserve(intent) if reserve is None else reserve
+            token, started_ns = self._token_for(intent)
+            command = self.protocol.evaluate(intent, token, self._fence_seen, margin)
+        except InvalidIntent as invalid:
+            return Verdict(False, Reason.INVALID, str(invalid))
+        try:
+            reply, _ = yield from self._scripted("evaluate", command)
+        except ReplyLost as lost:
+            self._remember(intent, token, started_ns)
+            return Verdict(False, Reason.STORE_UNAVAILABLE, f"no answer from the store: {lost}")
+        except StoreUnavailable as unavailable:
+            return Verdict(False, Reason.STORE_UNAVAILABLE, str(unavailable))
+        except StoreError as error:
+            return Verdict(False, Reason.STORE_ERROR, explain_error(str(error)))
+        except BaseException:
+            self._remember(intent, token, started_ns)  # cancelled while the command was under way
+            raise
+        verdict = self.protocol.decode_verdict(reply, intent, margin, started_ns)
+        if verdict.permit is not None:
+            self._saw(verdict.permit.fence)
+        return verdict
+
+    def settle(self, permit: Permit, outcome: Outcome) -> Dialogue[Settlement]:
+        """Reports an outcome. Never raises for a store failure: it says so in the answer."""
+        if permit.observed:
+            return Settlement(Settled.OBSERVED)
+        try:
+            reply, replayed = yield from self._scripted("settle", self.protocol.settle(permit, outcome))
+        except StoreUnavailable as unavailable:
+            return Settlement(Settled.STORE_UNAVAILABLE, detail=str(unavailable))
+        except StoreError as error:
+            return Settlement(Settled.STORE_ERROR, detail=explain_error(str(error)))
+        settlement = decode_settlement(reply, permit.intent_id)
+        removes = outcome.retryable and outcome.kind in (OutcomeKind.REJECTED, OutcomeKind.UNSENT)
+        if replayed and removes and settlement.status is Settled.FENCED and settlement.record is None:
+            return Settlement(Settled.ALREADY)  # the call whose reply was lost has removed the record
+        return settlement
+
+    def inspect(self, intent: Intent) -> Dialogue[Inspection]:
+        """Every guard's answer, without writes. Raises StoreFailure."""
+        try:
+            reply, _ = yield from self._scripted("inspect", self.protocol.inspect(intent))
+        except StoreError as error:
+            raise StoreError(explain_error(str(error))) from None
+        return self.protocol.decode_inspection(reply, intent)
+
+    def lookup(self, intent_id: str) -> Dialogue[Record | None]:
+        """The record of an intent, or None. Raises StoreFailure."""
+        key = self.keyspace.record(intent_id)
+        try:
+            reply = yield ("GET", key)
+        except ReplyLost:
+            reply = yield ("GET", key)
+        except StoreError as error:
+            raise StoreError(explain_error(f"{error} key={key}")) from None
+        if reply is None:
+            return None
+        record = decode_record(intent_id, reply.decode(errors="replace"))
+        self._saw(record.fence)
+        return record
+
+    def halt(self, by: str, reason: str, scope: str) -> Dialogue[Act]:
+        """Stops entries, or everything. Raises InvalidField, StoreFailure."""
+        _one_of("scope", scope, SCOPES)
+        audited, in_force = yield from self._control("halt", by, reason, scope)
+        return Act("halt", audited, changed=in_force)
+
+    def resume(self, by: str, reason: str) -> Dialogue[Act]:
+        """Ends a halt. Raises InvalidField, StoreFailure."""
+        audited, before = yield from self._control("resume", by, reason, "")
+        return Act("resume", audited, before=before[0] or None)
+
+    def reset(self, what: str, by: str, reason: str) -> Dialogue[Act]:
+        """Switches off what tripped. Raises InvalidField, StoreFailure."""
+        _one_of("what", what, RESETS)
+        cooldowns: tuple[str, ...] = ()
+        if what in ("cooldowns", "all"):
+            cooldowns = tuple((yield from self.scan(self.keyspace.cooldown_symbol_prefix + "*")))
+        audited, cleared = yield from self._control("reset", by, reason, what, cooldowns)
+        return Act("reset", audited, changed=cleared)
+
+    def apply_policy(self, by: str, reason: str) -> Dialogue[Act]:
+        """Puts this caller's policy in force for the account. Raises InvalidField, StoreFailure."""
+        fingerprint = self.protocol.policy_fingerprint
+        audited, before = yield from self._control("policy", by, reason, fingerprint)
+        return Act("policy", audited, before=before[0] or None, changed=(fingerprint,))
+
+    def scan(self, pattern: str) -> Dialogue[list[str]]:
+        """Keys that match, found in steps: KEYS would hold the server up. Raises StoreFailure."""
+        cursor, found = b"0", set()
+        while True:
+            cursor, keys = yield ("SCAN", cursor.decode(), "MATCH", pattern, "COUNT", 2000)
+            found.update(key.decode(errors="replace") for key in keys)
+            if cursor == b"0":
+                return sorted(found)
+
+    def _control(
+        self, act: str, by: str, reason: str, what: str, cooldowns: tuple[str, ...] = ()
+    ) -> Dialogue[tuple[bool, tuple[str, ...]]]:
+        _sentence("by", by)
+        _sentence("reason", reason)
+        command = self.protocol.control(act, by, reason, what, cooldowns)
+        try:
+            (audited, *rest), _ = yield from self._scripted("control", command)
+        except StoreError as error:
+            raise StoreError(explain_error(str(error))) from None
+        return bool(audited), tuple(part.decode() for part in rest)
+
+    def _scripted(self, name: str, command: Command) -> Dialogue[tuple[Reply, bool]]:
+        """Calls a script: loads it when the server doesn't have it, and replays once when a reply is lost.
+
+        The scripts tell a replay by its token. Returns the reply, and whether it answers a replay.
+        """
+        replayed = loaded = False
+        while True:
+            try:
+                return (yield command), replayed
+            except ScriptMissing:
+                if loaded:
+                    raise
+                loaded = True
+            except ReplyLost:
+                if replayed:
+                    raise
+                replayed = True
+                continue
+            try:
+                yield ("SCRIPT", "LOAD", script(name).source)
+            except ReplyLost:
+                pass  # it may have been loaded; the call itself will tell
+            except StoreFailure as failure:
+                raise type(failure)(f"the script {name} could not be loaded: {failure}") from None
+
+    def _token_for(self, intent: Intent) -> tuple[str, int]:
+        # Taken out, so that two callers never hold the same token.
+        with self._unanswered_lock:
+            unanswered = self._unanswered.pop((intent.id, intent.fingerprint), None)
+        return unanswered or (secrets.token_urlsafe(12), time.monotonic_ns())
+
+    def _remember(self, intent: Intent, token: str, started_ns: int) -> None:
+        with self._unanswered_lock:
+            self._unanswered[intent.id, intent.fingerprint] = token, started_ns
+            while len(self._unanswered) > _REMEMBERED_UNANSWERED:
+                self._unanswered.popitem(last=False)
+
+    def _saw(self, fence: int) -> None:
+        if fence > self._fence_seen:
+            self._fence_seen = fence
+
+
+def _one_of(field: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise InvalidField(field, value, f"is not one of {', '.join(allowed)}")
+
+
+def _sentence(field: str, value: str) -> None:
+    if not isinstance(value, str) or not value.strip():
+        raise InvalidField(field, value, "is empty; say it, it is audited")
+    if len(value) > 200 or not value.isprintable():
+        raise InvalidField(field, value, "is not one line of at most 200 printable characters")

@@ -1,0 +1,409 @@
+"""Gate and AsyncGate: the same operations, carried over a blocking or an asyncio wire."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from decimal import Decimal
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import redis
+import redis.asyncio
+
+from gate.calls import Act, Calls, Dialogue
+from gate.inspection import Inspection, Status
+from gate.intent import Intent
+from gate.keyspace import DEFAULT_PREFIX, Keyspace
+from gate.outcome import Outcome, Penalty, Settled, Settlement
+from gate.policy import Policy
+from gate.record import Record
+from gate.status import status
+from gate.store import connect, connect_async, refuse_cluster_without_hash_tag
+from gate.verdict import Permit, Verdict
+from gate.wire import (
+    DEFAULT_TIMEOUT_MS,
+    AsyncClusterWire,
+    AsyncServerWire,
+    AsyncWire,
+    ClusterWire,
+    ServerWire,
+    Wire,
+)
+
+if TYPE_CHECKING:
+    from gate.embedded import EmbeddedStore
+
+T = TypeVar("T")
+_log: Final = logging.getLogger("gate")
+
+
+class GuardedPermit:
+    """What `guard` hands to its block: true when the intent was admitted. Report the outcome, once, before leaving."""
+
+    def __init__(self, gate: Gate, verdict: Verdict) -> None:
+        self._gate: Final = gate
+        self.verdict: Final = verdict
+        self.settlement: Settlement | None = None
+
+    def __bool__(self) -> bool:
+        return self.verdict.admitted
+
+    @property
+    def permit(self) -> Permit:
+        """The permit itself. Raises LookupError for a denied intent."""
+        return _permit_of(self.verdict)
+
+    @property
+    def client_order_id(self) -> str:
+        """To be sent as newClientOrderId. Raises LookupError for a denied intent."""
+        return self.permit.client_order_id
+
+    def settle(self, outcome: Outcome) -> Settlement:
+        """Reports the outcome. Raises LookupError for a denied intent."""
+        self.settlement = self._gate.settle(self.permit, outcome)
+        return self.settlement
+
+    def placed(self, order_id: str | int) -> Settlement:
+        """The exchange has the order."""
+        return self.settle(Outcome.placed(order_id))
+
+    def rejected(
+        self, code: str | int, detail: str = "", *, retryable: bool = False, penalty: Penalty | None = None
+    ) -> Settlement:
+        """The exchange refused it: certainly no order."""
+        return self.settle(Outcome.rejected(code, detail, retryable=retryable, penalty=penalty))
+
+    def unsent(self, reason: str, detail: str = "", *, retryable: bool = True) -> Settlement:
+        """Nothing was sent; the rate slots are given back."""
+        return self.settle(Outcome.unsent(reason, detail, retryable=retryable))
+
+    def unknown(self, detail: str = "") -> Settlement:
+        """Can't tell; it stays in doubt."""
+        return self.settle(_unknown(self._gate.policy, detail))
+
+
+class AsyncGuardedPermit:
+    """The same for asyncio."""
+
+    def __init__(self, gate: AsyncGate, verdict: Verdict) -> None:
+        self._gate: Final = gate
+        self.verdict: Final = verdict
+        self.settlement: Settlement | None = None
+
+    def __bool__(self) -> bool:
+        return self.verdict.admitted
+
+    @property
+    def permit(self) -> Permit:
+        """The permit itself. Raises LookupError for a denied intent."""
+        return _permit_of(self.verdict)
+
+    @property
+    def client_order_id(self) -> str:
+        """To be sent as newClientOrderId. Raises LookupError for a denied intent."""
+        return self.permit.client_order_id
+
+    async def settle(self, outcome: Outcome) -> Settlement:
+        """Reports the outcome. Raises LookupError for a denied intent."""
+        self.settlement = await self._gate.settle(self.permit, outcome)
+        return self.settlement
+
+    async def placed(self, order_id: str | int) -> Settlement:
+        """The exchange has the order."""
+        return await self.settle(Outcome.placed(order_id))
+
+    async def rejected(
+        self, code: str | int, detail: str = "", *, retryable: bool = False, penalty: Penalty | None = None
+    ) -> Settlement:
+        """The exchange refused it: certainly no order."""
+        return await self.settle(Outcome.rejected(code, detail, retryable=retryable, penalty=penalty))
+
+    async def unsent(self, reason: str, detail: str = "", *, retryable: bool = True) -> Settlement:
+        """Nothing was sent; the rate slots are given back."""
+        return await self.settle(Outcome.unsent(reason, detail, retryable=retryable))
+
+    async def unknown(self, detail: str = "") -> Settlement:
+        """Can't tell; it stays in doubt."""
+        return await self.settle(_unknown(self._gate.policy, detail))
+
+
+class Gate:
+    """The gate of one account, for threads. Close it, or use it in a `with` block."""
+
+    def __init__(
+        self,
+        *,
+        client: redis.Redis | redis.RedisCluster,
+        prefix: str = DEFAULT_PREFIX,
+        policy: Policy | None = None,
+        timeout_ms: int = DEFAULT_TIMEOUT_MS,
+    ) -> None:
+        """On an existing redis-py client: its address and credentials are used, on connections of the gate's own, with
+        `timeout_ms` for connecting and for an answer. Raises InvalidField for a cluster and a prefix without hash tag.
+        """
+        if isinstance(client, redis.RedisCluster):
+            keyspace = Keyspace(prefix)
+            refuse_cluster_without_hash_tag(keyspace)
+            wire: Wire = ClusterWire(lambda: client, keyspace.state, timeout_ms)
+        else:
+            wire = ServerWire(client, timeout_ms)
+        self._set_up(wire, None, prefix, policy)
+
+    def _set_up(self, wire: Wire, embedded: EmbeddedStore | None, prefix: str, policy: Policy | None) -> None:
+        self._wire = wire
+        self._embedded = embedded
+        self.calls = Calls(prefix, policy or Policy())
+
+    @classmethod
+    def from_url(
+        cls,
+        url: str,
+        *,
+        prefix: str = DEFAULT_PREFIX,
+        policy: Policy | None = None,
+        timeout_ms: int = DEFAULT_TIMEOUT_MS,
+    ) -> Gate:
+        """On the store at a URL; gate.store lists the forms. Connects at the first call. Raises InvalidField."""
+        gate = cls.__new__(cls)
+        gate._set_up(*connect(url, Keyspace(prefix), timeout_ms), prefix, policy)
+        return gate
+
+    @property
+    def policy(self) -> Policy:
+        """The policy of this caller."""
+        return self.calls.policy
+
+    @property
+    def prefix(self) -> str:
+        """The key prefix: the account."""
+        return self.calls.keyspace.prefix
+
+    def _carry(self, dialogue: Dialogue[T]) -> T:
+        try:
+            command = next(dialogue)
+            while True:
+                try:
+                    reply = self._wire.round_trip(command)
+                except BaseException as failure:
+                    command = dialogue.throw(failure)
+                else:
+                    command = dialogue.send(reply)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+
+    def evaluate(self, intent: Intent | Mapping[str, object], *, reserve: Decimal | None = None) -> Verdict:
+        """The verdict; on admission everything is claimed. Never raises for a store failure or bad input: it denies.
+
+        `reserve`: margin to hold for it, in the margin asset, if the caller knows better than notional / leverage.
+        """
+        return self._carry(self.calls.evaluate(intent, reserve))
+
+    def settle(self, permit: Permit, outcome: Outcome) -> Settlement:
+        """Reports what became of an admitted intent. Can be repeated. Never raises for a store failure."""
+        return self._carry(self.calls.settle(permit, outcome))
+
+    def inspect(self, intent: Intent) -> Inspection:
+        """What every guard says, without any writes. Raises StoreFailure."""
+        return self._carry(self.calls.inspect(intent))
+
+    def lookup(self, intent_id: str) -> Record | None:
+        """The record of an intent, or None. Raises StoreFailure."""
+        return self._carry(self.calls.lookup(intent_id))
+
+    def status(self) -> Status:
+        """Everything that is on, with what is left of it. Raises StoreFailure."""
+        return self._carry(status(self.calls))
+
+    def halt(self, *, by: str, reason: str, scope: str = "entries") -> Act:
+        """Stops entries, or with scope `all` exits too, until resumed. Raises InvalidField, StoreFailure."""
+        return self._carry(self.calls.halt(by, reason, scope))
+
+    def resume(self, *, by: str, reason: str) -> Act:
+        """Ends a halt. Raises InvalidField, StoreFailure."""
+        return self._carry(self.calls.resume(by, reason))
+
+    def reset(self, what: str, *, by: str, reason: str) -> Act:
+        """Switches off `safe_mode`, `cooldowns`, `failures` or `all`. Raises InvalidField, StoreFailure."""
+        return self._carry(self.calls.reset(what, by, reason))
+
+    def apply_policy(self, *, by: str, reason: str) -> Act:
+        """Puts this caller's policy in force for the account. Raises InvalidField, StoreFailure."""
+        return self._carry(self.calls.apply_policy(by, reason))
+
+    @contextmanager
+    def guard(self, intent: Intent | Mapping[str, object]) -> Iterator[GuardedPermit]:
+        """Runs a block with the intent's permit, which is false when it was denied.
+
+        A block that leaves without a word, or by an exception, is settled as unknown.
+        """
+        held = GuardedPermit(self, self.evaluate(intent))
+        try:
+            yield held
+        except BaseException as error:
+            if held and held.settlement is None:
+                _told(held.unknown(f"left by {type(error).__name__}"))
+            raise
+        if held and held.settlement is None:
+            _told(held.unknown("left without a word"))
+
+    def close(self) -> None:
+        """Closes the connections, and the embedded store if this gate has started it."""
+        self._wire.close()
+        if self._embedded is not None:
+            self._embedded.close()
+
+    def __enter__(self) -> Gate:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class AsyncGate:
+    """The gate of one account, for asyncio. Close it, or use it in an `async with` block."""
+
+    def __init__(
+        self,
+        *,
+        client: redis.asyncio.Redis | redis.asyncio.RedisCluster,
+        prefix: str = DEFAULT_PREFIX,
+        policy: Policy | None = None,
+        timeout_ms: int = DEFAULT_TIMEOUT_MS,
+    ) -> None:
+        """On an existing redis-py asyncio client; else as Gate."""
+        if isinstance(client, redis.asyncio.RedisCluster):
+            keyspace = Keyspace(prefix)
+            refuse_cluster_without_hash_tag(keyspace)
+            wire: AsyncWire = AsyncClusterWire(lambda: client, keyspace.state, timeout_ms)
+        else:
+            wire = AsyncServerWire(client, timeout_ms)
+        self._set_up(wire, None, prefix, policy)
+
+    def _set_up(self, wire: AsyncWire, embedded: EmbeddedStore | None, prefix: str, policy: Policy | None) -> None:
+        self._wire = wire
+        self._embedded = embedded
+        self.calls = Calls(prefix, policy or Policy())
+
+    @classmethod
+    def from_url(
+        cls,
+        url: str,
+        *,
+        prefix: str = DEFAULT_PREFIX,
+        policy: Policy | None = None,
+        timeout_ms: int = DEFAULT_TIMEOUT_MS,
+    ) -> AsyncGate:
+        """On the store at a URL; gate.store lists the forms. Connects at the first call. Raises InvalidField."""
+        gate = cls.__new__(cls)
+        gate._set_up(*connect_async(url, Keyspace(prefix), timeout_ms), prefix, policy)
+        return gate
+
+    @property
+    def policy(self) -> Policy:
+        """The policy of this caller."""
+        return self.calls.policy
+
+    @property
+    def prefix(self) -> str:
+        """The key prefix: the account."""
+        return self.calls.keyspace.prefix
+
+    async def _carry(self, dialogue: Dialogue[T]) -> T:
+        try:
+            command = next(dialogue)
+            while True:
+                try:
+                    reply = await self._wire.round_trip(command)
+                except BaseException as failure:
+                    command = dialogue.throw(failure)
+                else:
+                    command = dialogue.send(reply)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+
+    async def evaluate(self, intent: Intent | Mapping[str, object], *, reserve: Decimal | None = None) -> Verdict:
+        """As Gate.evaluate."""
+        return await self._carry(self.calls.evaluate(intent, reserve))
+
+    async def settle(self, permit: Permit, outcome: Outcome) -> Settlement:
+        """As Gate.settle."""
+        return await self._carry(self.calls.settle(permit, outcome))
+
+    async def inspect(self, intent: Intent) -> Inspection:
+        """As Gate.inspect."""
+        return await self._carry(self.calls.inspect(intent))
+
+    async def lookup(self, intent_id: str) -> Record | None:
+        """As Gate.lookup."""
+        return await self._carry(self.calls.lookup(intent_id))
+
+    async def status(self) -> Status:
+        """As Gate.status."""
+        return await self._carry(status(self.calls))
+
+    async def halt(self, *, by: str, reason: str, scope: str = "entries") -> Act:
+        """As Gate.halt."""
+        return await self._carry(self.calls.halt(by, reason, scope))
+
+    async def resume(self, *, by: str, reason: str) -> Act:
+        """As Gate.resume."""
+        return await self._carry(self.calls.resume(by, reason))
+
+    async def reset(self, what: str, *, by: str, reason: str) -> Act:
+        """As Gate.reset."""
+        return await self._carry(self.calls.reset(what, by, reason))
+
+    async def apply_policy(self, *, by: str, reason: str) -> Act:
+        """As Gate.apply_policy."""
+        return await self._carry(self.calls.apply_policy(by, reason))
+
+    @asynccontextmanager
+    async def guard(self, intent: Intent | Mapping[str, object]) -> AsyncIterator[AsyncGuardedPermit]:
+        """As Gate.guard."""
+        held = AsyncGuardedPermit(self, await self.evaluate(intent))
+        try:
+            yield held
+        except BaseException as error:
+            if held and held.settlement is None:
+                _told(await held.unknown(f"left by {type(error).__name__}"))
+            raise
+        if held and held.settlement is None:
+            _told(await held.unknown("left without a word"))
+
+    async def close(self) -> None:
+        """As Gate.close."""
+        await self._wire.close()
+        if self._embedded is not None:
+            self._embedded.close()
+
+    async def __aenter__(self) -> AsyncGate:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+def _permit_of(verdict: Verdict) -> Permit:
+    if verdict.permit is None:
+        raise LookupError(f"there is no permit: the intent was denied, {verdict.reason}: {verdict.detail}")
+    return verdict.permit
+
+
+def _unknown(policy: Policy, detail: str) -> Outcome:
+    return Outcome.unknown(detail, penalty=Penalty.unknown_outcome(policy))
+
+
+def _told(settlement: Settlement) -> None:
+    """The block is gone, nobody else looks at this answer."""
+    if not settlement and settlement.status is not Settled.FENCED:
+        _log.warning(
+            "the outcome could not be reported and stays in doubt: %s %s", settlement.status, settlement.detail
+        )

@@ -1,0 +1,52 @@
+"""What gate raises. Every message names the field or key, the value, and what to do."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+
+class GateError(Exception):
+    """Base of everything that gate raises on purpose."""
+
+
+class InvalidField(GateError, ValueError):
+    """One value that can't be accepted: `field`, `value`, `problem`."""
+
+    def __init__(self, field: str, value: object, problem: str) -> None:
+        self.field: Final = field
+        self.value: Final = value
+        self.problem: Final = problem
+        shown = repr(value)
+        if len(shown) > 80:
+            shown = shown[:77] + "..."
+        super().__init__(f"{field}: {shown} {problem}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.field, self.value, self.problem)
+
+
+class InvalidIntent(InvalidField):
+    """An intent that can't be judged."""
+
+
+class InvalidPolicy(GateError, ValueError):
+    """A policy with every fault that it has, not just the first."""
+
+    def __init__(self, faults: tuple[str, ...]) -> None:
+        self.faults: Final = faults
+        super().__init__("; ".join(faults))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.faults,)
+
+
+class StoreFailure(GateError):
+    """The store gave no usable answer. Both kinds deny."""
+
+
+class StoreUnavailable(StoreFailure):
+    """Not reached, too slow, loading, failing over: may pass by itself."""
+
+
+class StoreError(StoreFailure):
+    """It answered with an error: a key of the wrong type, no rights, out of memory. A person has to look."""

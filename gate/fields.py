@@ -1,0 +1,106 @@
+"""Single values as people and streams write them, read into Decimal, epoch milliseconds and checked text."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Final
+
+from gate.errors import InvalidIntent
+
+_DECIMAL_TEXT: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,4})?", re.ASCII)
+_MAX_DIGITS: Final = 28  # the default Decimal context; more would be rounded silently
+_LARGEST: Final = Decimal("1e15")
+_SMALLEST: Final = Decimal("1e-15")
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
+_YEAR_2000_MS: Final = 946_684_800_000
+_YEAR_2100_MS: Final = 4_102_444_800_000
+
+DecimalLike = Decimal | int | float | str
+"""A figure as callers have it. A float is taken by its shortest text, so 0.1 means 0.1."""
+
+TimeLike = datetime | int | str
+"""An aware datetime, epoch milliseconds (or seconds), or ISO 8601 text with a zone."""
+
+
+def read_decimal(field: str, value: object) -> Decimal:
+    """A finite figure above zero, at most 28 digits, between 1e-15 and 1e15.
+
+    Raises InvalidIntent with the field's name.
+    """
+    if isinstance(value, bool) or not isinstance(value, Decimal | int | float | str):
+        raise InvalidIntent(field, value, "is not a number")
+    if isinstance(value, str):
+        text = value.strip()
+        if text.lower().lstrip("+-") in {"nan", "snan", "inf", "infinity"}:
+            raise InvalidIntent(field, value, "is not finite")
+        if not _DECIMAL_TEXT.fullmatch(text):
+            raise InvalidIntent(field, value, "is not a number")
+        figure = Decimal(text)
+    elif isinstance(value, float):
+        figure = Decimal(repr(value))
+    else:
+        figure = Decimal(value)
+    if not figure.is_finite():
+        raise InvalidIntent(field, value, "is not finite")
+    if figure <= 0:
+        raise InvalidIntent(field, value, "must be above zero")
+    if not _SMALLEST <= figure <= _LARGEST:
+        raise InvalidIntent(field, value, f"is not between {_SMALLEST} and {_LARGEST}")
+    if len(figure.as_tuple().digits) > _MAX_DIGITS:
+        raise InvalidIntent(field, value, f"has more than {_MAX_DIGITS} digits")
+    return figure
+
+
+def plain(figure: Decimal) -> str:
+    """The one text of a figure: no exponent, no trailing zeros; 200, 200.0 and 2E+2 are all `200`."""
+    text = f"{figure:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def read_time_ms(field: str, value: object, *, naive_is_utc: bool) -> int:
+    """Epoch milliseconds of a time between the years 2000 and 2100.
+
+    Numbers count as seconds below 1e11, as milliseconds below 1e14, beyond that as microseconds. A text or datetime
+    without a zone is UTC if `naive_is_utc`, else an error. Raises InvalidIntent with the field's name.
+    """
+    if isinstance(value, datetime):
+        return _in_range(field, value, _datetime_ms(field, value, value, naive_is_utc=naive_is_utc))
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal | str):
+        raise InvalidIntent(field, value, "is not a time; give ISO 8601 text or epoch milliseconds")
+    if isinstance(value, str):
+        text = value.strip()
+        if not _DECIMAL_TEXT.fullmatch(text):
+            try:
+                moment = datetime.fromisoformat(text)
+            except ValueError:
+                raise InvalidIntent(
+                    field, value, "is not a time; give ISO 8601 text with a zone, or epoch milliseconds"
+                ) from None
+            return _in_range(field, value, _datetime_ms(field, value, moment, naive_is_utc=naive_is_utc))
+        number = Decimal(text)
+    else:
+        number = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
+    if not number.is_finite() or not 0 < number < Decimal("1e17"):
+        raise InvalidIntent(field, value, "is not a time")
+    if number < Decimal("1e11"):
+        number *= 1000
+    elif number >= Decimal("1e14"):
+        number /= 1000
+    return _in_range(field, value, int(number))
+
+
+def _datetime_ms(field: str, value: object, moment: datetime, *, naive_is_utc: bool) -> int:
+    if moment.tzinfo is None:
+        if not naive_is_utc:
+            raise InvalidIntent(field, value, "has no zone; add one, for UTC a trailing Z or tzinfo=UTC")
+        moment = moment.replace(tzinfo=UTC)
+    return (moment - _EPOCH) // _MILLISECOND
+
+
+def _in_range(field: str, value: object, time_ms: int) -> int:
+    if not _YEAR_2000_MS <= time_ms < _YEAR_2100_MS:
+        raise InvalidIntent(field, value, "is not a time between the years 2000 and 2100")
+    return time_ms

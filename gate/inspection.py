@@ -1,0 +1,107 @@
+"""What every guard says about an intent now, and what is on for the account: reports, without any writes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from gate.verdict import Mode, Reason
+
+
+@dataclass(frozen=True, slots=True)
+class GuardReport:
+    """One guard's answer."""
+
+    guard: str
+    passed: bool
+    key: str
+    """The key that it reads; empty for the intent's age."""
+    reason: Reason | None = None
+    """What the verdict would say, were this the first guard to deny."""
+    wait_ms: int | None = None
+    """How long it will go on denying; None when it passes, or nobody can tell."""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What the gate would say to an intent. True when it would be admitted."""
+
+    guards: tuple[GuardReport, ...]
+    mode: Mode
+    now_ms: int
+    """The server's clock, epoch ms."""
+
+    @property
+    def denial(self) -> GuardReport | None:
+        """The first guard that denies."""
+        return next((report for report in self.guards if not report.passed), None)
+
+    @property
+    def admitted(self) -> bool:
+        """Whether the intent would be admitted."""
+        return self.mode is Mode.OBSERVE or self.denial is None
+
+    @property
+    def reason(self) -> Reason:
+        """ADMITTED, or what it would be denied for."""
+        denial = self.denial
+        return Reason.ADMITTED if denial is None or denial.reason is None else denial.reason
+
+    def __bool__(self) -> bool:
+        return self.admitted
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One key that is on, counting, or damaged. `ttl_ms` is None without a TTL; `on` tells whether it denies entries."""
+
+    name: str
+    key: str
+    on: bool
+    ttl_ms: int | None
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """A stop that a person has made."""
+
+    scope: str
+    by: str
+    reason: str
+    at_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Everything that is on for an account, in one look. Not one atomic read: each line is true for its moment."""
+
+    prefix: str
+    now_ms: int
+    halt: Halt | None
+    standing: tuple[Standing, ...]
+    in_flight: int
+    """Live permits."""
+    in_doubt: int
+    """Permits past their deadline that nobody has settled, and settled as unknown: reconcile them."""
+    reserved: Decimal
+    """Margin reserved by live permits."""
+    fence: int
+    memory_since_ms: int | None
+    """Since when this memory is known to be whole."""
+    policy_in_force: str | None
+    policy_own: str
+
+    @property
+    def policy_agrees(self) -> bool:
+        """Whether the caller's policy is the one in force, or none is yet."""
+        return self.policy_in_force in (None, self.policy_own)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether entries are stopped for the whole account, at this moment."""
+        return self.halt is not None or any(each.on and each.name in ACCOUNT_WIDE for each in self.standing)
+
+
+ACCOUNT_WIDE = frozenset({"safe_mode", "cooldown_global", "failures", "rate_global"})

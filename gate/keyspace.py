@@ -1,0 +1,108 @@
+"""Every key of an account, in one place. They follow the design, section 3."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from base64 import urlsafe_b64encode
+from typing import Final
+
+from gate.errors import InvalidField
+
+DEFAULT_PREFIX: Final = "quantum"
+_HASH_TAG: Final = re.compile(r"\{[^}]+\}")
+
+
+class Keyspace:
+    """The keys under one prefix, that is of one account. Raises InvalidField for a prefix that can't be one."""
+
+    def __init__(self, prefix: str = DEFAULT_PREFIX) -> None:
+        if not prefix or len(prefix) > 100 or not prefix.isprintable() or any(c in prefix for c in " *?[]\\^"):
+            raise InvalidField(
+                "prefix", prefix, "is not a key prefix: 1 to 100 printable characters without spaces or any of *?[]\\^"
+            )
+        self.prefix: Final = prefix
+        self.record_prefix: Final = f"{prefix}:exec:processed:"
+        self.lock_prefix: Final = f"{prefix}:exec:lock:"
+        self.rate_symbol_prefix: Final = f"{prefix}:exec:rate:symbol:"
+        self.cooldown_symbol_prefix: Final = f"{prefix}:safety:cooldown_symbol:"
+        self.rate_global: Final = f"{prefix}:exec:rate:global"
+        self.failures: Final = f"{prefix}:exec:failures"
+        self.inflight: Final = f"{prefix}:exec:inflight"
+        self.state: Final = f"{prefix}:exec:state"
+        self.halt: Final = f"{prefix}:safety:halt"
+        self.safe_mode: Final = f"{prefix}:safety:safe_mode"
+        self.cooldown_global: Final = f"{prefix}:safety:cooldown_global"
+        self.audit: Final = f"{prefix}:safety:audit"
+        self._shared: Final = (
+            self.rate_global,
+            self.failures,
+            self.inflight,
+            self.state,
+            self.halt,
+            self.safe_mode,
+            self.cooldown_global,
+            self.audit,
+        )
+
+    @property
+    def has_hash_tag(self) -> bool:
+        """Whether all keys live in one slot of a cluster."""
+        return _HASH_TAG.search(self.prefix) is not None
+
+    def record(self, intent_id: str) -> str:
+        """What is known of an intent."""
+        return self.record_prefix + intent_id
+
+    def lock(self, symbol: str, side: str) -> str:
+        """Token of the permit that holds a symbol and side."""
+        return f"{self.lock_prefix}{symbol}:{side}"
+
+    def rate_symbol(self, symbol: str) -> str:
+        """Times of a symbol's admissions."""
+        return self.rate_symbol_prefix + symbol
+
+    def cooldown_symbol(self, symbol: str) -> str:
+        """A symbol's cooldown."""
+        return self.cooldown_symbol_prefix + symbol
+
+    def of_intent(self, intent_id: str, symbol: str, side: str) -> tuple[str, ...]:
+        """The twelve keys of evaluate, settle and inspect, in the order of their headers."""
+        return (
+            self.record_prefix + intent_id,
+            f"{self.lock_prefix}{symbol}:{side}",
+            self.rate_symbol_prefix + symbol,
+            self.cooldown_symbol_prefix + symbol,
+            *self._shared,
+        )
+
+    def of_control(self, cooldowns: tuple[str, ...] = ()) -> tuple[str, ...]:
+        """The keys of control, in the order of its header."""
+        return (self.halt, self.safe_mode, self.cooldown_global, self.failures, self.state, self.audit, *cooldowns)
+
+    def guard_keys(self, intent_id: str, symbol: str, side: str) -> dict[str, str]:
+        """The guards in their order, each with the key that it reads; the age is read from no key."""
+        record = self.record(intent_id)
+        return {
+            "conflict": record,
+            "duplicate": record,
+            "stale": "",
+            "policy": self.state,
+            "halt": self.halt,
+            "safe_mode": self.safe_mode,
+            "failures": self.failures,
+            "cooldown_global": self.cooldown_global,
+            "cooldown_symbol": self.cooldown_symbol(symbol),
+            "lock": self.lock(symbol, side),
+            "in_flight": self.inflight,
+            "rate_symbol": self.rate_symbol(symbol),
+            "rate_global": self.rate_global,
+        }
+
+    def client_order_id(self, intent_id: str) -> str:
+        """The one client order id of an intent, on every host and every try: 34 characters of A-Z a-z 0-9 _ and -.
+
+        A hash, since ids are longer and freer than the exchange's 36 characters.
+        """
+        digest = hashlib.blake2b(f"{self.prefix}\0{intent_id}".encode(), digest_size=24).digest()
+        return "g-" + urlsafe_b64encode(digest).decode()

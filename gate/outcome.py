@@ -1,0 +1,132 @@
+"""What became of an admitted intent, as its holder reports it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from gate.errors import InvalidField
+from gate.policy import Policy
+from gate.record import Record
+
+_WORD: Final = re.compile(r"\S{1,64}")
+_LONGEST_DETAIL: Final = 120
+
+
+class OutcomeKind(StrEnum):
+    """The four outcomes of the design, section 6."""
+
+    PLACED = "placed"
+    REJECTED = "rejected"
+    UNSENT = "unsent"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Penalty:
+    """What an outcome costs beyond itself. Applied once for a permit. Cooldowns in ms, 0 for none."""
+
+    count_failure: bool = False
+    cooldown_symbol_ms: int = 0
+    cooldown_global_ms: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("cooldown_symbol_ms", "cooldown_global_ms"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+                raise InvalidField(name, value, "is not a whole number of milliseconds, 0 or more")
+
+    @classmethod
+    def margin_rejection(cls, policy: Policy) -> Penalty:
+        """For an order that margin didn't cover: counts as a failure, and rests the symbol and the account."""
+        return cls(True, policy.cooldown_symbol_ms, policy.cooldown_global_ms)
+
+    @classmethod
+    def unknown_outcome(cls, policy: Policy) -> Penalty:
+        """For an order whose fate nobody knows: rests the symbol."""
+        return cls(cooldown_symbol_ms=policy.unknown_cooldown_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One of placed, rejected, unsent, unknown. Make it with the class method of that name.
+
+    Codes and order ids are one word of at most 64 characters; a longer detail is cut at 120. Raises InvalidField.
+    """
+
+    kind: OutcomeKind
+    code: str
+    """The order id of a placed order; else the exchange's code, or a word for why."""
+    detail: str = ""
+    retryable: bool = False
+    """Forget the intent, so that a later delivery can be admitted."""
+    penalty: Penalty | None = None
+
+    def __post_init__(self) -> None:
+        if not _WORD.fullmatch(self.code):
+            name = "order_id" if self.kind is OutcomeKind.PLACED else "code"
+            raise InvalidField(name, self.code, "is not one word of 1 to 64 characters")
+        object.__setattr__(self, "detail", " ".join(self.detail.split())[:_LONGEST_DETAIL])
+
+    @classmethod
+    def placed(cls, order_id: str | int, *, penalty: Penalty | None = None) -> Outcome:
+        """The exchange has the order."""
+        return cls(OutcomeKind.PLACED, str(order_id), penalty=penalty)
+
+    @classmethod
+    def rejected(
+        cls, code: str | int, detail: str = "", *, retryable: bool = False, penalty: Penalty | None = None
+    ) -> Outcome:
+        """The exchange refused it: certainly no order."""
+        return cls(OutcomeKind.REJECTED, str(code), detail, retryable, penalty)
+
+    @classmethod
+    def unsent(
+        cls, reason: str, detail: str = "", *, retryable: bool = True, penalty: Penalty | None = None
+    ) -> Outcome:
+        """Stopped before anything was sent: the slots of the rate windows are given back."""
+        return cls(OutcomeKind.UNSENT, str(reason), detail, retryable, penalty)
+
+    @classmethod
+    def unknown(cls, detail: str = "", *, code: str | int = "UNKNOWN", penalty: Penalty | None = None) -> Outcome:
+        """Can't tell whether the order exists. It stays in doubt until somebody finds out."""
+        return cls(OutcomeKind.UNKNOWN, str(code), detail, False, penalty)
+
+    @property
+    def note(self) -> str:
+        """Code and detail, as the record keeps them."""
+        return f"{self.code} {self.detail}" if self.detail else self.code
+
+
+class Settled(StrEnum):
+    """What settling came to."""
+
+    SETTLED = "SETTLED"
+    ALREADY = "ALREADY"
+    """The same outcome by the same token stands already: a success."""
+    FENCED = "FENCED"
+    """Another token owns the record, or there is none. Nothing was changed."""
+    CONFLICT = "CONFLICT"
+    """Another outcome stands, and is final. Nothing was changed."""
+    OBSERVED = "OBSERVED"
+    """The permit was only observed; there is nothing to settle."""
+    STORE_UNAVAILABLE = "STORE_UNAVAILABLE"
+    """The outcome couldn't be reported: the permit stays in doubt until it is reconciled."""
+    STORE_ERROR = "STORE_ERROR"
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """The answer to a settle. True when the outcome stands as reported, or needn't."""
+
+    status: Settled
+    record: Record | None = None
+    """The record as it stands now."""
+    tripped_safe_mode: bool = False
+    """This failure was one too many."""
+    detail: str = ""
+
+    def __bool__(self) -> bool:
+        return self.status in (Settled.SETTLED, Settled.ALREADY, Settled.OBSERVED)

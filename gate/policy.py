@@ -1,0 +1,157 @@
+"""The policy: the limits and times that the gate applies. The figures' defaults are those of the design, section 5."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from base64 import urlsafe_b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from decimal import Decimal, InvalidOperation
+from typing import Final
+
+from gate.errors import InvalidPolicy
+from gate.fields import plain
+
+_LONGEST_MS: Final = 30 * 24 * 3600 * 1000
+_MOST: Final = 100_000
+_MAY_BE_ZERO: Final = frozenset({"skew_ms"})
+MODES: Final = ("enforce", "observe")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """Limits and times. Limits count, `_ms` are milliseconds, `margin_buffer` is a share (0.25 is 25 %).
+
+    Raises InvalidPolicy, which names every fault at once.
+    """
+
+    rate_symbol_limit: int = 1
+    """Entries admitted for one symbol in any `rate_symbol_window_ms`."""
+    rate_symbol_window_ms: int = 30_000
+    rate_global_limit: int = 5
+    """Orders admitted for the account in any `rate_global_window_ms`; one more trips the global cooldown."""
+    rate_global_window_ms: int = 60_000
+    lock_ttl_ms: int = 30_000
+    """Life of a permit: it holds its symbol and side so long, and may not send an order afterwards."""
+    dedup_ttl_ms: int = 3_600_000
+    """How long an intent is remembered. At least max_age_ms + lock_ttl_ms."""
+    max_age_ms: int = 600_000
+    """An intent older than that is not acted upon."""
+    skew_ms: int = 5_000
+    """How far in the future an intent's time may lie."""
+    failure_limit: int = 5
+    """So many counted failures in any `failure_window_ms` trip safe mode."""
+    failure_window_ms: int = 300_000
+    safe_mode_ttl_ms: int = 900_000
+    cooldown_symbol_ms: int = 300_000
+    """Rest of a symbol after a margin rejection."""
+    cooldown_global_ms: int = 300_000
+    """Rest of the account after a margin rejection, or when the global rate is exceeded."""
+    unknown_cooldown_ms: int = 300_000
+    """Rest of a symbol after an order whose fate is unknown."""
+    margin_buffer: Decimal = Decimal("0.25")
+    """Margin kept free beyond what an order needs, as a share of it."""
+    max_in_flight: int = 64
+    """Permits that may be live at once."""
+    mode: str = "enforce"
+    """`enforce`, or `observe`: compute and record everything, deny nothing."""
+
+    def __post_init__(self) -> None:
+        faults = tuple(self._faults())
+        if faults:
+            raise InvalidPolicy(faults)
+
+    def _faults(self) -> list[str]:
+        faults = []
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if each.name == "mode":
+                if value not in MODES:
+                    faults.append(f"mode: {value!r} is not one of {', '.join(MODES)}")
+            elif each.name == "margin_buffer":
+                if not isinstance(value, Decimal) or not value.is_finite() or not 0 <= value <= 10:
+                    faults.append(f"margin_buffer: {value!r} is not a Decimal between 0 and 10 (0.25 keeps 25 % free)")
+            else:
+                most = _LONGEST_MS if each.name.endswith("_ms") else _MOST
+                least = 0 if each.name in _MAY_BE_ZERO else 1
+                if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+                    faults.append(f"{each.name}: {value!r} is not a whole number from {least} to {most}")
+        if not faults and self.dedup_ttl_ms < self.max_age_ms + self.lock_ttl_ms:
+            faults.append(
+                f"dedup_ttl_ms: {self.dedup_ttl_ms} is below max_age_ms + lock_ttl_ms = "
+                f"{self.max_age_ms + self.lock_ttl_ms}: a record could lapse while its intent is still fresh"
+            )
+        return faults
+
+    @property
+    def order_timeout_ms(self) -> int:
+        """How long one order request may take, in ms: 10 s (python-binance's own time-out), and at most half of a
+        permit's life, so that an answer, or the look-up that replaces it, still falls inside the lock."""
+        return max(1, min(10_000, self.lock_ttl_ms // 2))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Figures that are allowed but defeat each other, one sentence each."""
+        found = []
+        if self.failure_limit > 1 and self.cooldown_global_ms >= self.failure_window_ms:
+            found.append(
+                f"cooldown_global_ms {self.cooldown_global_ms} is not shorter than failure_window_ms "
+                f"{self.failure_window_ms}: {self.failure_limit} failures can then meet in the window only from permits "
+                "already in flight, so safe mode will seldom trip on margin rejections"
+            )
+        if (
+            self.rate_symbol_limit >= self.rate_global_limit
+            and self.rate_symbol_window_ms <= self.rate_global_window_ms
+        ):
+            found.append(
+                f"rate_symbol_limit {self.rate_symbol_limit} in {self.rate_symbol_window_ms} ms never binds: the global "
+                f"limit of {self.rate_global_limit} in {self.rate_global_window_ms} ms is reached first"
+            )
+        if self.lock_ttl_ms < 5_000:
+            found.append(
+                f"lock_ttl_ms {self.lock_ttl_ms} leaves an order {self.order_timeout_ms} ms; below 5000 slow answers of "
+                "the exchange end as unknown"
+            )
+        if self.mode == "observe":
+            found.append("mode observe: the gate denies nothing; it only reports what it would have done")
+        return tuple(found)
+
+    @property
+    def fingerprint(self) -> str:
+        """The mode and a hash of every figure: equal for callers that keep the same count."""
+        canonical = " ".join(f"{name}={text}" for name, text in self.texts().items())
+        digest = hashlib.blake2b(canonical.encode(), digest_size=9).digest()
+        return f"{self.mode}-{urlsafe_b64encode(digest).decode()}"
+
+    def texts(self) -> dict[str, str]:
+        """Every figure by its name, in canonical text."""
+        return {
+            each.name: plain(value) if isinstance(value := getattr(self, each.name), Decimal) else str(value)
+            for each in fields(self)
+        }
+
+    @classmethod
+    def from_mapping(cls, table: Mapping[str, object]) -> Policy:
+        """A policy from a table, as of TOML. What is not named keeps its default.
+
+        `margin_buffer` may be a number or a text. Raises InvalidPolicy; an unknown name is a fault, for a misspelt
+        limit is no limit.
+        """
+        names = {each.name for each in fields(cls)}
+        faults = [f"{name}: is not a figure of the policy" for name in table if name not in names]
+        figures = {name: value for name, value in table.items() if name in names}
+        buffer = figures.get("margin_buffer")
+        if isinstance(buffer, int | float | str) and not isinstance(buffer, bool):
+            try:
+                figures["margin_buffer"] = Decimal(str(buffer))
+            except InvalidOperation:
+                faults.append(f"margin_buffer: {buffer!r} is not a number")
+                del figures["margin_buffer"]
+        try:
+            policy = dataclasses.replace(cls(), **figures)  # type: ignore[arg-type]  # checked by __post_init__
+        except InvalidPolicy as invalid:
+            raise InvalidPolicy((*faults, *invalid.faults)) from None
+        if faults:
+            raise InvalidPolicy(tuple(faults))
+        return policy

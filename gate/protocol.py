@@ -1,0 +1,262 @@
+"""Calls of the scripts encoded, replies decoded. Pure: no I/O, no clock. The scripts' headers are the other half."""
+
+from __future__ import annotations
+
+import re
+from decimal import ROUND_UP, Decimal
+from typing import Final
+
+from gate.errors import InvalidIntent
+from gate.inspection import GuardReport, Inspection
+from gate.intent import Intent
+from gate.keyspace import Keyspace
+from gate.outcome import Outcome, Settled, Settlement
+from gate.policy import Policy
+from gate.record import MILLIONTHS, Record, decode_record
+from gate.scripts import Script, script
+from gate.verdict import Mode, Permit, Reason, Verdict
+
+Command = tuple[str | int, ...]
+"""A Redis command, word for word."""
+
+_KEY_IN_ERROR: Final = re.compile(r" key=(\S+)")
+_SCRIPT_IN_ERROR: Final = re.compile(r",? ?script: \S+, on @user_script:\d+\.?")
+# Sums of 64 such reserves stay exact in a double, which is what Lua counts with.
+_LARGEST_RESERVE: Final = 100_000_000 * MILLIONTHS
+
+
+class Protocol:
+    """The calls of one account under one policy."""
+
+    def __init__(self, keyspace: Keyspace, policy: Policy) -> None:
+        self.keyspace: Final = keyspace
+        self.policy: Final = policy
+        self.policy_fingerprint: Final = policy.fingerprint
+        self._figures: Final = (
+            self.policy_fingerprint,
+            policy.rate_symbol_limit,
+            policy.rate_symbol_window_ms,
+            policy.rate_global_limit,
+            policy.rate_global_window_ms,
+            policy.lock_ttl_ms,
+            policy.dedup_ttl_ms,
+            policy.max_age_ms,
+            policy.skew_ms,
+            policy.failure_limit,
+            policy.failure_window_ms,
+            policy.safe_mode_ttl_ms,
+            policy.cooldown_global_ms,
+            policy.max_in_flight,
+        )
+
+    def reserve(self, intent: Intent) -> Decimal:
+        """Margin that an intent will need with the policy's buffer, in the quote asset; 0 for an exit.
+
+        Without a leverage it counts as 1, which reserves too much rather than too little. Without a price nothing can
+        be said of a quantity: then it is 0, unless the caller of evaluate knows better.
+        """
+        if intent.is_exit:
+            return Decimal(0)
+        notional = intent.notional
+        if notional is None:
+            notional = (intent.quantity or Decimal(0)) * (intent.price or Decimal(0))
+        return notional / (intent.leverage or 1) * (1 + self.policy.margin_buffer)
+
+    def evaluate(self, intent: Intent, token: str, fence_seen: int, reserve: Decimal) -> Command:
+        """The call for a verdict that claims. Raises InvalidIntent for a reserve beyond 1e8."""
+        evaluate = script("evaluate")
+        return (*self._intent_call("EVALSHA", evaluate, intent, token, fence_seen, reserve), *self._figures)
+
+    def inspect(self, intent: Intent) -> Command:
+        """The call for what every guard says."""
+        inspect = script("inspect")
+        return (*self._intent_call("EVALSHA_RO", inspect, intent, "-", 0, Decimal(0)), *self._figures)
+
+    def _intent_call(
+        self, verb: str, called: Script, intent: Intent, token: str, fence_seen: int, reserve: Decimal
+    ) -> Command:
+        millionths = (reserve * MILLIONTHS).to_integral_value(ROUND_UP)
+        if not 0 <= millionths <= _LARGEST_RESERVE:
+            raise InvalidIntent("notional", intent.notional or intent.quantity, "needs more margin than 100,000,000")
+        return (
+            verb,
+            called.sha,
+            12,
+            *self.keyspace.of_intent(intent.id, intent.symbol, intent.side),
+            intent.id,
+            token,
+            intent.fingerprint,
+            intent.timestamp_ms,
+            intent.symbol,
+            intent.side,
+            1 if intent.is_exit else 0,
+            int(millionths),
+            fence_seen,
+        )
+
+    def settle(self, permit: Permit, outcome: Outcome) -> Command:
+        """The call that reports an outcome."""
+        policy, penalty = self.policy, outcome.penalty
+        return (
+            "EVALSHA",
+            script("settle").sha,
+            12,
+            *self.keyspace.of_intent(permit.intent_id, permit.symbol, permit.side),
+            permit.intent_id,
+            permit.token,
+            outcome.kind.value,
+            1 if outcome.retryable else 0,
+            outcome.note,
+            1 if penalty and penalty.count_failure else 0,
+            penalty.cooldown_symbol_ms if penalty else 0,
+            penalty.cooldown_global_ms if penalty else 0,
+            policy.dedup_ttl_ms,
+            policy.failure_limit,
+            policy.failure_window_ms,
+            policy.safe_mode_ttl_ms,
+            policy.rate_global_window_ms,
+        )
+
+    def control(self, act: str, by: str, reason: str, what: str, cooldowns: tuple[str, ...] = ()) -> Command:
+        """The call for an operator's act."""
+        keys = self.keyspace.of_control(cooldowns)
+        return ("EVALSHA", script("control").sha, len(keys), *keys, act, by, reason, what)
+
+    def decode_verdict(self, reply: bytes, intent: Intent, reserve: Decimal, started_ns: int) -> Verdict:
+        """The verdict from evaluate's line. `started_ns`: the monotonic clock before the call."""
+        text = reply.decode()
+        word, _, rest = text.partition(" ")
+        if word == "admitted":
+            permit = self.permit(decode_record(intent.id, text), reserve, started_ns)
+            return Verdict(True, Reason.ADMITTED, permit=permit, mode=Mode(self.policy.mode))
+        observed = word == "OBSERVED"
+        if observed:
+            word, _, rest = rest.partition(" ")
+        reason, (wait, _, detail) = Reason(word), rest.partition(" ")
+        prior = None
+        if reason in (Reason.DUPLICATE, Reason.CONFLICT):
+            prior = decode_record(intent.id, detail)
+        wait_ms = int(wait) if int(wait) >= 0 else None
+        return Verdict(
+            observed,
+            reason,
+            detail=self.explain(reason, detail, prior),
+            retry_after_ms=wait_ms,
+            permit=self._observed_permit(intent, started_ns) if observed else None,
+            prior=prior,
+            mode=Mode.OBSERVE if observed else Mode.ENFORCE,
+        )
+
+    def permit(self, record: Record, reserve: Decimal, started_ns: int) -> Permit:
+        """The permit of a record in phase admitted. `started_ns`: the monotonic clock before it was admitted."""
+        return Permit(
+            intent_id=record.intent_id,
+            symbol=record.symbol,
+            side=record.side,
+            token=record.token,
+            fence=record.fence,
+            client_order_id=self.keyspace.client_order_id(record.intent_id),
+            deadline_ms=record.admitted_ms + record.span_ms,
+            expires_ns=started_ns + record.span_ms * 1_000_000,
+            verify=record.verify,
+            is_exit=record.is_exit,
+            reserved=reserve,
+            reserved_ahead=record.reserved_ahead,
+        )
+
+    def _observed_permit(self, intent: Intent, started_ns: int) -> Permit:
+        return Permit(
+            intent_id=intent.id,
+            symbol=intent.symbol,
+            side=intent.side,
+            token="",
+            fence=0,
+            client_order_id=self.keyspace.client_order_id(intent.id),
+            deadline_ms=0,
+            expires_ns=started_ns + self.policy.lock_ttl_ms * 1_000_000,
+            is_exit=intent.is_exit,
+            observed=True,
+        )
+
+    def decode_inspection(self, reply: list[object], intent: Intent) -> Inspection:
+        """What every guard says, from inspect's rows."""
+        now, *rows = reply
+        keys = self.keyspace.guard_keys(intent.id, intent.symbol, intent.side)
+        denials: dict[int, list[bytes]] = {row[0]: row[1:] for row in rows}  # type: ignore[index]  # a reply's rows
+        reports = []
+        mode = Mode(self.policy.mode)
+        for number, (guard, key) in enumerate(keys.items(), start=1):
+            if number not in denials:
+                exempt = "exempt: reduce-only" if intent.is_exit and guard in EXEMPT_FOR_EXITS else ""
+                reports.append(GuardReport(guard, True, key, detail=exempt))
+                continue
+            word, wait, detail = (part.decode() for part in denials[number])
+            reason = Reason(word)
+            if reason is Reason.POLICY_MISMATCH:
+                mode = Mode.OBSERVE if detail.startswith("observe-") else Mode.ENFORCE
+            prior = decode_record(intent.id, detail) if guard in ("conflict", "duplicate") else None
+            wait_ms = int(wait) if int(wait) >= 0 else None
+            reports.append(GuardReport(guard, False, key, reason, wait_ms, self.explain(reason, detail, prior)))
+        return Inspection(tuple(reports), mode, int(now))  # type: ignore[call-overload]  # the server's clock as text
+
+    def explain(self, reason: Reason, detail: str, prior: Record | None = None) -> str:
+        """A denial's detail as a person reads it."""
+        policy = self.policy
+        if prior is not None:
+            return str(prior)
+        match reason:
+            case Reason.STALE if int(detail) >= 0:
+                return f"{int(detail) / 1000:.1f} s old, max_age is {policy.max_age_ms / 1000:g} s"
+            case Reason.STALE:
+                return f"{-int(detail) / 1000:.1f} s in the future, skew allows {policy.skew_ms / 1000:g} s"
+            case Reason.POLICY_MISMATCH:
+                return f"this caller has {self.policy_fingerprint}, in force is {detail}"
+            case Reason.IN_FLIGHT_LIMIT:
+                return f"{policy.max_in_flight} permits are live"
+            case Reason.FAILURE_LIMIT:
+                return f"{policy.failure_limit} failures in {policy.failure_window_ms / 1000:g} s"
+            case Reason.LOCKED:
+                return "another permit is live for this symbol and side"
+            case Reason.RATE_SYMBOL:
+                return f"{policy.rate_symbol_limit} in {policy.rate_symbol_window_ms / 1000:g} s is the limit"
+            case Reason.RATE_GLOBAL:
+                return f"{policy.rate_global_limit} in {policy.rate_global_window_ms / 1000:g} s is the limit"
+        return detail
+
+
+EXEMPT_FOR_EXITS: Final = frozenset(
+    {
+        "policy",
+        "safe_mode",
+        "failures",
+        "cooldown_global",
+        "cooldown_symbol",
+        "in_flight",
+        "rate_symbol",
+        "rate_global",
+    }
+)
+
+
+def decode_settlement(reply: bytes, intent_id: str) -> Settlement:
+    """The answer from settle's line."""
+    word, _, rest = reply.decode().partition(" ")
+    tripped = False
+    if word == "SETTLED":
+        trips, _, rest = rest.partition(" ")
+        tripped = trips == "safe_mode"
+    return Settlement(Settled(word), decode_record(intent_id, rest) if rest else None, tripped)
+
+
+def explain_error(error: str) -> str:
+    """A script's error as a person reads it: which key, what is wrong with it, what to do."""
+    found = _KEY_IN_ERROR.search(error)
+    if not found:
+        return _SCRIPT_IN_ERROR.sub("", error)
+    key = found[1]
+    if error.startswith("WRONGTYPE"):
+        return (
+            f"{key} holds a value of the wrong type, perhaps left by what the gate replaces; nothing is admitted until "
+            f"it lapses: look with TYPE {key} and TTL {key}, then DEL {key}"
+        )
+    return f"{key}: {_SCRIPT_IN_ERROR.sub('', _KEY_IN_ERROR.sub('', error))}; look at it, then DEL {key}"

@@ -1,0 +1,145 @@
+"""Everything that is on for an account, read key by key, so that a damaged key shows as damaged and hides no other."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Final
+
+from gate.calls import Calls, Dialogue
+from gate.errors import StoreError
+from gate.inspection import Halt, Standing, Status
+from gate.record import MILLIONTHS
+from gate.wire import Reply
+
+_READ_AT_MOST: Final = 1000  # of the in-flight set: far beyond any max_in_flight that makes sense
+
+
+def status(calls: Calls) -> Dialogue[Status]:
+    """Reads the account's state. Raises StoreUnavailable; damage to single keys is part of the answer."""
+    keys, policy = calls.keyspace, calls.policy
+    seconds, micros = yield ("TIME",)
+    now_ms = int(seconds) * 1000 + int(micros) // 1000
+    standing: list[Standing] = []
+
+    state = yield from _hash(keys.state, ("fence", "since", "policy"), standing)
+    halted = yield from _hash(keys.halt, ("scope", "by", "reason", "at"), standing)
+    halt = None
+    if any(halted):
+        scope, by, reason, at = halted
+        halt = Halt(scope or "entries", by or "?", reason or "?", int(at) if at and at.isdigit() else None)
+
+    yield from _switch("safe_mode", keys.safe_mode, standing)
+    yield from _switch("cooldown_global", keys.cooldown_global, standing)
+    yield from _window(
+        "failures", keys.failures, policy.failure_limit, policy.failure_window_ms, now_ms, "failures", standing
+    )
+    yield from _window(
+        "rate_global",
+        keys.rate_global,
+        policy.rate_global_limit,
+        policy.rate_global_window_ms,
+        now_ms,
+        "orders",
+        standing,
+    )
+    in_flight, in_doubt, reserved = yield from _in_flight(keys.inflight, now_ms, standing)
+
+    # One pass over the key space for all that stands per symbol; the records, by far the most keys, don't match.
+    for key in (yield from calls.scan(f"{keys.prefix}:[es]*:[lrc]*")):
+        if key.startswith(keys.cooldown_symbol_prefix):
+            yield from _switch("cooldown_symbol", key, standing)
+        elif key.startswith(keys.lock_prefix):
+            yield from _lock(key, standing)
+        elif key.startswith(keys.rate_symbol_prefix):
+            yield from _window(
+                "rate_symbol", key, policy.rate_symbol_limit, policy.rate_symbol_window_ms, now_ms, "orders", standing
+            )
+
+    fence, since, in_force = state
+    return Status(
+        prefix=keys.prefix,
+        now_ms=now_ms,
+        halt=halt,
+        standing=tuple(standing),
+        in_flight=in_flight,
+        in_doubt=in_doubt,
+        reserved=reserved,
+        fence=int(fence) if fence and fence.isdigit() else 0,
+        memory_since_ms=int(since) if since and since.isdigit() else None,
+        policy_in_force=in_force,
+        policy_own=calls.protocol.policy_fingerprint,
+    )
+
+
+def _ask(*command: str | int) -> Dialogue[Reply | StoreError]:
+    try:
+        return (yield command)
+    except StoreError as error:
+        return error
+
+
+def _damaged(name: str, key: str, error: StoreError) -> Standing:
+    return Standing(name, key, True, None, f"damaged: {error}")
+
+
+def _ttl(key: str) -> Dialogue[int | None]:
+    left: int = yield ("PTTL", key)
+    return left if left >= 0 else None
+
+
+def _hash(key: str, names: tuple[str, ...], standing: list[Standing]) -> Dialogue[list[str | None]]:
+    reply = yield from _ask("HMGET", key, *names)
+    if isinstance(reply, StoreError):
+        standing.append(_damaged(key.rpartition(":")[2], key, reply))
+        return [None] * len(names)
+    return [None if part is None else part.decode(errors="replace") for part in reply]
+
+
+def _switch(name: str, key: str, standing: list[Standing]) -> Dialogue[None]:
+    reply = yield from _ask("GET", key)
+    if isinstance(reply, StoreError):
+        standing.append(_damaged(name, key, reply))
+    elif reply is not None:
+        ttl_ms = yield from _ttl(key)
+        standing.append(Standing(name, key, reply != b"0", ttl_ms, reply.decode(errors="replace")))
+
+
+def _lock(key: str, standing: list[Standing]) -> Dialogue[None]:
+    reply = yield from _ask("GET", key)
+    if isinstance(reply, StoreError):
+        standing.append(_damaged("lock", key, reply))
+    elif reply is not None:
+        ttl_ms = yield from _ttl(key)
+        standing.append(
+            Standing("lock", key, True, ttl_ms, "held by a live permit" if ttl_ms else "held, without a TTL")
+        )
+
+
+def _window(
+    name: str, key: str, limit: int, window_ms: int, now_ms: int, what: str, standing: list[Standing]
+) -> Dialogue[None]:
+    reply = yield from _ask("LRANGE", key, 0, limit - 1)
+    if isinstance(reply, StoreError):
+        standing.append(_damaged(name, key, reply))
+        return
+    try:
+        times = [int(entry) for entry in reply]
+    except ValueError:
+        standing.append(_damaged(name, key, StoreError("an entry is not a time")))
+        return
+    young = [time_ms for time_ms in times if time_ms + window_ms > now_ms]
+    if young:
+        full = len(young) >= limit
+        wait_ms = young[-1] + window_ms - now_ms
+        standing.append(Standing(name, key, full, wait_ms, f"{len(young)} of {limit} {what} in {window_ms / 1000:g} s"))
+
+
+def _in_flight(key: str, now_ms: int, standing: list[Standing]) -> Dialogue[tuple[int, int, Decimal]]:
+    live = yield from _ask("ZCOUNT", key, f"({now_ms}", "+inf")
+    if isinstance(live, StoreError):
+        standing.append(_damaged("in_flight", key, live))
+        return 0, 0, Decimal(0)
+    past = yield ("ZCOUNT", key, "-inf", now_ms)
+    members = yield ("ZRANGEBYSCORE", key, f"({now_ms}", "+inf", "LIMIT", 0, _READ_AT_MOST)
+    sums = (member.partition(b":")[0] for member in members)
+    return live, past, sum((Decimal(int(each)) for each in sums if each.isdigit()), Decimal(0)) / MILLIONTHS

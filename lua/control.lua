@@ -1,0 +1,67 @@
+#!lua flags=allow-oom
+-- What an operator does: halt, resume, reset, policy. Each is audited, with its author and reason, in the same call.
+--
+-- KEYS   1 P:safety:halt              hash    scope, by, reason, at
+--        2 P:safety:safe_mode         string
+--        3 P:safety:cooldown_global   string
+--        4 P:exec:failures            list
+--        5 P:exec:state               hash    policy: fingerprint of the policy in force
+--        6 P:safety:audit             stream
+--        7… P:safety:cooldown_symbol:{symbol}, as many as the caller has found; only reset uses them
+--
+-- ARGV   1 act: halt, resume, reset, policy   2 by   3 reason
+--        4 halt: scope, entries or all; reset: safe_mode, cooldowns, failures or all; policy: fingerprint to put in force
+--
+-- Reply  {audited, detail, …}: audited is 1, or 0 when the audit stream is damaged (the act is done all the same); then
+--   halt    the scope in force. A halt of scope `all` isn't narrowed by a later one of scope `entries`: resume does that
+--   resume  the scope that was in force, or `` when there was no halt
+--   reset   the keys that were on and are now off
+--   policy  the fingerprint that was in force, or ``
+--@include integer
+--@include server_now
+--@include audit
+
+local now_text = integer((server_now()))
+local act, by, reason, what = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+
+local function done(said, ...)
+  return {audit(KEYS[6], now_text, said, by, reason) and 1 or 0, ...}
+end
+
+if act == 'halt' then
+  local before = redis.pcall('HGET', KEYS[1], 'scope')
+  local scope = before == 'all' and 'all' or what
+  -- A key of a wrong type, or one with a TTL, must not weaken a halt: it is made anew.
+  redis.call('DEL', KEYS[1])
+  redis.call('HSET', KEYS[1], 'scope', scope, 'by', by, 'reason', reason, 'at', now_text)
+  return done('halt ' .. scope, scope)
+end
+
+if act == 'resume' then
+  local before = redis.pcall('HGET', KEYS[1], 'scope')
+  local halted = redis.call('DEL', KEYS[1]) == 1
+  return done('resume', halted and (type(before) == 'string' and before or 'entries') or '')
+end
+
+if act == 'reset' then
+  local keys = {}
+  if what == 'safe_mode' or what == 'all' then keys[#keys + 1] = KEYS[2] end
+  if what == 'failures' or what == 'all' then keys[#keys + 1] = KEYS[4] end
+  if what == 'cooldowns' or what == 'all' then
+    keys[#keys + 1] = KEYS[3]
+    for i = 7, #KEYS do keys[#keys + 1] = KEYS[i] end
+  end
+  local cleared = {}
+  for i = 1, #keys do
+    if redis.call('DEL', keys[i]) == 1 then cleared[#cleared + 1] = keys[i] end
+  end
+  return done('reset ' .. what, unpack(cleared, 1, 4000))
+end
+
+if act == 'policy' then
+  local before = redis.call('HGET', KEYS[5], 'policy')
+  redis.call('HSET', KEYS[5], 'policy', what)
+  return done('policy ' .. what, before or '')
+end
+
+return redis.error_reply('ERR unknown act ' .. act)

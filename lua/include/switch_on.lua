@@ -1,0 +1,14 @@
+-- Switches safe mode or a cooldown on for `ttl_text` ms. One that stands longer, or without end, stays as it is: an
+-- automatic trip must not shorten what a person has set. A key of the wrong type is left alone too, it denies already.
+-- Returns true when the switch was off before.
+local function switch_on(key, why, ttl_text)
+  local was = redis.pcall('GET', key)
+  if type(was) == 'table' then return false end
+  local off = not was or was == '0'
+  if not off then
+    local left = redis.call('PTTL', key)
+    if left < 0 or left >= tonumber(ttl_text) then return false end
+  end
+  redis.call('SET', key, why, 'PX', ttl_text)
+  return off
+end

@@ -1,0 +1,6 @@
+-- What is left, in ms, of a lock or a switch, as text; '-1' (nobody can tell) where somebody left it without a TTL.
+local function time_left(key)
+  local left = redis.call('PTTL', key)
+  if left < 0 then return '-1' end
+  return integer(left)
+end

@@ -1,0 +1,9 @@
+-- How many ms until a window has room again; nil when it has room now. The list holds times, newest first: the window
+-- is full while its limit-th newest entry is younger than the window is long.
+local function window_wait(key, limit, window, now)
+  local limit_th = read('LINDEX', key, limit - 1)
+  if not limit_th then return nil end
+  local wait = number_at(key, limit_th) + window - now
+  if wait > 0 then return wait end
+  return nil
+end

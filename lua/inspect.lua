@@ -1,0 +1,26 @@
+#!lua flags=no-writes
+-- What every guard says now about an intent, and no writes. Called by EVALSHA_RO.
+--
+-- KEYS, ARGV   as in evaluate
+--
+-- Reply  {now, row, row, …}: the server's clock in ms as text, then a row for each guard that denies, in the order of
+--        the guards: {number, REASON, wait, detail}, each as evaluate would give it. No row: that guard passes, or the
+--        intent is an exit and exempt from it.
+--        or an error that names the key, where evaluate would give one
+--@include integer
+--@include read
+--@include switched_on
+--@include window_wait
+--@include time_left
+--@include first_denial
+--@include server_now
+
+local now = server_now()
+local rows, seen, from = {integer(now)}, {}, 1
+while from <= 13 do
+  local guard, reason, wait, detail = first_denial(from, now, seen)
+  if not guard then break end
+  rows[#rows + 1] = {guard, reason, wait, detail}
+  from = guard + 1
+end
+return rows

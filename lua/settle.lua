@@ -1,0 +1,113 @@
+#!lua flags=allow-oom
+-- What became of an admitted intent. Can be replayed: the same outcome by the same token changes nothing twice.
+-- The truth about an order outranks the bookkeeping: once the record is known to be ours, a damaged lock, window,
+-- switch or counter is left alone and doesn't stop the rest.
+--
+-- KEYS   the twelve keys of the intent, as in evaluate (9, the halt, isn't used)
+--
+-- ARGV   1 intent id   2 token   3 outcome: placed, rejected, unsent, unknown
+--        4 retryable: 1 removes the record, so that the intent can be admitted again; 0 keeps it
+--        5 note: the order id of a placed order, else a code, a space and a detail
+--   the penalty, 0 where there is none:
+--        6 count a failure: 1 or 0   7 symbol cooldown, ms   8 global cooldown, ms
+--   and figures of the policy, times in ms:
+--        9 dedup_ttl  10 failure_limit  11 failure_window  12 safe_mode_ttl  13 rate_global_window
+--
+-- Reply  SETTLED trips record        done; `trips` is safe_mode when this failure was one too many, else -;
+--                                    no record where it was removed
+--        ALREADY record              the same outcome by the same token stands
+--        CONFLICT record             another outcome stands, and is final
+--        FENCED record               another token owns the record; without a record there is none
+--        or an error that names the key: the record itself can't be read
+--@include integer
+--@include read
+--@include record_fields
+--@include record_text
+--@include server_now
+--@include window_wait
+--@include audit
+--@include switch_on
+--@include trip
+
+local text = read('GET', KEYS[1])
+if not text then return 'FENCED' end
+local phase, token, fence, fingerprint, admitted, symbol, side, span, reserved, flags, note = record_fields(text)
+if token ~= ARGV[2] then return 'FENCED ' .. text end
+
+local outcome, retryable, code = ARGV[3], ARGV[4] == '1', string.match(ARGV[5], '^%S*')
+
+-- A settled record takes no other outcome; one in doubt may still become placed or rejected.
+if phase ~= 'admitted' then
+  local settled_as = phase == 'rejected' and string.find(flags, 'u', 1, true) and 'unsent' or phase
+  local same = settled_as == outcome and (outcome == 'unknown' or string.match(note, '^%S*') == code)
+  if same then return 'ALREADY ' .. text end
+  if phase ~= 'unknown' or outcome == 'unsent' then return 'CONFLICT ' .. text end
+end
+
+local now = server_now()
+local now_text = integer(now)
+local is_exit = string.find(flags, 'x', 1, true)
+flags = flags == '-' and '' or flags
+
+-- Reads for what may be written below. pcall: damage there is left alone.
+local holds_lock = redis.pcall('GET', KEYS[2]) == token
+local punished = string.find(flags, 'p', 1, true)
+local counts_failure = ARGV[6] == '1' and not punished
+local symbol_cooldown = not punished and ARGV[7] ~= '0' and ARGV[7]
+local global_cooldown = not punished and ARGV[8] ~= '0' and ARGV[8]
+
+local failures_before = false
+if counts_failure then
+  local limit = tonumber(ARGV[10])
+  local entry = limit > 1 and redis.pcall('LINDEX', KEYS[6], limit - 2) or now_text
+  failures_before = type(entry) == 'string' and tonumber(entry) and tonumber(entry) + ARGV[11] - now > 0
+end
+
+-- From here on it writes. The record first: it is what a crash of this server must not lose.
+if counts_failure or symbol_cooldown or global_cooldown then flags = flags .. 'p' end
+local settled
+if retryable and (outcome == 'rejected' or outcome == 'unsent') then
+  redis.call('DEL', KEYS[1])
+else
+  local keeps_permit = outcome == 'unknown'
+  settled = record_text(outcome == 'unsent' and 'rejected' or outcome, token, fence, fingerprint, admitted, symbol, side,
+    keeps_permit and span or integer(math.max(now - admitted, 0)), keeps_permit and reserved or '0',
+    flags .. (outcome == 'unsent' and 'u' or ''), ARGV[5])
+  redis.call('SET', KEYS[1], settled, 'PX', ARGV[9])
+end
+
+-- In doubt, it stays in the in-flight set, for reconcile to find, and the lock runs its time.
+if outcome ~= 'unknown' then
+  redis.pcall('ZREM', KEYS[7], reserved .. ':' .. ARGV[1])
+  if holds_lock then redis.call('DEL', KEYS[2]) end
+end
+
+-- Nothing was sent: the slots of both windows are given back. If an exit has pushed an entry out of the full global
+-- window since, that entry comes back as its oldest, else the window would open before its time.
+if outcome == 'unsent' then
+  if not is_exit then redis.pcall('LREM', KEYS[3], '1', admitted) end
+  if redis.pcall('LREM', KEYS[5], '1', admitted) == 1 then
+    local displaced = redis.pcall('HGET', KEYS[8], 'displaced')
+    displaced = type(displaced) == 'string' and tonumber(displaced)
+    if displaced and displaced + ARGV[13] - now > 0 then
+      redis.pcall('RPUSH', KEYS[5], integer(displaced))
+      redis.pcall('PEXPIRE', KEYS[5], ARGV[13])
+    end
+  end
+end
+
+-- Penalties, once for a token.
+local trips = '-'
+if counts_failure then
+  if failures_before then
+    local why = ARGV[10] .. ' failures in ' .. ARGV[11] .. ' ms, the last: ' .. code .. ' on ' .. symbol
+    if trip_safe_mode(KEYS[10], KEYS[6], KEYS[12], ARGV[12], now_text, why) then trips = 'safe_mode' end
+  elseif type(redis.pcall('LPUSH', KEYS[6], now_text)) == 'number' then
+    redis.call('LTRIM', KEYS[6], '0', ARGV[10] - 1)
+    redis.call('PEXPIRE', KEYS[6], ARGV[11])
+  end
+end
+if symbol_cooldown then trip_cooldown(KEYS[4], KEYS[12], symbol_cooldown, now_text, 'cooldown_symbol ' .. symbol, code) end
+if global_cooldown then trip_cooldown(KEYS[11], KEYS[12], global_cooldown, now_text, 'cooldown_global', code) end
+
+return 'SETTLED ' .. trips .. (settled and ' ' .. settled or '')
