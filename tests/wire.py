@@ -214,9 +214,11 @@ class _Link:
                 end.shutdown(socket.SHUT_RDWR)
 
     def _until_broken(self, carry: Callable[[], None]) -> None:
-        with contextlib.suppress(OSError):
-            carry()
-        self.close()
+        try:
+            with contextlib.suppress(OSError):
+                carry()
+        finally:
+            self.close()
 
     def _run(self) -> None:
         replies = threading.Thread(target=self._until_broken, args=(self._carry_replies,), daemon=True)
