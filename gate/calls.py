@@ -1,7 +1,7 @@
 """What each operation says to the store, and what it makes of the answers.
 
-Every operation is a generator: it yields commands and is sent replies, or is thrown the failure. Gate and AsyncGate only
-carry them over a wire, so they can't drift apart: retries, replays and decisions stand here, once.
+Every operation is a generator: it yields commands and is sent replies, or is thrown the failure. Gate and AsyncGate
+only carry them over a wire, so they can't drift apart: retries, replays and decisions stand here, once.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ class Calls:
 
     def scan(self, pattern: str) -> Dialogue[list[str]]:
         """Keys that match, found in steps: KEYS would hold the server up. Raises StoreFailure."""
-        cursor, found = b"0", set()
+        cursor, found = b"0", set[str]()
         while True:
             cursor, keys = yield ("SCAN", cursor.decode(), "MATCH", pattern, "COUNT", 2000)
             found.update(key.decode(errors="replace") for key in keys)
