@@ -54,7 +54,7 @@ class Inspection:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """One key that is on, counting, or damaged. `ttl_ms` is None without a TTL; `on` tells whether it denies entries."""
+    """One key that is on, counting, or damaged. `on`: it denies entries. `ttl_ms` is None without a TTL."""
 
     name: str
     key: str

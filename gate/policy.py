@@ -97,21 +97,21 @@ class Policy:
         if self.failure_limit > 1 and self.cooldown_global_ms >= self.failure_window_ms:
             found.append(
                 f"cooldown_global_ms {self.cooldown_global_ms} is not shorter than failure_window_ms "
-                f"{self.failure_window_ms}: {self.failure_limit} failures can then meet in the window only from permits "
-                "already in flight, so safe mode will seldom trip on margin rejections"
+                f"{self.failure_window_ms}: {self.failure_limit} failures can then meet in the window only from "
+                "permits already in flight, so safe mode will seldom trip on margin rejections"
             )
         if (
             self.rate_symbol_limit >= self.rate_global_limit
             and self.rate_symbol_window_ms <= self.rate_global_window_ms
         ):
             found.append(
-                f"rate_symbol_limit {self.rate_symbol_limit} in {self.rate_symbol_window_ms} ms never binds: the global "
-                f"limit of {self.rate_global_limit} in {self.rate_global_window_ms} ms is reached first"
+                f"rate_symbol_limit {self.rate_symbol_limit} in {self.rate_symbol_window_ms} ms never binds: the "
+                f"global limit of {self.rate_global_limit} in {self.rate_global_window_ms} ms is reached first"
             )
         if self.lock_ttl_ms < 5_000:
             found.append(
-                f"lock_ttl_ms {self.lock_ttl_ms} leaves an order {self.order_timeout_ms} ms; below 5000 slow answers of "
-                "the exchange end as unknown"
+                f"lock_ttl_ms {self.lock_ttl_ms} leaves an order {self.order_timeout_ms} ms; below 5000 slow "
+                "answers of the exchange end as unknown"
             )
         if self.mode == "observe":
             found.append("mode observe: the gate denies nothing; it only reports what it would have done")

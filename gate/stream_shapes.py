@@ -188,7 +188,7 @@ def _reduce_only(fields: Mapping[str, Any]) -> bool | None:
 
 
 def _size(fields: Mapping[str, Any]) -> tuple[Decimal | None, Decimal | None]:
-    """Notional or quantity. `ai_size_usd` goes before all; a quantity before the other notionals, it is the exact one."""
+    """Notional or quantity. `ai_size_usd` goes before all; a quantity, being exact, before the other notionals."""
     notionals = {name: read_decimal(name, fields[name]) for name in _NOTIONALS if not _blank(fields.get(name))}
     quantity = None if _blank(fields.get("quantity")) else read_decimal("quantity", fields["quantity"])
     if "ai_size_usd" in notionals:
