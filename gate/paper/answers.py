@@ -37,11 +37,6 @@ def order_state(order: Order, symbol: Symbol) -> Answer:
     }
 
 
-def test_order(order: Answer) -> Answer:
-    """order/test answers the shape of an order that was never placed."""
-    return {**order, "orderId": 0}
-
-
 def _order(order: Order, symbol: Symbol) -> Answer:
     return {
         "orderId": order.order_id,

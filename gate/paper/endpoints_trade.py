@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from typing import TypeVar
 
 from gate.paper import answers, conditional
-from gate.paper.admission import admit
 from gate.paper.endpoints import Body, Route, SignedCall, SignedEndpoint
 from gate.paper.errors import Code, refuse
 from gate.paper.orders import AlgoOrder, Order, Trade
+from gate.paper.terms import ResponseType
 from gate.paper.tickets import read_algo_ticket, read_ticket
 
 _Row = TypeVar("_Row")
@@ -28,9 +28,8 @@ def place(call: SignedCall) -> Body:
 def place_test(call: SignedCall) -> Body:
     """Every check of a new order, and no order."""
     ticket = read_ticket(call.params)
-    call.exchange.symbol(ticket.symbol)
-    admit(call.account, call.exchange.market, call.exchange.quotes, ticket)
-    return {}
+    symbol = call.exchange.symbol(ticket.symbol)
+    return answers.new_order(call.exchange.rehearse(call.account, ticket, call.now_ms), symbol, ResponseType.ACK)
 
 
 def get(call: SignedCall) -> Body:

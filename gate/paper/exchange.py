@@ -74,11 +74,24 @@ class Exchange:
         orig_type: str | None = None,
     ) -> Order:
         """Admit an order, match it, tell the journal. Returns its state after the first matching."""
-        terms = admit(account, self.market, self.quotes, ticket)
+        order = self._admitted(account, ticket, now_ms, orig_type)
         order_id = self.next_id()
-        order = Order(
-            order_id=order_id,
-            client_order_id=ticket.client_order_id or f"paper-{order_id}",
+        client_order_id = order.client_order_id or f"paper-{order_id}"
+        order = msgspec.structs.replace(order, order_id=order_id, client_order_id=client_order_id)
+        account.write(order)
+        order = self._match_new(account, order, now_ms)
+        self._journal.accepted(account, order, now_ms if received_ms is None else received_ms)
+        return order
+
+    def rehearse(self, account: AccountBooks, ticket: Ticket, now_ms: int) -> Order:
+        """Every check of `place`, and the order as it would have entered the book; nothing happens, its id is 0."""
+        return self._admitted(account, ticket, now_ms, None)
+
+    def _admitted(self, account: AccountBooks, ticket: Ticket, now_ms: int, orig_type: str | None) -> Order:
+        terms = admit(account, self.market, self.quotes, ticket)
+        return Order(
+            order_id=0,
+            client_order_id=ticket.client_order_id,
             symbol=ticket.symbol,
             side=ticket.side,
             position_side=terms.position_side,
@@ -94,10 +107,6 @@ class Exchange:
             time_ms=now_ms,
             update_ms=now_ms,
         )
-        account.write(order)
-        order = self._match_new(account, order, now_ms)
-        self._journal.accepted(account, order, now_ms if received_ms is None else received_ms)
-        return order
 
     def cancel(self, account: AccountBooks, order: Order | None, now_ms: int) -> Order:
         """Cancel an open order; -2011 for one that isn't open or isn't there."""
@@ -116,13 +125,18 @@ class Exchange:
                 self.cancel_all(account, symbol, now_ms)
 
     def set_quote(self, symbol: Symbol, quote: Quote, now_ms: int) -> None:
-        """Move a symbol's prices and match what rests on it, oldest order first."""
+        """Move a symbol's prices and match what rests on it: best price first, then oldest first."""
         self.quotes[symbol.name] = quote
-        for account in self.accounts.values():
-            for order in account.open_on(symbol.name):
-                current = account.orders[order.order_id]
-                if current.status.is_open and crosses(current.side, current.price, self.quotes[symbol.name]):
-                    self._trade(account, current, current.price, now_ms, maker=True)
+        resting = [
+            (-order.side.sign * order.price, order.order_id, account)
+            for account in self.accounts.values()
+            for order in account.open_on(symbol.name)
+            if crosses(order.side, order.price, quote)
+        ]
+        for _, order_id, account in sorted(resting, key=lambda row: row[:2]):
+            order = account.orders[order_id]
+            if order.status.is_open:  # an earlier fill of this round may have closed it
+                self._trade(account, order, order.price, now_ms, maker=True)
 
     def _match_new(self, account: AccountBooks, order: Order, now_ms: int) -> Order:
         quote = self.quotes[order.symbol]

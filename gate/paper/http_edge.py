@@ -54,6 +54,8 @@ class HttpEdge:
         if self._server is not None:
             self._server.close()
         self._released.set()
+        self._handler.pre_shutdown()  # ends idle kept-alive connections, for which shutdown would wait its whole time
+        await asyncio.sleep(0)
         await self._handler.shutdown(timeout=1)
         self._venue.close()
 

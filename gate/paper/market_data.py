@@ -6,6 +6,7 @@ A capture is either one exchangeInfo answer, or an object that holds several ans
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from importlib import resources
@@ -83,6 +84,7 @@ class _Capture(msgspec.Struct, rename="camel"):
     premium_index: list[_Mark] = []
 
 
+@functools.cache
 def built_in() -> Market:
     """The set that is shipped with the package: about a dozen USDT perpetuals, one quarterly, one USDC perpetual."""
     return parse_market(resources.files("gate.paper").joinpath("market.json").read_bytes())

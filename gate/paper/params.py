@@ -29,7 +29,11 @@ class Params:
 
     @classmethod
     def from_raw(cls, query: str, body: str) -> Params:
-        return cls(dict(parse_qsl(f"{query}&{body}")))
+        text = f"{query}&{body}" if query else body
+        if "%" in text or "+" in text:
+            return cls(dict(parse_qsl(text)))
+        # Nearly every order: nothing to unquote, and parse_qsl would cost a sixth of the time that the order takes.
+        return cls(dict(pair.split("=", 1) for pair in text.split("&") if "=" in pair))
 
     def text(self, name: str) -> str | None:
         return self._values.get(name) or None

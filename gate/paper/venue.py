@@ -68,13 +68,15 @@ class Venue:
         self.clock = Clock()
         self.faults = FaultPlan()
         self.faults.arm(settings.faults)
-        self.ledger = Ledger(settings.ledger_file)
         self._keys: dict[str, Credentials] = {}
         books: list[AccountBooks] = []
         for number, account in enumerate(settings.accounts, 1):
             name = account.name or f"account-{number}"
+            if account.key in self._keys or any(name == known.name for known in books):
+                raise ValueError(f"accounts: the key or the name of {name} is there twice")
             self._keys[account.key] = Credentials(account.key, account.secret, name)
             books.append(AccountBooks(name, account.deposits()))
+        self.ledger = Ledger(settings.ledger_file)
         self.exchange = Exchange(
             settings.market, books, settings.fees, self.ledger, first_order_id=self.ledger.last_order_id + 1
         )
