@@ -56,11 +56,21 @@ local counts_failure = ARGV[6] == '1' and not punished
 local symbol_cooldown = not punished and ARGV[7] ~= '0' and ARGV[7]
 local global_cooldown = not punished and ARGV[8] ~= '0' and ARGV[8]
 
-local failures_before = false
+-- One failure short of the limit in the window: this one is one too many.
+local one_too_many = false
 if counts_failure then
-  local limit = tonumber(ARGV[10])
-  local entry = limit > 1 and redis.pcall('LINDEX', KEYS[6], limit - 2) or now_text
-  failures_before = type(entry) == 'string' and tonumber(entry) and tonumber(entry) + ARGV[11] - now > 0
+  local entry = now_text
+  if ARGV[10] - 2 >= 0 then entry = redis.pcall('LINDEX', KEYS[6], ARGV[10] - 2) end
+  local failed = type(entry) == 'string' and tonumber(entry)
+  one_too_many = failed and failed + ARGV[11] - now > 0
+end
+
+-- What an exit has pushed out of the full global window, and still counts (see evaluate).
+local displaced = false
+if outcome == 'unsent' then
+  local entry = redis.pcall('HGET', KEYS[8], 'displaced')
+  displaced = type(entry) == 'string' and tonumber(entry)
+  if displaced and displaced + ARGV[13] - now <= 0 then displaced = false end
 end
 
 -- From here on it writes. The record first: it is what a crash of this server must not lose.
@@ -82,14 +92,12 @@ if outcome ~= 'unknown' then
   if holds_lock then redis.call('DEL', KEYS[2]) end
 end
 
--- Nothing was sent: the slots of both windows are given back. If an exit has pushed an entry out of the full global
--- window since, that entry comes back as its oldest, else the window would open before its time.
+-- Nothing was sent: the slots of both windows are given back. An entry that an exit has pushed out of the full global
+-- window comes back as its oldest, else the window would open before its time.
 if outcome == 'unsent' then
   if not is_exit then redis.pcall('LREM', KEYS[3], '1', admitted) end
   if redis.pcall('LREM', KEYS[5], '1', admitted) == 1 then
-    local displaced = redis.pcall('HGET', KEYS[8], 'displaced')
-    displaced = type(displaced) == 'string' and tonumber(displaced)
-    if displaced and displaced + ARGV[13] - now > 0 then
+    if displaced then
       redis.pcall('RPUSH', KEYS[5], integer(displaced))
       redis.pcall('PEXPIRE', KEYS[5], ARGV[13])
     end
@@ -99,7 +107,7 @@ end
 -- Penalties, once for a token.
 local trips = '-'
 if counts_failure then
-  if failures_before then
+  if one_too_many then
     local why = ARGV[10] .. ' failures in ' .. ARGV[11] .. ' ms, the last: ' .. code .. ' on ' .. symbol
     if trip_safe_mode(KEYS[10], KEYS[6], KEYS[12], ARGV[12], now_text, why) then trips = 'safe_mode' end
   elseif type(redis.pcall('LPUSH', KEYS[6], now_text)) == 'number' then
