@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol, TypeAlias
 
 import redis
 import redis.asyncio
+from hiredis import pack_command
 from redis.backoff import NoBackoff
 from redis.exceptions import (
     BusyLoadingError,
@@ -85,6 +86,12 @@ def connection_settings(settings: dict[str, Any], socket_timeout: float | None) 
     }
 
 
+def pack(command: Command) -> bytes:
+    """A command as it goes over the wire."""
+    packed: bytes = pack_command(command)  # type: ignore[arg-type]  # its stub has one-element tuples only
+    return packed
+
+
 def no_retries() -> Retry:
     """redis-py's own retries, switched off."""
     return Retry(NoBackoff(), 0)
@@ -142,7 +149,7 @@ class ServerWire:
         except IndexError:
             connection = self._connect()
         try:
-            connection.send_packed_command(connection.pack_command(*command), check_health=False)
+            connection.send_packed_command((pack(command),), check_health=False)
             reply = connection.read_response(disable_decoding=True)
         except ResponseError as error:
             failure = failure_of(error)
@@ -202,7 +209,7 @@ class AsyncServerWire:
                 if not connection.is_connected:
                     await connection.connect()
                 sent = True
-                await connection.send_packed_command(connection.pack_command(*command), check_health=False)
+                await connection.send_packed_command((pack(command),), check_health=False)
                 reply = await connection.read_response(disable_decoding=True)
         except ResponseError as error:
             failure = failure_of(error)

@@ -1,0 +1,95 @@
+"""What the executor and an exchange say to each other: plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What the exchange allows for a symbol's market orders, from its exchangeInfo. None where it sets no bound."""
+
+    symbol: str
+    margin_asset: str
+    trading: bool
+    step: Decimal
+    """Quantities are multiples of it, counted from `min_quantity`."""
+    min_quantity: Decimal
+    max_quantity: Decimal | None
+    min_notional: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRequest:
+    """A market order, ready to be sent."""
+
+    symbol: str
+    side: str
+    quantity: Decimal
+    client_order_id: str
+    reduce_only: bool
+    position_side: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class OrderAnswer:
+    """An order that the exchange has."""
+
+    order_id: str
+    client_order_id: str
+    status: str
+    """NEW, PARTIALLY_FILLED, FILLED, CANCELED, EXPIRED, …"""
+    filled_quantity: Decimal
+    average_price: Decimal | None
+    """None while nothing is filled."""
+    time_ms: int
+
+    @property
+    def filled(self) -> bool:
+        """Whether all of it is filled. NEW is not: the exchange has it, no more."""
+        return self.status == "FILLED"
+
+
+class Placement(StrEnum):
+    """What is certain about an order after its request failed."""
+
+    NOT_PLACED = "not placed"
+    UNKNOWN = "unknown"
+
+
+class Consequence(StrEnum):
+    """What a refusal asks for, beyond not having the order."""
+
+    NONE = "none"
+    MARGIN = "margin rejection: counts as a failure, rests symbol and account"
+    REST_SYMBOL = "rest the symbol"
+    REST_ACCOUNT = "rest the account"
+    STOP = "keys or clock don't work: rest the account as long as safe mode would"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What came of a request that brought no order back."""
+
+    placement: Placement
+    code: str
+    """The exchange's code, or a word for the transport's failure."""
+    detail: str
+    retryable: bool = False
+    consequence: Consequence = Consequence.NONE
+    rest_ms: int | None = None
+    """How long to rest, where the exchange says so (Retry-After)."""
+
+
+class ExchangeFailure(Exception):
+    """A request that failed; `failure` says what is certain. Its text holds no URL, key or signature."""
+
+    def __init__(self, failure: Failure) -> None:
+        self.failure = failure
+        super().__init__(f"{failure.code}: {failure.detail}")
+
+
+class OrderNotFound(Exception):
+    """The exchange knows no order of that client order id: now. A request under way may still be accepted."""

@@ -1,0 +1,50 @@
+"""What became of one intent: the executor's answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+
+from gate.exchange.order_plan import MarginCheck
+from gate.outcome import Settlement
+from gate.verdict import Verdict
+
+
+class Terminal(StrEnum):
+    """The terminal states of the design, section 8."""
+
+    FILLED = "FILLED"
+    PLACED = "PLACED"
+    """The exchange has the order; it isn't filled, or not wholly."""
+    DENIED = "DENIED"
+    REJECTED_MARGIN = "REJECTED_MARGIN"
+    REJECTED_ORDER = "REJECTED_ORDER"
+    """No order that the exchange's filters accept can be made of the intent."""
+    REJECTED_EXCHANGE = "REJECTED_EXCHANGE"
+    UNKNOWN = "UNKNOWN"
+    """Nobody can tell whether the order exists; it stays in doubt until it is reconciled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """The answer to one intent."""
+
+    state: Terminal
+    intent_id: str
+    verdict: Verdict
+    reason: str
+    """A word: the verdict's reason, the exchange's code, or what the executor found."""
+    detail: str = ""
+    retryable: bool = False
+    retry_after_ms: int | None = None
+    client_order_id: str | None = None
+    order_id: str | None = None
+    filled_quantity: Decimal = Decimal(0)
+    average_price: Decimal | None = None
+    margin: MarginCheck | None = None
+    settlement: Settlement | None = None
+
+    def __bool__(self) -> bool:
+        """Whether the exchange has the order."""
+        return self.state in (Terminal.FILLED, Terminal.PLACED)
