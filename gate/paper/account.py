@@ -19,10 +19,11 @@ DEFAULT_LEVERAGE = 20  # what the exchange gives a new account on every symbol
 class AccountBooks:
     """Everything that belongs to one API key. Not thread-safe: the server's loop owns it."""
 
-    def __init__(self, name: str, deposits: Mapping[str, Decimal]) -> None:
+    def __init__(self, name: str, deposits: Mapping[str, Decimal], opened_ms: int) -> None:
         self.name = name
         self.wallets: dict[str, Decimal] = dict(deposits)
         self.deposits: dict[str, Decimal] = dict(deposits)
+        self.wallets_ms: dict[str, int] = dict.fromkeys(deposits, opened_ms)  # when each wallet last changed
         self.positions: dict[tuple[str, PositionSide], Position] = {}
         self.orders: dict[int, Order] = {}
         self.open_orders: dict[int, Order] = {}
@@ -43,10 +44,16 @@ class AccountBooks:
     def set_leverage(self, symbol: Symbol, leverage: int) -> None:
         self._leverage[symbol.name] = leverage
 
-    def set_wallet(self, asset: str, amount: Decimal) -> None:
+    def set_wallet(self, asset: str, amount: Decimal, now_ms: int) -> None:
         """A deposit or withdrawal of the difference."""
-        self.deposits[asset] = self.deposits.get(asset, ZERO) + amount - self.wallets.get(asset, ZERO)
-        self.wallets[asset] = amount
+        change = amount - self.wallets.get(asset, ZERO)
+        self.deposits[asset] = self.deposits.get(asset, ZERO) + change
+        self.credit(asset, change, now_ms)
+
+    def credit(self, asset: str, amount: Decimal, now_ms: int) -> None:
+        """Add to a wallet; a negative amount takes from it."""
+        self.wallets[asset] = self.wallets.get(asset, ZERO) + amount
+        self.wallets_ms[asset] = now_ms
 
     def position(self, symbol: str, side: PositionSide) -> Position:
         return self.positions.get((symbol, side)) or Position(symbol, side)

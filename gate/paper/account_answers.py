@@ -101,7 +101,7 @@ def asset_line(exchange: Exchange, books: AccountBooks, name: str) -> Answer:
         "availableBalance": available,
         "maxWithdrawAmount": available,
         "marginAvailable": True,
-        "updateTime": 0,
+        "updateTime": books.wallets_ms.get(name, 0),
     }
 
 
@@ -117,7 +117,7 @@ def balance_line(exchange: Exchange, books: AccountBooks, name: str) -> Answer:
         "availableBalance": available,
         "maxWithdrawAmount": available,
         "marginAvailable": True,
-        "updateTime": 0,
+        "updateTime": books.wallets_ms.get(name, 0),
     }
 
 

@@ -88,7 +88,7 @@ def change_balance(venue: Venue, change: BalanceChange) -> Answer:
     if not change.balance.is_finite():
         raise ControlError(f"balance: {change.balance} is not a finite figure")
     books = find_account(venue, change.account)
-    books.set_wallet(change.asset, change.balance)
+    books.set_wallet(change.asset, change.balance, venue.clock.now_ms())
     return {"account": books.name, "asset": change.asset, "balance": eight(change.balance)}
 
 

@@ -161,7 +161,7 @@ class Exchange:
         commission = self.fees.commission(quantity, price, maker=maker)
         asset = symbol.margin_asset
         account.positions[order.position_key] = position
-        account.wallets[asset] = account.wallets.get(asset, ZERO) + realized - commission
+        account.credit(asset, realized - commission, now_ms)
         account.trades.append(
             Trade(
                 trade_id=self._next_trade_id,

@@ -75,7 +75,7 @@ class Venue:
             if account.key in self._keys or any(name == known.name for known in books):
                 raise ValueError(f"accounts: the key or the name of {name} is there twice")
             self._keys[account.key] = Credentials(account.key, account.secret, name)
-            books.append(AccountBooks(name, account.deposits()))
+            books.append(AccountBooks(name, account.deposits(), self.clock.now_ms()))
         self.ledger = Ledger(settings.ledger_file)
         self.exchange = Exchange(
             settings.market, books, settings.fees, self.ledger, first_order_id=self.ledger.last_order_id + 1

@@ -11,6 +11,7 @@ from binance import AsyncClient, Client
 from gate.paper import PaperExchange
 from gate.paper.pytest_plugin import paper_exchange, pytest_configure
 
+# Named here too, so that the tests run from a checkout that isn't installed and has no entry point.
 __all__ = ["paper_exchange", "pytest_configure"]
 
 

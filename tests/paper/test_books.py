@@ -33,7 +33,7 @@ class Books(RuleBasedStateMachine):
 
     @initialize(hedge=st.booleans(), isolated=st.sets(st.sampled_from(SYMBOLS)))
     def open_account(self, hedge: bool, isolated: set[str]) -> None:
-        self.account = AccountBooks("account-1", {"USDT": Decimal(10_000), "USDC": Decimal(2_000)})
+        self.account = AccountBooks("account-1", {"USDT": Decimal(10_000), "USDC": Decimal(2_000)}, 1_000)
         self.account.hedge, self.account.isolated = hedge, isolated
         self.exchange = Exchange(built_in(), [self.account], FeeSchedule(), NoJournal())
         self.now_ms = 1_000

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import msgspec
 import pytest
 import requests
@@ -70,8 +73,8 @@ def test_a_broken_rule_is_refused_with_its_code(
     assert client.futures_account(version=3) == before
 
 
-def test_a_quantity_below_the_smallest_lot_is_refused(tmp_path_market: PaperExchange) -> None:
-    client = futures_client(tmp_path_market)
+def test_a_quantity_below_the_smallest_lot_is_refused(coarse_market: PaperExchange) -> None:
+    client = futures_client(coarse_market)
     with pytest.raises(BinanceAPIException) as error:
         client.futures_create_order(**{**MARKET, "quantity": "0.004"})
     assert error.value.code == -4004
@@ -81,7 +84,7 @@ def test_a_quantity_below_the_smallest_lot_is_refused(tmp_path_market: PaperExch
 
 
 @pytest.fixture
-def tmp_path_market(tmp_path, paper_exchange: PaperExchange):  # type: ignore[no-untyped-def]
+def coarse_market(tmp_path: Path, paper_exchange: PaperExchange) -> Iterator[PaperExchange]:
     """A capture in which the smallest lot and the step are five times the precision."""
     info = requests.get(f"{paper_exchange.url}/fapi/v1/exchangeInfo", timeout=5).json()
     for row in info["symbols"][0]["filters"]:

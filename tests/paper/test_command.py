@@ -1,0 +1,141 @@
+"""`gate paper` as a process: it says when it accepts, its ledger survives a kill, its faults come from a file."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import requests
+from binance import Client
+from click.testing import CliRunner
+
+from gate.cli.paper import paper
+
+ORDER = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "0.001"}
+ROOT = Path(__file__).resolve().parents[2]
+RUN = "import sys; from gate.cli.paper import paper; paper(sys.argv[1:])"
+
+
+class Running:
+    def __init__(self, *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", RUN, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert self.process.stdout is not None
+        self.said = self.process.stdout.readline().strip()
+        self.url = self.said.removeprefix("listening on ")
+
+    def client(self, key: str = "paper-key", secret: str = "paper-secret") -> Client:
+        client = Client(key, secret, ping=False)
+        client.FUTURES_URL = f"{self.url}/fapi"
+        return client
+
+
+@contextmanager
+def running(*arguments: str) -> Iterator[Running]:
+    server = Running(*arguments)
+    try:
+        yield server
+    finally:
+        server.process.kill()
+        server.process.communicate()
+
+
+def test_it_accepts_once_it_has_said_so() -> None:
+    with running() as server:
+        assert server.said.startswith("listening on http://127.0.0.1:")
+        assert requests.get(f"{server.url}/fapi/v1/ping", timeout=5).json() == {}
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(10) == 0
+
+
+def test_the_ledger_file_survives_a_kill_and_is_continued(tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger.jsonl"
+    with running("--ledger", str(ledger)) as server:
+        ids = [server.client().futures_create_order(**ORDER, newClientOrderId=f"k-{n}")["orderId"] for n in range(3)]
+        server.process.kill()
+        server.process.wait()
+    rows = [json.loads(line) for line in ledger.read_text().splitlines()]
+    assert [(row["clientOrderId"], row["orderId"], row["status"]) for row in rows] == [
+        (f"k-{n}", order_id, "FILLED") for n, order_id in enumerate(ids)
+    ]
+    with ledger.open("a") as file:
+        file.write('{"clientOrderId":"torn')  # as a kill in the middle of a line leaves it
+    with running("--ledger", str(ledger)) as server:
+        fresh = server.client().futures_create_order(**ORDER, newClientOrderId="k-3")["orderId"]
+        listed = requests.get(f"{server.url}/paper/ledger", timeout=5).json()["orders"]
+    assert [row["clientOrderId"] for row in listed] == ["k-0", "k-1", "k-2", "k-3"]
+    assert fresh > max(ids)
+    assert [json.loads(line)["clientOrderId"] for line in ledger.read_text().splitlines()] == [
+        "k-0",
+        "k-1",
+        "k-2",
+        "k-3",
+    ]
+
+
+def test_several_keys_are_several_accounts() -> None:
+    keys = ("--key", "k1", "--secret", "s1", "--key", "k2", "--secret", "s2", "--balance", "7", "--balance", "8")
+    with running(*keys) as server:
+        balances = [server.client(f"k{n}", f"s{n}").futures_account(version=3)["totalWalletBalance"] for n in (1, 2)]
+    assert balances == ["7.00000000", "8.00000000"]
+
+
+def test_faults_come_from_a_file(tmp_path: Path) -> None:
+    plan = tmp_path / "faults.json"
+    plan.write_text(json.dumps([{"kind": "accept_then_drop", "client_order_id": "lost"}]))
+    with running("--faults", str(plan)) as server:
+        with pytest.raises(requests.ConnectionError):
+            server.client().futures_create_order(**ORDER, newClientOrderId="lost")
+        listed = requests.get(f"{server.url}/paper/ledger", timeout=5).json()["orders"]
+    assert [row["clientOrderId"] for row in listed] == ["lost"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        pytest.param(["--key", "a", "--key", "b"], 2, "each key needs its own", id="a key without a secret"),
+        pytest.param(["--balance", "lots"], 1, "balance: 'lots'", id="unreadable balance"),
+        pytest.param(["--balance", "-1"], 1, "balance: '-1'", id="negative balance"),
+        pytest.param(["--exchange-info", str(ROOT / "pyproject.toml")], 1, "pyproject.toml", id="no capture"),
+        pytest.param(["--faults", str(ROOT / "pyproject.toml")], 1, "not JSON", id="no plan"),
+        pytest.param(["--ledger", str(ROOT / "pyproject.toml")], 1, "not a ledger", id="no ledger"),
+        pytest.param(["--key", "k", "--secret", "a", "--key", "k", "--secret", "b"], 1, "accounts", id="a key twice"),
+    ],
+)
+def test_bad_settings_end_in_one_line(arguments: list[str], code: int, says: str) -> None:
+    before = (ROOT / "pyproject.toml").read_bytes()
+    result = CliRunner().invoke(paper, arguments)
+    assert result.exit_code == code
+    assert says in result.output
+    assert "Traceback" not in result.output
+    assert (ROOT / "pyproject.toml").read_bytes() == before
+
+
+def test_help_tells_how_to_point_a_client_at_it() -> None:
+    result = CliRunner().invoke(paper, ["--help"])
+    assert result.exit_code == 0
+    assert "FUTURES_URL" in result.output
+    assert "--ledger" in result.output
+
+
+def test_the_command_loads_no_server_before_it_runs() -> None:
+    code = "import sys; import gate.cli.paper; print('aiohttp' in sys.modules, 'gate.paper' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "False False"
+
+
+def test_the_package_imports_nothing_of_the_gate() -> None:
+    code = "import sys; import gate.paper; print(*sorted(m for m in sys.modules if m.startswith('gate')))"
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = set(ran.stdout.split())
+    beside = subprocess.run(
+        [sys.executable, "-c", code.replace("gate.paper", "gate")], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert {name for name in loaded if not name.startswith("gate.paper")} == set(beside.stdout.split())

@@ -1,0 +1,214 @@
+"""Every fault leaves the ledger in the state that its name says, and the client with the evidence of the real one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from decimal import Decimal
+
+import aiohttp
+import pytest
+import requests
+from binance import AsyncClient, Client
+from binance.exceptions import BinanceAPIException
+
+from gate.paper import Fault, FaultError, FaultKind, PaperExchange
+
+ORDER = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "0.001", "newClientOrderId": "mine"}
+SHORT = {"requests_params": {"timeout": (1, 0.05)}}  # a client that loses patience; the server's clock isn't involved
+
+Evidence = Callable[[BaseException | None, object], bool]
+
+
+def api(status: int, code: int | None) -> Evidence:
+    return lambda error, _: isinstance(error, BinanceAPIException) and (error.status_code, error.code) == (status, code)
+
+
+def raised(kind: type[BaseException]) -> Evidence:
+    return lambda error, _: isinstance(error, kind)
+
+
+def answered(expected: object) -> Evidence:
+    return lambda error, answer: error is None and answer == expected
+
+
+DROPPED = raised(requests.ConnectionError)
+
+CASES = [
+    pytest.param(Fault(kind=FaultKind.ACCEPT_THEN_DROP), True, DROPPED, id="accept then drop"),
+    pytest.param(Fault(kind=FaultKind.DROP_BEFORE_ACCEPT), False, DROPPED, id="drop before accept"),
+    pytest.param(Fault(kind=FaultKind.RESET), False, DROPPED, id="reset"),
+    pytest.param(Fault(kind=FaultKind.RESET, accept=True), True, DROPPED, id="reset, accepted"),
+    pytest.param(Fault(kind=FaultKind.UNKNOWN_503), True, api(503, None), id="503 unknown"),
+    pytest.param(Fault(kind=FaultKind.UNKNOWN_503, accept=False), False, api(503, None), id="503 unknown, not so"),
+    pytest.param(Fault(kind=FaultKind.UNAVAILABLE_503), False, api(503, None), id="503 unavailable"),
+    pytest.param(Fault(kind=FaultKind.INTERNAL_503), False, api(503, None), id="503 internal"),
+    pytest.param(Fault(kind=FaultKind.TIMEOUT_1007), True, api(408, -1007), id="-1007"),
+    pytest.param(Fault(kind=FaultKind.TIMEOUT_1007, accept=False), False, api(408, -1007), id="-1007, not so"),
+    pytest.param(Fault(kind=FaultKind.HTML_502), True, api(502, 0), id="html 502"),
+    pytest.param(Fault(kind=FaultKind.HTML_502, accept=False), False, api(502, 0), id="html 502, not so"),
+    pytest.param(Fault(kind=FaultKind.EMPTY_200), True, answered({}), id="empty 200"),
+    pytest.param(Fault(kind=FaultKind.EMPTY_200, accept=False), False, answered({}), id="empty 200, not so"),
+    pytest.param(Fault(kind=FaultKind.JSON_LIST), True, raised(AttributeError), id="json list"),
+    pytest.param(Fault(kind=FaultKind.JSON_LIST, accept=False), False, raised(AttributeError), id="json list, not so"),
+    pytest.param(Fault(kind=FaultKind.REDIRECT_302), False, answered({}), id="302"),
+    pytest.param(Fault(kind=FaultKind.RATE_LIMITED_429), False, api(429, -1003), id="429"),
+    pytest.param(Fault(kind=FaultKind.BANNED_418), False, api(418, -1003), id="418"),
+    pytest.param(Fault(kind=FaultKind.CLOCK_SKEW), False, api(400, -1021), id="clock ahead"),
+    pytest.param(Fault(kind=FaultKind.CLOCK_SKEW, skew_ms=-60_000), False, api(400, -1021), id="clock behind"),
+]
+
+
+@pytest.mark.parametrize(("fault", "accepted", "evidence"), CASES)
+def test_a_fault_does_what_its_name_says(
+    client: Client, paper_exchange: PaperExchange, fault: Fault, accepted: bool, evidence: Evidence
+) -> None:
+    paper_exchange.inject(fault)
+    error: BaseException | None = None
+    answer: object = None
+    try:
+        answer = client.futures_create_order(**ORDER)
+    except Exception as raised_error:
+        error = raised_error
+    assert evidence(error, answer), (error, answer)
+    assert [row["clientOrderId"] for row in paper_exchange.ledger()] == ["mine"] * accepted
+    client.futures_create_order(**{**ORDER, "newClientOrderId": "next"})
+    assert len(paper_exchange.ledger()) == accepted + 1, "a fault strikes once unless told otherwise"
+
+
+@pytest.mark.parametrize("kind", [FaultKind.RATE_LIMITED_429, FaultKind.BANNED_418])
+def test_refusals_say_when_to_come_back(client: Client, paper_exchange: PaperExchange, kind: FaultKind) -> None:
+    paper_exchange.inject(Fault(kind=kind, retry_after_s=17))
+    with pytest.raises(BinanceAPIException) as error:
+        client.futures_create_order(**ORDER)
+    assert error.value.response.headers["Retry-After"] == "17"
+
+
+def test_a_held_order_is_accepted_after_the_client_has_given_up(client: Client, paper_exchange: PaperExchange) -> None:
+    paper_exchange.inject(Fault(kind=FaultKind.DELAY))
+    with pytest.raises(requests.ReadTimeout):
+        client.futures_create_order(**ORDER, **SHORT)
+    assert paper_exchange.ledger() == []
+    with pytest.raises(BinanceAPIException) as error:
+        client.futures_get_order(symbol="BTCUSDT", origClientOrderId="mine")
+    assert error.value.code == -2013, "absence now proves nothing: the order is still under way"
+    assert paper_exchange.release_held() == 1
+    assert client.futures_get_order(symbol="BTCUSDT", origClientOrderId="mine")["status"] == "FILLED"
+
+
+def test_a_held_order_keeps_its_arrival_time_and_takes_effect_later(
+    client: Client, paper_exchange: PaperExchange
+) -> None:
+    paper_exchange.hold_clock()
+    paper_exchange.inject(Fault(kind=FaultKind.DELAY))
+    with pytest.raises(requests.ReadTimeout):
+        client.futures_create_order(**ORDER, **SHORT)
+    paper_exchange.move_clock(30_000)
+    paper_exchange.release_held()
+    row = paper_exchange.ledger()[0]
+    assert row["time"] == int(str(row["receiveTime"])) + 30_000
+
+
+def test_a_timed_delay_ends_by_itself(client: Client, paper_exchange: PaperExchange) -> None:
+    paper_exchange.inject(Fault(kind=FaultKind.DELAY, delay_ms=1))
+    assert client.futures_create_order(**ORDER)["orderId"]
+
+
+def test_a_slow_body_is_accepted_and_its_answer_comes_in_halves(client: Client, paper_exchange: PaperExchange) -> None:
+    paper_exchange.inject(Fault(kind=FaultKind.SLOW_BODY), Fault(kind=FaultKind.SLOW_BODY, delay_ms=1))
+    with pytest.raises(requests.ConnectionError, match="Read timed out"):
+        client.futures_create_order(**ORDER, **SHORT)
+    assert [row["clientOrderId"] for row in paper_exchange.ledger()] == ["mine"]
+    assert client.futures_create_order(**ORDER)["clientOrderId"] == "mine"
+
+
+@pytest.mark.parametrize(
+    ("kind", "accepted", "error"),
+    [
+        (FaultKind.ACCEPT_THEN_DROP, 1, aiohttp.ServerDisconnectedError),
+        (FaultKind.DROP_BEFORE_ACCEPT, 0, aiohttp.ServerDisconnectedError),
+        (FaultKind.RESET, 0, aiohttp.ClientOSError),
+    ],
+)
+async def test_the_async_client_sees_them_too(
+    async_client: AsyncClient,
+    paper_exchange: PaperExchange,
+    kind: FaultKind,
+    accepted: int,
+    error: type[BaseException],
+) -> None:
+    paper_exchange.inject(Fault(kind=kind))
+    with pytest.raises(error):
+        await async_client.futures_create_order(**ORDER)
+    assert len(paper_exchange.ledger()) == accepted
+
+
+async def test_a_cancelled_async_order_is_accepted_all_the_same(
+    async_client: AsyncClient, paper_exchange: PaperExchange
+) -> None:
+    paper_exchange.inject(Fault(kind=FaultKind.DELAY))
+    with pytest.raises(asyncio.TimeoutError):
+        await asyncio.wait_for(async_client.futures_create_order(**ORDER), 0.05)
+    await asyncio.to_thread(paper_exchange.release_held)
+    assert len(paper_exchange.ledger()) == 1
+
+
+def test_a_fault_hits_only_what_it_is_aimed_at(client: Client, paper_exchange: PaperExchange) -> None:
+    paper_exchange.inject(Fault(kind=FaultKind.UNAVAILABLE_503, client_order_id="mine", times=2, skip=1))
+    outcomes = []
+    for name in ("other", "mine", "mine", "other", "mine", "mine"):
+        try:
+            client.futures_create_order(**{**ORDER, "newClientOrderId": name})
+            outcomes.append("placed")
+        except BinanceAPIException:
+            outcomes.append("refused")
+    assert outcomes == ["placed", "placed", "refused", "placed", "refused", "placed"]
+
+
+def test_a_fault_may_hit_any_endpoint(client: Client, paper_exchange: PaperExchange) -> None:
+    paper_exchange.inject(Fault(kind=FaultKind.HTML_502, method="GET", path="/fapi/v3/account"))
+    client.futures_account()
+    with pytest.raises(BinanceAPIException):
+        client.futures_account(version=3)
+
+
+def test_probability_repeats_with_its_seed(client: Client, paper_exchange: PaperExchange) -> None:
+    def course(seed: int) -> list[bool]:
+        paper_exchange.clear_faults()
+        before = len(paper_exchange.ledger())
+        paper_exchange.inject(Fault(kind=FaultKind.UNAVAILABLE_503, probability=Decimal("0.5"), seed=seed))
+        placed = []
+        for _ in range(24):
+            try:
+                client.futures_create_order(**ORDER)
+                placed.append(True)
+            except BinanceAPIException:
+                placed.append(False)
+        assert len(paper_exchange.ledger()) - before == sum(placed)
+        return placed
+
+    first = course(7)
+    assert first == course(7) != course(8)
+    assert 0 < sum(first) < 24
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"kind": FaultKind.ACCEPT_THEN_DROP, "accept": False},
+        {"kind": FaultKind.DROP_BEFORE_ACCEPT, "accept": True},
+        {"kind": FaultKind.UNAVAILABLE_503, "accept": True},
+    ],
+)
+def test_a_fault_that_contradicts_its_name_is_refused(fields: dict[str, object]) -> None:
+    with pytest.raises(FaultError, match="accept"):
+        Fault(**fields)  # type: ignore[arg-type]
+
+
+def test_requests_that_were_never_accepted_are_counted(client: Client, paper_exchange: PaperExchange) -> None:
+    paper_exchange.inject(Fault(kind=FaultKind.DROP_BEFORE_ACCEPT, times=2))
+    for _ in range(2):
+        with pytest.raises(requests.ConnectionError):
+            client.futures_create_order(**ORDER)
+    client.futures_create_order(**ORDER)
+    assert [row["requestCount"] for row in paper_exchange.ledger()] == [3]
