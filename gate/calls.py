@@ -34,6 +34,7 @@ Dialogue = Generator[Command, Reply, T]
 SCOPES: Final = ("entries", "all")
 RESETS: Final = ("safe_mode", "cooldowns", "failures", "all")
 _REMEMBERED_UNANSWERED: Final = 4096
+_REPLAYED: Final = 2
 _log: Final = logging.getLogger("gate")
 
 
@@ -45,7 +46,8 @@ class Act:
     audited: bool
     """False when the audit stream is damaged; the act is done all the same."""
     before: str | None = None
-    """resume: the halt's scope, None when there was none; policy: the fingerprint that was in force."""
+    """resume: the halt's scope, None when there was none; policy: the fingerprint that was in force. None also when
+    the answer was lost and a replay found the act done."""
     changed: tuple[str, ...] = ()
     """halt: the scope in force; reset: the keys that were on."""
 
@@ -74,13 +76,12 @@ class Calls:
             return Verdict(False, Reason.INVALID, str(invalid))
         try:
             reply, _ = yield from self._scripted("evaluate", command)
-        except ReplyLost as lost:
-            self._remember(intent, token, started_ns)
-            return Verdict(False, Reason.STORE_UNAVAILABLE, f"no answer from the store: {lost}")
-        except StoreUnavailable as unavailable:
-            return Verdict(False, Reason.STORE_UNAVAILABLE, str(unavailable))
-        except StoreError as error:
-            return Verdict(False, Reason.STORE_ERROR, explain_error(str(error)))
+        except StoreFailure as failure:
+            if failure.maybe_done:
+                self._remember(intent, token, started_ns)
+            if isinstance(failure, StoreError):
+                return Verdict(False, Reason.STORE_ERROR, explain_error(str(failure)))
+            return Verdict(False, Reason.STORE_UNAVAILABLE, str(failure))
         except BaseException:
             self._remember(intent, token, started_ns)  # cancelled while the command was under way
             raise
@@ -168,12 +169,14 @@ class Calls:
     ) -> Dialogue[tuple[bool, tuple[str, ...]]]:
         _sentence("by", by)
         _sentence("reason", reason)
-        command = self.protocol.control(act, by, reason, what, cooldowns)
+        command = self.protocol.control(act, by, reason, _new_token(), what, cooldowns)
         try:
             (audited, *rest), _ = yield from self._scripted("control", command)
         except StoreError as error:
             raise StoreError(explain_error(str(error))) from None
-        return bool(audited), tuple(part.decode() for part in rest)
+        if audited == _REPLAYED:
+            return True, ("",)
+        return bool(audited), tuple(part.decode(errors="replace") for part in rest)
 
     def _scripted(self, name: str, command: Command) -> Dialogue[tuple[Reply, bool]]:
         """Calls a script: loads it when the server doesn't have it, and replays once when a reply is lost.
@@ -184,27 +187,28 @@ class Calls:
         while True:
             try:
                 return (yield command), replayed
-            except ScriptMissing:
-                if loaded:
+            except StoreFailure as failure:
+                missing, lost = isinstance(failure, ScriptMissing), isinstance(failure, ReplyLost)
+                if (missing and not loaded) or (lost and not replayed):
+                    loaded, replayed = loaded or missing, replayed or lost
+                else:
+                    failure.maybe_done = replayed or lost
                     raise
-                loaded = True
-            except ReplyLost:
-                if replayed:
-                    raise
-                replayed = True
+            if not missing:
                 continue
             try:
                 yield ("SCRIPT", "LOAD", script(name).source)
             except ReplyLost:
                 pass  # it may have been loaded; the call itself will tell
             except StoreFailure as failure:
-                raise type(failure)(f"the script {name} could not be loaded: {failure}") from None
+                failure.maybe_done = replayed
+                raise
 
     def _token_for(self, intent: Intent) -> tuple[str, int]:
         # Taken out, so that two callers never hold the same token.
         with self._unanswered_lock:
             unanswered = self._unanswered.pop((intent.id, intent.fingerprint), None)
-        return unanswered or (secrets.token_urlsafe(12), time.monotonic_ns())
+        return unanswered or (_new_token(), time.monotonic_ns())
 
     def _remember(self, intent: Intent, token: str, started_ns: int) -> None:
         with self._unanswered_lock:
@@ -215,6 +219,10 @@ class Calls:
     def _saw(self, fence: int) -> None:
         if fence > self._fence_seen:
             self._fence_seen = fence
+
+
+def _new_token() -> str:
+    return secrets.token_urlsafe(12)
 
 
 def _one_of(field: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -43,6 +43,9 @@ class InvalidPolicy(GateError, ValueError):
 class StoreFailure(GateError):
     """The store gave no usable answer. Both kinds deny."""
 
+    maybe_done = False
+    """Whether the call may have been carried out all the same."""
+
 
 class StoreUnavailable(StoreFailure):
     """Not reached, too slow, loading, failing over: may pass by itself."""

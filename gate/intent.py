@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
-from types import MappingProxyType
 from typing import Final, Literal
 
 from gate.errors import InvalidIntent
@@ -21,7 +20,6 @@ PositionSide = Literal["LONG", "SHORT"]
 _SYMBOL: Final = re.compile(r"[A-Z0-9_]{2,30}", re.ASCII)
 _MAX_ID: Final = 128
 _MAX_LEVERAGE: Final = 125  # the highest that Binance USDⓈ-M has in any bracket
-_NOTHING_ASIDE: Final[Mapping[str, object]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -90,7 +88,7 @@ class Intent:
             else _one_of("position_side", position_side, ("LONG", "SHORT", "BOTH")),
         )
         put(self, "timestamp_ms", read_time_ms("timestamp", timestamp, naive_is_utc=False))
-        put(self, "aside", _NOTHING_ASIDE if not aside else MappingProxyType(dict(aside)))
+        put(self, "aside", dict(aside or {}))
         put(self, "fingerprint", _fingerprint(self))
 
     @property

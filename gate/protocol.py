@@ -75,8 +75,10 @@ class Protocol:
     def _intent_call(
         self, verb: str, called: Script, intent: Intent, token: str, fence_seen: int, reserve: Decimal
     ) -> Command:
+        if not reserve.is_finite() or reserve < 0:
+            raise InvalidIntent("reserve", reserve, "is not a margin: a finite figure, 0 or more")
         millionths = (reserve * MILLIONTHS).to_integral_value(ROUND_UP)
-        if not 0 <= millionths <= _LARGEST_RESERVE:
+        if millionths > _LARGEST_RESERVE:
             raise InvalidIntent("notional", intent.notional or intent.quantity, "needs more margin than 100,000,000")
         return (
             verb,
@@ -110,21 +112,21 @@ class Protocol:
             1 if penalty and penalty.count_failure else 0,
             penalty.cooldown_symbol_ms if penalty else 0,
             penalty.cooldown_global_ms if penalty else 0,
-            policy.dedup_ttl_ms,
             policy.failure_limit,
             policy.failure_window_ms,
             policy.safe_mode_ttl_ms,
-            policy.rate_global_window_ms,
         )
 
-    def control(self, act: str, by: str, reason: str, what: str, cooldowns: tuple[str, ...] = ()) -> Command:
+    def control(
+        self, act: str, by: str, reason: str, token: str, what: str, cooldowns: tuple[str, ...] = ()
+    ) -> Command:
         """The call for an operator's act."""
         keys = self.keyspace.of_control(cooldowns)
-        return ("EVALSHA", script("control").sha, len(keys), *keys, act, by, reason, what)
+        return ("EVALSHA", script("control").sha, len(keys), *keys, act, by, reason, token, what)
 
     def decode_verdict(self, reply: bytes, intent: Intent, reserve: Decimal, started_ns: int) -> Verdict:
         """The verdict from evaluate's line. `started_ns`: the monotonic clock before the call."""
-        text = reply.decode()
+        text = reply.decode(errors="replace")  # a switch may hold what a person wrote, in any encoding
         word, _, rest = text.partition(" ")
         if word == "admitted":
             permit = self.permit(decode_record(intent.id, text), reserve, started_ns)
@@ -180,20 +182,19 @@ class Protocol:
 
     def decode_inspection(self, reply: list[object], intent: Intent) -> Inspection:
         """What every guard says, from inspect's rows."""
-        now, *rows = reply
+        now, in_force, *rows = reply
         keys = self.keyspace.guard_keys(intent.id, intent.symbol, intent.side)
         denials: dict[int, list[bytes]] = {row[0]: row[1:] for row in rows}  # type: ignore[index]  # a reply's rows
         reports = []
-        mode = Mode(self.policy.mode)
+        observes = (in_force or self.policy_fingerprint.encode()).startswith(b"observe-")  # type: ignore[attr-defined]
+        mode = Mode.OBSERVE if observes else Mode.ENFORCE
         for number, (guard, key) in enumerate(keys.items(), start=1):
             if number not in denials:
                 exempt = "exempt: reduce-only" if intent.is_exit and guard in EXEMPT_FOR_EXITS else ""
                 reports.append(GuardReport(guard, True, key, detail=exempt))
                 continue
-            word, wait, detail = (part.decode() for part in denials[number])
+            word, wait, detail = (part.decode(errors="replace") for part in denials[number])
             reason = Reason(word)
-            if reason is Reason.POLICY_MISMATCH:
-                mode = Mode.OBSERVE if detail.startswith("observe-") else Mode.ENFORCE
             prior = decode_record(intent.id, detail) if guard in ("conflict", "duplicate") else None
             wait_ms = int(wait) if int(wait) >= 0 else None
             reports.append(GuardReport(guard, False, key, reason, wait_ms, self.explain(reason, detail, prior)))
@@ -240,7 +241,7 @@ EXEMPT_FOR_EXITS: Final = frozenset(
 
 def decode_settlement(reply: bytes, intent_id: str) -> Settlement:
     """The answer from settle's line."""
-    word, _, rest = reply.decode().partition(" ")
+    word, _, rest = reply.decode(errors="replace").partition(" ")
     tripped = False
     if word == "SETTLED":
         trips, _, rest = rest.partition(" ")

@@ -24,7 +24,7 @@ def status(calls: Calls) -> Dialogue[Status]:
     state = yield from _hash(keys.state, ("fence", "since", "policy"), standing)
     halted = yield from _hash(keys.halt, ("scope", "by", "reason", "at"), standing)
     halt = None
-    if any(halted):
+    if any(halted) or (yield from _ask("EXISTS", keys.halt)) == 1:
         scope, by, reason, at = halted
         halt = Halt(scope or "entries", by or "?", reason or "?", int(at) if at and at.isdigit() else None)
 

@@ -12,6 +12,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final, Protocol, TypeAlias
 
 import redis
@@ -160,6 +161,7 @@ class ServerWire:
             raise failure from None
         except (RedisError, OSError) as error:
             connection.disconnect()
+            self.close()  # a server that dropped one has dropped the idle ones too; the replay needs a fresh one
             raise ReplyLost(_one_line(error)) from None
         except BaseException:
             connection.disconnect()
@@ -183,9 +185,13 @@ class ServerWire:
         return connection
 
     def close(self) -> None:
-        """Closes every idle connection; the ones in use close with their call's end only if it fails."""
-        while self._idle:
-            self._idle.pop().disconnect()
+        """Closes every idle connection; one in use stays until its call has ended."""
+        while True:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                return
+            connection.disconnect()
 
 
 class AsyncServerWire:
@@ -199,10 +205,14 @@ class AsyncServerWire:
         self._settings: Final = connection_settings(pool.connection_kwargs, None)
         self._timeout: Final = timeout_ms / 1000
         self._idle: deque[Any] = deque()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def round_trip(self, command: Command) -> Reply:
         """Raises ReplyLost, ScriptMissing, StoreUnavailable, StoreError."""
         sent = False
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._idle, self._loop = deque(), loop  # connections of another event loop can't be used in this one
         connection = self._idle.pop() if self._idle else self._make(**self._settings)
         try:
             async with asyncio.timeout(self._timeout):
@@ -223,6 +233,7 @@ class AsyncServerWire:
             raise StoreError(_one_line(error)) from None
         except (RedisError, OSError, TimeoutError) as error:
             await connection.disconnect(nowait=True)
+            await self.close()
             kind = ReplyLost if sent else StoreUnavailable
             raise kind(_one_line(error) or f"no answer in {self._timeout * 1000:.0f} ms") from None
         except BaseException:
@@ -235,7 +246,7 @@ class AsyncServerWire:
     async def close(self) -> None:
         """Closes every idle connection."""
         while self._idle:
-            await self._idle.pop().disconnect()
+            await self._idle.pop().disconnect(nowait=True)
 
 
 def _one_line(error: BaseException) -> str:
@@ -286,10 +297,8 @@ class ClusterWire:
             self._wire = None
             if self._client is None:
                 return
-            try:
+            with suppress(RedisError, OSError):  # the next command will tell
                 self._client.nodes_manager.initialize()
-            except (RedisError, OSError) as error:
-                raise StoreUnavailable(_one_line(error)) from None
 
     def close(self) -> None:
         """Closes every connection."""
@@ -338,10 +347,8 @@ class AsyncClusterWire:
         self._wire = None
         if self._client is None:
             return
-        try:
+        with suppress(RedisError, OSError):
             await self._client.nodes_manager.initialize()
-        except (RedisError, OSError) as error:
-            raise StoreUnavailable(_one_line(error)) from None
 
     async def close(self) -> None:
         """Closes every connection."""

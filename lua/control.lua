@@ -9,23 +9,33 @@
 --        6 P:safety:audit             stream
 --        7… P:safety:cooldown_symbol:{symbol}, as many as the caller has found; only reset uses them
 --
--- ARGV   1 act: halt, resume, reset, policy   2 by   3 reason
---        4 halt: scope, entries or all; reset: safe_mode, cooldowns, failures or all; policy: fingerprint to put in force
+-- ARGV   1 act: halt, resume, reset, policy   2 by   3 reason   4 token, made by the caller for this call and its replay
+--        5 halt: scope, entries or all; reset: safe_mode, cooldowns, failures or all; policy: fingerprint to put in force
 --
 -- Reply  {audited, detail, …}: audited is 1, or 0 when the audit stream is damaged (the act is done all the same); then
 --   halt    the scope in force. A halt of scope `all` isn't narrowed by a later one of scope `entries`: resume does that
 --   resume  the scope that was in force, or `` when there was no halt
 --   reset   the keys that were on and are now off
 --   policy  the fingerprint that was in force, or ``
+--        or {2}: this very call was carried out already, its reply was lost
 --@include integer
 --@include server_now
 --@include audit
 
 local now_text = integer((server_now()))
-local act, by, reason, what = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local act, by, reason, token, what = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 
 local function done(said, ...)
-  return {audit(KEYS[6], now_text, said, by, reason) and 1 or 0, ...}
+  return {audit(KEYS[6], now_text, said, by, reason, token) and 1 or 0, ...}
+end
+
+-- A replay follows on the call's heels: if that was carried out, it is among the last entries.
+local latest = redis.pcall('XREVRANGE', KEYS[6], '+', '-', 'COUNT', '20')
+for i = 1, #latest do
+  local fields = latest[i][2]
+  for j = 1, #fields, 2 do
+    if fields[j] == 'call' and fields[j + 1] == token then return {2} end
+  end
 end
 
 if act == 'halt' then

@@ -9,7 +9,7 @@
 --        5 P:exec:rate:global                   list    as 3
 --        6 P:exec:failures                      list    times of counted failures in ms, newest first
 --        7 P:exec:inflight                      zset    {reserved}:{intent_id} by deadline in ms
---        8 P:exec:state                         hash    fence, since, policy, displaced
+--        8 P:exec:state                         hash    fence, since, policy
 --        9 P:safety:halt                        hash    scope, by, reason, at
 --       10 P:safety:safe_mode                   string  as 4
 --       11 P:safety:cooldown_global             string  as 4
@@ -78,14 +78,26 @@ local deadline = integer(now + lock_ttl)
 -- Where an exit is only counted, damage is left alone. A guard that stops entries must not trap it by its key either.
 local count = is_exit and redis.pcall or redis.call
 
+-- A whole number as it was read: false where there was none, nil for damage (beyond 2^53 a number no longer grows by 1).
+local function whole(text)
+  if not text then return false end
+  local number = string.match(text, '^%d+$') and tonumber(text)
+  if number and number < 9007199254740992 then return number end
+  return nil
+end
+
 -- The fence, and whether this memory is whole. A fence below one that the caller has seen was lost or rolled back.
 local state = seen.state or redis.pcall('HMGET', KEYS[8], 'fence', 'since', 'policy')
 local fence, since, in_force, verify
-if is_exit and (state.err or (state[1] and not tonumber(state[1])) or (state[2] and not tonumber(state[2]))) then
-  fence, verify, in_force = integer(now * 1000 + micros), true, true  -- unreadable: a number that no counter has reached
+local unreadable = is_exit and (state.err or whole(state[1]) == nil or whole(state[2]) == nil)
+if unreadable then
+  fence, verify = integer(now * 1000 + micros), true  -- a number that no counter has reached
 else
-  local last, fence_seen = state[1] and number_at(KEYS[8], state[1]), tonumber(ARGV[9])
-  since, in_force = state[2] and number_at(KEYS[8], state[2]), state[3]
+  local last, fence_seen = whole(state[1]), tonumber(ARGV[9])
+  since, in_force = whole(state[2]), state[3]
+  if last == nil or since == nil then
+    error({err = 'ERR fence or since is not a whole number key=' .. KEYS[8]})
+  end
   if not last or not since or last < fence_seen then
     last, since = math.max(last or 0, fence_seen), now
   end
@@ -104,12 +116,16 @@ local record = record_text('admitted', ARGV[2], fence, ARGV[3], now_text, ARGV[5
   (verify and 'v' or '') .. (is_exit and 'x' or ''), integer(ahead))
 
 -- From here on it writes.
-if since == now or not in_force then
+if unreadable then
+  -- left as it is
+elseif since == now or not in_force then
   count('HSET', KEYS[8], 'fence', fence, 'since', integer(since), 'policy', in_force or ARGV[10])
 else
   count('HSET', KEYS[8], 'fence', fence)
 end
-redis.call('SET', KEYS[1], record, 'PX', ARGV[16])
+-- The record outlives the intent's freshness also where the intent is dated ahead, by more than the policy's margin.
+local fresh_for = ARGV[4] + ARGV[17] - now + 1
+redis.call('SET', KEYS[1], record, 'PX', fresh_for - ARGV[16] > 0 and integer(fresh_for) or ARGV[16])
 redis.call('SET', KEYS[2], ARGV[2], 'PX', lock_ttl)
 if not is_exit then
   if redis.call('LPUSH', KEYS[3], now_text) - ARGV[11] > 0 then redis.call('LTRIM', KEYS[3], '0', ARGV[11] - 1) end
@@ -117,17 +133,20 @@ if not is_exit then
 end
 local counted = count('LPUSH', KEYS[5], now_text)
 if type(counted) == 'number' then
-  local limit = ARGV[13]
+  local limit, window = ARGV[13], ARGV[14]
   if counted - limit > 0 then
-    -- An exit goes through a full window and pushes out an entry that still counts. Remember the newest of those, so
-    -- that a slot given back later (settle) doesn't open the window too early.
-    if is_exit then
-      local displaced = redis.call('LINDEX', KEYS[5], limit)
-      count('HSET', KEYS[8], 'displaced', displaced)
+    if not is_exit then
+      redis.call('LTRIM', KEYS[5], '0', limit - 1)  -- what goes is out of the window: it was not full
+    else
+      -- An exit goes through a full window. What it would push out still counts: should a slot be given back (settle),
+      -- the window would open too early. So only what is out of the window goes; two at a time keep up with any flood.
+      for _ = 1, 2 do
+        local oldest = tonumber(redis.call('LINDEX', KEYS[5], -1))
+        if not oldest or oldest + window - now <= 0 then redis.call('RPOP', KEYS[5]) end
+      end
     end
-    redis.call('LTRIM', KEYS[5], '0', limit - 1)
   end
-  redis.call('PEXPIRE', KEYS[5], ARGV[14])
+  redis.call('PEXPIRE', KEYS[5], window)
 end
 count('ZADD', KEYS[7], deadline, ARGV[8] .. ':' .. ARGV[1])
 return record

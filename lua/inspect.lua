@@ -3,7 +3,7 @@
 --
 -- KEYS, ARGV   as in evaluate
 --
--- Reply  {now, row, row, …}: the server's clock in ms as text, then a row for each guard that denies, in the order of
+-- Reply  {now, policy, row, row, …}: the server's clock in ms as text, the fingerprint of the policy in force or ``, a row for each guard that denies, in the order of
 --        the guards: {number, REASON, wait, detail}, each as evaluate would give it. No row: that guard passes, or the
 --        intent is an exit and exempt from it.
 --        or an error that names the key, where evaluate would give one
@@ -16,7 +16,8 @@
 --@include server_now
 
 local now = server_now()
-local rows, seen, from = {integer(now)}, {}, 1
+local state = redis.pcall('HMGET', KEYS[8], 'policy')
+local rows, seen, from = {integer(now), state[1] or ''}, {}, 1
 while from <= 13 do
   local guard, reason, wait, detail = first_denial(from, now, seen)
   if not guard then break end

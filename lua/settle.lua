@@ -3,7 +3,7 @@
 -- The truth about an order outranks the bookkeeping: once the record is known to be ours, a damaged lock, window,
 -- switch or counter is left alone and doesn't stop the rest.
 --
--- KEYS   the twelve keys of the intent, as in evaluate (9, the halt, isn't used)
+-- KEYS   the twelve keys of the intent, as in evaluate (8, the state, and 9, the halt, aren't used)
 --
 -- ARGV   1 intent id   2 token   3 outcome: placed, rejected, unsent, unknown
 --        4 retryable: 1 removes the record, so that the intent can be admitted again; 0 keeps it
@@ -11,7 +11,7 @@
 --   the penalty, 0 where there is none:
 --        6 count a failure: 1 or 0   7 symbol cooldown, ms   8 global cooldown, ms
 --   and figures of the policy, times in ms:
---        9 dedup_ttl  10 failure_limit  11 failure_window  12 safe_mode_ttl  13 rate_global_window
+--        9 failure_limit  10 failure_window  11 safe_mode_ttl
 --
 -- Reply  SETTLED trips record        done; `trips` is safe_mode when this failure was one too many, else -;
 --                                    no record where it was removed
@@ -60,17 +60,9 @@ local global_cooldown = not punished and ARGV[8] ~= '0' and ARGV[8]
 local one_too_many = false
 if counts_failure then
   local entry = now_text
-  if ARGV[10] - 2 >= 0 then entry = redis.pcall('LINDEX', KEYS[6], ARGV[10] - 2) end
+  if ARGV[9] - 2 >= 0 then entry = redis.pcall('LINDEX', KEYS[6], ARGV[9] - 2) end
   local failed = type(entry) == 'string' and tonumber(entry)
-  one_too_many = failed and failed + ARGV[11] - now > 0
-end
-
--- What an exit has pushed out of the full global window, and still counts (see evaluate).
-local displaced = false
-if outcome == 'unsent' then
-  local entry = redis.pcall('HGET', KEYS[8], 'displaced')
-  displaced = type(entry) == 'string' and tonumber(entry)
-  if displaced and displaced + ARGV[13] - now <= 0 then displaced = false end
+  one_too_many = failed and failed + ARGV[10] - now > 0
 end
 
 -- From here on it writes. The record first: it is what a crash of this server must not lose.
@@ -83,7 +75,7 @@ else
   settled = record_text(outcome == 'unsent' and 'rejected' or outcome, token, fence, fingerprint, admitted, symbol, side,
     keeps_permit and span or integer(math.max(now - admitted, 0)), keeps_permit and reserved or '0',
     flags .. (outcome == 'unsent' and 'u' or ''), ARGV[5])
-  redis.call('SET', KEYS[1], settled, 'PX', ARGV[9])
+  redis.call('SET', KEYS[1], settled, 'KEEPTTL')
 end
 
 -- In doubt, it stays in the in-flight set, for reconcile to find, and the lock runs its time.
@@ -92,27 +84,21 @@ if outcome ~= 'unknown' then
   if holds_lock then redis.call('DEL', KEYS[2]) end
 end
 
--- Nothing was sent: the slots of both windows are given back. An entry that an exit has pushed out of the full global
--- window comes back as its oldest, else the window would open before its time.
+-- Nothing was sent: the slots of both windows are given back.
 if outcome == 'unsent' then
   if not is_exit then redis.pcall('LREM', KEYS[3], '1', admitted) end
-  if redis.pcall('LREM', KEYS[5], '1', admitted) == 1 then
-    if displaced then
-      redis.pcall('RPUSH', KEYS[5], integer(displaced))
-      redis.pcall('PEXPIRE', KEYS[5], ARGV[13])
-    end
-  end
+  redis.pcall('LREM', KEYS[5], '1', admitted)
 end
 
 -- Penalties, once for a token.
 local trips = '-'
 if counts_failure then
   if one_too_many then
-    local why = ARGV[10] .. ' failures in ' .. ARGV[11] .. ' ms, the last: ' .. code .. ' on ' .. symbol
-    if trip_safe_mode(KEYS[10], KEYS[6], KEYS[12], ARGV[12], now_text, why) then trips = 'safe_mode' end
+    local why = ARGV[9] .. ' failures in ' .. ARGV[10] .. ' ms, the last: ' .. code .. ' on ' .. symbol
+    if trip_safe_mode(KEYS[10], KEYS[6], KEYS[12], ARGV[11], now_text, why) then trips = 'safe_mode' end
   elseif type(redis.pcall('LPUSH', KEYS[6], now_text)) == 'number' then
-    redis.call('LTRIM', KEYS[6], '0', ARGV[10] - 1)
-    redis.call('PEXPIRE', KEYS[6], ARGV[11])
+    redis.call('LTRIM', KEYS[6], '0', ARGV[9] - 1)
+    redis.call('PEXPIRE', KEYS[6], ARGV[10])
   end
 end
 if symbol_cooldown then trip_cooldown(KEYS[4], KEYS[12], symbol_cooldown, now_text, 'cooldown_symbol ' .. symbol, code) end
