@@ -177,7 +177,7 @@ def _in_time(call: SignedCall, time_ms: int) -> bool:
 def _page(call: SignedCall, rows: Iterable[_Row], *, from_start: bool) -> list[_Row]:
     """The newest rows, or counted from an id the first; always oldest first."""
     listed = list(rows)
-    limit = min(call.params.integer("limit") or _DEFAULT_ROWS, _MOST_ROWS)
+    limit = max(1, min(call.params.integer("limit") or _DEFAULT_ROWS, _MOST_ROWS))
     return listed[:limit] if from_start else listed[-limit:]
 
 

@@ -7,7 +7,6 @@ from enum import IntEnum
 
 
 class Code(IntEnum):
-    DISCONNECTED = -1001
     TOO_MANY_REQUESTS = -1003
     TIMEOUT = -1007
     TOO_MANY_ORDERS = -1015
@@ -16,14 +15,12 @@ class Code(IntEnum):
     ILLEGAL_CHARS = -1100
     MANDATORY_PARAM = -1102
     PARAM_NOT_REQUIRED = -1106
-    BAD_ASSET = -1108
     BAD_PRECISION = -1111
     INVALID_TIF = -1115
     INVALID_ORDER_TYPE = -1116
     INVALID_SIDE = -1117
     BAD_INTERVAL = -1120
     BAD_SYMBOL = -1121
-    OPTIONAL_PARAMS_BAD_COMBO = -1128
     INVALID_PARAMETER = -1130
     CANCEL_REJECTED = -2011
     NO_SUCH_ORDER = -2013
@@ -74,7 +71,6 @@ class Code(IntEnum):
 
 
 MESSAGES: Mapping[Code, str] = {
-    Code.DISCONNECTED: "Internal error; unable to process your request. Please try again.",
     Code.TOO_MANY_REQUESTS: "Too many requests; current limit of IP({}) is {} requests per minute. "
     "Please use the websocket for live updates to avoid polling the API.",
     Code.TIMEOUT: "Timeout waiting for response from backend server. Send status unknown; execution status unknown.",
@@ -84,14 +80,12 @@ MESSAGES: Mapping[Code, str] = {
     Code.ILLEGAL_CHARS: "Illegal characters found in parameter '{}'; legal range is '{}'.",
     Code.MANDATORY_PARAM: "Mandatory parameter '{}' was not sent, was empty/null, or malformed.",
     Code.PARAM_NOT_REQUIRED: "Parameter '{}' sent when not required.",
-    Code.BAD_ASSET: "Invalid asset.",
     Code.BAD_PRECISION: "Precision is over the maximum defined for this asset.",
     Code.INVALID_TIF: "Invalid timeInForce.",
     Code.INVALID_ORDER_TYPE: "Invalid orderType.",
     Code.INVALID_SIDE: "Invalid side.",
     Code.BAD_INTERVAL: "Invalid interval.",
     Code.BAD_SYMBOL: "Invalid symbol.",
-    Code.OPTIONAL_PARAMS_BAD_COMBO: "Combination of optional parameters invalid.",
     Code.INVALID_PARAMETER: "Data sent for parameter '{}' is not valid.",
     Code.CANCEL_REJECTED: "Unknown order sent.",
     Code.NO_SUCH_ORDER: "Order does not exist.",

@@ -35,6 +35,7 @@ class FaultKind(StrEnum):
     RATE_LIMITED_429 = "rate_limited_429"
     BANNED_418 = "banned_418"
     CLOCK_SKEW = "clock_skew"
+    ERROR = "error"
 
 
 class Nature(Struct, frozen=True):
@@ -61,6 +62,7 @@ NATURE: dict[FaultKind, Nature] = {
     FaultKind.RATE_LIMITED_429: Nature(False, False),
     FaultKind.BANNED_418: Nature(False, False),
     FaultKind.CLOCK_SKEW: Nature(True, True),
+    FaultKind.ERROR: Nature(None, False),
 }
 
 
@@ -74,7 +76,8 @@ class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     It hits requests of this method and path (`*` for any), and if given of this symbol and client order id: the first
     `times` of them after letting `skip` pass, or each with `probability`, drawn from a generator with `seed`.
     `delay_ms` is real time; a `delay` without it holds the request until it is released. `retry_after_s` goes into the
-    header of a 429 or 418. `skew_ms` is how far the server's clock runs ahead for the request.
+    header of a 429 or 418. `skew_ms` is how far the server's clock runs ahead for the request. An `error` answers
+    `status` with a body of `code` and `msg`.
     """
 
     kind: FaultKind
@@ -90,6 +93,9 @@ class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     delay_ms: Annotated[int, Meta(ge=0)] | None = None
     retry_after_s: Annotated[int, Meta(ge=0)] = 30
     skew_ms: int = 60_000
+    status: Annotated[int, Meta(ge=400, le=599)] = 400
+    code: int = -1000
+    msg: str = "An unknown error occured while processing the request."
 
     def __post_init__(self) -> None:
         accepts = NATURE[self.kind].accepts

@@ -34,6 +34,7 @@ class HttpEdge:
         self._venue = venue
         self._released = asyncio.Event()
         self._held = 0
+        self._stopping = False
         self._none_held = asyncio.Event()
         self._none_held.set()
         self._server: asyncio.Server | None = None
@@ -53,6 +54,7 @@ class HttpEdge:
             self._ticker.cancel()
         if self._server is not None:
             self._server.close()
+        self._stopping = True
         self._released.set()
         self._handler.pre_shutdown()  # ends idle kept-alive connections, for which shutdown would wait its whole time
         await asyncio.sleep(0)
@@ -107,7 +109,7 @@ class HttpEdge:
         if fault.kind is FaultKind.CLOCK_SKEW:
             return _response(self._venue.answer(arrival, fault.skew_ms))
         if fault.kind is FaultKind.DELAY:
-            return _response(await self._after_delay(fault, arrival))
+            return await self._after_delay(fault, arrival, http)
         reply = self._venue.answer(arrival) if fault.accepts else None
         if fault.kind is FaultKind.SLOW_BODY and reply is not None:
             return await self._slow_body(fault, reply, http)
@@ -116,10 +118,13 @@ class HttpEdge:
             return web.Response()
         return _broken_response(fault, arrival)
 
-    async def _after_delay(self, fault: Fault, arrival: Arrival) -> Reply:
+    async def _after_delay(self, fault: Fault, arrival: Arrival, http: web.BaseRequest) -> web.Response:
         await self._wait(fault.delay_ms)
         try:
-            return self._venue.answer(arrival)
+            if self._stopping:  # what was held when the server stopped never takes effect
+                _hang_up(http.transport, reset=False)
+                return web.Response()
+            return _response(self._venue.answer(arrival))
         finally:
             self._let_go()
 
@@ -177,6 +182,9 @@ def _broken_response(fault: Fault, arrival: Arrival) -> web.Response:
     if kind is FaultKind.TIMEOUT_1007:
         body = {"code": int(Code.TIMEOUT), "msg": MESSAGES[Code.TIMEOUT]}
         return web.Response(body=msgspec.json.encode(body), status=408, content_type=_JSON)
+    if kind is FaultKind.ERROR:
+        body = {"code": fault.code, "msg": fault.msg}
+        return web.Response(body=msgspec.json.encode(body), status=fault.status, content_type=_JSON)
     if kind is FaultKind.HTML_502:
         page = "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
         return web.Response(text=page, status=502, content_type="text/html")

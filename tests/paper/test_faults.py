@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from decimal import Decimal
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -13,6 +14,7 @@ from binance import AsyncClient, Client
 from binance.exceptions import BinanceAPIException
 
 from gate.paper import Fault, FaultError, FaultKind, PaperExchange
+from tests.paper.conftest import futures_client
 
 ORDER = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "0.001", "newClientOrderId": "mine"}
 SHORT = {"requests_params": {"timeout": (1, 0.05)}}  # a client that loses patience; the server's clock isn't involved
@@ -54,6 +56,8 @@ CASES = [
     pytest.param(Fault(kind=FaultKind.REDIRECT_302), False, answered({}), id="302"),
     pytest.param(Fault(kind=FaultKind.RATE_LIMITED_429), False, api(429, -1003), id="429"),
     pytest.param(Fault(kind=FaultKind.BANNED_418), False, api(418, -1003), id="418"),
+    pytest.param(Fault(kind=FaultKind.ERROR, status=500, code=-1006), False, api(500, -1006), id="any error"),
+    pytest.param(Fault(kind=FaultKind.ERROR, code=-1000, accept=True), True, api(400, -1000), id="any error, accepted"),
     pytest.param(Fault(kind=FaultKind.CLOCK_SKEW), False, api(400, -1021), id="clock ahead"),
     pytest.param(Fault(kind=FaultKind.CLOCK_SKEW, skew_ms=-60_000), False, api(400, -1021), id="clock behind"),
 ]
@@ -94,6 +98,14 @@ def test_a_held_order_is_accepted_after_the_client_has_given_up(client: Client, 
     assert error.value.code == -2013, "absence now proves nothing: the order is still under way"
     assert paper_exchange.release_held() == 1
     assert client.futures_get_order(symbol="BTCUSDT", origClientOrderId="mine")["status"] == "FILLED"
+
+
+def test_what_is_held_when_the_server_stops_is_never_accepted(tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger.jsonl"
+    delay = Fault(kind=FaultKind.DELAY)
+    with PaperExchange(ledger_file=ledger, faults=[delay]) as paper, pytest.raises(requests.ReadTimeout):
+        futures_client(paper).futures_create_order(**ORDER, **SHORT)
+    assert ledger.read_text() == ""
 
 
 def test_a_held_order_keeps_its_arrival_time_and_takes_effect_later(
