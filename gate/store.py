@@ -15,13 +15,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import redis
 import redis.asyncio
 
 from gate.errors import InvalidField
 from gate.keyspace import Keyspace
+from gate.masking import masked
 from gate.wire import (
     DEFAULT_TIMEOUT_MS,
     AsyncClusterWire,
@@ -30,6 +31,7 @@ from gate.wire import (
     ClusterWire,
     ServerWire,
     Wire,
+    connection_settings,
     no_retries,
 )
 
@@ -47,6 +49,7 @@ SCHEMES: Final = (
     "embedded",
 )
 _FORMS: Final = "is not a store; give redis://, rediss://, unix://, redis+sentinel://, redis+cluster:// or embedded:DIR"
+_NO_URL: Final = "is not a URL; special characters of a password are percent-encoded there, / as %2F"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +75,7 @@ class StoreAddress:
         return self.scheme.endswith("+cluster")
 
     def __repr__(self) -> str:
-        return f"StoreAddress({without_password(self.url)!r})"
-
-
-def without_password(url: str) -> str:
-    """A store URL as it may be shown."""
-    scheme, _, rest = url.partition("://")
-    if "@" not in rest:
-        return url
-    return f"{scheme}://***@{rest.rpartition('@')[2]}"
+        return f"StoreAddress({masked(self.url)!r})"
 
 
 def parse_url(url: str) -> StoreAddress:
@@ -88,25 +83,27 @@ def parse_url(url: str) -> StoreAddress:
     scheme, colon, rest = url.partition(":")
     scheme = scheme.lower()
     if not colon or scheme not in SCHEMES:
-        raise InvalidField("url", without_password(url), _FORMS)
+        raise InvalidField("url", masked(url), _FORMS)
     if scheme == "embedded":
         directory = rest.removeprefix("//")
         if not directory:
             raise InvalidField("url", url, "names no directory; give embedded:DIR")
         return StoreAddress(scheme, directory)
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise InvalidField("url", masked(url), _NO_URL) from None
     if "+" not in scheme:
-        if scheme != "unix" and not parts.hostname:
-            raise InvalidField("url", without_password(url), "names no host")
+        _check_single(scheme, url, parts)
         return StoreAddress(scheme, url)
     kind = scheme.partition("+")[2]
     credentials, _, hosts = parts.netloc.rpartition("@")
     username, _, password = credentials.partition(":")
     service, _, db = parts.path.lstrip("/").partition("/")
     if kind == "sentinel" and not service:
-        raise InvalidField("url", without_password(url), "names no service; give redis+sentinel://host:port/service")
+        raise InvalidField("url", masked(url), "names no service; give redis+sentinel://host:port/service")
     if db and not db.isdigit():
-        raise InvalidField("url", without_password(url), f"has {db!r} where the number of the database should stand")
+        raise InvalidField("url", masked(url), f"has {db!r} where the number of the database should stand")
     default_port = 26379 if kind == "sentinel" else 6379
     return StoreAddress(
         scheme,
@@ -119,10 +116,27 @@ def parse_url(url: str) -> StoreAddress:
     )
 
 
+def _check_single(scheme: str, url: str, parts: SplitResult) -> None:
+    """redis-py takes a database that it can't read for 0: a store of this caller's own, unnoticed."""
+    if scheme == "unix":
+        if not parts.path:
+            raise InvalidField("url", masked(url), "names no socket; give unix:///path/to.sock")
+        return
+    try:
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise InvalidField("url", masked(url), _NO_URL) from None
+    if not host:
+        raise InvalidField("url", masked(url), "names no host")
+    db = parts.path.strip("/")
+    if db and not (db.isascii() and db.isdigit()):
+        raise InvalidField("url", masked(url), f"has {db!r} where the number of the database should stand")
+
+
 def _host(url: str, text: str, default_port: int) -> tuple[str, int]:
     host, _, port = text.rpartition(":") if ":" in text.rpartition("]")[2] else (text, "", str(default_port))
     if not host or not port.isdigit():
-        raise InvalidField("url", without_password(url), f"has {text!r} where host:port should stand")
+        raise InvalidField("url", masked(url), f"has {text!r} where host:port should stand")
     return host.strip("[]"), int(port)
 
 
@@ -152,6 +166,17 @@ def _client_settings(address: StoreAddress, timeout_ms: int) -> dict[str, Any]:
     return settings
 
 
+def _from_url(kind: Any, url: str, settings: dict[str, Any]) -> Any:
+    """A client of one server. A connection is made, not connected: an option that it refuses shows here already."""
+    try:
+        client = kind.from_url(url, **settings)
+        pool = client.connection_pool
+        pool.connection_class(**connection_settings(pool.connection_kwargs, None))
+    except (TypeError, ValueError, redis.RedisError) as error:
+        raise InvalidField("url", masked(url), f"has an option that redis-py refuses: {error}") from None
+    return client
+
+
 def connect(url: str, keyspace: Keyspace, timeout_ms: int = DEFAULT_TIMEOUT_MS) -> tuple[Wire, EmbeddedStore | None]:
     """A wire to the store, and the embedded server if one was started. Connects at the first call.
 
@@ -175,7 +200,7 @@ def connect(url: str, keyspace: Keyspace, timeout_ms: int = DEFAULT_TIMEOUT_MS) 
         own = {name: value for name, value in settings.items() if name.startswith("socket")}
         sentinel = redis.sentinel.Sentinel(list(address.hosts), sentinel_kwargs=own, **settings)
         return ServerWire(sentinel.master_for(address.service, db=address.db), timeout_ms), embedded
-    return ServerWire(redis.Redis.from_url(address.url, **settings), timeout_ms), embedded
+    return ServerWire(_from_url(redis.Redis, address.url, settings), timeout_ms), embedded
 
 
 def connect_async(
@@ -200,4 +225,4 @@ def connect_async(
         own = {name: value for name, value in settings.items() if name.startswith("socket")}
         sentinel = redis.asyncio.Sentinel(list(address.hosts), sentinel_kwargs=own, **settings)
         return AsyncServerWire(sentinel.master_for(address.service, db=address.db), timeout_ms), embedded
-    return AsyncServerWire(redis.asyncio.Redis.from_url(address.url, **settings), timeout_ms), embedded
+    return AsyncServerWire(_from_url(redis.asyncio.Redis, address.url, settings), timeout_ms), embedded

@@ -1,0 +1,59 @@
+"""Store URLs as people mistype them: refused before anything is sent, by a sentence without the password."""
+
+from __future__ import annotations
+
+import pytest
+
+from gate.client import AsyncGate, Gate
+from gate.errors import InvalidField
+from gate.masking import masked
+from gate.store import parse_url
+
+BAD = {
+    "redis://u:s3cret@host:notaport/0": "is not a URL",
+    "redis://u:s3/cret@host:6379/0": "percent-encoded",
+    "redis://u:s3cret@[::1/0": "is not a URL",
+    "redis://u:s3cret@host:99999/0": "is not a URL",
+    "redis://u:s3cret@host/first": "has 'first' where the number of the database should stand",
+    "redis://u:s3cret@:6379/0": "names no host",
+    "redis:u:s3cret@host": "names no host",
+    "http://u:s3cret@host": "is not a store",
+    "unix://u:s3cret@": "names no socket",
+    "": "is not a store",
+}
+BAD_OPTIONS = (
+    "redis://u:s3cret@host/0?db=x",
+    "redis://host/0?password=s3cret&colour=red",
+    "rediss://u:s3cret@host/0?ssl_cert_reqs=often",
+)
+
+
+@pytest.mark.parametrize(("url", "problem"), BAD.items())
+def test_says_what_is_wrong_without_the_password(url: str, problem: str) -> None:
+    with pytest.raises(InvalidField) as refused:
+        parse_url(url)
+    assert problem in str(refused.value)
+    assert "s3" not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", BAD_OPTIONS)
+@pytest.mark.parametrize("gate", [Gate, AsyncGate])
+def test_an_option_that_redis_py_refuses_is_refused_at_once(gate: type[Gate | AsyncGate], url: str) -> None:
+    with pytest.raises(InvalidField, match="has an option that redis-py refuses") as refused:
+        gate.from_url(url)
+    assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("at redis://u:p@ss/w@h:1/0, late", "at redis://***@h:1/0, late"),
+        ("redis+sentinel://:pw@h:1,h:2/service", "redis+sentinel://***@h:1,h:2/service"),
+        ("https://u:p@h/x", "https://***@h/x"),
+        ("redis://h?password=x&db=1", "redis://h?password=***&db=1"),
+        ("quantum:exec:processed:me@home of a@b", "quantum:exec:processed:me@home of a@b"),
+        ("redis://h:1/0", "redis://h:1/0"),
+    ],
+)
+def test_masking_takes_credentials_and_nothing_else(text: str, shown: str) -> None:
+    assert masked(text) == shown
