@@ -107,7 +107,7 @@ class Calls:
         return settlement
 
     def inspect(self, intent: Intent) -> Dialogue[Inspection]:
-        """Every guard's answer, without writes. Raises StoreFailure."""
+        """Every guard's answer, without writes. Raises InvalidIntent, StoreFailure."""
         try:
             reply, _ = yield from self._scripted("inspect", self.protocol.inspect(intent))
         except StoreError as error:

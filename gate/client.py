@@ -206,7 +206,7 @@ class Gate:
         return self._carry(self.calls.settle(permit, outcome))
 
     def inspect(self, intent: Intent) -> Inspection:
-        """What every guard says, without any writes. Raises StoreFailure."""
+        """What every guard says, without any writes. Raises InvalidIntent (more margin than 1e8), StoreFailure."""
         return self._carry(self.calls.inspect(intent))
 
     def lookup(self, intent_id: str) -> Record | None:

@@ -68,9 +68,9 @@ class Protocol:
         return (*self._intent_call("EVALSHA", evaluate, intent, token, fence_seen, reserve), *self._figures)
 
     def inspect(self, intent: Intent) -> Command:
-        """The call for what every guard says."""
+        """The call for what every guard says. Raises InvalidIntent where evaluate would."""
         inspect = script("inspect")
-        return (*self._intent_call("EVALSHA_RO", inspect, intent, "-", 0, Decimal(0)), *self._figures)
+        return (*self._intent_call("EVALSHA_RO", inspect, intent, "-", 0, self.reserve(intent)), *self._figures)
 
     def _intent_call(
         self, verb: str, called: Script, intent: Intent, token: str, fence_seen: int, reserve: Decimal
