@@ -55,10 +55,10 @@ if reason then
     --@include switch_on
     --@include trip
     if guard == 7 then
-      detail = ARGV[19] .. ' failures in ' .. ARGV[20] .. ' ms'
+      detail = ARGV[19] .. ' failures in ' .. ARGV[20] / 1000 .. ' s'
       trip_safe_mode(KEYS[10], KEYS[6], KEYS[12], ARGV[21], integer(now), detail)
     else
-      detail = ARGV[13] .. ' orders in ' .. ARGV[14] .. ' ms'
+      detail = ARGV[13] .. ' orders in ' .. ARGV[14] / 1000 .. ' s'
       trip_cooldown(KEYS[11], KEYS[12], ARGV[22], integer(now), 'cooldown_global', detail)
     end
   end

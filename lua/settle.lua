@@ -94,7 +94,7 @@ end
 local trips = '-'
 if counts_failure then
   if one_too_many then
-    local why = ARGV[9] .. ' failures in ' .. ARGV[10] .. ' ms, the last: ' .. code .. ' on ' .. symbol
+    local why = ARGV[9] .. ' failures in ' .. ARGV[10] / 1000 .. ' s, the last: ' .. code .. ' on ' .. symbol
     if trip_safe_mode(KEYS[10], KEYS[6], KEYS[12], ARGV[11], now_text, why) then trips = 'safe_mode' end
   elseif type(redis.pcall('LPUSH', KEYS[6], now_text)) == 'number' then
     redis.call('LTRIM', KEYS[6], '0', ARGV[9] - 1)

@@ -1,0 +1,78 @@
+"""The stage of the demo: a store, a paper exchange with two accounts, and eight workers for each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from gate.client import AsyncGate
+from gate.exchange.binance import BinanceFutures
+from gate.execution import Execution
+from gate.executor import Executor
+from gate.intent import Intent
+from gate.policy import Policy
+
+WORKERS: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """An account of the paper exchange."""
+
+    name: str
+    key: str
+    secret: str = field(repr=False)
+
+
+@dataclass(slots=True)
+class Desk:
+    """One account: its key prefix, its policy, and workers that share nothing but the gate."""
+
+    account: Credentials
+    prefix: str
+    policy: Policy
+    gates: list[AsyncGate]
+    executors: list[Executor]
+    executions: list[Execution] = field(default_factory=list)
+    intents: dict[str, Intent] = field(default_factory=dict)
+
+    @property
+    def gate(self) -> AsyncGate:
+        """For looking and for the operator's acts."""
+        return self.gates[0]
+
+    def intent(self, intent_id: str, symbol: str, side: str, **size: Any) -> Intent:
+        """A fresh intent of this moment."""
+        intent = Intent(id=intent_id, symbol=symbol, side=side, timestamp=int(time.time() * 1000), leverage=5, **size)
+        self.intents[intent_id] = intent
+        return intent
+
+    async def deliver(self, intents: Sequence[Intent]) -> list[Execution]:
+        """Hands each intent to a worker of its own, all at the same moment."""
+        from asyncio import gather
+
+        executions = await gather(
+            *(executor.execute(intent) for executor, intent in zip(self.executors, intents, strict=False))
+        )
+        self.executions.extend(executions)
+        return list(executions)
+
+
+@asynccontextmanager
+async def open_desk(store_url: str, exchange_url: str, account: Credentials, policy: Policy) -> AsyncIterator[Desk]:
+    """Opens an account's desk, with every worker's connections up."""
+    async with AsyncExitStack() as stack:
+        prefix = f"demo:{account.name}"
+        gates, executors = [], []
+        for _ in range(WORKERS):
+            gate = await stack.enter_async_context(AsyncGate.from_url(store_url, prefix=prefix, policy=policy))
+            exchange = BinanceFutures(account.key, account.secret, base_url=exchange_url)
+            await stack.enter_async_context(exchange)
+            await gate.lookup("warm-up")
+            await exchange.filters("BTCUSDT")
+            gates.append(gate)
+            executors.append(Executor(gate, exchange))
+        yield Desk(account, prefix, policy, gates, executors)
