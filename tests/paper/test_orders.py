@@ -131,3 +131,12 @@ def test_an_open_order_is_shown_until_it_is_closed(client: Client) -> None:
         client._request_futures_api("get", "openOrder", True, data={"symbol": "BTCUSDT", "orderId": order["orderId"]})
     assert error.value.code == -2013
     assert [row["status"] for row in client.futures_get_all_orders(symbol="BTCUSDT")] == ["CANCELED"]
+
+
+def test_an_order_without_a_client_order_id_is_given_one(client: Client) -> None:
+    given = [
+        client._request_futures_api("post", "order", True, data=dict(BID))["clientOrderId"] for _ in range(2)
+    ]  # past python-binance's wrapper, which makes up ids itself
+    assert all(given)
+    assert len(set(given)) == 2
+    assert client.futures_get_order(symbol="BTCUSDT", origClientOrderId=given[0])["status"] == "NEW"

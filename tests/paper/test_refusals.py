@@ -158,6 +158,16 @@ def test_exits_that_have_lost_their_position_expire(client: Client) -> None:
     assert client.futures_get_order(symbol="BTCUSDT", orderId=resting["orderId"])["status"] == "EXPIRED"
 
 
+def test_a_resting_exit_never_takes_more_than_the_position(client: Client, paper_exchange: PaperExchange) -> None:
+    client.futures_create_order(**MARKET)
+    resting = client.futures_create_order(**{**LIMIT, "side": "SELL", "price": "105000", "reduceOnly": "true"})
+    client.futures_create_order(**{**MARKET, "side": "SELL", "quantity": "0.004"})
+    paper_exchange.set_price("BTCUSDT", "106000")
+    found = client.futures_get_order(symbol="BTCUSDT", orderId=resting["orderId"])
+    assert (found["status"], found["executedQty"]) == ("EXPIRED", "0.006")
+    assert client.futures_position_information(symbol="BTCUSDT") == []
+
+
 def test_an_exit_needs_no_margin(client: Client, paper_exchange: PaperExchange) -> None:
     client.futures_create_order(**MARKET)
     paper_exchange.set_balance("0")
