@@ -1,0 +1,72 @@
+"""An account as the tests see it: intents to ask for, its keys written out, and what Redis holds."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import redis
+
+from gate import Intent, Permit, Verdict
+
+# The keys of the design, section 3, for the prefix and the intent that the tests use. Written out on purpose.
+RECORD = "quantum:exec:processed:sig-1"
+LOCK = "quantum:exec:lock:BTCUSDT:BUY"
+RATE_SYMBOL = "quantum:exec:rate:symbol:BTCUSDT"
+RATE_GLOBAL = "quantum:exec:rate:global"
+FAILURES = "quantum:exec:failures"
+INFLIGHT = "quantum:exec:inflight"
+STATE = "quantum:exec:state"
+HALT = "quantum:safety:halt"
+SAFE_MODE = "quantum:safety:safe_mode"
+COOLDOWN_GLOBAL = "quantum:safety:cooldown_global"
+COOLDOWN_SYMBOL = "quantum:safety:cooldown_symbol:BTCUSDT"
+AUDIT = "quantum:safety:audit"
+
+SYMBOLS = tuple(f"{name}USDT" for name in ("BTC", "ETH", "SOL", "XRP", "ADA", "BNB", "DOT", "LTC", "TRX", "UNI"))
+
+
+def entry(id: str = "sig-1", symbol: str = "BTCUSDT", side: str = "BUY", **changes: Any) -> Intent:
+    """An intent to open, decided now."""
+    figures: dict[str, Any] = {"notional": "200", "leverage": 5, "timestamp": int(time.time() * 1000)}
+    return Intent(id=id, symbol=symbol, side=side, **(figures | changes))
+
+
+def exit_(id: str = "sig-1", symbol: str = "BTCUSDT", side: str = "BUY", **changes: Any) -> Intent:
+    """An intent that only reduces."""
+    return entry(id, symbol, side, **({"reduce_only": True} | changes))
+
+
+def intent(exits: bool, id: str = "sig-1", **changes: Any) -> Intent:
+    return exit_(id, **changes) if exits else entry(id, **changes)
+
+
+def admitted(verdict: Verdict) -> Permit:
+    """The permit of a verdict that must be an admission."""
+    assert verdict.admitted, f"denied: {verdict.reason} {verdict.detail}"
+    assert verdict.permit is not None
+    return verdict.permit
+
+
+def server_ms(client: redis.Redis) -> int:
+    seconds, micros = client.time()
+    return int(seconds) * 1000 + int(micros) // 1000
+
+
+def text(reply: bytes | str) -> str:
+    return reply.decode() if isinstance(reply, bytes) else reply
+
+
+def keys(client: redis.Redis) -> set[str]:
+    """The names of all keys."""
+    return {text(key) for key in client.keys("*")}
+
+
+def contents(client: redis.Redis) -> dict[str, tuple[bytes | None, int]]:
+    """Every key with its DUMP and the moment at which it expires."""
+    return {key: (client.dump(key), client.pexpiretime(key)) for key in sorted(keys(client))}
+
+
+def audit(client: redis.Redis) -> list[dict[str, str]]:
+    """The audit stream, oldest first."""
+    return [{text(name): text(value) for name, value in (fields or {}).items()} for _, fields in client.xrange(AUDIT)]

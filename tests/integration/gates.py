@@ -1,0 +1,123 @@
+"""A gate that a test talks to in the same words, whether it is Gate or AsyncGate."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterator, Mapping
+from decimal import Decimal
+from typing import Any, Protocol, TypeVar
+
+import pytest
+import redis
+
+from gate import Act, AsyncGate, Gate, Inspection, Intent, Outcome, Permit, Policy, Record, Settlement, Status, Verdict
+from tests.servers.store import Store
+
+T = TypeVar("T")
+
+# Far above what a loaded machine needs for one round trip. Tests that lose replies use a shorter one of their own.
+PATIENT_MS = 5_000
+
+
+class AnyGate(Protocol):
+    """What Gate offers, and AsyncGate behind AwaitedGate."""
+
+    def evaluate(self, intent: Intent | Mapping[str, object], *, reserve: Decimal | None = None) -> Verdict: ...
+    def settle(self, permit: Permit, outcome: Outcome) -> Settlement: ...
+    def inspect(self, intent: Intent) -> Inspection: ...
+    def lookup(self, intent_id: str) -> Record | None: ...
+    def status(self) -> Status: ...
+    def halt(self, *, by: str, reason: str, scope: str = "entries") -> Act: ...
+    def resume(self, *, by: str, reason: str) -> Act: ...
+    def reset(self, what: str, *, by: str, reason: str) -> Act: ...
+    def apply_policy(self, *, by: str, reason: str) -> Act: ...
+    def close(self) -> None: ...
+
+
+class AwaitedGate:
+    """An AsyncGate on an event loop of its own; each call waits for its end."""
+
+    def __init__(self, gate: AsyncGate) -> None:
+        self._gate = gate
+        self._runner = asyncio.Runner()
+
+    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return self._runner.run(coroutine)
+
+    def evaluate(self, intent: Intent | Mapping[str, object], *, reserve: Decimal | None = None) -> Verdict:
+        return self._run(self._gate.evaluate(intent, reserve=reserve))
+
+    def settle(self, permit: Permit, outcome: Outcome) -> Settlement:
+        return self._run(self._gate.settle(permit, outcome))
+
+    def inspect(self, intent: Intent) -> Inspection:
+        return self._run(self._gate.inspect(intent))
+
+    def lookup(self, intent_id: str) -> Record | None:
+        return self._run(self._gate.lookup(intent_id))
+
+    def status(self) -> Status:
+        return self._run(self._gate.status())
+
+    def halt(self, *, by: str, reason: str, scope: str = "entries") -> Act:
+        return self._run(self._gate.halt(by=by, reason=reason, scope=scope))
+
+    def resume(self, *, by: str, reason: str) -> Act:
+        return self._run(self._gate.resume(by=by, reason=reason))
+
+    def reset(self, what: str, *, by: str, reason: str) -> Act:
+        return self._run(self._gate.reset(what, by=by, reason=reason))
+
+    def apply_policy(self, *, by: str, reason: str) -> Act:
+        return self._run(self._gate.apply_policy(by=by, reason=reason))
+
+    def close(self) -> None:
+        self._run(self._gate.close())
+        self._runner.close()
+
+
+class OpenGate(Protocol):
+    """Opens gates on the shared store, or on the one at `url`; all are closed when the test ends."""
+
+    def __call__(
+        self,
+        policy: Policy | None = None,
+        *,
+        url: str | None = None,
+        prefix: str = "quantum",
+        timeout_ms: int = PATIENT_MS,
+    ) -> AnyGate: ...
+
+
+def _opener(store: Store, kind: str, opened: list[AnyGate]) -> OpenGate:
+    def open_gate(
+        policy: Policy | None = None,
+        *,
+        url: str | None = None,
+        prefix: str = "quantum",
+        timeout_ms: int = PATIENT_MS,
+    ) -> AnyGate:
+        make: Any = Gate if kind == "Gate" else AsyncGate
+        gate = make.from_url(url or store.url, prefix=prefix, policy=policy, timeout_ms=timeout_ms)
+        opened.append(AwaitedGate(gate) if kind == "AsyncGate" else gate)
+        return opened[-1]
+
+    return open_gate
+
+
+@pytest.fixture(params=["Gate", "AsyncGate"])
+def open_gate(request: pytest.FixtureRequest, store: Store, redis_client: redis.Redis) -> Iterator[OpenGate]:
+    """Opens gates of the kind under test; the shared store is empty when the test begins."""
+    opened: list[AnyGate] = []
+    yield _opener(store, request.param, opened)
+    for gate in opened:
+        gate.close()
+
+
+@pytest.fixture
+def open_sync_gate(store: Store, redis_client: redis.Redis) -> Iterator[OpenGate]:
+    """The same, for what doesn't depend on the kind: the scripts are the same for both."""
+    opened: list[AnyGate] = []
+    yield _opener(store, "Gate", opened)
+    for gate in opened:
+        gate.close()
