@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
@@ -44,6 +45,7 @@ import click
 @click.option("--walk", type=int, metavar="SEED", help="Let prices follow a random walk with this seed.")
 @click.option("--walk-interval-ms", type=click.IntRange(1), default=1_000, show_default=True, help="Time per step.")
 @click.option("--no-limits", is_flag=True, help="Switch the rate limits off.")
+@click.option("--json", "as_json", is_flag=True, help="Announce the address as a JSON object.")
 def paper(
     host: str,
     port: int,
@@ -56,6 +58,7 @@ def paper(
     walk: int | None,
     walk_interval_ms: int,
     no_limits: bool,
+    as_json: bool,
 ) -> None:
     """Run a Binance USDⓈ-M futures REST server with its own books, for bots that test without a network.
 
@@ -79,7 +82,15 @@ def paper(
             walk_seed=walk,
             walk_interval_ms=walk_interval_ms,
             limited=not no_limits,
-            announce=click.echo,
+            announce=lambda url: click.echo(json.dumps({"url": url}) if as_json else f"listening on {url}"),
         )
-    except (OSError, ValueError) as problem:
+    except ValueError as problem:
+        raise _BadSetting(str(problem)) from problem
+    except OSError as problem:
         raise click.ClickException(str(problem)) from problem
+
+
+class _BadSetting(click.ClickException):
+    """A setting that can't be used, said in one line; usage errors of click's own take three."""
+
+    exit_code = 2

@@ -45,8 +45,8 @@ class LedgerRow(msgspec.Struct, frozen=True, rename="camel"):
 _LINE_START = b'{"clientOrderId":'
 
 
-class LedgerFileError(OSError):
-    """A ledger file that can't be opened or isn't one."""
+class LedgerFileError(ValueError):
+    """A file that isn't a ledger; it is left as it was."""
 
 
 class Ledger:

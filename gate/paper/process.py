@@ -31,7 +31,7 @@ def serve(
 ) -> None:
     """Serve until a signal. `keys` holds key, secret and USDT balance of each account.
 
-    `announce` is told `listening on http://HOST:PORT` once connections are accepted. Raises ValueError for a setting
+    `announce` is told the address, `http://HOST:PORT`, once connections are accepted. Raises ValueError for a setting
     that can't be used, OSError for a port or a file.
     """
     settings = Settings(
@@ -52,7 +52,7 @@ async def _serve(settings: Settings, host: str, port: int, announce: Callable[[s
         loop.add_signal_handler(number, stopped.set)
     edge = HttpEdge(Venue(settings))
     taken = await edge.start(host, port)
-    announce(f"listening on http://{host}:{taken}")
+    announce(f"http://{host}:{taken}")
     await stopped.wait()
     await edge.stop()
 

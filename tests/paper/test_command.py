@@ -101,12 +101,12 @@ def test_faults_come_from_a_file(tmp_path: Path) -> None:
     ("arguments", "code", "says"),
     [
         pytest.param(["--key", "a", "--key", "b"], 2, "each key needs its own", id="a key without a secret"),
-        pytest.param(["--balance", "lots"], 1, "balance: 'lots'", id="unreadable balance"),
-        pytest.param(["--balance", "-1"], 1, "balance: '-1'", id="negative balance"),
-        pytest.param(["--exchange-info", str(ROOT / "pyproject.toml")], 1, "pyproject.toml", id="no capture"),
-        pytest.param(["--faults", str(ROOT / "pyproject.toml")], 1, "not JSON", id="no plan"),
-        pytest.param(["--ledger", str(ROOT / "pyproject.toml")], 1, "not a ledger", id="no ledger"),
-        pytest.param(["--key", "k", "--secret", "a", "--key", "k", "--secret", "b"], 1, "accounts", id="a key twice"),
+        pytest.param(["--balance", "lots"], 2, "balance: 'lots'", id="unreadable balance"),
+        pytest.param(["--balance", "-1"], 2, "balance: '-1'", id="negative balance"),
+        pytest.param(["--exchange-info", str(ROOT / "pyproject.toml")], 2, "pyproject.toml", id="no capture"),
+        pytest.param(["--faults", str(ROOT / "pyproject.toml")], 2, "not JSON", id="no plan"),
+        pytest.param(["--ledger", str(ROOT / "pyproject.toml")], 2, "not a ledger", id="no ledger"),
+        pytest.param(["--key", "k", "--secret", "a", "--key", "k", "--secret", "b"], 2, "accounts", id="a key twice"),
     ],
 )
 def test_bad_settings_end_in_one_line(arguments: list[str], code: int, says: str) -> None:
@@ -116,6 +116,19 @@ def test_bad_settings_end_in_one_line(arguments: list[str], code: int, says: str
     assert says in result.output
     assert "Traceback" not in result.output
     assert (ROOT / "pyproject.toml").read_bytes() == before
+
+
+def test_the_address_can_be_had_as_json() -> None:
+    with running("--json") as server:
+        url = json.loads(server.said)["url"]
+        assert requests.get(f"{url}/fapi/v1/ping", timeout=5).json() == {}
+
+
+def test_a_taken_port_ends_in_one_line() -> None:
+    with running() as server:
+        result = CliRunner().invoke(paper, ["--port", server.url.rpartition(":")[2]])
+    assert result.exit_code == 1
+    assert "address already in use" in result.output
 
 
 def test_help_tells_how_to_point_a_client_at_it() -> None:

@@ -81,7 +81,9 @@ def test_isolated_margin_is_set_aside_and_given_back(client: Client) -> None:
     account = client.futures_account(version=3)
     spent = Decimal(account["totalWalletBalance"]) - Decimal(account["totalCrossWalletBalance"])
     assert spent == Decimal("50.00005")
-    client.futures_create_order(**SELL)
+    client.futures_create_order(**{**SELL, "quantity": "0.004"})
+    assert Decimal(client.futures_position_information()[0]["isolatedWallet"]) == Decimal("30.00003")
+    client.futures_create_order(**{**SELL, "quantity": "0.006"}, reduceOnly="true")
     account = client.futures_account(version=3)
     assert account["totalCrossWalletBalance"] == account["totalWalletBalance"] == account["availableBalance"]
 
