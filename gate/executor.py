@@ -219,7 +219,8 @@ class Executor:
                     )
             except ExchangeFailure as failed:
                 _log.info("look-up of %s failed: %s", order.client_order_id, failed)
-            await asyncio.sleep(pause_s)
+            until_certain_s = (acceptable_until_ns - time.monotonic_ns()) / 1e9
+            await asyncio.sleep(min(pause_s, until_certain_s) if until_certain_s > 0 else pause_s)
             pause_s = min(pause_s * 2, _LONGEST_LOOK_UP_PAUSE_S)
         detail = f"{unclear.code}: {unclear.detail}"
         return _Ending(

@@ -28,10 +28,21 @@ RECV_WINDOW_MS: Final = 5_000
 class BinanceFutures:
     """One account. Every method raises ExchangeFailure. Close it, or use it in an `async with` block."""
 
-    recv_window_ms = RECV_WINDOW_MS
+    def __init__(
+        self,
+        api_key: str,
+        api_secret: str,
+        *,
+        base_url: str | None = None,
+        demo: bool = False,
+        recv_window_ms: int = RECV_WINDOW_MS,
+    ) -> None:
+        """`base_url`: another server, such as a paper exchange, `http://127.0.0.1:8000`. `demo`: the exchange's own.
 
-    def __init__(self, api_key: str, api_secret: str, *, base_url: str | None = None, demo: bool = False) -> None:
-        """`base_url`: another server, such as a paper exchange, `http://127.0.0.1:8000`. `demo`: the exchange's own."""
+        `recv_window_ms`: how long after signing the exchange may still accept a request; after that its absence is
+        certain.
+        """
+        self.recv_window_ms = recv_window_ms
         from aiohttp import ClientTimeout
         from binance import AsyncClient  # half a second: only for those who place orders
 
@@ -49,7 +60,7 @@ class BinanceFutures:
         if base_url is not None:
             self._client.FUTURES_URL = base_url.rstrip("/") + "/fapi"
         # As an argument of a call it would be overwritten with the library's 10000.
-        self._client.REQUEST_RECVWINDOW = RECV_WINDOW_MS
+        self._client.REQUEST_RECVWINDOW = recv_window_ms
         self._filters: dict[str, Filters] = {}
         self._filters_at: float | None = None
 

@@ -1,0 +1,88 @@
+"""A desk: a gate on the shared store, a paper exchange, and python-binance between the two."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+import pytest
+import redis
+
+from gate import AsyncGate, Intent, Policy
+from gate.exchange.binance import BinanceFutures
+from gate.executor import Executor
+from gate.paper import Account, Fault, FaultKind, PaperExchange
+from tests.servers.store import Store
+
+ROOMY = Policy(rate_symbol_limit=100, rate_global_limit=1000)
+"""Limits that don't get in the way of what a test is about."""
+
+
+@dataclass(slots=True)
+class Desk:
+    """One account, ready to trade."""
+
+    gate: AsyncGate
+    exchange: BinanceFutures
+    executor: Executor
+    paper: PaperExchange
+    numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    def intent(self, symbol: str = "BTCUSDT", side: str = "BUY", **more: Any) -> Intent:
+        """A fresh intent; without a size it is of 1,000 USDT."""
+        if not more.keys() & {"notional", "quantity"}:
+            more["notional"] = "1000"
+        arguments = {"id": f"intent-{next(self.numbers)}", "timestamp": time.time_ns() // 1_000_000, **more}
+        return Intent(symbol=symbol, side=side, **arguments)
+
+    def orders(self, intent: Intent | None = None) -> list[Mapping[str, Any]]:
+        """What the exchange has really accepted, of one intent or at all."""
+        if intent is None:
+            return list(self.paper.ledger())
+        client_order_id = self.gate.calls.keyspace.client_order_id(intent.id)
+        return [row for row in self.paper.ledger() if row["clientOrderId"] == client_order_id]
+
+    def balance(self, amount: str | Decimal) -> None:
+        """Sets the wallet."""
+        self.paper.set_balance(amount)
+
+    def unreadable_account(self) -> None:
+        """The account can't be read any more."""
+        for path in ("/fapi/v3/account", "/fapi/v1/symbolConfig"):
+            self.paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path=path))
+
+
+OpenDesk = Callable[..., Awaitable[Desk]]
+
+
+@pytest.fixture
+def paper() -> Iterator[PaperExchange]:
+    account = Account(key="key-of-the-test", secret="secret-of-the-test")  # noqa: S106  # of a paper account
+    with PaperExchange(accounts=[account]) as paper:
+        yield paper
+
+
+@pytest.fixture
+async def open_desk(store: Store, redis_client: redis.Redis, paper: PaperExchange) -> AsyncIterator[OpenDesk]:
+    """Opens desks of the one account: `await open_desk(policy)`."""
+    async with AsyncExitStack() as stack:
+
+        async def open_one(policy: Policy = ROOMY, url: str | None = None) -> Desk:
+            gate = await stack.enter_async_context(AsyncGate.from_url(url or store.url, policy=policy, timeout_ms=2000))
+            # A short window of acceptance: absence is certain sooner, on the paper exchange's own clock as well.
+            exchange = BinanceFutures(paper.key, paper.secret, base_url=paper.url, recv_window_ms=200)
+            await stack.enter_async_context(exchange)
+            return Desk(gate, exchange, Executor(gate, exchange), paper)
+
+        yield open_one
+
+
+@pytest.fixture
+async def desk(open_desk: OpenDesk) -> Desk:
+    """A desk with roomy limits."""
+    return await open_desk()

@@ -1,0 +1,188 @@
+"""When the answer of the exchange is lost, wrong or late: what became of the order is found out, never guessed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+import redis
+
+from gate import Phase, Policy
+from gate.execution import Terminal
+from gate.paper import Fault, FaultKind
+from tests.executor.conftest import Desk, OpenDesk
+
+ACCEPTED = [
+    Fault(kind=FaultKind.ACCEPT_THEN_DROP, times=1),
+    Fault(kind=FaultKind.UNKNOWN_503, times=1, accept=True),
+    Fault(kind=FaultKind.TIMEOUT_1007, times=1, accept=True),
+    Fault(kind=FaultKind.HTML_502, times=1, accept=True),
+    Fault(kind=FaultKind.EMPTY_200, times=1, accept=True),
+    Fault(kind=FaultKind.JSON_LIST, times=1, accept=True),
+    Fault(kind=FaultKind.RESET, times=1, accept=True),
+    Fault(kind=FaultKind.ERROR, times=1, accept=True, status=400, code=-1006),
+    Fault(kind=FaultKind.ERROR, times=1, accept=True, status=408, code=-1000),
+]
+LOST = [
+    Fault(kind=FaultKind.DROP_BEFORE_ACCEPT, times=1),
+    Fault(kind=FaultKind.UNKNOWN_503, times=1, accept=False),
+    Fault(kind=FaultKind.TIMEOUT_1007, times=1, accept=False),
+    Fault(kind=FaultKind.REDIRECT_302, times=1),
+]
+REFUSED = [Fault(kind=FaultKind.UNAVAILABLE_503, times=1), Fault(kind=FaultKind.INTERNAL_503, times=1)]
+
+
+def _name(fault: Fault) -> str:
+    return f"{fault.kind}{fault.code if fault.kind is FaultKind.ERROR else ''}"
+
+
+@pytest.mark.parametrize("fault", ACCEPTED, ids=_name)
+async def test_an_order_whose_answer_is_lost_is_found_by_its_client_order_id(desk: Desk, fault: Fault) -> None:
+    desk.paper.inject(fault)
+    intent = desk.intent()
+
+    execution = await desk.executor.execute(intent)
+
+    [order] = desk.orders(intent)
+    assert execution.state is Terminal.FILLED
+    assert execution.order_id == str(order["orderId"])
+    assert order["requestCount"] == 1, "a request is never repeated blindly"
+
+
+@pytest.mark.parametrize("fault", LOST, ids=_name)
+async def test_a_lost_request_counts_as_absent_once_it_can_no_longer_be_accepted(desk: Desk, fault: Fault) -> None:
+    desk.paper.inject(fault)
+    intent = desk.intent()
+
+    execution = await desk.executor.execute(intent)
+
+    assert execution.state is Terminal.REJECTED_EXCHANGE
+    assert execution.retryable
+    assert await desk.gate.lookup(intent.id) is None, "so that a later delivery can be admitted"
+    assert desk.orders(intent) == []
+
+
+@pytest.mark.parametrize("fault", REFUSED, ids=_name)
+async def test_a_certain_refusal_is_settled_at_once_and_may_come_again(desk: Desk, fault: Fault) -> None:
+    desk.paper.inject(fault)
+    intent = desk.intent()
+    refused = await desk.executor.execute(intent)
+
+    assert (refused.state, refused.retryable) == (Terminal.REJECTED_EXCHANGE, True)
+    assert (await desk.executor.execute(intent)).state is Terminal.FILLED
+    assert len(desk.orders(intent)) == 1
+
+
+async def test_what_can_not_be_resolved_within_the_permit_stays_in_doubt(
+    open_desk: OpenDesk, redis_client: redis.Redis
+) -> None:
+    desk = await open_desk(Policy(lock_ttl_ms=1200, rate_global_limit=100))
+    redis_client.hset("quantum:exec:state", mapping={"fence": 1, "since": 1})  # whole since long: no look-up first
+    desk.paper.inject(
+        Fault(kind=FaultKind.DROP_BEFORE_ACCEPT),
+        Fault(kind=FaultKind.INTERNAL_503, method="GET", path="/fapi/v1/order"),
+    )
+    intent = desk.intent()
+
+    execution = await desk.executor.execute(intent)
+    again = await desk.executor.execute(intent)
+
+    record = await desk.gate.lookup(intent.id)
+    assert execution.state is Terminal.UNKNOWN
+    assert record is not None
+    assert record.phase is Phase.UNKNOWN
+    assert (again.state, again.reason) == (Terminal.DENIED, "DUPLICATE")
+    assert (await desk.gate.status()).in_doubt == 1
+    assert "cooldown_symbol" in {each.name for each in (await desk.gate.status()).standing}
+
+
+async def test_after_redis_forgot_an_order_is_looked_up_before_it_is_sent(
+    desk: Desk, redis_client: redis.Redis
+) -> None:
+    intent = desk.intent()
+    first = await desk.executor.execute(intent)
+    redis_client.flushall()
+
+    second = await desk.executor.execute(intent)
+
+    assert second.verdict.permit is not None
+    assert second.verdict.permit.verify
+    assert (second.state, second.order_id) == (Terminal.FILLED, first.order_id)
+    assert len(desk.orders(intent)) == 1
+
+
+async def test_nothing_is_sent_when_the_look_up_before_sending_fails(desk: Desk) -> None:
+    desk.paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path="/fapi/v1/order"))
+    intent = desk.intent()
+
+    execution = await desk.executor.execute(intent)
+
+    assert execution.verdict.permit is not None
+    assert execution.verdict.permit.verify
+    assert (execution.state, execution.retryable) == (Terminal.REJECTED_EXCHANGE, True)
+    assert desk.orders() == []
+
+
+async def test_nothing_is_sent_when_the_permit_is_about_to_run_out(open_desk: OpenDesk) -> None:
+    desk = await open_desk(Policy(lock_ttl_ms=400))
+
+    execution = await desk.executor.execute(desk.intent())
+
+    assert (execution.state, execution.reason) == (Terminal.REJECTED_EXCHANGE, "DEADLINE")
+    assert desk.orders() == []
+
+
+async def test_a_task_cancelled_after_sending_leaves_the_intent_in_doubt(desk: Desk) -> None:
+    desk.paper.inject(Fault(kind=FaultKind.SLOW_BODY, times=1))
+    intent = desk.intent()
+    task = asyncio.create_task(desk.executor.execute(intent))
+    while not desk.orders(intent):  # noqa: ASYNC110  # the exchange is another thread
+        await asyncio.sleep(0)
+
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    settled = await desk.gate.lookup(intent.id)
+    desk.paper.release_held()
+    assert settled is not None
+    assert settled.phase is Phase.UNKNOWN
+
+
+async def test_too_many_requests_rest_the_account_as_long_as_the_exchange_says(desk: Desk) -> None:
+    desk.paper.inject(Fault(kind=FaultKind.RATE_LIMITED_429, times=1, retry_after_s=77))
+    await desk.executor.execute(desk.intent())
+
+    denied = await desk.executor.execute(desk.intent("ETHUSDT"))
+
+    assert denied.reason == "COOLDOWN_GLOBAL"
+    assert denied.retry_after_ms is not None
+    assert 70_000 < denied.retry_after_ms <= 77_000
+
+
+async def test_words_that_operators_grep_for_and_no_secrets(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "gate")
+    intent = desk.intent()
+    filled = await desk.executor.execute(intent)
+    await desk.executor.execute(intent)
+    desk.paper.inject(Fault(kind=FaultKind.DROP_BEFORE_ACCEPT, times=1))
+    lost = await desk.executor.execute(desk.intent("ETHUSDT"))
+    desk.balance("0")
+    await desk.executor.execute(desk.intent("SOLUSDT"))
+    await desk.gate.reset("all", by="test", reason="go on")
+    await desk.executor.execute(desk.intent(side="SELL", quantity="0.01", reduce_only=True))
+
+    said = caplog.text
+    for word in (
+        f"TERMINAL STATE: FILLED id={intent.id}",
+        "IDEMPOTENCY_SKIP",
+        "MARGIN CHECK",
+        "INSUFFICIENT MARGIN",
+        "TERMINAL STATE: REJECTED_MARGIN",
+        "CLOSE_EXECUTED",
+    ):
+        assert word in said
+    for told in (said, repr(filled), repr(lost)):
+        for secret in (desk.paper.key, desk.paper.secret, "signature"):
+            assert secret not in told
