@@ -53,8 +53,8 @@ def server_ms(client: redis.Redis) -> int:
     return int(seconds) * 1000 + int(micros) // 1000
 
 
-def text(reply: bytes | str) -> str:
-    return reply.decode() if isinstance(reply, bytes) else reply
+def text(reply: object) -> str:
+    return reply.decode() if isinstance(reply, bytes) else str(reply)
 
 
 def keys(client: redis.Redis) -> set[str]:
@@ -69,4 +69,6 @@ def contents(client: redis.Redis) -> dict[str, tuple[bytes | None, int]]:
 
 def audit(client: redis.Redis) -> list[dict[str, str]]:
     """The audit stream, oldest first."""
-    return [{text(name): text(value) for name, value in (fields or {}).items()} for _, fields in client.xrange(AUDIT)]
+    return [
+        {text(name): text(value) for name, value in (fields or {}).items()} for _, fields in client.xrange(AUDIT) or ()
+    ]
