@@ -1,0 +1,104 @@
+"""The README's commands and code do what it says."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+import redis
+
+from gate import Intent, Policy
+from gate.exchange.binance import BinanceFutures
+from gate.paper import PaperExchange
+from tests.servers.store import Store
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text("utf-8")
+DEFAULT_URL = "redis://127.0.0.1:6379/0"
+
+
+def _blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def test_the_first_screen_has_the_two_commands_and_the_drop_in() -> None:
+    first_screen = "\n".join(README.splitlines()[:40])
+    assert "scripts/demo" in first_screen
+    assert "scripts/test" in first_screen
+    assert "gate.guard(" in first_screen
+
+
+def _commands() -> list[str]:
+    [block] = [block for block in _blocks("sh") if "gate eval" in block]
+    return [line for line in block.splitlines() if line.startswith("gate ")]
+
+
+@pytest.mark.parametrize("command", _commands())
+def test_every_gate_command_runs(store: Store, redis_client: redis.Redis, command: str) -> None:
+    program, *arguments = shlex.split(command)
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / program), *arguments],
+        env={**os.environ, "GATE_URL": store.url},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    # On an empty store there is nothing on record: 1, which is how `gate show` says so.
+    assert done.returncode == (1 if arguments[0] == "show" else 0), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_drop_in_places_an_order_and_denies_its_duplicate(store: Store, redis_client: redis.Redis) -> None:
+    drop_in = next(block for block in _blocks("python") if "on_intent" in block).replace(DEFAULT_URL, store.url)
+    sent: list[str] = []
+
+    def send_order(newClientOrderId: str) -> dict[str, str]:  # noqa: N803  # the exchange's name
+        sent.append(newClientOrderId)
+        return {"orderId": "8389765"}
+
+    names: dict[str, object] = {"send_order": send_order}
+    exec(compile(drop_in, "README.md", "exec"), names)  # noqa: S102  # our own README
+    fields = {"symbol": "BTCUSDT", "side": "BUY", "position_size_usd": "200", "timestamp": str(time.time())}
+    on_intent = names["on_intent"]
+    assert callable(on_intent)
+
+    assert on_intent(fields) == ("PLACED", "8389765")
+    assert on_intent(fields) == ("DUPLICATE", None)
+    assert len(sent) == 1
+
+
+async def test_the_executor_example_fills_an_order(store: Store, redis_client: redis.Redis) -> None:
+    [example] = [block for block in _blocks("python") if "Executor(" in block]
+    body = "".join(f"    {line}\n" for line in example.splitlines())
+    names: dict[str, object] = {}
+    code = f"async def example(url, key, secret, paper_url, intent, print):\n{body}"
+    exec(compile(code, "README.md", "exec"), _executor_names() | names, names)  # noqa: S102  # likewise
+    intent = Intent(id="readme", symbol="BTCUSDT", side="BUY", notional="500", timestamp=time.time_ns() // 1_000_000)
+    printed: list[tuple[object, ...]] = []
+    example_of_readme = names["example"]
+    assert callable(example_of_readme)
+    with PaperExchange() as paper:
+        await example_of_readme(
+            store.url, paper.key, paper.secret, paper.url, intent, lambda *said: printed.append(said)
+        )
+
+    assert printed[0][0] == "FILLED"
+
+
+def _executor_names() -> dict[str, object]:
+    from gate import AsyncGate
+    from gate.executor import Executor
+
+    return {"AsyncGate": AsyncGate, "BinanceFutures": BinanceFutures, "Executor": Executor}
+
+
+def test_the_config_example_is_a_policy() -> None:
+    [example] = _blocks("toml")
+    assert Policy.from_mapping(tomllib.loads(example)["policy"]) == Policy()
