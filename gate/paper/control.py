@@ -87,12 +87,12 @@ def change_balance(venue: Venue, change: BalanceChange) -> Answer:
     """Set a wallet; without an account name the first account's."""
     if not change.balance.is_finite():
         raise ControlError(f"balance: {change.balance} is not a finite figure")
-    books = find_account(venue, change.account)
+    books = books_of(venue, change.account)
     books.set_wallet(change.asset, change.balance, venue.clock.now_ms())
     return {"account": books.name, "asset": change.asset, "balance": eight(change.balance)}
 
 
-def find_account(venue: Venue, name: str | None) -> AccountBooks:
+def books_of(venue: Venue, name: str | None) -> AccountBooks:
     accounts = venue.exchange.accounts
     if name is None:
         return next(iter(accounts.values()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 
 ZERO = Decimal(0)
 ONE = Decimal(1)
@@ -37,4 +37,7 @@ def decimals_of(value: Decimal) -> int:
 
 def is_multiple(value: Decimal, step: Decimal) -> bool:
     """Whether a figure lies on the grid of a tick or a step; a step of zero switches the rule off."""
-    return not step or not value % step
+    try:
+        return not step or not value % step
+    except InvalidOperation:  # more steps than the context has digits: no real price or quantity
+        return False

@@ -17,7 +17,7 @@ from gate.paper.venue import Arrival, Reply, Request, Venue
 
 _JSON = "application/json"
 _TICK_S = 0.2  # how often time passes without a request
-_HELD_MS_DEFAULT = 30_000  # how long a slow body takes unless told otherwise
+_SLOW_BODY_MS = 30_000  # how long a slow body takes unless told otherwise
 
 # The live exchange's 503s carry a path and no code.
 _TEXTS_503 = {
@@ -136,7 +136,7 @@ class HttpEdge:
         await response.prepare(http)
         half = len(reply.body) // 2
         await response.write(reply.body[:half])
-        await self._wait(_HELD_MS_DEFAULT if fault.delay_ms is None else fault.delay_ms)
+        await self._wait(_SLOW_BODY_MS if fault.delay_ms is None else fault.delay_ms)
         self._let_go()
         await response.write(reply.body[half:])
         await response.write_eof()

@@ -182,7 +182,7 @@ class PaperExchange:
 
     def wallets(self, account: str | None = None) -> Mapping[str, Decimal]:
         """Wallet balances by asset, of the first account unless named."""
-        return self._on_loop(lambda venue: dict(control.find_account(venue, account).wallets))
+        return self._on_loop(lambda venue: dict(control.books_of(venue, account).wallets))
 
     def _on_loop(self, work: Callable[[Venue], _T]) -> _T:
         venue = self._venue

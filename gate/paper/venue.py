@@ -108,7 +108,7 @@ class Venue:
         """
         self.tick()
         request, now_ms = arrival.request, self.clock.now_ms() + skew_ms
-        limiter = self._addresses.setdefault(request.address, AddressLimiter(self._limits, request.address))
+        limiter = self._limiter(request.address)
         headers: dict[str, str] = {}
         status = 200
         try:
@@ -145,6 +145,12 @@ class Venue:
             headers["X-MBX-ORDER-COUNT-10S"] = str(ten_seconds)
             headers["X-MBX-ORDER-COUNT-1M"] = str(minute)
         return body
+
+    def _limiter(self, address: str) -> AddressLimiter:
+        limiter = self._addresses.get(address)
+        if limiter is None:
+            limiter = self._addresses[address] = AddressLimiter(self._limits, address)
+        return limiter
 
     def _spend(self, limiter: AddressLimiter, weight: int, now_ms: int) -> None:
         if self._enforced:

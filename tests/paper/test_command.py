@@ -118,6 +118,16 @@ def test_bad_settings_end_in_one_line(arguments: list[str], code: int, says: str
     assert (ROOT / "pyproject.toml").read_bytes() == before
 
 
+def test_prices_walk_when_told_to() -> None:
+    with running("--walk", "7") as server:
+        client = server.client()
+        requests.post(f"{server.url}/paper/clock", json={"hold": True}, timeout=5)
+        before = client.futures_symbol_ticker(symbol="BTCUSDT")["price"]
+        assert client.futures_symbol_ticker(symbol="BTCUSDT")["price"] == before
+        requests.post(f"{server.url}/paper/clock", json={"advance_ms": 60_000}, timeout=5)
+        assert client.futures_symbol_ticker(symbol="BTCUSDT")["price"] != before
+
+
 def test_the_address_can_be_had_as_json() -> None:
     with running("--json") as server:
         url = json.loads(server.said)["url"]

@@ -168,6 +168,18 @@ def test_a_resting_exit_never_takes_more_than_the_position(client: Client, paper
     assert client.futures_position_information(symbol="BTCUSDT") == []
 
 
+def test_a_resting_exit_holds_no_margin(client: Client) -> None:
+    client.futures_create_order(**MARKET)
+    sell = {**LIMIT, "side": "SELL", "price": "105000"}
+    client.futures_create_order(**sell, reduceOnly="true")
+    client.futures_create_order(**{**sell, "quantity": "0.015"})  # would turn the position to a smaller one: free too
+    assert client.futures_account(version=3)["totalOpenOrderInitialMargin"] == "0.00000000"
+    client.futures_create_order(**{**sell, "quantity": "0.010"})
+    assert (
+        client.futures_account(version=3)["totalOpenOrderInitialMargin"] == "31.25000000"
+    )  # 0.025 x 105,000 - 2 x 1,000
+
+
 def test_an_exit_needs_no_margin(client: Client, paper_exchange: PaperExchange) -> None:
     client.futures_create_order(**MARKET)
     paper_exchange.set_balance("0")
