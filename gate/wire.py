@@ -19,6 +19,7 @@ import redis
 import redis.asyncio
 from hiredis import pack_command
 from redis.backoff import NoBackoff
+from redis.driver_info import DriverInfo
 from redis.exceptions import (
     BusyLoadingError,
     ClusterDownError,
@@ -57,6 +58,8 @@ _POOL_ONLY: Final = frozenset(
         "himport_registry",
     }
 )
+# redis-py would else read its own package metadata for every connection: 3 ms each.
+_DRIVER: Final = DriverInfo(lib_version=redis.__version__)
 _PASSING: Final = (BusyLoadingError, ClusterDownError, MasterDownError, ReadOnlyError, TryAgainError)
 _PASSING_CODES: Final = ("BUSY ", "MASTERDOWN", "NOREPLICAS", "UNKILLABLE", "LOADING", "CLUSTERDOWN", "NOGOODSLAVE")
 
@@ -77,6 +80,7 @@ def connection_settings(settings: dict[str, Any], socket_timeout: float | None) 
     """A pool's settings for connections, as the wire wants them: RESP2, bytes, bounded, no retries."""
     kept = {name: value for name, value in settings.items() if name not in _POOL_ONLY}
     return {
+        "driver_info": _DRIVER,
         **kept,
         "protocol": 2,
         "decode_responses": False,
