@@ -2,26 +2,54 @@
 
     from gate import Gate, Intent, Outcome, Policy
 
-The names below are the public interface; everything else may change.
+The names below are the public interface; everything else may change. Each is loaded at its first use, so that the
+command line can answer `gate --help` or a bad option without a Redis client.
 """
 
-from gate.calls import Act
-from gate.client import AsyncGate, AsyncGuardedPermit, Gate, GuardedPermit
-from gate.errors import (
-    GateError,
-    InvalidField,
-    InvalidIntent,
-    InvalidPolicy,
-    StoreError,
-    StoreFailure,
-    StoreUnavailable,
-)
-from gate.inspection import GuardReport, Halt, Inspection, Standing, Status
-from gate.intent import Intent
-from gate.outcome import Outcome, OutcomeKind, Penalty, Settled, Settlement
-from gate.policy import Policy
-from gate.record import Phase, Record
-from gate.verdict import Mode, Permit, Reason, Verdict
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gate.calls import Act
+    from gate.client import AsyncGate, AsyncGuardedPermit, Gate, GuardedPermit
+    from gate.errors import (
+        GateError,
+        InvalidField,
+        InvalidIntent,
+        InvalidPolicy,
+        StoreError,
+        StoreFailure,
+        StoreUnavailable,
+    )
+    from gate.inspection import GuardReport, Halt, Inspection, Standing, Status
+    from gate.intent import Intent
+    from gate.outcome import Outcome, OutcomeKind, Penalty, Settled, Settlement
+    from gate.policy import Policy
+    from gate.record import Phase, Record
+    from gate.verdict import Mode, Permit, Reason, Verdict
+else:
+    _NAMES = {
+        "calls": "Act",
+        "client": "AsyncGate AsyncGuardedPermit Gate GuardedPermit",
+        "errors": "GateError InvalidField InvalidIntent InvalidPolicy StoreError StoreFailure StoreUnavailable",
+        "inspection": "GuardReport Halt Inspection Standing Status",
+        "intent": "Intent",
+        "outcome": "Outcome OutcomeKind Penalty Settled Settlement",
+        "policy": "Policy",
+        "record": "Phase Record",
+        "verdict": "Mode Permit Reason Verdict",
+    }
+    _HOMES = {name: f"gate.{module}" for module, names in _NAMES.items() for name in names.split()}
+
+    def __getattr__(name):
+        if name not in _HOMES:
+            raise AttributeError(f"module 'gate' has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+        return value
+
+    def __dir__():
+        return sorted({*globals(), *_HOMES})
+
 
 __all__ = [
     "Act",

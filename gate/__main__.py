@@ -1,0 +1,5 @@
+"""`python -m gate`: the same program as `gate`."""
+
+from gate.cli import main
+
+main()

@@ -1,0 +1,160 @@
+"""`gate eval`: the verdict on one intent, guard by guard."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from decimal import Decimal
+from pathlib import Path
+from typing import Final, NoReturn
+
+import click
+
+from gate.cli.failures import NoAnswer
+from gate.cli.judgement import Judgement, claimed, judgement_json, looked, unanswered
+from gate.cli.session import configured, json_option, open_gate, reason_of, say_json
+from gate.cli.wording import one_line
+from gate.client import Gate
+from gate.config import Config, Flags
+from gate.errors import InvalidField, InvalidIntent, StoreError, StoreFailure, StoreUnavailable
+from gate.intent import Intent
+from gate.masking import masked
+from gate.verdict import Reason
+
+_DENIED: Final = 1
+
+
+@click.command("eval")
+@click.option("--id", "intent_id", metavar="ID", help="The intent's id: the same for every delivery of it.")
+@click.option("--symbol", metavar="S", help="As the exchange has it: BTCUSDT.")
+@click.option("--side", metavar="BUY|SELL", help="The order's side.")
+@click.option("--notional", metavar="N", help="Size in the quote asset.")
+@click.option("--quantity", metavar="Q", help="Size in the base asset, instead of --notional.")
+@click.option("--price", metavar="P", help="Expected price: tells what margin a --quantity needs.")
+@click.option("--leverage", type=int, metavar="L", help="Leverage, 1 to 125.")
+@click.option("--reduce-only", is_flag=True, help="An exit: guards that exist to stop entries leave it alone.")
+@click.option("--position-side", metavar="LONG|SHORT", help="In hedge mode.")
+@click.option(
+    "--timestamp", metavar="T", help="When it was decided: ISO 8601 with a zone, or epoch ms.  [default: now]"
+)
+@click.option(
+    "--intent", "file", metavar="FILE", help="A JSON object as streams carry it, instead; - reads it from stdin."
+)
+@click.option("--commit", is_flag=True, help="Really claim: on admission this answer is the permit.")
+@json_option
+@click.pass_obj
+def eval_(
+    flags: Flags,
+    intent_id: str | None,
+    symbol: str | None,
+    side: str | None,
+    notional: str | None,
+    quantity: str | None,
+    price: str | None,
+    leverage: int | None,
+    reduce_only: bool,
+    position_side: str | None,
+    timestamp: str | None,
+    file: str | None,
+    commit: bool,
+    as_json: bool,
+) -> NoReturn:
+    """What the gate says to an intent, guard by guard. Without --commit it only looks.
+
+    \b
+      gate eval --id sig-81 --symbol BTCUSDT --side BUY --notional 200 --leverage 5
+      cat intent.json | gate eval --intent - --json
+
+    With --commit the intent is claimed, as by a worker: record, lock, rate slots, margin. Settle it, or its permit runs
+    out and it stays in doubt. The verdict comes from that one call. The guards are looked at just before it, and
+    where another worker was faster, the verdict's own reason holds: guards ahead of it show as passed.
+
+    Exit codes: 0 admit, 1 deny, 2 bad input or usage, 3 no verdict, for the store didn't answer.
+    """
+    described = {
+        "--id": intent_id,
+        "--symbol": symbol,
+        "--side": side,
+        "--notional": notional,
+        "--quantity": quantity,
+        "--price": price,
+        "--leverage": leverage,
+        "--reduce-only": reduce_only or None,
+        "--position-side": position_side,
+        "--timestamp": timestamp,
+    }
+    if file is not None:
+        beside = [option for option, value in described.items() if value is not None]
+        if beside:
+            raise click.UsageError(f"--intent describes the whole intent; leave out {', '.join(beside)}.")
+        intent = _from_file(file)
+    else:
+        if intent_id is None or symbol is None or side is None:
+            missing = [option for option in ("--id", "--symbol", "--side") if described[option] is None]
+            raise click.UsageError(f"Missing {', '.join(missing)}; or give --intent FILE.")
+        intent = Intent(
+            id=intent_id,
+            symbol=symbol,
+            side=side,
+            notional=notional,
+            quantity=quantity,
+            price=price,
+            leverage=leverage,
+            reduce_only=reduce_only,
+            position_side=position_side,
+            timestamp=_now_ms() if timestamp is None else timestamp,
+        )
+    config = configured(flags)
+    with open_gate(config, as_json) as gate:
+        judgement = _judge(gate, config, intent, commit, as_json)
+    if as_json:
+        say_json(judgement_json(judgement))
+    else:
+        from gate.cli.judgement_screen import show_judgement
+
+        show_judgement(judgement, asked_to_commit=commit)
+    raise click.exceptions.Exit(0 if judgement.verdict.admitted else _DENIED)
+
+
+def _judge(gate: Gate, config: Config, intent: Intent, commit: bool, as_json: bool) -> Judgement:
+    committed: bool | None = False
+    try:
+        inspection = gate.inspect(intent)
+        if not commit:
+            known = inspection.reason in (Reason.DUPLICATE, Reason.CONFLICT)
+            return looked(intent, inspection, gate.lookup(intent.id) if known else None)
+        verdict = gate.evaluate(intent)
+        if verdict.reason is Reason.STORE_UNAVAILABLE:
+            committed = None
+            raise StoreUnavailable(verdict.detail)
+        if verdict.reason is Reason.STORE_ERROR:
+            raise StoreError(verdict.detail)
+        return claimed(intent, inspection, verdict)
+    except StoreFailure as failure:
+        detail = str(failure)
+        if committed is None:
+            detail += f"; it may have been claimed all the same, gate show {intent.id} tells"
+        reason = reason_of(failure)
+        answer = unanswered(intent, reason, masked(one_line(detail)), config.policy.mode, committed)
+        raise NoAnswer(f"no verdict, {reason}: {detail}", answer if as_json else None) from None
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)
+
+
+def _from_file(name: str) -> Intent:
+    try:
+        raw = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise InvalidField("intent", name, f"can't be read: {getattr(error, 'strerror', None) or error}") from None
+    try:
+        mapping = json.loads(raw.decode(), parse_float=Decimal)
+    except UnicodeDecodeError:
+        raise InvalidField("intent", name, "is not UTF-8 text") from None
+    except (ValueError, RecursionError) as error:
+        raise InvalidField("intent", name, f"is not JSON: {error}") from None
+    if not isinstance(mapping, dict):
+        raise InvalidIntent("intent", name, "is not a JSON object")
+    return Intent.from_mapping(mapping, received_ms=_now_ms())

@@ -1,0 +1,154 @@
+"""What `gate eval` has to say, as values: the verdict, the guards that agree with it, and both as JSON. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from gate.inspection import GuardReport, Inspection
+from gate.intent import Intent
+from gate.record import Phase, Record
+from gate.verdict import Permit, Reason, Verdict
+
+GUARD_OF: Final = {
+    Reason.CONFLICT: "conflict",
+    Reason.DUPLICATE: "duplicate",
+    Reason.STALE: "stale",
+    Reason.POLICY_MISMATCH: "policy",
+    Reason.HALTED: "halt",
+    Reason.SAFE_MODE: "safe_mode",
+    Reason.FAILURE_LIMIT: "failures",
+    Reason.COOLDOWN_GLOBAL: "cooldown_global",
+    Reason.COOLDOWN_SYMBOL: "cooldown_symbol",
+    Reason.LOCKED: "lock",
+    Reason.IN_FLIGHT_LIMIT: "in_flight",
+    Reason.RATE_SYMBOL: "rate_symbol",
+    Reason.RATE_GLOBAL: "rate_global",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A verdict on an intent, with all guards."""
+
+    intent: Intent
+    verdict: Verdict
+    guards: tuple[GuardReport, ...]
+    committed: bool | None
+    """Whether something was claimed; None when the store's answer was lost and nobody can tell."""
+
+
+def looked(intent: Intent, inspection: Inspection, prior: Record | None) -> Judgement:
+    """What the verdict would be, from a look at the guards. `prior`: the record, where the intent has one."""
+    denial = inspection.denial
+    verdict = Verdict(
+        inspection.admitted,
+        inspection.reason,
+        denial.detail if denial else "",
+        denial.wait_ms if denial else None,
+        prior=prior,
+        mode=inspection.mode,
+    )
+    return Judgement(intent, verdict, inspection.guards, committed=False)
+
+
+def claimed(intent: Intent, before: Inspection, verdict: Verdict) -> Judgement:
+    """The verdict that was given, beside the guards as they stood a moment before, put right by what it proves."""
+    committed = verdict.permit is not None and not verdict.permit.observed
+    return Judgement(intent, verdict, agreeing(before.guards, verdict), committed)
+
+
+def unanswered(intent: Intent, reason: Reason, detail: str, mode: str, committed: bool | None) -> dict[str, object]:
+    """What a machine is told when there is no verdict."""
+    verdict = Verdict(False, reason, detail)
+    return {**judgement_json(Judgement(intent, verdict, (), committed)), "mode": mode, "detail": detail}
+
+
+def agreeing(before: Sequence[GuardReport], verdict: Verdict) -> tuple[GuardReport, ...]:
+    """Guards as they must have stood when the verdict was given.
+
+    Another worker may have been faster than the verdict that followed the look. But a verdict proves more than its
+    reason: every guard ahead of the one that denied has passed, and an admission passed them all.
+    """
+    names = [report.guard for report in before]
+    denying = GUARD_OF.get(verdict.reason)
+    first = len(names) if denying is None else names.index(denying)
+    return tuple(
+        _passed(report)
+        if place < first
+        else replace(report, passed=False, reason=verdict.reason, wait_ms=verdict.retry_after_ms, detail=verdict.detail)
+        if place == first
+        else report
+        for place, report in enumerate(before)
+    )
+
+
+def _passed(report: GuardReport) -> GuardReport:
+    return report if report.passed else GuardReport(report.guard, True, report.key)
+
+
+def judgement_json(judgement: Judgement) -> dict[str, object]:
+    """The answer as the design, section 9, has it; `prior` beside it where the intent has a record."""
+    intent, verdict = judgement.intent, judgement.verdict
+    answer: dict[str, object] = {
+        "admitted": verdict.admitted,
+        "reason": verdict.reason.value,
+        "retryable": verdict.retryable,
+        "retry_after_ms": verdict.retry_after_ms,
+        "committed": judgement.committed,
+        "mode": verdict.mode.value,
+        "intent": {"id": intent.id, "symbol": intent.symbol, "side": intent.side},
+        "guards": [
+            {
+                "guard": report.guard,
+                "passed": report.passed,
+                "key": report.key or None,
+                "ttl_ms": report.wait_ms,
+                "detail": report.detail,
+            }
+            for report in judgement.guards
+        ],
+        "permit": _permit_json(verdict.permit),
+    }
+    if verdict.prior is not None:
+        answer["prior"] = record_json(verdict.prior)
+    return answer
+
+
+def _permit_json(permit: Permit | None) -> dict[str, object] | None:
+    if permit is None or permit.observed:  # an observed one claims nothing, and there is nothing to settle
+        return None
+    return {
+        "token": permit.token,
+        "fence": permit.fence,
+        "client_order_id": permit.client_order_id,
+        "deadline_ms": permit.deadline_ms,
+        "verify": permit.verify,
+    }
+
+
+def record_json(record: Record) -> dict[str, object]:
+    """A record; of one that the gate didn't write only its text is known."""
+    if record.phase is Phase.FOREIGN:
+        return {"id": record.intent_id, "phase": record.phase.value, "note": record.note}
+    return {
+        "id": record.intent_id,
+        "phase": record.phase.value,
+        "symbol": record.symbol,
+        "side": record.side,
+        "reduce_only": record.is_exit,
+        "order_id": record.order_id,
+        "code": record.code,
+        "note": "" if record.phase is Phase.ADMITTED else record.note,
+        "unsent": record.unsent,
+        "fence": record.fence,
+        "token": record.token,
+        "fingerprint": record.fingerprint,
+        "admitted_ms": record.admitted_ms,
+        "deadline_ms": record.deadline_ms,
+        "settled_ms": record.settled_ms,
+        "reserved": f"{record.reserved:f}",
+        "verify": record.verify,
+        "penalised": record.penalised,
+    }

@@ -1,0 +1,96 @@
+"""A judgement as a person reads it: the verdict in a headline, then every guard."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gate.cli.judgement import Judgement
+from gate.cli.screen import Row, screen
+from gate.cli.wording import printable, span
+from gate.fields import plain
+from gate.inspection import GuardReport
+from gate.intent import Intent
+from gate.verdict import Mode, Reason, Verdict
+
+_ENDED_BY: Final = {
+    Reason.HALTED: "`gate resume` ends it.",
+    Reason.POLICY_MISMATCH: "`gate policy show` tells the two apart.",
+    Reason.IN_FLIGHT_LIMIT: "Retry when one of them is settled.",
+}
+
+
+def show_judgement(judgement: Judgement, *, asked_to_commit: bool) -> None:
+    """Prints it."""
+    to, verdict = screen(), judgement.verdict
+    denied = verdict.reason is not Reason.ADMITTED
+    to.say(headline(verdict), "bold red" if not verdict.admitted else "bold yellow" if denied else "bold green")
+    to.say(described(judgement.intent), "dim")
+    to.say("")
+    to.table(("guard", "state", "time left", "key"), guard_rows(judgement.guards))
+    to.say("")
+    to.say(consequence(judgement, asked_to_commit))
+
+
+def headline(verdict: Verdict) -> str:
+    """The verdict, and when to come back."""
+    why = f"{verdict.reason}: {verdict.detail}" if verdict.detail else str(verdict.reason)
+    if verdict.reason is Reason.ADMITTED:
+        return "ADMIT" if verdict.mode is Mode.ENFORCE else "ADMIT (observe mode)"
+    if verdict.admitted:
+        return f"ADMIT (observe mode), would be denied. {why}"
+    return f"DENY {why}. {_retry(verdict)}"
+
+
+def _retry(verdict: Verdict) -> str:
+    if not verdict.retryable:
+        return "No retry will change that."
+    if verdict.retry_after_ms is None:
+        return _ENDED_BY.get(verdict.reason, "It has no TTL: somebody has to delete the key.")
+    return f"Retry in {span(verdict.retry_after_ms)}."
+
+
+def described(intent: Intent) -> str:
+    """An intent in a line."""
+    size = f"notional {plain(intent.notional)}" if intent.notional is not None else ""
+    if intent.quantity is not None:
+        size = f"quantity {plain(intent.quantity)}"
+    parts = [intent.id, intent.side, intent.symbol, size]
+    if intent.leverage is not None:
+        parts.append(f"{intent.leverage}x")
+    if intent.position_side is not None:
+        parts.append(intent.position_side)
+    if intent.reduce_only:
+        parts.append("reduce-only")
+    return " ".join(parts)
+
+
+def guard_rows(guards: tuple[GuardReport, ...]) -> list[Row]:
+    """Guards in their order. The first that denies gives the verdict its reason; the others would deny too."""
+    rows = []
+    denied = False
+    for report in guards:
+        if report.passed:
+            state, style = ("exempt", "dim") if report.detail.startswith("exempt") else ("pass", "")
+        else:
+            state, style = ("also denies", "red") if denied else ("DENIES", "bold red")
+            denied = True
+        left = "" if report.passed else "-" if report.wait_ms is None else span(report.wait_ms)
+        where = report.key or "(the intent's time)"
+        if not report.passed and report.detail:
+            where += f"\n{printable(report.detail)}"
+        rows.append(Row((report.guard, state, left, where), style))
+    return rows
+
+
+def consequence(judgement: Judgement, asked_to_commit: bool) -> str:
+    """What was claimed, and what to do with it."""
+    permit = judgement.verdict.permit
+    if judgement.committed and permit is not None:
+        verify = " First ask the exchange whether it has this order: memory isn't known to be whole." * permit.verify
+        return (
+            f"Claimed: fence {permit.fence}, client order id {permit.client_order_id}, token {permit.token}; "
+            f"runs out in {span(permit.remaining_ms)}.{verify}"
+        )
+    if asked_to_commit:
+        return "Nothing was claimed."
+    return "Only looked, nothing was claimed (--commit claims)."

@@ -1,0 +1,124 @@
+"""`gate policy show` and `gate policy apply`: the limits and times of this configuration, and those in force."""
+
+from __future__ import annotations
+
+import click
+
+from gate.cli.failures import NoAnswer
+from gate.cli.operate import told
+from gate.cli.session import by_option, configured, json_option, open_gate, reason_option, say_json
+from gate.config import Config, Flags
+
+
+@click.group()
+def policy() -> None:
+    """Limits and times: show them, put them in force.
+
+    One policy is in force for an account. A caller with another one is denied POLICY_MISMATCH, for each would keep a
+    wrong count. The first admission puts its caller's policy in force; after that, `gate policy apply` does.
+    """
+
+
+@policy.command()
+@json_option
+@click.pass_obj
+def show(flags: Flags, as_json: bool) -> None:
+    """Every figure and its origin, and what is in force.
+
+    \b
+      gate --config gate.toml policy show
+
+    It warns of figures that defeat each other. A faulty file is refused with all its faults. Without a store it shows
+    the rest; a store that is named but doesn't answer ends it with exit code 3, after the rest.
+    """
+    config = configured(flags)
+    in_force, failure = None, None
+    if config.url is not None:
+        try:
+            with open_gate(config, as_json) as gate:
+                in_force = gate.status().policy_in_force
+        except NoAnswer as no_answer:
+            failure = no_answer
+    known = config.url is not None and failure is None
+    if as_json:
+        say_json({**policy_json(config, in_force, known), **((failure and failure.answer) or {})})
+        if failure is not None:
+            raise click.exceptions.Exit(failure.exit_code)
+        return
+    from gate.cli.screen import Row, screen
+
+    to = screen()
+    rows = (Row(cells, "" if cells[2] == "default" else "bold") for cells in figure_rows(config))
+    to.table(("figure", "value", "from"), rows)
+    to.say("")
+    to.say(f"Fingerprint: {config.policy.fingerprint}")
+    to.say(in_force_sentence(config, in_force, known))
+    for warning in config.policy.warnings:
+        to.say(f"Warning: {warning}", "yellow")
+    if failure is not None:
+        raise failure
+
+
+@policy.command()
+@by_option
+@reason_option
+@json_option
+@click.pass_obj
+def apply(flags: Flags, by: str, reason: str, as_json: bool) -> None:
+    """Put this policy in force for the account.
+
+    \b
+      gate --config gate.toml policy apply --by ops --reason "wider limits for the listing"
+
+    Callers with another policy are denied from then on, until they have read the new one.
+    """
+    config = configured(flags)
+    with open_gate(config, as_json) as gate:
+        act = gate.apply_policy(by=by, reason=reason)
+    told(act, by, reason, apply_sentence(config, act.before), as_json)
+
+
+def figure_rows(config: Config) -> list[tuple[str, str, str]]:
+    """Name, value and origin of every figure."""
+    return [(name, text, _origin(config, name)) for name, text in config.policy.texts().items()]
+
+
+def _origin(config: Config, name: str) -> str:
+    return str(config.file) if name in config.figures_from_file else "default"
+
+
+def policy_json(config: Config, in_force: str | None, known: bool) -> dict[str, object]:
+    """The policy of this configuration. `agrees` is null when the store wasn't asked, or gave no answer."""
+    values = {name: getattr(config.policy, name) for name in config.policy.texts()}
+    return {
+        "figures": {
+            name: {"value": values[name] if isinstance(values[name], int) else text, "from": _origin(config, name)}
+            for name, text in config.policy.texts().items()
+        },
+        "fingerprint": config.policy.fingerprint,
+        "in_force": in_force,
+        "agrees": in_force in (None, config.policy.fingerprint) if known else None,
+        "warnings": list(config.policy.warnings),
+    }
+
+
+def in_force_sentence(config: Config, in_force: str | None, known: bool) -> str:
+    """How this policy stands to the one in force."""
+    if config.url is None:
+        return "In force: unknown, for no store is given."
+    if not known:
+        return "In force: unknown, for the store gave no answer."
+    if in_force is None:
+        return "In force: none yet; the first admission puts its caller's policy in force."
+    if in_force == config.policy.fingerprint:
+        return "In force: this one."
+    return f"In force: {in_force}, not this one. `gate policy apply` puts this one in force."
+
+
+def apply_sentence(config: Config, before: str | None) -> str:
+    """What an apply has come to."""
+    own = config.policy.fingerprint
+    if before == own:
+        return f"Policy {own} was in force already."
+    observe = " Observe mode: from now on nothing is denied." if config.policy.mode == "observe" else ""
+    return f"Policy {own} is in force; before: {before or 'none'}.{observe}"

@@ -1,0 +1,115 @@
+"""The root of the command line: its options, the list of commands, and how every failure ends."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, Final, NamedTuple, NoReturn
+
+import click
+
+from gate.cli.failures import BAD_INPUT, INTERRUPTED, NO_ANSWER, PIPE_CLOSED, complain, end
+from gate.config import Flags, InvalidConfig
+from gate.errors import GateError, InvalidField, InvalidPolicy
+
+
+class Listed(NamedTuple):
+    """A command before it is loaded."""
+
+    module: str
+    attribute: str
+    says: str
+
+
+COMMANDS: Final = {
+    "eval": Listed("gate.cli.eval", "eval_", "What the gate says to an intent, guard by guard."),
+    "status": Listed("gate.cli.status", "status", "What is on for the account, and for how long."),
+    "show": Listed("gate.cli.show", "show", "What the gate remembers of an intent."),
+    "halt": Listed("gate.cli.operate", "halt", "Stop entries, or everything, until somebody resumes."),
+    "resume": Listed("gate.cli.operate", "resume", "End a halt."),
+    "reset": Listed("gate.cli.operate", "reset", "Switch off safe mode, cooldowns or the count of failures."),
+    "policy": Listed("gate.cli.policy", "policy", "Limits and times: show them, put them in force."),
+    "paper": Listed("gate.cli.paper", "paper", "The paper exchange: a Binance futures server on loopback."),
+    "demo": Listed("gate.cli.demo", "demo", "The whole story, on an embedded store and the paper exchange."),
+}
+
+
+class Program(click.Group):
+    """A group that loads a command's module only when the command is invoked."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        listed = COMMANDS.get(cmd_name)
+        if listed is None:
+            return None
+        command: click.Command = getattr(import_module(listed.module), listed.attribute)
+        if not gc.isenabled():
+            gc.freeze()  # what was loaded stays to the end, and to look through it takes 20 ms
+            gc.enable()
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, listed.says) for name, listed in COMMANDS.items()])
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> NoReturn:
+        """Runs it, and ends the process: no failure that can be foreseen shows a traceback."""
+        try:
+            code = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+            sys.stdout.flush()
+        except click.exceptions.Abort:
+            sys.exit(INTERRUPTED)
+        except click.ClickException as problem:
+            end(problem)
+        except (InvalidField, InvalidPolicy, InvalidConfig) as problem:
+            complain(str(problem))
+            sys.exit(BAD_INPUT)
+        except GateError as problem:
+            complain(str(problem))
+            sys.exit(NO_ANSWER)
+        except BrokenPipeError:
+            # The reader has gone. Python would complain once more when it flushes at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            sys.exit(PIPE_CLOSED)
+        except OSError as problem:
+            complain(str(problem))
+            sys.exit(NO_ANSWER)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+@click.group(cls=Program)
+@click.option(
+    "--url", metavar="URL", help="The store: redis://, rediss://, unix://, redis+sentinel://, redis+cluster://."
+)
+@click.option("--embedded", metavar="DIR", help="A store of this host's own, kept in DIR.")
+@click.option("--prefix", metavar="P", help="Prefix of every key: the account.  [default: quantum]")
+@click.option("--config", metavar="FILE", help="TOML with url, prefix and a table [policy].")
+@click.version_option(package_name="gate", message="gate %(version)s")
+@click.pass_context
+def program(ctx: click.Context, url: str | None, embedded: str | None, prefix: str | None, config: str | None) -> None:
+    """The pre-trade gate: every intent gets one verdict from one atomic Redis script.
+
+    A store has to be named, by a flag, by GATE_URL (or REDIS_URL), or in the config file; flags go before the
+    environment, the environment before the file. GATE_PREFIX and GATE_CONFIG stand for the other two.
+
+    \b
+      export GATE_URL=redis://127.0.0.1:6379/0
+      gate status
+      gate eval --id sig-81 --symbol BTCUSDT --side BUY --notional 200
+      gate halt --by ops --reason "CPI print"
+
+    Every command has --json. Exit codes: 2 bad input or usage, 3 no answer from the store; eval: 0 admit, 1 deny.
+    """
+    ctx.obj = Flags(url, embedded, prefix, config)

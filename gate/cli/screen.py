@@ -1,0 +1,62 @@
+"""Where lines and tables go: to a terminal, with rich; or into a pipe or file, as plain text, without loading rich."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import NamedTuple, Protocol
+
+import click
+
+from gate.cli.wording import printable
+
+GAP = "   "
+
+
+class Row(NamedTuple):
+    """A row of a table, and its style. A cell may have several lines; what came from the store is made `printable`."""
+
+    cells: tuple[str, ...]
+    style: str = ""
+
+
+class Screen(Protocol):
+    """What a command prints on. Styles are rich's: `bold red`."""
+
+    def say(self, text: str, style: str = "") -> None:
+        """A line."""
+
+    def table(self, headings: tuple[str, ...], rows: Iterable[Row]) -> None:
+        """A table. Nothing in it is cut off."""
+
+
+class PlainScreen:
+    """Text in columns. Every key stays whole, and on one line, for grep and awk."""
+
+    def say(self, text: str, style: str = "") -> None:
+        """A line; the style is for terminals."""
+        click.echo(printable(text))
+
+    def table(self, headings: tuple[str, ...], rows: Iterable[Row]) -> None:
+        """A table as wide as what is in it."""
+        lines = [headings, *(line for row in rows for line in _lines(row))]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        for line in lines:
+            cells = (printable(cell).ljust(width) for cell, width in zip(line, widths, strict=True))
+            click.echo(GAP.join(cells).rstrip())
+
+
+def _lines(row: Row) -> list[tuple[str, ...]]:
+    """A row as lines of cells: the further lines of a cell stand below its first."""
+    cells = [cell.split("\n") for cell in row.cells]
+    height = max(map(len, cells))
+    return list(zip(*(cell + [""] * (height - len(cell)) for cell in cells), strict=True))
+
+
+def screen() -> Screen:
+    """The terminal, or plain text where there is none."""
+    if sys.stdout.isatty():
+        from gate.cli.terminal import TerminalScreen
+
+        return TerminalScreen()
+    return PlainScreen()

@@ -1,0 +1,60 @@
+"""What every command shares: the configuration, the gate it asks, and how it says that the store gave no answer."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from gate.cli.failures import NoAnswer
+from gate.cli.wording import one_line
+from gate.config import Config, Flags, read_config
+from gate.errors import StoreFailure, StoreUnavailable
+from gate.masking import masked
+from gate.verdict import Reason
+
+if TYPE_CHECKING:
+    from gate.client import Gate
+
+json_option: Final = click.option("--json", "as_json", is_flag=True, help="Answer in one line of JSON.")
+by_option: Final = click.option("--by", required=True, metavar="WHO", help="Who does it; it is audited.")
+reason_option: Final = click.option("--reason", required=True, metavar="WHY", help="Why; it is audited.")
+
+
+def reason_of(failure: StoreFailure) -> Reason:
+    """The word for it."""
+    return Reason.STORE_UNAVAILABLE if isinstance(failure, StoreUnavailable) else Reason.STORE_ERROR
+
+
+def configured(flags: Flags) -> Config:
+    """The configuration of this call. Raises InvalidConfig."""
+    return read_config(flags, os.environ)
+
+
+@contextmanager
+def open_gate(config: Config, as_json: bool) -> Iterator[Gate]:
+    """The gate that the configuration names. A store that gives no answer ends the command."""
+    from gate.client import Gate
+
+    url = config.store_url
+    try:
+        with Gate.from_url(url, prefix=config.prefix, policy=config.policy) as gate:
+            yield gate
+    except StoreFailure as failure:
+        reason = reason_of(failure).value
+        answer: dict[str, object] = {"reason": reason, "detail": masked(one_line(str(failure)))}
+        raise NoAnswer(f"{reason}: {failure}", answer if as_json else None) from None
+
+
+def say_json(answer: object) -> None:
+    """One line of JSON on standard output."""
+    click.echo(json.dumps(answer))
+
+
+def warn(text: str) -> None:
+    """One line on standard error."""
+    click.echo(f"gate: warning: {one_line(text)}", err=True)

@@ -1,0 +1,88 @@
+"""`gate show`: the record of an intent."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+import click
+
+from gate.cli.judgement import record_json
+from gate.cli.session import configured, json_option, open_gate, say_json
+from gate.cli.wording import ago, one_line
+from gate.config import Flags
+from gate.errors import InvalidField
+from gate.fields import plain
+from gate.record import Phase, Record
+
+_NONE: Final = 1
+
+
+@click.command()
+@click.argument("intent_id", metavar="ID")
+@json_option
+@click.pass_obj
+def show(flags: Flags, intent_id: str, as_json: bool) -> None:
+    """What the gate remembers of an intent: what became of it, its order, its times.
+
+    \b
+      gate show sig-81
+
+    Exit code 1 when there is no record: it was never admitted, was given back, or dedup_ttl_ms has passed.
+    """
+    if not intent_id.isprintable():
+        raise InvalidField("id", intent_id, "has control characters; no intent has such an id")
+    config = configured(flags)
+    with open_gate(config, as_json) as gate:
+        record = gate.lookup(intent_id)
+        client_order_id = gate.calls.keyspace.client_order_id(intent_id)
+    if as_json:
+        say_json(None if record is None else {**record_json(record), "client_order_id": client_order_id})
+    elif record is None:
+        click.echo(f"gate show: there is no record of {intent_id} under the prefix {config.prefix}.", err=True)
+    else:
+        from gate.cli.screen import Row, screen
+
+        rows = record_rows(record, client_order_id, int(time.time() * 1000))
+        screen().table(("intent", intent_id), (Row(cells) for cells in rows))
+    if record is None:
+        raise click.exceptions.Exit(_NONE)
+
+
+def record_rows(record: Record, client_order_id: str, now_ms: int) -> list[tuple[str, str]]:
+    """A record, figure by figure. `now_ms`: this host's clock, for the ages."""
+    if record.phase is Phase.FOREIGN:
+        return [("phase", record.phase.value), ("holds", one_line(str(record)))]
+    rows = [("phase", _phase(record, now_ms)), ("order", f"{record.side} {record.symbol}{_exit(record)}")]
+    if record.order_id is not None:
+        rows.append(("order id", one_line(record.order_id)))
+    if record.code is not None:
+        rows.append(("code", one_line(record.note)))
+    rows += [("client order id", client_order_id), ("fence", str(record.fence))]
+    rows.append(("admitted", ago(record.admitted_ms, now_ms)))
+    if record.deadline_ms is not None:
+        rows.append(("deadline", ago(record.deadline_ms, now_ms)))
+    if record.settled_ms is not None:
+        rows.append(("settled", ago(record.settled_ms, now_ms)))
+    if record.reserved:
+        rows.append(("reserved", plain(record.reserved)))
+    if record.verify:
+        rows.append(("verify", "yes: admitted while memory wasn't known to be whole"))
+    if record.penalised:
+        rows.append(("penalty", "applied"))
+    return rows
+
+
+def _phase(record: Record, now_ms: int) -> str:
+    if record.phase is Phase.REJECTED and record.unsent:
+        return "rejected, before anything was sent"
+    overdue = record.deadline_ms is not None and record.deadline_ms < now_ms
+    if record.phase is Phase.ADMITTED and overdue:
+        return "admitted, never settled: in doubt"
+    if record.phase is Phase.UNKNOWN:
+        return "unknown: in doubt"
+    return record.phase.value
+
+
+def _exit(record: Record) -> str:
+    return ", reduce-only" if record.is_exit else ""

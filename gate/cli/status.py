@@ -1,0 +1,69 @@
+"""`gate status`: everything that is on for the account."""
+
+from __future__ import annotations
+
+import click
+
+from gate.cli.session import configured, json_option, open_gate, say_json
+from gate.config import Flags
+from gate.inspection import Status
+
+
+@click.command()
+@json_option
+@click.pass_obj
+def status(flags: Flags, as_json: bool) -> None:
+    """What is on for the account, and for how long: halt, safe mode, cooldowns, windows, locks, permits in flight.
+
+    \b
+      gate status
+      gate --prefix acct7 status --json
+
+    It only reads, key by key, so a damaged key shows as damaged and hides no other. A key without a time to live, as
+    somebody may have left it by hand, is marked: it stays on until it is deleted.
+    """
+    config = configured(flags)
+    with open_gate(config, as_json) as gate:
+        found = gate.status()
+    if as_json:
+        say_json(status_json(found, config.policy.dedup_ttl_ms))
+    else:
+        from gate.cli.status_screen import show_status
+
+        show_status(found, config.policy.dedup_ttl_ms)
+
+
+def status_json(found: Status, dedup_ttl_ms: int) -> dict[str, object]:
+    """The account's state. Times are epoch ms, spans ms, sums text; `standing` is in the order of the guards."""
+    return {
+        "prefix": found.prefix,
+        "now_ms": found.now_ms,
+        "stopped": found.stopped,
+        "halt": None
+        if found.halt is None
+        else {
+            "scope": found.halt.scope,
+            "by": found.halt.by,
+            "reason": found.halt.reason,
+            "at_ms": found.halt.at_ms,
+        },
+        "standing": [
+            {"name": each.name, "key": each.key, "on": each.on, "ttl_ms": each.ttl_ms, "detail": each.detail}
+            for each in found.standing
+        ],
+        "in_flight": found.in_flight,
+        "in_doubt": found.in_doubt,
+        "reserved": f"{found.reserved:f}",
+        "fence": found.fence,
+        "memory_since_ms": found.memory_since_ms,
+        "verifying_until_ms": verifying_until_ms(found, dedup_ttl_ms),
+        "policy": {"in_force": found.policy_in_force, "own": found.policy_own, "agrees": found.policy_agrees},
+    }
+
+
+def verifying_until_ms(found: Status, dedup_ttl_ms: int) -> int | None:
+    """Until when permits say `verify`, because records may have been lost before `memory_since_ms`; None if they
+    don't, or when nothing was ever admitted."""
+    if found.memory_since_ms is None or found.now_ms - found.memory_since_ms >= dedup_ttl_ms:
+        return None
+    return found.memory_since_ms + dedup_ttl_ms

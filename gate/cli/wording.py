@@ -1,0 +1,50 @@
+"""Spans, moments, and texts that others wrote, as a person reads them. Pure."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Final
+
+_SECOND: Final = 1000
+_MINUTE: Final = 60 * _SECOND
+_HOUR: Final = 60 * _MINUTE
+_DAY: Final = 24 * _HOUR
+
+
+def span(ms: int) -> str:
+    """A time to wait, never rounded down: `0.4 s`, `12 s`, `14 min 31 s`, `3 h 5 min`, `2 d 4 h`."""
+    if ms < 10 * _SECOND:
+        return f"{-(-max(ms, 0) // 100) / 10:g} s"
+    if ms <= 59 * _SECOND:
+        return f"{-(-ms // _SECOND)} s"
+    if ms <= _HOUR - _SECOND:
+        return "{} min {} s".format(*divmod(-(-ms // _SECOND), 60))
+    if ms <= _DAY - _MINUTE:
+        return "{} h {} min".format(*divmod(-(-ms // _MINUTE), 60))
+    return "{} d {} h".format(*divmod(-(-ms // _HOUR), 24))
+
+
+def moment(time_ms: int) -> str:
+    """A time in UTC, ISO 8601, to the millisecond."""
+    try:
+        return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    except (OverflowError, ValueError, OSError):
+        return f"{time_ms} ms"  # written by hand; no calendar has it
+
+
+def ago(time_ms: int, now_ms: int) -> str:
+    """A moment, and how far it is from now."""
+    distance = now_ms - time_ms
+    return f"{moment(time_ms)} ({span(distance)} ago)" if distance >= 0 else f"{moment(time_ms)} (in {span(-distance)})"
+
+
+def printable(text: str) -> str:
+    """A text without control characters: what stands in Redis could else steer the terminal."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def one_line(text: str) -> str:
+    """A text on one line, without control characters."""
+    return printable(" ".join(text.split()))

@@ -1,0 +1,112 @@
+"""Where the store is, which account, which policy: from flags, the environment and a TOML file, in that order.
+
+url = "redis://127.0.0.1:6379/0"      # any form that gate.store knows
+prefix = "quantum"
+
+[policy]                              # figures by the names of gate.Policy; the others keep their defaults
+rate_global_limit = 10
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Final
+
+from gate.errors import GateError, InvalidPolicy
+from gate.keyspace import DEFAULT_PREFIX
+from gate.policy import Policy
+
+KEYS: Final = ("url", "prefix", "policy")
+
+
+class InvalidConfig(GateError, ValueError):
+    """A configuration with every fault that it has, not just the first."""
+
+    def __init__(self, faults: tuple[str, ...], source: str = "") -> None:
+        self.faults: Final = faults
+        self.source: Final = source
+        super().__init__((f"{source}: " if source else "") + "; ".join(faults))
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """What was said on the command line; None where nothing was."""
+
+    url: str | None = field(default=None, repr=False)  # it may hold a password
+    embedded: str | None = None
+    prefix: str | None = None
+    config: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What is to be used."""
+
+    url: str | None = field(repr=False)
+    prefix: str
+    policy: Policy
+    file: Path | None
+    figures_from_file: frozenset[str]
+
+    @property
+    def store_url(self) -> str:
+        """The URL of the store. Raises InvalidConfig where none was given: one is never chosen silently."""
+        if self.url is None:
+            raise InvalidConfig(
+                ("no store is given: use --url URL or --embedded DIR, set GATE_URL, or put url into the --config file",)
+            )
+        return self.url
+
+
+def read_config(flags: Flags, environ: Mapping[str, str]) -> Config:
+    """Flags before environment before file. Raises InvalidConfig."""
+    if flags.url is not None and flags.embedded is not None:
+        raise InvalidConfig(("--url and --embedded both name a store; give one of them",))
+    path = flags.config if flags.config is not None else environ.get("GATE_CONFIG") or None
+    file = None if path is None else Path(path)
+    table = {} if file is None else _read_file(file)
+    faults = [f"{name}: is not a key of this file; it has {', '.join(KEYS)}" for name in table if name not in KEYS]
+
+    figures = table.get("policy", {})
+    if not isinstance(figures, dict):
+        faults.append(f"policy: {figures!r} is not a table; write [policy]")
+        figures = {}
+    try:
+        policy = Policy.from_mapping(figures)
+    except InvalidPolicy as invalid:
+        faults.extend(f"policy.{fault}" for fault in invalid.faults)
+    url_in_file, prefix_in_file = (_text(table, name, faults) for name in ("url", "prefix"))
+    if faults:
+        raise InvalidConfig(tuple(faults), str(file))
+
+    if flags.embedded is not None:
+        url: str | None = f"embedded:{flags.embedded}"
+    elif flags.url is not None:
+        url = flags.url
+    else:
+        url = environ.get("GATE_URL") or environ.get("REDIS_URL") or url_in_file
+    prefix = flags.prefix if flags.prefix is not None else environ.get("GATE_PREFIX") or prefix_in_file
+    return Config(url, DEFAULT_PREFIX if prefix is None else prefix, policy, file, frozenset(figures))
+
+
+def _read_file(file: Path) -> dict[str, object]:
+    import tomllib  # not worth its time for a caller without a file
+
+    try:
+        with file.open("rb") as opened:
+            return tomllib.load(opened, parse_float=Decimal)
+    except OSError as error:
+        raise InvalidConfig((f"can't be read: {error.strerror}",), str(file)) from None
+    except ValueError as error:  # TOMLDecodeError, UnicodeDecodeError, or a NUL in the path
+        raise InvalidConfig((f"is not TOML: {error}",), str(file)) from None
+
+
+def _text(table: Mapping[str, object], name: str, faults: list[str]) -> str | None:
+    value = table.get(name)
+    if value is None or (isinstance(value, str) and value):
+        return value
+    faults.append(f"{name}: {value!r} is not a text")
+    return None

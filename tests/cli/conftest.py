@@ -1,0 +1,57 @@
+"""The command line, run in this process against the shared store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import redis
+from click.testing import CliRunner, Result
+
+from gate.cli.program import program
+from tests.servers.store import Store
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GATE_URL", "REDIS_URL", "GATE_PREFIX", "GATE_CONFIG", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def bare() -> Run:
+    """Runs `gate` without naming a store: bare("status")."""
+
+    def run(*words: str, **options: Any) -> Result:
+        result = CliRunner().invoke(program, list(words), prog_name="gate", **options)
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
+        return result
+
+    return run
+
+
+@pytest.fixture
+def gate(store: Store, redis_client: redis.Redis, bare: Run) -> Run:
+    """Runs `gate` on the emptied shared store: gate("eval", "--id", "a", …)."""
+
+    def run(*words: str, **options: Any) -> Result:
+        return bare("--url", store.url, *words, **options)
+
+    return run
+
+
+@pytest.fixture
+def gate_json(gate: Run) -> Callable[..., Any]:
+    """The same with --json; gives what was printed, read."""
+
+    def run(*words: str, **options: Any) -> Any:
+        result = gate(*words, "--json", **options)
+        assert result.stdout.count("\n") == 1, result.stdout
+        assert result.stderr == ""
+        return json.loads(result.stdout)
+
+    return run

@@ -1,0 +1,243 @@
+"""`gate eval`: exit codes, the JSON of the design, and bad input in one line."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from click.testing import Result
+
+Run = Callable[..., Result]
+RunJson = Callable[..., Any]
+
+GUARDS = [
+    "conflict",
+    "duplicate",
+    "stale",
+    "policy",
+    "halt",
+    "safe_mode",
+    "failures",
+    "cooldown_global",
+    "cooldown_symbol",
+    "lock",
+    "in_flight",
+    "rate_symbol",
+    "rate_global",
+]
+INTENT = {"--id": "sig-81", "--symbol": "BTCUSDT", "--side": "BUY", "--notional": "200"}
+
+
+def words(**changes: str | None) -> list[str]:
+    """The options of a good intent, with changes: words(side="UP", notional=None)."""
+    options = INTENT | {f"--{name.replace('_', '-')}": value for name, value in changes.items()}
+    return [word for name, value in options.items() if value is not None for word in (name, value)]
+
+
+def test_admits_and_claims_nothing(gate_json: RunJson, gate: Run, redis_client: redis.Redis) -> None:
+    answer = gate_json("eval", *words())
+    assert list(answer) == [
+        "admitted",
+        "reason",
+        "retryable",
+        "retry_after_ms",
+        "committed",
+        "mode",
+        "intent",
+        "guards",
+        "permit",
+    ]
+    assert answer["intent"] == {"id": "sig-81", "symbol": "BTCUSDT", "side": "BUY"}
+    assert (answer["admitted"], answer["reason"], answer["mode"]) == (True, "ADMITTED", "enforce")
+    assert (answer["retryable"], answer["retry_after_ms"], answer["permit"]) == (False, None, None)
+    assert answer["committed"] is False
+    assert [row["guard"] for row in answer["guards"]] == GUARDS
+    assert all(list(row) == ["guard", "passed", "key", "ttl_ms", "detail"] for row in answer["guards"])
+    assert all(row["passed"] for row in answer["guards"])
+    assert redis_client.dbsize() == 0
+    assert gate("eval", *words()).exit_code == 0
+
+
+def test_denies_with_the_reason_the_key_and_the_time(gate: Run, redis_client: redis.Redis) -> None:
+    redis_client.set("quantum:safety:safe_mode", "5 failures in 300 s", px=871_234)
+    result = gate("eval", *words(), "--json")
+    answer = json.loads(result.stdout)
+    assert result.exit_code == 1
+    assert (answer["admitted"], answer["reason"], answer["retryable"]) == (False, "SAFE_MODE", True)
+    assert 860_000 < answer["retry_after_ms"] <= 871_234
+    (row,) = (row for row in answer["guards"] if not row["passed"])
+    assert row.pop("ttl_ms") == answer["retry_after_ms"]
+    assert row == {
+        "guard": "safe_mode",
+        "passed": False,
+        "key": "quantum:safety:safe_mode",
+        "detail": "5 failures in 300 s",
+    }
+
+
+def test_an_exit_passes_where_an_entry_is_stopped(gate: Run, redis_client: redis.Redis) -> None:
+    redis_client.set("quantum:safety:safe_mode", "1")
+    assert gate("eval", *words()).exit_code == 1
+    result = gate("eval", *words(), "--reduce-only")
+    assert result.exit_code == 0
+    assert "exempt" in result.stdout
+
+
+def test_commit_claims(gate_json: RunJson, gate: Run, redis_client: redis.Redis) -> None:
+    answer = gate_json("eval", *words(), "--commit")
+    assert answer["committed"] is True
+    permit = answer["permit"]
+    assert list(permit) == ["token", "fence", "client_order_id", "deadline_ms", "verify"]
+    assert redis_client.get("quantum:exec:lock:BTCUSDT:BUY") == permit["token"].encode()
+    assert (permit["fence"], permit["verify"]) == (1, True)
+    assert all(row["passed"] for row in answer["guards"])
+
+    again = gate("eval", *words(), "--commit", "--json")
+    answer = json.loads(again.stdout)
+    assert again.exit_code == 1
+    assert (answer["reason"], answer["committed"], answer["permit"]) == ("DUPLICATE", False, None)
+    assert answer["prior"]["fence"] == 1
+    denying = [row["guard"] for row in answer["guards"] if not row["passed"]]
+    assert denying[0] == "duplicate"
+
+
+def test_a_look_at_a_duplicate_tells_what_became_of_it(gate_json: RunJson) -> None:
+    gate_json("eval", *words(), "--commit")
+    answer = gate_json("eval", *words())
+    assert answer["reason"] == "DUPLICATE"
+    assert (answer["prior"]["phase"], answer["prior"]["order_id"]) == ("admitted", None)
+    assert gate_json("eval", *words(notional="201"))["reason"] == "CONFLICT"
+
+
+def test_observe_mode_admits_and_says_what_it_would_have_denied(
+    gate: Run, redis_client: redis.Redis, tmp_path: Path
+) -> None:
+    file = tmp_path / "gate.toml"
+    file.write_text('[policy]\nmode = "observe"\n')
+    redis_client.set("quantum:safety:safe_mode", "1")
+    for commit in ([], ["--commit"]):
+        result = gate("--config", str(file), "eval", *words(), "--json", *commit)
+        answer = json.loads(result.stdout)
+        assert result.exit_code == 0
+        assert (answer["admitted"], answer["reason"], answer["mode"]) == (True, "SAFE_MODE", "observe")
+        assert (answer["committed"], answer["permit"]) == (False, None)
+        assert [row["guard"] for row in answer["guards"] if not row["passed"]] == ["safe_mode"]
+
+
+def test_a_person_reads_reason_state_time_and_key(gate: Run, redis_client: redis.Redis) -> None:
+    redis_client.set("quantum:safety:safe_mode", "why \x1b[31m[red]", px=871_234)
+    redis_client.set("quantum:safety:cooldown_symbol:BTCUSDT", "1")
+    out = gate("eval", *words()).stdout
+    assert out.startswith("DENY SAFE_MODE: why \\x1b[31m[red]. Retry in 14 min 3")
+    lines = {line.split()[0]: line for line in out.splitlines() if line}
+    assert "DENIES" in lines["safe_mode"]
+    assert lines["safe_mode"].endswith("quantum:safety:safe_mode")
+    assert "also denies" in lines["cooldown_symbol"]
+    assert " - " in lines["cooldown_symbol"]
+    assert "\x1b" not in out
+
+
+BAD = {
+    "an unknown side": (words(side="UP"), "side: 'UP'"),
+    "zero": (words(notional="0"), "notional: '0'"),
+    "negative": (words(notional="-5"), "notional: '-5'"),
+    "NaN": (words(notional="NaN"), "notional: 'NaN'"),
+    "infinite": (words(notional="inf"), "notional: 'inf'"),
+    "a quantity that is none": (words(notional=None, quantity="many"), "quantity: 'many'"),
+    "no size": (words(notional=None), "notional: None"),
+    "two sizes": (words(quantity="1"), "quantity: '1'"),
+    "a price that is none": (words(notional=None, quantity="1", price="-1"), "price: '-1'"),
+    "more margin than there is": (words(notional="900000000000"), "notional: Decimal('900000000000')"),
+    "a long id": (words(id="x" * 129), "id: 'xxx"),
+    "an id with a control character": (words(id="a\nb"), "id: 'a\\nb'"),
+    "an id with a space": (words(id="a b"), "id: 'a b'"),
+    "an empty id": (words(id=""), "id: ''"),
+    "a symbol in small letters": (words(symbol="btcusdt"), "symbol: 'btcusdt'"),
+    "a symbol with a dash": (words(symbol="BTC-USDT"), "symbol: 'BTC-USDT'"),
+    "a symbol of one letter": (words(symbol="B"), "symbol: 'B'"),
+    "a time without a zone": (words(timestamp="2026-01-01T00:00:00"), "timestamp: '2026-01-01T00:00:00'"),
+    "an unreadable time": (words(timestamp="soon"), "timestamp: 'soon'"),
+    "an unreadable leverage": (words(leverage="5x"), "'--leverage': '5x'"),
+    "a leverage of zero": (words(leverage="0"), "leverage: 0"),
+    "an unknown position side": (words(position_side="UP"), "position_side: 'UP'"),
+    "no side": (words(side=None), "Missing --side"),
+    "a file beside options": ([*words(), "--intent", "x.json"], "leave out --id, --symbol, --side, --notional"),
+    "a file that isn't there": (["--intent", "no.json"], "intent: 'no.json' can't be read: No such file"),
+    "an unknown option": ([*words(), "--size", "1"], "No such option"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+@pytest.mark.parametrize("form", [[], ["--json"]], ids=["text", "json"])
+def test_bad_input_is_one_line_and_exit_code_2(
+    gate: Run, redis_client: redis.Redis, case: str, form: list[str]
+) -> None:
+    arguments, names = BAD[case]
+    result = gate("eval", *arguments, "--commit", *form)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 1
+    assert names in result.stderr
+    assert redis_client.dbsize() == 0
+
+
+STREAM = {"symbol": "NEARUSDT", "action": "LONG", "position_size_usd": 200.0, "timestamp": "2025-12-24T04:32:14"}
+
+
+def test_an_intent_as_streams_carry_it(gate: Run, tmp_path: Path) -> None:
+    file = tmp_path / "intent.json"
+    file.write_text(json.dumps({"payload": json.dumps(STREAM), "source": "ai"}))
+    for result in (
+        gate("eval", "--intent", str(file), "--json"),
+        gate("eval", "--intent", "-", "--json", input=file.read_text()),
+    ):
+        answer = json.loads(result.stdout)
+        assert answer["reason"] == "STALE"
+        assert answer["intent"] == {"id": "NEARUSDT_2025-12-24T04:32:14", "symbol": "NEARUSDT", "side": "BUY"}
+
+
+def test_an_intent_without_a_time_is_of_now(gate: Run) -> None:
+    asked = json.dumps({"id": "a", "symbol": "NEARUSDT", "side": "SELL", "quantity": 0.1})
+    assert gate("eval", "--intent", "-", input=asked).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("", "is not JSON"),
+        ("{", "is not JSON"),
+        ("[1]", "is not a JSON object"),
+        (b"\xff\xfe", "is not UTF-8"),
+        ("[" * 100_000, "is not JSON"),
+        (json.dumps(STREAM | {"position_size_usd": float("nan")}), "position_size_usd: nan is not finite"),
+        (json.dumps(STREAM | {"position_size_usd": -1}), "position_size_usd: -1 must be above zero"),
+        (json.dumps(STREAM | {"action": "FLY"}), "action: 'FLY' is not one of"),
+        (json.dumps(STREAM | {"timestamp": "soon"}), "timestamp: 'soon' is not a time"),
+        (json.dumps(STREAM | {"symbol": None}), "symbol: None is missing"),
+    ],
+)
+def test_a_bad_file_is_one_line_and_exit_code_2(gate: Run, text: str | bytes, names: str) -> None:
+    result = gate("eval", "--intent", "-", input=text)
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+    assert names in result.stderr
+
+
+def test_a_damaged_key_gives_no_verdict(gate: Run, redis_client: redis.Redis) -> None:
+    redis_client.hset("quantum:safety:safe_mode", "a", "b")
+    result = gate("eval", *words(), "--commit")
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (3, "", 1)
+    assert "STORE_ERROR: quantum:safety:safe_mode holds a value of the wrong type" in result.stderr
+    answer = json.loads(gate("eval", *words(), "--json").stdout)
+    assert (answer["admitted"], answer["reason"], answer["guards"]) == (False, "STORE_ERROR", [])
+    assert "quantum:safety:safe_mode" in answer["detail"]
+
+
+def test_the_time_is_now_unless_said(gate_json: RunJson) -> None:
+    old = str(int(time.time() * 1000) - 700_000)
+    assert gate_json("eval", *words(timestamp=old))["reason"] == "STALE"
+    assert gate_json("eval", *words())["reason"] == "ADMITTED"

@@ -1,0 +1,44 @@
+"""The guards that stand beside a committed verdict never contradict it, whoever was faster in between."""
+
+from __future__ import annotations
+
+import pytest
+
+from gate import GuardReport, Verdict
+from gate.cli.judgement import GUARD_OF, agreeing
+from gate.keyspace import Keyspace
+from gate.verdict import Mode, Reason
+
+NAMES = list(Keyspace().guard_keys("a", "BTCUSDT", "BUY"))
+
+
+def reports(*denying: str) -> list[GuardReport]:
+    reason_of = {guard: reason for reason, guard in GUARD_OF.items()}
+    return [
+        GuardReport(name, name not in denying, "key", reason_of[name] if name in denying else None, None, "as seen")
+        for name in NAMES
+    ]
+
+
+def test_every_guard_has_its_reason() -> None:
+    assert list(GUARD_OF.values()) == NAMES
+
+
+def test_an_admission_has_passed_them_all() -> None:
+    after = agreeing(reports("lock", "rate_symbol"), Verdict(True, Reason.ADMITTED))
+    assert all(report.passed for report in after)
+
+
+@pytest.mark.parametrize(("mode", "admitted"), [(Mode.ENFORCE, False), (Mode.OBSERVE, True)])
+def test_a_denial_has_passed_what_is_ahead_of_it(mode: Mode, admitted: bool) -> None:
+    verdict = Verdict(admitted, Reason.LOCKED, "held", 1234, mode=mode)
+    after = agreeing(reports("safe_mode", "rate_symbol"), verdict)
+    assert [report.guard for report in after if not report.passed] == ["lock", "rate_symbol"]
+    lock = next(report for report in after if report.guard == "lock")
+    assert (lock.reason, lock.wait_ms, lock.detail) == (Reason.LOCKED, 1234, "held")
+
+
+def test_what_was_seen_is_kept_where_it_agrees() -> None:
+    seen = reports("lock")
+    after = agreeing(seen, Verdict(False, Reason.LOCKED, "as seen", None))
+    assert list(after) == seen
