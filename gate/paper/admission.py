@@ -92,17 +92,23 @@ def check_order_filters(symbol: Symbol, quote: Quote, ticket: Ticket, *, exits: 
 def _reducible(account: AccountBooks, position: Position, ticket: Ticket) -> Decimal:
     """What an exit may take: at most the position, for a limit less what resting exits have already claimed (-2022).
 
-    In hedge mode an exit larger than its position is refused; a reduce-only order is cut down to it.
+    A reduce-only market order larger than the position is cut down to it; a limit, and in hedge mode any exit, is
+    refused (the exchange's FAQ on failed orders).
     """
     held = position.reducible_by(ticket.side)
     claimed = ZERO
-    if ticket.type is OrderType.LIMIT:
+    at_market = ticket.type is OrderType.MARKET
+    if not at_market:
         resting = account.open_on(ticket.symbol, position.side)
         claimed = sum((o.remaining for o in resting if o.reduces and o.side is ticket.side), ZERO)
     left = held - claimed
-    if left <= 0 or (account.hedge and not ticket.close_position and ticket.quantity > left):
+    if ticket.close_position:
+        wanted = left
+    else:
+        wanted = min(ticket.quantity, left) if at_market and not account.hedge else ticket.quantity
+    if left <= 0 or wanted > left:
         raise refuse(Code.REDUCE_ONLY_REJECT)
-    return left if ticket.close_position else min(ticket.quantity, left)
+    return wanted
 
 
 def _check_time_in_force(ticket: Ticket, quantity: Decimal, quote: Quote) -> None:

@@ -133,8 +133,13 @@ def test_minimum_notional_does_not_hold_back_an_exit(client: Client, paper_excha
     assert client.futures_position_information() == []
 
 
-def test_a_reduce_only_order_is_cut_down_to_the_position(client: Client) -> None:
+def test_a_reduce_only_market_order_is_cut_down_to_the_position_and_a_limit_is_refused(client: Client) -> None:
     client.futures_create_order(**MARKET)
+    with pytest.raises(BinanceAPIException) as error:
+        client.futures_create_order(
+            **{**LIMIT, "side": "SELL", "price": "105000", "quantity": "0.011", "reduceOnly": "true"}
+        )
+    assert error.value.code == -2022
     order = client.futures_create_order(
         symbol="BTCUSDT", side="SELL", type="MARKET", quantity="0.05", reduceOnly="true", newOrderRespType="RESULT"
     )
