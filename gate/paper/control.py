@@ -50,6 +50,12 @@ class ClockChange(Struct, frozen=True, forbid_unknown_fields=True):
     reset: bool = False
 
 
+class Release(Struct, frozen=True, forbid_unknown_fields=True):
+    """`at_least` waits first until so many requests are held."""
+
+    at_least: int = 0
+
+
 def move_price(venue: Venue, change: PriceMove) -> Answer:
     if change.price is None and change.mark is None:
         raise ControlError("price or mark must be given")

@@ -75,8 +75,8 @@ class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     It hits requests of this method and path (`*` for any), and if given of this symbol and client order id: the first
     `times` of them after letting `skip` pass, or each with `probability`, drawn from a generator with `seed`.
-    `delay_ms` is real time; a `delay` without it holds the request until it is released. `retry_after_s` goes into the
-    header of a 429 or 418. `skew_ms` is how far the server's clock runs ahead for the request. An `error` answers
+    `delay_ms` is real time; a `delay` or a `slow_body` without it waits until it is released. `retry_after_s` goes into
+    the header of a 429 or 418. `skew_ms` is how far the server's clock runs ahead for the request. An `error` answers
     `status` with a body of `code` and `msg`.
     """
 

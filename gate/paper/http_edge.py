@@ -9,15 +9,16 @@ import struct
 import msgspec
 from aiohttp import web
 
-from gate.paper.control import control
+from gate.paper.answers import Answer
+from gate.paper.control import Release, control
 from gate.paper.errors import MESSAGES, Code
 from gate.paper.faults import Fault, FaultKind
+from gate.paper.holding import Holds
 from gate.paper.limits import banned, too_many_requests
 from gate.paper.venue import Arrival, Reply, Request, Venue
 
 _JSON = "application/json"
 _TICK_S = 0.2  # how often time passes without a request
-_SLOW_BODY_MS = 30_000  # how long a slow body takes unless told otherwise
 
 # The live exchange's 503s carry a path and no code.
 _TEXTS_503 = {
@@ -32,11 +33,8 @@ class HttpEdge:
 
     def __init__(self, venue: Venue) -> None:
         self._venue = venue
-        self._released = asyncio.Event()
-        self._held = 0
+        self.holds = Holds()
         self._stopping = False
-        self._none_held = asyncio.Event()
-        self._none_held.set()
         self._server: asyncio.Server | None = None
         self._handler = web.Server(self._serve, access_log=None)
         self._ticker: asyncio.Task[None] | None = None
@@ -55,19 +53,11 @@ class HttpEdge:
         if self._server is not None:
             self._server.close()
         self._stopping = True
-        self._released.set()
+        self.holds.let_go()
         self._handler.pre_shutdown()  # ends idle kept-alive connections, for which shutdown would wait its whole time
         await asyncio.sleep(0)
         await self._handler.shutdown(timeout=1)
         self._venue.close()
-
-    async def release_held(self) -> int:
-        """Let every held request go on, and wait until each has taken effect. Returns how many were held."""
-        count = self._held
-        self._released.set()
-        self._released = asyncio.Event()
-        await self._none_held.wait()
-        return count
 
     async def _tick(self) -> None:
         while True:
@@ -96,13 +86,23 @@ class HttpEdge:
 
     async def _control(self, method: str, path: str, body: bytes) -> web.Response:
         if (method, path) == ("POST", "/paper/release"):
-            status, answer = 200, dict[str, object](released=await self.release_held())
+            status, answer = await self._release(body)
         else:
             self._venue.tick()
             status, answer = control(self._venue, method, path, body)
             if path == "/paper/faults":
-                answer["held"] = self._held
+                answer["held"] = len(self.holds)
         return web.Response(body=msgspec.json.encode(answer), status=status, content_type=_JSON)
+
+    async def _release(self, body: bytes) -> tuple[int, Answer]:
+        try:
+            wanted = msgspec.json.decode(body or b"{}", type=Release)
+            await self.holds.wait_for(wanted.at_least)
+        except msgspec.MsgspecError as problem:
+            return 400, {"error": str(problem)}
+        except TimeoutError:
+            return 400, {"error": f"at_least: {len(self.holds)} requests are held"}
+        return 200, {"released": await self.holds.release()}
 
     async def _suffer(self, fault: Fault, arrival: Arrival, http: web.BaseRequest) -> web.StreamResponse:
         """Let a fault happen: the request takes effect or not as its kind says, then the answer goes its way."""
@@ -119,42 +119,24 @@ class HttpEdge:
         return _broken_response(fault, arrival)
 
     async def _after_delay(self, fault: Fault, arrival: Arrival, http: web.BaseRequest) -> web.Response:
-        await self._wait(fault.delay_ms)
-        try:
+        async with self.holds.hold(fault.delay_ms):
             if self._stopping:  # what was held when the server stopped never takes effect
                 _hang_up(http.transport, reset=False)
                 return web.Response()
             return _response(self._venue.answer(arrival))
-        finally:
-            self._let_go()
 
     async def _slow_body(self, fault: Fault, reply: Reply, http: web.BaseRequest) -> web.StreamResponse:
-        """Half of the body at once, the other half after the delay."""
+        """Half of the body at once, the other half after the delay or when released."""
         response = web.StreamResponse(status=reply.status, headers=reply.headers)
         response.content_type = _JSON
         response.content_length = len(reply.body)
         await response.prepare(http)
         half = len(reply.body) // 2
         await response.write(reply.body[:half])
-        await self._wait(_SLOW_BODY_MS if fault.delay_ms is None else fault.delay_ms)
-        self._let_go()
-        await response.write(reply.body[half:])
-        await response.write_eof()
+        async with self.holds.hold(fault.delay_ms):
+            await response.write(reply.body[half:])
+            await response.write_eof()
         return response
-
-    async def _wait(self, delay_ms: int | None) -> None:
-        """Hold a request for a time, or until all are released."""
-        self._held += 1
-        self._none_held.clear()
-        try:
-            await asyncio.wait_for(self._released.wait(), None if delay_ms is None else delay_ms / 1_000)
-        except TimeoutError:
-            return
-
-    def _let_go(self) -> None:
-        self._held -= 1
-        if not self._held:
-            self._none_held.set()
 
 
 def _response(reply: Reply) -> web.Response:

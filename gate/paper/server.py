@@ -174,11 +174,18 @@ class PaperExchange:
     def clear_faults(self) -> None:
         self._on_loop(lambda venue: venue.faults.clear())
 
+    def wait_held(self, count: int = 1) -> None:
+        """Return once a fault holds so many requests. TimeoutError if they don't come within ten seconds."""
+        self._await(self._running_edge().holds.wait_for(count))
+
     def release_held(self) -> int:
-        """Let requests that a `delay` fault holds go on; returns once each has taken effect. How many there were."""
+        """Let requests that a fault holds go on; returns their number once each has taken effect."""
+        return self._await(self._running_edge().holds.release())
+
+    def _running_edge(self) -> HttpEdge:
         if self._edge is None:
             raise RuntimeError("the paper exchange isn't running")
-        return self._await(self._edge.release_held())
+        return self._edge
 
     def wallets(self, account: str | None = None) -> Mapping[str, Decimal]:
         """Wallet balances by asset, of the first account unless named."""

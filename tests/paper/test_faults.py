@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
 
@@ -92,6 +93,7 @@ def test_a_held_order_is_accepted_after_the_client_has_given_up(client: Client, 
     paper_exchange.inject(Fault(kind=FaultKind.DELAY))
     with pytest.raises(requests.ReadTimeout):
         client.futures_create_order(**ORDER, **SHORT)
+    paper_exchange.wait_held()
     assert paper_exchange.ledger() == []
     with pytest.raises(BinanceAPIException) as error:
         client.futures_get_order(symbol="BTCUSDT", origClientOrderId="mine")
@@ -103,8 +105,10 @@ def test_a_held_order_is_accepted_after_the_client_has_given_up(client: Client, 
 def test_what_is_held_when_the_server_stops_is_never_accepted(tmp_path: Path) -> None:
     ledger = tmp_path / "ledger.jsonl"
     delay = Fault(kind=FaultKind.DELAY)
-    with PaperExchange(ledger_file=ledger, faults=[delay]) as paper, pytest.raises(requests.ReadTimeout):
-        futures_client(paper).futures_create_order(**ORDER, **SHORT)
+    with PaperExchange(ledger_file=ledger, faults=[delay]) as paper:
+        with pytest.raises(requests.ReadTimeout):
+            futures_client(paper).futures_create_order(**ORDER, **SHORT)
+        paper.wait_held()
     assert ledger.read_text() == ""
 
 
@@ -115,6 +119,7 @@ def test_a_held_order_keeps_its_arrival_time_and_takes_effect_later(
     paper_exchange.inject(Fault(kind=FaultKind.DELAY))
     with pytest.raises(requests.ReadTimeout):
         client.futures_create_order(**ORDER, **SHORT)
+    paper_exchange.wait_held()
     paper_exchange.move_clock(30_000)
     paper_exchange.release_held()
     row = paper_exchange.ledger()[0]
@@ -126,12 +131,32 @@ def test_a_timed_delay_ends_by_itself(client: Client, paper_exchange: PaperExcha
     assert client.futures_create_order(**ORDER)["orderId"]
 
 
-def test_a_slow_body_is_accepted_and_its_answer_comes_in_halves(client: Client, paper_exchange: PaperExchange) -> None:
-    paper_exchange.inject(Fault(kind=FaultKind.SLOW_BODY), Fault(kind=FaultKind.SLOW_BODY, delay_ms=1))
-    with pytest.raises(requests.ConnectionError, match="Read timed out"):
+def test_a_slow_body_is_accepted_before_its_answer_is_complete(client: Client, paper_exchange: PaperExchange) -> None:
+    paper_exchange.inject(Fault(kind=FaultKind.SLOW_BODY))
+    with ThreadPoolExecutor(1) as pool:
+        order = pool.submit(client.futures_create_order, **ORDER)
+        paper_exchange.wait_held()
+        assert [row["clientOrderId"] for row in paper_exchange.ledger()] == ["mine"]
+        assert not order.done()
+        paper_exchange.release_held()
+        assert order.result()["clientOrderId"] == "mine"
+
+
+def test_a_slow_body_outlasts_an_impatient_client(client: Client, paper_exchange: PaperExchange) -> None:
+    paper_exchange.inject(Fault(kind=FaultKind.SLOW_BODY))
+    with pytest.raises(requests.RequestException, match="Read timed out"):
         client.futures_create_order(**ORDER, **SHORT)
+    paper_exchange.wait_held()
     assert [row["clientOrderId"] for row in paper_exchange.ledger()] == ["mine"]
-    assert client.futures_create_order(**ORDER)["clientOrderId"] == "mine"
+
+
+def test_release_over_http_can_wait_for_what_is_to_be_held(client: Client, paper_exchange: PaperExchange) -> None:
+    paper_exchange.inject(Fault(kind=FaultKind.DELAY))
+    with ThreadPoolExecutor(1) as pool:
+        order = pool.submit(client.futures_create_order, **ORDER)
+        answer = requests.post(f"{paper_exchange.url}/paper/release", json={"at_least": 1}, timeout=15)
+        assert answer.json() == {"released": 1}
+        assert order.result()["clientOrderId"] == "mine"
 
 
 @pytest.mark.parametrize(
@@ -159,8 +184,11 @@ async def test_a_cancelled_async_order_is_accepted_all_the_same(
     async_client: AsyncClient, paper_exchange: PaperExchange
 ) -> None:
     paper_exchange.inject(Fault(kind=FaultKind.DELAY))
-    with pytest.raises(asyncio.TimeoutError):
-        await asyncio.wait_for(async_client.futures_create_order(**ORDER), 0.05)
+    order = asyncio.create_task(async_client.futures_create_order(**ORDER))
+    await asyncio.to_thread(paper_exchange.wait_held)
+    order.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await order
     await asyncio.to_thread(paper_exchange.release_held)
     assert len(paper_exchange.ledger()) == 1
 
