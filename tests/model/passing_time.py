@@ -1,0 +1,34 @@
+"""Lets time pass for an account without waiting: everything that is stored grows older at once."""
+
+from __future__ import annotations
+
+import redis
+
+from tests.integration import account as at
+
+_AGE = """
+local by = tonumber(ARGV[1])
+local function older(text) return string.format('%.0f', tonumber(text) - by) end
+for _, key in ipairs(KEYS) do
+  local kind = redis.call('TYPE', key).ok
+  if kind == 'list' then
+    for i, entry in ipairs(redis.call('LRANGE', key, 0, -1)) do redis.call('LSET', key, i - 1, older(entry)) end
+  elseif kind == 'zset' then
+    for _, member in ipairs(redis.call('ZRANGE', key, 0, -1)) do redis.call('ZINCRBY', key, -by, member) end
+  elseif kind == 'hash' and redis.call('HEXISTS', key, 'since') == 1 then
+    redis.call('HSET', key, 'since', older(redis.call('HGET', key, 'since')))
+  elseif kind == 'string' then
+    local head, admitted, tail = string.match(redis.call('GET', key), '^(%l+ %S+ %d+ %S+ )(%d+)( .*)$')
+    if head then redis.call('SET', key, head .. older(admitted) .. tail, 'KEEPTTL') end
+  end
+  local left = redis.call('PTTL', key)
+  if left >= 0 and left <= by then redis.call('DEL', key) end
+  if left > by then redis.call('PEXPIRE', key, left - by) end
+end
+"""
+
+
+def let_pass(client: redis.Redis, span_ms: int) -> None:
+    """`span_ms` go by for every key of the server."""
+    keys = sorted(at.keys(client))
+    client.eval(_AGE, len(keys), *keys, span_ms)

@@ -1,0 +1,228 @@
+"""Any sequence of intents, outcomes, penalties, stops and passing time: the account says what its shadow says."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar
+
+import pytest
+import redis
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from gate import Gate, Outcome, OutcomeKind, Penalty, Permit, Policy
+from tests.integration import account as at
+from tests.model.passing_time import let_pass
+from tests.model.shadow import Admission, Shadow
+from tests.servers.store import Store
+
+# Windows so long that the time a test takes by itself is nothing, limits so low that every guard gets its turn.
+POLICY = Policy(
+    rate_symbol_limit=2,
+    rate_symbol_window_ms=3_000_000,
+    rate_global_limit=4,
+    rate_global_window_ms=5_000_000,
+    lock_ttl_ms=1_000_000,
+    dedup_ttl_ms=12_000_000,
+    max_age_ms=10_000_000,
+    failure_limit=3,
+    failure_window_ms=6_000_000,
+    safe_mode_ttl_ms=4_000_000,
+    cooldown_symbol_ms=2_000_000,
+    cooldown_global_ms=1_500_000,
+    max_in_flight=3,
+)
+SPANS_MS = [400_000, 1_000_000, 1_500_000, 3_000_000, 5_000_000]
+PENALTIES = [
+    (False, 0, 0),
+    (True, 0, 0),
+    (True, POLICY.cooldown_symbol_ms, POLICY.cooldown_global_ms),
+    (False, 600_000, 0),
+]
+
+
+class Account(RuleBasedStateMachine):
+    """The gate on a real server beside its shadow."""
+
+    client: ClassVar[redis.Redis]
+    url: ClassVar[str]
+    policy: ClassVar[Policy] = POLICY
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = Gate.from_url(self.url, policy=self.policy, timeout_ms=10_000)
+        self.shadow = Shadow(self.policy)
+        self.permits: list[tuple[Permit, Admission]] = []
+        self.passed_ms = 0
+        self.numbers = iter(range(1_000_000))
+
+    @initialize()
+    def empty(self) -> None:
+        self.client.flushall()
+
+    def teardown(self) -> None:
+        self.gate.close()
+
+    def now(self) -> int:
+        """The test's calendar: the server's clock, and what was let pass."""
+        return at.server_ms(self.client) + self.passed_ms
+
+    @rule(
+        symbol=st.sampled_from(["BTCUSDT", "ETHUSDT", "SOLUSDT"]),
+        side=st.sampled_from(["BUY", "SELL"]),
+        is_exit=st.sampled_from([False, False, False, True]),
+    )
+    def ask(self, symbol: str, side: str, is_exit: bool) -> None:
+        self.ask_for(f"sig-{next(self.numbers)}", symbol, side, is_exit, "200", self.now())
+
+    @precondition(lambda self: self.permits)
+    @rule(data=st.data(), notional=st.sampled_from(["200", "200", "300"]))
+    def ask_again(self, data: st.DataObject, notional: str) -> None:
+        _, old = data.draw(st.sampled_from(self.permits))
+        self.ask_for(old.id, old.symbol, old.side, old.is_exit, notional, old.decided_ms)
+
+    def ask_for(self, id: str, symbol: str, side: str, is_exit: bool, notional: str, decided_ms: int) -> None:
+        asked = (id, symbol, side, is_exit, notional, decided_ms)
+        timestamp = decided_ms - self.passed_ms
+        intent = at.entry(id, symbol, side, reduce_only=is_exit, notional=notional, timestamp=timestamp)
+        before = self.now()
+        inspection = self.gate.inspect(intent)
+        verdict = self.gate.evaluate(intent)
+        after = self.now()
+        allowed = {self.shadow.decide(*asked, moment) for moment in (before, after)}
+        assert verdict.reason in allowed, (verdict, allowed)
+        if len(allowed) == 1:
+            assert inspection.reason is verdict.reason
+        assert verdict.admitted is (verdict.reason == "ADMITTED")
+        if verdict.permit is None:
+            self.shadow.denied(verdict.reason, after)
+            return
+        permit = verdict.permit
+        assert permit.fence == self.shadow.fence + 1
+        admitted_ms = permit.deadline_ms - self.policy.lock_ttl_ms + self.passed_ms
+        assert before <= admitted_ms <= after
+        admission = Admission(*asked, admitted_ms, permit.fence)
+        self.shadow.admit(admission)
+        self.permits.append((permit, admission))
+
+    @precondition(lambda self: self.permits)
+    @rule(
+        data=st.data(),
+        kind=st.sampled_from(list(OutcomeKind)),
+        retryable=st.booleans(),
+        penalty=st.sampled_from(PENALTIES),
+    )
+    def settle(self, data: st.DataObject, kind: OutcomeKind, retryable: bool, penalty: tuple[bool, int, int]) -> None:
+        permit, admission = data.draw(st.sampled_from(self.permits[-6:]))
+        self.settle_as(permit, admission, kind, retryable, penalty)
+
+    @precondition(lambda self: any(each.phase == "admitted" for _, each in self.permits))
+    @rule(data=st.data())
+    def stop_before_sending(self, data: st.DataObject) -> None:
+        waiting = [pair for pair in self.permits if pair[1].phase == "admitted"]
+        permit, admission = data.draw(st.sampled_from(waiting))
+        self.settle_as(permit, admission, OutcomeKind.UNSENT, True, (False, 0, 0))
+
+    def settle_as(
+        self,
+        permit: Permit,
+        admission: Admission,
+        kind: OutcomeKind,
+        retryable: bool,
+        penalty: tuple[bool, int, int],
+    ) -> None:
+        outcome = Outcome(kind, "77", retryable=retryable, penalty=Penalty(*penalty))
+        settlement = self.gate.settle(permit, outcome)
+        now = self.now()
+        assert settlement.status == self.shadow.settle(admission, kind.value, "77", retryable, now)
+        tripped = settlement.status == "SETTLED" and self.shadow.punish(admission, *penalty, now)
+        assert settlement.tripped_safe_mode is tripped
+
+    @precondition(lambda self: self.permits)
+    @rule(data=st.data(), kind=st.sampled_from(list(OutcomeKind)))
+    def settle_as_another(self, data: st.DataObject, kind: OutcomeKind) -> None:
+        permit, _ = data.draw(st.sampled_from(self.permits))
+        held = at.contents(self.client)
+        other = dataclasses.replace(permit, token=permit.token[::-1])
+        assert self.gate.settle(other, Outcome(kind, "77")).status == "FENCED"
+        assert at.contents(self.client) == held
+
+    @rule(span_ms=st.sampled_from(SPANS_MS))
+    def time_passes(self, span_ms: int) -> None:
+        let_pass(self.client, span_ms)
+        self.passed_ms += span_ms
+
+    @rule(scope=st.sampled_from(["entries", "all"]))
+    def halt(self, scope: str) -> None:
+        self.gate.halt(by="ops", reason="test", scope=scope)
+        self.shadow.halt = "all" if "all" in (scope, self.shadow.halt) else "entries"
+
+    @precondition(lambda self: self.shadow.halt)
+    @rule()
+    def resume(self) -> None:
+        assert self.gate.resume(by="ops", reason="test").before == self.shadow.halt
+        self.shadow.halt = ""
+
+    @rule(what=st.sampled_from(["safe_mode", "cooldowns", "failures", "all"]))
+    def reset(self, what: str) -> None:
+        self.gate.reset(what, by="ops", reason="test")
+        if what in ("safe_mode", "all"):
+            self.shadow.switches.pop("safe_mode", None)
+        if what in ("cooldowns", "all"):
+            for name in [name for name in self.shadow.switches if name.startswith("cooldown")]:
+                del self.shadow.switches[name]
+        if what in ("failures", "all"):
+            self.shadow.failures.clear()
+
+    @invariant()
+    def what_is_kept_is_what_the_shadow_knows(self) -> None:
+        now = self.now()
+        in_flight = {at.text(member).partition(":")[2] for member in self.client.zrange(at.INFLIGHT, 0, -1)}
+        assert in_flight == {each.id for each in self.shadow.open}
+        for (symbol, side), holder in self.shadow.locks.items():
+            token = self.client.get(f"quantum:exec:lock:{symbol}:{side}")
+            if self.shadow.lock_of((symbol, side), now):
+                permit = next(permit for permit, admission in self.permits if admission is holder)
+                assert at.text(token) == permit.token
+            else:
+                assert token is None
+        for key in at.keys(self.client):
+            endless = key in (at.INFLIGHT, at.STATE, at.HALT, at.AUDIT)
+            assert (self.client.ttl(key) == -1) is endless, key
+
+
+def run(store: Store, client: redis.Redis, policy: Policy, examples: int, steps: int) -> None:
+    machine: Any = type("AccountOnTheStore", (Account,), {"client": client, "url": store.url, "policy": policy})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=steps,
+            deadline=None,
+            print_blob=True,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+def test_the_account_says_what_its_shadow_says(store: Store, redis_client: redis.Redis) -> None:
+    run(store, redis_client, POLICY, 40, 50)
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+def test_slots_given_back_open_a_window_that_exits_have_filled_no_further(
+    limit: int, store: Store, redis_client: redis.Redis
+) -> None:
+    """Few guards, so that the global window is what decides."""
+    policy = dataclasses.replace(
+        POLICY, rate_symbol_limit=50, rate_global_limit=limit, cooldown_global_ms=1, max_in_flight=50
+    )
+    run(store, redis_client, policy, 30, 40)
