@@ -1,0 +1,91 @@
+"""What is built is whole: an installation that never saw the checkout gives a verdict, its scripts included."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import zipfile
+from pathlib import Path
+
+import redis
+
+from tests.servers.store import Store
+
+ROOT = Path(__file__).parents[2]
+EVAL = ("eval", "--id", "sig-81", "--symbol", "BTCUSDT", "--side", "BUY", "--notional", "200", "--commit", "--json")
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    """Runs a command, away from what this process was told by its environment."""
+    environ = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "GATE_URL", "REDIS_URL")}
+    done = subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def build(target: str, source: Path, into: Path) -> Path:
+    run(sys.executable, "-m", "hatchling", "build", "-t", target, "-d", into, cwd=source)
+    (built,) = (path for path in into.iterdir() if path.suffix in (".whl", ".gz"))
+    return built
+
+
+def install(wheel: Path, into: Path) -> Path:
+    """A new environment with the wheel alone; then the dependencies, which it borrows from this one. Their folder
+    comes as a path only, so an installation of gate that hangs on a .pth file there isn't seen."""
+    run(sys.executable, "-m", "venv", "--without-pip", into, cwd=into.parent)
+    run(
+        *(sys.executable, "-m", "pip", "--python", into / "bin" / "python", "--disable-pip-version-check", "install"),
+        *("--quiet", "--no-index", "--no-deps", wheel),
+        cwd=into.parent,
+    )
+    packages = Path(
+        run(into / "bin" / "python", "-c", "import site; print(site.getsitepackages()[0])", cwd=into).strip()
+    )
+    (packages / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return into / "bin"
+
+
+def package_and_scripts(commands: Path, cwd: Path) -> tuple[Path, Path]:
+    where = "import gate.scripts; print(gate.__file__); print(gate.scripts._directory())"
+    package, scripts = run(commands / "python", "-c", where, cwd=cwd).splitlines()
+    return Path(package).parent, Path(scripts)
+
+
+def admits(commands: Path, store: Store, cwd: Path) -> bool:
+    answer = json.loads(run(commands / "gate", "--url", store.url, *EVAL, cwd=cwd))
+    return bool(answer["admitted"] and answer["committed"] and answer["permit"]["fence"] == 1)
+
+
+def test_an_installed_wheel_gives_a_verdict(store: Store, redis_client: redis.Redis, tmp_path: Path) -> None:
+    commands = install(build("wheel", ROOT, tmp_path / "dist"), tmp_path / "venv")
+    package, scripts = package_and_scripts(commands, tmp_path)
+    assert package.is_relative_to(tmp_path / "venv")
+    assert scripts == package / "lua"
+    assert admits(commands, store, tmp_path)
+    assert redis_client.exists("quantum:exec:lock:BTCUSDT:BUY")
+
+
+def test_an_editable_installation_gives_a_verdict(store: Store, redis_client: redis.Redis, tmp_path: Path) -> None:
+    """The environment of these tests is one: scripts/environment makes it."""
+    commands = Path(sys.executable).parent
+    assert package_and_scripts(commands, tmp_path) == (ROOT / "gate", ROOT / "lua")
+    assert admits(commands, store, tmp_path)
+    assert redis_client.exists("quantum:exec:lock:BTCUSDT:BUY")
+
+
+def test_a_wheel_from_the_source_distribution_is_the_same(tmp_path: Path) -> None:
+    with tarfile.open(build("sdist", ROOT, tmp_path / "sdist")) as archive:
+        archive.extractall(tmp_path / "source", filter="data")
+    (source,) = (tmp_path / "source").iterdir()
+    ours, theirs = (
+        sorted(zipfile.ZipFile(build("wheel", root, tmp_path / name)).namelist())
+        for root, name in ((ROOT, "ours"), (source, "theirs"))
+    )
+    assert ours == theirs
+    lua = {f"gate/{path.relative_to(ROOT)}" for path in (ROOT / "lua").rglob("*.lua")}
+    assert lua <= set(ours)
+    assert "gate/py.typed" in ours
