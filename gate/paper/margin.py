@@ -15,11 +15,9 @@ from gate.paper.decimals import ONE, ZERO
 from gate.paper.orders import Order
 from gate.paper.positions import Position
 from gate.paper.prices import Quote
-from gate.paper.terms import OrderType, PositionSide, Side
+from gate.paper.terms import OrderType, Side
 
 _MARKET_MARKUP = Decimal("1.0015")
-
-PositionKey = tuple[str, PositionSide]
 
 
 def assumed_price(order_type: OrderType, side: Side, price: Decimal, quote: Quote) -> Decimal:

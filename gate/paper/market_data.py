@@ -42,7 +42,6 @@ class _Filter(msgspec.Struct, rename="camel"):
 
 class _Symbol(msgspec.Struct, rename="camel"):
     symbol: str
-    pair: str
     status: str
     base_asset: str
     quote_asset: str
@@ -135,7 +134,6 @@ def _symbol(row: _Symbol, brackets: tuple[Bracket, ...], published: msgspec.Raw)
     orders, algos = filters.get("MAX_NUM_ORDERS"), filters.get("MAX_NUM_ALGO_ORDERS")
     return Symbol(
         name=row.symbol,
-        pair=row.pair,
         status=row.status,
         base_asset=row.base_asset,
         quote_asset=row.quote_asset,

@@ -31,7 +31,6 @@ class LotSize(Struct, frozen=True):
 
 class Symbol(Struct, frozen=True, kw_only=True):
     name: str
-    pair: str
     status: str
     base_asset: str
     quote_asset: str

@@ -14,10 +14,6 @@ class Side(StrEnum):
         """+1 for what adds to a position's signed quantity, -1 for what takes from it."""
         return 1 if self is Side.BUY else -1
 
-    @property
-    def opposite(self) -> Side:
-        return Side.SELL if self is Side.BUY else Side.BUY
-
 
 class PositionSide(StrEnum):
     BOTH = "BOTH"

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 import requests
 from binance import Client
+from binance.exceptions import BinanceAPIException
 
 from gate.paper import ControlError, ExchangeError, PaperExchange
 from gate.paper.control import control
@@ -101,6 +102,14 @@ def test_the_python_methods_raise_for_the_same_reasons(paper_exchange: PaperExch
         paper_exchange.set_price("NOPE", "1")
     with pytest.raises(ControlError, match="no account"):
         paper_exchange.set_balance("1", account="x")
+
+
+def test_a_moved_clock_can_be_put_right(client: Client, paper_exchange: PaperExchange) -> None:
+    paper_exchange.move_clock(-3_600_000)
+    with pytest.raises(BinanceAPIException, match="-1021"):
+        client.futures_account()
+    paper_exchange.reset_clock()
+    client.futures_account()
 
 
 def test_a_stopped_exchange_says_so() -> None:
