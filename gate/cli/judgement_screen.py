@@ -72,7 +72,7 @@ def guard_rows(guards: tuple[GuardReport, ...]) -> list[Row]:
         if report.passed:
             state, style = ("exempt", "dim") if report.detail.startswith("exempt") else ("pass", "")
         else:
-            state, style = ("also denies", "red") if denied else ("DENIES", "bold red")
+            state, style = ("denies", "red") if denied else ("DENIES", "bold red")
             denied = True
         left = "" if report.passed else "-" if report.wait_ms is None else span(report.wait_ms)
         where = report.key or "(the intent's time)"

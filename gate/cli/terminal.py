@@ -28,7 +28,7 @@ class TerminalScreen:
 
     def table(self, headings: tuple[str, ...], rows: Iterable[Row]) -> None:
         """A table. Its last column takes what is left and folds."""
-        table = Table(box=SIMPLE, pad_edge=False, show_edge=False, header_style="dim")
+        table = Table(box=SIMPLE, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False, header_style="dim")
         for number, heading in enumerate(headings, start=1):
             table.add_column(printable(heading), overflow="fold", no_wrap=number < len(headings))
         for row in rows:

@@ -12,16 +12,16 @@ _DAY: Final = 24 * _HOUR
 
 
 def span(ms: int) -> str:
-    """A time to wait, never rounded down: `0.4 s`, `12 s`, `14 min 31 s`, `3 h 5 min`, `2 d 4 h`."""
+    """A time to wait, never rounded down: `0.4 s`, `12 s`, `14m 31s`, `3h 5m`, `2d 4h`."""
     if ms < 10 * _SECOND:
         return f"{-(-max(ms, 0) // 100) / 10:g} s"
     if ms <= 59 * _SECOND:
         return f"{-(-ms // _SECOND)} s"
     if ms <= _HOUR - _SECOND:
-        return "{} min {} s".format(*divmod(-(-ms // _SECOND), 60))
+        return "{}m {}s".format(*divmod(-(-ms // _SECOND), 60))
     if ms <= _DAY - _MINUTE:
-        return "{} h {} min".format(*divmod(-(-ms // _MINUTE), 60))
-    return "{} d {} h".format(*divmod(-(-ms // _HOUR), 24))
+        return "{}h {}m".format(*divmod(-(-ms // _MINUTE), 60))
+    return "{}d {}h".format(*divmod(-(-ms // _HOUR), 24))
 
 
 def moment(time_ms: int) -> str:

@@ -116,10 +116,10 @@ def test_ctrl_c_is_no_error(tmp_path: Path) -> None:
 def test_a_terminal_of_80_columns_shows_whole_keys_in_colour_unless_told_otherwise(
     store: Store, redis_client: redis.Redis, environ: dict[str, str], styled: bool
 ) -> None:
-    redis_client.set("quantum:safety:safe_mode", "5 failures [in] 300 s")
+    redis_client.set("quantum:safety:safe_mode", "5 failures [in] 300 s", px=871_234)
     ours, theirs = pty.openpty()
     with subprocess.Popen(
-        [*GATE, "--url", store.url, *EVAL],
+        [*GATE, "--url", store.url, *EVAL, "--symbol", "1000PEPEUSDT"],
         stdin=theirs,
         stdout=theirs,
         env=environment(TERM="xterm-256color", COLUMNS="80", LINES="50", **environ),
@@ -135,7 +135,7 @@ def test_a_terminal_of_80_columns_shows_whole_keys_in_colour_unless_told_otherwi
     assert running.returncode == 1
     assert ("\x1b[" in out) is styled
     assert "5 failures [in] 300 s" in out
-    assert "quantum:safety:cooldown_symbol:BTCUSDT" in out
+    assert "quantum:safety:cooldown_symbol:1000PEPEUSDT" in out
     if not styled:
         assert max(len(line) for line in out.splitlines() if ":" in line and not line.startswith("DENY")) <= 80
 
