@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
 
 from gate.paper import PaperExchange
 
-if os.environ.get("GATE_TEST_CLIENTS") == "require":
-    import ccxt
-else:
-    ccxt = pytest.importorskip("ccxt", reason="the test group `clients` is not installed")
+pytest.importorskip("ccxt", reason="the test group `clients` is not installed")
+import ccxt
 
 BTC = "BTC/USDT:USDT"
 

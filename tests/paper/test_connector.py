@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 from typing import Any
 
 import pytest
 
 from gate.paper import PaperExchange
 
-if os.environ.get("GATE_TEST_CLIENTS") != "require":
-    pytest.importorskip(
-        "binance_sdk_derivatives_trading_usds_futures", reason="the test group `clients` is not installed"
-    )
+pytest.importorskip("binance_sdk_derivatives_trading_usds_futures", reason="the test group `clients` is not installed")
 from binance_common.configuration import ConfigurationRestAPI
 from binance_common.errors import BadRequestError
 from binance_sdk_derivatives_trading_usds_futures.derivatives_trading_usds_futures import DerivativesTradingUsdsFutures
