@@ -102,7 +102,7 @@ def _open_envelope(entry: dict[str, Any]) -> dict[str, Any]:
         if isinstance(content, str):
             try:
                 content = _json.decode(content)
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, ValueError, ArithmeticError, RecursionError) as error:
                 raise InvalidIntent(name, content, f"is not JSON ({error})") from None
         if not isinstance(content, dict):
             raise InvalidIntent(name, content, "is not a JSON object")

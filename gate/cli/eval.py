@@ -153,7 +153,7 @@ def _from_file(name: str) -> Intent:
         mapping = json.loads(raw.decode(), parse_float=Decimal)
     except UnicodeDecodeError:
         raise InvalidField("intent", name, "is not UTF-8 text") from None
-    except (ValueError, RecursionError) as error:
+    except (ValueError, ArithmeticError, RecursionError) as error:  # a number beyond Decimal is arithmetic
         raise InvalidField("intent", name, f"is not JSON: {error}") from None
     if not isinstance(mapping, dict):
         raise InvalidIntent("intent", name, "is not a JSON object")
