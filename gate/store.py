@@ -128,15 +128,25 @@ def _check_single(scheme: str, url: str, parts: SplitResult) -> None:
         raise InvalidField("url", masked(url), _NO_URL) from None
     if not host:
         raise InvalidField("url", masked(url), "names no host")
+    _check_host(url, host)
     db = parts.path.strip("/")
     if db and not (db.isascii() and db.isdigit()):
         raise InvalidField("url", masked(url), f"has {db!r} where the number of the database should stand")
+
+
+def _check_host(url: str, host: str) -> None:
+    """What a resolver can't be asked for it refuses by UnicodeError, in the middle of a call."""
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        raise InvalidField("url", masked(url), f"has {host!r} where the name of a host should stand") from None
 
 
 def _host(url: str, text: str, default_port: int) -> tuple[str, int]:
     host, _, port = text.rpartition(":") if ":" in text.rpartition("]")[2] else (text, "", str(default_port))
     if not host or not port.isdigit():
         raise InvalidField("url", masked(url), f"has {text!r} where host:port should stand")
+    _check_host(url, host)
     return host.strip("[]"), int(port)
 
 

@@ -27,6 +27,7 @@ from redis.exceptions import (
     MovedError,
     NoScriptError,
     ReadOnlyError,
+    RedisClusterException,
     RedisError,
     ResponseError,
     TryAgainError,
@@ -61,6 +62,7 @@ _POOL_ONLY: Final = frozenset(
 # redis-py would else read its own package metadata for every connection: 3 ms each.
 _DRIVER: Final = DriverInfo(lib_version=redis.__version__)
 _PASSING: Final = (BusyLoadingError, ClusterDownError, MasterDownError, ReadOnlyError, TryAgainError)
+_NO_CLUSTER: Final = (RedisError, RedisClusterException, OSError)  # the second is none of the first
 _PASSING_CODES: Final = ("BUSY ", "MASTERDOWN", "NOREPLICAS", "UNKILLABLE", "LOADING", "CLUSTERDOWN", "NOGOODSLAVE")
 
 
@@ -291,7 +293,7 @@ class ClusterWire:
                     if node is None:
                         raise StoreUnavailable(f"no cluster node holds the slot of {self._slot_key}")
                     self._wire = ServerWire(self._client.get_redis_connection(node), self._timeout_ms)
-                except (RedisError, OSError) as error:
+                except _NO_CLUSTER as error:
                     raise StoreUnavailable(_one_line(error)) from None
             return self._wire
 
@@ -301,7 +303,7 @@ class ClusterWire:
             self._wire = None
             if self._client is None:
                 return
-            with suppress(RedisError, OSError):  # the next command will tell
+            with suppress(*_NO_CLUSTER):  # the next command will tell
                 self._client.nodes_manager.initialize()
 
     def close(self) -> None:
@@ -343,7 +345,7 @@ class AsyncClusterWire:
                 if node is None:
                     raise StoreUnavailable(f"no cluster node holds the slot of {self._slot_key}")
                 self._wire = AsyncServerWire(_NodeClient(node), self._timeout_ms)  # type: ignore[arg-type]
-            except (RedisError, OSError) as error:
+            except _NO_CLUSTER as error:
                 raise StoreUnavailable(_one_line(error)) from None
         return self._wire
 
@@ -351,7 +353,7 @@ class AsyncClusterWire:
         self._wire = None
         if self._client is None:
             return
-        with suppress(RedisError, OSError):
+        with suppress(*_NO_CLUSTER):
             await self._client.nodes_manager.initialize()
 
     async def close(self) -> None:

@@ -18,6 +18,8 @@ BAD = {
     "redis://u:s3cret@:6379/0": "names no host",
     "redis:u:s3cret@host": "names no host",
     "http://u:s3cret@host": "is not a store",
+    "redis://u:s3cret@ho..st/0": "has 'ho..st' where the name of a host should stand",
+    "redis+cluster://u:s3cret@a:1,\udcff:2": "has '\\udcff' where the name of a host should stand",
     "unix://u:s3cret@": "names no socket",
     "": "is not a store",
 }
