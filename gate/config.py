@@ -100,7 +100,8 @@ def _read_file(file: Path) -> dict[str, object]:
             return tomllib.load(opened, parse_float=Decimal)
     except OSError as error:
         raise InvalidConfig((f"can't be read: {error.strerror}",), str(file)) from None
-    except ValueError as error:  # TOMLDecodeError, UnicodeDecodeError, or a NUL in the path
+    # TOMLDecodeError, UnicodeDecodeError, a NUL in the path; a number beyond Decimal; arrays in arrays without end
+    except (ValueError, ArithmeticError, RecursionError) as error:
         raise InvalidConfig((f"is not TOML: {error}",), str(file)) from None
 
 

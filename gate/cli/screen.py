@@ -55,7 +55,7 @@ def _lines(row: Row) -> list[tuple[str, ...]]:
 
 def screen() -> Screen:
     """The terminal, or plain text where there is none."""
-    if sys.stdout.isatty():
+    if sys.stdout is not None and sys.stdout.isatty():
         from gate.cli.terminal import TerminalScreen
 
         return TerminalScreen()

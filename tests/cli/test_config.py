@@ -93,6 +93,8 @@ def test_every_fault_is_named_at_once_in_one_line(bare: Run, file: Path) -> None
     [
         (b"url = ", "is not TOML: Invalid value (at end of document)"),
         (b"\xff", "is not TOML"),
+        (b"x = 1e99999999999999999999", "is not TOML"),
+        (b"x = " + b"[" * 5_000, "is not TOML"),
         (b"policy = 5", "policy: 5 is not a table"),
         (b"url = ''", "url: '' is not a text"),
         (None, "can't be read: No such file"),

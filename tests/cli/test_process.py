@@ -98,6 +98,21 @@ def test_a_full_disk_is_one_line_and_not_a_verdict() -> None:
     assert (done.returncode, done.stderr.count(b"\n")) == (3, 1)
 
 
+def test_a_closed_output_changes_no_exit_code() -> None:
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", *GATE, "policy", "show"], capture_output=True, env=environment(), timeout=30
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_single_server_asked_as_a_cluster_is_one_line(store: Store) -> None:
+    if not store.url.startswith("redis://"):
+        pytest.skip("needs a store on TCP")
+    done = gate("--prefix", "{a}", *EVAL, store=store.url.replace("redis://", "redis+cluster://").partition("/0")[0])
+    assert (done.returncode, done.stderr.count("\n")) == (3, 1)
+    assert "Cluster mode is not enabled" in done.stderr
+
+
 def test_ctrl_c_is_no_error(tmp_path: Path) -> None:
     fifo = tmp_path / "intent.json"
     os.mkfifo(fifo)
