@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from decimal import Decimal
 from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
 
 from gate.paper.account import AccountBooks
-from gate.paper.decimals import plain
+from gate.paper.decimals import plain, to_satoshi
 from gate.paper.orders import Order
+from gate.paper.terms import OrderStatus, OrderType, PositionSide, Side, TimeInForce
 
 
 class LedgerRow(msgspec.Struct, frozen=True, rename="camel"):
@@ -52,23 +54,24 @@ class LedgerFileError(ValueError):
 class Ledger:
     """Keeps acceptances in memory and, with a path, appends each as a JSON line before the client is answered.
 
-    A file that exists is continued: its rows show in `rows` first, as they were written.
+    A file that exists is continued: its rows show in `rows` first. An order that was open when it was written shows as
+    expired, for nothing of an earlier run rests in the book.
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        self._earlier: list[LedgerRow] = []
+        self.earlier: list[LedgerRow] = []
         self._accepted: list[tuple[AccountBooks, int, int]] = []
         self._requests: Counter[tuple[str, str]] = Counter()
         self._file: BinaryIO | None = None
         if path is not None:
-            self._earlier = _read(path)
+            self.earlier = _read(path)
             # Unbuffered: a line is with the operating system before the answer leaves, so a kill can't take it back.
             self._file = path.open("ab", buffering=0)
 
     @property
     def last_order_id(self) -> int:
         """The highest order id of earlier runs, 0 if there were none."""
-        return max((row.order_id for row in self._earlier), default=0)
+        return max((row.order_id for row in self.earlier), default=0)
 
     def request_arrived(self, account: str, client_order_id: str) -> None:
         self._requests[account, client_order_id] += 1
@@ -80,7 +83,7 @@ class Ledger:
 
     def rows(self) -> list[LedgerRow]:
         """Every accepted order, oldest first, in its present state."""
-        return self._earlier + [
+        return self.earlier + [
             self._row(account, account.orders[order_id], received_ms)
             for account, order_id, received_ms in self._accepted
         ]
@@ -115,6 +118,31 @@ class Ledger:
         )
 
 
+def restored_order(row: LedgerRow) -> Order:
+    """The order of an earlier run's row, for look-ups."""
+    executed = Decimal(row.executed_qty)
+    return Order(
+        order_id=row.order_id,
+        client_order_id=row.client_order_id,
+        symbol=row.symbol,
+        side=Side(row.side),
+        position_side=PositionSide(row.position_side),
+        type=OrderType(row.type),
+        orig_type=row.orig_type,
+        time_in_force=TimeInForce(row.time_in_force),
+        status=OrderStatus(row.status),
+        quantity=Decimal(row.orig_qty),
+        price=Decimal(row.price),
+        reduce_only=row.reduce_only,
+        close_position=row.close_position,
+        assumed_price=Decimal(row.price),
+        time_ms=row.time,
+        update_ms=row.update_time,
+        executed=executed,
+        cum_quote=to_satoshi(executed * Decimal(row.avg_price)),
+    )
+
+
 def _read(path: Path) -> list[LedgerRow]:
     """The rows of an earlier run. A last line that a kill cut short is dropped; no other kind of file is touched."""
     if not path.exists():
@@ -130,4 +158,7 @@ def _read(path: Path) -> list[LedgerRow]:
             raise LedgerFileError(f"{path} is not a ledger: its last line doesn't begin like one")
         with path.open("r+b") as file:
             file.truncate(len(text) - len(torn))
-    return rows
+    return [
+        msgspec.structs.replace(row, status=OrderStatus.EXPIRED) if OrderStatus(row.status).is_open else row
+        for row in rows
+    ]

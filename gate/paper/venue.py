@@ -17,7 +17,7 @@ from gate.paper.endpoints import Call, PublicEndpoint, Route, SignedCall, Signed
 from gate.paper.errors import ExchangeError
 from gate.paper.exchange import Exchange
 from gate.paper.faults import Fault, FaultPlan, RequestView
-from gate.paper.ledger import Ledger
+from gate.paper.ledger import Ledger, restored_order
 from gate.paper.limits import AddressLimiter, OrderLimiter, RateLimits
 from gate.paper.params import Params
 from gate.paper.prices import Quote, Walk, quote_at
@@ -80,6 +80,7 @@ class Venue:
         self.exchange = Exchange(
             settings.market, books, settings.fees, self.ledger, first_order_id=self.ledger.last_order_id + 1
         )
+        self._remember_earlier_orders()
         self._enforced = settings.limits is not None
         self._limits = settings.limits or RateLimits()
         self._addresses: dict[str, AddressLimiter] = {}
@@ -87,6 +88,13 @@ class Venue:
         self._walk = Walk(settings.walk.seed) if settings.walk else None
         self._walk_interval_ms = settings.walk.interval_ms if settings.walk else 0
         self._next_step_ms = self.clock.now_ms() + self._walk_interval_ms
+
+    def _remember_earlier_orders(self) -> None:
+        """Orders of earlier runs can be looked up, so that a restart doesn't deny what was accepted."""
+        for row in self.ledger.earlier:
+            books = self.exchange.accounts.get(row.account)
+            if books is not None and row.symbol in self.exchange.market.symbols:
+                books.write(restored_order(row))
 
     def arrive(self, request: Request) -> Arrival:
         """Note a request's arrival, before anything is decided about it."""

@@ -70,6 +70,8 @@ def test_the_ledger_file_survives_a_kill_and_is_continued(tmp_path: Path) -> Non
     with running("--ledger", str(ledger)) as server:
         fresh = server.client().futures_create_order(**ORDER, newClientOrderId="k-3")["orderId"]
         listed = requests.get(f"{server.url}/paper/ledger", timeout=5).json()["orders"]
+        found = server.client().futures_get_order(symbol="BTCUSDT", origClientOrderId="k-1")
+    assert (found["orderId"], found["status"], found["avgPrice"]) == (ids[1], "FILLED", "100000.10")
     assert [row["clientOrderId"] for row in listed] == ["k-0", "k-1", "k-2", "k-3"]
     assert fresh > max(ids)
     assert [json.loads(line)["clientOrderId"] for line in ledger.read_text().splitlines()] == [
@@ -78,6 +80,18 @@ def test_the_ledger_file_survives_a_kill_and_is_continued(tmp_path: Path) -> Non
         "k-2",
         "k-3",
     ]
+
+
+def test_what_rested_when_the_server_died_rests_no_more(tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger.jsonl"
+    limit = {**ORDER, "type": "LIMIT", "timeInForce": "GTC", "price": "95000", "newClientOrderId": "resting"}
+    with running("--ledger", str(ledger)) as server:
+        server.client().futures_create_order(**limit)
+    with running("--ledger", str(ledger)) as server:
+        assert server.client().futures_get_open_orders() == []
+        found = server.client().futures_get_order(symbol="BTCUSDT", origClientOrderId="resting")
+        assert found["status"] == "EXPIRED"
+        assert requests.get(f"{server.url}/paper/ledger", timeout=5).json()["orders"][0]["status"] == "EXPIRED"
 
 
 def test_several_keys_are_several_accounts() -> None:
