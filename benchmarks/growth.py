@@ -1,0 +1,122 @@
+"""Whether server time grows with what the store holds: records, limits, symbols."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import redis
+
+from benchmarks.batches import Batch, alternate, load_scripts, run
+from benchmarks.figure import Figure, of_rounds, ratios
+from benchmarks.server import Server
+from benchmarks.sizes import Sizes
+from benchmarks.workload import Account, Step, symbol
+from gate.policy import Policy
+
+_FLAT: Final = 1.15
+_FEW_RECORDS: Final = 1_000
+_LIMITS: Final = (5, 1_200)
+_SYMBOLS: Final = (1, 1_000)
+_CHUNK: Final = 5_000
+
+
+def measure(server: Server, sizes: Sizes) -> list[Figure]:
+    """The larger side against the smaller, in alternation."""
+    return [_records(server, sizes), _limits(server, sizes), _symbols(server, sizes)]
+
+
+def _records(server: Server, sizes: Sizes) -> Figure:
+    # Two databases of one server: the same process, the same moment, only the number of keys differs.
+    with server.client(db=0) as few, server.client(db=1) as many:
+        few.flushall()
+        empty_sha = load_scripts(few)
+        _fill(few, Account(), _FEW_RECORDS)
+        _fill(many, Account(), sizes.records)
+        batches = {
+            "few": _admissions(few, empty_sha, Account().admission, sizes.batch),
+            "many": _admissions(many, empty_sha, Account().admission, sizes.batch),
+        }
+        figure = _compared(
+            "growth_records",
+            f"Growth of an admission's server time, {_FEW_RECORDS:,} to {sizes.records:,} records",
+            batches,
+            sizes.growth_rounds,
+        )
+        few.flushall()
+    return figure
+
+
+def _limits(server: Server, sizes: Sizes) -> Figure:
+    with server.client() as client:
+        client.flushall()
+        empty_sha = load_scripts(client)
+        batches = {}
+        for limit in _LIMITS:
+            account = Account(f"limit{limit:04}", _limited_to(limit))
+            _fill_windows(client, account, [symbol(0)])
+            turns = itertools.repeat(symbol(0))
+            batches[f"{limit}"] = _admissions(client, empty_sha, _taking_turns(account, turns), sizes.batch)
+        low, high = _LIMITS
+        return _compared("growth_limit", f"… limit {low:,} to {high:,}, windows full", batches, sizes.growth_rounds)
+
+
+def _symbols(server: Server, sizes: Sizes) -> Figure:
+    with server.client() as client:
+        client.flushall()
+        empty_sha = load_scripts(client)
+        batches = {}
+        for count in _SYMBOLS:
+            account = Account(f"symbols{count:04}", _limited_to(_LIMITS[0]))
+            symbols = [symbol(number) for number in range(count)]
+            _fill_windows(client, account, symbols)
+            turns = itertools.cycle(symbols)
+            batches[f"{count}"] = _admissions(client, empty_sha, _taking_turns(account, turns), sizes.batch)
+        low, high = _SYMBOLS
+        return _compared("growth_symbols", f"… {low:,} to {high:,} symbols", batches, sizes.growth_rounds)
+
+
+def _taking_turns(account: Account, turns: Iterator[str]) -> Callable[[], Step]:
+    return lambda: account.admission_beside_windows(next(turns))
+
+
+def _admissions(client: redis.Redis, empty_sha: str, step: Callable[[], Step], calls: int) -> Batch:
+    return lambda: run(client, empty_sha, [step() for _ in range(calls)])
+
+
+def _compared(name: str, what: str, batches: dict[str, Batch], rounds: int) -> Figure:
+    smaller, larger = batches
+    times = alternate(batches, rounds)
+    before_us = [time.script_us for time in times[smaller]]
+    after_us = [time.script_us for time in times[larger]]
+    detail = f"{statistics.median(before_us):.1f} µs to {statistics.median(after_us):.1f} µs"
+    return of_rounds(name, what, ratios(after_us, before_us), detail=detail, at_most=_FLAT)
+
+
+def _limited_to(limit: int) -> Policy:
+    return Policy(rate_symbol_limit=limit, rate_symbol_window_ms=60_000, rate_global_limit=limit)
+
+
+def _fill_windows(client: redis.Redis, account: Account, symbols: list[str]) -> None:
+    limit = account.policy.rate_global_limit
+    old = [time.time_ns() // 1_000_000 - 10 * account.policy.rate_global_window_ms] * limit
+    pipeline = client.pipeline(transaction=False)
+    for key in [account.keyspace.rate_global, *map(account.keyspace.rate_symbol, symbols)]:
+        pipeline.rpush(key, *old)
+    pipeline.execute()
+
+
+def _fill(client: redis.Redis, account: Account, records: int) -> None:
+    """Records of settled intents, as settle leaves them."""
+    admitted_ms = time.time_ns() // 1_000_000
+    for first in range(0, records, _CHUNK):
+        pipeline = client.pipeline(transaction=False)
+        for fence in range(first, min(first + _CHUNK, records)):
+            of = symbol(fence % 1_000)
+            text = f"placed hM3nVb0aQk2L{fence:04x} {fence} x3BvQ0aLk2Tm {admitted_ms} {of} BUY 312 0 - 83897651234"
+            intent_id = f"{of}_2025-12-24T04:32:{fence // 1_000_000:02}.{fence % 1_000_000:06}"
+            pipeline.set(account.keyspace.record(intent_id), text, px=account.policy.dedup_ttl_ms)
+        pipeline.execute()

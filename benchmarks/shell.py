@@ -1,0 +1,57 @@
+"""The wall time of `gate eval` from the shell."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import Final
+
+from benchmarks.figure import Figure, of_rounds, ratios
+from benchmarks.server import Server
+from benchmarks.sizes import Sizes
+
+_AT_MOST: Final = 1.4
+_NAME: Final = "shell_eval"
+_WHAT: Final = '`gate eval` from the shell, against `python -c "import redis, click"`'
+
+
+def measure(server: Server, sizes: Sizes) -> list[Figure]:
+    """Both started in turn; the first of each warms the disk's cache and isn't counted."""
+    with server.client() as client:
+        client.flushall()
+    gate = Path(sys.executable).parent / "gate"
+    intent = ("--id", "bench-1", "--symbol", "NEARUSDT", "--side", "BUY", "--notional", "200", "--leverage", "5")
+    ours = (str(gate), "--url", server.url(), "eval", *intent)
+    theirs = (sys.executable, "-c", "import redis, click")
+    problem = _problem(ours)
+    if problem:
+        return [Figure(_NAME, _WHAT, None, "x", f"skipped: {problem}", at_most=_AT_MOST)]
+    _wall_ms(theirs)
+    ours_ms, theirs_ms = [], []
+    for _ in range(sizes.shell_rounds):
+        ours_ms.append(_wall_ms(ours))
+        theirs_ms.append(_wall_ms(theirs))
+    detail = f"{statistics.median(ours_ms):.0f} ms against {statistics.median(theirs_ms):.0f} ms"
+    return [of_rounds(_NAME, _WHAT, ratios(ours_ms, theirs_ms), detail=detail, at_most=_AT_MOST)]
+
+
+def _problem(command: Sequence[str]) -> str:
+    """Why its time would say nothing: it has to admit."""
+    try:
+        ran = subprocess.run((*command, "--json"), capture_output=True, text=True, timeout=30, check=False)
+        if json.loads(ran.stdout)["admitted"] is True:
+            return ""
+    except (OSError, subprocess.TimeoutExpired, ValueError, KeyError) as error:
+        return f"{type(error).__name__}: {error}"
+    return f"it ended with {ran.returncode}: {ran.stderr.strip()[-200:]}"
+
+
+def _wall_ms(command: Sequence[str]) -> float:
+    started_s = perf_counter()
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+    return (perf_counter() - started_s) * 1000

@@ -1,0 +1,50 @@
+"""How much of everything is measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Rounds, and calls in each round."""
+
+    call_rounds: int
+    calls: int
+    batch_rounds: int
+    batch: int
+    growth_rounds: int
+    records: int
+    """In the larger of the two databases that are compared."""
+    settled: int
+    """Records for the figure of memory."""
+    burst_rounds: int
+    bursts: int
+    shell_rounds: int
+
+
+FULL: Final = Sizes(
+    call_rounds=30,
+    calls=100,
+    batch_rounds=200,
+    batch=48,
+    growth_rounds=300,
+    records=1_000_000,
+    settled=40_000,
+    burst_rounds=25,
+    bursts=10,
+    shell_rounds=15,
+)
+QUICK: Final = Sizes(
+    call_rounds=8,
+    calls=50,
+    batch_rounds=40,
+    batch=48,
+    growth_rounds=60,
+    records=100_000,
+    settled=10_000,
+    burst_rounds=8,
+    bursts=5,
+    shell_rounds=5,
+)

@@ -1,0 +1,48 @@
+"""The bench runs, and its report has every figure of the design, section 11. No time is judged here."""
+
+from __future__ import annotations
+
+from benchmarks.report import as_json, as_table
+from benchmarks.server import Server
+from benchmarks.sizes import Sizes
+from benchmarks.suite import measure
+
+TINY = Sizes(
+    call_rounds=2,
+    calls=3,
+    batch_rounds=2,
+    batch=24,
+    growth_rounds=2,
+    records=2_000,
+    settled=500,
+    burst_rounds=2,
+    bursts=1,
+    shell_rounds=2,
+)
+TO_REACH = {
+    "call_admission": 1.3,
+    "call_sequence": 6,
+    "server_admission": 16,
+    "server_duplicate": 8,
+    "server_locked": 8,
+    "growth_records": 1.15,
+    "growth_limit": 1.15,
+    "growth_symbols": 1.15,
+    "record_memory": 256,
+    "async_rate": 0.75,
+    "shell_eval": 1.4,
+}
+
+
+def test_every_figure_is_measured_and_reported() -> None:
+    with Server("valkey") as server:
+        figures = measure(server, TINY)
+        report = as_json(figures, server.version, quick=True)
+        assert as_table(figures, server.version, quick=True).row_count == len(figures)
+
+    rows = {row["name"]: row for row in report["figures"]}  # type: ignore[attr-defined]
+    assert len(rows) == len(figures)
+    assert {name: rows[name]["at_most"] or rows[name]["at_least"] for name in TO_REACH} == TO_REACH
+    for row in rows.values():
+        assert row["measured"] is None or row["measured"] > 0, row
+        assert row["measured"] is not None or row["detail"].startswith("skipped: "), row
