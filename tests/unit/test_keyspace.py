@@ -1,0 +1,77 @@
+"""The keys are those of the design's section 3, letter for letter, and the client order id never changes."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gate import InvalidField
+from gate.keyspace import Keyspace
+
+
+def test_the_keys_of_an_intent_are_those_of_the_design() -> None:
+    assert Keyspace().of_intent("sig-81", "BTCUSDT", "BUY") == (
+        "quantum:exec:processed:sig-81",
+        "quantum:exec:lock:BTCUSDT:BUY",
+        "quantum:exec:rate:symbol:BTCUSDT",
+        "quantum:safety:cooldown_symbol:BTCUSDT",
+        "quantum:exec:rate:global",
+        "quantum:exec:failures",
+        "quantum:exec:inflight",
+        "quantum:exec:state",
+        "quantum:safety:halt",
+        "quantum:safety:safe_mode",
+        "quantum:safety:cooldown_global",
+        "quantum:safety:audit",
+    )
+
+
+def test_the_keys_of_an_operators_act_are_those_of_the_design() -> None:
+    assert Keyspace("{acct7}").of_control(("{acct7}:safety:cooldown_symbol:BTCUSDT",)) == (
+        "{acct7}:safety:halt",
+        "{acct7}:safety:safe_mode",
+        "{acct7}:safety:cooldown_global",
+        "{acct7}:exec:failures",
+        "{acct7}:exec:state",
+        "{acct7}:safety:audit",
+        "{acct7}:safety:cooldown_symbol:BTCUSDT",
+    )
+
+
+@pytest.mark.parametrize("prefix", ["", "a b", "a*", "a?", "a[b]", "a\\", "a\n", "x" * 101, "a\x00"])
+def test_a_prefix_that_would_match_or_hide_other_keys_is_refused(prefix: str) -> None:
+    with pytest.raises(InvalidField, match=r"^prefix: "):
+        Keyspace(prefix)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "tagged"),
+    [("quantum", False), ("{quantum}", True), ("a:{acct7}:b", True), ("{}", False), ("a{b", False), ("a}b{", False)],
+)
+def test_a_hash_tag_is_what_a_cluster_takes_for_one(prefix: str, tagged: bool) -> None:
+    assert Keyspace(prefix).has_hash_tag is tagged
+
+
+@settings(deadline=None)
+@given(st.text(min_size=1, max_size=128), st.text("abcXYZ019:{}", min_size=1, max_size=100))
+def test_a_client_order_id_is_what_the_exchange_accepts(intent_id: str, prefix: str) -> None:
+    identifier = Keyspace(prefix).client_order_id(_encodable(intent_id))
+    assert re.fullmatch(r"[A-Za-z0-9_-]{1,36}", identifier)
+    assert identifier == Keyspace(prefix).client_order_id(_encodable(intent_id))
+
+
+def _encodable(text: str) -> str:
+    return text.encode(errors="replace").decode()
+
+
+def test_a_client_order_id_is_the_same_in_every_version() -> None:
+    assert Keyspace().client_order_id("sig-81") == "g-eNdvJq6wfUJ353_1XbwE8o5C5lz_Q124"
+
+
+def test_client_order_ids_differ_by_intent_and_by_account() -> None:
+    assert Keyspace().client_order_id("sig-81") != Keyspace().client_order_id("sig-82")
+    assert Keyspace("a").client_order_id("b:c") != Keyspace("a:b").client_order_id("c")
+    assert Keyspace("quantum").client_order_id("sig-81") != Keyspace("other").client_order_id("sig-81")

@@ -1,0 +1,130 @@
+"""The policy: the design's figures, every fault named at once, and warnings where figures defeat each other."""
+
+from __future__ import annotations
+
+import dataclasses
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from gate import InvalidPolicy, Policy
+
+# The design, section 5.
+DEFAULTS: dict[str, Any] = {
+    "rate_symbol_limit": 1,
+    "rate_symbol_window_ms": 30_000,
+    "rate_global_limit": 5,
+    "rate_global_window_ms": 60_000,
+    "lock_ttl_ms": 30_000,
+    "dedup_ttl_ms": 3_600_000,
+    "max_age_ms": 600_000,
+    "skew_ms": 5_000,
+    "failure_limit": 5,
+    "failure_window_ms": 300_000,
+    "safe_mode_ttl_ms": 900_000,
+    "cooldown_symbol_ms": 300_000,
+    "cooldown_global_ms": 300_000,
+    "unknown_cooldown_ms": 300_000,
+    "margin_buffer": Decimal("0.25"),
+    "max_in_flight": 64,
+    "mode": "enforce",
+}
+
+
+def test_names_and_defaults_are_those_of_the_design() -> None:
+    assert dataclasses.asdict(Policy()) == DEFAULTS
+    assert list(DEFAULTS) == [field.name for field in dataclasses.fields(Policy)]
+
+
+LIMITS = [name for name in DEFAULTS if name not in ("mode", "margin_buffer")]
+
+
+@pytest.mark.parametrize("name", LIMITS)
+@pytest.mark.parametrize("value", [0, -1, 1.5, "5", None, True, float("nan"), float("inf"), 10**18])
+def test_a_figure_that_is_none_is_a_fault_that_names_it(name: str, value: Any) -> None:
+    if name == "skew_ms" and value == 0:
+        value = -5
+    with pytest.raises(InvalidPolicy) as caught:
+        dataclasses.replace(Policy(), **{name: value})
+    assert len(caught.value.faults) == 1
+    assert caught.value.faults[0].startswith(f"{name}: {value!r}")
+
+
+@pytest.mark.parametrize(
+    "value", [Decimal("NaN"), Decimal("Infinity"), Decimal("-0.1"), Decimal(11), 0.25, "0.25", None]
+)
+def test_a_margin_buffer_that_is_none_is_a_fault(value: Any) -> None:
+    with pytest.raises(InvalidPolicy, match="margin_buffer"):
+        Policy(margin_buffer=value)
+
+
+def test_every_fault_is_named_at_once() -> None:
+    with pytest.raises(InvalidPolicy) as caught:
+        Policy(rate_symbol_limit=0, rate_global_window_ms=-1, mode="off", margin_buffer=Decimal("NaN"), max_in_flight=0)
+    named = [fault.partition(":")[0] for fault in caught.value.faults]
+    assert named == ["rate_symbol_limit", "rate_global_window_ms", "margin_buffer", "max_in_flight", "mode"]
+    for name in named:
+        assert name in str(caught.value)
+
+
+def test_every_fault_of_a_table_is_named_at_once() -> None:
+    table = {"rate_symbol_limt": 1, "lock_ttl_ms": "30 s", "margin_buffer": "much", "mode": "maybe"}
+    with pytest.raises(InvalidPolicy) as caught:
+        Policy.from_mapping(table)
+    assert sorted(fault.partition(":")[0] for fault in caught.value.faults) == sorted(table)
+
+
+def test_a_record_outlives_the_freshness_of_its_intent() -> None:
+    with pytest.raises(InvalidPolicy, match="dedup_ttl_ms"):
+        Policy(max_age_ms=600_000, lock_ttl_ms=30_000, dedup_ttl_ms=629_999)
+    assert Policy(max_age_ms=600_000, lock_ttl_ms=30_000, dedup_ttl_ms=630_000)
+
+
+@pytest.mark.parametrize("lock_ttl_ms", [1, 2, 1_000, 30_000, 2_500_000])
+def test_an_order_has_its_answer_within_the_lock(lock_ttl_ms: int) -> None:
+    policy = Policy(lock_ttl_ms=lock_ttl_ms)
+    assert 0 < policy.order_timeout_ms <= lock_ttl_ms
+
+
+@pytest.mark.parametrize("buffer", ["0.3", 0.3, Decimal("0.30")])
+def test_a_table_may_hold_the_buffer_in_any_notation(buffer: Any) -> None:
+    policy = Policy.from_mapping({"margin_buffer": buffer, "rate_global_limit": 7})
+    assert policy.margin_buffer == Decimal("0.3")
+    assert policy == Policy(margin_buffer=Decimal("0.3"), rate_global_limit=7)
+    assert policy.fingerprint == Policy(margin_buffer=Decimal("0.300"), rate_global_limit=7).fingerprint
+
+
+def test_the_fingerprint_hangs_on_every_figure() -> None:
+    fingerprints = {
+        Policy().fingerprint,
+        Policy(mode="observe").fingerprint,
+        Policy(margin_buffer=Decimal(1)).fingerprint,
+    }
+    for name in LIMITS:
+        fingerprints.add(dataclasses.replace(Policy(), **{name: DEFAULTS[name] + 1}).fingerprint)
+    assert len(fingerprints) == len(DEFAULTS) + 1
+    assert Policy(mode="observe").fingerprint.startswith("observe-")
+
+
+def test_the_fingerprint_is_the_same_in_every_version() -> None:
+    assert Policy().fingerprint == "enforce-TaMYMQ3O1FTf"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "failure_window_ms"),
+        ({"cooldown_global_ms": 60_000, "rate_symbol_limit": 5}, "rate_symbol_limit"),
+        ({"cooldown_global_ms": 60_000, "lock_ttl_ms": 1_000}, "lock_ttl_ms"),
+        ({"cooldown_global_ms": 60_000, "mode": "observe"}, "observe"),
+    ],
+)
+def test_figures_that_defeat_each_other_are_warned_of(changes: dict[str, Any], words: str) -> None:
+    warnings = dataclasses.replace(Policy(), **changes).warnings
+    assert len(warnings) == 1
+    assert words in warnings[0]
+
+
+def test_figures_that_go_together_are_not_warned_of() -> None:
+    assert Policy(cooldown_global_ms=60_000).warnings == ()
