@@ -40,6 +40,7 @@ class AwaitedGate:
     def __init__(self, gate: AsyncGate) -> None:
         self._gate = gate
         self._runner = asyncio.Runner()
+        self._closed = False
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return self._runner.run(coroutine)
@@ -72,8 +73,10 @@ class AwaitedGate:
         return self._run(self._gate.apply_policy(by=by, reason=reason))
 
     def close(self) -> None:
-        self._run(self._gate.close())
-        self._runner.close()
+        if not self._closed:
+            self._closed = True
+            self._run(self._gate.close())
+            self._runner.close()
 
 
 class OpenGate(Protocol):
