@@ -12,6 +12,8 @@ import pytest
 import redis
 from click.testing import Result
 
+from tests.wire import Wire
+
 Run = Callable[..., Result]
 RunJson = Callable[..., Any]
 
@@ -245,3 +247,18 @@ def test_the_time_is_now_unless_said(gate_json: RunJson) -> None:
     old = str(int(time.time() * 1000) - 700_000)
     assert gate_json("eval", *words(timestamp=old))["reason"] == "STALE"
     assert gate_json("eval", *words())["reason"] == "ADMITTED"
+
+
+def test_a_lost_answer_to_a_claim_says_that_nobody_can_tell(bare: Run, redis_client: redis.Redis, wire: Wire) -> None:
+    bare("--url", wire.url, "eval", *words(), "--commit")  # so that the store has the script
+    for form in (["--json"], []):
+        redis_client.flushall()
+        lost = [wire.lose_next_reply("EVALSHA"), wire.lose_next_reply("EVALSHA")]
+        result = bare("--url", wire.url, "eval", *words(), "--commit", *form)
+        assert all(fault.happened for fault in lost)
+        assert result.exit_code == 3
+        assert redis_client.exists("quantum:exec:processed:sig-81")
+        assert "gate show sig-81 tells" in result.output
+        if form:
+            answer = json.loads(result.stdout)
+            assert (answer["reason"], answer["committed"], answer["permit"]) == ("STORE_UNAVAILABLE", None, None)

@@ -35,6 +35,7 @@ def gate(*words: str, store: str | None = None, **environ: str) -> subprocess.Co
 
 def environment(**changes: str) -> dict[str, str]:
     gone = {"GATE_URL", "REDIS_URL", "GATE_PREFIX", "GATE_CONFIG", "NO_COLOR", "FORCE_COLOR", "COLUMNS"}
+    gone.add("PYTHONUNBUFFERED")  # it would hide what is left unwritten at the end
     return {name: value for name, value in os.environ.items() if name not in gone} | changes
 
 
