@@ -19,6 +19,8 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 import redis
 import redis.asyncio
+import redis.asyncio.retry
+from redis.backoff import NoBackoff
 
 from gate.errors import InvalidField
 from gate.keyspace import Keyspace
@@ -176,6 +178,14 @@ def _client_settings(address: StoreAddress, timeout_ms: int) -> dict[str, Any]:
     return settings
 
 
+def _sentinel_settings(address: StoreAddress, timeout_ms: int, retry: Any) -> dict[str, Any]:
+    """For the sentinels' own clients. Each has its share of the time-out, so that one that hangs leaves the others
+    and the master theirs; and no retries, which redis-py would spend seconds on: the next sentinel is asked instead.
+    """
+    share = timeout_ms / 1000 / (len(address.hosts) + 1)
+    return {"socket_timeout": share, "socket_connect_timeout": share, "retry": retry}
+
+
 def _from_url(kind: Any, url: str, settings: dict[str, Any]) -> Any:
     """A client of one server. A connection is made, not connected: an option that it refuses shows here already."""
     try:
@@ -206,8 +216,7 @@ def connect(url: str, keyspace: Keyspace, timeout_ms: int = DEFAULT_TIMEOUT_MS) 
         make = lambda: redis.RedisCluster(startup_nodes=nodes, **settings)  # noqa: E731
         return ClusterWire(make, keyspace.state, timeout_ms), embedded
     if address.scheme.endswith("+sentinel"):
-        # `retry` isn't for the sentinels' own clients: they have several addresses instead.
-        own = {name: value for name, value in settings.items() if name.startswith("socket")}
+        own = _sentinel_settings(address, timeout_ms, no_retries())
         sentinel = redis.sentinel.Sentinel(list(address.hosts), sentinel_kwargs=own, **settings)
         return ServerWire(sentinel.master_for(address.service, db=address.db), timeout_ms), embedded
     return ServerWire(_from_url(redis.Redis, address.url, settings), timeout_ms), embedded
@@ -232,7 +241,7 @@ def connect_async(
         make = lambda: redis.asyncio.RedisCluster(startup_nodes=nodes, **settings)  # noqa: E731
         return AsyncClusterWire(make, keyspace.state, timeout_ms), embedded
     if address.scheme.endswith("+sentinel"):
-        own = {name: value for name, value in settings.items() if name.startswith("socket")}
+        own = _sentinel_settings(address, timeout_ms, redis.asyncio.retry.Retry(NoBackoff(), 0))
         sentinel = redis.asyncio.Sentinel(list(address.hosts), sentinel_kwargs=own, **settings)
         return AsyncServerWire(sentinel.master_for(address.service, db=address.db), timeout_ms), embedded
     return AsyncServerWire(_from_url(redis.asyncio.Redis, address.url, settings), timeout_ms), embedded

@@ -176,3 +176,28 @@ def test_a_sentinel_names_the_master(open_gate: OpenGate) -> None:
         sentinel.stop()
         alone = open_gate(url=f"redis+sentinel://127.0.0.1:{port_of(sentinel)}/gate")
         assert alone.evaluate(at.entry()).reason is Reason.STORE_UNAVAILABLE
+
+
+@pytest.mark.parametrize("harm", ["stopped", "paused"])
+def test_a_sentinel_out_of_reach_leaves_the_word_to_the_next(harm: str, open_gate: OpenGate) -> None:
+    with ExitStack() as stack:
+        master = ProcessStore()
+        stack.callback(master.close)
+        silent, speaking = Sentinel(port_of(master)), Sentinel(port_of(master))
+        stack.callback(silent.close)
+        stack.callback(speaking.close)
+        if harm == "stopped":
+            silent.stop()
+        else:
+            silent.pause()
+        ports = f"127.0.0.1:{port_of(silent)},127.0.0.1:{port_of(speaking)}"
+        assert works(open_gate(url=f"redis+sentinel://{ports}/gate", timeout_ms=1_000)) == 1
+        if harm == "paused":
+            silent.resume()
+
+
+def test_sentinels_out_of_reach_cost_no_more_than_the_time_out(open_gate: OpenGate) -> None:
+    gate = open_gate(url="redis+sentinel://127.0.0.1:1,127.0.0.1:2/gate", timeout_ms=250)
+    started = time.monotonic()
+    assert gate.evaluate(at.entry()).reason is Reason.STORE_UNAVAILABLE
+    assert time.monotonic() - started < 2.5  # redis-py's own retries take longer
