@@ -22,7 +22,7 @@
 --@include server_now
 --@include audit
 
-local now_text = integer((server_now()))
+local _, now_text = server_now()
 local act, by, reason, token, what = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 
 local function done(said, ...)

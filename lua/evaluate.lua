@@ -40,9 +40,9 @@
 --@include record_text
 --@include server_now
 
-local now, micros = server_now()
+local now, now_text, micros = server_now()
 local seen = {}
-local guard, reason, wait, detail = first_denial(1, now, seen)
+local guard, reason, wait, detail = first_denial(1, now, now_text, seen)
 
 if reason then
   local token = ARGV[2]
@@ -56,10 +56,10 @@ if reason then
     --@include trip
     if guard == 7 then
       detail = ARGV[19] .. ' failures in ' .. ARGV[20] / 1000 .. ' s'
-      trip_safe_mode(KEYS[10], KEYS[6], KEYS[12], ARGV[21], integer(now), detail)
+      trip_safe_mode(KEYS[10], KEYS[6], KEYS[12], ARGV[21], now_text, detail)
     else
       detail = ARGV[13] .. ' orders in ' .. ARGV[14] / 1000 .. ' s'
-      trip_cooldown(KEYS[11], KEYS[12], ARGV[22], integer(now), 'cooldown_global', detail)
+      trip_cooldown(KEYS[11], KEYS[12], ARGV[22], now_text, 'cooldown_global', detail)
     end
   end
 
@@ -72,7 +72,6 @@ end
 
 local is_exit = ARGV[7] == '1'
 local lock_ttl = ARGV[15]
-local now_text = integer(now)
 local deadline = integer(now + lock_ttl)
 
 -- Where an exit is only counted, damage is left alone. A guard that stops entries must not trap it by its key either.
@@ -105,15 +104,17 @@ else
 end
 
 -- Margin that live permits admitted before this one have reserved. An exit needs none.
-local ahead = 0
-if seen.live then
+local ahead = '0'
+if seen.live and #seen.live > 0 then
+  local sum = 0
   for i = 1, #seen.live do
-    ahead = ahead + number_at(KEYS[7], string.match(seen.live[i], '^(%d+):'))
+    sum = sum + number_at(KEYS[7], string.match(seen.live[i], '^(%d+):'))
   end
+  ahead = integer(sum)
 end
 
 local record = record_text('admitted', ARGV[2], fence, ARGV[3], now_text, ARGV[5], ARGV[6], lock_ttl, ARGV[8],
-  (verify and 'v' or '') .. (is_exit and 'x' or ''), integer(ahead))
+  (verify and 'v' or '') .. (is_exit and 'x' or ''), ahead)
 
 -- From here on it writes.
 if unreadable then

@@ -15,11 +15,11 @@
 --@include first_denial
 --@include server_now
 
-local now = server_now()
+local now, now_text = server_now()
 local state = redis.pcall('HMGET', KEYS[8], 'policy')
-local rows, seen, from = {integer(now), state[1] or ''}, {}, 1
+local rows, seen, from = {now_text, state[1] or ''}, {}, 1
 while from <= 13 do
-  local guard, reason, wait, detail = first_denial(from, now, seen)
+  local guard, reason, wait, detail = first_denial(from, now, now_text, seen)
   if not guard then break end
   rows[#rows + 1] = {guard, reason, wait, detail}
   from = guard + 1

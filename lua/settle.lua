@@ -44,8 +44,7 @@ if phase ~= 'admitted' then
   if phase ~= 'unknown' or outcome == 'unsent' then return 'CONFLICT ' .. text end
 end
 
-local now = server_now()
-local now_text = integer(now)
+local now, now_text = server_now()
 local is_exit = string.find(flags, 'x', 1, true)
 flags = flags == '-' and '' or flags
 

@@ -5,16 +5,15 @@
 -- An exit skips the guards that exist to stop entries, and doesn't read their keys: damage there can't trap it.
 -- `seen` keeps what a caller needs again: .state (fence, since, policy in force) and .live (members still in flight).
 -- KEYS and ARGV are those of evaluate.
-local function first_denial(from, now, seen)
+local function first_denial(from, now, now_text, seen)
   local is_exit = ARGV[7] == '1'
 
-  -- Nothing recorded, locked, counted or switched on: one question instead of eight. What isn't there can't deny, and
-  -- can't have a wrong type either.
-  local quiet = from == 1 and not is_exit
-    and redis.call('EXISTS', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[6], KEYS[9], KEYS[10], KEYS[11]) == 0
+  -- Two questions instead of eight, where nothing is there: what isn't there can't deny, and can't have a wrong type.
+  local asks_once = from == 1 and not is_exit
 
   -- 1, 2: one order for one intent. A record that the gate didn't write (`1`, of the replaced system) is a duplicate.
-  if not quiet and from <= 2 then
+  local unknown = asks_once and redis.call('EXISTS', KEYS[1], KEYS[2], KEYS[3]) == 0
+  if from <= 2 and not unknown then
     local record = read('GET', KEYS[1])
     if record then
       local fingerprint = string.match(record, '^%l+ %S+ %d+ (%S+) ')
@@ -37,7 +36,8 @@ local function first_denial(from, now, seen)
   end
 
   -- 5: halted by a person. A hash without a scope was made by hand: it halts entries.
-  if from <= 5 and not quiet then
+  local nothing_on = asks_once and redis.call('EXISTS', KEYS[9], KEYS[10], KEYS[6], KEYS[11], KEYS[4]) == 0
+  if from <= 5 and not nothing_on then
     local scope = read('HGET', KEYS[9], 'scope')
     if not scope and redis.call('EXISTS', KEYS[9]) == 1 then scope = 'entries' end
     if scope and (scope == 'all' or not is_exit) then
@@ -47,7 +47,7 @@ local function first_denial(from, now, seen)
   end
 
   -- 6 to 9: safe mode, too many failures, cooldowns
-  if not quiet and not is_exit then
+  if not nothing_on and not is_exit then
     local why = from <= 6 and switched_on(KEYS[10])
     if why then return 6, 'SAFE_MODE', time_left(KEYS[10]), why end
 
@@ -61,19 +61,19 @@ local function first_denial(from, now, seen)
   end
 
   -- 10: one permit for a symbol and side
-  if from <= 10 and not quiet and read('GET', KEYS[2]) then return 10, 'LOCKED', time_left(KEYS[2]), '' end
+  if from <= 10 and not unknown and read('GET', KEYS[2]) then return 10, 'LOCKED', time_left(KEYS[2]), '' end
 
   if is_exit then return end
 
   -- 11: not too many at once
   if from <= 11 then
     local max_in_flight = ARGV[23]
-    seen.live = read('ZRANGEBYSCORE', KEYS[7], '(' .. integer(now), '+inf', 'LIMIT', '0', max_in_flight)
+    seen.live = read('ZRANGEBYSCORE', KEYS[7], '(' .. now_text, '+inf', 'LIMIT', '0', max_in_flight)
     if #seen.live - max_in_flight >= 0 then return 11, 'IN_FLIGHT_LIMIT', '-1', '' end
   end
 
   -- 12, 13: rates
-  if from <= 12 and not quiet then
+  if from <= 12 and not unknown then
     local wait = window_wait(KEYS[3], ARGV[11], ARGV[12], now)
     if wait then return 12, 'RATE_SYMBOL', integer(wait), '' end
   end

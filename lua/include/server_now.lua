@@ -1,6 +1,9 @@
--- The server's clock in whole ms, and the microseconds beyond. Asked once a call: on Redis 7.0 it moves on in a script.
+-- The server's clock: whole ms, the same as text, and the microseconds beyond. Asked once a call: on Redis 7.0 it moves on
+-- in a script.
 local function server_now()
   local time = redis.call('TIME')
-  local micros = time[2] % 1000
-  return time[1] * 1000 + (time[2] - micros) / 1000, micros
+  local micros = tonumber(time[2])
+  local beyond = micros % 1000
+  local ms = (micros - beyond) / 1000
+  return time[1] * 1000 + ms, time[1] .. string.format('%03d', ms), beyond
 end
