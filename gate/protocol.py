@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from decimal import ROUND_UP, Decimal
+from decimal import ROUND_UP, Decimal, InvalidOperation
 from typing import Final
 
 from gate.errors import InvalidIntent
@@ -32,21 +32,23 @@ class Protocol:
         self.keyspace: Final = keyspace
         self.policy: Final = policy
         self.policy_fingerprint: Final = policy.fingerprint
+        self._mode: Final = Mode(policy.mode)
+        # As text, once: they travel with every call.
         self._figures: Final = (
             self.policy_fingerprint,
-            policy.rate_symbol_limit,
-            policy.rate_symbol_window_ms,
-            policy.rate_global_limit,
-            policy.rate_global_window_ms,
-            policy.lock_ttl_ms,
-            policy.dedup_ttl_ms,
-            policy.max_age_ms,
-            policy.skew_ms,
-            policy.failure_limit,
-            policy.failure_window_ms,
-            policy.safe_mode_ttl_ms,
-            policy.cooldown_global_ms,
-            policy.max_in_flight,
+            str(policy.rate_symbol_limit),
+            str(policy.rate_symbol_window_ms),
+            str(policy.rate_global_limit),
+            str(policy.rate_global_window_ms),
+            str(policy.lock_ttl_ms),
+            str(policy.dedup_ttl_ms),
+            str(policy.max_age_ms),
+            str(policy.skew_ms),
+            str(policy.failure_limit),
+            str(policy.failure_window_ms),
+            str(policy.safe_mode_ttl_ms),
+            str(policy.cooldown_global_ms),
+            str(policy.max_in_flight),
         )
 
     def reserve(self, intent: Intent) -> Decimal:
@@ -129,8 +131,13 @@ class Protocol:
         text = reply.decode(errors="replace")  # a switch may hold what a person wrote, in any encoding
         word, _, rest = text.partition(" ")
         if word == "admitted":
-            permit = self.permit(decode_record(intent.id, text), reserve, started_ns)
-            return Verdict(True, Reason.ADMITTED, permit=permit, mode=Mode(self.policy.mode))
+            try:
+                permit = self._permit(intent, text, reserve, started_ns)
+            except (ValueError, InvalidOperation):  # a record damaged between an admission and its replay
+                return Verdict(
+                    False, Reason.STORE_ERROR, f"{self.keyspace.record(intent.id)} is damaged: {text[:80]!r}"
+                )
+            return Verdict(True, Reason.ADMITTED, permit=permit, mode=self._mode)
         observed = word == "OBSERVED"
         if observed:
             word, _, rest = rest.partition(" ")
@@ -149,21 +156,23 @@ class Protocol:
             mode=Mode.OBSERVE if observed else Mode.ENFORCE,
         )
 
-    def permit(self, record: Record, reserve: Decimal, started_ns: int) -> Permit:
-        """The permit of a record in phase admitted. `started_ns`: the monotonic clock before it was admitted."""
+    def _permit(self, intent: Intent, line: str, reserve: Decimal, started_ns: int) -> Permit:
+        """The permit of a record in phase admitted, straight from its line: a Record in between costs as much again."""
+        _, token, fence, _, admitted_ms, symbol, side, span_ms, _, flags, ahead = line.split(" ", 10)
+        span = int(span_ms)
         return Permit(
-            intent_id=record.intent_id,
-            symbol=record.symbol,
-            side=record.side,
-            token=record.token,
-            fence=record.fence,
-            client_order_id=self.keyspace.client_order_id(record.intent_id),
-            deadline_ms=record.admitted_ms + record.span_ms,
-            expires_ns=started_ns + record.span_ms * 1_000_000,
-            verify=record.verify,
-            is_exit=record.is_exit,
+            intent_id=intent.id,
+            symbol=symbol,
+            side=side,
+            token=token,
+            fence=int(fence),
+            client_order_id=self.keyspace.client_order_id(intent.id),
+            deadline_ms=int(admitted_ms) + span,
+            expires_ns=started_ns + span * 1_000_000,
+            verify="v" in flags,
+            is_exit="x" in flags,
             reserved=reserve,
-            reserved_ahead=record.reserved_ahead,
+            reserved_ahead=Decimal(ahead) / MILLIONTHS,
         )
 
     def _observed_permit(self, intent: Intent, started_ns: int) -> Permit:
