@@ -19,6 +19,15 @@ def test_the_first_admission_puts_its_policy_in_force(redis_client: redis.Redis,
     assert redis_client.hget(at.STATE, "policy") == STRICT.fingerprint.encode()
 
 
+def test_an_admission_puts_its_policy_in_force_where_there_is_none(
+    redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    redis_client.hset(at.STATE, mapping={"fence": 7, "since": 1_700_000_000_000})
+    permit = at.admitted(open_gate(STRICT).evaluate(at.entry()))
+    assert (permit.fence, permit.verify) == (8, False)
+    assert redis_client.hmget(at.STATE, "policy", "since") == [STRICT.fingerprint.encode(), b"1700000000000"]
+
+
 def test_a_denial_puts_no_policy_in_force(redis_client: redis.Redis, open_gate: OpenGate) -> None:
     redis_client.set(at.SAFE_MODE, "1")
     assert not open_gate(STRICT).evaluate(at.entry())
