@@ -12,8 +12,8 @@ local function first_denial(from, now, now_text, seen)
   local asks_once = from == 1 and not is_exit
 
   -- 1, 2: one order for one intent. A record that the gate didn't write (`1`, of the replaced system) is a duplicate.
-  local unknown = asks_once and redis.call('EXISTS', KEYS[1], KEYS[2], KEYS[3]) == 0
-  if from <= 2 and not unknown then
+  local nothing_known = asks_once and redis.call('EXISTS', KEYS[1], KEYS[2], KEYS[3]) == 0
+  if from <= 2 and not nothing_known then
     local record = read('GET', KEYS[1])
     if record then
       local fingerprint = string.match(record, '^%l+ %S+ %d+ (%S+) ')
@@ -37,12 +37,11 @@ local function first_denial(from, now, now_text, seen)
 
   -- 5: halted by a person. A hash without a scope was made by hand: it halts entries.
   local nothing_on = asks_once and redis.call('EXISTS', KEYS[9], KEYS[10], KEYS[6], KEYS[11], KEYS[4]) == 0
-  if from <= 5 and not nothing_on then
-    local scope = read('HGET', KEYS[9], 'scope')
-    if not scope and redis.call('EXISTS', KEYS[9]) == 1 then scope = 'entries' end
-    if scope and (scope == 'all' or not is_exit) then
-      local halt = redis.call('HMGET', KEYS[9], 'by', 'reason')
-      return 5, 'HALTED', '-1', scope .. ' halted by ' .. (halt[1] or '?') .. ': ' .. (halt[2] or '?')
+  if from <= 5 and not nothing_on and redis.call('EXISTS', KEYS[9]) == 1 then
+    local halt = read('HMGET', KEYS[9], 'scope', 'by', 'reason')
+    local scope = halt[1] or 'entries'
+    if scope == 'all' or not is_exit then
+      return 5, 'HALTED', '-1', scope .. ' halted by ' .. (halt[2] or '?') .. ': ' .. (halt[3] or '?')
     end
   end
 
@@ -61,7 +60,7 @@ local function first_denial(from, now, now_text, seen)
   end
 
   -- 10: one permit for a symbol and side
-  if from <= 10 and not unknown and read('GET', KEYS[2]) then return 10, 'LOCKED', time_left(KEYS[2]), '' end
+  if from <= 10 and not nothing_known and read('GET', KEYS[2]) then return 10, 'LOCKED', time_left(KEYS[2]), '' end
 
   if is_exit then return end
 
@@ -73,7 +72,7 @@ local function first_denial(from, now, now_text, seen)
   end
 
   -- 12, 13: rates
-  if from <= 12 and not unknown then
+  if from <= 12 and not nothing_known then
     local wait = window_wait(KEYS[3], ARGV[11], ARGV[12], now)
     if wait then return 12, 'RATE_SYMBOL', integer(wait), '' end
   end
