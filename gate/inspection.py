@@ -84,7 +84,9 @@ class Status:
     in_flight: int
     """Live permits."""
     in_doubt: int
-    """Permits past their deadline that nobody has settled, and settled as unknown: reconcile them."""
+    """Permits past their deadline that nobody has settled, and those settled as unknown: reconcile them."""
+    doubtful: tuple[str, ...]
+    """Intent ids of those in doubt, the oldest first; at most 100."""
     reserved: Decimal
     """Margin reserved by live permits."""
     fence: int
@@ -103,5 +105,15 @@ class Status:
         """Whether entries are stopped for the whole account, at this moment."""
         return self.halt is not None or any(each.on and each.name in ACCOUNT_WIDE for each in self.standing)
 
+    @property
+    def stops_exits(self) -> bool:
+        """Whether exits are stopped too: by a halt of scope `all`, or by a halt that can't be read."""
+        return (self.halt is not None and self.halt.scope == "all") or any(
+            each.on and each.name == "halt" for each in self.standing
+        )
 
-ACCOUNT_WIDE = frozenset({"safe_mode", "cooldown_global", "failures", "rate_global"})
+
+ACCOUNT_WIDE = frozenset(
+    # The last three only stand there when they are damaged.
+    {"safe_mode", "cooldown_global", "failures", "rate_global", "state", "halt", "in_flight"}
+)

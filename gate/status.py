@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
@@ -12,6 +13,7 @@ from gate.record import MILLIONTHS
 from gate.wire import Reply
 
 _READ_AT_MOST: Final = 1000  # of the in-flight set: far beyond any max_in_flight that makes sense
+_NAMED_AT_MOST: Final = 100
 
 
 def status(calls: Calls) -> Dialogue[Status]:
@@ -42,7 +44,7 @@ def status(calls: Calls) -> Dialogue[Status]:
         "orders",
         standing,
     )
-    in_flight, in_doubt, reserved = yield from _in_flight(keys.inflight, now_ms, standing)
+    permits = yield from _permits(calls, now_ms, standing)
 
     # One pass over the key space for all that stands per symbol; the records, by far the most keys, don't match.
     for key in (yield from calls.scan(f"{keys.prefix}:[es]*:[lrc]*")):
@@ -61,9 +63,10 @@ def status(calls: Calls) -> Dialogue[Status]:
         now_ms=now_ms,
         halt=halt,
         standing=tuple(standing),
-        in_flight=in_flight,
-        in_doubt=in_doubt,
-        reserved=reserved,
+        in_flight=permits.live,
+        in_doubt=permits.in_doubt,
+        doubtful=permits.doubtful,
+        reserved=permits.reserved,
         fence=int(fence) if fence and fence.isdigit() else 0,
         memory_since_ms=int(since) if since and since.isdigit() else None,
         policy_in_force=in_force,
@@ -134,12 +137,37 @@ def _window(
         standing.append(Standing(name, key, full, wait_ms, f"{len(young)} of {limit} {what} in {window_ms / 1000:g} s"))
 
 
-def _in_flight(key: str, now_ms: int, standing: list[Standing]) -> Dialogue[tuple[int, int, Decimal]]:
+@dataclass(frozen=True, slots=True)
+class _Permits:
+    """What the in-flight set holds."""
+
+    live: int = 0
+    in_doubt: int = 0
+    doubtful: tuple[str, ...] = ()
+    reserved: Decimal = Decimal(0)
+
+
+def _permits(calls: Calls, now_ms: int, standing: list[Standing]) -> Dialogue[_Permits]:
+    key = calls.keyspace.inflight
     live = yield from _ask("ZCOUNT", key, f"({now_ms}", "+inf")
     if isinstance(live, StoreError):
         standing.append(_damaged("in_flight", key, live))
-        return 0, 0, Decimal(0)
+        return _Permits()
     past = yield ("ZCOUNT", key, "-inf", now_ms)
-    members = yield ("ZRANGEBYSCORE", key, f"({now_ms}", "+inf", "LIMIT", 0, _READ_AT_MOST)
-    sums = (member.partition(b":")[0] for member in members)
-    return live, past, sum((Decimal(int(each)) for each in sums if each.isdigit()), Decimal(0)) / MILLIONTHS
+    overdue = yield ("ZRANGEBYSCORE", key, "-inf", now_ms, "LIMIT", 0, _NAMED_AT_MOST)
+    running = yield ("ZRANGEBYSCORE", key, f"({now_ms}", "+inf", "LIMIT", 0, _READ_AT_MOST)
+    doubtful, reserved, unknown = [_intent_id(member) for member in overdue], 0, 0
+    for member in running:
+        millionths = member.partition(b":")[0]
+        reserved += int(millionths) if millionths.isdigit() else 0
+        record = yield from _ask("GET", calls.keyspace.record(_intent_id(member)))
+        # Settled as unknown, it is in doubt before its deadline.
+        if isinstance(record, bytes) and record.startswith(b"unknown "):
+            unknown += 1
+            doubtful.append(_intent_id(member))
+    return _Permits(live, past + unknown, tuple(doubtful[:_NAMED_AT_MOST]), Decimal(reserved) / MILLIONTHS)
+
+
+def _intent_id(member: bytes) -> str:
+    text: str = member.partition(b":")[2].decode(errors="replace")
+    return text

@@ -53,6 +53,7 @@ def status_json(found: Status, dedup_ttl_ms: int) -> dict[str, object]:
         ],
         "in_flight": found.in_flight,
         "in_doubt": found.in_doubt,
+        "doubtful": found.doubtful,
         "reserved": f"{found.reserved:f}",
         "fence": found.fence,
         "memory_since_ms": found.memory_since_ms,

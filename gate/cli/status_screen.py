@@ -34,7 +34,8 @@ def headline(found: Status) -> tuple[str, str]:
         text, style = f"{what}. By {found.halt.by}: {found.halt.reason}{since}", "bold red"
     elif found.stopped:
         names = ", ".join(each.name for each in found.standing if each.on and each.name in ACCOUNT_WIDE)
-        text, style = f"STOPPED for entries by {names}; exits pass", "bold red"
+        exits = "and for exits" if found.stops_exits else "exits pass"
+        text, style = f"STOPPED for entries by {names}; {exits}", "bold red"
     elif any(each.on for each in found.standing):
         text, style = "OPEN, but not for every symbol", "bold yellow"
     else:
@@ -67,7 +68,9 @@ def facts(found: Status, dedup_ttl_ms: int) -> list[tuple[str, str]]:
     """The rest, a line each, with its style."""
     lines = [(f"In flight: {found.in_flight}, margin reserved {plain(found.reserved)}. Last fence {found.fence}.", "")]
     if found.in_doubt:
-        lines.append((f"In doubt: {found.in_doubt}. Nobody has settled them; ask the exchange.", "bold yellow"))
+        shown = ", ".join(printable(each) for each in found.doubtful[:5])
+        more = f" and {found.in_doubt - 5} more" if found.in_doubt > 5 else ""
+        lines.append((f"In doubt: {found.in_doubt}: {shown}{more}. Ask the exchange: gate show ID.", "bold yellow"))
     else:
         lines.append(("In doubt: 0.", ""))
     until = verifying_until_ms(found, dedup_ttl_ms)
