@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from gate.paper.account import AccountBooks
 from gate.paper.answers import Answer
-from gate.paper.decimals import eight, plain
+from gate.paper.decimals import SATOSHI, eight, is_multiple, plain
 from gate.paper.errors import ExchangeError
 from gate.paper.faults import FaultError, parse_faults
 from gate.paper.prices import Quote, quote_at
@@ -65,12 +65,21 @@ def move_price(venue: Venue, change: PriceMove) -> Answer:
     if change.depth is not None and not (change.depth.is_finite() and change.depth >= 0):
         raise ControlError(f"depth: {change.depth} is not a figure of zero or more")
     symbol = venue.exchange.symbol(change.symbol)
+    # Off its grid a figure would be filled at one value and printed, rounded, as another.
+    _need_multiple("price", change.price, symbol.tick)
+    _need_multiple("mark", change.mark, SATOSHI)
+    _need_multiple("depth", change.depth, symbol.lot.step)
     now = venue.exchange.quotes[symbol.name]
     last = now.last if change.price is None else change.price
     mark = change.mark if change.mark is not None else last if change.price is not None else now.mark
     quote = quote_at(symbol, last, mark, change.depth)
     venue.set_quote(symbol, quote)
     return show_quote(symbol.name, venue.exchange.quotes[symbol.name])
+
+
+def _need_multiple(name: str, value: Decimal | None, grid: Decimal) -> None:
+    if value is not None and not is_multiple(value, grid):
+        raise ControlError(f"{name}: {value} is not a multiple of {plain(grid)}")
 
 
 def show_quote(symbol: str, quote: Quote) -> Answer:
@@ -93,6 +102,7 @@ def change_balance(venue: Venue, change: BalanceChange) -> Answer:
     """Set a wallet; without an account name the first account's."""
     if not change.balance.is_finite():
         raise ControlError(f"balance: {change.balance} is not a finite figure")
+    _need_multiple("balance", change.balance, SATOSHI)
     books = books_of(venue, change.account)
     books.set_wallet(change.asset, change.balance, venue.clock.now_ms())
     return {"account": books.name, "asset": change.asset, "balance": eight(change.balance)}
