@@ -115,7 +115,8 @@ def parse_market(raw: bytes, fallback: Market | None = None) -> Market:
         row = msgspec.json.decode(published, type=_Symbol)
         symbol = _symbol(row, brackets.get(row.symbol) or _fallback_brackets(row.symbol, fallback), published)
         symbols[symbol.name] = symbol
-        prices[symbol.name] = marks.get(symbol.name) or _fallback_price(symbol, fallback)
+        mark = marks.get(symbol.name)
+        prices[symbol.name] = _on_tick(symbol, mark) if mark else _fallback_price(symbol, fallback)
     info = capture.exchange_info
     return Market(symbols, prices, tuple(info.assets), info.timezone, tuple(info.exchange_filters))
 
@@ -180,7 +181,13 @@ def _fallback_brackets(name: str, fallback: Market | None) -> tuple[Bracket, ...
 
 def _fallback_price(symbol: Symbol, fallback: Market | None) -> Decimal:
     known = fallback.prices.get(symbol.name) if fallback else None
-    return known or min(max(symbol.tick * _DEFAULT_PRICE_TICKS, symbol.min_price), symbol.max_price)
+    price = max(symbol.tick * _DEFAULT_PRICE_TICKS, symbol.min_price)
+    return known or (min(price, symbol.max_price) if symbol.max_price else price)
+
+
+def _on_tick(symbol: Symbol, price: Decimal) -> Decimal:
+    """A mark price has eight decimals, a last price stands on the tick grid."""
+    return max(symbol.tick, price // symbol.tick * symbol.tick) if symbol.tick else price
 
 
 def published_symbols(market: Market) -> Sequence[JsonObject]:

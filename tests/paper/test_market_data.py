@@ -82,6 +82,26 @@ def test_a_capture_may_bring_brackets_and_prices(tmp_path: Path) -> None:
     assert market.symbols["NEWUSDT"].brackets[0].maintenance_rate == Decimal("0.025")
 
 
+def test_captured_marks_open_on_the_tick_grid(tmp_path: Path) -> None:
+    marks = [{"symbol": "NEWUSDT", "markPrice": "1.23456789"}]
+    path = write(tmp_path / "all.json", {"exchangeInfo": {"symbols": [NEW]}, "premiumIndex": marks})
+    with PaperExchange(exchange_info=path) as paper:
+        client = futures_client(paper)
+        ask = client.futures_orderbook_ticker(symbol="NEWUSDT")["askPrice"]
+        order = client.futures_create_order(
+            symbol="NEWUSDT", side="BUY", type="LIMIT", timeInForce="IOC", quantity="50", price=ask,
+            newOrderRespType="RESULT",
+        )  # fmt: skip
+        assert (order["status"], order["avgPrice"]) == ("FILLED", ask)
+
+
+def test_a_price_filter_without_a_ceiling_opens_above_zero(tmp_path: Path) -> None:
+    first, *others = msgspec.convert(NEW["filters"], list[dict[str, object]])
+    unlimited = {**NEW, "filters": [{**first, "maxPrice": "0"}, *others]}
+    market = load_market(write(tmp_path / "info.json", {"symbols": [unlimited]}))
+    assert market.prices["NEWUSDT"] == 1
+
+
 def test_a_capture_that_cannot_be_used_names_its_fault(tmp_path: Path) -> None:
     unfiltered = {**NEW, "filters": []}
     path = write(tmp_path / "info.json", {"symbols": [unfiltered]})
