@@ -193,6 +193,33 @@ def test_an_unsent_exit_gives_back_the_global_slot_only(redis_client: redis.Redi
     assert redis_client.llen(at.RATE_GLOBAL) == 0
 
 
+def test_a_slot_given_back_opens_no_window_that_exits_have_filled(
+    redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    gate = open_gate(Policy(rate_global_limit=3, cooldown_global_ms=600_000))
+    entries = [at.admitted(gate.evaluate(at.entry(f"entry-{n}", at.SYMBOLS[n]))) for n in range(3)]
+    for n in (3, 4):
+        at.admitted(gate.evaluate(at.exit_(f"exit-{n}", at.SYMBOLS[n])))
+    # Five in the window. Each that is given back leaves one less, and three are still too many.
+    for left, permit in zip((4, 3, 2), reversed(entries), strict=True):
+        assert gate.settle(permit, OUTCOMES["unsent"])
+        verdict = gate.evaluate(at.entry("next", "XRPUSDT", side="SELL"))
+        assert verdict.reason is (Reason.RATE_GLOBAL if left >= 3 else Reason.ADMITTED), left
+        redis_client.delete(at.COOLDOWN_GLOBAL)
+
+
+def test_exits_past_a_full_window_keep_it_exact_and_bounded(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    gate = open_gate(Policy(rate_global_limit=2))
+    now = at.server_ms(redis_client)
+    redis_client.rpush(at.RATE_GLOBAL, *[now - 60_000 - age for age in range(40)])
+    for n in range(20):
+        gate.settle(at.admitted(gate.evaluate(at.exit_(f"exit-{n}"))), Outcome.placed(n))
+    times = [int(entry) for entry in redis_client.lrange(at.RATE_GLOBAL, 0, -1)]
+    assert [time_ms >= now for time_ms in times[:20]] == [True] * 20, "one that counts was pushed out"
+    assert len(times) <= 21, "what is out of the window stays for ever"
+    assert gate.evaluate(at.entry()).reason is Reason.RATE_GLOBAL
+
+
 def test_the_record_tells_what_was_settled(open_gate: OpenGate) -> None:
     gate = open_gate()
     permit = at.admitted(gate.evaluate(at.entry()))
