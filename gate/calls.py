@@ -7,11 +7,11 @@ only carry them over a wire, so they can't drift apart: retries, replays and dec
 from __future__ import annotations
 
 import logging
+import os
 import secrets
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Generator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, TypeVar
@@ -61,14 +61,19 @@ class Calls:
         self.protocol: Final = Protocol(self.keyspace, policy)
         self._fence_seen = 0
         # Tokens of evaluations that may have been carried out though nobody heard the answer. The next delivery of
-        # the intent uses its token again, and so gets the lost permit instead of DUPLICATE.
-        self._unanswered: OrderedDict[tuple[str, str], tuple[str, int]] = OrderedDict()
-        self._unanswered_lock: Final = threading.Lock()
+        # the intent uses its token again, and so gets the lost permit instead of DUPLICATE. Without a lock, which a
+        # fork could leave held: each step is one operation on the dictionary.
+        self._unanswered: dict[tuple[str, str], tuple[str, int]] = {}
+        self._pid = os.getpid()
 
     def evaluate(self, asked: Intent | Mapping[str, object], reserve: Decimal | None = None) -> Dialogue[Verdict]:
         """The verdict. Never raises for bad input or a store failure: it denies."""
         try:
+            if not isinstance(asked, Intent | Mapping):
+                raise InvalidIntent("intent", asked, "is neither an Intent nor a mapping")
             intent = asked if isinstance(asked, Intent) else Intent.from_mapping(asked)
+            if not isinstance(reserve, Decimal | None):
+                raise InvalidIntent("reserve", reserve, "is not a Decimal")
             margin = self.protocol.reserve(intent) if reserve is None else reserve
             token, started_ns = self._token_for(intent)
             command = self.protocol.evaluate(intent, token, self._fence_seen, margin)
@@ -86,8 +91,16 @@ class Calls:
             self._remember(intent, token, started_ns)  # cancelled while the command was under way
             raise
         verdict = self.protocol.decode_verdict(reply, intent, margin, started_ns)
-        if verdict.permit is not None:
-            self._saw(verdict.permit.fence)
+        if verdict.prior is not None:
+            self.saw(verdict.prior.fence)
+        if verdict.permit is None:
+            return verdict
+        self.saw(verdict.permit.fence)
+        if not verdict.permit.live:
+            # It ran out before anybody heard of it, so nobody has acted on it: given back, and free to come again.
+            yield from self.settle(verdict.permit, Outcome.unsent("EXPIRED", "the answer came after the deadline"))
+            detail = "the store's answer came after the permit had run out"
+            return Verdict(False, Reason.STORE_UNAVAILABLE, detail)
         return verdict
 
     def settle(self, permit: Permit, outcome: Outcome) -> Dialogue[Settlement]:
@@ -97,13 +110,19 @@ class Calls:
         try:
             reply, replayed = yield from self._scripted("settle", self.protocol.settle(permit, outcome))
         except StoreUnavailable as unavailable:
+            _log.warning("id=%s outcome %s not reported: %s", permit.intent_id, outcome.kind, unavailable)
             return Settlement(Settled.STORE_UNAVAILABLE, detail=str(unavailable))
         except StoreError as error:
-            return Settlement(Settled.STORE_ERROR, detail=explain_error(str(error)))
+            detail = explain_error(str(error))
+            _log.warning("id=%s outcome %s not reported: %s", permit.intent_id, outcome.kind, detail)
+            return Settlement(Settled.STORE_ERROR, detail=detail)
         settlement = decode_settlement(reply, permit.intent_id)
+        if settlement.record is not None:
+            self.saw(settlement.record.fence)
         removes = outcome.retryable and outcome.kind in (OutcomeKind.REJECTED, OutcomeKind.UNSENT)
-        if replayed and removes and settlement.status is Settled.FENCED and settlement.record is None:
-            return Settlement(Settled.ALREADY)  # the call whose reply was lost has removed the record
+        if replayed and removes and settlement.status is Settled.FENCED:
+            # The call whose reply was lost has removed the record; it may even be another permit's by now.
+            return Settlement(Settled.ALREADY)
         return settlement
 
     def inspect(self, intent: Intent) -> Dialogue[Inspection]:
@@ -126,7 +145,7 @@ class Calls:
         if reply is None:
             return None
         record = decode_record(intent_id, reply.decode(errors="replace"))
-        self._saw(record.fence)
+        self.saw(record.fence)
         return record
 
     def halt(self, by: str, reason: str, scope: str) -> Dialogue[Act]:
@@ -138,7 +157,7 @@ class Calls:
     def resume(self, by: str, reason: str) -> Dialogue[Act]:
         """Ends a halt. Raises InvalidField, StoreFailure."""
         audited, before = yield from self._control("resume", by, reason, "")
-        return Act("resume", audited, before=before[0] or None)
+        return Act("resume", audited, before=_first(before))
 
     def reset(self, what: str, by: str, reason: str) -> Dialogue[Act]:
         """Switches off what tripped. Raises InvalidField, StoreFailure."""
@@ -153,7 +172,7 @@ class Calls:
         """Puts this caller's policy in force for the account. Raises InvalidField, StoreFailure."""
         fingerprint = self.protocol.policy_fingerprint
         audited, before = yield from self._control("policy", by, reason, fingerprint)
-        return Act("policy", audited, before=before[0] or None, changed=(fingerprint,))
+        return Act("policy", audited, before=_first(before), changed=(fingerprint,))
 
     def scan(self, pattern: str) -> Dialogue[list[str]]:
         """Keys that match, found in steps: KEYS would hold the server up. Raises StoreFailure."""
@@ -175,7 +194,7 @@ class Calls:
         except StoreError as error:
             raise StoreError(explain_error(str(error))) from None
         if audited == _REPLAYED:
-            return True, ("",)
+            return True, ()
         return bool(audited), tuple(part.decode(errors="replace") for part in rest)
 
     def _scripted(self, name: str, command: Command) -> Dialogue[tuple[Reply, bool]]:
@@ -205,20 +224,26 @@ class Calls:
                 raise
 
     def _token_for(self, intent: Intent) -> tuple[str, int]:
+        if self._pid != os.getpid():
+            self._unanswered, self._pid = {}, os.getpid()  # the parent's tokens stay the parent's
         # Taken out, so that two callers never hold the same token.
-        with self._unanswered_lock:
-            unanswered = self._unanswered.pop((intent.id, intent.fingerprint), None)
+        unanswered = self._unanswered.pop((intent.id, intent.fingerprint), None)
         return unanswered or (_new_token(), time.monotonic_ns())
 
     def _remember(self, intent: Intent, token: str, started_ns: int) -> None:
-        with self._unanswered_lock:
-            self._unanswered[intent.id, intent.fingerprint] = token, started_ns
-            while len(self._unanswered) > _REMEMBERED_UNANSWERED:
-                self._unanswered.popitem(last=False)
+        self._unanswered[intent.id, intent.fingerprint] = token, started_ns
+        if len(self._unanswered) > _REMEMBERED_UNANSWERED:
+            with suppress(StopIteration, RuntimeError):  # another thread was quicker
+                self._unanswered.pop(next(iter(self._unanswered)), None)
 
-    def _saw(self, fence: int) -> None:
+    def saw(self, fence: int) -> None:
+        """Notes a fence that the store has given: a lower one later on means that it has lost memory."""
         if fence > self._fence_seen:
             self._fence_seen = fence
+
+
+def _first(parts: tuple[str, ...]) -> str | None:
+    return parts[0] or None if parts else None
 
 
 def _new_token() -> str:

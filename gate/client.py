@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from decimal import Decimal
@@ -36,19 +35,20 @@ if TYPE_CHECKING:
     from gate.embedded import EmbeddedStore
 
 T = TypeVar("T")
-_log: Final = logging.getLogger("gate")
+_NOT_REPORTED: Final = (Settled.STORE_UNAVAILABLE, Settled.STORE_ERROR)
 
 
 class GuardedPermit:
-    """What `guard` hands to its block: true when the intent was admitted. Report the outcome, once, before leaving."""
+    """What `guard` hands to its block: true while the intent's permit is live. Report the outcome before leaving."""
 
     def __init__(self, gate: Gate, verdict: Verdict) -> None:
         self._gate: Final = gate
         self.verdict: Final = verdict
         self.settlement: Settlement | None = None
+        self._outcome: Outcome | None = None
 
     def __bool__(self) -> bool:
-        return self.verdict.admitted
+        return self.verdict.permit is not None and self.verdict.permit.live
 
     @property
     def permit(self) -> Permit:
@@ -62,8 +62,18 @@ class GuardedPermit:
 
     def settle(self, outcome: Outcome) -> Settlement:
         """Reports the outcome. Raises LookupError for a denied intent."""
+        self._outcome = outcome
         self.settlement = self._gate.settle(self.permit, outcome)
         return self.settlement
+
+    def leave(self, word: str) -> None:
+        """The end of the block: an outcome that couldn't be reported is tried once more, none at all is unknown."""
+        if self.verdict.permit is None:
+            return
+        if self.settlement is None:
+            self.unknown(word)
+        elif self._outcome is not None and self.settlement.status in _NOT_REPORTED:
+            self.settle(self._outcome)
 
     def placed(self, order_id: str | int) -> Settlement:
         """The exchange has the order."""
@@ -91,9 +101,10 @@ class AsyncGuardedPermit:
         self._gate: Final = gate
         self.verdict: Final = verdict
         self.settlement: Settlement | None = None
+        self._outcome: Outcome | None = None
 
     def __bool__(self) -> bool:
-        return self.verdict.admitted
+        return self.verdict.permit is not None and self.verdict.permit.live
 
     @property
     def permit(self) -> Permit:
@@ -107,8 +118,18 @@ class AsyncGuardedPermit:
 
     async def settle(self, outcome: Outcome) -> Settlement:
         """Reports the outcome. Raises LookupError for a denied intent."""
+        self._outcome = outcome
         self.settlement = await self._gate.settle(self.permit, outcome)
         return self.settlement
+
+    async def leave(self, word: str) -> None:
+        """The end of the block: an outcome that couldn't be reported is tried once more, none at all is unknown."""
+        if self.verdict.permit is None:
+            return
+        if self.settlement is None:
+            await self.unknown(word)
+        elif self._outcome is not None and self.settlement.status in _NOT_REPORTED:
+            await self.settle(self._outcome)
 
     async def placed(self, order_id: str | int) -> Settlement:
         """The exchange has the order."""
@@ -243,11 +264,9 @@ class Gate:
         try:
             yield held
         except BaseException as error:
-            if held and held.settlement is None:
-                _told(held.unknown(f"left by {type(error).__name__}"))
+            held.leave(f"left by {type(error).__name__}")
             raise
-        if held and held.settlement is None:
-            _told(held.unknown("left without a word"))
+        held.leave("left without a word")
 
     def close(self) -> None:
         """Closes the connections, and the embedded store if this gate has started it."""
@@ -370,11 +389,9 @@ class AsyncGate:
         try:
             yield held
         except BaseException as error:
-            if held and held.settlement is None:
-                _told(await held.unknown(f"left by {type(error).__name__}"))
+            await held.leave(f"left by {type(error).__name__}")
             raise
-        if held and held.settlement is None:
-            _told(await held.unknown("left without a word"))
+        await held.leave("left without a word")
 
     async def close(self) -> None:
         """As Gate.close."""
@@ -399,11 +416,3 @@ def _permit_of(verdict: Verdict) -> Permit:
 
 def _unknown(policy: Policy, detail: str) -> Outcome:
     return Outcome.unknown(detail, penalty=Penalty.unknown_outcome(policy))
-
-
-def _told(settlement: Settlement) -> None:
-    """The block is gone, nobody else looks at this answer."""
-    if not settlement and settlement.status is not Settled.FENCED:
-        _log.warning(
-            "the outcome could not be reported and stays in doubt: %s %s", settlement.status, settlement.detail
-        )

@@ -19,6 +19,8 @@ PositionSide = Literal["LONG", "SHORT"]
 
 _SYMBOL: Final = re.compile(r"[A-Z0-9_]{2,30}", re.ASCII)
 _MAX_ID: Final = 128
+_OPENS: Final = frozenset({("BUY", "LONG"), ("SELL", "SHORT")})
+_CLOSES: Final = frozenset({("SELL", "LONG"), ("BUY", "SHORT")})
 _MAX_LEVERAGE: Final = 125  # the highest that Binance USDⓈ-M has in any bracket
 
 
@@ -87,14 +89,21 @@ class Intent:
             if position_side in (None, "BOTH")
             else _one_of("position_side", position_side, ("LONG", "SHORT", "BOTH")),
         )
+        if self.reduce_only and (self.side, self.position_side) in _OPENS:
+            # In hedge mode it would be sent without reduceOnly, which the exchange forbids there: an exit that opens.
+            raise InvalidIntent("side", side, f"would open the {self.position_side} position, but reduce_only is set")
         put(self, "timestamp_ms", read_time_ms("timestamp", timestamp, naive_is_utc=False))
         put(self, "aside", dict(aside or {}))
         put(self, "fingerprint", _fingerprint(self))
 
     @property
     def is_exit(self) -> bool:
-        """Whether guards that exist to stop entries leave it alone."""
-        return self.reduce_only
+        """Whether guards that exist to stop entries leave it alone.
+
+        Besides reduce-only: an order against its hedge-mode position, which can only reduce it. (Hedge mode forbids
+        the flag, so producers omit it; in one-way mode the exchange refuses an order with a position side.)
+        """
+        return self.reduce_only or (self.side, self.position_side) in _CLOSES
 
     @property
     def time(self) -> datetime:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Final
 
 from gate.errors import InvalidField
-from gate.policy import Policy
+from gate.policy import LONGEST_MS, Policy
 from gate.record import Record
 
 _WORD: Final = re.compile(r"\S{1,64}")
@@ -35,8 +35,8 @@ class Penalty:
     def __post_init__(self) -> None:
         for name in ("cooldown_symbol_ms", "cooldown_global_ms"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-                raise InvalidField(name, value, "is not a whole number of milliseconds, 0 or more")
+            if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LONGEST_MS:
+                raise InvalidField(name, value, f"is not a whole number of milliseconds from 0 to {LONGEST_MS}")
 
     @classmethod
     def margin_rejection(cls, policy: Policy) -> Penalty:
@@ -65,10 +65,11 @@ class Outcome:
     penalty: Penalty | None = None
 
     def __post_init__(self) -> None:
-        if not _WORD.fullmatch(self.code):
+        if not _WORD.fullmatch(self.code) or not self.code.isprintable():
             name = "order_id" if self.kind is OutcomeKind.PLACED else "code"
             raise InvalidField(name, self.code, "is not one word of 1 to 64 characters")
-        object.__setattr__(self, "detail", " ".join(self.detail.split())[:_LONGEST_DETAIL])
+        text = self.detail.encode("utf-8", "replace").decode()  # an exchange's message may hold half a character
+        object.__setattr__(self, "detail", " ".join(text.split())[:_LONGEST_DETAIL])
 
     @classmethod
     def placed(cls, order_id: str | int, *, penalty: Penalty | None = None) -> Outcome:

@@ -13,7 +13,8 @@ from typing import Final
 from gate.errors import InvalidPolicy
 from gate.fields import plain
 
-_LONGEST_MS: Final = 30 * 24 * 3600 * 1000
+LONGEST_MS: Final = 30 * 24 * 3600 * 1000
+"""No time in the gate is longer: 30 days."""
 _MOST: Final = 100_000
 _MAY_BE_ZERO: Final = frozenset({"skew_ms"})
 MODES: Final = ("enforce", "observe")
@@ -73,7 +74,7 @@ class Policy:
                 if not isinstance(value, Decimal) or not value.is_finite() or not 0 <= value <= 10:
                     faults.append(f"margin_buffer: {value!r} is not a Decimal between 0 and 10 (0.25 keeps 25 % free)")
             else:
-                most = _LONGEST_MS if each.name.endswith("_ms") else _MOST
+                most = LONGEST_MS if each.name.endswith("_ms") else _MOST
                 least = 0 if each.name in _MAY_BE_ZERO else 1
                 if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
                     faults.append(f"{each.name}: {value!r} is not a whole number from {least} to {most}")

@@ -20,7 +20,7 @@ Command = tuple[str | int, ...]
 """A Redis command, word for word."""
 
 _KEY_IN_ERROR: Final = re.compile(r" key=(\S+)")
-_SCRIPT_IN_ERROR: Final = re.compile(r",? ?script: \S+, on @user_script:\d+\.?")
+_SCRIPT_IN_ERROR: Final = re.compile(r",? ?script: (?:\S+, )?on @user_script:\d+\.?")
 # Sums of 64 such reserves stay exact in a double, which is what Lua counts with.
 _LARGEST_RESERVE: Final = 100_000_000 * MILLIONTHS
 
@@ -81,7 +81,7 @@ class Protocol:
             raise InvalidIntent("reserve", reserve, "is not a margin: a finite figure, 0 or more")
         millionths = (reserve * MILLIONTHS).to_integral_value(ROUND_UP)
         if millionths > _LARGEST_RESERVE:
-            raise InvalidIntent("notional", intent.notional or intent.quantity, "needs more margin than 100,000,000")
+            raise InvalidIntent("reserve", reserve, "is more margin than 100,000,000; check size and leverage")
         return (
             verb,
             called.sha,
@@ -158,7 +158,8 @@ class Protocol:
 
     def _permit(self, intent: Intent, line: str, reserve: Decimal, started_ns: int) -> Permit:
         """The permit of a record in phase admitted, straight from its line: a Record in between costs as much again."""
-        _, token, fence, _, admitted_ms, symbol, side, span_ms, _, flags, ahead = line.split(" ", 10)
+        _, token, fence, _, admitted_ms, symbol, side, span_ms, _, flags, note = line.split(" ", 10)
+        ahead, _, memory_age_ms = note.partition(" ")
         span = int(span_ms)
         return Permit(
             intent_id=intent.id,
@@ -170,6 +171,7 @@ class Protocol:
             deadline_ms=int(admitted_ms) + span,
             expires_ns=started_ns + span * 1_000_000,
             verify="v" in flags,
+            memory_age_ms=int(memory_age_ms) if memory_age_ms else None,
             is_exit="x" in flags,
             reserved=reserve,
             reserved_ahead=Decimal(ahead) / MILLIONTHS,

@@ -65,7 +65,7 @@ class Record:
     @property
     def reserved_ahead(self) -> Decimal:
         """Margin that live permits admitted earlier had reserved, in the margin asset; only while admitted."""
-        return Decimal(self.note) / MILLIONTHS if self.phase is Phase.ADMITTED else Decimal(0)
+        return Decimal(self.note.partition(" ")[0]) / MILLIONTHS if self.phase is Phase.ADMITTED else Decimal(0)
 
     def __str__(self) -> str:
         if self.phase is Phase.FOREIGN:

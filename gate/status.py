@@ -58,6 +58,8 @@ def status(calls: Calls) -> Dialogue[Status]:
             )
 
     fence, since, in_force = state
+    if fence and fence.isdigit():
+        calls.saw(int(fence))
     return Status(
         prefix=keys.prefix,
         now_ms=now_ms,

@@ -65,6 +65,8 @@ def intent_arguments(mapping: Mapping[str, object], *, received_ms: int | None =
         timestamp_ms = read_time_ms(time_name, raw_time, naive_is_utc=True)
     side, closes, position_side = _direction(fields)
     reduce_only = _reduce_only(fields)
+    if reduce_only and not closes:
+        _refuse_position_as_side(fields)
     if closes and reduce_only is False:
         raise InvalidIntent("reduce_only", False, "contradicts CLOSE, which only reduces")
     notional, quantity = _size(fields)
@@ -160,6 +162,15 @@ def _direction(fields: Mapping[str, Any]) -> tuple[str, bool, str | None]:
     if len(sides) > 1:
         raise InvalidIntent("action", fields.get("action"), f"contradicts side {fields.get('side')!r}")
     return sides.pop(), closes, position
+
+
+def _refuse_position_as_side(fields: Mapping[str, Any]) -> None:
+    """With reduce_only, LONG may mean the position to be reduced or the direction of the order. Nobody can tell."""
+    for name in ("action", "side"):
+        if not _blank(fields.get(name)) and _word(name, fields[name]) in ("LONG", "SHORT"):
+            raise InvalidIntent(
+                name, fields[name], "is ambiguous beside reduce_only; give BUY or SELL, or action CLOSE"
+            )
 
 
 def _closing(position: str) -> str:

@@ -13,7 +13,7 @@ from gate.record import Record
 
 
 class Reason(StrEnum):
-    """Why. The first eight columns of the design's table of guards, and what the client adds."""
+    """Why. The guards' reasons in their order, and what the client adds."""
 
     ADMITTED = "ADMITTED"
     CONFLICT = "CONFLICT"
@@ -60,6 +60,9 @@ class Permit:
     """The same moment on this process's monotonic clock, counted from before the call: never later than the lock."""
     verify: bool = False
     """Before sending, ask the exchange whether an order with this client order id exists."""
+    memory_age_ms: int | None = None
+    """With verify: how long the store had been whole at the admission. An order of a permit that it has forgotten may
+    be on its way to the exchange so much later."""
     is_exit: bool = False
     reserved: Decimal = Decimal(0)
     """Margin that this permit reserves while it is live, in the margin asset."""

@@ -20,6 +20,7 @@
 --        or {2}: this very call was carried out already, its reply was lost
 --@include integer
 --@include server_now
+--@include read
 --@include audit
 
 local _, now_text = server_now()
@@ -69,8 +70,11 @@ if act == 'reset' then
 end
 
 if act == 'policy' then
-  local before = redis.call('HGET', KEYS[5], 'policy')
+  local before = read('HGET', KEYS[5], 'policy')
   redis.call('HSET', KEYS[5], 'policy', what)
+  -- With a longer max_age an intent is fresh again whose record has lapsed: the permits say verify until no such record
+  -- can be missing.
+  if before ~= what then redis.call('HSET', KEYS[5], 'since', now_text) end
   return done('policy ' .. what, before or '')
 end
 

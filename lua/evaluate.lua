@@ -37,6 +37,8 @@
 --@include window_wait
 --@include time_left
 --@include first_denial
+--@include fence_and_memory
+--@include reserved_ahead
 --@include record_text
 --@include server_now
 
@@ -77,48 +79,18 @@ local deadline = integer(now + lock_ttl)
 -- Where an exit is only counted, damage is left alone. A guard that stops entries must not trap it by its key either.
 local count = is_exit and redis.pcall or redis.call
 
--- A whole number as it was read: false where there was none, nil for damage (beyond 2^53 a number no longer grows by 1).
-local function whole(text)
-  if not text then return false end
-  local number = string.match(text, '^%d+$') and tonumber(text)
-  if number and number < 9007199254740992 then return number end
-  return nil
-end
+local fence, since, in_force, verify = fence_and_memory(now, micros, seen)
+local ahead = reserved_ahead(seen)
 
--- The fence, and whether this memory is whole. A fence below one that the caller has seen was lost or rolled back.
-local state = seen.state or redis.pcall('HMGET', KEYS[8], 'fence', 'since', 'policy')
-local fence, since, in_force, verify
-local unreadable = is_exit and (state.err or whole(state[1]) == nil or whole(state[2]) == nil)
-if unreadable then
-  fence, verify = integer(now * 1000 + micros), true  -- a number that no counter has reached
-else
-  local last, fence_seen = whole(state[1]), tonumber(ARGV[9])
-  since, in_force = whole(state[2]), state[3]
-  if last == nil or since == nil then
-    error({err = 'ERR fence or since is not a whole number key=' .. KEYS[8]})
-  end
-  if not last or not since or last < fence_seen then
-    last, since = math.max(last or 0, fence_seen), now
-  end
-  fence, verify = integer(last + 1), now - since < tonumber(ARGV[16])
-end
-
--- Margin that live permits admitted before this one have reserved. An exit needs none.
-local ahead = '0'
-if seen.live and #seen.live > 0 then
-  local sum = 0
-  for i = 1, #seen.live do
-    sum = sum + number_at(KEYS[7], string.match(seen.live[i], '^(%d+):'))
-  end
-  ahead = integer(sum)
-end
-
+-- How old this memory is tells how long an order of a permit that it has forgotten may still be on its way.
+local memory_age = verify and since and integer(math.max(now - since, 0)) or '0'
+local note = verify and ahead .. ' ' .. memory_age or ahead
 local record = record_text('admitted', ARGV[2], fence, ARGV[3], now_text, ARGV[5], ARGV[6], lock_ttl, ARGV[8],
-  (verify and 'v' or '') .. (is_exit and 'x' or ''), ahead)
+  (verify and 'v' or '') .. (is_exit and 'x' or ''), note)
 
 -- From here on it writes.
-if unreadable then
-  -- left as it is
+if not since then
+  -- an exit on a damaged state: left as it is
 elseif since == now or not in_force then
   count('HSET', KEYS[8], 'fence', fence, 'since', integer(since), 'policy', in_force or ARGV[10])
 else

@@ -3,9 +3,9 @@
 --
 -- KEYS, ARGV   as in evaluate
 --
--- Reply  {now, policy, row, row, …}: the server's clock in ms as text, the fingerprint of the policy in force or ``, a row for each guard that denies, in the order of
---        the guards: {number, REASON, wait, detail}, each as evaluate would give it. No row: that guard passes, or the
---        intent is an exit and exempt from it.
+-- Reply  {now, policy, row, row, …}: the server's clock in ms as text, the fingerprint of the policy in force or ``, a
+--        row for each guard that denies, in the order of the guards: {number, REASON, wait, detail}, each as evaluate
+--        would give it. No row: that guard passes, or the intent is an exit and exempt from it.
 --        or an error that names the key, where evaluate would give one
 --@include integer
 --@include read
@@ -13,9 +13,11 @@
 --@include window_wait
 --@include time_left
 --@include first_denial
+--@include fence_and_memory
+--@include reserved_ahead
 --@include server_now
 
-local now, now_text = server_now()
+local now, now_text, micros = server_now()
 local state = redis.pcall('HMGET', KEYS[8], 'policy')
 local rows, seen, from = {now_text, state[1] or ''}, {}, 1
 while from <= 13 do
@@ -23,5 +25,10 @@ while from <= 13 do
   if not guard then break end
   rows[#rows + 1] = {guard, reason, wait, detail}
   from = guard + 1
+end
+if #rows == 2 then
+  -- Every guard passes: so must what evaluate would read besides. Damage there ends both with the same error.
+  fence_and_memory(now, micros, seen)
+  reserved_ahead(seen)
 end
 return rows

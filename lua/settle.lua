@@ -24,7 +24,6 @@
 --@include record_fields
 --@include record_text
 --@include server_now
---@include window_wait
 --@include audit
 --@include switch_on
 --@include trip
