@@ -101,8 +101,9 @@ class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         accepts = NATURE[self.kind].accepts
         if self.accept is not None and accepts is not None and self.accept is not accepts:
             raise FaultError(f"accept: a {self.kind} always means {str(accepts).lower()}")
-        if self.probability is not None and not 0 <= self.probability <= 1:
-            raise FaultError(f"probability: {self.probability} is not between 0 and 1")
+        chance = self.probability
+        if chance is not None and not (chance.is_finite() and 0 <= chance <= 1):
+            raise FaultError(f"probability: {chance} is not between 0 and 1")
 
     @property
     def accepts(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import CancelledError
 from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
@@ -120,9 +121,12 @@ class PaperExchange:
         """Stop listening, close every connection and the ledger file. Stopping twice is harmless."""
         if self._thread is None or self._loop is None or self._edge is None:
             return
-        asyncio.run_coroutine_threadsafe(self._edge.stop(), self._loop).result()
-        _end(self._loop, self._thread)
+        edge, loop, thread = self._edge, self._loop, self._thread
         self._venue = self._edge = self._loop = self._thread = None
+        try:
+            asyncio.run_coroutine_threadsafe(edge.stop(), loop).result()
+        finally:
+            _end(loop, thread)
 
     def __enter__(self) -> Self:
         return self.start()
@@ -203,10 +207,14 @@ class PaperExchange:
         return self._await(on_loop())
 
     def _await(self, work: Coroutine[None, None, _T]) -> _T:
-        if self._loop is None:
+        loop = self._loop
+        if loop is None:
             work.close()
             raise RuntimeError("the paper exchange isn't running")
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        try:
+            return asyncio.run_coroutine_threadsafe(work, loop).result()
+        except CancelledError:
+            raise RuntimeError("the paper exchange was stopped") from None
 
 
 def _figure(value: Figure | None) -> Decimal | None:
@@ -216,6 +224,15 @@ def _figure(value: Figure | None) -> Decimal | None:
 def _run(loop: asyncio.AbstractEventLoop) -> None:
     asyncio.set_event_loop(loop)
     loop.run_forever()
+    loop.run_until_complete(_cancel_rest())
+
+
+async def _cancel_rest() -> None:
+    """Ends what other threads still wait for; nothing would ever answer them once the loop is closed."""
+    rest = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in rest:
+        task.cancel()
+    await asyncio.gather(*rest, return_exceptions=True)
 
 
 def _end(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:

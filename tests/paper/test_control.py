@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from queue import SimpleQueue
+from threading import Event, Thread
+
 import msgspec
 import pytest
 import requests
@@ -76,6 +80,7 @@ def test_faults_are_armed_listed_and_cleared(paper_exchange: PaperExchange) -> N
         pytest.param("balance", {"balance": "1", "account": "x"}, "no account 'x'", id="unknown account"),
         pytest.param("faults", {"kind": "gremlin"}, "gremlin", id="unknown fault"),
         pytest.param("faults", {"kind": "reset", "probability": "2"}, "probability: 2", id="impossible probability"),
+        pytest.param("faults", {"kind": "reset", "probability": "NaN"}, "probability: NaN", id="no probability"),
         pytest.param("faults", {"kind": "unavailable_503", "accept": True}, "accept", id="contradiction"),
         pytest.param("clock", {"hold": "soon"}, "hold", id="unreadable time"),
     ],
@@ -124,6 +129,26 @@ def test_a_stopped_exchange_says_so() -> None:
         paper.ledger()
     with pytest.raises(requests.ConnectionError):
         requests.get(f"{url}/fapi/v1/ping", timeout=5)
+
+
+def test_stopping_ends_what_another_thread_waits_for() -> None:
+    started = Event()
+    ends: SimpleQueue[str] = SimpleQueue()
+
+    async def never() -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    def wait(paper: PaperExchange) -> None:
+        try:
+            paper._await(never())
+        except RuntimeError as stopped:
+            ends.put(str(stopped))
+
+    with PaperExchange() as paper:
+        Thread(target=wait, args=(paper,), daemon=True).start()
+        assert started.wait(5)
+    assert ends.get(timeout=5) == "the paper exchange was stopped"
 
 
 def test_a_taken_port_is_an_error_and_leaves_nothing_running(paper_exchange: PaperExchange) -> None:
