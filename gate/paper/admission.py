@@ -135,11 +135,17 @@ def _check_margin(
 
 
 def check_leverage(account: AccountBooks, market: Market, quotes: Quotes, symbol: Symbol, leverage: int) -> None:
-    """A change of leverage: in range (-4028), enough for what is held (-2027), and payable (-2028)."""
+    """A change of leverage: in range (-4028), enough for what is held (-2027), and payable (-2028).
+
+    An isolated position keeps the margin it was opened with, so its leverage can't be lowered (-4161).
+    """
     if not 1 <= leverage <= symbol.max_leverage:
         raise refuse(Code.INVALID_LEVERAGE, leverage)
     now_leverage = account.leverage(symbol)
     sides = (PositionSide.LONG, PositionSide.SHORT) if account.hedge else (PositionSide.BOTH,)
+    isolated = symbol.name in account.isolated
+    if isolated and leverage < now_leverage and any(account.position(symbol.name, side).quantity for side in sides):
+        raise refuse(Code.ISOLATED_LEVERAGE_REDUCTION)
     mark = quotes[symbol.name].mark
     held = sum(
         (

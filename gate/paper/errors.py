@@ -22,6 +22,7 @@ class Code(IntEnum):
     BAD_INTERVAL = -1120
     BAD_SYMBOL = -1121
     INVALID_PARAMETER = -1130
+    INVALID_RESPONSE_TYPE = -1136
     CANCEL_REJECTED = -2011
     NO_SUCH_ORDER = -2013
     BAD_API_KEY_FORMAT = -2014
@@ -62,6 +63,7 @@ class Code(IntEnum):
     QUANTITY_WITH_CLOSE = -4137
     SYMBOL_NOT_OPENING = -4140
     SYMBOL_CLOSED = -4141
+    ISOLATED_LEVERAGE_REDUCTION = -4161
     MIN_NOTIONAL = -4164
     MULTI_ASSETS_WITH_ISOLATED = -4167
     ISOLATED_WITH_MULTI_ASSETS = -4168
@@ -87,6 +89,7 @@ MESSAGES: Mapping[Code, str] = {
     Code.BAD_INTERVAL: "Invalid interval.",
     Code.BAD_SYMBOL: "Invalid symbol.",
     Code.INVALID_PARAMETER: "Data sent for parameter '{}' is not valid.",
+    Code.INVALID_RESPONSE_TYPE: "Invalid newOrderRespType.",
     Code.CANCEL_REJECTED: "Unknown order sent.",
     Code.NO_SUCH_ORDER: "Order does not exist.",
     Code.BAD_API_KEY_FORMAT: "API-key format invalid.",
@@ -129,6 +132,8 @@ MESSAGES: Mapping[Code, str] = {
     Code.QUANTITY_WITH_CLOSE: "Quantity must be zero with closePosition equals true.",
     Code.SYMBOL_NOT_OPENING: "Invalid symbol status for opening position.",
     Code.SYMBOL_CLOSED: "Symbol is closed.",
+    Code.ISOLATED_LEVERAGE_REDUCTION: "Leverage reduction is not supported in Isolated Margin Mode "
+    "with open positions.",
     Code.MIN_NOTIONAL: "Order's notional must be no smaller than {} (unless you choose reduce only).",
     Code.MULTI_ASSETS_WITH_ISOLATED: "Unable to adjust to Multi-Assets mode with symbols of "
     "USDⓈ-M Futures under isolated-margin mode.",

@@ -50,7 +50,7 @@ def read_ticket(params: Params) -> Ticket:
         reduce_only=bool(reduce_only),
         reduce_only_sent=reduce_only is not None,
         client_order_id=params.client_id("newClientOrderId") or "",
-        response_type=params.word("newOrderRespType", ResponseType, Code.INVALID_PARAMETER) or ResponseType.ACK,
+        response_type=params.word("newOrderRespType", ResponseType, Code.INVALID_RESPONSE_TYPE) or ResponseType.ACK,
     )
 
 

@@ -88,6 +88,18 @@ def test_isolated_margin_is_set_aside_and_given_back(client: Client) -> None:
     assert account["totalCrossWalletBalance"] == account["totalWalletBalance"] == account["availableBalance"]
 
 
+def test_leverage_is_not_lowered_under_an_isolated_position(client: Client) -> None:
+    client.futures_change_margin_type(symbol="BTCUSDT", marginType="ISOLATED")
+    client.futures_change_leverage(symbol="BTCUSDT", leverage=10)
+    client.futures_create_order(**BUY)
+    with pytest.raises(BinanceAPIException) as error:
+        client.futures_change_leverage(symbol="BTCUSDT", leverage=2)
+    assert error.value.code == -4161
+    client.futures_change_leverage(symbol="BTCUSDT", leverage=20)
+    client.futures_create_order(**SELL, reduceOnly="true")
+    client.futures_change_leverage(symbol="BTCUSDT", leverage=2)
+
+
 def test_the_margin_type_cannot_change_under_a_position(client: Client) -> None:
     client.futures_create_order(**BUY)
     with pytest.raises(BinanceAPIException) as error:

@@ -57,6 +57,7 @@ def without(order: dict[str, str], name: str) -> dict[str, str]:
         pytest.param({**MARKET, "reduceOnly": "perhaps"}, -1102, id="unreadable flag"),
         pytest.param({**MARKET, "closePosition": "true"}, -4136, id="close-all on the plain endpoint"),
         pytest.param({**MARKET, "newClientOrderId": "x" * 37}, -4015, id="client order id too long"),
+        pytest.param({**MARKET, "newOrderRespType": "FULL"}, -1136, id="the spot exchange's response type"),
         pytest.param({**MARKET, "newClientOrderId": "no~tildes"}, -1100, id="client order id with illegal characters"),
         pytest.param({**LIMIT, "timeInForce": "FOK"}, -5021, id="fill-or-kill away from the market"),
         pytest.param({**LIMIT, "timeInForce": "GTX", "price": "101000"}, -5022, id="post-only that would take"),
