@@ -19,7 +19,8 @@ class InvalidField(GateError, ValueError):
         shown = repr(value)
         if len(shown) > 80:
             shown = shown[:77] + "..."
-        super().__init__(f"{field}: {shown} {problem}")
+        absent = value is None and problem.startswith("is missing")
+        super().__init__(f"{field}: {problem}" if absent else f"{field}: {shown} {problem}")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.field, self.value, self.problem)

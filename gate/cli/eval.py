@@ -18,6 +18,7 @@ from gate.cli.wording import one_line
 from gate.client import Gate
 from gate.config import Config, Flags
 from gate.errors import InvalidField, InvalidIntent, StoreError, StoreFailure, StoreUnavailable
+from gate.fields import read_time_ms
 from gate.intent import Intent
 from gate.masking import masked
 from gate.verdict import Reason
@@ -36,10 +37,15 @@ _DENIED: Final = 1
 @click.option("--reduce-only", is_flag=True, help="An exit: guards that exist to stop entries leave it alone.")
 @click.option("--position-side", metavar="LONG|SHORT", help="In hedge mode.")
 @click.option(
-    "--timestamp", metavar="T", help="When it was decided: ISO 8601 with a zone, or epoch ms.  [default: now]"
+    "--timestamp",
+    metavar="T",
+    help="When it was decided: ISO 8601 with a zone, or epoch ms.  [default: now; for --intent its own]",
 )
 @click.option(
-    "--intent", "file", metavar="FILE", help="A JSON object as streams carry it, instead; - reads it from stdin."
+    "--intent",
+    "file",
+    metavar="FILE",
+    help="A JSON object as streams carry it, instead; - reads it from stdin. One without a time needs --timestamp.",
 )
 @click.option("--commit", is_flag=True, help="Really claim: on admission this answer is the permit.")
 @json_option
@@ -82,13 +88,12 @@ def eval_(
         "--leverage": leverage,
         "--reduce-only": reduce_only or None,
         "--position-side": position_side,
-        "--timestamp": timestamp,
     }
     if file is not None:
         beside = [option for option, value in described.items() if value is not None]
         if beside:
             raise click.UsageError(f"--intent describes the whole intent; leave out {', '.join(beside)}.")
-        intent = _from_file(file)
+        intent = _from_file(file, timestamp)
     else:
         if intent_id is None or symbol is None or side is None:
             missing = [option for option in ("--id", "--symbol", "--side") if described[option] is None]
@@ -144,17 +149,44 @@ def _now_ms() -> int:
     return int(time.time() * 1000)
 
 
-def _from_file(name: str) -> Intent:
+def _from_file(name: str, timestamp: str | None) -> Intent:
+    """The intent as a worker would read it. `timestamp` stands in for a missing time; without it there is none, for
+    the gate calls such an intent INVALID, and an answer as of now would deny the denial that is looked into.
+    """
+    source = "stdin" if name == "-" else name
+    mapping = _read_mapping(name, source)
+    received_ms = None if timestamp is None else read_time_ms("timestamp", timestamp, naive_is_utc=False)
+    try:
+        intent = Intent.from_mapping(mapping, received_ms=received_ms)
+    except InvalidIntent as invalid:
+        if received_ms is None and invalid.field == "timestamp" and invalid.problem.startswith("is missing"):
+            remedy = f"is missing in {source}, and the gate calls that INVALID: put one in, or pass --timestamp"
+            raise InvalidIntent("timestamp", None, remedy) from None
+        raise
+    if received_ms is not None and intent.timestamp_ms != received_ms:
+        raise click.UsageError("--timestamp is for an intent without a time; this one has its own.")
+    return intent
+
+
+def _read_mapping(name: str, source: str) -> dict[str, object]:
+    if name == "-" and sys.stdin is None:
+        raise InvalidField("intent", source, "can't be read: it is closed")
     try:
         raw = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise InvalidField("intent", name, f"can't be read: {getattr(error, 'strerror', None) or error}") from None
+        raise InvalidField("intent", source, f"can't be read: {getattr(error, 'strerror', None) or error}") from None
     try:
-        mapping = json.loads(raw.decode(), parse_float=Decimal)
+        text = raw.decode("utf-8-sig")  # with a byte order mark, as some editors leave it
     except UnicodeDecodeError:
-        raise InvalidField("intent", name, "is not UTF-8 text") from None
-    except (ValueError, ArithmeticError, RecursionError) as error:  # a number beyond Decimal is arithmetic
-        raise InvalidField("intent", name, f"is not JSON: {error}") from None
+        raise InvalidField("intent", source, "is not UTF-8 text") from None
+    if not text.strip():
+        raise InvalidField("intent", source, "is empty")
+    try:
+        mapping = json.loads(text, parse_float=Decimal)
+    except RecursionError:
+        raise InvalidField("intent", source, "is not JSON that can be read: it is nested too deeply") from None
+    except (ValueError, ArithmeticError) as error:  # a number beyond Decimal is arithmetic
+        raise InvalidField("intent", source, f"is not JSON: {error}") from None
     if not isinstance(mapping, dict):
-        raise InvalidIntent("intent", name, "is not a JSON object")
-    return Intent.from_mapping(mapping, received_ms=_now_ms())
+        raise InvalidIntent("intent", source, "is not a JSON object")
+    return mapping

@@ -106,6 +106,13 @@ def test_a_closed_output_changes_no_exit_code() -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+def test_a_closed_input_is_one_line_and_not_a_verdict() -> None:
+    words = ["sh", "-c", 'exec "$@" <&-', "sh", *GATE, "--url", "redis://127.0.0.1:1", "eval", "--intent", "-"]
+    done = subprocess.run(words, capture_output=True, text=True, env=environment(), timeout=30)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "gate: intent: 'stdin' can't be read: it is closed\n"
+
+
 def test_a_single_server_asked_as_a_cluster_is_one_line(store: Store) -> None:
     if not store.url.startswith("redis://"):
         pytest.skip("needs a store on TCP")

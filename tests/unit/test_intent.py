@@ -114,7 +114,7 @@ def test_bad_input_is_an_error_that_names_field_and_value(field: str, value: obj
 
 
 def test_a_size_is_given_once() -> None:
-    with pytest.raises(InvalidIntent, match=r"^notional: None is missing"):
+    with pytest.raises(InvalidIntent, match=r"^notional: is missing"):
         intent(notional=None)
     with pytest.raises(InvalidIntent, match=r"^quantity: '1' is given beside notional"):
         intent(quantity="1")
