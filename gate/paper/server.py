@@ -161,7 +161,9 @@ class PaperExchange:
 
     def hold_clock(self, at_ms: int | None = None) -> None:
         """Let the server's clock stand still, now or at a time."""
-        self._on_loop(lambda venue: control.change_clock(venue, control.ClockChange(hold=at_ms or True)))
+        self._on_loop(
+            lambda venue: control.change_clock(venue, control.ClockChange(hold=True if at_ms is None else at_ms))
+        )
 
     def move_clock(self, by_ms: int) -> None:
         """Move the server's clock; a held one stays held. What falls due happens."""

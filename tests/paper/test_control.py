@@ -121,6 +121,11 @@ def test_a_moved_clock_can_be_put_right(client: Client, paper_exchange: PaperExc
     client.futures_account()
 
 
+def test_the_clock_can_be_held_at_any_time(paper_exchange: PaperExchange) -> None:
+    paper_exchange.hold_clock(0)
+    assert paper_exchange.now_ms() == 0
+
+
 def test_a_stopped_exchange_says_so() -> None:
     paper = PaperExchange()
     with paper:
