@@ -6,7 +6,7 @@ from gate.paper.decimals import ZERO, eight, fixed, plain
 from gate.paper.errors import ExchangeError
 from gate.paper.orders import AlgoOrder, Order, Trade
 from gate.paper.symbols import Symbol
-from gate.paper.terms import OrderStatus, OrderType, ResponseType, Side
+from gate.paper.terms import AlgoStatus, OrderStatus, OrderType, ResponseType, Side
 
 Answer = dict[str, object]
 
@@ -73,8 +73,10 @@ def _cum_quote(order: Order, symbol: Symbol) -> str:
 
 
 def algo_state(algo: AlgoOrder, symbol: Symbol, actual: Order | None) -> Answer:
+    """TRIGGERED while the order that it placed is open, FINISHED once that is filled, cancelled or expired."""
     ticket = algo.ticket
     places = symbol.price_precision
+    status = AlgoStatus.TRIGGERED if actual is not None and actual.status.is_open else algo.status
     answer: Answer = {
         "algoId": algo.algo_id,
         "clientAlgoId": algo.client_algo_id,
@@ -85,7 +87,7 @@ def algo_state(algo: AlgoOrder, symbol: Symbol, actual: Order | None) -> Answer:
         "positionSide": algo.position_side.value,
         "timeInForce": ticket.time_in_force.value,
         "quantity": fixed(ticket.quantity, symbol.quantity_precision),
-        "algoStatus": algo.status.value,
+        "algoStatus": status.value,
         "actualOrderId": "" if actual is None else str(actual.order_id),
         "actualPrice": fixed(actual.average_price if actual else ZERO, places),
         "triggerPrice": fixed(ticket.trigger_price, places),

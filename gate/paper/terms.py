@@ -69,6 +69,7 @@ class OrderStatus(StrEnum):
 
 class AlgoStatus(StrEnum):
     NEW = "NEW"
+    TRIGGERED = "TRIGGERED"
     FINISHED = "FINISHED"
     CANCELED = "CANCELED"
     EXPIRED = "EXPIRED"

@@ -71,6 +71,9 @@ def test_a_stop_limit_rests_at_its_price(client: Client, paper_exchange: PaperEx
     )  # fmt: skip
     paper_exchange.set_price("BTCUSDT", "101000")
     assert [row["price"] for row in client.futures_get_open_orders(symbol="BTCUSDT")] == ["100500.00"]
+    assert client.futures_get_algo_order(clientAlgoId="entry-1")["algoStatus"] == "TRIGGERED"
+    paper_exchange.set_price("BTCUSDT", "100000")
+    assert client.futures_get_algo_order(clientAlgoId="entry-1")["algoStatus"] == "FINISHED"
 
 
 @pytest.mark.parametrize(
