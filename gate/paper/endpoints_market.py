@@ -143,9 +143,10 @@ def klines(call: Call) -> Body:
     length_ms = _INTERVALS_MS.get(call.params.need_text("interval"))
     if length_ms is None:
         raise refuse(Code.BAD_INTERVAL)
-    count = min(call.params.integer("limit") or 500, _MOST_KLINES)
+    count = max(1, min(call.params.integer("limit") or 500, _MOST_KLINES))
     last_ms = min(call.params.integer("endTime") or call.now_ms, call.now_ms) // length_ms * length_ms
-    first_ms = max(call.params.integer("startTime") or 0, last_ms - (count - 1) * length_ms)
+    start_ms = call.params.integer("startTime")
+    first_ms = last_ms - (count - 1) * length_ms if start_ms is None else start_ms
     opens = range(-(-first_ms // length_ms) * length_ms, last_ms + 1, length_ms)
     price = fixed(call.exchange.quotes[symbol.name].last, symbol.price_precision)
     return [

@@ -32,6 +32,8 @@ def test_it_reads_prices(client: Client, paper_exchange: PaperExchange) -> None:
     assert client.futures_orderbook_ticker(symbol="ETHUSDT")["askPrice"] == "3210.51"
     assert client.futures_order_book(symbol="ETHUSDT")["bids"][0][0] == "3210.50"
     assert len(client.futures_klines(symbol="ETHUSDT", interval="1m", limit=7)) == 7
+    since = client.futures_klines(symbol="ETHUSDT", interval="1m", startTime=1_700_000_000_000, limit=2)
+    assert [row[0] for row in since] == [1_700_000_040_000, 1_700_000_100_000], "the first ones, as pages are read"
     assert len(client.futures_mark_price()) == len(client.futures_exchange_info()["symbols"])
 
 
