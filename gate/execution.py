@@ -16,7 +16,8 @@ class Terminal(StrEnum):
 
     FILLED = "FILLED"
     PLACED = "PLACED"
-    """The exchange has the order; it isn't filled, or not wholly."""
+    """The exchange has the order; it isn't filled, or not wholly. One that ended with nothing filled is
+    REJECTED_EXCHANGE, with its order id."""
     DENIED = "DENIED"
     REJECTED_MARGIN = "REJECTED_MARGIN"
     REJECTED_ORDER = "REJECTED_ORDER"

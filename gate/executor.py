@@ -8,12 +8,15 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Final, Protocol
+from typing import Final
 
 from gate.client import AsyncGate
-from gate.exchange.order_plan import MarginCheck, OrderPlan, PlanRefusal, check_margin, plan_order
+from gate.errors import InvalidIntent, StoreFailure
+from gate.exchange.failures import FILTER_CODES
+from gate.exchange.order_plan import MarginCheck, OrderPlan, PlanRefusal, check_margin, needs_price, plan_order
 from gate.exchange.orders import (
     Consequence,
+    Exchange,
     ExchangeFailure,
     Failure,
     Filters,
@@ -24,8 +27,9 @@ from gate.exchange.orders import (
 )
 from gate.execution import Execution, Terminal
 from gate.intent import Intent
-from gate.outcome import Outcome, Penalty
+from gate.outcome import Outcome, Penalty, Settled
 from gate.policy import Policy
+from gate.record import Phase
 from gate.verdict import Permit, Reason, Verdict
 
 _log: Final = logging.getLogger("gate.executor")
@@ -48,30 +52,6 @@ _DENIAL_WORDS: Final = {
 }
 
 
-class Exchange(Protocol):
-    """What the executor asks of an exchange. Every method raises ExchangeFailure."""
-
-    recv_window_ms: int
-
-    async def filters(self, symbol: str) -> Filters | None:
-        """What is allowed for a symbol's market orders; None for an unknown symbol."""
-
-    async def mark_price(self, symbol: str) -> Decimal:
-        """The price by which notional is measured."""
-
-    async def leverage(self, symbol: str) -> int:
-        """What is set for the symbol."""
-
-    async def available_margin(self, asset: str) -> Decimal:
-        """What is free for new orders."""
-
-    async def find_order(self, symbol: str, client_order_id: str) -> OrderAnswer:
-        """The order of a client order id. Raises OrderNotFound too."""
-
-    async def place(self, order: OrderRequest, *, timeout_s: float) -> OrderAnswer:
-        """Sends a market order, once."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Ending:
     """How an admitted intent ended: what is reported to the gate, and what is answered to the caller."""
@@ -84,6 +64,19 @@ class _Ending:
     margin: MarginCheck | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What was last read for a symbol."""
+
+    price: Decimal
+    leverage: int
+
+
+def _unsent(code: str, detail: str) -> _Ending:
+    """Nothing was sent, and it may come again."""
+    return _Ending(Outcome.unsent(code, detail), Terminal.REJECTED_EXCHANGE, code, detail)
+
+
 class Executor:
     """Executes intents of one account. Any number may run at once."""
 
@@ -91,40 +84,61 @@ class Executor:
         self._gate: Final = gate
         self._exchange: Final = exchange
         self._policy: Final = policy or gate.policy
+        self._last_seen: dict[str, _Seen] = {}
 
     async def execute(self, asked: Intent | Mapping[str, object]) -> Execution:
         """Takes one intent to a terminal state. Raises nothing that an intent, the store or the exchange can cause."""
         try:
             intent = asked if isinstance(asked, Intent) else Intent.from_mapping(asked)
-        except ValueError as invalid:
+        except InvalidIntent as invalid:
             verdict = Verdict(False, Reason.INVALID, str(invalid))
             return self._denied(str(asked.get("id", "?")) if isinstance(asked, Mapping) else "?", verdict)
-        verdict = await self._gate.evaluate(intent)
+        verdict = await self._gate.evaluate(intent, reserve=self._reserve(intent))
         if verdict.permit is None:
             return self._denied(intent.id, verdict)
+        if verdict.permit.observed and verdict.reason in (Reason.DUPLICATE, Reason.CONFLICT):
+            # Observing, the gate lets it pass. But this is what sends, and one intent is one order all the same.
+            return self._denied(intent.id, replace(verdict, admitted=False, permit=None))
         return await self._settled(intent, verdict, verdict.permit)
+
+    def _reserve(self, intent: Intent) -> Decimal | None:
+        """Margin to hold, by what was last read for the symbol; None leaves it to what the intent says."""
+        seen = self._last_seen.get(intent.symbol)
+        if seen is None or intent.is_exit:
+            return None
+        notional = intent.notional if intent.notional is not None else (intent.quantity or Decimal(0)) * seen.price
+        return notional / seen.leverage * (1 + self._policy.margin_buffer)
 
     async def _settled(self, intent: Intent, verdict: Verdict, permit: Permit) -> Execution:
         """Runs the permit's work, and settles whatever comes of it, also when this task is cancelled."""
         progress = _Progress()
+        cancelled = None
         try:
             ending = await self._act(intent, permit, progress)
         except ExchangeFailure as failed:
             ending = self._refused(failed.failure, sent=progress.sent)
-        except BaseException as error:
+        except asyncio.CancelledError as error:
+            cancelled, ending = error, self._broken_off(error, progress)
+        except Exception as error:
+            _log.exception("id=%s executor failed", intent.id)
             ending = self._broken_off(error, progress)
-            await asyncio.shield(self._report(intent, verdict, permit, ending))
-            if isinstance(error, Exception):
-                _log.exception("id=%s executor failed", intent.id)
-                return self._execution(intent, verdict, permit, ending)
-            raise
-        return await self._report(intent, verdict, permit, ending)
+        # A task of its own: cancelled while it settles, the outcome is reported all the same.
+        report = asyncio.create_task(self._report(intent, verdict, permit, ending))
+        while not report.done():
+            try:
+                await asyncio.shield(report)
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
+        return report.result()
 
     async def _act(self, intent: Intent, permit: Permit, progress: _Progress) -> _Ending:
         filters = await self._exchange.filters(intent.symbol)
         if filters is None:
             return self._unfit(PlanRefusal("UNKNOWN_SYMBOL", f"the exchange has no symbol {intent.symbol}"))
-        plan = plan_order(intent, filters, await self._exchange.mark_price(intent.symbol))
+        price = await self._exchange.mark_price(intent.symbol) if needs_price(intent) else Decimal(0)
+        plan = plan_order(intent, filters, price)
         if isinstance(plan, PlanRefusal):
             return self._unfit(plan)
 
@@ -140,14 +154,9 @@ class Executor:
             if known is not None:
                 return known
 
-        if permit.remaining_ms < _LEAST_TO_SEND_MS:
-            return _Ending(
-                Outcome.unsent("DEADLINE", f"{permit.remaining_ms} ms of the permit were left"),
-                Terminal.REJECTED_EXCHANGE,
-                "DEADLINE",
-                "the permit ran out before the order could be sent",
-                margin=margin,
-            )
+        gone = await self._lost_permit(permit)
+        if gone is not None:
+            return gone
         order = OrderRequest(
             symbol=intent.symbol,
             side=intent.side,
@@ -162,6 +171,7 @@ class Executor:
         """The pre-flight. A figure that can't be had is no figure: nothing is sent."""
         try:
             leverage = await self._exchange.leverage(intent.symbol)
+            self._last_seen[intent.symbol] = _Seen(plan.price, leverage)
             available = await self._exchange.available_margin(filters.margin_asset)
         except ExchangeFailure as failed:
             detail = f"margin can't be told: {failed}"
@@ -174,6 +184,9 @@ class Executor:
         if check.covered:
             return check
         _log.warning("INSUFFICIENT MARGIN id=%s %s", intent.id, check)
+        if available >= check.need:
+            # Enough for this order alone: what is short is only kept for others, and may be free in a moment.
+            return replace(_unsent("MARGIN_RESERVED", str(check)), state=Terminal.REJECTED_MARGIN, margin=check)
         return _Ending(
             Outcome.unsent("INSUFFICIENT_MARGIN", str(check), penalty=Penalty.margin_rejection(self._policy)),
             Terminal.REJECTED_MARGIN,
@@ -183,18 +196,42 @@ class Executor:
         )
 
     async def _earlier_order(self, intent: Intent, permit: Permit) -> _Ending | None:
-        """The order that an earlier delivery may have placed, in a time that Redis has forgotten."""
+        """The order that an earlier delivery may have placed, in a time that Redis has forgotten.
+
+        While this memory is young, such an order may still be on its way: its absence proves nothing before it can no
+        longer be accepted.
+        """
+        young_ms = self._exchange.recv_window_ms + _ABSENCE_MARGIN_MS - (permit.memory_age_ms or 0)
+        if young_ms > 0:
+            if permit.remaining_ms < young_ms + _LEAST_TO_SEND_MS:
+                return _unsent("MEMORY_LOST", "the store has forgotten what was on its way; come again")
+            _log.warning("id=%s the store's memory is new: waiting %d ms before the look-up", intent.id, young_ms)
+            await asyncio.sleep(young_ms / 1000)
         try:
             return self._placed(await self._exchange.find_order(intent.symbol, permit.client_order_id))
         except OrderNotFound:
             return None
 
+    async def _lost_permit(self, permit: Permit) -> _Ending | None:
+        """The last look before sending: a permit that ran out, or that the store no longer knows, sends nothing."""
+        if permit.remaining_ms < _LEAST_TO_SEND_MS:
+            return _unsent("DEADLINE", f"{permit.remaining_ms} ms of the permit were left")
+        if permit.observed:
+            return None
+        try:
+            record = await self._gate.lookup(permit.intent_id)
+        except StoreFailure as failure:
+            return _unsent("STORE_LOST", str(failure))
+        if record is None or record.token != permit.token or record.phase is not Phase.ADMITTED:
+            return _unsent("PERMIT_LOST", "the store has forgotten this permit, or another has taken its place")
+        return None
+
     async def _send(self, order: OrderRequest, permit: Permit, progress: _Progress) -> _Ending:
-        timeout_s = min(self._policy.order_timeout_ms, permit.remaining_ms) / 1000
+        timeout_ms = min(self._policy.order_timeout_ms, permit.remaining_ms)
         progress.sent = True
         sent_ns = time.monotonic_ns()
         try:
-            return self._placed(await self._exchange.place(order, timeout_s=timeout_s))
+            return self._placed(await self._exchange.place(order, timeout_ms=timeout_ms))
         except ExchangeFailure as failed:
             if failed.failure.placement is Placement.NOT_PLACED:
                 return self._refused(failed.failure, sent=True)
@@ -231,12 +268,13 @@ class Executor:
         )
 
     def _placed(self, order: OrderAnswer) -> _Ending:
-        return _Ending(
-            Outcome.placed(order.order_id),
-            Terminal.FILLED if order.filled else Terminal.PLACED,
-            order.status,
-            order=order,
-        )
+        if order.filled:
+            state = Terminal.FILLED
+        elif order.ended_unfilled:
+            state = Terminal.REJECTED_EXCHANGE
+        else:
+            state = Terminal.PLACED
+        return _Ending(Outcome.placed(order.order_id), state, order.status, order=order)
 
     def _unfit(self, refusal: PlanRefusal) -> _Ending:
         return _Ending(
@@ -247,6 +285,8 @@ class Executor:
         )
 
     def _refused(self, failure: Failure, *, sent: bool) -> _Ending:
+        if failure.code in FILTER_CODES:
+            self._exchange.forget_filters()
         penalty = self._penalty(failure)
         margin = failure.consequence is Consequence.MARGIN
         state = Terminal.REJECTED_MARGIN if margin else Terminal.REJECTED_EXCHANGE
@@ -281,41 +321,46 @@ class Executor:
 
     async def _report(self, intent: Intent, verdict: Verdict, permit: Permit, ending: _Ending) -> Execution:
         settlement = await self._gate.settle(permit, ending.outcome)
+        pause_s = _FIRST_LOOK_UP_S
+        while settlement.status is Settled.STORE_UNAVAILABLE and permit.live:
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, _LONGEST_LOOK_UP_PAUSE_S)
+            settlement = await self._gate.settle(permit, ending.outcome)
         if not settlement:
             _log.warning("id=%s not settled: %s %s", intent.id, settlement.status, settlement.detail)
         if settlement.tripped_safe_mode:
             _log.warning("SAFE MODE TRIGGERED id=%s", intent.id)
-        return replace(self._execution(intent, verdict, permit, ending, log=True), settlement=settlement)
-
-    def _execution(
-        self, intent: Intent, verdict: Verdict, permit: Permit, ending: _Ending, *, log: bool = False
-    ) -> Execution:
         order = ending.order
-        if log:
-            _log.info(
-                "TERMINAL STATE: %s id=%s symbol=%s side=%s reason=%s order=%s %s",
-                ending.state,
-                intent.id,
-                intent.symbol,
-                intent.side,
-                ending.reason,
-                order.order_id if order else "-",
-                ending.detail,
-            )
-            if order and intent.is_exit:
-                _log.info("CLOSE_EXECUTED id=%s symbol=%s order=%s", intent.id, intent.symbol, order.order_id)
+        _log.info(
+            "TERMINAL STATE: %s id=%s symbol=%s side=%s reason=%s order=%s %s",
+            ending.state,
+            intent.id,
+            intent.symbol,
+            intent.side,
+            ending.reason,
+            order.order_id if order else "-",
+            ending.detail,
+        )
+        if order and intent.is_exit:
+            _log.info("CLOSE_EXECUTED id=%s symbol=%s order=%s", intent.id, intent.symbol, order.order_id)
+        penalty = ending.outcome.penalty
+        rest_ms = max(penalty.cooldown_symbol_ms, penalty.cooldown_global_ms) if penalty else 0
+        # A removal that wasn't reported leaves the intent used up: no retry then.
+        retryable = ending.outcome.retryable and bool(settlement)
         return Execution(
             state=ending.state,
             intent_id=intent.id,
             verdict=verdict,
             reason=ending.reason,
             detail=ending.detail,
-            retryable=ending.outcome.retryable,
+            retryable=retryable,
+            retry_after_ms=rest_ms if retryable and rest_ms else None,
             client_order_id=permit.client_order_id,
             order_id=order.order_id if order else None,
             filled_quantity=order.filled_quantity if order else Decimal(0),
             average_price=order.average_price if order else None,
             margin=ending.margin,
+            settlement=settlement,
         )
 
     def _denied(self, intent_id: str, verdict: Verdict) -> Execution:

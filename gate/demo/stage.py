@@ -69,7 +69,9 @@ async def open_desk(store_url: str, exchange_url: str, account: Credentials, pol
         gates, executors = [], []
         for _ in range(WORKERS):
             gate = await stack.enter_async_context(AsyncGate.from_url(store_url, prefix=prefix, policy=policy))
-            exchange = BinanceFutures(account.key, account.secret, base_url=exchange_url)
+            # On a store that is new, the executor waits until no forgotten order can still be on its way: seconds
+            # with the real exchange's window of acceptance, which a paper exchange next door doesn't need.
+            exchange = BinanceFutures(account.key, account.secret, base_url=exchange_url, recv_window_ms=500)
             await stack.enter_async_context(exchange)
             await gate.lookup("warm-up")
             await exchange.filters("BTCUSDT")

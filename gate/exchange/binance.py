@@ -18,7 +18,9 @@ from gate.exchange.orders import ExchangeFailure, Failure, Filters, OrderAnswer,
 from gate.fields import plain
 
 _NO_SUCH_ORDER: Final = -2013
-_FILTERS_AGE_S: Final = 3600  # filters change seldom; a code that says so refreshes them at once
+_CLOCK_CODES: Final = ("-1021", "-5028")
+_LONGEST_BAN_S: Final = 3 * 24 * 3600  # the exchange bans for three days at most
+_FILTERS_AGE_S: Final = 3600  # filters change seldom; a code that says so has them read anew
 _READ_TIMEOUT_S: Final = 5.0
 _CONNECT_TIMEOUT_S: Final = 3.0
 RECV_WINDOW_MS: Final = 5_000
@@ -58,24 +60,31 @@ class BinanceFutures:
             },
         )
         if base_url is not None:
-            self._client.FUTURES_URL = base_url.rstrip("/") + "/fapi"
-        # As an argument of a call it would be overwritten with the library's 10000.
-        self._client.REQUEST_RECVWINDOW = recv_window_ms
-        self._filters: dict[str, Filters] = {}
-        self._filters_at: float | None = None
+            self._client.FUTURES_URL = base_url.rstrip("/").removesuffix("/fapi") + "/fapi"
+        self._symbols: dict[str, Mapping[str, Any]] = {}
+        self._symbols_at: float | None = None
 
     async def filters(self, symbol: str) -> Filters | None:
         """What the exchange allows for a symbol; None for one that it doesn't have."""
-        fresh = self._filters_at is not None and time.monotonic() - self._filters_at < _FILTERS_AGE_S
+        fresh = self._symbols_at is not None and time.monotonic() - self._symbols_at < _FILTERS_AGE_S
         if not fresh:
-            info = await self._read("futures_exchange_info")
-            self._filters = {each["symbol"]: _filters(each) for each in info["symbols"]}
-            self._filters_at = time.monotonic()
-        return self._filters.get(symbol)
+            try:
+                info = await self._read("futures_exchange_info")
+                self._symbols = {each["symbol"]: each for each in info["symbols"]}
+                self._symbols_at = time.monotonic()
+            except ExchangeFailure:
+                # The old ones are better than none: the exchange checks them itself, and an exit must not wait.
+                if not self._symbols:
+                    raise
+            except (KeyError, TypeError):
+                raise _unreadable("exchangeInfo", None) from None
+        # One by one: an odd symbol must not stop the others.
+        found = self._symbols.get(symbol)
+        return None if found is None else _filters(found)
 
     def forget_filters(self) -> None:
         """Reads them anew at the next order: an answer has shown that they changed."""
-        self._filters_at = None
+        self._symbols_at = None
 
     async def mark_price(self, symbol: str) -> Decimal:
         """The mark price, by which the exchange measures notional."""
@@ -113,8 +122,8 @@ class BinanceFutures:
             raise _unreadable("clientOrderId", found.client_order_id)
         return found
 
-    async def place(self, order: OrderRequest, *, timeout_s: float) -> OrderAnswer:
-        """Sends a market order, once."""
+    async def place(self, order: OrderRequest, *, timeout_ms: int) -> OrderAnswer:
+        """Sends a market order, once. The exchange can't accept it later than `timeout_ms` after signing."""
         parameters = {
             "symbol": order.symbol,
             "side": order.side,
@@ -127,17 +136,34 @@ class BinanceFutures:
             parameters["positionSide"] = order.position_side  # hedge mode, where reduceOnly is forbidden
         elif order.reduce_only:
             parameters["reduceOnly"] = "true"  # True would be sent as "True"
-        answer = _answer(await self._call("futures_create_order", timeout_s, **parameters))
+        window_ms = min(self.recv_window_ms, timeout_ms)
+        answer = _answer(await self._call("futures_create_order", timeout_ms / 1000, window_ms, **parameters))
         if answer.client_order_id != order.client_order_id:
             raise _unreadable("clientOrderId", answer.client_order_id)
         return answer
 
     async def _read(self, method: str, **parameters: object) -> Any:
-        return await self._call(method, _READ_TIMEOUT_S, **parameters)
+        return await self._call(method, _READ_TIMEOUT_S, self.recv_window_ms, **parameters)
 
-    async def _call(self, method: str, timeout_s: float, **parameters: object) -> Any:
+    async def _call(self, method: str, timeout_s: float, window_ms: int, **parameters: object) -> Any:
+        try:
+            return await self._try(method, timeout_s, window_ms, **parameters)
+        except ExchangeFailure as failed:
+            if failed.failure.code not in _CLOCK_CODES:
+                raise
+        # Our clock is off: refused for certain, so it may be signed anew, once, by the exchange's clock.
+        sent_ms = time.time_ns() // 1_000_000
+        answer = await self._try("futures_time", _READ_TIMEOUT_S, window_ms)
+        took_ms = time.time_ns() // 1_000_000 - sent_ms
+        self._client.timestamp_offset = int(answer["serverTime"]) - sent_ms - took_ms // 2
+        return await self._try(method, timeout_s, window_ms, **parameters)
+
+    async def _try(self, method: str, timeout_s: float, window_ms: int, **parameters: object) -> Any:
         from binance.exceptions import BinanceAPIException
 
+        # As an argument of the call it would be overwritten with this. The call signs before it first waits, so no
+        # other call can come between.
+        self._client.REQUEST_RECVWINDOW = max(1, window_ms)
         try:
             async with asyncio.timeout(timeout_s):
                 return await getattr(self._client, method)(**parameters)
@@ -214,9 +240,9 @@ def _unreadable(name: str, value: object) -> ExchangeFailure:
     return ExchangeFailure(Failure(Placement.UNKNOWN, "UNREADABLE", f"{name} is {value!r}"[:100]))
 
 
-def _retry_after(response: Any) -> float | None:
+def _retry_after(response: Any) -> int | None:
     with suppress(AttributeError, KeyError, TypeError, ValueError):
-        return float(response.headers["Retry-After"])
+        return min(max(int(response.headers["Retry-After"]), 0), _LONGEST_BAN_S)
     return None
 
 

@@ -42,17 +42,22 @@ _BY_CODE: Final[dict[int, tuple[Placement, bool, Consequence]]] = {
     -4116: (_UNKNOWN, False, Consequence.NONE),
 }
 
+# Codes that show that a symbol's filters or its state have changed: they are to be read anew.
+FILTER_CODES: Final = frozenset(
+    {"-4164", "-1111", "-1013", "-4003", "-4004", "-4005", "-4014", "-4023", "-4140", "-4141", "-1121"}
+)
+
 # A failure of the transport, by its class name or that of a base: the request never left, or it may have arrived.
 _NEVER_LEFT: Final = frozenset(
-    {"ClientConnectorError", "ConnectionTimeoutError", "ConnectTimeout", "NewConnectionError"}
+    {"ClientConnectorError", "ConnectionTimeoutError", "ConnectTimeout", "NewConnectionError", "InvalidURL"}
 )
 
 _RETRY_AFTER_DEFAULT_MS: Final = 60_000  # the exchange counts its weights by the minute
 
 
-def failure_of_answer(status: int, code: int | None, message: str, retry_after_s: float | None) -> Failure:
+def failure_of_answer(status: int, code: int | None, message: str, retry_after_s: int | None) -> Failure:
     """What an error answer means: HTTP status, the exchange's code (None or 0 without one), Retry-After in seconds."""
-    rest_ms = None if retry_after_s is None else int(retry_after_s * 1000)
+    rest_ms = None if retry_after_s is None else retry_after_s * 1000
     named = str(code) if code else f"HTTP_{status}"
     if status in (429, 418, 403):
         # 403 is the exchange's firewall, 418 a ban: whoever goes on is banned for longer.

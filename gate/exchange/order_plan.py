@@ -27,11 +27,16 @@ class PlanRefusal:
     detail: str
 
 
+def needs_price(intent: Intent) -> bool:
+    """Whether an order can't be planned without a price. An exit by quantity needs none."""
+    return intent.quantity is None or not intent.is_exit
+
+
 def plan_order(intent: Intent, filters: Filters, price: Decimal) -> OrderPlan | PlanRefusal:
     """The market order for an intent at a price (the mark price, by which the exchange measures notional).
 
-    The quantity is rounded down to the lot size. A reduce-only order need not reach the minimum notional: the exchange
-    lets positions of any size be closed.
+    The quantity is rounded down to the lot size. An exit need not reach the minimum notional: the exchange lets
+    positions of any size be closed. Where no price is needed, it may be 0.
     """
     if not filters.trading:
         return PlanRefusal("SYMBOL_OFF", f"{intent.symbol} isn't trading")
@@ -49,7 +54,7 @@ def plan_order(intent: Intent, filters: Filters, price: Decimal) -> OrderPlan | 
             f"{plain(quantity)} is above the largest market quantity {plain(filters.max_quantity)} of {intent.symbol}",
         )
     notional = quantity * price
-    if filters.min_notional is not None and notional < filters.min_notional and not intent.reduce_only:
+    if filters.min_notional is not None and notional < filters.min_notional and not intent.is_exit:
         return PlanRefusal(
             "MIN_NOTIONAL",
             f"{plain(quantity)} at {plain(price)} is {plain(notional)}, below the least notional "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
+from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,11 @@ class OrderAnswer:
         """Whether all of it is filled. NEW is not: the exchange has it, no more."""
         return self.status == "FILLED"
 
+    @property
+    def ended_unfilled(self) -> bool:
+        """Whether it has ended without a fill: the exchange had it, and nothing came of it."""
+        return self.filled_quantity == 0 and self.status in ("EXPIRED", "EXPIRED_IN_MATCH", "CANCELED", "REJECTED")
+
 
 class Placement(StrEnum):
     """What is certain about an order after its request failed."""
@@ -93,3 +99,30 @@ class ExchangeFailure(Exception):
 
 class OrderNotFound(Exception):
     """The exchange knows no order of that client order id: now. A request under way may still be accepted."""
+
+
+class Exchange(Protocol):
+    """What the executor asks of an exchange. Every method raises ExchangeFailure."""
+
+    recv_window_ms: int
+
+    async def filters(self, symbol: str) -> Filters | None:
+        """What is allowed for a symbol's market orders; None for an unknown symbol."""
+
+    async def mark_price(self, symbol: str) -> Decimal:
+        """The price by which notional is measured."""
+
+    async def leverage(self, symbol: str) -> int:
+        """What is set for the symbol."""
+
+    async def available_margin(self, asset: str) -> Decimal:
+        """What is free for new orders."""
+
+    async def find_order(self, symbol: str, client_order_id: str) -> OrderAnswer:
+        """The order of a client order id. Raises OrderNotFound too."""
+
+    def forget_filters(self) -> None:
+        """Reads them anew at the next order."""
+
+    async def place(self, order: OrderRequest, *, timeout_ms: int) -> OrderAnswer:
+        """Sends a market order, once; it can't be accepted later than that."""

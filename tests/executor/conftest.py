@@ -70,6 +70,8 @@ def paper() -> Iterator[PaperExchange]:
 @pytest.fixture
 async def open_desk(store: Store, redis_client: redis.Redis, paper: PaperExchange) -> AsyncIterator[OpenDesk]:
     """Opens desks of the one account: `await open_desk(policy)`."""
+    # Memory that is whole since long, as on any account but a new one.
+    redis_client.hset("quantum:exec:state", mapping={"fence": 1, "since": 1})
     async with AsyncExitStack() as stack:
 
         async def open_one(policy: Policy = ROOMY, url: str | None = None) -> Desk:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
+from decimal import Decimal
+from typing import ClassVar
 
 import pytest
 import redis
 
-from gate import Phase, Policy
+from gate import Outcome, Permit, Phase, Policy, Settlement
+from gate.exchange.binance import _retry_after
+from gate.exchange.orders import OrderAnswer
 from gate.execution import Terminal
 from gate.paper import Fault, FaultKind
 from tests.executor.conftest import Desk, OpenDesk
@@ -74,11 +79,8 @@ async def test_a_certain_refusal_is_settled_at_once_and_may_come_again(desk: Des
     assert len(desk.orders(intent)) == 1
 
 
-async def test_what_can_not_be_resolved_within_the_permit_stays_in_doubt(
-    open_desk: OpenDesk, redis_client: redis.Redis
-) -> None:
+async def test_what_can_not_be_resolved_within_the_permit_stays_in_doubt(open_desk: OpenDesk) -> None:
     desk = await open_desk(Policy(lock_ttl_ms=1200, rate_global_limit=100))
-    redis_client.hset("quantum:exec:state", mapping={"fence": 1, "since": 1})  # whole since long: no look-up first
     desk.paper.inject(
         Fault(kind=FaultKind.DROP_BEFORE_ACCEPT),
         Fault(kind=FaultKind.INTERNAL_503, method="GET", path="/fapi/v1/order"),
@@ -112,7 +114,8 @@ async def test_after_redis_forgot_an_order_is_looked_up_before_it_is_sent(
     assert len(desk.orders(intent)) == 1
 
 
-async def test_nothing_is_sent_when_the_look_up_before_sending_fails(desk: Desk) -> None:
+async def test_nothing_is_sent_when_the_look_up_before_sending_fails(desk: Desk, redis_client: redis.Redis) -> None:
+    redis_client.delete("quantum:exec:state")
     desk.paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path="/fapi/v1/order"))
     intent = desk.intent()
 
@@ -186,3 +189,106 @@ async def test_words_that_operators_grep_for_and_no_secrets(desk: Desk, caplog: 
     for told in (said, repr(filled), repr(lost)):
         for secret in (desk.paper.key, desk.paper.secret, "signature"):
             assert secret not in told
+
+
+async def test_two_deliveries_round_a_loss_of_memory_send_one_order(
+    open_desk: OpenDesk, redis_client: redis.Redis
+) -> None:
+    """A is about to send when the memory goes; B gets the same intent, finds no order yet, and sends. A must not."""
+    a, b = await open_desk(), await open_desk()
+    intent = a.intent()
+    about_to_send, go_on = asyncio.Event(), asyncio.Event()
+    available_margin = a.exchange.available_margin
+
+    async def stalled(asset: str) -> Decimal:
+        about_to_send.set()
+        await go_on.wait()
+        return await available_margin(asset)
+
+    a.exchange.available_margin = stalled  # type: ignore[method-assign]  # a stall, wherever it comes from
+    first = asyncio.create_task(a.executor.execute(intent))
+    await about_to_send.wait()
+    redis_client.flushall()
+    second = await b.executor.execute(intent)
+    go_on.set()
+
+    assert second.state is Terminal.FILLED
+    assert (await first).reason == "PERMIT_LOST"
+    assert len(a.orders(intent)) == 1
+
+
+async def test_an_order_on_its_way_when_the_memory_was_lost_is_found(
+    desk: Desk, open_desk: OpenDesk, redis_client: redis.Redis
+) -> None:
+    """The exchange accepts A's order only after B has asked for a verdict on a store that has forgotten A."""
+    other = await open_desk()
+    desk.paper.inject(Fault(kind=FaultKind.DELAY, times=1))
+    intent = desk.intent()
+    first = asyncio.create_task(desk.executor.execute(intent))
+    await asyncio.to_thread(desk.paper.wait_held)
+    redis_client.flushall()
+
+    second = asyncio.create_task(other.executor.execute(intent))
+    while await other.gate.lookup(intent.id) is None:  # noqa: ASYNC110  # until Redis has heard of it
+        await asyncio.sleep(0)
+    desk.paper.release_held()
+
+    answers = [await first, await second]
+    [order] = desk.orders(intent)
+    assert {answer.order_id for answer in answers} == {str(order["orderId"])}
+
+
+async def test_an_outcome_is_reported_though_the_task_is_cancelled_while_settling(desk: Desk) -> None:
+    intent = desk.intent()
+    settling = asyncio.Event()
+    settle = desk.gate.settle
+
+    async def slowly(permit: Permit, outcome: Outcome) -> Settlement:
+        settling.set()
+        await asyncio.sleep(0)
+        return await settle(permit, outcome)
+
+    desk.gate.settle = slowly  # type: ignore[method-assign]
+    task = asyncio.create_task(desk.executor.execute(intent))
+    await settling.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    record = await desk.gate.lookup(intent.id)
+    assert record is not None
+    assert record.phase is Phase.PLACED
+
+
+async def test_a_clock_that_is_off_is_set_by_the_exchange_and_the_order_signed_anew(desk: Desk) -> None:
+    desk.paper.move_clock(-30_000)
+
+    execution = await desk.executor.execute(desk.intent())
+
+    assert execution.state is Terminal.FILLED
+
+
+async def test_observing_one_intent_is_still_one_order(open_desk: OpenDesk) -> None:
+    desk = await open_desk(Policy(mode="observe", rate_global_limit=1000))
+    intent = desk.intent()
+
+    states = [(await desk.executor.execute(intent)).state for _ in range(3)]
+
+    assert states == [Terminal.FILLED, Terminal.DENIED, Terminal.DENIED]
+    assert len(desk.orders()) == 1
+
+
+async def test_an_order_that_ended_unfilled_is_no_success(desk: Desk) -> None:
+    answer = OrderAnswer("1", "c", "EXPIRED", Decimal(0), None, 0)
+
+    assert answer.ended_unfilled
+    assert not replace(answer, status="NEW").ended_unfilled
+    assert not replace(answer, filled_quantity=Decimal(1)).ended_unfilled
+
+
+@pytest.mark.parametrize("retry_after", ["-5", "inf", "nan", "1e400", "soon"])
+async def test_a_nonsensical_retry_after_raises_nothing(retry_after: str) -> None:
+    class Response:
+        headers: ClassVar = {"Retry-After": retry_after}
+
+    assert (_retry_after(Response()) or 0) >= 0
