@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from gate.cli.damage import damaged
 from gate.cli.failures import NoAnswer
 from gate.cli.operate import told
 from gate.cli.session import by_option, configured, json_option, open_gate, reason_option, say_json
@@ -32,16 +33,21 @@ def show(flags: Flags, as_json: bool) -> None:
     the rest; a store that is named but doesn't answer ends it with exit code 3, after the rest.
     """
     config = configured(flags)
-    in_force, failure = None, None
-    if config.url is not None:
+    in_force, failure, unknown = None, None, ""
+    if config.url is None:
+        unknown = "no store is given"
+    else:
         try:
             with open_gate(config, as_json) as gate:
-                in_force = gate.status().policy_in_force
+                found = gate.status()
         except NoAnswer as no_answer:
-            failure = no_answer
-    known = config.url is not None and failure is None
+            failure, unknown = no_answer, "the store gave no answer"
+        else:
+            in_force = found.policy_in_force
+            if "state" in damaged(found):
+                unknown = f"{damaged(found)['state'].key} is damaged, and entries are denied"
     if as_json:
-        say_json({**policy_json(config, in_force, known), **((failure and failure.answer) or {})})
+        say_json({**policy_json(config, in_force, not unknown), **((failure and failure.answer) or {})})
         if failure is not None:
             raise click.exceptions.Exit(failure.exit_code)
         return
@@ -52,7 +58,7 @@ def show(flags: Flags, as_json: bool) -> None:
     to.table(("figure", "value", "from"), rows)
     to.say("")
     to.say(f"Fingerprint: {config.policy.fingerprint}")
-    to.say(in_force_sentence(config, in_force, known))
+    to.say(in_force_sentence(config, in_force, unknown))
     for warning in config.policy.warnings:
         to.say(f"Warning: {warning}", "yellow")
     if failure is not None:
@@ -88,7 +94,7 @@ def _origin(config: Config, name: str) -> str:
 
 
 def policy_json(config: Config, in_force: str | None, known: bool) -> dict[str, object]:
-    """The policy of this configuration. `agrees` is null when the store wasn't asked, or gave no answer."""
+    """The policy of this configuration. `agrees` is null when nobody can tell what is in force."""
     values = {name: getattr(config.policy, name) for name in config.policy.texts()}
     return {
         "figures": {
@@ -102,12 +108,10 @@ def policy_json(config: Config, in_force: str | None, known: bool) -> dict[str, 
     }
 
 
-def in_force_sentence(config: Config, in_force: str | None, known: bool) -> str:
-    """How this policy stands to the one in force."""
-    if config.url is None:
-        return "In force: unknown, for no store is given."
-    if not known:
-        return "In force: unknown, for the store gave no answer."
+def in_force_sentence(config: Config, in_force: str | None, unknown: str) -> str:
+    """How this policy stands to the one in force; `unknown`: why nobody can tell which that is."""
+    if unknown:
+        return f"In force: unknown, for {unknown}."
     if in_force is None:
         return "In force: none yet; the first admission puts its caller's policy in force."
     if in_force == config.policy.fingerprint:

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import click
 
@@ -18,7 +18,10 @@ from gate.masking import masked
 from gate.verdict import Reason
 
 if TYPE_CHECKING:
+    from gate.calls import Dialogue
     from gate.client import Gate
+
+T = TypeVar("T")
 
 json_option: Final = click.option("--json", "as_json", is_flag=True, help="Answer in one line of JSON.")
 by_option: Final = click.option("--by", required=True, metavar="WHO", help="Who does it; it is audited.")
@@ -48,6 +51,16 @@ def open_gate(config: Config, as_json: bool) -> Iterator[Gate]:
         reason = reason_of(failure).value
         answer: dict[str, object] = {"reason": reason, "detail": masked(one_line(str(failure)))}
         raise NoAnswer(f"{reason}: {failure}", answer if as_json else None) from None
+
+
+def ask(gate: Gate, dialogue: Dialogue[T]) -> T:
+    """What only the command line wants to know of the store. Raises StoreFailure."""
+    return gate._carry(dialogue)
+
+
+def store_of(config: Config) -> str:
+    """The store as it may be shown: its URL without credentials."""
+    return masked(one_line(config.store_url))
 
 
 def say_json(answer: object) -> None:

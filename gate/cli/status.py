@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from gate.cli.session import configured, json_option, open_gate, say_json
+from gate.cli.damage import damaged, with_types
+from gate.cli.session import ask, configured, json_option, open_gate, say_json, store_of
 from gate.config import Flags
 from gate.inspection import Status
 
@@ -24,25 +25,31 @@ def status(flags: Flags, as_json: bool) -> None:
     """
     config = configured(flags)
     with open_gate(config, as_json) as gate:
-        found = gate.status()
+        found = ask(gate, with_types(gate.calls.keyspace, gate.status()))
     if as_json:
-        say_json(status_json(found, config.policy.dedup_ttl_ms))
+        say_json(status_json(found, store_of(config), config.policy.dedup_ttl_ms))
     else:
         from gate.cli.status_screen import show_status
 
-        show_status(found, config.policy.dedup_ttl_ms)
+        show_status(found, store_of(config), config.policy.dedup_ttl_ms)
 
 
-def status_json(found: Status, dedup_ttl_ms: int) -> dict[str, object]:
-    """The account's state. Times are epoch ms, spans ms, sums text; `standing` is in the order of the guards."""
+def status_json(found: Status, store: str, dedup_ttl_ms: int) -> dict[str, object]:
+    """The account's state. Times are epoch ms, spans ms, sums text; `standing` is in the order of the guards. A figure
+    that stands under a damaged key is null: nobody can know it.
+    """
+    broken = damaged(found)
+    permits, state = "in_flight" not in broken, "state" not in broken
     return {
         "prefix": found.prefix,
+        "store": store,
         "now_ms": found.now_ms,
         "stopped": found.stopped,
+        "stops_exits": found.stops_exits,
         "halt": None
         if found.halt is None
         else {
-            "scope": found.halt.scope,
+            "scope": "all" if found.stops_exits else found.halt.scope,
             "by": found.halt.by,
             "reason": found.halt.reason,
             "at_ms": found.halt.at_ms,
@@ -51,14 +58,18 @@ def status_json(found: Status, dedup_ttl_ms: int) -> dict[str, object]:
             {"name": each.name, "key": each.key, "on": each.on, "ttl_ms": each.ttl_ms, "detail": each.detail}
             for each in found.standing
         ],
-        "in_flight": found.in_flight,
-        "in_doubt": found.in_doubt,
+        "in_flight": found.in_flight if permits else None,
+        "in_doubt": found.in_doubt if permits else None,
         "doubtful": found.doubtful,
-        "reserved": f"{found.reserved:f}",
-        "fence": found.fence,
+        "reserved": f"{found.reserved:f}" if permits else None,
+        "fence": found.fence if state else None,
         "memory_since_ms": found.memory_since_ms,
         "verifying_until_ms": verifying_until_ms(found, dedup_ttl_ms),
-        "policy": {"in_force": found.policy_in_force, "own": found.policy_own, "agrees": found.policy_agrees},
+        "policy": {
+            "in_force": found.policy_in_force,
+            "own": found.policy_own,
+            "agrees": found.policy_agrees if state else None,
+        },
     }
 
 

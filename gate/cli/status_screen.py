@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gate.cli.damage import damaged, is_damaged
 from gate.cli.screen import Row, screen
 from gate.cli.status import verifying_until_ms
 from gate.cli.wording import ago, moment, printable, span
@@ -9,13 +10,15 @@ from gate.fields import plain
 from gate.inspection import ACCOUNT_WIDE, Standing, Status
 
 _WINDOWS = frozenset({"failures", "rate_global", "rate_symbol"})
+_NO_PERMIT = "without a TTL, so no permit of the gate's: it holds entries and exits until somebody deletes it"
 
 
-def show_status(found: Status, dedup_ttl_ms: int) -> None:
+def show_status(found: Status, store: str, dedup_ttl_ms: int) -> None:
     """Prints it."""
     to = screen()
     text, style = headline(found)
     to.say(text, style)
+    to.say(f"Account {found.prefix} at {store}", "dim")
     to.say("")
     if found.standing:
         to.table(("what", "state", "time left", "key"), standing_rows(found))
@@ -27,22 +30,31 @@ def show_status(found: Status, dedup_ttl_ms: int) -> None:
 
 
 def headline(found: Status) -> tuple[str, str]:
-    """Whether entries pass, and what else a person must know first."""
-    if found.halt is not None:
+    """Whether entries pass, and exits, as the gate would decide now, and what else a person must know first."""
+    broken = damaged(found)
+    if "halt" in broken:
+        text = f"STOPPED, exits too: {broken['halt'].key} is damaged; `gate resume` clears it"
+        style = "bold red"
+    elif found.halt is not None:
         since = "" if found.halt.at_ms is None else f", since {ago(found.halt.at_ms, found.now_ms)}"
-        what = "HALTED, exits too" if found.halt.scope == "all" else "HALTED for entries, exits pass"
+        what = "HALTED, exits too" if found.stops_exits else "HALTED for entries, exits pass"
         text, style = f"{what}. By {found.halt.by}: {found.halt.reason}{since}", "bold red"
     elif found.stopped:
-        names = ", ".join(each.name for each in found.standing if each.on and each.name in ACCOUNT_WIDE)
-        exits = "and for exits" if found.stops_exits else "exits pass"
-        text, style = f"STOPPED for entries by {names}; {exits}", "bold red"
+        stops = [each for each in found.standing if each.on and each.name in ACCOUNT_WIDE]
+        names = ", ".join(f"{each.name} (damaged)" if is_damaged(each) else each.name for each in stops)
+        text, style = f"STOPPED for entries by {names}; exits pass", "bold red"
     elif any(each.on for each in found.standing):
         text, style = "OPEN, but not for every symbol", "bold yellow"
     else:
         text, style = "OPEN", "bold green"
-    if (found.policy_in_force or "").startswith("observe-"):
-        return f"{text}. Observe mode: nothing is really denied", "bold yellow"
+    if _observing(found):
+        denies = "only what is damaged" if any(is_damaged(each) and each.on for each in found.standing) else "nothing"
+        return f"{text}. Observe mode: {denies} is really denied", "bold yellow"
     return text, style
+
+
+def _observing(found: Status) -> bool:
+    return (found.policy_in_force or "").startswith("observe-")
 
 
 def standing_rows(found: Status) -> list[Row]:
@@ -51,7 +63,7 @@ def standing_rows(found: Status) -> list[Row]:
 
 
 def _standing_row(each: Standing) -> Row:
-    if each.detail.startswith("damaged"):
+    if is_damaged(each):
         state, left, style = "DAMAGED", "-", "bold red"
     elif each.name in _WINDOWS:
         state, style = ("full", "red") if each.on else ("counts", "")
@@ -61,36 +73,44 @@ def _standing_row(each: Standing) -> Row:
         left = span(each.ttl_ms) if each.ttl_ms is not None else "NO TTL"
         if each.ttl_ms is None and each.on:
             style = "bold red"
+            if each.name == "lock":
+                return Row((each.name, state, left, f"{each.key}\n{_NO_PERMIT}"), style)
     return Row((each.name, state, left, f"{each.key}\n{printable(each.detail)}"), style)
 
 
 def facts(found: Status, dedup_ttl_ms: int) -> list[tuple[str, str]]:
-    """The rest, a line each, with its style."""
-    lines = [(f"In flight: {found.in_flight}, margin reserved {plain(found.reserved)}. Last fence {found.fence}.", "")]
+    """The rest, a line each, with its style. What stands under a damaged key nobody can know: `?`."""
+    broken = damaged(found)
+    live, reserved, doubt = ("?",) * 3
+    if "in_flight" not in broken:
+        live, reserved, doubt = str(found.in_flight), plain(found.reserved), str(found.in_doubt)
+    fence = "?" if "state" in broken else str(found.fence)
+    lines = [(f"In flight: {live}, margin reserved {reserved}. Last fence {fence}.", "")]
     if found.in_doubt:
         shown = ", ".join(printable(each) for each in found.doubtful[:5])
         more = f" and {found.in_doubt - 5} more" if found.in_doubt > 5 else ""
-        lines.append((f"In doubt: {found.in_doubt}: {shown}{more}. Ask the exchange: gate show ID.", "bold yellow"))
+        lines.append((f"In doubt: {doubt}: {shown}{more}. Ask the exchange: gate show ID.", "bold yellow"))
     else:
-        lines.append(("In doubt: 0.", ""))
-    until = verifying_until_ms(found, dedup_ttl_ms)
+        lines.append((f"In doubt: {doubt}.", ""))
+    if "state" in broken:
+        unknown = f"unknown, {broken['state'].key} is damaged"
+        return [*lines, (f"Memory: {unknown}.", ""), (f"Policy: in force is {unknown}; own {found.policy_own}.", "")]
+    return [*lines, _memory(found, dedup_ttl_ms), _policy(found)]
+
+
+def _memory(found: Status, dedup_ttl_ms: int) -> tuple[str, str]:
     if found.memory_since_ms is None:
-        lines.append(("Memory: empty, or lost; the next permits say verify.", ""))
-    elif until is not None:
-        whole = f"Memory: whole since {ago(found.memory_since_ms, found.now_ms)}"
-        lines.append((f"{whole}; permits say verify until {moment(until)}.", ""))
-    else:
-        lines.append((f"Memory: whole since {ago(found.memory_since_ms, found.now_ms)}.", ""))
+        return "Memory: new, or lost: no admission is known. The next permits say verify.", ""
+    whole = f"Memory: whole since {ago(found.memory_since_ms, found.now_ms)}"
+    until = verifying_until_ms(found, dedup_ttl_ms)
+    return f"{whole}." if until is None else f"{whole}; permits say verify until {moment(until)}.", ""
+
+
+def _policy(found: Status) -> tuple[str, str]:
     if found.policy_in_force is None:
-        lines.append((f"Policy: none in force yet; own {found.policy_own}.", ""))
-    elif found.policy_agrees:
-        lines.append((f"Policy: {found.policy_in_force} in force, the same as here.", ""))
-    else:
-        lines.append(
-            (
-                f"Policy: {found.policy_in_force} in force, but here {found.policy_own}: "
-                "entries from here are denied POLICY_MISMATCH.",
-                "bold yellow",
-            )
-        )
-    return lines
+        return f"Policy: none in force yet; own {found.policy_own}.", ""
+    if found.policy_agrees:
+        return f"Policy: {found.policy_in_force} in force, the same as here.", ""
+    become = "would be denied" if _observing(found) else "are denied"
+    differ = f"Policy: {found.policy_in_force} in force, but here {found.policy_own}"
+    return f"{differ}: entries from here {become} POLICY_MISMATCH.", "bold yellow"

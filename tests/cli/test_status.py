@@ -62,7 +62,7 @@ def test_stops_by_hand_and_damage_are_marked(gate: Run, redis_client: redis.Redi
     redis_client.hset("quantum:safety:cooldown_global", "a", "b")
     redis_client.set("quantum:safety:cooldown_symbol:BTCUSDT", "0")
     out = gate("status").stdout
-    assert out.startswith("STOPPED for entries by safe_mode, cooldown_global; exits pass\n")
+    assert out.startswith("STOPPED for entries by safe_mode, cooldown_global (damaged); exits pass\n")
     lines = {line.split()[0]: line for line in out.splitlines() if line}
     assert "NO TTL" in lines["safe_mode"]
     assert "DAMAGED" in lines["cooldown_global"]
@@ -76,7 +76,63 @@ def test_another_policy_in_force_is_said(gate: Run, store: Store) -> None:
     assert "entries from here are denied POLICY_MISMATCH" in gate("status").stdout
     with Gate.from_url(store.url, policy=Policy(mode="observe")) as other:
         other.apply_policy(by="ops", reason="test")
-    assert "Observe mode: nothing is really denied" in gate("status").stdout
+    out = gate("status").stdout
+    assert "Observe mode: nothing is really denied" in out
+    assert "entries from here would be denied POLICY_MISMATCH" in out
+
+
+LEFTOVERS = {
+    # a leftover under this key: the headline, what no longer can be known, and what is damaged
+    "safety:halt": ("STOPPED, exits too: quantum:safety:halt is damaged; `gate resume` clears it\n", (), "hash"),
+    "exec:state": ("STOPPED for entries by state (damaged); exits pass\n", ("fence", "policy"), "hash"),
+    "exec:inflight": ("STOPPED for entries by in_flight (damaged); exits pass\n", ("in_flight",), "zset"),
+    "exec:failures": ("STOPPED for entries by failures (damaged); exits pass\n", (), "list"),
+    "exec:rate:global": ("STOPPED for entries by rate_global (damaged); exits pass\n", (), "list"),
+    "exec:rate:symbol:BTCUSDT": ("OPEN, but not for every symbol\n", (), "list"),
+    "safety:audit": ("OPEN\n", (), "stream"),
+}
+
+
+@pytest.mark.parametrize("key", LEFTOVERS)
+def test_a_leftover_shows_as_what_the_gate_makes_of_it(
+    gate: Run, redis_client: redis.Redis, store: Store, key: str
+) -> None:
+    headline, unknown, belongs = LEFTOVERS[key]
+    redis_client.set(f"quantum:{key}", "1")
+    out = gate("status").stdout
+    answer = json.loads(gate("status", "--json").stdout)
+    assert out.startswith(headline)
+    assert f"damaged: a string, where a {belongs} belongs" in out
+
+    look = ("eval", "--id", "a", "--symbol", "BTCUSDT", "--side", "BUY", "--notional", "200")
+    entry, exit_ = gate(*look).exit_code, gate(*look, "--reduce-only").exit_code
+    assert (answer["stopped"] or "not for every symbol" in out) is (entry != 0)
+    assert answer["stops_exits"] is (exit_ != 0)
+
+    assert ("In flight: ?, margin reserved ?" in out) is ("in_flight" in unknown)
+    assert ("Last fence ?." in out) is ("fence" in unknown)
+    assert ("Policy: in force is unknown, quantum:exec:state is damaged" in out) is ("policy" in unknown)
+    assert [name for name in ("in_flight", "fence") if answer[name] is None] == [n for n in unknown if n != "policy"]
+    assert answer["policy"]["agrees"] is (None if "policy" in unknown else True)
+    shown = gate("policy", "show").stdout
+    assert ("In force: unknown, for quantum:exec:state is damaged" in shown) is ("policy" in unknown)
+
+
+def test_damage_denies_in_observe_mode_too(gate: Run, store: Store, redis_client: redis.Redis) -> None:
+    with Gate.from_url(store.url, policy=Policy(mode="observe")) as other:
+        other.apply_policy(by="ops", reason="test")
+    redis_client.set("quantum:exec:inflight", "1")
+    assert gate("status").stdout.splitlines()[0].endswith("Observe mode: only what is damaged is really denied")
+
+
+def test_a_lock_without_a_ttl_is_no_permit(gate: Run, redis_client: redis.Redis) -> None:
+    redis_client.set("quantum:exec:lock:BTCUSDT:BUY", "1")
+    assert "no permit of the gate's" in gate("status").stdout
+
+
+def test_status_names_the_account_and_the_store(gate: Run, gate_json: RunJson, store: Store) -> None:
+    assert gate("--prefix", "acct7", "status").stdout.splitlines()[1] == f"Account acct7 at {store.url}"
+    assert gate_json("status")["store"] == store.url
 
 
 def test_show(gate: Run, gate_json: RunJson, store: Store) -> None:
