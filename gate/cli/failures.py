@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import traceback
 from collections.abc import Mapping
 from typing import Final, NoReturn
 
@@ -15,6 +16,8 @@ from gate.masking import masked
 
 BAD_INPUT: Final = 2
 NO_ANSWER: Final = 3
+UNFORESEEN: Final = 70
+UNWRITTEN: Final = 74
 INTERRUPTED: Final = 130
 PIPE_CLOSED: Final = 141
 
@@ -46,6 +49,15 @@ def end(problem: click.ClickException) -> NoReturn:
 def complain(text: str, speaker: str = "gate") -> None:
     """One line on standard error, without the credentials of any URL in it."""
     click.echo(f"{speaker}: {masked(one_line(text))}", err=True)
+
+
+def confess(error: Exception) -> NoReturn:
+    """Ends on an exception that nobody has foreseen: one line, and an exit code that no command means by an answer."""
+    if os.environ.get("GATE_DEBUG"):
+        click.echo(masked(traceback.format_exc()), err=True)
+    said = one_line(str(error))
+    complain(f"internal error {type(error).__name__}{said and ': '}{said} (GATE_DEBUG=1 shows where)")
+    sys.exit(UNFORESEEN)
 
 
 def drop_output() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import sys
 from collections.abc import Sequence
@@ -10,9 +11,21 @@ from typing import Any, Final, NamedTuple, NoReturn
 
 import click
 
-from gate.cli.failures import BAD_INPUT, INTERRUPTED, NO_ANSWER, PIPE_CLOSED, complain, drop_output, end
+from gate.cli.failures import (
+    BAD_INPUT,
+    INTERRUPTED,
+    NO_ANSWER,
+    PIPE_CLOSED,
+    UNWRITTEN,
+    complain,
+    confess,
+    drop_output,
+    end,
+)
 from gate.config import Flags, InvalidConfig
 from gate.errors import GateError, InvalidField, InvalidPolicy
+
+_UNWRITABLE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
 
 
 class Listed(NamedTuple):
@@ -77,6 +90,8 @@ class Program(click.Group):
         except GateError as problem:
             complain(str(problem))
             sys.exit(NO_ANSWER)
+        except Exception as error:
+            confess(error)
         sys.exit(code if isinstance(code, int) else 0)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -87,9 +102,11 @@ class Program(click.Group):
             drop_output()
             raise click.exceptions.Exit(PIPE_CLOSED) from None
         except OSError as problem:
+            if problem.errno not in _UNWRITABLE:
+                raise
             drop_output()
-            complain(str(problem))
-            raise click.exceptions.Exit(NO_ANSWER) from None
+            complain(f"the answer can't be written: {problem.strerror}")
+            raise click.exceptions.Exit(UNWRITTEN) from None
 
 
 @click.group(cls=Program)
@@ -113,6 +130,7 @@ def program(ctx: click.Context, url: str | None, embedded: str | None, prefix: s
       gate eval --id sig-81 --symbol BTCUSDT --side BUY --notional 200
       gate halt --by ops --reason "CPI print"
 
-    Every command has --json. Exit codes: 2 bad input or usage, 3 no answer from the store; eval: 0 admit, 1 deny.
+    Every command has --json, behind its name. Exit codes: 2 bad input or usage, 3 no answer from the store, 70 an error
+    of the gate's own, 74 the answer couldn't be written; eval: 0 admit, 1 deny.
     """
     ctx.obj = Flags(url, embedded, prefix, config)

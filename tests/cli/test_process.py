@@ -91,19 +91,53 @@ def test_a_reader_who_has_gone_is_no_error() -> None:
     assert (done.returncode, done.stderr) == (141, b"")
 
 
-def test_a_full_disk_is_one_line_and_not_a_verdict() -> None:
+@pytest.mark.parametrize("words", [["policy", "show"], EVAL, [*EVAL, "--json"]], ids=" ".join)
+def test_a_full_disk_is_one_line_and_no_word_of_the_store(
+    store: Store, redis_client: redis.Redis, words: list[str]
+) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [*GATE, "policy", "show"], stdout=full, stderr=subprocess.PIPE, env=environment(), timeout=30
+            [*GATE, "--url", store.url, *words], stdout=full, stderr=subprocess.PIPE, env=environment(), timeout=30
         )
-    assert (done.returncode, done.stderr.count(b"\n")) == (3, 1)
+    assert (done.returncode, done.stderr) == (74, b"gate: the answer can't be written: No space left on device\n")
 
 
-def test_a_closed_output_changes_no_exit_code() -> None:
+@pytest.mark.parametrize(
+    "words", [["policy", "show"], EVAL, [*EVAL, "--json"], ["status"], ["show", "sig-81", "--json"]], ids=" ".join
+)
+def test_a_closed_output_changes_no_exit_code(store: Store, redis_client: redis.Redis, words: list[str]) -> None:
     done = subprocess.run(
-        ["sh", "-c", 'exec "$@" >&-', "sh", *GATE, "policy", "show"], capture_output=True, env=environment(), timeout=30
+        ["sh", "-c", 'exec "$@" >&-', "sh", *GATE, "--url", store.url, *words],
+        capture_output=True,
+        env=environment(),
+        timeout=30,
     )
-    assert (done.returncode, done.stderr) == (0, b"")
+    assert (done.returncode, done.stderr) == (1 if "show" in words and "policy" not in words else 0, b"")
+
+
+BROKEN = """
+import sys
+import gate.cli.eval as command
+def fails(*_: object) -> None:
+    raise RuntimeError("redis://u:s3cret@h was\\nunforeseen")
+command.configured = fails
+sys.argv[0] = "gate"
+from gate.cli import main
+main()
+"""
+
+
+def test_what_nobody_has_foreseen_is_one_line_and_not_a_denial() -> None:
+    words = [sys.executable, "-c", BROKEN, *EVAL]
+    done = subprocess.run(words, capture_output=True, text=True, env=environment(), timeout=30)
+    assert (done.returncode, done.stdout) == (70, "")
+    line = "gate: internal error RuntimeError: redis://***@h was unforeseen (GATE_DEBUG=1 shows where)\n"
+    assert done.stderr == line
+    done = subprocess.run(words, capture_output=True, text=True, env=environment(GATE_DEBUG="1"), timeout=30)
+    assert done.returncode == 70
+    assert "Traceback" in done.stderr
+    assert done.stderr.endswith(line)
+    assert "s3cret" not in done.stderr
 
 
 def test_a_closed_input_is_one_line_and_not_a_verdict() -> None:
