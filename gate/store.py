@@ -12,6 +12,7 @@ With rediss+sentinel and rediss+cluster over TLS. Nothing is chosen silently: wi
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -51,6 +52,7 @@ SCHEMES: Final = (
     "embedded",
 )
 _FORMS: Final = "is not a store; give redis://, rediss://, unix://, redis+sentinel://, redis+cluster:// or embedded:DIR"
+_UNKNOWN_OPTION: Final = re.compile(r"unexpected keyword argument '(\w+)'")
 _NO_URL: Final = "is not a URL; special characters of a password are percent-encoded there, / as %2F"
 
 
@@ -193,7 +195,9 @@ def _from_url(kind: Any, url: str, settings: dict[str, Any]) -> Any:
         pool = client.connection_pool
         pool.connection_class(**connection_settings(pool.connection_kwargs, None))
     except (TypeError, ValueError, redis.RedisError) as error:
-        raise InvalidField("url", masked(url), f"has an option that redis-py refuses: {error}") from None
+        unknown = _UNKNOWN_OPTION.search(str(error))
+        problem = f"unknown option '{unknown[1]}'" if unknown else str(error)
+        raise InvalidField("url", masked(url), f"has an option that redis-py refuses: {problem}") from None
     return client
 
 

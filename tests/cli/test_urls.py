@@ -46,6 +46,14 @@ def test_an_option_that_redis_py_refuses_is_refused_at_once(gate: type[Gate | As
     assert "s3cret" not in str(refused.value)
 
 
+def test_a_misspelt_option_is_named_and_its_value_is_not() -> None:
+    with pytest.raises(InvalidField) as refused:
+        Gate.from_url("redis://127.0.0.1/0?pasword=s3cret")
+    assert str(refused.value) == (
+        "url: 'redis://127.0.0.1/0?pasword=***' has an option that redis-py refuses: unknown option 'pasword'"
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
@@ -53,6 +61,9 @@ def test_an_option_that_redis_py_refuses_is_refused_at_once(gate: type[Gate | As
         ("redis+sentinel://:pw@h:1,h:2/service", "redis+sentinel://***@h:1,h:2/service"),
         ("https://u:p@h/x", "https://***@h/x"),
         ("redis://h?password=x&db=1", "redis://h?password=***&db=1"),
+        ("redis://h/0?pasword=x&y&db=z&db=1&Db=1=2, late", "redis://h/0?pasword=***&***&db=***&db=1&Db=*** late"),
+        ("unix:///s?a=p?w=x&username=u", "unix:///s?a=***&username=***"),
+        ("did it pass? a=b", "did it pass? a=b"),
         ("quantum:exec:processed:me@home of a@b", "quantum:exec:processed:me@home of a@b"),
         ("redis://h:1/0", "redis://h:1/0"),
     ],
