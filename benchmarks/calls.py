@@ -19,7 +19,6 @@ _AGAINST_SET: Final = 1.3
 _AGAINST_SEQUENCE: Final = 6
 _WARM_UP: Final = 50
 _IN_A_ROW: Final = 10
-"""Single calls in turn would measure how fast a server finds its way back into a script that it has just left."""
 
 Timings = Iterator[int]
 """Makes a call whenever it is asked for the next, and says how many ns it took. What it needs around it isn't timed."""
