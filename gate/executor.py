@@ -96,6 +96,8 @@ class Executor:
         verdict = await self._gate.evaluate(intent, reserve=self._reserve(intent))
         if verdict.permit is None:
             return self._denied(intent.id, verdict)
+        if verdict.permit.observed:
+            _log.warning("OBSERVED id=%s would be denied: %s %s", intent.id, verdict.reason, verdict.detail)
         if verdict.permit.observed and verdict.reason in (Reason.DUPLICATE, Reason.CONFLICT):
             # Observing, the gate lets it pass. But this is what sends, and one intent is one order all the same.
             return self._denied(intent.id, replace(verdict, admitted=False, permit=None))

@@ -13,7 +13,7 @@ from gate.keyspace import Keyspace
 from gate.outcome import Outcome, Settled, Settlement
 from gate.policy import Policy
 from gate.record import MILLIONTHS, Record, decode_record
-from gate.scripts import Script, script
+from gate.scripts import SCRIPTS, Script, script
 from gate.verdict import Mode, Permit, Reason, Verdict
 
 Command = tuple[str | int, ...]
@@ -32,6 +32,8 @@ class Protocol:
         self.keyspace: Final = keyspace
         self.policy: Final = policy
         self.policy_fingerprint: Final = policy.fingerprint
+        for name in SCRIPTS:  # now, not at the first settlement, with an order out and the package perhaps gone
+            script(name)
         self._mode: Final = Mode(policy.mode)
         # As text, once: they travel with every call.
         self._figures: Final = (

@@ -19,6 +19,7 @@ from gate.errors import GateError
 _INCLUDE: Final = re.compile(r"^[ \t]*--@include[ \t]*(\S*)[ \t]*$", re.MULTILINE)
 
 ReadText = Callable[[str], str]
+SCRIPTS: Final = ("evaluate", "settle", "inspect", "control")
 
 
 class ScriptError(GateError):

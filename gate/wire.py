@@ -21,6 +21,7 @@ from hiredis import pack_command
 from redis.backoff import NoBackoff
 from redis.driver_info import DriverInfo
 from redis.exceptions import (
+    AskError,
     BusyLoadingError,
     ClusterDownError,
     MasterDownError,
@@ -111,6 +112,8 @@ def failure_of(error: ResponseError) -> StoreUnavailable | StoreError:
         return ScriptMissing(text)
     if isinstance(error, MovedError) or text.startswith("MOVED "):
         return SlotMoved(text)
+    if isinstance(error, AskError):
+        return StoreUnavailable("the cluster is moving the slot of this account to another node")
     if isinstance(error, _PASSING) or text.startswith(_PASSING_CODES):
         return StoreUnavailable(text)
     return StoreError(text)

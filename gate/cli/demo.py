@@ -18,9 +18,12 @@ def demo(as_json: bool) -> None:
     \b
     Exit codes: 0 every promise was kept, 1 one was broken or the books differ, 3 the store could not be started.
     """
+    import logging
+
     from gate.demo.story import Promise, Story, run
     from gate.errors import StoreFailure
 
+    logging.getLogger("gate").addHandler(logging.NullHandler())  # the story says it already
     if as_json:
         story = Story(on_scene=lambda _: None, on_promise=lambda _: None)
     else:

@@ -68,7 +68,13 @@ class MarginCheck:
     """Margin needed, with the buffer, against what is free. In the symbol's margin asset."""
 
     need: Decimal
-    have: Decimal
+    available: Decimal
+    reserved_ahead: Decimal
+
+    @property
+    def have(self) -> Decimal:
+        """What is free when the live permits ahead have taken theirs; below zero when they want more than there is."""
+        return self.available - self.reserved_ahead
 
     @property
     def covered(self) -> bool:
@@ -76,11 +82,12 @@ class MarginCheck:
         return self.have >= self.need
 
     def __str__(self) -> str:
-        return f"need {self.need:.2f}, have {self.have:.2f}"
+        reserved = f" less {self.reserved_ahead:.2f} reserved for others" if self.reserved_ahead else ""
+        return f"need {self.need:.2f}, have {self.available:.2f}{reserved}"
 
 
 def check_margin(
     notional: Decimal, leverage: int, buffer: Decimal, available: Decimal, reserved_ahead: Decimal
 ) -> MarginCheck:
     """Required = notional / leverage x (1 + buffer); have = available - what live permits ahead have reserved."""
-    return MarginCheck(notional / leverage * (1 + buffer), available - reserved_ahead)
+    return MarginCheck(notional / leverage * (1 + buffer), available, reserved_ahead)

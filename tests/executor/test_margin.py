@@ -103,7 +103,8 @@ async def test_a_permit_ahead_keeps_its_reserved_margin(desk: Desk) -> None:
 
     assert ahead.admitted
     assert execution.state is Terminal.REJECTED_MARGIN
-    assert execution.detail == "need 62.50, have 1.00"
+    assert execution.detail == "need 62.50, have 63.50 less 62.50 reserved for others"
+    assert "failures" not in {each.name for each in (await desk.gate.status()).standing}, "others' margin is no failure"
 
 
 def test_the_check_is_exact_in_decimal() -> None:

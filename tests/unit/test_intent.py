@@ -207,7 +207,23 @@ def test_an_intent_is_a_value() -> None:
     assert dict(made.aside) == {"model": "ensemble"}
 
 
-def test_only_reduce_only_makes_an_exit() -> None:
+def test_an_exit_is_reduce_only_or_against_its_hedge_mode_position() -> None:
     assert intent(reduce_only=True).is_exit
+    assert intent(position_side="SHORT").is_exit
+    assert intent(side="SELL", position_side="LONG").is_exit
     assert not intent(side="SELL").is_exit
-    assert not intent(position_side="SHORT").is_exit
+    assert not intent(position_side="LONG").is_exit
+    assert not intent(position_side="BOTH").is_exit
+
+
+@pytest.mark.parametrize(("side", "position_side"), [("BUY", "LONG"), ("SELL", "SHORT")])
+def test_a_reduce_only_intent_that_would_open_its_hedge_mode_position_is_refused(side: str, position_side: str) -> None:
+    with pytest.raises(InvalidIntent, match=f"side: '{side}' would open the {position_side} position"):
+        intent(side=side, position_side=position_side, reduce_only=True)
+
+
+@pytest.mark.parametrize("word", ["LONG", "SHORT"])
+def test_a_position_as_side_beside_reduce_only_is_refused_as_ambiguous(word: str) -> None:
+    fields = {"symbol": "BTCUSDT", "side": word, "reduce_only": True, "quantity": "1", "timestamp": 1766550734}
+    with pytest.raises(InvalidIntent, match="ambiguous"):
+        Intent.from_mapping(fields)
