@@ -14,7 +14,7 @@ from gate.verdict import Mode, Reason, Verdict
 
 _ENDED_BY: Final = {
     Reason.HALTED: "`gate resume` ends it.",
-    Reason.POLICY_MISMATCH: "`gate policy show` tells the two apart.",
+    Reason.POLICY_MISMATCH: "Only the fingerprint of what is in force is stored: compare the callers' config files.",
     Reason.IN_FLIGHT_LIMIT: "Retry when one of them is settled.",
 }
 

@@ -2,11 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
 import click
 
-from gate.calls import RESETS, SCOPES, Act
-from gate.cli.session import by_option, configured, json_option, open_gate, reason_option, say_json, warn
-from gate.config import Flags
+from gate.calls import RESETS, SCOPES, Act, Dialogue
+from gate.cli.failures import NoAnswer
+from gate.cli.session import (
+    account_of,
+    ask,
+    by_option,
+    configured,
+    json_option,
+    open_gate,
+    reason_option,
+    say_json,
+    store_of,
+    warn,
+)
+from gate.cli.wording import moment, one_line
+from gate.config import Config, Flags
+from gate.errors import StoreError, StoreFailure
+from gate.inspection import Halt
+from gate.keyspace import Keyspace
+
+if TYPE_CHECKING:
+    from gate.client import Gate
+
+_UNREADABLE: Final = Halt("?", "?", "its key was damaged", None)
 
 
 @click.command()
@@ -22,9 +48,16 @@ def halt(flags: Flags, by: str, reason: str, scope: str, as_json: bool) -> None:
       gate halt --by ops --reason "CPI print"
       gate halt --scope all --by ops --reason "exchange is down"
     """
-    with open_gate(configured(flags), as_json) as gate:
+    config = configured(flags)
+    with acting(config, "halt", "halted", as_json) as gate:
+        before = look(gate)
         act = gate.halt(by=by, reason=reason, scope=scope)
-    told(act, by, reason, halt_sentence(act, scope), as_json)
+    told(act, by, reason, halt_sentence(act, scope, account_of(config), before), config, as_json)
+    if before is not None and not before.ever_run:
+        key = gate.calls.keyspace.state
+        warn(
+            f"the gate has never run under the prefix {config.prefix} here (no {key}); is it the account that you mean?"
+        )
 
 
 @click.command()
@@ -38,9 +71,11 @@ def resume(flags: Flags, by: str, reason: str, as_json: bool) -> None:
     \b
       gate resume --by ops --reason "CPI is out"
     """
-    with open_gate(configured(flags), as_json) as gate:
+    config = configured(flags)
+    with acting(config, "resume", "resumed", as_json) as gate:
+        before = look(gate)
         act = gate.resume(by=by, reason=reason)
-    told(act, by, reason, resume_sentence(act), as_json)
+    told(act, by, reason, resume_sentence(act, account_of(config), before), config, as_json)
 
 
 @click.command()
@@ -57,17 +92,60 @@ def reset(flags: Flags, what: str, by: str, reason: str, as_json: bool) -> None:
 
     A halt stays: resume ends it. Records, locks and windows stay too, they keep the limits exact.
     """
-    with open_gate(configured(flags), as_json) as gate:
+    config = configured(flags)
+    with acting(config, "reset", "reset", as_json) as gate:
         act = gate.reset(what, by=by, reason=reason)
-    told(act, by, reason, reset_sentence(act, what), as_json)
+    told(act, by, reason, reset_sentence(act, what, account_of(config)), config, as_json)
 
 
-def told(act: Act, by: str, reason: str, sentence: str, as_json: bool) -> None:
+@dataclass(frozen=True, slots=True)
+class Before:
+    """How an account stood a moment before an act."""
+
+    halt: Halt | None
+    ever_run: bool
+
+
+def look(gate: Gate) -> Before | None:
+    """How the account stands; None when that can't be had. The act itself must not wait for it, nor fail by it."""
+    try:
+        return ask(gate, _before(gate.calls.keyspace))
+    except StoreFailure:
+        return None
+
+
+def _before(keyspace: Keyspace) -> Dialogue[Before]:
+    ever_run = (yield ("EXISTS", keyspace.state)) == 1
+    if (yield ("EXISTS", keyspace.halt)) == 0:
+        return Before(None, ever_run)
+    try:
+        parts = yield ("HMGET", keyspace.halt, "scope", "by", "reason", "at")
+    except StoreError:
+        return Before(_UNREADABLE, ever_run)
+    scope, by, reason, at = ("" if part is None else part.decode(errors="replace") for part in parts)
+    return Before(Halt(scope or "entries", by or "?", reason or "?", int(at) if at.isdecimal() else None), ever_run)
+
+
+@contextmanager
+def acting(config: Config, act: str, done: str, as_json: bool) -> Iterator[Gate]:
+    """The gate, for an act. A failure says that nobody knows whether it was done: its answer may be what was lost."""
+    try:
+        with open_gate(config, as_json) as gate:
+            yield gate
+    except NoAnswer as failed:
+        answer = failed.answer
+        if answer is not None:
+            answer = {**answer, "act": act, "done": None, "prefix": config.prefix, "store": store_of(config)}
+        advice = "look with gate status, and repeat it"
+        raise NoAnswer(f"NOT known to be {done}, {account_of(config)}: {failed.message}; {advice}", answer) from None
+
+
+def told(act: Act, by: str, reason: str, sentence: str, config: Config, as_json: bool, **more: object) -> None:
     """Says what was changed, and that it couldn't be audited where it couldn't."""
     if as_json:
-        say_json(act_json(act, by, reason))
+        say_json({**act_json(act, by, reason), "prefix": config.prefix, "store": store_of(config), **more})
     else:
-        click.echo(sentence)
+        click.echo(one_line(sentence))
     if not act.audited:
         warn("it is done, but could not be written to the audit stream; look at the type of its key (safety:audit)")
 
@@ -84,21 +162,34 @@ def act_json(act: Act, by: str, reason: str) -> dict[str, object]:
     }
 
 
-def halt_sentence(act: Act, scope: str) -> str:
+def halt_sentence(act: Act, scope: str, account: str, before: Before | None) -> str:
     """What a halt has come to."""
     in_force = act.changed[0] if act.changed else scope
     if in_force != scope:
-        return "Halted, exits too: an earlier halt had scope all, and only resume narrows it."
-    return "Halted, exits too." if in_force == "all" else "Halted for entries; exits pass."
+        said = f"Halted {account}, exits too: an earlier halt had scope all, and only resume narrows it."
+    else:
+        said = f"Halted {account}, exits too." if in_force == "all" else f"Halted {account} for entries; exits pass."
+    if before is None or before.halt is None:
+        return said
+    return f"{said} It was halted already, {_halted(before.halt)}; now in this name, for this reason, since now."
 
 
-def resume_sentence(act: Act) -> str:
+def resume_sentence(act: Act, account: str, before: Before | None) -> str:
     """What a resume has come to."""
-    return (
-        "There was no halt; nothing was changed." if act.before is None else f"Resumed: the halt ({act.before}) is off."
-    )
+    if before is not None and before.halt is not None:
+        return f"Resumed {account}: the halt ({_halted(before.halt)}) is off."
+    if act.before is None:
+        return f"There was no halt of {account}; nothing was changed."
+    return f"Resumed {account}: the halt ({act.before}) is off."
 
 
-def reset_sentence(act: Act, what: str) -> str:
+def _halted(halt: Halt) -> str:
+    since = "" if halt.at_ms is None else f", since {moment(halt.at_ms)}"
+    return f"{halt.scope} by {halt.by}: {halt.reason}{since}"
+
+
+def reset_sentence(act: Act, what: str, account: str) -> str:
     """What a reset has come to."""
-    return f"Reset {what}: {', '.join(act.changed)} off." if act.changed else f"Reset {what}: nothing was on."
+    if not act.changed:
+        return f"Reset {what} of {account}: nothing was on."
+    return f"Reset {what} of {account}: {', '.join(act.changed)} off."

@@ -6,8 +6,16 @@ import click
 
 from gate.cli.damage import damaged
 from gate.cli.failures import NoAnswer
-from gate.cli.operate import told
-from gate.cli.session import by_option, configured, json_option, open_gate, reason_option, say_json
+from gate.cli.operate import acting, told
+from gate.cli.session import (
+    account_of,
+    by_option,
+    configured,
+    json_option,
+    open_gate,
+    reason_option,
+    say_json,
+)
 from gate.config import Config, Flags
 
 
@@ -76,12 +84,14 @@ def apply(flags: Flags, by: str, reason: str, as_json: bool) -> None:
     \b
       gate --config gate.toml policy apply --by ops --reason "wider limits for the listing"
 
-    Callers with another policy are denied from then on, until they have read the new one.
+    Callers with another policy are denied from then on, until they have read the new one. Without a [policy] in a
+    config file these are the built-in defaults, and the answer says so.
     """
     config = configured(flags)
-    with open_gate(config, as_json) as gate:
+    with acting(config, "policy", "switched", as_json) as gate:
         act = gate.apply_policy(by=by, reason=reason)
-    told(act, by, reason, apply_sentence(config, act.before), as_json)
+    sentence = apply_sentence(config, account_of(config), act.before)
+    told(act, by, reason, sentence, config, as_json, mode=config.policy.mode, defaults=not config.figures_from_file)
 
 
 def figure_rows(config: Config) -> list[tuple[str, str, str]]:
@@ -116,13 +126,35 @@ def in_force_sentence(config: Config, in_force: str | None, unknown: str) -> str
         return "In force: none yet; the first admission puts its caller's policy in force."
     if in_force == config.policy.fingerprint:
         return "In force: this one."
-    return f"In force: {in_force}, not this one. `gate policy apply` puts this one in force."
+    return (
+        f"In force: {in_force}, not this one. Its figures aren't stored, only this fingerprint: compare the config "
+        f"files of the callers. `gate policy apply` would change {change(config, in_force)}, and deny every caller "
+        f"that hasn't read these figures.{defaults_note(config)}"
+    )
 
 
-def apply_sentence(config: Config, before: str | None) -> str:
+def change(config: Config, before: str | None) -> str:
+    """Mode and fingerprint, before and after."""
+    own, mode = config.policy.fingerprint, config.policy.mode
+    if before is None:
+        return f"none -> {own}, mode {mode}"
+    mode_before = before.partition("-")[0]
+    return f"{before} -> {own}, mode {mode_before} -> {mode}"
+
+
+def defaults_note(config: Config) -> str:
+    """Says that nobody has chosen these figures, where nobody has."""
+    if config.figures_from_file:
+        return ""
+    why = "no config file was given" if config.file is None else f"{config.file} has no figure in a table [policy]"
+    return f" These are the BUILT-IN DEFAULTS: {why}."
+
+
+def apply_sentence(config: Config, account: str, before: str | None) -> str:
     """What an apply has come to."""
-    own = config.policy.fingerprint
-    if before == own:
-        return f"Policy {own} was in force already."
-    observe = " Observe mode: from now on nothing is denied." if config.policy.mode == "observe" else ""
-    return f"Policy {own} is in force; before: {before or 'none'}.{observe}"
+    if before == config.policy.fingerprint:
+        said = f"{before} was in force already, mode {config.policy.mode}."
+    else:
+        said = f"{change(config, before)}."
+    observe = " Observe mode: from now on no guard denies." if config.policy.mode == "observe" else ""
+    return f"Policy of {account}: {said}{observe}{defaults_note(config)}"

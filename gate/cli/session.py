@@ -63,6 +63,11 @@ def store_of(config: Config) -> str:
     return masked(one_line(config.store_url))
 
 
+def account_of(config: Config) -> str:
+    """Which account, in which store: what nobody may get wrong unnoticed."""
+    return f"{config.prefix} at {store_of(config)}"
+
+
 def say_json(answer: object) -> None:
     """One line of JSON on standard output."""
     click.echo(json.dumps(answer))

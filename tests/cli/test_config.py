@@ -129,7 +129,11 @@ def test_policy_show_beside_the_one_in_force(
     assert "In force: this one." in gate("policy", "show").stdout
     file.write_text("[policy]\nrate_global_limit = 9\n")
     own = Policy().fingerprint
-    assert f"In force: {own}, not this one." in gate("--config", str(file), "policy", "show").stdout
+    shown = gate("--config", str(file), "policy", "show").stdout
+    changed = f"{own} -> {Policy(rate_global_limit=9).fingerprint}, mode enforce -> enforce"
+    assert f"In force: {own}, not this one. Its figures aren't stored, only this fingerprint" in shown
+    assert f"`gate policy apply` would change {changed}, and deny every caller" in shown
+    assert "BUILT-IN" not in shown
     answer = gate_json("--config", str(file), "policy", "show")
     assert (answer["in_force"], answer["agrees"]) == (own, False)
     assert answer["figures"]["rate_global_limit"] == {"value": 9, "from": str(file)}

@@ -144,6 +144,13 @@ def test_a_person_reads_reason_state_time_and_key(gate: Run, redis_client: redis
     assert "\x1b" not in out
 
 
+def test_another_policy_in_force_is_not_said_to_be_on_show(gate: Run, redis_client: redis.Redis) -> None:
+    redis_client.hset("quantum:exec:state", "policy", "enforce-other")
+    out = gate("eval", *words()).stdout
+    assert out.startswith("DENY POLICY_MISMATCH")
+    assert "Only the fingerprint of what is in force is stored: compare the callers' config files." in out
+
+
 BAD = {
     "an unknown side": (words(side="UP"), "side: 'UP'"),
     "zero": (words(notional="0"), "notional: '0'"),

@@ -12,19 +12,33 @@ import redis
 from click.testing import Result
 
 from gate import Policy
+from tests.servers.store import Store
+from tests.wire import Wire
 
 Run = Callable[..., Result]
 WHO = ("--by", "ops", "--reason", "CPI print")
 
 
-def test_halt_and_resume(gate: Run, gate_json: Callable[..., Any], redis_client: redis.Redis) -> None:
+@pytest.fixture
+def account(store: Store, redis_client: redis.Redis) -> str:
+    """The account as it is named, under whose prefix the gate has run."""
+    redis_client.hset("quantum:exec:state", "fence", 1)
+    return f"quantum at {store.url}"
+
+
+def test_halt_and_resume(
+    gate: Run, gate_json: Callable[..., Any], redis_client: redis.Redis, store: Store, account: str
+) -> None:
     halted = gate("halt", *WHO)
-    assert (halted.exit_code, halted.stdout) == (0, "Halted for entries; exits pass.\n")
+    assert (halted.exit_code, halted.stdout) == (0, f"Halted {account} for entries; exits pass.\n")
+    assert halted.stderr == ""
     assert redis_client.hget("quantum:safety:halt", "reason") == b"CPI print"
-    assert gate("halt", "--scope", "all", *WHO).stdout == "Halted, exits too.\n"
+    assert gate("halt", "--scope", "all", *WHO).stdout.startswith(f"Halted {account}, exits too. It was halted already")
     assert "only resume narrows it" in gate("halt", *WHO).stdout
-    assert gate("resume", *WHO).stdout == "Resumed: the halt (all) is off.\n"
-    assert gate("resume", *WHO).stdout == "There was no halt; nothing was changed.\n"
+    resumed = gate("resume", *WHO).stdout
+    assert resumed.startswith(f"Resumed {account}: the halt (all by ops: CPI print, since 2")
+    assert resumed.endswith("Z) is off.\n")
+    assert gate("resume", *WHO).stdout == f"There was no halt of {account}; nothing was changed.\n"
     assert redis_client.xlen("quantum:safety:audit") == 5
     assert gate_json("halt", *WHO) == {
         "act": "halt",
@@ -33,32 +47,104 @@ def test_halt_and_resume(gate: Run, gate_json: Callable[..., Any], redis_client:
         "before": None,
         "changed": ["entries"],
         "audited": True,
+        "prefix": "quantum",
+        "store": store.url,
     }
 
 
-def test_reset_names_what_it_has_switched_off(gate: Run, redis_client: redis.Redis) -> None:
+def test_a_second_halt_says_whose_the_first_was(gate: Run, account: str) -> None:
+    gate("halt", "--by", "ann", "--reason", "CPI print")
+    second = gate("halt", "--by", "bob", "--reason", "me too").stdout
+    assert (
+        f"Halted {account} for entries; exits pass. It was halted already, entries by ann: CPI print, since 2" in second
+    )
+    assert second.count("\n") == 1
+
+
+def test_a_halt_that_cannot_be_read_is_replaced_and_cleared(gate: Run, redis_client: redis.Redis, account: str) -> None:
+    redis_client.set("quantum:safety:halt", "1")
+    assert "It was halted already, ? by ?: its key was damaged; now" in gate("halt", *WHO).stdout
+    redis_client.delete("quantum:safety:halt")
+    redis_client.set("quantum:safety:halt", "1")
+    assert gate("resume", *WHO).stdout == f"Resumed {account}: the halt (? by ?: its key was damaged) is off.\n"
+    assert not redis_client.exists("quantum:safety:halt")
+
+
+def test_a_halt_of_an_account_that_nobody_knows_warns(gate: Run, redis_client: redis.Redis, store: Store) -> None:
+    for form in ([], ["--json"]):
+        done = gate("--prefix", "qantum", "halt", *WHO, *form)
+        assert (done.exit_code, done.stdout.count("\n"), done.stderr.count("\n")) == (0, 1, 1)
+        assert "has never run under the prefix qantum here (no qantum:exec:state)" in done.stderr
+    assert f"qantum at {store.url}" in gate("--prefix", "qantum", "resume", *WHO).stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("halt",), "halted"),
+        (("resume",), "resumed"),
+        (("reset", "all"), "reset"),
+        (("policy", "apply"), "switched"),
+    ],
+    ids=lambda words: " ".join(words) if isinstance(words, tuple) else "",
+)
+def test_a_failed_act_says_that_it_is_not_known_to_be_done(bare: Run, words: tuple[str, ...], said: str) -> None:
+    dead = ("--url", "redis://ops:s3cret@127.0.0.1:1/0")
+    done = bare(*dead, *words, *WHO)
+    assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (3, "", 1)
+    assert f"gate: NOT known to be {said}, quantum at redis://***@127.0.0.1:1/0: STORE_UNAVAILABLE" in done.stderr
+    assert "look with gate status, and repeat it" in done.stderr
+    answer = json.loads(bare(*dead, *words, *WHO, "--json").stdout)
+    assert (answer["reason"], answer["done"], answer["prefix"]) == ("STORE_UNAVAILABLE", None, "quantum")
+    assert answer["store"] == "redis://***@127.0.0.1:1/0"
+
+
+def test_a_halt_goes_through_where_the_look_before_it_fails(bare: Run, redis_client: redis.Redis, wire: Wire) -> None:
+    lost = wire.lose_next_reply("EXISTS")
+    done = bare("--url", wire.url, "halt", *WHO)
+    assert lost.happened
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert redis_client.exists("quantum:safety:halt")
+
+
+def test_reset_names_what_it_has_switched_off(gate: Run, redis_client: redis.Redis, account: str) -> None:
     redis_client.set("quantum:safety:safe_mode", "1")
     redis_client.set("quantum:safety:cooldown_symbol:BTCUSDT", "1")
-    assert gate("reset", "cooldowns", *WHO).stdout == "Reset cooldowns: quantum:safety:cooldown_symbol:BTCUSDT off.\n"
-    assert gate("reset", "failures", *WHO).stdout == "Reset failures: nothing was on.\n"
-    assert gate("reset", "all", *WHO).stdout == "Reset all: quantum:safety:safe_mode off.\n"
+    cooldowns = gate("reset", "cooldowns", *WHO).stdout
+    assert cooldowns == f"Reset cooldowns of {account}: quantum:safety:cooldown_symbol:BTCUSDT off.\n"
+    assert gate("reset", "failures", *WHO).stdout == f"Reset failures of {account}: nothing was on.\n"
+    assert gate("reset", "all", *WHO).stdout == f"Reset all of {account}: quantum:safety:safe_mode off.\n"
 
 
-def test_policy_apply(gate: Run, redis_client: redis.Redis, tmp_path: Path) -> None:
-    file = tmp_path / "gate.toml"
+def test_policy_apply_says_what_it_has_changed(
+    gate: Run, gate_json: Callable[..., Any], redis_client: redis.Redis, tmp_path: Path, account: str
+) -> None:
+    file, empty = tmp_path / "gate.toml", tmp_path / "empty.toml"
     file.write_text('[policy]\nmode = "observe"\n')
+    empty.write_text("")
     own, observing = Policy().fingerprint, Policy(mode="observe").fingerprint
-    assert gate("policy", "apply", *WHO).stdout == f"Policy {own} is in force; before: none.\n"
-    assert gate("policy", "apply", *WHO).stdout == f"Policy {own} was in force already.\n"
-    switched = gate("--config", str(file), "policy", "apply", *WHO).stdout
-    assert switched == f"Policy {observing} is in force; before: {own}. Observe mode: from now on nothing is denied.\n"
+    defaults = "These are the BUILT-IN DEFAULTS: no config file was given."
+    said = gate("policy", "apply", *WHO).stdout
+    assert said == f"Policy of {account}: none -> {own}, mode enforce. {defaults}\n"
+    said = gate("policy", "apply", *WHO).stdout
+    assert said == f"Policy of {account}: {own} was in force already, mode enforce. {defaults}\n"
+    said = gate("--config", str(file), "policy", "apply", *WHO).stdout
+    changed = f"{own} -> {observing}, mode enforce -> observe"
+    assert said == f"Policy of {account}: {changed}. Observe mode: from now on no guard denies.\n"
     assert redis_client.hget("quantum:exec:state", "policy") == observing.encode()
+    said = gate("--config", str(empty), "policy", "apply", *WHO).stdout
+    assert f"{observing} -> {own}, mode observe -> enforce. These are the BUILT-IN DEFAULTS: {empty} has no" in said
+    answer = gate_json("policy", "apply", *WHO)
+    assert (answer["before"], answer["changed"], answer["mode"], answer["defaults"]) == (own, [own], "enforce", True)
+    assert gate_json("--config", str(file), "policy", "apply", *WHO)["defaults"] is False
 
 
 @pytest.mark.parametrize(
     "words", [("halt",), ("resume",), ("reset", "all"), ("policy", "apply")], ids=lambda words: " ".join(words)
 )
-def test_an_audit_that_cannot_be_written_is_said(gate: Run, redis_client: redis.Redis, words: tuple[str, ...]) -> None:
+def test_an_audit_that_cannot_be_written_is_said(
+    gate: Run, redis_client: redis.Redis, account: str, words: tuple[str, ...]
+) -> None:
     redis_client.set("quantum:safety:audit", "in the way")
     done = gate(*words, *WHO)
     assert done.exit_code == 0
