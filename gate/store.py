@@ -97,6 +97,9 @@ def parse_url(url: str) -> StoreAddress:
         parts = urlsplit(url)
     except ValueError:
         raise InvalidField("url", masked(url), _NO_URL) from None
+    if scheme != "unix" and "@" in parts.path + parts.query + parts.fragment:
+        # Whatever stands before it may be a password, so nothing of it is quoted.
+        raise InvalidField("url", masked(url), "has an @ behind the host; write / ? # in a password as %2F %3F %23")
     if "+" not in scheme:
         _check_single(scheme, url, parts)
         return StoreAddress(scheme, url)

@@ -124,6 +124,27 @@ def test_a_trip_never_shortens_what_a_person_has_set(
 
 
 @pytest.mark.parametrize("key", SWITCHES)
+def test_a_trip_leaves_a_switch_of_the_wrong_type_alone(
+    key: str, redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    gate = open_gate(Policy(failure_limit=1))
+    permit = at.admitted(gate.evaluate(at.entry()))
+    redis_client.rpush(key, "damaged")
+    redis_client.expire(key, 5)  # shorter than any trip
+    held = redis_client.dump(key)
+    assert gate.settle(permit, Outcome.rejected(-2019, penalty=SWITCHES[key])).status is Settled.SETTLED
+    assert redis_client.dump(key) == held
+    assert gate.evaluate(at.entry("sig-2")).reason is Reason.STORE_ERROR
+
+
+def test_failures_that_no_longer_count_are_not_kept(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    gate = open_gate(ROOMY)
+    redis_client.rpush(at.FAILURES, *[at.server_ms(redis_client) - 300_000] * 50)
+    assert fail(gate, 1) is False
+    assert redis_client.llen(at.FAILURES) == ROOMY.failure_limit
+
+
+@pytest.mark.parametrize("key", SWITCHES)
 @pytest.mark.parametrize("was", [("by hand", 1_000), ("0", None), ("0", 5_000_000)], ids=["shorter", "off", "off, TTL"])
 def test_a_trip_lengthens_what_is_shorter_or_off(
     key: str, was: tuple[str, int | None], redis_client: redis.Redis, open_gate: OpenGate

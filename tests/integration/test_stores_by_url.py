@@ -14,6 +14,7 @@ import redis
 import redis.asyncio
 
 from gate import AsyncGate, Gate, InvalidField, Outcome, Policy, Settled
+from gate.store import parse_url
 from tests.integration import account as at
 from tests.integration.gates import AnyGate, OpenGate
 from tests.servers.process import ProcessStore
@@ -150,3 +151,18 @@ def test_a_client_of_one_event_loop_is_not_needed_to_make_a_gate(store: Store, r
             await gate.close()
 
     assert asyncio.run(ask())
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://user:123/secret@host/0",
+        "redis+sentinel://user:pa/secret@host:1/mymaster",
+        "redis+cluster://u:p@ss/secret@host:1",
+        "redis://user:123?secret@host/0",
+    ],
+)
+def test_a_password_that_breaks_its_url_is_not_quoted(url: str) -> None:
+    with pytest.raises(InvalidField) as refused:
+        parse_url(url)
+    assert "secret" not in str(refused.value)

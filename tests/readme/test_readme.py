@@ -15,7 +15,6 @@ import pytest
 import redis
 
 from gate import Intent, Policy
-from gate.exchange.binance import BinanceFutures
 from gate.paper import PaperExchange
 from tests.servers.store import Store
 
@@ -76,10 +75,11 @@ def test_the_drop_in_places_an_order_and_denies_its_duplicate(store: Store, redi
 
 async def test_the_executor_example_fills_an_order(store: Store, redis_client: redis.Redis) -> None:
     [example] = [block for block in _blocks("python") if "Executor(" in block]
+    imports, _, example = example.partition("\n\n")
     body = "".join(f"    {line}\n" for line in example.splitlines())
     names: dict[str, object] = {}
-    code = f"async def example(url, key, secret, paper_url, intent, print):\n{body}"
-    exec(compile(code, "README.md", "exec"), _executor_names() | names, names)  # noqa: S102  # likewise
+    code = f"{imports}\n\nasync def example(url, key, secret, paper_url, intent, print):\n{body}"
+    exec(compile(code, "README.md", "exec"), names)  # noqa: S102  # likewise
     intent = Intent(id="readme", symbol="BTCUSDT", side="BUY", notional="500", timestamp=time.time_ns() // 1_000_000)
     printed: list[tuple[object, ...]] = []
     example_of_readme = names["example"]
@@ -90,13 +90,6 @@ async def test_the_executor_example_fills_an_order(store: Store, redis_client: r
         )
 
     assert printed[0][0] == "FILLED"
-
-
-def _executor_names() -> dict[str, object]:
-    from gate import AsyncGate
-    from gate.executor import Executor
-
-    return {"AsyncGate": AsyncGate, "BinanceFutures": BinanceFutures, "Executor": Executor}
 
 
 def test_the_config_example_is_a_policy() -> None:
