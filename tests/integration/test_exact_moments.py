@@ -15,9 +15,9 @@ Arrange = Callable[[redis.Redis, int], object]
 
 # Each makes its guard deny until `moment`, a time on the server's clock in ms.
 UNTIL: dict[str, Arrange] = {
-    "rate_symbol": lambda client, moment: client.lset(at.RATE_SYMBOL, 0, moment - 30_000),
-    "rate_global": lambda client, moment: client.lset(at.RATE_GLOBAL, 4, moment - 60_000),
-    "failures": lambda client, moment: client.lset(at.FAILURES, 4, moment - 300_000),
+    "rate_symbol": lambda client, moment: client.lset(at.RATE_SYMBOL, 0, str(moment - 30_000)),
+    "rate_global": lambda client, moment: client.lset(at.RATE_GLOBAL, 4, str(moment - 60_000)),
+    "failures": lambda client, moment: client.lset(at.FAILURES, 4, str(moment - 300_000)),
     "in_flight": lambda client, moment: client.zadd(at.INFLIGHT, {"1:last": moment}),
 }
 _TRIES = 3_000  # one in a few meets the moment
