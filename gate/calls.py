@@ -35,6 +35,7 @@ SCOPES: Final = ("entries", "all")
 RESETS: Final = ("safe_mode", "cooldowns", "failures", "all")
 _REMEMBERED_UNANSWERED: Final = 4096
 _REPLAYED: Final = 2
+_NO_FENCE: Final = 2**53  # beyond it Lua no longer counts by one: such a number is damage
 _log: Final = logging.getLogger("gate")
 
 
@@ -238,7 +239,7 @@ class Calls:
 
     def saw(self, fence: int) -> None:
         """Notes a fence that the store has given: a lower one later on means that it has lost memory."""
-        if fence > self._fence_seen:
+        if self._fence_seen < fence < _NO_FENCE:
             self._fence_seen = fence
 
 

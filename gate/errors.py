@@ -16,7 +16,10 @@ class InvalidField(GateError, ValueError):
         self.field: Final = field
         self.value: Final = value
         self.problem: Final = problem
-        shown = repr(value)
+        try:
+            shown = repr(value)
+        except ValueError:  # an int of more digits than Python will print
+            shown = f"<{type(value).__name__}>"
         if len(shown) > 80:
             shown = shown[:77] + "..."
         absent = value is None and problem.startswith("is missing")

@@ -10,7 +10,7 @@ from typing import Final
 from gate.errors import InvalidField
 
 DEFAULT_PREFIX: Final = "quantum"
-_HASH_TAG: Final = re.compile(r"\{[^}]+\}")
+_HASH_TAG: Final = re.compile(r"[^{]*\{[^}]+\}")  # a cluster looks at the first brace only
 
 
 class Keyspace:
@@ -48,7 +48,7 @@ class Keyspace:
     @property
     def has_hash_tag(self) -> bool:
         """Whether all keys live in one slot of a cluster."""
-        return _HASH_TAG.search(self.prefix) is not None
+        return _HASH_TAG.match(self.prefix) is not None
 
     def record(self, intent_id: str) -> str:
         """What is known of an intent."""

@@ -207,6 +207,11 @@ def test_an_intent_is_a_value() -> None:
     assert dict(made.aside) == {"model": "ensemble"}
 
 
+def test_a_number_that_python_will_not_print_is_an_invalid_field_all_the_same() -> None:
+    with pytest.raises(InvalidIntent, match="notional: <int>"):
+        intent(notional=10**5000)
+
+
 def test_an_exit_is_reduce_only_or_against_its_hedge_mode_position() -> None:
     assert intent(reduce_only=True).is_exit
     assert intent(position_side="SHORT").is_exit

@@ -49,7 +49,15 @@ def test_a_prefix_that_would_match_or_hide_other_keys_is_refused(prefix: str) ->
 
 @pytest.mark.parametrize(
     ("prefix", "tagged"),
-    [("quantum", False), ("{quantum}", True), ("a:{acct7}:b", True), ("{}", False), ("a{b", False), ("a}b{", False)],
+    [
+        ("quantum", False),
+        ("{quantum}", True),
+        ("a:{acct7}:b", True),
+        ("{}", False),
+        ("{}{acct7}", False),
+        ("a{b", False),
+        ("a}b{", False),
+    ],
 )
 def test_a_hash_tag_is_what_a_cluster_takes_for_one(prefix: str, tagged: bool) -> None:
     assert Keyspace(prefix).has_hash_tag is tagged
