@@ -10,6 +10,7 @@ from gate.paper.account import AccountBooks
 from gate.paper.exchange import Exchange
 from gate.paper.limits import RateLimits
 from gate.paper.params import Params
+from gate.paper.weights import Weight
 
 Body = Mapping[str, object] | Sequence[object]
 
@@ -45,14 +46,14 @@ class SignedCall(Struct, frozen=True):
 
 class PublicEndpoint(Struct, frozen=True):
     answer: Callable[[Call], Body]
-    weight: int = 1
+    weight: Weight = 1
 
 
 class SignedEndpoint(Struct, frozen=True):
     """`orders` marks the endpoint that the order rate limits count."""
 
     answer: Callable[[SignedCall], Body]
-    weight: int = 1
+    weight: Weight = 1
     orders: bool = False
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from gate.paper import weights
 from gate.paper.answers import Answer
 from gate.paper.decimals import ZERO, eight, fixed
 from gate.paper.endpoints import Body, Call, PublicEndpoint, Route
@@ -161,11 +162,11 @@ ENDPOINTS: dict[Route, PublicEndpoint] = {
     ("GET", "/fapi/v1/ping"): PublicEndpoint(ping),
     ("GET", "/fapi/v1/time"): PublicEndpoint(time),
     ("GET", "/fapi/v1/exchangeInfo"): PublicEndpoint(exchange_info),
-    ("GET", "/fapi/v1/premiumIndex"): PublicEndpoint(_per_symbol(_premium_index)),
-    ("GET", "/fapi/v1/ticker/price"): PublicEndpoint(_per_symbol(_price)),
-    ("GET", "/fapi/v2/ticker/price"): PublicEndpoint(_per_symbol(_price)),
-    ("GET", "/fapi/v1/ticker/bookTicker"): PublicEndpoint(_per_symbol(_book_ticker), weight=2),
-    ("GET", "/fapi/v1/ticker/24hr"): PublicEndpoint(_per_symbol(_day)),
-    ("GET", "/fapi/v1/depth"): PublicEndpoint(depth, weight=2),
-    ("GET", "/fapi/v1/klines"): PublicEndpoint(klines),
+    ("GET", "/fapi/v1/premiumIndex"): PublicEndpoint(_per_symbol(_premium_index), weights.per_symbol(1, 10)),
+    ("GET", "/fapi/v1/ticker/price"): PublicEndpoint(_per_symbol(_price), weights.per_symbol(1, 2)),
+    ("GET", "/fapi/v2/ticker/price"): PublicEndpoint(_per_symbol(_price), weights.per_symbol(1, 2)),
+    ("GET", "/fapi/v1/ticker/bookTicker"): PublicEndpoint(_per_symbol(_book_ticker), weights.per_symbol(2, 5)),
+    ("GET", "/fapi/v1/ticker/24hr"): PublicEndpoint(_per_symbol(_day), weights.per_symbol(1, 40)),
+    ("GET", "/fapi/v1/depth"): PublicEndpoint(depth, weights.depth),
+    ("GET", "/fapi/v1/klines"): PublicEndpoint(klines, weights.klines),
 }

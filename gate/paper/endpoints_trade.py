@@ -11,6 +11,7 @@ from gate.paper.errors import Code, refuse
 from gate.paper.orders import AlgoOrder, Order, Trade
 from gate.paper.terms import ResponseType
 from gate.paper.tickets import read_algo_ticket, read_ticket
+from gate.paper.weights import per_symbol
 
 _Row = TypeVar("_Row")
 
@@ -187,7 +188,7 @@ ENDPOINTS: dict[Route, SignedEndpoint] = {
     ("GET", "/fapi/v1/order"): SignedEndpoint(get),
     ("DELETE", "/fapi/v1/order"): SignedEndpoint(cancel),
     ("GET", "/fapi/v1/openOrder"): SignedEndpoint(get_open),
-    ("GET", "/fapi/v1/openOrders"): SignedEndpoint(open_orders),
+    ("GET", "/fapi/v1/openOrders"): SignedEndpoint(open_orders, per_symbol(1, 40)),
     ("DELETE", "/fapi/v1/allOpenOrders"): SignedEndpoint(cancel_all),
     ("GET", "/fapi/v1/allOrders"): SignedEndpoint(all_orders, weight=5),
     ("GET", "/fapi/v1/userTrades"): SignedEndpoint(user_trades, weight=5),
@@ -195,7 +196,7 @@ ENDPOINTS: dict[Route, SignedEndpoint] = {
     ("POST", "/fapi/v1/algoOrder"): SignedEndpoint(place_algo, weight=0, orders=True),
     ("GET", "/fapi/v1/algoOrder"): SignedEndpoint(get_algo),
     ("DELETE", "/fapi/v1/algoOrder"): SignedEndpoint(cancel_algo),
-    ("GET", "/fapi/v1/openAlgoOrders"): SignedEndpoint(open_algos),
+    ("GET", "/fapi/v1/openAlgoOrders"): SignedEndpoint(open_algos, per_symbol(1, 40)),
     ("GET", "/fapi/v1/allAlgoOrders"): SignedEndpoint(all_algos, weight=5),
     ("DELETE", "/fapi/v1/algoOpenOrders"): SignedEndpoint(cancel_all_algos),
 }

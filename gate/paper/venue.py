@@ -23,6 +23,7 @@ from gate.paper.params import Params
 from gate.paper.prices import Quote, Walk, quote_at
 from gate.paper.settings import Settings
 from gate.paper.symbols import Symbol
+from gate.paper.weights import weigh
 
 PUBLIC: Mapping[Route, PublicEndpoint] = endpoints_market.ENDPOINTS
 SIGNED: Mapping[Route, SignedEndpoint] = {**endpoints_account.ENDPOINTS, **endpoints_trade.ENDPOINTS}
@@ -134,8 +135,8 @@ class Venue:
         request = arrival.request
         route = (request.method, request.path)
         public, signed = PUBLIC.get(route), SIGNED.get(route)
-        weight = public.weight if public else signed.weight if signed else 1
-        self._spend(limiter, weight, now_ms)
+        endpoint = public or signed
+        self._spend(limiter, weigh(endpoint.weight, arrival.params) if endpoint else 1, now_ms)
         call = Call(self.exchange, arrival.params, now_ms, arrival.received_ms, self._limits)
         if public is not None:
             return _ENCODER.encode(public.answer(call))

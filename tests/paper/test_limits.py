@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+import requests
 from binance import Client
 from binance.exceptions import BinanceAPIException
 
@@ -31,6 +32,42 @@ def order(client: Client, paper: PaperExchange) -> None:
 def spend(client: Client, times: int) -> None:
     for _ in range(times):
         client.futures_ping()
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "weight"),
+    [
+        ("premiumIndex", "symbol=BTCUSDT", 1),
+        ("premiumIndex", "", 10),
+        ("ticker/price", "symbol=BTCUSDT", 1),
+        ("ticker/price", "", 2),
+        ("ticker/bookTicker", "symbol=BTCUSDT", 2),
+        ("ticker/bookTicker", "", 5),
+        ("ticker/24hr", "symbol=BTCUSDT", 1),
+        ("ticker/24hr", "", 40),
+        ("depth", "symbol=BTCUSDT&limit=5", 2),
+        ("depth", "symbol=BTCUSDT&limit=50", 2),
+        ("depth", "symbol=BTCUSDT&limit=100", 5),
+        ("depth", "symbol=BTCUSDT&limit=500", 10),
+        ("depth", "symbol=BTCUSDT", 10),
+        ("depth", "symbol=BTCUSDT&limit=many", 10),
+        ("depth", "symbol=BTCUSDT&limit=1000", 20),
+        ("klines", "symbol=BTCUSDT&interval=1m&limit=99", 1),
+        ("klines", "symbol=BTCUSDT&interval=1m&limit=100", 2),
+        ("klines", "symbol=BTCUSDT&interval=1m&limit=499", 2),
+        ("klines", "symbol=BTCUSDT&interval=1m", 5),
+        ("klines", "symbol=BTCUSDT&interval=1m&limit=1000", 5),
+        ("klines", "symbol=BTCUSDT&interval=1m&limit=1001", 10),
+        ("openOrders", "symbol=BTCUSDT", 1),
+        ("openOrders", "", 40),
+        ("openAlgoOrders", "symbol=BTCUSDT", 1),
+        ("openAlgoOrders", "", 40),
+    ],
+)
+def test_the_weight_goes_by_the_parameters(paper_exchange: PaperExchange, path: str, query: str, weight: int) -> None:
+    # Weight is spent before a request is believed, so that the signed endpoints need no signature here.
+    answer = requests.get(f"{paper_exchange.url}/fapi/v1/{path}?{query}", timeout=5)
+    assert answer.headers["X-MBX-USED-WEIGHT-1M"] == str(weight)
 
 
 def refusal(client: Client) -> tuple[int, int, int]:
