@@ -9,7 +9,7 @@ import click
 
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; there is no TLS.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Loopback address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="Port; 0 takes a free one.")
 @click.option("--key", "keys", multiple=True, default=("paper-key",), show_default=True, help="API key; repeatable.")
 @click.option(

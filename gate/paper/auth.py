@@ -16,7 +16,7 @@ DEFAULT_RECV_WINDOW_MS = 5_000
 MAX_RECV_WINDOW_MS = 60_000
 _AHEAD_MS = 1_000  # a timestamp may run this far ahead of the server
 
-_KEY_FORMAT = re.compile(r"[A-Za-z0-9_-]+")
+KEY_FORMAT = re.compile(r"[A-Za-z0-9_-]+")
 _SIGNATURE = "signature="
 
 
@@ -33,7 +33,7 @@ class Credentials(Struct, frozen=True):
 
 def find_account(keys: Mapping[str, Credentials], sent: str | None) -> Credentials:
     """The credentials of an API key; -2014 for none or a malformed one, -2015 for one that isn't known."""
-    if not sent or not _KEY_FORMAT.fullmatch(sent):
+    if not sent or not KEY_FORMAT.fullmatch(sent):
         raise refuse(Code.BAD_API_KEY_FORMAT)
     try:
         return keys[sent]

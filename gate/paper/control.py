@@ -15,6 +15,7 @@ from gate.paper.decimals import SATOSHI, eight, is_multiple, plain
 from gate.paper.errors import ExchangeError
 from gate.paper.faults import FaultError, parse_faults
 from gate.paper.prices import Quote, quote_at
+from gate.paper.settings import LARGEST_BALANCE
 from gate.paper.venue import Venue
 
 _Change = TypeVar("_Change", bound=Struct)
@@ -102,6 +103,8 @@ def change_balance(venue: Venue, change: BalanceChange) -> Answer:
     """Set a wallet; without an account name the first account's."""
     if not change.balance.is_finite():
         raise ControlError(f"balance: {change.balance} is not a finite figure")
+    if abs(change.balance) > LARGEST_BALANCE:
+        raise ControlError(f"balance: {change.balance} is more than {LARGEST_BALANCE}")
     _need_multiple("balance", change.balance, SATOSHI)
     books = books_of(venue, change.account)
     books.set_wallet(change.asset, change.balance, venue.clock.now_ms())

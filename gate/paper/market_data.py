@@ -118,6 +118,8 @@ def parse_market(raw: bytes, fallback: Market | None = None) -> Market:
         mark = marks.get(symbol.name)
         prices[symbol.name] = _on_tick(symbol, mark) if mark else _fallback_price(symbol, fallback)
     info = capture.exchange_info
+    if not symbols:
+        raise msgspec.ValidationError("symbols: there are none")
     return Market(symbols, prices, tuple(info.assets), info.timezone, tuple(info.exchange_filters))
 
 

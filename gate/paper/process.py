@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable, Sequence
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 from gate.paper.faults import Fault, parse_faults
 from gate.paper.http_edge import HttpEdge
 from gate.paper.limits import RateLimits
+from gate.paper.loopback import loopback_address, url_of
 from gate.paper.market_data import built_in, load_market
 from gate.paper.settings import Account, Settings, WalkSettings
 from gate.paper.venue import Venue
@@ -36,35 +36,25 @@ def serve(
     """
     settings = Settings(
         market=load_market(exchange_info) if exchange_info else built_in(),
-        accounts=[_account(*row) for row in keys],
+        accounts=[Account(*row) for row in keys],
         limits=RateLimits() if limited else None,
         walk=None if walk_seed is None else WalkSettings(walk_seed, walk_interval_ms),
         faults=_faults(faults),
         ledger_file=ledger,
     )
-    asyncio.run(_serve(settings, host, port, announce))
+    asyncio.run(_serve(settings, loopback_address(host), port, announce))
 
 
-async def _serve(settings: Settings, host: str, port: int, announce: Callable[[str], None]) -> None:
+async def _serve(settings: Settings, address: str, port: int, announce: Callable[[str], None]) -> None:
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
     edge = HttpEdge(Venue(settings))
-    taken = await edge.start(host, port)
-    announce(f"http://{host}:{taken}")
+    taken = await edge.start(address, port)
+    announce(url_of(address, taken))
     await stopped.wait()
     await edge.stop()
-
-
-def _account(key: str, secret: str, balance: str) -> Account:
-    try:
-        amount = Decimal(balance)
-    except InvalidOperation:
-        raise ValueError(f"balance: {balance!r} is not a figure") from None
-    if not amount.is_finite() or amount < 0:
-        raise ValueError(f"balance: {balance!r} is not a figure of zero or more")
-    return Account(key, secret, amount)
 
 
 def _faults(path: Path | None) -> list[Fault]:

@@ -19,6 +19,7 @@ from gate.paper.faults import Fault
 from gate.paper.fees import FeeSchedule
 from gate.paper.http_edge import HttpEdge
 from gate.paper.limits import RateLimits
+from gate.paper.loopback import loopback_address, url_of
 from gate.paper.market_data import built_in, load_market
 from gate.paper.settings import Account, Settings, WalkSettings
 from gate.paper.venue import Venue
@@ -54,8 +55,8 @@ class PaperExchange:
         """Nothing listens before `start` or `with`.
 
         `port` 0 takes a free one; `limits` None switches the rate limits off; `exchange_info` is a capture from the
-        real exchange, the built-in symbols without it. Raises ValueError without accounts, MarketDataError for a bad
-        capture.
+        real exchange, the built-in symbols without it. Raises ValueError for a setting that can't be used, such as a
+        `host` that others could reach, and MarketDataError for a bad capture.
         """
         if not accounts:
             raise ValueError("accounts: there must be at least one")
@@ -69,7 +70,7 @@ class PaperExchange:
             faults=faults,
             ledger_file=ledger_file,
         )
-        self._host, self._asked_port = host, port
+        self._address, self._asked_port = loopback_address(host), port
         self._venue: Venue | None = None
         self._edge: HttpEdge | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -79,7 +80,7 @@ class PaperExchange:
     @property
     def url(self) -> str:
         """Address of the running server, without a slash at its end."""
-        return f"http://{self._host}:{self.port}"
+        return url_of(self._address, self.port)
 
     @property
     def futures_url(self) -> str:
@@ -115,7 +116,7 @@ class PaperExchange:
 
     async def _listen(self, venue: Venue) -> tuple[HttpEdge, int]:
         edge = HttpEdge(venue)
-        return edge, await edge.start(self._host, self._asked_port)
+        return edge, await edge.start(self._address, self._asked_port)
 
     def stop(self) -> None:
         """Stop listening, close every connection and the ledger file. Stopping twice is harmless."""

@@ -117,6 +117,11 @@ def test_faults_come_from_a_file(tmp_path: Path) -> None:
         pytest.param(["--key", "a", "--key", "b"], 2, "each key needs its own", id="a key without a secret"),
         pytest.param(["--balance", "lots"], 2, "balance: 'lots'", id="unreadable balance"),
         pytest.param(["--balance", "-1"], 2, "balance: '-1'", id="negative balance"),
+        pytest.param(["--balance", "nan"], 2, "balance: 'nan'", id="balance not a number"),
+        pytest.param(["--balance", "1e16"], 2, "balance: '1e16'", id="balance beyond reason"),
+        pytest.param(["--key", ""], 2, "key: ''", id="empty key"),
+        pytest.param(["--secret", "geheimniß"], 2, "secret: has", id="secret beyond ASCII"),
+        pytest.param(["--host", "0.0.0.0"], 2, "host: '0.0.0.0' is not a loopback address", id="any address"),
         pytest.param(["--exchange-info", str(ROOT / "pyproject.toml")], 2, "pyproject.toml", id="no capture"),
         pytest.param(["--faults", str(ROOT / "pyproject.toml")], 2, "not JSON", id="no plan"),
         pytest.param(["--ledger", str(ROOT / "pyproject.toml")], 2, "not a ledger", id="no ledger"),
@@ -128,6 +133,7 @@ def test_bad_settings_end_in_one_line(arguments: list[str], code: int, says: str
     result = CliRunner().invoke(paper, arguments)
     assert result.exit_code == code
     assert says in result.output
+    assert len(result.output.strip().splitlines()) == (4 if "Usage" in result.output else 1)
     assert "Traceback" not in result.output
     assert (ROOT / "pyproject.toml").read_bytes() == before
 

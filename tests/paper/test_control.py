@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from decimal import Decimal
 from queue import SimpleQueue
 from threading import Event, Thread
 
@@ -76,6 +78,7 @@ def test_faults_are_armed_listed_and_cleared(paper_exchange: PaperExchange) -> N
         pytest.param("price", {"symbol": "BTCUSDT", "price": "1", "depth": "0.0005"}, "0.001", id="depth off the step"),
         pytest.param("price", {"symbol": "BTCUSDT", "cost": "1"}, "cost", id="unknown field"),
         pytest.param("balance", {"balance": "Infinity"}, "balance: Infinity", id="infinite balance"),
+        pytest.param("balance", {"balance": "-1e16"}, "balance: -1E+16", id="balance beyond reason"),
         pytest.param("balance", {"balance": "0.000000001"}, "balance: 1E-9", id="balance beyond eight decimals"),
         pytest.param("balance", {"balance": "1", "account": "x"}, "no account 'x'", id="unknown account"),
         pytest.param("faults", {"kind": "gremlin"}, "gremlin", id="unknown fault"),
@@ -170,6 +173,49 @@ def test_a_taken_port_is_an_error_and_leaves_nothing_running(paper_exchange: Pap
 def test_accounts_must_be_there_and_differ(accounts: list[Account]) -> None:
     with pytest.raises(ValueError, match="accounts"):
         PaperExchange(accounts).start()
+
+
+@pytest.mark.parametrize(
+    ("account", "says"),
+    [
+        pytest.param(Account(key=""), "key: '' is empty", id="empty key"),
+        pytest.param(Account(key="schlüssel"), "key: has a character", id="key beyond ASCII"),
+        pytest.param(Account(key="two words"), "key: has a character", id="key that no client may send"),
+        pytest.param(Account(secret=""), "secret: '' is empty", id="empty secret"),
+        pytest.param(Account("k", "geheimniß"), "secret: has a character", id="secret beyond ASCII"),
+        pytest.param(Account(balance=Decimal("NaN")), "balance: 'NaN'", id="balance not a number"),
+        pytest.param(Account(balance="Infinity"), "balance: 'Infinity'", id="infinite balance"),
+        pytest.param(Account(balance="1e16"), "balance: '1e16'", id="balance beyond reason"),
+        pytest.param(Account(balance="0.000000001"), "balance: '0.000000001'", id="balance beyond eight decimals"),
+        pytest.param(Account(assets={"BTC": "lots"}), "assets: BTC: 'lots'", id="unreadable asset"),
+    ],
+)
+def test_an_account_that_cannot_be_is_refused_by_field_and_value(account: Account, says: str) -> None:
+    with pytest.raises(ValueError, match=says) as error:
+        PaperExchange([account])
+    assert "\n" not in str(error.value)
+    assert "schlüssel" not in str(error.value)
+    assert "geheim" not in str(error.value)
+
+
+def test_a_walk_needs_time_between_its_steps() -> None:
+    with pytest.raises(ValueError, match="walk: interval_ms: 0"):
+        PaperExchange(walk=WalkSettings(1, interval_ms=0))
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.com", "", "127.1"])
+def test_only_loopback_addresses_are_listened_on(host: str) -> None:
+    with pytest.raises(ValueError, match=f"host: '{host}' is not a loopback address"):
+        PaperExchange(host=host)
+
+
+@pytest.mark.parametrize(("host", "shown"), [("localhost", "127.0.0.1"), ("127.0.0.2", "127.0.0.2"), ("::1", "[::1]")])
+def test_any_loopback_address_will_do(host: str, shown: str) -> None:
+    if host == "::1" and not socket.has_dualstack_ipv6():
+        pytest.skip("no IPv6 here")
+    with PaperExchange(host=host) as paper:
+        assert paper.url == f"http://{shown}:{paper.port}"
+        assert requests.get(f"{paper.url}/fapi/v1/ping", timeout=5).json() == {}
 
 
 def walked(seed: int, seconds: int) -> list[str]:

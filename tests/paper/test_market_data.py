@@ -107,6 +107,8 @@ def test_a_capture_that_cannot_be_used_names_its_fault(tmp_path: Path) -> None:
     path = write(tmp_path / "info.json", {"symbols": [unfiltered]})
     with pytest.raises(MarketDataError, match="NEWUSDT has no PRICE_FILTER"):
         load_market(path)
+    with pytest.raises(MarketDataError, match=r"info\.json: symbols: there are none"):
+        load_market(write(path, {"symbols": []}))
     with pytest.raises(MarketDataError, match=r"absent\.json"):
         load_market(tmp_path / "absent.json")
 

@@ -1,0 +1,30 @@
+"""Addresses that may be listened on: loopback alone, because the control endpoints have no authentication. Pure."""
+
+from __future__ import annotations
+
+from ipaddress import IPv6Address, ip_address
+
+_LOCALHOST = "127.0.0.1"  # a name may resolve to anything, and to several addresses with different free ports
+
+
+def loopback_address(host: str) -> str:
+    """The address to bind for a host; ValueError for anything that others could reach."""
+    if host == "localhost":
+        return _LOCALHOST
+    try:
+        address = ip_address(host)
+    except ValueError:
+        pass
+    else:
+        if address.is_loopback:
+            return str(address)
+    raise ValueError(
+        f"host: {host!r} is not a loopback address (127.0.0.0/8, ::1 or localhost), "
+        "and the control endpoints have no authentication"
+    )
+
+
+def url_of(address: str, port: int) -> str:
+    """An address from `loopback_address` and a port, without a slash at the end."""
+    shown = f"[{address}]" if isinstance(ip_address(address), IPv6Address) else address
+    return f"http://{shown}:{port}"
