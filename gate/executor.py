@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final
 
+from msgspec import structs
+
 from gate.client import AsyncGate
 from gate.errors import InvalidIntent, StoreFailure
 from gate.exchange.failures import FILTER_CODES
@@ -100,7 +102,7 @@ class Executor:
             _log.warning("OBSERVED id=%s would be denied: %s %s", intent.id, verdict.reason, verdict.detail)
         if verdict.permit.observed and verdict.reason in (Reason.DUPLICATE, Reason.CONFLICT):
             # Observing, the gate lets it pass. But this is what sends, and one intent is one order all the same.
-            return self._denied(intent.id, replace(verdict, admitted=False, permit=None))
+            return self._denied(intent.id, structs.replace(verdict, admitted=False, permit=None))
         return await self._settled(intent, verdict, verdict.permit)
 
     def _reserve(self, intent: Intent) -> Decimal | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Final
+
+from msgspec import Struct
 
 from gate.record import Record
 
@@ -44,8 +45,8 @@ class Mode(StrEnum):
     OBSERVE = "observe"
 
 
-@dataclass(frozen=True, slots=True)
-class Permit:
+# Structs, since both are made for every call: a frozen dataclass of so many fields takes ten times as long.
+class Permit(Struct, frozen=True):
     """The right to send one order for one intent, until its deadline."""
 
     intent_id: str
@@ -82,8 +83,7 @@ class Permit:
         return time.monotonic_ns() < self.expires_ns
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """Admitted with a permit, or denied with a reason. True when admitted."""
 
     admitted: bool

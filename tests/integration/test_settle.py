@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 import redis
+from msgspec import structs
 
 from gate import Outcome, Permit, Phase, Policy, Reason, Settled
 from tests.integration import account as at
@@ -22,7 +21,7 @@ OUTCOMES = {
 
 
 def another_holder(permit: Permit) -> Permit:
-    return dataclasses.replace(permit, token=permit.token[::-1])
+    return structs.replace(permit, token=permit.token[::-1])
 
 
 @pytest.mark.parametrize("kind", OUTCOMES)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import threading
 import time
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 import redis
+from msgspec import structs
 
 from gate import Gate, Outcome, Policy, Status
 from tests.integration import account as at
@@ -105,7 +105,7 @@ def test_a_permit_acts_until_its_lock_runs_out_and_no_longer(redis_client: redis
     assert redis_client.pexpiretime(at.LOCK) >= permit.deadline_ms, "the permit would outlive its lock"
     assert permit.live
     assert 0 < permit.remaining_ms <= 20_000
-    dead = dataclasses.replace(permit, expires_ns=time.monotonic_ns() - 1)
+    dead = structs.replace(permit, expires_ns=time.monotonic_ns() - 1)
     assert not dead.live
     assert dead.remaining_ms == 0
 

@@ -17,6 +17,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from msgspec import structs
 
 from gate import Gate, Outcome, OutcomeKind, Penalty, Permit, Policy
 from tests.integration import account as at
@@ -186,7 +187,7 @@ class BusyAccount(Account):
     def settle_as_another(self, data: st.DataObject, kind: OutcomeKind) -> None:
         permit, _ = data.draw(st.sampled_from(self.permits))
         held = at.contents(self.client)
-        other = dataclasses.replace(permit, token=permit.token[::-1])
+        other = structs.replace(permit, token=permit.token[::-1])
         assert self.gate.settle(other, Outcome(kind, "77")).status == "FENCED"
         assert at.contents(self.client) == held
 
