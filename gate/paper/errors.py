@@ -145,8 +145,8 @@ MESSAGES: Mapping[Code, str] = {
     "The order will not be recorded in the order history",
 }
 
-# The live exchange answers a key problem with 401; every other refusal here is a 400.
-STATUS: Mapping[Code, int] = {Code.BAD_API_KEY_FORMAT: 401, Code.REJECTED_API_KEY: 401}
+# The live exchange answers a key problem with 401 and its time-out with 408; every other refusal here is a 400.
+STATUS: Mapping[Code, int] = {Code.BAD_API_KEY_FORMAT: 401, Code.REJECTED_API_KEY: 401, Code.TIMEOUT: 408}
 
 
 class ExchangeError(Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from decimal import Decimal
 from pathlib import Path
@@ -45,6 +46,7 @@ class LedgerRow(msgspec.Struct, frozen=True, rename="camel"):
 
 
 _LINE_START = b'{"clientOrderId":'
+_LOG = logging.getLogger(__name__)
 
 
 class LedgerFileError(ValueError):
@@ -56,6 +58,9 @@ class Ledger:
 
     A file that exists is continued: its rows show in `rows` first. An order that was open when it was written shows as
     expired, for nothing of an earlier run rests in the book.
+
+    What can't be written, say because the disk is full, is kept and comes first in what is written next, so that the
+    file never has a torn line but its last.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -63,6 +68,8 @@ class Ledger:
         self._accepted: list[tuple[AccountBooks, int, int]] = []
         self._requests: Counter[tuple[str, str]] = Counter()
         self._file: BinaryIO | None = None
+        self._unwritten = b""
+        self._lags = False  # said already that it can't be written
         if path is not None:
             self.earlier = _read(path)
             # Unbuffered: a line is with the operating system before the answer leaves, so a kill can't take it back.
@@ -79,7 +86,26 @@ class Ledger:
     def accepted(self, account: AccountBooks, order: Order, received_ms: int) -> None:
         self._accepted.append((account, order.order_id, received_ms))
         if self._file is not None:
-            self._file.write(msgspec.json.encode(self._row(account, order, received_ms)) + b"\n")
+            self._unwritten += msgspec.json.encode(self._row(account, order, received_ms)) + b"\n"
+            self.catch_up()
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether orders were accepted that the file doesn't have."""
+        return bool(self._unwritten)
+
+    def catch_up(self) -> None:
+        """Write what couldn't be written before. Never raises: the orders are accepted, whatever the file has."""
+        while self._file is not None and self._unwritten:
+            try:
+                written = self._file.write(self._unwritten)
+            except OSError as problem:
+                if not self._lags:
+                    _LOG.error("%s can't be written: %s", self._file.name, problem.strerror)
+                self._lags = True
+                return
+            self._unwritten = self._unwritten[written:]
+            self._lags = False
 
     def rows(self) -> list[LedgerRow]:
         """Every accepted order, oldest first, in its present state."""
@@ -90,6 +116,7 @@ class Ledger:
 
     def close(self) -> None:
         if self._file is not None:
+            self.catch_up()
             self._file.close()
             self._file = None
 
@@ -143,16 +170,24 @@ def restored_order(row: LedgerRow) -> Order:
     )
 
 
+def _row(path: Path, number: int, line: bytes) -> LedgerRow:
+    try:
+        row = msgspec.json.decode(line, type=LedgerRow)
+        if not restored_order(row).cum_quote.is_finite():
+            raise ValueError("a figure that isn't finite")
+    except (msgspec.MsgspecError, ValueError, ArithmeticError) as problem:
+        why = "a figure that can't be read" if isinstance(problem, ArithmeticError) else problem
+        raise LedgerFileError(f"{path} is not a ledger: line {number}: {why}") from problem
+    return row
+
+
 def _read(path: Path) -> list[LedgerRow]:
     """The rows of an earlier run. A last line that a kill cut short is dropped; no other kind of file is touched."""
     if not path.exists():
         return []
     text = path.read_bytes()
     whole, _, torn = text.rpartition(b"\n")
-    try:
-        rows = [msgspec.json.decode(line, type=LedgerRow) for line in whole.splitlines()]
-    except msgspec.MsgspecError as problem:
-        raise LedgerFileError(f"{path} is not a ledger: {problem}") from problem
+    rows = [_row(path, number, line) for number, line in enumerate(whole.split(b"\n") if whole else (), 1)]
     if torn:
         if not (torn.startswith(_LINE_START) or _LINE_START.startswith(torn)):
             raise LedgerFileError(f"{path} is not a ledger: its last line doesn't begin like one")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 import requests
 from binance import Client
+from binance.exceptions import BinanceAPIException
 from click.testing import CliRunner
 
 from gate.cli.paper import paper
@@ -80,6 +82,55 @@ def test_the_ledger_file_survives_a_kill_and_is_continued(tmp_path: Path) -> Non
         "k-2",
         "k-3",
     ]
+
+
+def test_a_full_disk_leaves_no_torn_line_behind(tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger.jsonl"
+    with running("--ledger", str(ledger)) as server:
+        client, pid = server.client(), server.process.pid
+        client.futures_create_order(**ORDER, newClientOrderId="k-0")
+        unlimited = resource.prlimit(pid, resource.RLIMIT_FSIZE, (ledger.stat().st_size + 50, resource.RLIM_INFINITY))
+        for number in (1, 2):  # the first is cut short by the limit, the second can't be written at all
+            with pytest.raises(BinanceAPIException) as error:
+                client.futures_create_order(**ORDER, newClientOrderId=f"k-{number}")
+            assert (error.value.status_code, error.value.code) == (408, -1007)
+        assert client.futures_get_order(symbol="BTCUSDT", origClientOrderId="k-2")["status"] == "FILLED"
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, unlimited)
+        client.futures_create_order(**ORDER, newClientOrderId="k-3")
+        names = [json.loads(line)["clientOrderId"] for line in ledger.read_text().splitlines()]
+        assert names == ["k-0", "k-1", "k-2", "k-3"]
+        server.process.terminate()
+        said = server.process.communicate()[1]
+    assert said.strip() == f"{ledger} can't be written: File too large"
+
+
+ROW = {
+    "clientOrderId": "k-0", "orderId": 8000000001, "account": "account-1", "symbol": "BTCUSDT", "side": "BUY",
+    "positionSide": "BOTH", "type": "MARKET", "origType": "MARKET", "timeInForce": "GTC", "status": "FILLED",
+    "price": "0", "origQty": "0.001", "executedQty": "0.001", "avgPrice": "100000.1", "reduceOnly": False,
+    "closePosition": False, "time": 1, "updateTime": 1, "receiveTime": 1, "requestCount": 1,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("bad", "says"),
+    [
+        pytest.param('{"clientOrd' + json.dumps(ROW), "line 2: ", id="torn in mid-file"),
+        pytest.param("", "line 2: ", id="empty line"),
+        pytest.param(json.dumps({**ROW, "status": "LOST"}), "line 2: 'LOST'", id="unknown status"),
+        pytest.param(json.dumps({**ROW, "avgPrice": "lots"}), "line 2: a figure", id="unreadable figure"),
+        pytest.param(json.dumps({**ROW, "executedQty": "NaN"}), "line 2: a figure", id="no figure"),
+    ],
+)
+def test_a_bad_row_is_an_error_that_names_its_line(tmp_path: Path, bad: str, says: str) -> None:
+    ledger = tmp_path / "ledger.jsonl"
+    ledger.write_text(f"{json.dumps(ROW)}\n{bad}\n{json.dumps(ROW)}\n")
+    before = ledger.read_bytes()
+    result = CliRunner().invoke(paper, ["--ledger", str(ledger)])
+    assert result.exit_code == 2
+    assert f"{ledger} is not a ledger: {says}" in result.output
+    assert len(result.output.strip().splitlines()) == 1
+    assert ledger.read_bytes() == before
 
 
 def test_what_rested_when_the_server_died_rests_no_more(tmp_path: Path) -> None:
