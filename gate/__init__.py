@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gate.calls import Act
-    from gate.client import AsyncGate, AsyncGuardedPermit, Gate, GuardedPermit
+    from gate.client import AsyncGate, Gate
     from gate.errors import (
         GateError,
         InvalidField,
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         StoreFailure,
         StoreUnavailable,
     )
+    from gate.guarded import AsyncGuardedPermit, GuardedPermit
     from gate.inspection import GuardReport, Halt, Inspection, Standing, Status
     from gate.intent import Intent
     from gate.outcome import Outcome, OutcomeKind, Penalty, Settled, Settlement
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
 else:
     _NAMES = {
         "calls": "Act",
-        "client": "AsyncGate AsyncGuardedPermit Gate GuardedPermit",
+        "client": "AsyncGate Gate",
         "errors": "GateError InvalidField InvalidIntent InvalidPolicy StoreError StoreFailure StoreUnavailable",
+        "guarded": "AsyncGuardedPermit GuardedPermit",
         "inspection": "GuardReport Halt Inspection Standing Status",
         "intent": "Intent",
         "outcome": "Outcome OutcomeKind Penalty Settled Settlement",

@@ -6,16 +6,17 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from decimal import Decimal
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import redis
 import redis.asyncio
 
 from gate.calls import Act, Calls, Dialogue
+from gate.guarded import AsyncGuardedPermit, GuardedPermit
 from gate.inspection import Inspection, Status
 from gate.intent import Intent
 from gate.keyspace import DEFAULT_PREFIX, Keyspace
-from gate.outcome import Outcome, Penalty, Settled, Settlement
+from gate.outcome import Outcome, Settlement
 from gate.policy import Policy
 from gate.record import Record
 from gate.status import status
@@ -35,119 +36,6 @@ if TYPE_CHECKING:
     from gate.embedded import EmbeddedStore
 
 T = TypeVar("T")
-_NOT_REPORTED: Final = (Settled.STORE_UNAVAILABLE, Settled.STORE_ERROR)
-
-
-class GuardedPermit:
-    """What `guard` hands to its block: true while the intent's permit is live. Report the outcome before leaving."""
-
-    def __init__(self, gate: Gate, verdict: Verdict) -> None:
-        self._gate: Final = gate
-        self.verdict: Final = verdict
-        self.settlement: Settlement | None = None
-        self._outcome: Outcome | None = None
-
-    def __bool__(self) -> bool:
-        return self.verdict.permit is not None and self.verdict.permit.live
-
-    @property
-    def permit(self) -> Permit:
-        """The permit itself. Raises LookupError for a denied intent."""
-        return _permit_of(self.verdict)
-
-    @property
-    def client_order_id(self) -> str:
-        """To be sent as newClientOrderId. Raises LookupError for a denied intent."""
-        return self.permit.client_order_id
-
-    def settle(self, outcome: Outcome) -> Settlement:
-        """Reports the outcome. Raises LookupError for a denied intent."""
-        self._outcome = outcome
-        self.settlement = self._gate.settle(self.permit, outcome)
-        return self.settlement
-
-    def leave(self, word: str) -> None:
-        """The end of the block: an outcome that couldn't be reported is tried once more, none at all is unknown."""
-        if self.verdict.permit is None:
-            return
-        if self.settlement is None:
-            self.unknown(word)
-        elif self._outcome is not None and self.settlement.status in _NOT_REPORTED:
-            self.settle(self._outcome)
-
-    def placed(self, order_id: str | int) -> Settlement:
-        """The exchange has the order."""
-        return self.settle(Outcome.placed(order_id))
-
-    def rejected(
-        self, code: str | int, detail: str = "", *, retryable: bool = False, penalty: Penalty | None = None
-    ) -> Settlement:
-        """The exchange refused it: certainly no order."""
-        return self.settle(Outcome.rejected(code, detail, retryable=retryable, penalty=penalty))
-
-    def unsent(self, reason: str, detail: str = "", *, retryable: bool = True) -> Settlement:
-        """Nothing was sent; the rate slots are given back."""
-        return self.settle(Outcome.unsent(reason, detail, retryable=retryable))
-
-    def unknown(self, detail: str = "") -> Settlement:
-        """Can't tell; it stays in doubt."""
-        return self.settle(_unknown(self._gate.policy, detail))
-
-
-class AsyncGuardedPermit:
-    """The same for asyncio."""
-
-    def __init__(self, gate: AsyncGate, verdict: Verdict) -> None:
-        self._gate: Final = gate
-        self.verdict: Final = verdict
-        self.settlement: Settlement | None = None
-        self._outcome: Outcome | None = None
-
-    def __bool__(self) -> bool:
-        return self.verdict.permit is not None and self.verdict.permit.live
-
-    @property
-    def permit(self) -> Permit:
-        """The permit itself. Raises LookupError for a denied intent."""
-        return _permit_of(self.verdict)
-
-    @property
-    def client_order_id(self) -> str:
-        """To be sent as newClientOrderId. Raises LookupError for a denied intent."""
-        return self.permit.client_order_id
-
-    async def settle(self, outcome: Outcome) -> Settlement:
-        """Reports the outcome. Raises LookupError for a denied intent."""
-        self._outcome = outcome
-        self.settlement = await self._gate.settle(self.permit, outcome)
-        return self.settlement
-
-    async def leave(self, word: str) -> None:
-        """The end of the block: an outcome that couldn't be reported is tried once more, none at all is unknown."""
-        if self.verdict.permit is None:
-            return
-        if self.settlement is None:
-            await self.unknown(word)
-        elif self._outcome is not None and self.settlement.status in _NOT_REPORTED:
-            await self.settle(self._outcome)
-
-    async def placed(self, order_id: str | int) -> Settlement:
-        """The exchange has the order."""
-        return await self.settle(Outcome.placed(order_id))
-
-    async def rejected(
-        self, code: str | int, detail: str = "", *, retryable: bool = False, penalty: Penalty | None = None
-    ) -> Settlement:
-        """The exchange refused it: certainly no order."""
-        return await self.settle(Outcome.rejected(code, detail, retryable=retryable, penalty=penalty))
-
-    async def unsent(self, reason: str, detail: str = "", *, retryable: bool = True) -> Settlement:
-        """Nothing was sent; the rate slots are given back."""
-        return await self.settle(Outcome.unsent(reason, detail, retryable=retryable))
-
-    async def unknown(self, detail: str = "") -> Settlement:
-        """Can't tell; it stays in doubt."""
-        return await self.settle(_unknown(self._gate.policy, detail))
 
 
 class Gate:
@@ -406,13 +294,3 @@ class AsyncGate:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
-
-
-def _permit_of(verdict: Verdict) -> Permit:
-    if verdict.permit is None:
-        raise LookupError(f"there is no permit: the intent was denied, {verdict.reason}: {verdict.detail}")
-    return verdict.permit
-
-
-def _unknown(policy: Policy, detail: str) -> Outcome:
-    return Outcome.unknown(detail, penalty=Penalty.unknown_outcome(policy))
