@@ -12,7 +12,7 @@ from gate.intent import Intent
 from gate.keyspace import Keyspace
 from gate.outcome import Outcome, Settled, Settlement
 from gate.policy import Policy
-from gate.record import MILLIONTHS, Record, decode_record
+from gate.record import MILLIONTHS, Phase, Record, decode_record
 from gate.scripts import SCRIPTS, Script, script
 from gate.verdict import Mode, Permit, Reason, Verdict
 
@@ -151,7 +151,7 @@ class Protocol:
         return Verdict(
             observed,
             reason,
-            detail=self.explain(reason, detail, prior),
+            detail=self.explain(reason, detail, prior, self._endless(reason, wait_ms, intent)),
             retry_after_ms=wait_ms,
             permit=self._observed_permit(intent, started_ns) if observed else None,
             prior=prior,
@@ -210,12 +210,20 @@ class Protocol:
             reason = Reason(word)
             prior = decode_record(intent.id, detail) if guard in ("conflict", "duplicate") else None
             wait_ms = int(wait) if int(wait) >= 0 else None
-            reports.append(GuardReport(guard, False, key, reason, wait_ms, self.explain(reason, detail, prior)))
+            explained = self.explain(reason, detail, prior, self._endless(reason, wait_ms, intent))
+            reports.append(GuardReport(guard, False, key, reason, wait_ms, explained))
         return Inspection(tuple(reports), mode, int(now))  # type: ignore[call-overload]  # the server's clock as text
 
-    def explain(self, reason: Reason, detail: str, prior: Record | None = None) -> str:
-        """A denial's detail as a person reads it."""
+    def _endless(self, reason: Reason, wait_ms: int | None, intent: Intent) -> str:
+        """The key of a lock without a TTL, which no permit has made."""
+        return self.keyspace.lock(intent.symbol, intent.side) if reason is Reason.LOCKED and wait_ms is None else ""
+
+    def explain(self, reason: Reason, detail: str, prior: Record | None = None, endless: str = "") -> str:
+        """A denial's detail as a person reads it. `endless`: the key of a lock that never lapses."""
         policy = self.policy
+        if prior is not None and prior.phase is Phase.FOREIGN:
+            key = self.keyspace.record(prior.intent_id)
+            return f"{prior}: TTL {key} tells how long (-1: for good), DEL {key} ends it"
         if prior is not None:
             return str(prior)
         match reason:
@@ -229,6 +237,11 @@ class Protocol:
                 return f"{policy.max_in_flight} permits are live"
             case Reason.FAILURE_LIMIT:
                 return f"{policy.failure_limit} failures in {policy.failure_window_ms / 1000:g} s"
+            case Reason.LOCKED if endless:
+                return (
+                    f"{endless} has no TTL, so no permit of the gate's holds it, but something that was left; it "
+                    f"denies entries and exits for good: look with GET {endless}, then DEL it"
+                )
             case Reason.LOCKED:
                 return "another permit is live for this symbol and side"
             case Reason.RATE_SYMBOL:
@@ -262,15 +275,45 @@ def decode_settlement(reply: bytes, intent_id: str) -> Settlement:
     return Settlement(Settled(word), decode_record(intent_id, rest) if rest else None, tripped)
 
 
+_ENTRIES: Final = "entries are denied, exits pass"
+_OF_SYMBOL: Final = "entries of this symbol are denied, exits pass"
+_PLACE: Final = re.compile(
+    r":(exec:(?:processed|lock|rate:symbol|rate:global|failures|inflight|state)"
+    r"|safety:(?:halt|safe_mode|cooldown_global|cooldown_symbol|audit))(?::|$)"
+)
+# What damage at each place stops, and which command clears it, if one does.
+_DAMAGE: Final = {
+    "exec:processed": ("this intent is denied, be it an entry or an exit", ""),
+    "exec:lock": ("entries and exits of this symbol and side are denied", ""),
+    "exec:rate:symbol": (_OF_SYMBOL, ""),
+    "exec:rate:global": (_ENTRIES, ""),
+    "exec:failures": (_ENTRIES, "gate reset failures"),
+    "exec:inflight": (_ENTRIES, ""),
+    "exec:state": (_ENTRIES, ""),
+    "safety:halt": ("entries and exits are denied", "gate resume"),
+    "safety:safe_mode": (_ENTRIES, "gate reset safe_mode"),
+    "safety:cooldown_global": (_ENTRIES, "gate reset cooldowns"),
+    "safety:cooldown_symbol": (_OF_SYMBOL, "gate reset cooldowns"),
+    "safety:audit": ("nothing is denied, but acts and trips aren't written down", ""),
+}
+
+
 def explain_error(error: str) -> str:
-    """A script's error as a person reads it: which key, what is wrong with it, what to do."""
+    """A script's error as a person reads it: which key, what is wrong with it, what that stops, what to do."""
     found = _KEY_IN_ERROR.search(error)
     if not found:
         return _SCRIPT_IN_ERROR.sub("", error)
-    key = found[1]
+    key, said = found[1], _SCRIPT_IN_ERROR.sub("", _KEY_IN_ERROR.sub("", error))
+    if not error.startswith("WRONGTYPE") and not _SCRIPT_IN_ERROR.search(error):
+        return f"{said} ({key})"  # not the key's fault: no script has complained of what it holds
+    place = _PLACE.search(key)
+    stops, command = _DAMAGE[place[1]] if place else ("nothing is admitted", "")
+    cure = f"`{command}` clears it, and is audited; DEL {key} does too" if command else f"DEL {key} clears it"
     if error.startswith("WRONGTYPE"):
-        return (
-            f"{key} holds a value of the wrong type, perhaps left by what the gate replaces; nothing is admitted until "
-            f"it lapses: look with TYPE {key} and TTL {key}, then DEL {key}"
-        )
-    return f"{key}: {_SCRIPT_IN_ERROR.sub('', _KEY_IN_ERROR.sub('', error))}; look at it, then DEL {key}"
+        what = f"{key} holds a value of the wrong type, perhaps left by what the gate replaces"
+    else:
+        what = f"{key}: {said}"
+    return (
+        f"{what}: {stops}, until its TTL runs out, or for good if it has none (TTL says -1); "
+        f"look with TYPE {key}, then {cure}"
+    )

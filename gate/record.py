@@ -18,7 +18,7 @@ class Phase(StrEnum):
     REJECTED = "rejected"
     UNKNOWN = "unknown"
     FOREIGN = "foreign"
-    """A text that the gate didn't write: a leftover of the guards that it replaces. It denies until it lapses."""
+    """A text that the gate didn't write: a leftover of the guards that it replaces. It denies while it is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Record:
 
     def __str__(self) -> str:
         if self.phase is Phase.FOREIGN:
-            return f"{self.note!r}, left by something else than the gate; it denies until it lapses"
+            return f"{self.note!r}, left by something else than the gate; it denies while it is there"
         known = f"{self.phase} {self.symbol} {self.side}, fence {self.fence}"
         if self.phase is Phase.PLACED:
             return f"{known}, order {self.note}"

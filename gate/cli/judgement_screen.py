@@ -10,12 +10,16 @@ from gate.cli.wording import printable, span
 from gate.fields import plain
 from gate.inspection import GuardReport
 from gate.intent import Intent
+from gate.record import Phase
 from gate.verdict import Mode, Reason, Verdict
 
 _ENDED_BY: Final = {
     Reason.HALTED: "`gate resume` ends it.",
     Reason.POLICY_MISMATCH: "Only the fingerprint of what is in force is stored: compare the callers' config files.",
     Reason.IN_FLIGHT_LIMIT: "Retry when one of them is settled.",
+    Reason.SAFE_MODE: "It has no TTL: `gate reset safe_mode` ends it.",
+    Reason.COOLDOWN_GLOBAL: "It has no TTL: `gate reset cooldowns` ends it.",
+    Reason.COOLDOWN_SYMBOL: "It has no TTL: `gate reset cooldowns` ends it.",
 }
 
 
@@ -42,10 +46,14 @@ def headline(verdict: Verdict) -> str:
 
 
 def _retry(verdict: Verdict) -> str:
+    if verdict.prior is not None and verdict.prior.phase is Phase.FOREIGN:
+        return "Make sure that no order of this intent was ever sent before you delete it."
+    if verdict.reason is Reason.STALE and "in the future" in verdict.detail:
+        return "It may pass once its time has come; look at the clock of whoever made it."
     if not verdict.retryable:
         return "No retry will change that."
     if verdict.retry_after_ms is None:
-        return _ENDED_BY.get(verdict.reason, "It has no TTL: somebody has to delete the key.")
+        return _ENDED_BY.get(verdict.reason, "No retry will change that before somebody has.")
     return f"Retry in {span(verdict.retry_after_ms)}."
 
 

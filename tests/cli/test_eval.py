@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -277,6 +278,75 @@ def test_a_damaged_key_gives_no_verdict(gate: Run, redis_client: redis.Redis) ->
     answer = json.loads(gate("eval", *words(), "--json").stdout)
     assert (answer["admitted"], answer["reason"], answer["guards"]) == (False, "STORE_ERROR", [])
     assert "quantum:safety:safe_mode" in answer["detail"]
+
+
+CURES = {
+    "exec:processed:sig-81": "this intent is denied, be it an entry or an exit",
+    "exec:lock:BTCUSDT:BUY": "entries and exits of this symbol and side are denied",
+    "exec:rate:symbol:BTCUSDT": "entries of this symbol are denied, exits pass",
+    "exec:rate:global": "entries are denied, exits pass",
+    "exec:failures": "entries are denied, exits pass",
+    "exec:inflight": "entries are denied, exits pass",
+    "exec:state": "entries are denied, exits pass",
+    "safety:halt": "entries and exits are denied",
+    "safety:safe_mode": "entries are denied, exits pass",
+    "safety:cooldown_global": "entries are denied, exits pass",
+    "safety:cooldown_symbol:BTCUSDT": "entries of this symbol are denied, exits pass",
+}
+
+
+@pytest.mark.parametrize("key", CURES)
+def test_damage_says_what_it_stops_and_the_cure_that_it_names_works(
+    gate: Run, redis_client: redis.Redis, key: str
+) -> None:
+    key, stops = f"quantum:{key}", CURES[key]
+    redis_client.geoadd(key, (1, 2, "a")) if key != "quantum:exec:inflight" else redis_client.set(key, "1")
+    said = gate("eval", *words()).stderr
+    assert f"{key} holds a value of the wrong type" in said
+    assert f": {stops}, until its TTL runs out, or for good if it has none" in said
+    assert gate("eval", *words(), "--reduce-only").exit_code == (0 if "exits pass" in stops else 3)
+    assert gate("eval", *words(symbol="ETHUSDT")).exit_code == (0 if " this " in stops and "intent" not in stops else 3)
+
+    command, delete = re.search(r"`gate ([^`]+)` clears it", said), f"DEL {key} clears it"
+    if command:
+        assert gate(*command[1].split(), "--by", "ops", "--reason", "leftover").exit_code == 0
+    else:
+        assert delete in said
+        redis_client.delete(key)
+    assert gate("eval", *words()).exit_code == 0
+
+
+def test_a_lock_without_a_ttl_is_not_called_a_permit(gate: Run, redis_client: redis.Redis) -> None:
+    key = "quantum:exec:lock:BTCUSDT:BUY"
+    redis_client.set(key, "1")
+    for form in ([], ["--commit"]):
+        out = gate("eval", *words(), "--reduce-only", *form).stdout
+        assert out.startswith(f"DENY LOCKED: {key} has no TTL, so no permit of the gate's holds it")
+        assert "then DEL it. No retry will change that before somebody has." in out
+    redis_client.pexpire(key, 20_000)
+    assert "LOCKED: another permit is live for this symbol and side. Retry in" in gate("eval", *words()).stdout
+
+
+def test_a_leftover_record_says_how_to_end_it(gate: Run, redis_client: redis.Redis) -> None:
+    key = "quantum:exec:processed:sig-81"
+    redis_client.set(key, "1")
+    out = gate("eval", *words()).stdout
+    assert f"while it is there: TTL {key} tells how long (-1: for good), DEL {key} ends it" in out
+    assert "No retry" not in out
+
+
+def test_a_switch_without_a_ttl_names_the_command_that_ends_it(gate: Run, redis_client: redis.Redis) -> None:
+    for key, reset in (("safe_mode", "safe_mode"), ("cooldown_global", "cooldowns")):
+        redis_client.set(f"quantum:safety:{key}", "1")
+        assert f"`gate reset {reset}` ends it." in gate("eval", *words()).stdout
+        gate("reset", reset, "--by", "ops", "--reason", "test")
+    assert gate("eval", *words()).exit_code == 0
+
+
+def test_an_intent_from_the_future_may_pass_later(gate: Run) -> None:
+    out = gate("eval", *words(timestamp=str(int(time.time() * 1000) + 60_000))).stdout
+    assert "in the future, skew allows 5 s. It may pass once its time has come" in out
+    assert "No retry" not in out
 
 
 def test_the_time_is_now_unless_said(gate_json: RunJson) -> None:
