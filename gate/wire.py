@@ -67,6 +67,9 @@ _NO_CLUSTER: Final = (RedisError, RedisClusterException, OSError)  # the second 
 _PASSING_CODES: Final = ("BUSY ", "MASTERDOWN", "NOREPLICAS", "UNKILLABLE", "LOADING", "CLUSTERDOWN", "NOGOODSLAVE")
 
 
+_UNAUTHENTICATED: Final = "the store wants a password; put it into the URL, in front of the host"
+
+
 class ReplyLost(StoreUnavailable):
     """The command was sent and may have been carried out; its answer is lost."""
 
@@ -116,7 +119,15 @@ def failure_of(error: ResponseError) -> StoreUnavailable | StoreError:
         return StoreUnavailable("the cluster is moving the slot of this account to another node")
     if isinstance(error, _PASSING) or text.startswith(_PASSING_CODES):
         return StoreUnavailable(text)
+    if "unauthenticated" in text:  # how a long command is refused that comes without one
+        return StoreError(_UNAUTHENTICATED)
     return StoreError(text)
+
+
+def refusal_of(error: redis.AuthenticationError) -> StoreError:
+    """What is wrong with the password, or that there is none."""
+    text = _one_line(error)
+    return StoreError(_UNAUTHENTICATED if text.startswith(("NOAUTH", "Authentication required")) else text)
 
 
 class Wire(Protocol):
@@ -168,6 +179,9 @@ class ServerWire:
             else:
                 connection.disconnect()  # so that the next call asks again who the master is
             raise failure from None
+        except redis.AuthenticationError as error:
+            connection.disconnect()
+            raise refusal_of(error) from None
         except (RedisError, OSError) as error:
             connection.disconnect()
             self.close()  # a server that dropped one has dropped the idle ones too; the replay needs a fresh one
@@ -187,7 +201,7 @@ class ServerWire:
             raise failure_of(error) from None
         except redis.AuthenticationError as error:
             connection.disconnect()
-            raise StoreError(_one_line(error)) from None
+            raise refusal_of(error) from None
         except (RedisError, OSError) as error:
             connection.disconnect()
             raise StoreUnavailable(_one_line(error)) from None
@@ -239,7 +253,7 @@ class AsyncServerWire:
             raise failure from None
         except redis.AuthenticationError as error:
             await connection.disconnect(nowait=True)
-            raise StoreError(_one_line(error)) from None
+            raise refusal_of(error) from None
         except (RedisError, OSError, TimeoutError) as error:
             await connection.disconnect(nowait=True)
             await self.close()

