@@ -21,7 +21,7 @@ from gate.paper.matching import crosses, fillable
 from gate.paper.orders import Ticket, is_hedge_exit
 from gate.paper.positions import Position
 from gate.paper.prices import Quote
-from gate.paper.statement import Quotes, free_margin
+from gate.paper.statement import Quotes, free_margin, margin_suffices
 from gate.paper.symbols import Market, Symbol
 from gate.paper.terms import OrderType, PositionSide, TimeInForce
 
@@ -159,3 +159,18 @@ def check_leverage(account: AccountBooks, market: Market, quotes: Quotes, symbol
     more = held / leverage - held / now_leverage
     if more > 0 and more > free_margin(account, market, quotes, symbol.margin_asset):
         raise refuse(Code.MIN_LEVERAGE_RATIO)
+
+
+def check_multi_assets(account: AccountBooks, market: Market, quotes: Quotes, wanted: bool) -> None:
+    """A change of the asset mode: to another one (-4171), with nothing open (-4170), no symbol under isolated margin
+    (-4167), no wallet below zero (-4172), and margin for what is held in the new mode too (-4169)."""
+    if wanted == account.multi_assets:
+        raise refuse(Code.SAME_MULTI_ASSETS)
+    if account.open_orders or account.open_algos():
+        raise refuse(Code.MULTI_ASSETS_OPEN_ORDERS)
+    if wanted and account.isolated:
+        raise refuse(Code.MULTI_ASSETS_WITH_ISOLATED)
+    if any(balance < 0 for balance in account.wallets.values()):
+        raise refuse(Code.MULTI_ASSETS_NEGATIVE_WALLET)
+    if not margin_suffices(account, market, quotes, multi_assets=wanted):
+        raise refuse(Code.MULTI_ASSETS_MARGIN)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from gate.paper import account_answers as lines
-from gate.paper.admission import check_leverage
+from gate.paper.admission import check_leverage, check_multi_assets
 from gate.paper.answers import Answer
 from gate.paper.decimals import plain
 from gate.paper.endpoints import Body, Route, SignedCall, SignedEndpoint
@@ -166,10 +166,7 @@ def get_multi_assets(call: SignedCall) -> Body:
 
 def set_multi_assets(call: SignedCall) -> Body:
     wanted = call.params.need_flag("multiAssetsMargin")
-    if wanted == call.account.multi_assets:
-        raise refuse(Code.SAME_MULTI_ASSETS)
-    if wanted and call.account.isolated:
-        raise refuse(Code.MULTI_ASSETS_WITH_ISOLATED)
+    check_multi_assets(call.account, call.exchange.market, call.exchange.quotes, wanted)
     call.account.multi_assets = wanted
     return _SUCCESS
 

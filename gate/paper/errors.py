@@ -67,7 +67,10 @@ class Code(IntEnum):
     MIN_NOTIONAL = -4164
     MULTI_ASSETS_WITH_ISOLATED = -4167
     ISOLATED_WITH_MULTI_ASSETS = -4168
+    MULTI_ASSETS_MARGIN = -4169
+    MULTI_ASSETS_OPEN_ORDERS = -4170
     SAME_MULTI_ASSETS = -4171
+    MULTI_ASSETS_NEGATIVE_WALLET = -4172
     FOK_NOT_FILLED = -5021
     GTX_WOULD_TAKE = -5022
 
@@ -138,7 +141,11 @@ MESSAGES: Mapping[Code, str] = {
     Code.MULTI_ASSETS_WITH_ISOLATED: "Unable to adjust to Multi-Assets mode with symbols of "
     "USDⓈ-M Futures under isolated-margin mode.",
     Code.ISOLATED_WITH_MULTI_ASSETS: "Unable to adjust to isolated-margin mode under the Multi-Assets mode.",
-    Code.SAME_MULTI_ASSETS: "No need to change to this Multi-Assets mode.",
+    Code.MULTI_ASSETS_MARGIN: "Unable to adjust Multi-Assets Mode with insufficient margin balance in USDⓈ-M Futures",
+    Code.MULTI_ASSETS_OPEN_ORDERS: "Unable to adjust Multi-Assets Mode with open orders in USDⓈ-M Futures",
+    Code.SAME_MULTI_ASSETS: "Adjusted asset mode is currently set and does not need to be adjusted repeatedly",
+    Code.MULTI_ASSETS_NEGATIVE_WALLET: "Unable to adjust Multi-Assets Mode with a negative wallet balance of margin "
+    "available asset in USDⓈ-M Futures account.",
     Code.FOK_NOT_FILLED: "Due to the order could not be filled immediately, the FOK order has been rejected. "
     "The order will not be recorded in the order history",
     Code.GTX_WOULD_TAKE: "Due to the order could not be executed as maker, the Post Only order will be rejected. "

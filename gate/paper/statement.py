@@ -78,10 +78,21 @@ def usd_index(asset: str, quotes: Quotes) -> Decimal:
 def free_margin(account: AccountBooks, market: Market, quotes: Quotes, asset: str) -> Decimal:
     """What new orders in a margin asset may use; below zero under water. In multi-assets mode it is in USD."""
     if account.multi_assets:
-        lines = asset_margins(account, market, quotes)
-        return collateral_value(lines.values(), {name: usd_index(name, quotes) for name in lines}, _HAIRCUT)
+        return _collateral(asset_margins(account, market, quotes), quotes)
     lines_of_asset = position_margins(account, market, quotes, asset)
     return asset_margin(asset, account.wallets.get(asset, ZERO), lines_of_asset).free
+
+
+def _collateral(lines: Mapping[str, AssetMargin], quotes: Quotes) -> Decimal:
+    return collateral_value(lines.values(), {name: usd_index(name, quotes) for name in lines}, _HAIRCUT)
+
+
+def margin_suffices(account: AccountBooks, market: Market, quotes: Quotes, *, multi_assets: bool) -> bool:
+    """Whether what is held would be covered in an asset mode: asset by asset, or by all of them together."""
+    lines = asset_margins(account, market, quotes)
+    if multi_assets:
+        return _collateral(lines, quotes) >= 0
+    return all(line.free >= 0 for line in lines.values())
 
 
 def available_balance(account: AccountBooks, market: Market, quotes: Quotes, asset: str) -> Decimal:

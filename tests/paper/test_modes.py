@@ -132,6 +132,51 @@ def test_a_usdc_symbol_is_paid_from_the_usdc_wallet(client: Client, paper_exchan
     assert (held["USDC"], held["USDT"]) == ("50.00000000", "0.00000000")
 
 
+def multi_assets_refusal(client: Client, *, wanted: bool = True) -> int:
+    with pytest.raises(BinanceAPIException) as error:
+        client.futures_change_multi_assets_mode(multiAssetsMargin=wanted)
+    assert client.futures_account_config()["multiAssetsMargin"] is not wanted
+    code: int = error.value.code
+    return code
+
+
+def test_the_asset_mode_cannot_change_under_open_orders(client: Client) -> None:
+    order = client.futures_create_order(
+        symbol="BTCUSDT", side="BUY", type="LIMIT", timeInForce="GTC", quantity="0.01", price="95000"
+    )
+    assert multi_assets_refusal(client) == -4170
+    client.futures_cancel_order(symbol="BTCUSDT", orderId=order["orderId"])
+    client.futures_create_order(
+        symbol="BTCUSDT", side="SELL", type="STOP_MARKET", quantity="0.01", triggerPrice="95000", clientAlgoId="stop"
+    )
+    assert multi_assets_refusal(client) == -4170
+    client.futures_cancel_algo_order(clientAlgoId="stop")
+    client.futures_change_multi_assets_mode(multiAssetsMargin="true")
+    with pytest.raises(BinanceAPIException) as error:
+        client.futures_change_multi_assets_mode(multiAssetsMargin="true")
+    assert error.value.code == -4171
+
+
+def test_the_asset_mode_cannot_change_with_a_wallet_below_zero(client: Client, paper_exchange: PaperExchange) -> None:
+    paper_exchange.set_balance("-1", asset="USDC")
+    assert multi_assets_refusal(client) == -4172
+    paper_exchange.set_balance("0", asset="USDC")
+    client.futures_change_multi_assets_mode(multiAssetsMargin="true")
+    paper_exchange.set_balance("-1", asset="USDC")
+    assert multi_assets_refusal(client, wanted=False) == -4172
+
+
+@pytest.mark.paper(accounts=[Account(balance="1", assets={"BTC": "0.01"})])
+def test_the_asset_mode_cannot_change_to_one_without_margin_for_what_is_held(
+    client: Client, paper_exchange: PaperExchange
+) -> None:
+    client.futures_change_multi_assets_mode(multiAssetsMargin="true")
+    client.futures_create_order(**BUY)  # 50 USDT of margin, borne by the bitcoin
+    assert multi_assets_refusal(client, wanted=False) == -4169
+    paper_exchange.set_balance("100")
+    client.futures_change_multi_assets_mode(multiAssetsMargin=False)
+
+
 def test_multi_assets_and_isolated_margin_exclude_each_other(client: Client) -> None:
     client.futures_change_margin_type(symbol="BTCUSDT", marginType="ISOLATED")
     with pytest.raises(BinanceAPIException) as error:
