@@ -74,12 +74,20 @@ def cancel_algo(account: AccountBooks, algo: AlgoOrder | None, now_ms: int) -> A
     return _finish(account, algo, AlgoStatus.CANCELED, now_ms)
 
 
-def fire_triggered(exchange: Exchange, symbol: Symbol, now_ms: int) -> None:
-    """Place every conditional order on a symbol whose trigger has been reached, oldest first."""
-    for account in exchange.accounts.values():
-        for algo in account.open_algos(symbol.name):
-            if algo.triggered_by(working_price(algo, exchange.quotes[symbol.name])):
-                _fire(exchange, account, algo, now_ms)
+def fire_triggered(exchange: Exchange, symbol: Symbol, before: Quote, now_ms: int) -> None:
+    """Place every conditional order on a symbol whose trigger the prices have reached on their way from `before`.
+
+    In the order in which they came by: nearest to the old price first, then oldest first.
+    """
+    quote = exchange.quotes[symbol.name]
+    reached = [
+        (abs(algo.ticket.trigger_price - working_price(algo, before)), algo.algo_id, account, algo)
+        for account in exchange.accounts.values()
+        for algo in account.open_algos(symbol.name)
+        if algo.triggered_by(working_price(algo, quote))
+    ]
+    for _, _, account, algo in sorted(reached, key=lambda row: row[:2]):
+        _fire(exchange, account, algo, now_ms)
 
 
 def _fire(exchange: Exchange, account: AccountBooks, algo: AlgoOrder, now_ms: int) -> None:

@@ -72,9 +72,7 @@ def move_price(venue: Venue, change: PriceMove) -> Answer:
     _need_multiple("depth", change.depth, symbol.lot.step)
     now = venue.exchange.quotes[symbol.name]
     last = now.last if change.price is None else change.price
-    mark = change.mark if change.mark is not None else last if change.price is not None else now.mark
-    quote = quote_at(symbol, last, mark, change.depth)
-    venue.set_quote(symbol, quote)
+    venue.set_quote(symbol, quote_at(symbol, last, change.mark, change.depth))
     return show_quote(symbol.name, venue.exchange.quotes[symbol.name])
 
 

@@ -17,7 +17,10 @@ _WALK_RANGE = (Decimal("0.5"), Decimal(2))  # of the opening price: the walk tur
 
 
 class Quote(Struct, frozen=True):
-    """One symbol's prices, and how much is on offer at the best bid and ask (None: without limit)."""
+    """One symbol's prices, and how much is on offer at the best bid and ask (None: without limit).
+
+    `mark_stands` says that the mark was set for itself and doesn't follow the last price.
+    """
 
     bid: Decimal
     ask: Decimal
@@ -25,6 +28,7 @@ class Quote(Struct, frozen=True):
     mark: Decimal
     bid_depth: Decimal | None = None
     ask_depth: Decimal | None = None
+    mark_stands: bool = False
 
     def best_for(self, taker: Side) -> Decimal:
         """The price that a taking order meets: the ask for a buyer, the bid for a seller."""
@@ -32,6 +36,11 @@ class Quote(Struct, frozen=True):
 
     def offered_to(self, taker: Side) -> Decimal | None:
         return self.ask_depth if taker is Side.BUY else self.bid_depth
+
+    def walked_to(self, symbol: Symbol, last: Decimal) -> Quote:
+        """The quote around another last price. What is on offer stays, and so does a mark that was set for itself."""
+        mark = self.mark if self.mark_stands else last
+        return msgspec.structs.replace(self, bid=last, ask=last + symbol.tick, last=last, mark=mark)
 
     def after_taking(self, taker: Side, quantity: Decimal) -> Quote:
         """What is left on offer once a taker has taken a quantity."""
@@ -46,7 +55,8 @@ class Quote(Struct, frozen=True):
 
 def quote_at(symbol: Symbol, last: Decimal, mark: Decimal | None = None, depth: Decimal | None = None) -> Quote:
     """A quote around a last price: bid at the last price, ask one tick above, mark at the last price unless given."""
-    return Quote(last, last + symbol.tick, last, mark if mark is not None else last, depth, depth)
+    stands = mark is not None
+    return Quote(last, last + symbol.tick, last, mark if mark is not None else last, depth, depth, stands)
 
 
 class Walk:
@@ -57,9 +67,13 @@ class Walk:
         self._generators: dict[str, random.Random] = {}
 
     def next_price(self, symbol: Symbol, price: Decimal, opened_at: Decimal) -> Decimal:
-        """The next last price; it stays within half and twice the opening price."""
+        """The next last price. The walk stays within half and twice the opening price, and from outside steps there."""
         generator = self._generators.setdefault(symbol.name, random.Random(f"{self._seed}:{symbol.name}"))
         span = max(1, int(price * _WALK_SPAN / symbol.tick))
-        moved = price + generator.randint(-span, span) * symbol.tick
+        step = generator.randint(-span, span) * symbol.tick
         low, high = (opened_at * edge for edge in _WALK_RANGE)
-        return moved if low <= moved <= high else price
+        if price + step > high:
+            return price - abs(step)
+        if price + step < low:
+            return price + abs(step)
+        return price + step

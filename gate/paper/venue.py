@@ -20,7 +20,7 @@ from gate.paper.faults import Fault, FaultPlan, RequestView
 from gate.paper.ledger import Ledger, restored_order
 from gate.paper.limits import AddressLimiter, OrderLimiter, RateLimits
 from gate.paper.params import Params
-from gate.paper.prices import Quote, Walk, quote_at
+from gate.paper.prices import Quote, Walk
 from gate.paper.settings import Settings
 from gate.paper.symbols import Symbol
 from gate.paper.weights import weigh
@@ -169,15 +169,17 @@ class Venue:
 
     def set_quote(self, symbol: Symbol, quote: Quote) -> None:
         """Move a symbol's prices: resting orders are matched, then triggered ones are placed."""
-        now_ms = self.clock.now_ms()
+        now_ms, before = self.clock.now_ms(), self.exchange.quotes[symbol.name]
         self.exchange.set_quote(symbol, quote, now_ms)
-        fire_triggered(self.exchange, symbol, now_ms)
+        fire_triggered(self.exchange, symbol, before, now_ms)
 
     def tick(self) -> None:
         """Let due time pass: countdowns, and steps of the walk; and what the ledger file lacks is written."""
         self.ledger.catch_up()
         now_ms = self.clock.now_ms()
         self.exchange.run_countdowns(now_ms)
+        # A clock that was moved back doesn't hold the walk up until it has caught up.
+        self._next_step_ms = min(self._next_step_ms, now_ms + self._walk_interval_ms)
         if self._walk is None or now_ms < self._next_step_ms:
             return
         due = (now_ms - self._next_step_ms) // self._walk_interval_ms + 1
@@ -187,8 +189,8 @@ class Venue:
 
     def _step(self, walk: Walk) -> None:
         for symbol in self.exchange.market.symbols.values():
-            last, opened_at = self.exchange.quotes[symbol.name].last, self.exchange.market.prices[symbol.name]
-            self.set_quote(symbol, quote_at(symbol, walk.next_price(symbol, last, opened_at)))
+            quote, opened_at = self.exchange.quotes[symbol.name], self.exchange.market.prices[symbol.name]
+            self.set_quote(symbol, quote.walked_to(symbol, walk.next_price(symbol, quote.last, opened_at)))
 
     def close(self) -> None:
         self.ledger.close()

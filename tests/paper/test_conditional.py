@@ -41,6 +41,17 @@ def test_a_close_position_order_closes_all_of_it_at_its_price(
     assert paper_exchange.ledger()[-1]["clientOrderId"] == order["clientAlgoId"]
 
 
+def test_one_move_fires_the_nearest_first(client: Client, paper_exchange: PaperExchange) -> None:
+    client.futures_create_order(**BUY)
+    for name, trigger in (("far", "91000"), ("near", "99000"), ("middle", "95000")):
+        client.futures_create_order(
+            **{**STOP, "clientAlgoId": name, "triggerPrice": trigger}, quantity="0.004", reduceOnly="true"
+        )
+    paper_exchange.set_price("BTCUSDT", "90000")
+    exits = [(row["clientOrderId"], row["executedQty"]) for row in paper_exchange.ledger()[1:]]
+    assert exits == [("near", "0.004"), ("middle", "0.004"), ("far", "0.002")]
+
+
 def test_the_working_price_decides(client: Client, paper_exchange: PaperExchange) -> None:
     client.futures_create_order(**BUY)
     client.futures_create_order(**STOP, closePosition="true", workingType="MARK_PRICE")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from decimal import Decimal
+from itertools import pairwise
 from queue import SimpleQueue
 from threading import Event, Thread
 
@@ -15,9 +16,9 @@ from binance import Client
 from binance.exceptions import BinanceAPIException
 
 from gate.paper import ControlError, ExchangeError, PaperExchange
-from gate.paper.control import control
+from gate.paper.control import PriceMove, control, move_price
 from gate.paper.market_data import built_in
-from gate.paper.prices import Walk
+from gate.paper.prices import Quote, Walk
 from gate.paper.settings import Account, Settings, WalkSettings
 from gate.paper.venue import Venue
 
@@ -240,6 +241,50 @@ def test_the_walk_repeats_with_its_seed_and_stays_on_the_grid() -> None:
         price = walk.next_price(symbol, price, opened_at)
         assert price % symbol.tick == 0
         assert opened_at / 2 <= price <= opened_at * 2
+
+
+def walking() -> Venue:
+    venue = Venue(Settings(market=built_in(), accounts=[Account()], walk=WalkSettings(7)))
+    venue.clock.hold()
+    return venue
+
+
+def step(venue: Venue, count: int) -> list[Quote]:
+    quotes = []
+    for _ in range(count):
+        venue.clock.advance(1_000)
+        venue.tick()
+        quotes.append(venue.exchange.quotes["BTCUSDT"])
+    return quotes
+
+
+@pytest.mark.parametrize(("price", "sign"), [("300000", -1), ("10000", 1)])
+def test_from_outside_its_range_the_walk_goes_there(price: str, sign: int) -> None:
+    venue = walking()
+    move_price(venue, PriceMove("BTCUSDT", Decimal(price)))
+    walked = [Decimal(price), *(quote.last for quote in step(venue, 50))]
+    assert all((after - before) * sign >= 0 for before, after in pairwise(walked))
+    assert (walked[-1] - walked[0]) * sign > 0
+
+
+def test_the_walk_leaves_a_mark_and_a_depth_that_were_set() -> None:
+    venue = walking()
+    move_price(venue, PriceMove("BTCUSDT", mark=Decimal(96_000), depth=Decimal("0.5")))
+    walked = step(venue, 20)
+    assert len({quote.last for quote in walked}) > 10
+    assert {(quote.mark, quote.bid_depth, quote.ask_depth) for quote in walked} == {
+        (Decimal(96_000), Decimal("0.5"), Decimal("0.5"))
+    }
+    move_price(venue, PriceMove("BTCUSDT", Decimal(97_000)))
+    assert all(quote.mark == quote.last and quote.bid_depth is None for quote in step(venue, 20))
+
+
+def test_the_walk_goes_on_after_the_clock_was_moved_back() -> None:
+    venue = walking()
+    step(venue, 1)
+    venue.clock.advance(-3_600_000)
+    venue.tick()
+    assert len({quote.last for quote in step(venue, 20)}) > 10
 
 
 def test_prices_stand_still_without_a_walk() -> None:
