@@ -32,18 +32,52 @@ class NoAnswer(click.ClickException):
         self.answer: Final = answer
 
 
-def end(problem: click.ClickException) -> NoReturn:
+def end(problem: click.ClickException, as_json: bool) -> NoReturn:
     """Says what a command couldn't do, and exits."""
     if isinstance(problem, click.exceptions.NoArgsIsHelpError):
         problem.show()
     elif isinstance(problem, NoAnswer) and problem.answer is not None:
         click.echo(json.dumps(problem.answer))
-    elif isinstance(problem, click.UsageError) and problem.ctx is not None:
-        path = problem.ctx.command_path
-        complain(f"{problem.format_message()} (see {path} --help)", path)
+    elif isinstance(problem, click.UsageError):
+        said = _usage(problem)
+        if as_json:
+            refuse(_field(problem), None, said)
+        path = "gate" if problem.ctx is None else problem.ctx.command_path
+        complain(f"{said} (see {path} --help)", path)
     else:
+        if as_json and problem.exit_code == BAD_INPUT:
+            refuse("usage", None, problem.format_message())
         complain(problem.format_message())
     sys.exit(problem.exit_code)
+
+
+def _usage(problem: click.UsageError) -> str:
+    """What was asked for wrongly; of an option that only stands in the wrong place, where it goes."""
+    if not isinstance(problem, click.NoSuchOption) or problem.ctx is None:
+        return problem.format_message()
+    option, ctx = problem.option_name, problem.ctx
+    ours = {each for parameter in ctx.find_root().command.params for each in parameter.opts}
+    if ctx.parent is not None and option in ours:
+        return f"{problem.message} It goes before the command: gate {option} ... {ctx.info_name}."
+    if option == "--json" and isinstance(ctx.command, click.Group):
+        return f"{problem.message} It goes behind the command: {ctx.command_path} COMMAND --json."
+    return problem.format_message()
+
+
+def _field(problem: click.UsageError) -> str:
+    if isinstance(problem, click.NoSuchOption):
+        return problem.option_name
+    parameter = problem.param if isinstance(problem, click.BadParameter) else None
+    return "usage" if parameter is None else str(parameter.name)
+
+
+def refuse(field: str, value: object, problem: str) -> None:
+    """Bad input, for a machine; a line on standard error says the same to a person."""
+    if isinstance(value, str):
+        value = masked(value)
+    elif value is not None and not isinstance(value, int):
+        value = masked(str(value))[:200]
+    click.echo(json.dumps({"error": {"field": field, "value": value, "problem": masked(one_line(problem))}}))
 
 
 def complain(text: str, speaker: str = "gate") -> None:

@@ -21,6 +21,7 @@ from gate.cli.failures import (
     confess,
     drop_output,
     end,
+    refuse,
 )
 from gate.config import Flags, InvalidConfig
 from gate.errors import GateError, InvalidField, InvalidPolicy
@@ -65,6 +66,17 @@ class Program(click.Group):
             gc.enable()
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            from difflib import get_close_matches
+
+            near = get_close_matches(args[0], COMMANDS)
+            meant = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+            ctx.fail(f"No such command {args[0]!r}.{meant}")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, listed.says) for name, listed in COMMANDS.items()])
@@ -78,13 +90,21 @@ class Program(click.Group):
         **extra: Any,
     ) -> NoReturn:
         """Runs it, and ends the process: no failure that can be foreseen shows a traceback."""
+        as_json = "--json" in (sys.argv[1:] if args is None else args)
         try:
             code = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
         except click.exceptions.Abort:
             sys.exit(INTERRUPTED)
         except click.ClickException as problem:
-            end(problem)
-        except (InvalidField, InvalidPolicy, InvalidConfig) as problem:
+            end(problem, as_json)
+        except InvalidField as problem:
+            if as_json:
+                refuse(problem.field, problem.value, problem.problem)
+            complain(str(problem))
+            sys.exit(BAD_INPUT)
+        except (InvalidPolicy, InvalidConfig) as problem:
+            if as_json:
+                refuse("policy" if isinstance(problem, InvalidPolicy) else "config", None, str(problem))
             complain(str(problem))
             sys.exit(BAD_INPUT)
         except GateError as problem:
@@ -111,7 +131,9 @@ class Program(click.Group):
 
 @click.group(cls=Program)
 @click.option(
-    "--url", metavar="URL", help="The store: redis://, rediss://, unix://, redis+sentinel://, redis+cluster://."
+    "--url",
+    metavar="URL",
+    help="The store: redis://, rediss://, unix://, redis+sentinel://, redis+cluster:// or embedded:DIR.",
 )
 @click.option("--embedded", metavar="DIR", help="A store of this host's own, kept in DIR.")
 @click.option("--prefix", metavar="P", help="Prefix of every key: the account.  [default: quantum]")
@@ -121,8 +143,9 @@ class Program(click.Group):
 def program(ctx: click.Context, url: str | None, embedded: str | None, prefix: str | None, config: str | None) -> None:
     """The pre-trade gate: every intent gets one verdict from one atomic Redis script.
 
-    A store has to be named, by a flag, by GATE_URL (or REDIS_URL), or in the config file; flags go before the
-    environment, the environment before the file. GATE_PREFIX and GATE_CONFIG stand for the other two.
+    A store has to be named, by --url or --embedded, by GATE_URL (or REDIS_URL), or in the config file. GATE_PREFIX and
+    GATE_CONFIG stand for the other two. A flag wins over the environment, and that over the file. These flags stand
+    before the command: gate --url URL status.
 
     \b
       export GATE_URL=redis://127.0.0.1:6379/0
@@ -130,7 +153,8 @@ def program(ctx: click.Context, url: str | None, embedded: str | None, prefix: s
       gate eval --id sig-81 --symbol BTCUSDT --side BUY --notional 200
       gate halt --by ops --reason "CPI print"
 
-    Every command has --json, behind its name. Exit codes: 2 bad input or usage, 3 no answer from the store, 70 an error
-    of the gate's own, 74 the answer couldn't be written; eval: 0 admit, 1 deny.
+    Every command has --json, behind its name. Exit codes: 2 bad input or usage (with --json an error on standard output
+    too), 3 no answer from the store, 70 an error of the gate's own, 74 the answer couldn't be written; eval: 0 admit,
+    1 deny.
     """
     ctx.obj = Flags(url, embedded, prefix, config)

@@ -88,6 +88,15 @@ def test_every_fault_is_named_at_once_in_one_line(bare: Run, file: Path) -> None
         assert fault in done.stderr
 
 
+def test_a_machine_is_told_of_a_faulty_file_too(bare: Run, file: Path) -> None:
+    file.write_text("[policy]\nrate_global_limit = 0\n")
+    done = bare("--config", str(file), "policy", "show", "--json")
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
+    error = json.loads(done.stdout)["error"]
+    assert error["field"] == "config"
+    assert "policy.rate_global_limit: 0 is not a whole number" in error["problem"]
+
+
 @pytest.mark.parametrize(
     ("content", "problem"),
     [

@@ -190,10 +190,19 @@ def test_bad_input_is_one_line_and_exit_code_2(
     arguments, names = BAD[case]
     result = gate("eval", *arguments, "--commit", *form)
     assert result.exit_code == 2
-    assert result.stdout == ""
     assert result.stderr.count("\n") == 1
     assert names in result.stderr
     assert redis_client.dbsize() == 0
+    if not form:
+        assert result.stdout == ""
+        return
+    assert result.stdout.count("\n") == 1
+    error = json.loads(result.stdout)["error"]
+    assert list(error) == ["field", "value", "problem"]
+    assert error["problem"] in result.stderr
+    field, colon, _ = names.partition(":")
+    if colon and field.isidentifier():
+        assert error["field"] == field
 
 
 STREAM = {"symbol": "NEARUSDT", "action": "LONG", "position_size_usd": 200.0, "timestamp": "2025-12-24T04:32:14"}

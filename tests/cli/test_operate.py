@@ -165,11 +165,20 @@ def test_an_audit_that_cannot_be_written_is_said(
         (("reset", *WHO), "Missing argument 'WHAT'"),
         (("policy", "apply", "--by", "ops"), "Missing option '--reason'"),
         (("stop",), "No such command 'stop'"),
+        (("halp",), "Did you mean 'halt'"),
+        (
+            ("status", "--url", "redis://h"),
+            "'--url'. It goes before the command: gate --url ... status.",
+        ),
+        (("--json", "status"), "No such option '--json'. It goes behind the command: gate COMMAND --json."),
+        (("policy", "--json", "show"), "It goes behind the command: gate policy COMMAND --json."),
+        (("status", "--jsn"), "No such option '--jsn'"),
         (("--prefix", "a b", "halt", *WHO), "prefix: 'a b' is not a key prefix"),
     ],
 )
 def test_bad_input_changes_nothing(gate: Run, redis_client: redis.Redis, words: tuple[str, ...], names: str) -> None:
     done = gate(*words)
-    assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    said = done.stdout if "--json" in words else ""
+    assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (2, said, 1)
     assert names in done.stderr
     assert redis_client.dbsize() == 0

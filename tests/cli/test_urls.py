@@ -11,12 +11,12 @@ from gate.store import parse_url
 
 BAD = {
     "redis://u:s3cret@host:notaport/0": "is not a URL",
-    "redis://u:s3/cret@host:6379/0": "percent-encoded",
+    "redis://u:s3/cret@host:6379/0": "write / ? # in a password as %2F",
     "redis://u:s3cret@[::1/0": "is not a URL",
     "redis://u:s3cret@host:99999/0": "is not a URL",
     "redis://u:s3cret@host/first": "has 'first' where the number of the database should stand",
     "redis://u:s3cret@:6379/0": "names no host",
-    "redis:u:s3cret@host": "names no host",
+    "redis:u:s3cret@host": "has an @ behind the host",
     "http://u:s3cret@host": "is not a store",
     "redis://u:s3cret@ho..st/0": "has 'ho..st' where the name of a host should stand",
     "redis+cluster://u:s3cret@a:1,\udcff:2": "has '\\udcff' where the name of a host should stand",
