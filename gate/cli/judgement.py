@@ -129,10 +129,8 @@ def _permit_json(permit: Permit | None) -> dict[str, object] | None:
 
 
 def record_json(record: Record) -> dict[str, object]:
-    """A record; of one that the gate didn't write only its text is known."""
-    if record.phase is Phase.FOREIGN:
-        return {"id": record.intent_id, "phase": record.phase.value, "note": record.note}
-    return {
+    """A record. Of one that the gate didn't write only its text is known, in `note`; the rest is null."""
+    answer: dict[str, object] = {
         "id": record.intent_id,
         "phase": record.phase.value,
         "symbol": record.symbol,
@@ -152,3 +150,6 @@ def record_json(record: Record) -> dict[str, object]:
         "verify": record.verify,
         "penalised": record.penalised,
     }
+    if record.phase is Phase.FOREIGN:
+        return {name: answer[name] if name in ("id", "phase", "note") else None for name in answer}
+    return answer

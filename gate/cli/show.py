@@ -28,10 +28,12 @@ def show(flags: Flags, intent_id: str, as_json: bool) -> None:
     \b
       gate show sig-81
 
-    Exit code 1 when there is no record: it was never admitted, was given back, or dedup_ttl_ms has passed.
+    Exit code 1, with --json `null`, when there is no record: it was never admitted, was given back, or dedup_ttl_ms has
+    passed.
     """
-    if not intent_id.isprintable():
-        raise InvalidField("id", intent_id, "has control characters; no intent has such an id")
+    if not 1 <= len(intent_id) <= 128 or " " in intent_id or not intent_id.isprintable():
+        problem = "is no id that an intent can have: 1 to 128 characters, no spaces or control characters"
+        raise InvalidField("id", intent_id, problem)
     config = configured(flags)
     with open_gate(config, as_json) as gate:
         record = gate.lookup(intent_id)

@@ -176,12 +176,19 @@ def test_every_phase_reads_as_what_it_is(text: str, row: tuple[str, str]) -> Non
     assert row in record_rows(record, "g-x", 1_700_000_000_000)
 
 
-def test_show_refuses_what_no_id_can_be(gate: Run) -> None:
-    done = gate("show", "a\nb")
-    assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
+@pytest.mark.parametrize("intent_id", ["a\nb", "a b", "", "x" * 129])
+def test_show_refuses_what_no_id_can_be(gate: Run, intent_id: str) -> None:
+    done = gate("show", intent_id)
+    assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "is no id that an intent can have" in done.stderr
 
 
-def test_json_of_a_leftover(gate: Run, redis_client: redis.Redis) -> None:
+def test_json_of_a_leftover_has_the_keys_of_every_record(
+    gate: Run, gate_json: RunJson, redis_client: redis.Redis
+) -> None:
+    gate(*EVAL)
+    names = set(gate_json("show", "sig-81"))
     redis_client.set("quantum:exec:processed:sig-81", "1")
-    answer = json.loads(gate("show", "sig-81", "--json").stdout)
-    assert (answer["phase"], answer["note"]) == ("foreign", "1")
+    answer = gate_json("show", "sig-81")
+    assert (answer["phase"], answer["note"], answer["token"]) == ("foreign", "1", None)
+    assert set(answer) == names
