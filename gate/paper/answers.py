@@ -10,6 +10,8 @@ from gate.paper.terms import AlgoStatus, OrderStatus, OrderType, ResponseType, S
 
 Answer = dict[str, object]
 
+_AVERAGE_PLACES = 5
+
 
 def error_body(error: ExchangeError) -> Answer:
     return {"code": error.code, "msg": error.message}
@@ -65,7 +67,10 @@ def _order(order: Order, symbol: Symbol) -> Answer:
 
 
 def _average(order: Order, symbol: Symbol) -> str:
-    return fixed(order.average_price, symbol.price_precision)
+    """Recorded answers of the exchange average fills of two-decimal prices with five decimals (ETHUSDT "3057.89000"),
+    and show "0.00" before the first fill."""
+    places = max(_AVERAGE_PLACES, symbol.price_precision) if order.executed else symbol.price_precision
+    return fixed(order.average_price, places)
 
 
 def _cum_quote(order: Order, symbol: Symbol) -> str:
@@ -89,7 +94,7 @@ def algo_state(algo: AlgoOrder, symbol: Symbol, actual: Order | None) -> Answer:
         "quantity": fixed(ticket.quantity, symbol.quantity_precision),
         "algoStatus": status.value,
         "actualOrderId": "" if actual is None else str(actual.order_id),
-        "actualPrice": fixed(actual.average_price if actual else ZERO, places),
+        "actualPrice": _average(actual, symbol) if actual else fixed(ZERO, places),
         "triggerPrice": fixed(ticket.trigger_price, places),
         "price": fixed(ticket.price, places),
         "icebergQuantity": None,

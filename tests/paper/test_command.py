@@ -73,7 +73,7 @@ def test_the_ledger_file_survives_a_kill_and_is_continued(tmp_path: Path) -> Non
         fresh = server.client().futures_create_order(**ORDER, newClientOrderId="k-3")["orderId"]
         listed = requests.get(f"{server.url}/paper/ledger", timeout=5).json()["orders"]
         found = server.client().futures_get_order(symbol="BTCUSDT", origClientOrderId="k-1")
-    assert (found["orderId"], found["status"], found["avgPrice"]) == (ids[1], "FILLED", "100000.10")
+    assert (found["orderId"], found["status"], found["avgPrice"]) == (ids[1], "FILLED", "100000.10000")
     assert [row["clientOrderId"] for row in listed] == ["k-0", "k-1", "k-2", "k-3"]
     assert fresh > max(ids)
     assert [json.loads(line)["clientOrderId"] for line in ledger.read_text().splitlines()] == [

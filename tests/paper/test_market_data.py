@@ -92,7 +92,7 @@ def test_captured_marks_open_on_the_tick_grid(tmp_path: Path) -> None:
             symbol="NEWUSDT", side="BUY", type="LIMIT", timeInForce="IOC", quantity="50", price=ask,
             newOrderRespType="RESULT",
         )  # fmt: skip
-        assert (order["status"], order["avgPrice"]) == ("FILLED", ask)
+        assert (order["status"], Decimal(order["avgPrice"])) == ("FILLED", Decimal(ask))
 
 
 def test_a_price_filter_without_a_ceiling_opens_above_zero(tmp_path: Path) -> None:

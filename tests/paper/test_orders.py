@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
 from binance import Client
 from binance.exceptions import BinanceAPIException
@@ -24,15 +26,27 @@ def test_a_resting_order_fills_at_its_own_price_as_maker(client: Client, paper_e
     assert status(client, order) == "NEW"
     paper_exchange.set_price("BTCUSDT", "98000")
     found = client.futures_get_order(symbol="BTCUSDT", orderId=order["orderId"])
-    assert (found["status"], found["avgPrice"]) == ("FILLED", "99000.00")
+    assert (found["status"], found["avgPrice"]) == ("FILLED", "99000.00000")
     fill = client.futures_account_trades(symbol="BTCUSDT")[0]
     assert (fill["maker"], fill["price"], fill["commission"]) == (True, "99000.00", "0.19800000")  # 990 at 0.02 %
 
 
 def test_a_marketable_limit_takes_at_the_better_price(client: Client) -> None:
     order = client.futures_create_order(**{**BID, "price": "101000"}, newOrderRespType="RESULT")
-    assert (order["status"], order["avgPrice"]) == ("FILLED", "100000.10")
+    assert (order["status"], order["avgPrice"]) == ("FILLED", "100000.10000")
     assert client.futures_account_trades(symbol="BTCUSDT")[0]["maker"] is False
+
+
+def test_an_average_of_fills_keeps_the_digits_that_their_sum_needs(
+    client: Client, paper_exchange: PaperExchange
+) -> None:
+    paper_exchange.set_price("BTCUSDT", "100000", depth="0.003")
+    order = client.futures_create_order(**{**BID, "quantity": "0.007", "price": "101000"})
+    assert client.futures_get_order(symbol="BTCUSDT", orderId=order["orderId"])["avgPrice"] == "100000.10000"
+    paper_exchange.set_price("BTCUSDT", "100900")
+    found = client.futures_get_order(symbol="BTCUSDT", orderId=order["orderId"])
+    assert (found["avgPrice"], found["cumQuote"]) == ("100571.47143", "704.00030")
+    assert f"{Decimal(found['avgPrice']) * Decimal(found['executedQty']):.5f}" == found["cumQuote"]
 
 
 def test_what_is_not_on_offer_rests(client: Client, paper_exchange: PaperExchange) -> None:

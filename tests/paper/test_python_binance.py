@@ -62,7 +62,7 @@ def test_a_market_order_fills_moves_the_position_and_costs_its_fee(client: Clien
     order = client.futures_create_order(
         symbol="BTCUSDT", side="BUY", type="MARKET", quantity="0.01", newOrderRespType="RESULT"
     )
-    assert (order["status"], order["avgPrice"], order["executedQty"]) == ("FILLED", "100000.10", "0.010")
+    assert (order["status"], order["avgPrice"], order["executedQty"]) == ("FILLED", "100000.10000", "0.010")
     position = client.futures_position_information(symbol="BTCUSDT")[0]
     assert (position["positionAmt"], position["entryPrice"]) == ("0.010", "100000.1")
     assert position["unRealizedProfit"] == "-0.00100000"
