@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gate.calls import Act
+    from gate.calls import Act, InDoubt
     from gate.client import AsyncGate, Gate
     from gate.errors import (
         GateError,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from gate.verdict import Mode, Permit, Reason, Verdict
 else:
     _NAMES = {
-        "calls": "Act",
+        "calls": "Act InDoubt",
         "client": "AsyncGate Gate",
         "errors": "GateError InvalidField InvalidIntent InvalidPolicy StoreError StoreFailure StoreUnavailable",
         "guarded": "AsyncGuardedPermit GuardedPermit",
@@ -62,6 +62,7 @@ __all__ = [
     "GuardReport",
     "GuardedPermit",
     "Halt",
+    "InDoubt",
     "Inspection",
     "Intent",
     "InvalidField",

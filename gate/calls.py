@@ -53,6 +53,18 @@ class Act:
     """halt: the scope in force; reset: the keys that were on."""
 
 
+@dataclass(frozen=True, slots=True)
+class InDoubt:
+    """Permits past their deadline of which nobody knows what became."""
+
+    records: tuple[Record, ...]
+    """Admitted and never settled, or settled as unknown."""
+    lapsed: tuple[str, ...]
+    """Intent ids whose record has lapsed meanwhile: without it their symbol isn't known, a person has to look."""
+    now_ms: int
+    """The server's clock, epoch ms."""
+
+
 class Calls:
     """The operations of one account under one policy."""
 
@@ -92,6 +104,10 @@ class Calls:
             self._remember(intent, token, started_ns)  # cancelled while the command was under way
             raise
         verdict = self.protocol.decode_verdict(reply, intent, margin, started_ns)
+        if verdict.permit is not None and not verdict.permit.observed and verdict.permit.token != token:
+            # Another call's answer: whatever mixed them up, nobody acts on it.
+            self._remember(intent, token, started_ns)
+            return Verdict(False, Reason.STORE_ERROR, "the store answered with another permit's token")
         if verdict.prior is not None:
             self.saw(verdict.prior.fence)
         if verdict.permit is None:
@@ -148,6 +164,25 @@ class Calls:
         record = decode_record(intent_id, reply.decode(errors="replace"))
         self.saw(record.fence)
         return record
+
+    def in_doubt(self, at_most: int) -> Dialogue[InDoubt]:
+        """What is past its deadline and not settled for good, the oldest first. Raises StoreFailure."""
+        inflight = self.keyspace.inflight
+        seconds, micros = yield ("TIME",)
+        now_ms = int(seconds) * 1000 + int(micros) // 1000
+        try:
+            members = yield ("ZRANGEBYSCORE", inflight, "-inf", now_ms, "LIMIT", 0, at_most)
+        except StoreError as error:
+            raise StoreError(explain_error(f"{error} key={inflight}")) from None
+        records, lapsed = [], []
+        for member in members:
+            intent_id = member.decode(errors="replace").partition(":")[2]
+            record = yield from self.lookup(intent_id)
+            if record is None:
+                lapsed.append(intent_id)
+            elif record.deadline_ms is not None:
+                records.append(record)
+        return InDoubt(tuple(records), tuple(lapsed), now_ms)
 
     def halt(self, by: str, reason: str, scope: str) -> Dialogue[Act]:
         """Stops entries, or everything. Raises InvalidField, StoreFailure."""

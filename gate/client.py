@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 import redis
 import redis.asyncio
 
-from gate.calls import Act, Calls, Dialogue
+from gate.calls import Act, Calls, Dialogue, InDoubt
 from gate.guarded import AsyncGuardedPermit, GuardedPermit
 from gate.inspection import Inspection, Status
 from gate.intent import Intent
@@ -125,6 +125,10 @@ class Gate:
     def status(self) -> Status:
         """Everything that is on, with what is left of it. Raises StoreFailure."""
         return self._carry(status(self.calls))
+
+    def in_doubt(self, at_most: int = 100) -> InDoubt:
+        """What is past its deadline and not settled for good, the oldest first. Raises StoreFailure."""
+        return self._carry(self.calls.in_doubt(at_most))
 
     def halt(self, *, by: str, reason: str, scope: str = "entries") -> Act:
         """Stops entries, or with scope `all` exits too, until resumed. Raises InvalidField, StoreFailure."""
@@ -253,6 +257,10 @@ class AsyncGate:
     async def status(self) -> Status:
         """As Gate.status."""
         return await self._carry(status(self.calls))
+
+    async def in_doubt(self, at_most: int = 100) -> InDoubt:
+        """As Gate.in_doubt."""
+        return await self._carry(self.calls.in_doubt(at_most))
 
     async def halt(self, *, by: str, reason: str, scope: str = "entries") -> Act:
         """As Gate.halt."""

@@ -17,6 +17,7 @@ from gate.errors import InvalidIntent, StoreFailure
 from gate.exchange.failures import FILTER_CODES
 from gate.exchange.order_plan import MarginCheck, OrderPlan, PlanRefusal, check_margin, needs_price, plan_order
 from gate.exchange.orders import (
+    CLOCK_LEAD_MS,
     Consequence,
     Exchange,
     ExchangeFailure,
@@ -40,9 +41,6 @@ _LEAST_TO_SEND_MS: Final = 500
 """An order isn't sent when its permit has less than that left: the answer could no longer be acted upon."""
 _FIRST_LOOK_UP_S: Final = 0.2
 _LONGEST_LOOK_UP_PAUSE_S: Final = 2.0
-_ABSENCE_MARGIN_MS: Final = 1_500
-"""Beyond signing time + recvWindow, until a request can no longer be accepted: the exchange allows a signer's clock to
-run 1 s ahead of its own."""
 
 # Words that operators grep for, kept from the service that the gate replaces.
 _DENIAL_WORDS: Final = {
@@ -205,7 +203,7 @@ class Executor:
         While this memory is young, such an order may still be on its way: its absence proves nothing before it can no
         longer be accepted.
         """
-        young_ms = self._exchange.recv_window_ms + _ABSENCE_MARGIN_MS - (permit.memory_age_ms or 0)
+        young_ms = self._exchange.recv_window_ms + CLOCK_LEAD_MS - (permit.memory_age_ms or 0)
         if young_ms > 0:
             if permit.remaining_ms < young_ms + _LEAST_TO_SEND_MS:
                 return _unsent("MEMORY_LOST", "the store has forgotten what was on its way; come again")
@@ -244,7 +242,7 @@ class Executor:
 
     async def _resolve(self, order: OrderRequest, permit: Permit, sent_ns: int, unclear: Failure) -> _Ending:
         """Asks for the order until it shows, or until its absence is certain, or the permit runs out."""
-        acceptable_until_ns = sent_ns + (self._exchange.recv_window_ms + _ABSENCE_MARGIN_MS) * 1_000_000
+        acceptable_until_ns = sent_ns + (self._exchange.recv_window_ms + CLOCK_LEAD_MS) * 1_000_000
         pause_s = _FIRST_LOOK_UP_S
         while permit.live:
             certain = time.monotonic_ns() > acceptable_until_ns

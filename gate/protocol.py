@@ -179,6 +179,22 @@ class Protocol:
             reserved_ahead=Decimal(ahead) / MILLIONTHS,
         )
 
+    def permit_of(self, record: Record) -> Permit:
+        """The permit of a record that is in doubt, to settle it by. It has run out: nothing is sent with it."""
+        return Permit(
+            intent_id=record.intent_id,
+            symbol=record.symbol,
+            side=record.side,
+            token=record.token,
+            fence=record.fence,
+            client_order_id=self.keyspace.client_order_id(record.intent_id),
+            deadline_ms=record.deadline_ms or 0,
+            expires_ns=0,
+            verify=record.verify,
+            is_exit=record.is_exit,
+            reserved=record.reserved,
+        )
+
     def _observed_permit(self, intent: Intent, started_ns: int) -> Permit:
         return Permit(
             intent_id=intent.id,

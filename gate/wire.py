@@ -273,7 +273,8 @@ class AsyncServerWire:
 
 
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
+    text = " ".join(str(error).split())
+    return text.partition(" : <")[0]  # redis-py appends the settings of every sentinel's client
 
 
 class ClusterWire:

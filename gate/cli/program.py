@@ -45,6 +45,7 @@ COMMANDS: Final = {
     "resume": Listed("gate.cli.operate", "resume", "End a halt."),
     "reset": Listed("gate.cli.operate", "reset", "Switch off safe mode, cooldowns or the count of failures."),
     "policy": Listed("gate.cli.policy", "policy", "Limits and times: show them, put them in force."),
+    "reconcile": Listed("gate.cli.reconcile", "reconcile", "Ask the exchange about what is in doubt, and settle it."),
     "paper": Listed("gate.cli.paper", "paper", "The paper exchange: a Binance futures server on loopback."),
     "demo": Listed("gate.cli.demo", "demo", "The whole story, on an embedded store and the paper exchange."),
 }

@@ -89,7 +89,7 @@ def facts(found: Status, dedup_ttl_ms: int) -> list[tuple[str, str]]:
     if found.in_doubt:
         shown = ", ".join(printable(each) for each in found.doubtful[:5])
         more = f" and {found.in_doubt - 5} more" if found.in_doubt > 5 else ""
-        lines.append((f"In doubt: {doubt}: {shown}{more}. Ask the exchange: gate show ID.", "bold yellow"))
+        lines.append((f"In doubt: {doubt}: {shown}{more}. gate reconcile asks the exchange.", "bold yellow"))
     else:
         lines.append((f"In doubt: {doubt}.", ""))
     if "state" in broken:

@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
+
+CLOCK_LEAD_MS: Final = 1_500
+"""Beyond signing time + recvWindow, until a request can no longer be accepted: the exchange allows a signer's clock to
+run 1 s ahead of its own; half a second more is ours."""
 
 
 @dataclass(frozen=True, slots=True)

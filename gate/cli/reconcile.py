@@ -1,0 +1,89 @@
+"""`gate reconcile`: ask the exchange about what is in doubt, and settle it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from gate.cli.failures import NoAnswer
+from gate.cli.session import configured, json_option, reason_of, say_json
+from gate.config import Config, Flags
+from gate.errors import StoreFailure
+
+if TYPE_CHECKING:
+    from gate.reconcile import Reconciled
+
+_STILL_IN_DOUBT: Final = 1
+_KEYS: Final = ("BINANCE_API_KEY", "BINANCE_API_SECRET")
+_DEMO_KEYS: Final = ("BINANCE_TESTNET_API_KEY", "BINANCE_TESTNET_SECRET_KEY")
+
+
+@click.command()
+@click.option("--base-url", envvar="GATE_EXCHANGE_URL", metavar="URL", help="Another server, such as `gate paper`.")
+@click.option("--demo", "demo_trading", is_flag=True, help="Binance's demo trading instead of the real exchange.")
+@json_option
+@click.pass_obj
+def reconcile(flags: Flags, base_url: str | None, demo_trading: bool, as_json: bool) -> None:
+    """Ask the exchange about every intent in doubt, and settle it.
+
+    In doubt is what was admitted and is past its deadline without a word: a worker died, an answer was lost. An order
+    that the exchange has is recorded as placed; where there is none and none can come, the intent is forgotten. Safe
+    from several places at once.
+
+    \b
+      export BINANCE_API_KEY=… BINANCE_API_SECRET=…
+      gate reconcile
+
+    With --demo the keys are BINANCE_TESTNET_API_KEY and BINANCE_TESTNET_SECRET_KEY.
+
+    \b
+    Exit codes: 0 nothing is in doubt any more, 1 something still is, 2 usage, 3 the store gave no answer.
+    """
+    config = configured(flags)
+    names = _DEMO_KEYS if demo_trading else _KEYS
+    missing = [name for name in names if not os.environ.get(name)]
+    if missing:
+        raise click.UsageError(f"{' and '.join(missing)} must be set in the environment")
+    key, secret = (os.environ[name] for name in names)
+    try:
+        found = asyncio.run(_reconcile(config, key, secret, base_url, demo_trading))
+    except StoreFailure as failure:
+        reason = reason_of(failure).value
+        answer: dict[str, object] = {"reason": reason, "detail": str(failure)}
+        raise NoAnswer(f"{reason}: {failure}", answer if as_json else None) from None
+    if as_json:
+        say_json([_json(each) for each in found])
+    elif not found:
+        click.echo("Nothing is in doubt.")
+    else:
+        from gate.cli.screen import Row, screen
+
+        rows = (Row((each.intent_id, each.finding.value, each.client_order_id, each.detail)) for each in found)
+        screen().table(("intent", "found", "client order id", "detail"), rows)
+    if not all(each.done for each in found):
+        raise click.exceptions.Exit(_STILL_IN_DOUBT)
+
+
+async def _reconcile(config: Config, key: str, secret: str, base_url: str | None, demo: bool) -> list[Reconciled]:
+    from gate.client import AsyncGate
+    from gate.exchange.binance import BinanceFutures
+    from gate.reconcile import reconcile as run
+
+    async with (
+        AsyncGate.from_url(config.store_url, prefix=config.prefix, policy=config.policy) as gate,
+        BinanceFutures(key, secret, base_url=base_url, demo=demo) as exchange,
+    ):
+        return await run(gate, exchange)
+
+
+def _json(each: Reconciled) -> dict[str, object]:
+    return {
+        "id": each.intent_id,
+        "client_order_id": each.client_order_id,
+        "finding": each.finding.value,
+        "detail": each.detail,
+        "settled": None if each.settlement is None else each.settlement.status.value,
+    }

@@ -1,0 +1,160 @@
+"""What is in doubt is found out, from any number of places at once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from decimal import Decimal
+
+import pytest
+import redis
+from click.testing import CliRunner
+
+from gate import Intent, Outcome, Phase, Policy
+from gate.cli.program import program
+from gate.exchange.orders import OrderRequest
+from gate.execution import Terminal
+from gate.paper import Fault, FaultKind
+from gate.reconcile import Finding, reconcile
+from tests.executor.conftest import ROOMY, Desk, OpenDesk
+from tests.servers.store import Store
+
+
+async def _abandoned(desk: Desk, redis_client: redis.Redis, *, sent: bool, past_ms: int = 10_000) -> Intent:
+    """An intent whose worker died before it could say what became of it, `past_ms` after its deadline."""
+    intent = desk.intent(quantity="0.01")
+    permit = (await desk.gate.evaluate(intent)).permit
+    assert permit is not None
+    if sent:
+        order = OrderRequest(intent.symbol, intent.side, Decimal("0.01"), permit.client_order_id, False, None)
+        await desk.exchange.place(order, timeout_ms=5000)
+    _age(desk, redis_client, intent, past_ms)
+    return intent
+
+
+def _age(desk: Desk, redis_client: redis.Redis, intent: Intent, past_ms: int) -> None:
+    """Moves the permit's times back, as if so much time had passed since its deadline."""
+    key = desk.gate.calls.keyspace.record(intent.id)
+    fields = redis_client.get(key).decode().split(" ")  # type: ignore[union-attr]
+    back_ms = int(fields[7]) + past_ms
+    fields[4] = str(int(fields[4]) - back_ms)
+    redis_client.set(key, " ".join(fields), keepttl=True)
+    redis_client.zincrby("quantum:exec:inflight", -back_ms, f"{fields[8]}:{intent.id}")
+    redis_client.delete(desk.gate.calls.keyspace.lock(intent.symbol, intent.side))
+
+
+async def test_an_order_that_a_dead_worker_placed_is_recorded(desk: Desk, redis_client: redis.Redis) -> None:
+    intent = await _abandoned(desk, redis_client, sent=True)
+
+    [found] = await reconcile(desk.gate, desk.exchange)
+
+    [order] = desk.orders(intent)
+    record = await desk.gate.lookup(intent.id)
+    assert (found.intent_id, found.finding, found.done) == (intent.id, Finding.PLACED, True)
+    assert record is not None
+    assert (record.phase, record.order_id) == (Phase.PLACED, str(order["orderId"]))
+    assert (await desk.gate.status()).in_doubt == 0
+
+
+async def test_what_was_never_placed_is_forgotten_and_may_come_again(desk: Desk, redis_client: redis.Redis) -> None:
+    intent = await _abandoned(desk, redis_client, sent=False)
+
+    [found] = await reconcile(desk.gate, desk.exchange)
+
+    assert (found.finding, found.done) == (Finding.NOT_PLACED, True)
+    assert (await desk.executor.execute(intent)).state is Terminal.FILLED
+    assert len(desk.orders(intent)) == 1
+
+
+async def test_absence_proves_nothing_while_a_request_may_still_be_accepted(
+    desk: Desk, redis_client: redis.Redis
+) -> None:
+    intent = await _abandoned(desk, redis_client, sent=False, past_ms=500)
+
+    [found] = await reconcile(desk.gate, desk.exchange)
+
+    record = await desk.gate.lookup(intent.id)
+    assert (found.finding, found.done) == (Finding.WAIT, False)
+    assert record is not None
+    assert record.phase is Phase.ADMITTED
+
+
+async def test_what_was_settled_as_unknown_is_found_out_too(open_desk: OpenDesk, redis_client: redis.Redis) -> None:
+    desk = await open_desk(ROOMY)
+    intent = await _abandoned(desk, redis_client, sent=True)
+    [record] = (await desk.gate.in_doubt()).records
+    await desk.gate.settle(desk.gate.calls.protocol.permit_of(record), Outcome.unknown("who knows"))
+
+    [found] = await reconcile(desk.gate, desk.exchange)
+
+    settled = await desk.gate.lookup(intent.id)
+    assert found.finding is Finding.PLACED
+    assert settled is not None
+    assert settled.phase is Phase.PLACED
+
+
+async def test_a_live_permit_is_left_alone(desk: Desk) -> None:
+    await desk.gate.evaluate(desk.intent())
+
+    assert await reconcile(desk.gate, desk.exchange) == []
+
+
+async def test_an_exchange_that_does_not_answer_settles_nothing(desk: Desk, redis_client: redis.Redis) -> None:
+    await _abandoned(desk, redis_client, sent=True)
+    desk.paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path="/fapi/v1/order"))
+
+    [found] = await reconcile(desk.gate, desk.exchange)
+
+    assert (found.finding, found.done) == (Finding.UNREADABLE, False)
+    assert (await desk.gate.status()).in_doubt == 1
+
+
+async def test_a_lapsed_record_is_shown_and_not_guessed(desk: Desk, redis_client: redis.Redis) -> None:
+    intent = await _abandoned(desk, redis_client, sent=True)
+    redis_client.delete(desk.gate.calls.keyspace.record(intent.id))
+
+    [found] = await reconcile(desk.gate, desk.exchange)
+
+    assert (found.finding, found.done) == (Finding.LAPSED, False)
+
+
+async def test_many_at_once_come_to_the_same_end(open_desk: OpenDesk, redis_client: redis.Redis) -> None:
+    desks = [await open_desk(Policy(rate_symbol_limit=100, rate_global_limit=1000)) for _ in range(4)]
+    placed = [await _abandoned(desks[0], redis_client, sent=True) for _ in range(3)]
+    missing = [await _abandoned(desks[0], redis_client, sent=False) for _ in range(3)]
+
+    findings = await asyncio.gather(*(reconcile(each.gate, each.exchange) for each in desks))
+
+    for intent in placed:
+        record = await desks[0].gate.lookup(intent.id)
+        assert record is not None
+        assert record.order_id == str(desks[0].orders(intent)[0]["orderId"])
+    for intent in missing:
+        assert await desks[0].gate.lookup(intent.id) is None
+    assert (await desks[0].gate.status()).in_doubt == 0
+    assert sum(len(each) for each in findings) >= 6
+
+
+async def test_the_command_settles_and_says_so(
+    desk: Desk, redis_client: redis.Redis, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    intent = await _abandoned(desk, redis_client, sent=True)
+    monkeypatch.setenv("BINANCE_API_KEY", desk.paper.key)
+    monkeypatch.setenv("BINANCE_API_SECRET", desk.paper.secret)
+    arguments = ["--url", store.url, "reconcile", "--base-url", desk.paper.url, "--json"]
+
+    result = await asyncio.to_thread(CliRunner().invoke, program, arguments)
+
+    [found] = json.loads(result.stdout)
+    assert result.exit_code == 0
+    assert (found["id"], found["finding"], found["settled"]) == (intent.id, "PLACED", "SETTLED")
+
+
+def test_the_command_names_the_keys_that_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("BINANCE_API_KEY", "BINANCE_API_SECRET"):
+        monkeypatch.delenv(name, raising=False)
+
+    result = CliRunner().invoke(program, ["--url", "redis://127.0.0.1:1/0", "reconcile"])
+
+    assert result.exit_code == 2
+    assert "BINANCE_API_KEY" in result.output
