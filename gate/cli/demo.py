@@ -27,10 +27,11 @@ def demo(as_json: bool) -> None:
     if as_json:
         story = Story(on_scene=lambda _: None, on_promise=lambda _: None)
     else:
-        from rich.console import Console
         from rich.markup import escape
 
-        console = Console(highlight=False)
+        from gate.cli.terminal import PipeAwareConsole
+
+        console = PipeAwareConsole(highlight=False)
         number = iter(range(1, 100))
 
         def on_scene(title: str) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable
+from typing import Final
 
 from rich.box import SIMPLE
 from rich.console import Console
@@ -13,12 +15,23 @@ from rich.text import Text
 from gate.cli.screen import Row
 from gate.cli.wording import printable
 
+_NARROW: Final = 24
+"""Columns that the last cell of a row needs, beside the others."""
+
+
+class PipeAwareConsole(Console):
+    """A console that says of a reader who has gone what all commands say; rich would end with 1."""
+
+    def on_broken_pipe(self) -> None:
+        problem = sys.exception()
+        raise problem if problem is not None else BrokenPipeError
+
 
 class TerminalScreen:
     """In colour, unless NO_COLOR is set or the terminal has none."""
 
     def __init__(self) -> None:
-        self._console = Console(
+        self._console = PipeAwareConsole(
             color_system=None if os.environ.get("NO_COLOR") else "auto", highlight=False, markup=False, emoji=False
         )
 
@@ -27,10 +40,23 @@ class TerminalScreen:
         self._console.print(Text(printable(text), style), soft_wrap=True)
 
     def table(self, headings: tuple[str, ...], rows: Iterable[Row]) -> None:
-        """A table. Its last column takes what is left and folds."""
+        """A table. Its last column takes what is left and folds; where that is next to nothing, it gets own lines."""
+        rows = list(rows)
+        columns = list(zip(*(row.cells for row in rows), strict=True))[:-1]
+        beside = sum(max(len(cell) for cell in column) + 1 for column in columns)
+        if beside + _NARROW > self._console.width:
+            self._stacked(rows)
+            return
         table = Table(box=SIMPLE, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False, header_style="dim")
         for number, heading in enumerate(headings, start=1):
             table.add_column(printable(heading), overflow="fold", no_wrap=number < len(headings))
         for row in rows:
             table.add_row(*(Text("\n".join(map(printable, cell.split("\n")))) for cell in row.cells), style=row.style)
         self._console.print(table)
+
+    def _stacked(self, rows: list[Row]) -> None:
+        for row in rows:
+            *cells, last = ([printable(line) for line in cell.split("\n")] for cell in row.cells)
+            self._console.print(Text("  ".join(cell[0] for cell in cells if cell[0]), row.style))
+            for line in last:
+                self._console.print(Text(f"  {line}", row.style), soft_wrap=True)

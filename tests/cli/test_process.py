@@ -106,6 +106,14 @@ def test_a_reader_who_has_gone_is_no_error() -> None:
     assert (done.returncode, done.stderr) == (141, b"")
 
 
+def test_a_reader_of_the_demo_who_has_gone_ends_it_quietly() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([*GATE, "demo"], stdout=writing, stderr=subprocess.PIPE, env=environment(), timeout=60)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
 @pytest.mark.parametrize("words", [["policy", "show"], EVAL, [*EVAL, "--json"]], ids=" ".join)
 def test_a_full_disk_is_one_line_and_no_word_of_the_store(
     store: Store, redis_client: redis.Redis, words: list[str]
@@ -184,17 +192,14 @@ def test_ctrl_c_is_no_error(tmp_path: Path) -> None:
     assert err.strip() == ""
 
 
-@pytest.mark.parametrize(("environ", "styled"), [({}, True), ({"NO_COLOR": "1"}, False)])
-def test_a_terminal_of_80_columns_shows_whole_keys_in_colour_unless_told_otherwise(
-    store: Store, redis_client: redis.Redis, environ: dict[str, str], styled: bool
-) -> None:
-    redis_client.set("quantum:safety:safe_mode", "5 failures [in] 300 s", px=871_234)
+def on_terminal(columns: int, *words: str, **environ: str) -> tuple[int, str]:
+    """Exit code and output on a terminal so wide."""
     ours, theirs = pty.openpty()
     with subprocess.Popen(
-        [*GATE, "--url", store.url, *EVAL, "--symbol", "1000PEPEUSDT"],
+        [*GATE, *words],
         stdin=theirs,
         stdout=theirs,
-        env=environment(TERM="xterm-256color", COLUMNS="80", LINES="50", **environ),
+        env=environment(TERM="xterm-256color", COLUMNS=str(columns), LINES="50", **environ),
     ) as running:
         os.close(theirs)
         out = ""
@@ -204,12 +209,31 @@ def test_a_terminal_of_80_columns_shows_whole_keys_in_colour_unless_told_otherwi
         except OSError:  # how a terminal says that its other end has closed
             pass
     os.close(ours)
-    assert running.returncode == 1
+    return running.returncode, out
+
+
+@pytest.mark.parametrize(("environ", "styled"), [({}, True), ({"NO_COLOR": "1"}, False)])
+def test_a_terminal_of_80_columns_shows_whole_keys_in_colour_unless_told_otherwise(
+    store: Store, redis_client: redis.Redis, environ: dict[str, str], styled: bool
+) -> None:
+    redis_client.set("quantum:safety:safe_mode", "5 failures [in] 300 s", px=871_234)
+    code, out = on_terminal(80, "--url", store.url, *EVAL, "--symbol", "1000PEPEUSDT", **environ)
+    assert code == 1
     assert ("\x1b[" in out) is styled
     assert "5 failures [in] 300 s" in out
     assert "quantum:safety:cooldown_symbol:1000PEPEUSDT" in out
     if not styled:
         assert max(len(line) for line in out.splitlines() if ":" in line and not line.startswith("DENY")) <= 80
+
+
+@pytest.mark.parametrize("words", [EVAL, ["status"]], ids=["eval", "status"])
+def test_a_terminal_of_40_columns_keeps_keys_whole(store: Store, redis_client: redis.Redis, words: list[str]) -> None:
+    redis_client.set("quantum:safety:safe_mode", "5 failures in 300 s", px=871_234)
+    _, out = on_terminal(40, "--url", store.url, *words, NO_COLOR="1")
+    lines = [line.strip() for line in out.splitlines()]
+    assert "quantum:safety:safe_mode" in lines
+    assert lines[lines.index("quantum:safety:safe_mode") + 1] == "5 failures in 300 s"
+    assert len(lines) < 50
 
 
 def test_a_password_stays_out_of_every_message() -> None:
