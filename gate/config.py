@@ -82,6 +82,8 @@ def read_config(flags: Flags, environ: Mapping[str, str]) -> Config:
     if faults:
         raise InvalidConfig(tuple(faults), str(file))
 
+    if flags.embedded is not None and Path(flags.embedded).is_file():
+        raise InvalidConfig((f"--embedded {flags.embedded!r} is a file; give a directory",))
     if flags.embedded is not None:
         url: str | None = f"embedded:{flags.embedded}"
     elif flags.url is not None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -64,13 +66,20 @@ def paper(
 
     Each key is an account of its own. Point python-binance at it with client.FUTURES_URL = "http://127.0.0.1:PORT/fapi".
     Under /paper it takes prices, balances, the clock and faults, and GET /paper/ledger lists what it really accepted.
+
+    Exit codes: 1 a port that is in use, or a ledger that can't be written; 2 a setting or a file that can't be used.
     """
+    from gate.paper.faults import parse_faults
+    from gate.paper.market_data import load_market
     from gate.paper.process import serve
 
     if len(secrets) != len(keys):
         raise click.UsageError(f"{len(keys)} --key but {len(secrets)} --secret: each key needs its own")
     if len(balances) not in (1, len(keys)):
         raise click.UsageError(f"{len(keys)} --key but {len(balances)} --balance: give one for all, or one for each")
+    for file, read in ((exchange_info, load_market), (faults, lambda path: parse_faults(path.read_bytes()))):
+        if file is not None:
+            _check_file(file, read)
     try:
         serve(
             host=host,
@@ -86,8 +95,23 @@ def paper(
         )
     except ValueError as problem:
         raise _BadSetting(str(problem)) from problem
+    except BrokenPipeError:
+        raise
     except OSError as problem:
-        raise click.ClickException(str(problem)) from problem
+        if problem.errno == errno.EADDRINUSE:
+            raise click.ClickException(f"port {port} of {host}: address already in use; give another --port") from None
+        where = "" if problem.filename is None else f"{problem.filename}: "
+        raise click.ClickException(f"{where}{problem.strerror or problem}") from None
+
+
+def _check_file(file: Path, read: Callable[[Path], object]) -> None:
+    """Reads a file once ahead of the server, so that a complaint about what is in it names it."""
+    try:
+        read(file)
+    except ValueError as problem:
+        raise _BadSetting(f"{file}: {problem}") from None
+    except OSError as problem:
+        raise _BadSetting(f"{file}: {problem.strerror}") from None
 
 
 class _BadSetting(click.ClickException):

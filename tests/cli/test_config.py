@@ -50,6 +50,12 @@ def test_nothing_is_chosen_silently() -> None:
         read_config(Flags(url="redis://a", embedded="b"), {})
 
 
+def test_an_embedded_store_needs_a_directory(bare: Run, file: Path) -> None:
+    file.write_text("")
+    done = bare("--embedded", str(file), "status")
+    assert (done.exit_code, done.stderr) == (2, f"gate: --embedded {str(file)!r} is a file; give a directory\n")
+
+
 def test_a_password_is_in_no_repr(file: Path) -> None:
     config = read_config(Flags(url="redis://u:s3cret@h"), {})
     assert "s3cret" not in repr(config) + repr(Flags(url="redis://u:s3cret@h"))
