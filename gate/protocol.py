@@ -314,6 +314,14 @@ _DAMAGE: Final = {
 }
 
 
+# What is lost with a key that is deleted, where that is more than the damage.
+_CAUTION: Final = {
+    "exec:processed": "; but ask the exchange for its order first: without the record the intent may be admitted again",
+    "exec:inflight": "; but note its members first (ZRANGE): what is in doubt is lost from sight with it",
+    "exec:state": "; permits say verify for a while after that",
+}
+
+
 def explain_error(error: str) -> str:
     """A script's error as a person reads it: which key, what is wrong with it, what that stops, what to do."""
     found = _KEY_IN_ERROR.search(error)
@@ -331,5 +339,5 @@ def explain_error(error: str) -> str:
         what = f"{key}: {said}"
     return (
         f"{what}: {stops}, until its TTL runs out, or for good if it has none (TTL says -1); "
-        f"look with TYPE {key}, then {cure}"
+        f"look with TYPE {key}, then {cure}{_CAUTION.get(place[1], '') if place else ''}"
     )

@@ -45,7 +45,7 @@ if act == 'halt' then
   -- A key of a wrong type, or one with a TTL, must not weaken a halt: it is made anew.
   redis.call('DEL', KEYS[1])
   redis.call('HSET', KEYS[1], 'scope', scope, 'by', by, 'reason', reason, 'at', now_text)
-  return done('halt ' .. scope, scope)
+  return done('halt ' .. what, scope)  -- audited as it was asked for
 end
 
 if act == 'resume' then

@@ -215,3 +215,13 @@ def test_halts_in_bytes_that_are_no_text_deny(redis_client: redis.Redis, open_ga
     halt = gate.status().halt
     assert halt is not None
     assert halt.scope == "all"
+
+
+@pytest.mark.parametrize(
+    ("key", "loses"), [(at.RECORD, "may be admitted again"), (at.INFLIGHT, "lost from sight"), (at.STATE, "say verify")]
+)
+def test_the_remedy_says_what_is_lost_with_the_key(
+    key: str, loses: str, open_gate: OpenGate, redis_client: redis.Redis
+) -> None:
+    redis_client.sadd(key, "of the wrong type")
+    assert loses in open_gate().evaluate(at.entry()).detail
