@@ -83,7 +83,8 @@ def test_a_guard_denies_alone_and_inspect_says_the_same(
     assert [each.guard for each in inspection.guards if not each.passed] == [row.guard]
     assert inspection.reason is row.reason
     assert (report.reason, report.passed) == (row.reason, False)
-    assert_waits(row, report.wait_ms, inspection.now_ms, inspection.now_ms)
+    # Redis 7.0 moves its clock on within a script: what is left of a key may be read a moment after the time.
+    assert_waits(row, report.wait_ms, inspection.now_ms, after)
 
     assert not verdict.admitted
     assert not verdict
