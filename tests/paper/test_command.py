@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import resource
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -181,7 +182,8 @@ def test_faults_come_from_a_file(tmp_path: Path) -> None:
 )
 def test_bad_settings_end_in_one_line(arguments: list[str], code: int, says: str) -> None:
     before = (ROOT / "pyproject.toml").read_bytes()
-    result = CliRunner().invoke(paper, arguments)
+    with socket.create_server(("127.0.0.1", 0)) as taken:  # were a setting taken, the port would end it
+        result = CliRunner().invoke(paper, ["--port", str(taken.getsockname()[1]), *arguments])
     assert result.exit_code == code
     assert says in result.output
     assert len(result.output.strip().splitlines()) == (4 if "Usage" in result.output else 1)
