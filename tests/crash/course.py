@@ -1,0 +1,231 @@
+"""One run: an intent delivered to a worker that dies, and delivered again until all is quiet."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import redis.asyncio
+
+from gate import AsyncGate, Intent, Policy
+from gate.exchange.binance import BinanceFutures
+from gate.exchange.orders import CLOCK_LEAD_MS
+from gate.execution import Execution, Terminal
+from gate.executor import Executor
+from gate.reconcile import Finding, reconcile
+from gate.record import Phase, Record
+from tests.crash.plan import LAPSING, POLICY, RECV_WINDOW_MS, KillPoint, Plan
+from tests.crash.worker import STORE_TIMEOUT_MS, Job
+from tests.crash.zygote import Zygote
+
+_PATIENCE_S = 20  # far longer than a permit's life and what follows it
+_DELIVERIES = 25
+
+
+@dataclass(slots=True)
+class Report:
+    """What a run has come to."""
+
+    plan: Plan
+    killed: list[str] = field(default_factory=list)
+    violations: list[str] = field(default_factory=list)
+    trace: list[str] = field(default_factory=list)
+    order_id: str | None = None
+    """Of a record in phase placed: at the end, or before it lapsed."""
+    lapsed: bool = False
+    """Its record lapsed before anybody asked, and that is shown."""
+    late: bool = False
+    """The machine was too busy for the run to prove anything."""
+    started: float = field(default_factory=time.monotonic)
+
+    def note(self, what: object) -> None:
+        """Adds a line to the trace."""
+        self.trace.append(f"{time.monotonic() - self.started:6.3f} {what}")
+
+    def __str__(self) -> str:
+        return "\n  ".join([f"{self.plan}", *(f"VIOLATION {each}" for each in self.violations), *self.trace])
+
+
+class Course:
+    """Runs a plan on a store of its own: `store_url` names a database that nobody else uses."""
+
+    def __init__(self, plan: Plan, store_url: str, exchange_url: str, zygote: Zygote) -> None:
+        self.report = Report(plan)
+        self._plan = plan
+        self._store_url = store_url
+        self._exchange_url = exchange_url
+        self._zygote = zygote
+        self._policy = LAPSING if plan.lapses else POLICY
+
+    async def run(self) -> Report:
+        """Returns the report; what the exchange's books say is for the caller to check."""
+        account = self._plan.account
+        self._intent = {
+            "id": self._plan.intent_id,
+            "symbol": self._plan.symbol,
+            "side": self._plan.side,
+            "notional": "500",
+            "timestamp": time.time_ns() // 1_000_000,
+        }
+        self._store = redis.asyncio.Redis.from_url(self._store_url)
+        self._gate = self._new_gate()
+        self._exchange = BinanceFutures(
+            account.key, account.secret, base_url=self._exchange_url, recv_window_ms=RECV_WINDOW_MS
+        )
+        async with self._store, self._gate, self._exchange:
+            # Memory that is whole since long, as on any account but a new one.
+            await self._store.hset(self._gate.calls.keyspace.state, mapping={"fence": 1, "since": 1})
+            try:
+                async with asyncio.timeout(6 * _PATIENCE_S):
+                    await self._deliveries()
+                    await self._judge()
+            except Exception as error:
+                self.report.violations.append(f"broke off: {error!r}")
+        return self.report
+
+    async def _deliveries(self) -> None:
+        plan = self._plan
+        first = asyncio.create_task(self._worker("first", plan.kill))
+        forgetting = asyncio.create_task(self._forget_during()) if "during the first" in plan.forgets else None
+        if plan.overlap_ms is None:
+            await first
+        else:
+            await asyncio.wait([first], timeout=plan.overlap_ms / 1000)
+        if forgetting and plan.overlap_ms is None:
+            await forgetting
+
+        await self._forget("before the second")
+        if plan.second_kill is not None:
+            await self._worker("second", plan.second_kill)
+        else:
+            await self._deliver("second")
+        await first
+        if forgetting:
+            await forgetting
+
+        if plan.lapses:
+            self._remembered(await self._gate.lookup(plan.intent_id))
+            await self._until_gone(self._gate.calls.keyspace.record(plan.intent_id))
+        await self._until_gone(self._gate.calls.keyspace.lock(plan.symbol, plan.side))
+        await self._forget("before the third")
+        if plan.reconciled_meanwhile:
+            await asyncio.gather(self._deliver("third"), self._deliver("beside it"), self._reconcile())
+        else:
+            await self._deliver("third")
+        await self._until_quiet()
+
+        await self._forget("before the last")
+        for _ in range(_DELIVERIES):
+            execution = await self._deliver("last")
+            if execution is None or not execution.retryable:
+                break
+            await asyncio.sleep((execution.retry_after_ms or 100) / 1000)
+        await self._until_quiet()
+
+    async def _worker(self, which: str, kill: KillPoint) -> None:
+        account = self._plan.account
+        ended = await self._zygote.run(
+            Job(
+                store_url=self._store_url,
+                prefix=self._plan.prefix,
+                exchange_url=self._exchange_url,
+                key=account.key,
+                secret=account.secret,
+                intent=self._intent,
+                policy=self._figures(),
+                kill=kill,
+            )
+        )
+        self.report.note(f"{which} worker " + (f"killed {kill}" if ended.killed else f"ended: {ended.said}"))
+        if ended.killed:
+            self.report.killed.append("anytime" if kill.when == "anytime" else f"{kill.when} {kill.step}")
+        elif ended.said.startswith("RAISED"):
+            self.report.violations.append(f"a worker raised: {ended.said}")
+
+    def _figures(self) -> dict[str, int]:
+        default = Policy()
+        return {
+            each.name: getattr(self._policy, each.name)
+            for each in dataclasses.fields(Policy)
+            if getattr(self._policy, each.name) != getattr(default, each.name)
+        }
+
+    async def _deliver(self, which: str) -> Execution | None:
+        """To a worker that lives."""
+        async with self._new_gate() as gate:
+            execution = await Executor(gate, self._exchange).execute(Intent.from_mapping(self._intent))
+        permit = execution.verdict.permit
+        verify = f" verify at {permit.memory_age_ms} ms" if permit and permit.verify else ""
+        order = f" order {execution.order_id}" if execution.order_id else ""
+        self.report.note(f"{which} delivery{verify}: {execution.state} {execution.reason} {execution.detail}{order}")
+        return None if execution.state is Terminal.DENIED and not execution.retryable else execution
+
+    async def _forget_during(self) -> None:
+        await asyncio.sleep(self._plan.forgets_after_ms / 1000)
+        await self._forget("during the first")
+
+    async def _forget(self, when: str) -> None:
+        if when in self._plan.forgets:
+            await self._store.flushdb()
+            self.report.note(f"memory lost {when}")
+
+    async def _until_gone(self, key: str) -> None:
+        """Waits for a key to run out; one that can't is a violation."""
+        async with asyncio.timeout(_PATIENCE_S):
+            while (left_ms := await self._store.pttl(key)) != -2:
+                if left_ms == -1:
+                    self.report.violations.append(f"{key} has no TTL")
+                    return
+                await asyncio.sleep((left_ms + 2) / 1000)
+
+    async def _reconcile(self) -> list[Finding]:
+        found = await reconcile(self._gate, self._exchange)
+        for each in found:
+            self.report.note(f"reconciled {each.intent_id}: {each.finding} {each.detail} {each.settlement or ''}")
+        return [each.finding for each in found]
+
+    async def _until_quiet(self) -> None:
+        """Reconciles until nothing is left, or only what has lapsed."""
+        inflight = self._gate.calls.keyspace.inflight
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE_S):
+                while True:
+                    found = await self._reconcile()
+                    held: Any = await self._store.zrange(inflight, 0, -1, withscores=True)
+                    if len(held) == found.count(Finding.LAPSED):
+                        return
+                    now_ms = (await self._gate.in_doubt(1)).now_ms
+                    due = [int(until) + (CLOCK_LEAD_MS if until <= now_ms else 0) + 2 - now_ms for _, until in held]
+                    await asyncio.sleep(max(min(due), 100) / 1000)
+        self.report.note("not quiet")
+
+    async def _judge(self) -> None:
+        """What the gate itself says at the end."""
+        report, plan = self.report, self._plan
+        status = await self._gate.status()
+        record = await self._gate.lookup(plan.intent_id)
+        lapsed = (await self._gate.in_doubt()).lapsed
+        report.note(f"in the end: {record}")
+        report.lapsed = plan.lapses and lapsed == (plan.intent_id,)
+        if status.in_doubt != (1 if report.lapsed else 0) or status.in_flight:
+            report.violations.append(f"in doubt {status.in_doubt}, in flight {status.in_flight}: {status.doubtful}")
+        for each in status.standing:
+            if each.name == "lock" and each.ttl_ms is None:
+                report.violations.append(f"{each.key} has no TTL")
+        self._remembered(record)
+        if record is not None and record.phase not in (Phase.PLACED, Phase.REJECTED):
+            report.violations.append(f"the record says {record}")
+
+    def _remembered(self, record: Record | None) -> None:
+        """Keeps the order id of the record; where a record lapses, that of its last days."""
+        if record is not None and record.phase is Phase.PLACED:
+            self.report.order_id = record.order_id
+
+    def _new_gate(self) -> AsyncGate:
+        return AsyncGate.from_url(
+            self._store_url, prefix=self._plan.prefix, policy=self._policy, timeout_ms=STORE_TIMEOUT_MS
+        )

@@ -1,0 +1,115 @@
+"""Many runs at once, on one store and one paper exchange, and the exchange's books held against the gate's records."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import redis
+
+from gate.paper import PaperExchange
+from tests.crash.course import Course, Report
+from tests.crash.plan import Plan, draw
+from tests.crash.zygote import Zygote
+
+AT_ONCE: Final = 40
+BATCH: Final = 400
+"""Runs that share a paper exchange, and a store with that many databases: losing its memory concerns one run."""
+
+
+_LATE_MS: Final = 250
+"""When the machine is so busy that a request takes that much longer than its delay, the exchange may accept it later
+than it promises. Such a run proves nothing."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the runs have come to."""
+
+    runs: int = 0
+    orders: int = 0
+    lapsed: int = 0
+    late: int = 0
+    killed: Counter[str] = field(default_factory=Counter)
+    bad: list[Report] = field(default_factory=list)
+
+    @property
+    def violations(self) -> int:
+        """How many promises were broken."""
+        return sum(len(each.violations) for each in self.bad)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.runs} runs, {self.killed.total()} workers killed, {self.orders} orders, "
+            f"{self.lapsed} records lapsed in doubt, {self.late} runs not counted (machine too busy), "
+            f"{self.violations} violations"
+        )
+
+
+def run_batch(seed: str, numbers: Sequence[int], store_url: str, tally: Tally) -> list[Report]:
+    """Runs them on a store with at least as many databases, adds what they came to, and returns each."""
+    plans = [draw(seed, number) for number in numbers]
+    with PaperExchange(
+        accounts=[plan.account for plan in plans],
+        faults=[fault for plan in plans for fault in plan.faults],
+        limits=None,
+    ) as paper:
+        reports = asyncio.run(_all(plans, store_url, paper.url))
+        books = paper.ledger()
+    orders: dict[str, list[str]] = defaultdict(list)
+    waited_ms: dict[str, int] = defaultdict(int)
+    for row in books:
+        client_order_id = str(row["clientOrderId"])
+        orders[client_order_id].append(str(row["orderId"]))
+        waited_ms[client_order_id] = max(
+            waited_ms[client_order_id], int(str(row["time"])) - int(str(row["receiveTime"]))
+        )
+    for report in reports:
+        delay_ms = max((each.delay_ms or 0 for each in report.plan.faults), default=0)
+        report.late = waited_ms[report.plan.client_order_id] > delay_ms + _LATE_MS
+        _check(report, orders.pop(report.plan.client_order_id, []), tally)
+    assert not orders, f"orders of no intent: {dict(orders)}"
+    return reports
+
+
+async def _all(plans: Sequence[Plan], store_url: str, exchange_url: str) -> list[Report]:
+    places = asyncio.Semaphore(AT_ONCE)
+    async with Zygote() as zygote:
+
+        async def one(database: int, plan: Plan) -> Report:
+            async with places:
+                return await Course(plan, f"{store_url.rpartition('/')[0]}/{database}", exchange_url, zygote).run()
+
+        return await asyncio.gather(*(one(*each) for each in enumerate(plans)))
+
+
+def _check(report: Report, orders: list[str], tally: Tally) -> None:
+    if len(orders) > 1:
+        report.violations.append(f"{len(orders)} orders for one intent: {orders}")
+    if orders and report.order_id is None and not report.lapsed:
+        report.violations.append(f"order {orders[0]} exists and isn't recorded")
+    if report.order_id is not None and report.order_id not in orders:
+        report.violations.append(f"order {report.order_id} is recorded and doesn't exist: {orders}")
+    tally.runs += 1
+    if report.late:
+        tally.late += 1
+        return
+    tally.orders += len(orders)
+    tally.lapsed += report.lapsed
+    tally.killed.update(report.killed)
+    if report.violations:
+        tally.bad.append(report)
+
+
+def run_matrix(seed: str, runs: int, store_url: str, say: Callable[[Tally], None] = lambda _: None) -> Tally:
+    """So many runs, in batches; `say` hears of each. The store must be empty, and have BATCH databases."""
+    tally = Tally()
+    for start in range(0, runs, BATCH):
+        run_batch(seed, range(start, min(start + BATCH, runs)), store_url, tally)
+        with redis.Redis.from_url(store_url) as store:
+            store.flushall()
+        say(tally)
+    return tally
