@@ -231,14 +231,14 @@ class Executor:
     async def _send(self, order: OrderRequest, permit: Permit, progress: _Progress) -> _Ending:
         timeout_ms = min(self._policy.order_timeout_ms, permit.remaining_ms)
         progress.sent = True
-        sent_ns = time.monotonic_ns()
         try:
             return self._placed(await self._exchange.place(order, timeout_ms=timeout_ms))
         except ExchangeFailure as failed:
             if failed.failure.placement is Placement.NOT_PLACED:
                 return self._refused(failed.failure, sent=True)
             unclear = failed.failure
-        return await self._resolve(order, permit, sent_ns, unclear)
+        # Counted from the failure: no request was signed later, also where the exchange signed a second one.
+        return await self._resolve(order, permit, time.monotonic_ns(), unclear)
 
     async def _resolve(self, order: OrderRequest, permit: Permit, sent_ns: int, unclear: Failure) -> _Ending:
         """Asks for the order until it shows, or until its absence is certain, or the permit runs out."""

@@ -146,17 +146,26 @@ class BinanceFutures:
         return await self._call(method, _READ_TIMEOUT_S, self.recv_window_ms, **parameters)
 
     async def _call(self, method: str, timeout_s: float, window_ms: int, **parameters: object) -> Any:
+        until = time.monotonic() + timeout_s
         try:
             return await self._try(method, timeout_s, window_ms, **parameters)
         except ExchangeFailure as failed:
-            if failed.failure.code not in _CLOCK_CODES:
+            if failed.failure.code not in _CLOCK_CODES or time.monotonic() >= until:
                 raise
-        # Our clock is off: refused for certain, so it may be signed anew, once, by the exchange's clock.
+            refused = failed
+        # Our clock is off: refused for certain, so it may be signed anew, once, by the exchange's clock. All of it
+        # within the one time-out: the caller counts on nothing being accepted later.
         sent_ms = time.time_ns() // 1_000_000
-        answer = await self._try("futures_time", _READ_TIMEOUT_S, window_ms)
-        took_ms = time.time_ns() // 1_000_000 - sent_ms
-        self._client.timestamp_offset = int(answer["serverTime"]) - sent_ms - took_ms // 2
-        return await self._try(method, timeout_s, window_ms, **parameters)
+        try:
+            answer = await self._try("futures_time", until - time.monotonic(), window_ms)
+            took_ms = time.time_ns() // 1_000_000 - sent_ms
+            self._client.timestamp_offset = int(answer["serverTime"]) - sent_ms - took_ms // 2
+        except (ExchangeFailure, KeyError, TypeError, ValueError):
+            raise refused from None  # whatever became of asking the time, this request was refused
+        left_s = until - time.monotonic()
+        if left_s <= 0:
+            raise refused
+        return await self._try(method, left_s, min(window_ms, int(left_s * 1000)), **parameters)
 
     async def _try(self, method: str, timeout_s: float, window_ms: int, **parameters: object) -> Any:
         from binance.exceptions import BinanceAPIException

@@ -13,7 +13,7 @@ import redis
 
 from gate import Outcome, Permit, Phase, Policy, Settlement
 from gate.exchange.binance import _retry_after
-from gate.exchange.orders import OrderAnswer
+from gate.exchange.orders import ExchangeFailure, OrderAnswer, OrderRequest
 from gate.execution import Terminal
 from gate.paper import Fault, FaultKind
 from tests.executor.conftest import Desk, OpenDesk
@@ -292,3 +292,17 @@ async def test_a_nonsensical_retry_after_raises_nothing(retry_after: str) -> Non
         headers: ClassVar = {"Retry-After": retry_after}
 
     assert (_retry_after(Response()) or 0) >= 0
+
+
+async def test_a_second_signature_stays_within_the_one_time_out(desk: Desk) -> None:
+    """The clock is off, and asking the time takes as long as the order may take: it isn't sent again afterwards."""
+    desk.paper.move_clock(-30_000)
+    desk.paper.inject(Fault(kind=FaultKind.DELAY, method="GET", path="/fapi/v1/time"))
+    order = OrderRequest("BTCUSDT", "BUY", Decimal("0.01"), "once", False, None)
+
+    with pytest.raises(ExchangeFailure) as refused:
+        await desk.exchange.place(order, timeout_ms=300)
+
+    desk.paper.release_held()
+    assert refused.value.failure.code == "-1021"
+    assert desk.orders() == []
