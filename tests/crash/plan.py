@@ -136,7 +136,7 @@ def draw(seed: str, number: int) -> Plan:
         kill=kill,
         second_kill=_kill_point(chance, chance.randrange(1000)) if chance.random() < 0.3 else None,
         faults=(),
-        overlap_ms=chance.randrange(300) if kill.when == "stalled" or chance.random() < 0.25 else None,
+        overlap_ms=chance.randrange(300) if chance.random() < 0.25 else None,
         forgets=() if lapses or chance.random() < 0.6 else tuple(chance.sample(_FORGETS, chance.choice((1, 1, 2)))),
         forgets_after_ms=chance.randrange(400),
         lapses=lapses,
@@ -144,6 +144,11 @@ def draw(seed: str, number: int) -> Plan:
         symbol=chance.choice(_SYMBOLS),
         side=chance.choice(("BUY", "SELL")),
     )
+    if kill.when == "stalled":
+        # Its permit is forgotten meanwhile, and another worker gets one.
+        return dataclasses.replace(
+            blank, overlap_ms=chance.randrange(150, 400), forgets=("before the second",), lapses=False, second_kill=None
+        )
     if chance.random() < 0.06:
         # A young memory has the second worker wait before it sends: its request outlasts its permit.
         late = KillPoint("send", "during", after_ms=chance.randrange(300))
@@ -174,7 +179,7 @@ def _kill_point(chance: random.Random, turn: int) -> KillPoint:
         KillPoint("", "anytime", after_ms=chance.randrange(200)),
         KillPoint("", "anytime", after_ms=chance.randrange(2500)),
     ]
-    points += [KillPoint("permit check", "stalled", after_ms=chance.randrange(500, 2900)) for _ in range(2)]
+    points += [KillPoint("permit check", "stalled", after_ms=chance.randrange(2_600, 3_100))]
     return points[turn % len(points)]
 
 
