@@ -216,16 +216,16 @@ class Executor:
 
     async def _lost_permit(self, permit: Permit) -> _Ending | None:
         """The last look before sending: a permit that ran out, or that the store no longer knows, sends nothing."""
+        if not permit.observed:
+            try:
+                record = await self._gate.lookup(permit.intent_id)
+            except StoreFailure as failure:
+                return _unsent("STORE_LOST", str(failure))
+            if record is None or record.token != permit.token or record.phase is not Phase.ADMITTED:
+                return _unsent("PERMIT_LOST", "the store has forgotten this permit, or another has taken its place")
+        # Last, for all of the above takes time.
         if permit.remaining_ms < _LEAST_TO_SEND_MS:
             return _unsent("DEADLINE", f"{permit.remaining_ms} ms of the permit were left")
-        if permit.observed:
-            return None
-        try:
-            record = await self._gate.lookup(permit.intent_id)
-        except StoreFailure as failure:
-            return _unsent("STORE_LOST", str(failure))
-        if record is None or record.token != permit.token or record.phase is not Phase.ADMITTED:
-            return _unsent("PERMIT_LOST", "the store has forgotten this permit, or another has taken its place")
         return None
 
     async def _send(self, order: OrderRequest, permit: Permit, progress: _Progress) -> _Ending:
