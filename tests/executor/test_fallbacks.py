@@ -1,0 +1,87 @@
+"""What the executor falls back on when a read or a report fails, and what it learns from what it reads."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+
+from gate import Outcome, Permit, Phase, Settled, Settlement
+from gate.exchange.orders import OrderAnswer, OrderRequest
+from gate.execution import Terminal
+from gate.paper import Fault, FaultKind
+from tests.executor.conftest import Desk
+
+
+def _unreadable(desk: Desk, path: str) -> None:
+    desk.paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path=path))
+
+
+async def test_an_exit_by_quantity_needs_no_price(desk: Desk) -> None:
+    await desk.executor.execute(desk.intent(quantity="0.01"))
+    _unreadable(desk, "/fapi/v1/premiumIndex")
+
+    closed = await desk.executor.execute(desk.intent(side="SELL", quantity="0.01", reduce_only=True))
+
+    assert closed.state is Terminal.FILLED
+
+
+async def test_old_filters_are_better_than_none(desk: Desk) -> None:
+    await desk.executor.execute(desk.intent())
+    desk.exchange.forget_filters()
+    _unreadable(desk, "/fapi/v1/exchangeInfo")
+
+    assert (await desk.executor.execute(desk.intent("ETHUSDT"))).state is Terminal.FILLED
+
+
+async def test_a_code_that_speaks_of_filters_has_them_read_anew(desk: Desk) -> None:
+    forgotten: list[bool] = []
+    desk.exchange.forget_filters = lambda: forgotten.append(True)  # type: ignore[method-assign]
+    desk.paper.inject(Fault(kind=FaultKind.ERROR, times=1, code=-4164, msg="as asked for"))
+
+    await desk.executor.execute(desk.intent())
+
+    assert forgotten == [True]
+
+
+async def test_what_is_reserved_follows_the_leverage_that_was_last_read(desk: Desk) -> None:
+    await desk.executor.execute(desk.intent(leverage=125))
+
+    execution = await desk.executor.execute(desk.intent(leverage=125))
+
+    assert execution.verdict.permit is not None
+    assert execution.verdict.permit.reserved == Decimal("62.5"), "1,000 at the exchange's 20x, and a quarter more"
+
+
+async def test_an_outcome_that_could_not_be_reported_is_reported_again(desk: Desk) -> None:
+    settle, refused = desk.gate.settle, [Settlement(Settled.STORE_UNAVAILABLE, detail="away")]
+
+    async def first_in_vain(permit: Permit, outcome: Outcome) -> Settlement:
+        return refused.pop() if refused else await settle(permit, outcome)
+
+    desk.gate.settle = first_in_vain  # type: ignore[method-assign]
+    intent = desk.intent()
+
+    execution = await desk.executor.execute(intent)
+
+    record = await desk.gate.lookup(intent.id)
+    assert execution.settlement
+    assert record is not None
+    assert record.phase is Phase.PLACED
+
+
+async def test_an_order_that_ended_without_a_fill_is_on_record_but_no_success(desk: Desk) -> None:
+    place = desk.exchange.place
+
+    async def expires(order: OrderRequest, *, timeout_ms: int) -> OrderAnswer:
+        answer = await place(order, timeout_ms=timeout_ms)
+        return replace(answer, status="EXPIRED", filled_quantity=Decimal(0), average_price=None)
+
+    desk.exchange.place = expires  # type: ignore[method-assign]
+    intent = desk.intent()
+
+    execution = await desk.executor.execute(intent)
+
+    record = await desk.gate.lookup(intent.id)
+    assert (execution.state, execution.reason, bool(execution)) == (Terminal.REJECTED_EXCHANGE, "EXPIRED", False)
+    assert record is not None
+    assert record.order_id == execution.order_id
