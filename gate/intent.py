@@ -9,29 +9,42 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from gate.errors import InvalidIntent
 from gate.fields import DecimalLike, TimeLike, plain, read_decimal, read_time_ms
 
 Side = Literal["BUY", "SELL"]
 PositionSide = Literal["LONG", "SHORT"]
+OrderType = Literal["MARKET", "LIMIT", "STOP_MARKET", "TAKE_PROFIT_MARKET"]
+TimeInForce = Literal["GTC", "IOC", "FOK", "GTX"]
+WorkingType = Literal["CONTRACT_PRICE", "MARK_PRICE"]
+ORDER_TYPES: Final[tuple[str, ...]] = get_args(OrderType)
+TIMES_IN_FORCE: Final[tuple[str, ...]] = get_args(TimeInForce)
+WORKING_TYPES: Final[tuple[str, ...]] = get_args(WorkingType)
 
 _SYMBOL: Final = re.compile(r"[A-Z0-9_]{2,30}", re.ASCII)
 _MAX_ID: Final = 128
 _OPENS: Final = frozenset({("BUY", "LONG"), ("SELL", "SHORT")})
 _CLOSES: Final = frozenset({("SELL", "LONG"), ("BUY", "SHORT")})
 _MAX_LEVERAGE: Final = 125  # the highest that Binance USDⓈ-M has in any bracket
+_CONDITIONAL: Final = ("STOP_MARKET", "TAKE_PROFIT_MARKET")
 
 
 @dataclass(frozen=True, slots=True, init=False)
 class Intent:
     """What a strategy asks for: one order, at most, for its id.
 
-    `notional` is in the quote asset, `quantity` in the base asset; exactly one of them is given. `price` is the price
-    that the strategy expects, in the quote asset: with a quantity it tells how much margin to reserve. `timestamp_ms`
-    is when the strategy decided, in epoch milliseconds. `reduce_only` marks an exit. `aside` holds what a stream
-    carried beyond that; the gate doesn't look at it.
+    `notional` is in the quote asset, `quantity` in the base asset; exactly one of them is given. `timestamp_ms` is when
+    the strategy decided, in epoch milliseconds. `reduce_only` marks an exit. `aside` holds what a stream carried beyond
+    that; the gate doesn't look at it.
+
+    Prices are in the quote asset. `price` is the limit of a LIMIT order, which can't be without it. With the other
+    types it is what the strategy expects: the exchange never sees it, but with a quantity it tells how much margin to
+    reserve. `time_in_force` is how long a LIMIT order waits: until cancelled (GTC, the default), not at all (IOC, FOK),
+    or only as a maker (GTX). `trigger_price` is where STOP_MARKET and TAKE_PROFIT_MARKET become market orders, and
+    `working_type` the price that has to get there: the last one traded (CONTRACT_PRICE, the default) or MARK_PRICE.
+    Where a type has no use for one of these three, it is None.
     """
 
     id: str
@@ -43,6 +56,10 @@ class Intent:
     leverage: int | None
     reduce_only: bool
     position_side: PositionSide | None
+    order_type: OrderType
+    time_in_force: TimeInForce | None
+    trigger_price: Decimal | None
+    working_type: WorkingType | None
     timestamp_ms: int
     fingerprint: str = field(repr=False)
     aside: Mapping[str, object] = field(repr=False, compare=False)
@@ -60,6 +77,10 @@ class Intent:
         leverage: int | None = None,
         reduce_only: bool = False,
         position_side: str | None = None,
+        order_type: str = "MARKET",
+        time_in_force: str | None = None,
+        trigger_price: DecimalLike | None = None,
+        working_type: str | None = None,
         aside: Mapping[str, object] | None = None,
     ) -> None:
         """Checks everything. Raises InvalidIntent, which names the field and the value.
@@ -92,6 +113,12 @@ class Intent:
         if self.reduce_only and (self.side, self.position_side) in _OPENS:
             # In hedge mode it would be sent without reduceOnly, which the exchange forbids there: an exit that opens.
             raise InvalidIntent("side", side, f"would open the {self.position_side} position, but reduce_only is set")
+        put(self, "order_type", _one_of("order_type", order_type, ORDER_TYPES))
+        if self.order_type == "LIMIT" and self.price is None:
+            raise InvalidIntent("price", None, "is missing; a LIMIT order needs one, as its limit")
+        put(self, "time_in_force", _read_time_in_force(time_in_force, self.order_type))
+        put(self, "trigger_price", _read_trigger_price(trigger_price, self.order_type))
+        put(self, "working_type", _read_working_type(working_type, self.order_type))
         put(self, "timestamp_ms", read_time_ms("timestamp", timestamp, naive_is_utc=False))
         put(self, "aside", dict(aside or {}))
         put(self, "fingerprint", _fingerprint(self))
@@ -106,6 +133,11 @@ class Intent:
         return self.reduce_only or (self.side, self.position_side) in _CLOSES
 
     @property
+    def is_conditional(self) -> bool:
+        """Whether it waits at the exchange for its trigger price, and becomes a market order there."""
+        return self.order_type in _CONDITIONAL
+
+    @property
     def time(self) -> datetime:
         """When the strategy decided, aware, in UTC."""
         return datetime.fromtimestamp(self.timestamp_ms / 1000, UTC)
@@ -116,7 +148,7 @@ class Intent:
 
         `received_ms` stands in for a missing time. Raises InvalidIntent, which names the field as the stream has it.
         """
-        from gate.stream_shapes import intent_arguments  # it builds on this module's errors and fields only
+        from gate.stream_shapes import intent_arguments  # it imports this module
 
         return cls(**intent_arguments(mapping, received_ms=received_ms))
 
@@ -155,6 +187,37 @@ def _read_leverage(value: object) -> int | None:
     return value
 
 
+def _read_time_in_force(value: object, order_type: OrderType) -> str | None:
+    if order_type != "LIMIT":
+        _leave_out("time_in_force", value, order_type, ("LIMIT",))
+        return None
+    return _one_of("time_in_force", "GTC" if value is None else value, TIMES_IN_FORCE)
+
+
+def _read_trigger_price(value: object, order_type: OrderType) -> Decimal | None:
+    if order_type not in _CONDITIONAL:
+        _leave_out("trigger_price", value, order_type, _CONDITIONAL)
+        return None
+    if value is None:
+        raise InvalidIntent("trigger_price", None, f"is missing; a {order_type} order needs one")
+    return read_decimal("trigger_price", value)
+
+
+def _read_working_type(value: object, order_type: OrderType) -> str | None:
+    if order_type not in _CONDITIONAL:
+        _leave_out("working_type", value, order_type, _CONDITIONAL)
+        return None
+    return _one_of("working_type", "CONTRACT_PRICE" if value is None else value, WORKING_TYPES)
+
+
+def _leave_out(name: str, value: object, order_type: OrderType, takers: tuple[str, ...]) -> None:
+    """Whoever gives it means another type of order than they would get."""
+    if value is not None:
+        raise InvalidIntent(
+            name, value, f"is for {' and '.join(takers)} orders; leave it out, or change order_type {order_type}"
+        )
+
+
 def _fingerprint(intent: Intent) -> str:
     size = (
         f"quantity={plain(intent.quantity)}"
@@ -163,6 +226,16 @@ def _fingerprint(intent: Intent) -> str:
     )
     canonical = (
         f"{intent.symbol} {intent.side} {size} reduce_only={intent.reduce_only} "
-        f"position_side={intent.position_side} leverage={intent.leverage}"
+        f"position_side={intent.position_side} leverage={intent.leverage}{_terms(intent)}"
     )
     return urlsafe_b64encode(hashlib.blake2b(canonical.encode(), digest_size=9).digest()).decode()
+
+
+def _terms(intent: Intent) -> str:
+    """What a fingerprint tells of the order's type. Nothing of MARKET: there are records from before it had company."""
+    if intent.order_type == "LIMIT":
+        return f" LIMIT price={plain(intent.price or Decimal())} time_in_force={intent.time_in_force}"
+    if intent.is_conditional:
+        trigger = plain(intent.trigger_price or Decimal())
+        return f" {intent.order_type} trigger_price={trigger} working_type={intent.working_type}"
+    return ""

@@ -56,14 +56,15 @@ class Protocol:
     def reserve(self, intent: Intent) -> Decimal:
         """Margin that an intent will need with the policy's buffer, in the quote asset; 0 for an exit.
 
-        Without a leverage it counts as 1, which reserves too much rather than too little. Without a price nothing can
-        be said of a quantity: then it is 0, unless the caller of evaluate knows better.
+        Without a leverage it counts as 1, which reserves too much rather than too little. A quantity is worth what the
+        intent's price makes it, else its trigger price. Without either nothing can be said of it: then it is 0, unless
+        the caller of evaluate knows better.
         """
         if intent.is_exit:
             return Decimal(0)
         notional = intent.notional
         if notional is None:
-            notional = (intent.quantity or Decimal(0)) * (intent.price or Decimal(0))
+            notional = (intent.quantity or Decimal(0)) * (intent.price or intent.trigger_price or Decimal(0))
         return notional / (intent.leverage or 1) * (1 + self.policy.margin_buffer)
 
     def evaluate(self, intent: Intent, token: str, fence_seen: int, reserve: Decimal) -> Command:

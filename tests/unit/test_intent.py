@@ -98,6 +98,13 @@ BAD: list[tuple[str, object]] = [
     ("position_side", "long"),
     ("price", "0"),
     ("price", "NaN"),
+    ("order_type", "limit"),
+    ("order_type", "STOP"),
+    ("order_type", "TAKE_PROFIT"),
+    ("order_type", "TRAILING_STOP_MARKET"),
+    ("order_type", ""),
+    ("order_type", 1),
+    ("order_type", None),
 ]
 
 
@@ -186,6 +193,28 @@ def test_the_fingerprint_does_not_hang_on_what_is_no_part_of_the_order() -> None
 def test_the_fingerprint_is_the_same_in_every_version() -> None:
     assert intent().fingerprint == "biorQjsXKREe"
     assert intent(leverage=5, reduce_only=True, position_side="SHORT").fingerprint == "gVTb1E_bMiaj"
+
+
+# From before there were other types of order: the records in production hold these.
+MARKET_FINGERPRINTS: list[tuple[dict[str, Any], str]] = [
+    ({}, "biorQjsXKREe"),
+    ({"price": "60000"}, "biorQjsXKREe"),
+    ({"notional": None, "quantity": "0.004", "price": "60000"}, "TZM5T3LY0oKp"),
+    ({"notional": None, "quantity": "0.0040", "leverage": 5}, "D3ELHVRaOg8T"),
+    ({"notional": None, "quantity": "0.004", "side": "SELL", "reduce_only": True}, "rwubVIshDIuh"),
+    ({"notional": "99.5", "side": "SELL", "position_side": "LONG"}, "UBRoCyUx2Qeg"),
+    ({"leverage": 5, "reduce_only": True, "position_side": "SHORT"}, "gVTb1E_bMiaj"),
+    (
+        {"symbol": "1000PEPEUSDT", "side": "SELL", "notional": None, "quantity": "1E+6", "leverage": 125},
+        "vr4RzTaLf448",
+    ),
+]
+
+
+@pytest.mark.parametrize(("fields", "fingerprint"), MARKET_FINGERPRINTS, ids=str)
+def test_the_fingerprint_of_a_market_order_is_what_it_always_was(fields: dict[str, Any], fingerprint: str) -> None:
+    assert intent(**fields).fingerprint == fingerprint
+    assert intent(**fields, order_type="MARKET").fingerprint == fingerprint
 
 
 @settings(deadline=None)
