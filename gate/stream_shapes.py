@@ -6,14 +6,17 @@ flat fields. Names differ between producers, times come with and without a zone,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Any, Final, TypedDict
+from typing import Any, Final, TypedDict, TypeVar
 
 import msgspec
 
 from gate.errors import InvalidIntent
 from gate.fields import read_decimal, read_time_ms
+from gate.intent import ORDER_TYPES, TIMES_IN_FORCE, WORKING_TYPES
+
+_Value = TypeVar("_Value")
 
 _IDS: Final = ("id", "intent_id", "trace_id")
 _TIMES: Final = ("timestamp", "time", "ts")
@@ -23,13 +26,30 @@ _POSITION_SIDE: Final = ("position_side", "positionSide")
 _NOTIONALS: Final = ("ai_size_usd", "position_size_usd", "notional")
 _LEVERAGES: Final = ("ai_leverage", "leverage")
 _PRICES: Final = ("price", "entry_price")
+# Not `type`, which streams use for other things.
+_ORDER_TYPE: Final = ("order_type", "orderType")
+# Not `entry_price`, which is what was observed.
+_LIMIT_PRICE: Final = ("limit_price", "limitPrice", "price")
+_TIME_IN_FORCE: Final = ("time_in_force", "timeInForce")
+# Not `stop_loss` and `take_profit`: a strategy's plan for the position, beside many an entry.
+_TRIGGER_PRICE: Final = ("trigger_price", "triggerPrice", "stop_price", "stopPrice")
+_WORKING_TYPE: Final = ("working_type", "workingType")
 _YES: Final = frozenset({"true", "1", "yes"})
 _NO: Final = frozenset({"false", "0", "no"})
 _DIRECTIONS: Final = {"BUY": "BUY", "LONG": "BUY", "SELL": "SELL", "SHORT": "SELL"}
 _KNOWN: Final = frozenset(
     {"symbol", "side", "action", "quantity", *_IDS, *_TIMES, *_REDUCE_ONLY, *_POSITION_SIDE}
-    | {*_NOTIONALS, *_LEVERAGES, *_PRICES}
+    | {*_NOTIONALS, *_LEVERAGES, *_ORDER_TYPE}
 )
+# What is read besides, by the type of order. What only another type has a use for stays aside: producers carry a stop
+# price beside a market entry as information.
+_CONDITIONAL_TERMS: Final = frozenset({*_PRICES, *_TRIGGER_PRICE, *_WORKING_TYPE})
+_TERMS: Final[Mapping[str, frozenset[str]]] = {
+    "MARKET": frozenset(_PRICES),
+    "LIMIT": frozenset({*_LIMIT_PRICE, *_TIME_IN_FORCE}),
+    "STOP_MARKET": _CONDITIONAL_TERMS,
+    "TAKE_PROFIT_MARKET": _CONDITIONAL_TERMS,
+}
 
 _json: Final = msgspec.json.Decoder(float_hook=Decimal)
 
@@ -47,6 +67,10 @@ class IntentArguments(TypedDict):
     leverage: int | None
     reduce_only: bool
     position_side: str | None
+    order_type: str
+    time_in_force: str | None
+    trigger_price: Decimal | None
+    working_type: str | None
     aside: dict[str, object]
 
 
@@ -64,13 +88,14 @@ def intent_arguments(mapping: Mapping[str, object], *, received_ms: int | None =
     else:
         timestamp_ms = read_time_ms(time_name, raw_time, naive_is_utc=True)
     side, closes, position_side = _direction(fields)
-    reduce_only = _reduce_only(fields)
+    reduce_only = _agreed(fields, _REDUCE_ONLY, _yes_or_no)
     if reduce_only and not closes:
         _refuse_position_as_side(fields)
     if closes and reduce_only is False:
         raise InvalidIntent("reduce_only", False, "contradicts CLOSE, which only reduces")
     notional, quantity = _size(fields)
-    price = _figure(fields, _PRICES) if quantity is not None else None
+    order_type = _choice(fields, _ORDER_TYPE, ORDER_TYPES) or "MARKET"
+    terms = {name: value for name, value in fields.items() if name in _TERMS[order_type]}
     return IntentArguments(
         id=_id(fields, symbol, raw_time),
         symbol=symbol,
@@ -78,11 +103,15 @@ def intent_arguments(mapping: Mapping[str, object], *, received_ms: int | None =
         timestamp=timestamp_ms,
         notional=notional,
         quantity=quantity,
-        price=price,
+        price=_price(terms, order_type, by_quantity=quantity is not None),
         leverage=_leverage(fields),
         reduce_only=closes or bool(reduce_only),
         position_side=position_side,
-        aside={name: value for name, value in fields.items() if name not in _KNOWN},
+        order_type=order_type,
+        time_in_force=_choice(terms, _TIME_IN_FORCE, TIMES_IN_FORCE),
+        trigger_price=_agreed(terms, _TRIGGER_PRICE, read_decimal),
+        working_type=_choice(terms, _WORKING_TYPE, WORKING_TYPES),
+        aside={name: value for name, value in fields.items() if name not in _KNOWN and name not in terms},
     )
 
 
@@ -122,6 +151,28 @@ def _first(fields: Mapping[str, Any], names: tuple[str, ...]) -> tuple[str, Any]
         if not _blank(fields.get(name)):
             return name, fields[name]
     return names[0], None
+
+
+def _agreed(fields: Mapping[str, Any], names: tuple[str, ...], read: Callable[[str, object], _Value]) -> _Value | None:
+    """What a field says that has several names. If two of them are there and differ, nobody can tell which is meant."""
+    said = [(name, read(name, fields[name])) for name in names if not _blank(fields.get(name))]
+    if not said:
+        return None
+    first, value = said[0]
+    for name, other in said[1:]:
+        if other != value:
+            raise InvalidIntent(name, fields[name], f"contradicts {first} {fields[first]!r}")
+    return value
+
+
+def _choice(fields: Mapping[str, Any], names: tuple[str, ...], allowed: tuple[str, ...]) -> str | None:
+    def read(name: str, value: object) -> str:
+        word = _word(name, value)
+        if word not in allowed:
+            raise InvalidIntent(name, value, f"is not one of {', '.join(allowed)}")
+        return word
+
+    return _agreed(fields, names, read)
 
 
 def _id(fields: Mapping[str, Any], symbol: str, raw_time: object) -> str:
@@ -183,19 +234,11 @@ def _word(name: str, value: object) -> str:
     return value.strip().upper()
 
 
-def _reduce_only(fields: Mapping[str, Any]) -> bool | None:
-    answers = {}
-    for name in _REDUCE_ONLY:
-        value = fields.get(name)
-        if _blank(value):
-            continue
-        text = str(value).strip().lower()
-        if text not in _YES | _NO:
-            raise InvalidIntent(name, value, "is not true or false")
-        answers[name] = text in _YES
-    if len(set(answers.values())) > 1:
-        raise InvalidIntent("reduceOnly", fields["reduceOnly"], f"contradicts reduce_only {fields['reduce_only']!r}")
-    return next(iter(answers.values()), None)
+def _yes_or_no(name: str, value: object) -> bool:
+    text = str(value).strip().lower()
+    if text not in _YES | _NO:
+        raise InvalidIntent(name, value, "is not true or false")
+    return text in _YES
 
 
 def _size(fields: Mapping[str, Any]) -> tuple[Decimal | None, Decimal | None]:
@@ -207,6 +250,16 @@ def _size(fields: Mapping[str, Any]) -> tuple[Decimal | None, Decimal | None]:
     if quantity is not None:
         return None, quantity
     return next(iter(notionals.values()), None), None
+
+
+def _price(terms: Mapping[str, Any], order_type: str, *, by_quantity: bool) -> Decimal | None:
+    """The limit of a LIMIT order. Else what is expected, which tells nothing more of a notional."""
+    if order_type != "LIMIT":
+        return _figure(terms, _PRICES) if by_quantity else None
+    limit = _agreed(terms, _LIMIT_PRICE, read_decimal)
+    if limit is None:
+        raise InvalidIntent("price", None, "is missing; a LIMIT order needs price or limit_price")
+    return limit
 
 
 def _figure(fields: Mapping[str, Any], names: tuple[str, ...]) -> Decimal | None:

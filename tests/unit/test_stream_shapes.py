@@ -292,7 +292,10 @@ def test_an_envelope_that_can_not_be_opened_is_an_error(entry: dict[Any, Any]) -
 
 
 _names = st.sampled_from(
-    [*PAYLOAD, "action", "quantity", "ai_size_usd", "ai_leverage", "reduceOnly", "positionSide", "id", "payload", "ts"]
+    [
+        *(*PAYLOAD, "action", "quantity", "ai_size_usd", "ai_leverage", "reduceOnly", "positionSide", "id", "payload"),
+        *("ts", "order_type", "price", "timeInForce", "stop_price", "workingType"),
+    ]
 )
 _scalars = st.one_of(
     st.none(),
@@ -303,7 +306,20 @@ _scalars = st.one_of(
     st.text(max_size=20),
     st.binary(max_size=20),
     st.datetimes(),
-    st.sampled_from(["BUY", "CLOSE", "LONG", "NaN", "1e9999", "0001-01-01T00:00+23:59", "9999-12-31T23:59-23:59"]),
+    st.sampled_from(
+        [
+            "BUY",
+            "CLOSE",
+            "LONG",
+            "LIMIT",
+            "STOP_MARKET",
+            "GTC",
+            "NaN",
+            "1e9999",
+            "0001-01-01T00:00+23:59",
+            "9999-12-31T23:59-23:59",
+        ]
+    ),
 )
 _values = st.recursive(
     _scalars, lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=5), inner), max_leaves=5
