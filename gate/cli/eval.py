@@ -32,10 +32,32 @@ _DENIED: Final = 1
 @click.option("--side", metavar="BUY|SELL", help="The order's side.")
 @click.option("--notional", metavar="N", help="Size in the quote asset.")
 @click.option("--quantity", metavar="Q", help="Size in the base asset, instead of --notional.")
-@click.option("--price", metavar="P", help="Expected price: tells what margin a --quantity needs.")
+@click.option(
+    "--price",
+    metavar="P",
+    help="The limit of a LIMIT order. Else the price that is expected: it tells what margin a --quantity needs.",
+)
 @click.option("--leverage", type=int, metavar="L", help="Leverage, 1 to 125.")
 @click.option("--reduce-only", is_flag=True, help="An exit: guards that exist to stop entries leave it alone.")
 @click.option("--position-side", metavar="LONG|SHORT", help="In hedge mode.")
+@click.option(
+    "--order-type",
+    metavar="TYPE",
+    help="MARKET, LIMIT, or, to wait for a --trigger-price first, STOP_MARKET or TAKE_PROFIT_MARKET.  "
+    "[default: MARKET]",
+)
+@click.option(
+    "--time-in-force",
+    metavar="GTC|IOC|FOK|GTX",
+    help="For LIMIT: GTC waits until cancelled, IOC takes what it gets at once, FOK all or nothing, GTX waits or isn't "
+    "placed at all.  [default: GTC]",
+)
+@click.option("--trigger-price", metavar="P", help="Where STOP_MARKET or TAKE_PROFIT_MARKET turns into MARKET.")
+@click.option(
+    "--working-type",
+    metavar="TYPE",
+    help="The price that triggers: CONTRACT_PRICE, the last one traded, or MARK_PRICE.  [default: CONTRACT_PRICE]",
+)
 @click.option(
     "--timestamp",
     metavar="T",
@@ -61,6 +83,10 @@ def eval_(
     leverage: int | None,
     reduce_only: bool,
     position_side: str | None,
+    order_type: str | None,
+    time_in_force: str | None,
+    trigger_price: str | None,
+    working_type: str | None,
     timestamp: str | None,
     file: str | None,
     commit: bool,
@@ -70,6 +96,7 @@ def eval_(
 
     \b
       gate eval --id sig-81 --symbol BTCUSDT --side BUY --notional 200 --leverage 5
+      gate eval --id sig-82 --symbol BTCUSDT --side BUY --quantity 0.01 --order-type LIMIT --price 60000
       cat intent.json | gate eval --intent - --json
 
     With --commit the intent is claimed, as by a worker: record, lock, rate slots, margin. Settle it, or its permit runs
@@ -88,6 +115,10 @@ def eval_(
         "--leverage": leverage,
         "--reduce-only": reduce_only or None,
         "--position-side": position_side,
+        "--order-type": order_type,
+        "--time-in-force": time_in_force,
+        "--trigger-price": trigger_price,
+        "--working-type": working_type,
     }
     if file is not None:
         beside = [option for option, value in described.items() if value is not None]
@@ -108,6 +139,10 @@ def eval_(
             leverage=leverage,
             reduce_only=reduce_only,
             position_side=position_side,
+            order_type="MARKET" if order_type is None else order_type,
+            time_in_force=time_in_force,
+            trigger_price=trigger_price,
+            working_type=working_type,
             timestamp=_now_ms() if timestamp is None else timestamp,
         )
     config = configured(flags)

@@ -89,8 +89,13 @@ def _passed(report: GuardReport) -> GuardReport:
 
 
 def judgement_json(judgement: Judgement) -> dict[str, object]:
-    """The answer as the design, section 9, has it; `prior` beside it where the intent has a record."""
+    """The answer as the design, section 9, has it; `prior` beside it where the intent has a record, and in `intent`
+    the `order_type` where it isn't MARKET.
+    """
     intent, verdict = judgement.intent, judgement.verdict
+    asked: dict[str, object] = {"id": intent.id, "symbol": intent.symbol, "side": intent.side}
+    if intent.order_type != "MARKET":
+        asked["order_type"] = intent.order_type
     answer: dict[str, object] = {
         "admitted": verdict.admitted,
         "reason": verdict.reason.value,
@@ -98,7 +103,7 @@ def judgement_json(judgement: Judgement) -> dict[str, object]:
         "retry_after_ms": verdict.retry_after_ms,
         "committed": judgement.committed,
         "mode": verdict.mode.value,
-        "intent": {"id": intent.id, "symbol": intent.symbol, "side": intent.side},
+        "intent": asked,
         "guards": [
             {
                 "guard": report.guard,

@@ -62,7 +62,12 @@ def described(intent: Intent) -> str:
     size = f"notional {plain(intent.notional)}" if intent.notional is not None else ""
     if intent.quantity is not None:
         size = f"quantity {plain(intent.quantity)}"
-    parts = [intent.id, intent.side, intent.symbol, size]
+    side = intent.side if intent.order_type == "MARKET" else f"{intent.side} {intent.order_type}"
+    parts = [intent.id, side, intent.symbol, size]
+    if intent.order_type == "LIMIT" and intent.price is not None:
+        parts.append(f"at {plain(intent.price)} {intent.time_in_force}")
+    if intent.trigger_price is not None:
+        parts.append(f"triggered at {plain(intent.trigger_price)} {intent.working_type}")
     if intent.leverage is not None:
         parts.append(f"{intent.leverage}x")
     if intent.position_side is not None:
