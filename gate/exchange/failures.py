@@ -2,81 +2,240 @@
 
 Codes and their meaning: the exchange's documentation, and what was run against python-binance 1.0.37 and its
 transports. Nothing here imports them: exceptions are told by name, so that reading this table costs nothing.
+
+It holds for a client that neither repeats a request nor follows a redirect by itself (`allow_redirects=False`): one
+that does may fail the second time on a way that the first has passed.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from contextlib import suppress
+from decimal import ROUND_CEILING, Decimal
+from typing import Final, NamedTuple
 
-from gate.exchange.orders import Consequence, Failure, Placement
+from gate.exchange.orders import Consequence, ExchangeFailure, Failure, Placement
 
-_NOT_PLACED: Final = Placement.NOT_PLACED
-_UNKNOWN: Final = Placement.UNKNOWN
 
-# code: (placement, retryable, consequence)
-_BY_CODE: Final[dict[int, tuple[Placement, bool, Consequence]]] = {
-    -1000: (_UNKNOWN, False, Consequence.NONE),
-    -1006: (_UNKNOWN, False, Consequence.NONE),
-    -1007: (_UNKNOWN, False, Consequence.NONE),
-    -1001: (_NOT_PLACED, True, Consequence.NONE),
-    -1008: (_NOT_PLACED, True, Consequence.NONE),
-    -1003: (_NOT_PLACED, True, Consequence.REST_ACCOUNT),
-    -1015: (_NOT_PLACED, True, Consequence.REST_ACCOUNT),
-    -1021: (_NOT_PLACED, True, Consequence.REST_ACCOUNT),
-    -5028: (_NOT_PLACED, True, Consequence.REST_ACCOUNT),
-    -1002: (_NOT_PLACED, False, Consequence.STOP),
-    -1022: (_NOT_PLACED, False, Consequence.STOP),
-    -2014: (_NOT_PLACED, False, Consequence.STOP),
-    -2015: (_NOT_PLACED, False, Consequence.STOP),
-    -4192: (_NOT_PLACED, False, Consequence.STOP),
-    -2018: (_NOT_PLACED, True, Consequence.MARGIN),
-    -2019: (_NOT_PLACED, True, Consequence.MARGIN),
-    -2027: (_NOT_PLACED, True, Consequence.REST_SYMBOL),
-    -2028: (_NOT_PLACED, True, Consequence.REST_SYMBOL),
-    -2025: (_NOT_PLACED, True, Consequence.REST_SYMBOL),
-    -4045: (_NOT_PLACED, True, Consequence.REST_SYMBOL),
-    -4016: (_NOT_PLACED, True, Consequence.REST_SYMBOL),
-    -4024: (_NOT_PLACED, True, Consequence.REST_SYMBOL),
-    -4131: (_NOT_PLACED, True, Consequence.REST_SYMBOL),
-    # The id is in use: perhaps by our own order. Only a look-up tells.
-    -4116: (_UNKNOWN, False, Consequence.NONE),
+class Row(NamedTuple):
+    """What is certain about the order, and what its failure asks for."""
+
+    placement: Placement
+    retryable: bool = False
+    """A later delivery of the same intent may be placed."""
+    consequence: Consequence = Consequence.NONE
+    rest_ms: int | None = None
+    """How long to rest where the exchange doesn't say so itself; None leaves it to the policy."""
+    stale_filters: bool = False
+    """The symbol's filters or its state have changed: they are to be read anew."""
+
+
+DOUBT: Final = Row(Placement.UNKNOWN)
+"""Hold, and ask by the client order id."""
+TERMINAL: Final = Row(Placement.NOT_PLACED)
+AGAIN: Final = Row(Placement.NOT_PLACED, retryable=True)
+# The exchange counts its weights by the minute.
+_TOO_FAST: Final = Row(Placement.NOT_PLACED, True, Consequence.REST_ACCOUNT, rest_ms=60_000)
+# Whoever goes on during a ban is banned for longer.
+_BANNED: Final = Row(Placement.NOT_PLACED, True, Consequence.STOP, rest_ms=60_000)
+_KEYS: Final = Row(Placement.NOT_PLACED, False, Consequence.STOP)
+_MARGIN: Final = Row(Placement.NOT_PLACED, True, Consequence.MARGIN)
+_REST_ACCOUNT: Final = Row(Placement.NOT_PLACED, True, Consequence.REST_ACCOUNT)
+_REST_SYMBOL: Final = Row(Placement.NOT_PLACED, True, Consequence.REST_SYMBOL)
+_REST_SHORTLY: Final = Row(Placement.NOT_PLACED, True, Consequence.REST_SYMBOL, rest_ms=30_000)
+_FILTERS: Final = Row(Placement.NOT_PLACED, stale_filters=True)
+_SYMBOL_OFF: Final = Row(Placement.NOT_PLACED, False, Consequence.REST_SYMBOL, stale_filters=True)
+
+CODES: Final[dict[int, Row]] = {
+    # the exchange itself can't tell
+    -1000: DOUBT,
+    -1006: DOUBT,
+    -1007: DOUBT,
+    # never passed on: disconnected, overloaded
+    -1001: AGAIN,
+    -1008: AGAIN,
+    # too many requests, too many orders
+    -1003: _TOO_FAST,
+    -1015: _REST_ACCOUNT,
+    # our clock is off, and signing anew by the exchange's didn't help
+    -1021: _REST_ACCOUNT,
+    -5028: _REST_ACCOUNT,
+    # keys, signature, rights
+    -1002: _KEYS,
+    -1022: _KEYS,
+    -2014: _KEYS,
+    -2015: _KEYS,
+    -4192: _KEYS,
+    # margin doesn't cover it
+    -2018: _MARGIN,
+    -2019: _MARGIN,
+    # more than the leverage allows
+    -2027: _REST_SYMBOL,
+    -2028: _REST_SYMBOL,
+    # too many open orders, too many open stop orders
+    -2025: _REST_SYMBOL,
+    -4045: _REST_SYMBOL,
+    # the price is too far from the mark, or nobody is there to trade with: passes soon
+    -4016: _REST_SHORTLY,
+    -4024: _REST_SHORTLY,
+    -4131: _REST_SHORTLY,
+    # against the symbol's filters
+    -1013: _FILTERS,
+    -1111: _FILTERS,
+    -4003: _FILTERS,
+    -4004: _FILTERS,
+    -4005: _FILTERS,
+    -4014: _FILTERS,
+    -4023: _FILTERS,
+    -4164: _FILTERS,
+    # the symbol isn't traded
+    -1121: _SYMBOL_OFF,
+    -4140: _SYMBOL_OFF,
+    -4141: _SYMBOL_OFF,
+    # reduce-only with nothing to reduce: says nothing of margin
+    -2022: TERMINAL,
+    -4118: TERMINAL,
+    # the account's position mode isn't the one that the order was made for: it is read again
+    -4061: AGAIN,
+    # a conditional order at the wrong address: a fault of our own
+    -4120: TERMINAL,
+    # FOK or GTX not filled: what was asked for
+    -5021: TERMINAL,
+    -5022: TERMINAL,
+    # the id is in use, perhaps by our own order: only a look-up tells
+    -4116: DOUBT,
+    # no such order, yet: a request under way may still be accepted
+    -2013: DOUBT,
 }
 
-# Codes that show that a symbol's filters or its state have changed: they are to be read anew.
-FILTER_CODES: Final = frozenset(
-    {"-4164", "-1111", "-1013", "-4003", "-4004", "-4005", "-4014", "-4023", "-4140", "-4141", "-1121"}
-)
+# Statuses that mean something of their own. Of the others a 4xx is a refusal, and the rest says nothing.
+STATUSES: Final[dict[int, Row]] = {
+    408: DOUBT,
+    429: _TOO_FAST,
+    418: _BANNED,
+    403: _BANNED,  # the exchange's firewall
+}
 
-# A failure of the transport, by its class name or that of a base: the request never left, or it may have arrived.
-_NEVER_LEFT: Final = frozenset(
-    {"ClientConnectorError", "ConnectionTimeoutError", "ConnectTimeout", "NewConnectionError", "InvalidURL"}
-)
+# What a 503 says instead of a code, from its beginning: a page of some proxy on the way isn't the exchange's word.
+TEXTS_OF_503: Final[dict[str, Row]] = {
+    "Unknown error": DOUBT,
+    "Service Unavailable": AGAIN,
+    "Internal error; unable to process": AGAIN,
+}
 
-_RETRY_AFTER_DEFAULT_MS: Final = 60_000  # the exchange counts its weights by the minute
+# Codes that are believed under any status, for they say that the request was not passed on.
+_NOT_PASSED_ON: Final = (-1001, -1008)
+
+# Exceptions without an answer, by package and class, or that of a base. With these the request never left; after any
+# other it may have arrived.
+NEVER_LEFT: Final[dict[str, Row]] = {
+    "aiohttp.ClientConnectorError": AGAIN,
+    "aiohttp.ConnectionTimeoutError": AGAIN,
+    "requests.ConnectTimeout": AGAIN,
+    "urllib3.NewConnectionError": AGAIN,  # a name that can't be resolved is one, too
+}
+
+FILTER_CODES: Final = frozenset(str(code) for code, row in CODES.items() if row.stale_filters)
+
+_LARGEST_CODE: Final = 99_999
+_LONGEST_BAN_S: Final = Decimal(3 * 24 * 3600)  # the exchange bans for three days at most
+_LONGEST_DETAIL: Final = 120
+_LONGEST_WORD: Final = 40  # keys and signatures are longer, client order ids and symbols aren't
+
+
+def failure_of(error: BaseException) -> Failure:
+    """What an exception of python-binance, sync or async, or of its transports means for the order that was asked for.
+
+    Only what `error` itself says counts: the exceptions that it is chained to may be those of another request.
+    """
+    if isinstance(error, ExchangeFailure):
+        return error.failure
+    if "binance.BinanceAPIException" in _names(error):
+        return failure_of_answer(
+            _whole(getattr(error, "status_code", 0)),
+            getattr(error, "code", None),
+            getattr(error, "message", None) or "",
+            retry_after_s(getattr(error, "response", None)),
+        )
+    return failure_of_transport(error)
 
 
 def failure_of_answer(status: int, code: int | None, message: str, retry_after_s: int | None) -> Failure:
     """What an error answer means: HTTP status, the exchange's code (None or 0 without one), Retry-After in seconds."""
-    rest_ms = None if retry_after_s is None else retry_after_s * 1000
-    named = str(code) if code else f"HTTP_{status}"
-    if status in (429, 418, 403):
-        # 403 is the exchange's firewall, 418 a ban: whoever goes on is banned for longer.
-        stop = Consequence.REST_ACCOUNT if status == 429 else Consequence.STOP
-        return Failure(_NOT_PLACED, named, message, True, stop, rest_ms or _RETRY_AFTER_DEFAULT_MS)
-    known = _BY_CODE.get(code or 0)
-    if known:
-        return Failure(known[0], named, message, known[1], known[2], rest_ms)
-    if status == 503 and ("Service Unavailable" in message or "unable to process" in message):
-        return Failure(_NOT_PLACED, named, message, True)
-    if status == 408 or status >= 500 or status < 400:
-        return Failure(_UNKNOWN, named, message)
-    return Failure(_NOT_PLACED, named, message)  # a 4xx: refused, and for good unless the table says otherwise
+    code, message = _whole(code), str(message)
+    row = _row_of(status, code, message)
+    return Failure(
+        row.placement,
+        str(code) if code else f"HTTP_{status}",
+        _line(message),
+        row.retryable,
+        row.consequence,
+        retry_after_s * 1000 if retry_after_s else row.rest_ms,
+    )
 
 
 def failure_of_transport(error: BaseException) -> Failure:
     """What an exception without an answer means. Its text isn't used: it may hold a signed URL."""
-    names = {base.__name__ for base in type(error).__mro__}
-    name = type(error).__name__
-    if names & _NEVER_LEFT:
-        return Failure(_NOT_PLACED, name, "the exchange was not reached", True)
-    return Failure(_UNKNOWN, name, "no answer that says what became of the request")
+    names = _names(error)
+    if "requests.ConnectionError" in names:
+        names |= _names(_reason(error))
+    word = type(error).__name__[:64]
+    row = next((row for name, row in NEVER_LEFT.items() if name in names), None)
+    if row is None:
+        return Failure(Placement.UNKNOWN, word, "no answer that says what became of the request")
+    return Failure(row.placement, word, "the exchange was not reached", row.retryable)
+
+
+def retry_after_s(response: object) -> int | None:
+    """The Retry-After header of a response in seconds, rounded up, at most three days; None without such a number.
+
+    Raises nothing, whatever the header holds.
+    """
+    headers = getattr(response, "headers", None)
+    with suppress(LookupError, TypeError, ArithmeticError):
+        seconds = Decimal(str(headers["Retry-After"]))  # type: ignore[index]  # None has no items, and says so
+        if seconds.is_finite() and seconds >= 0:
+            return int(min(seconds, _LONGEST_BAN_S).to_integral_value(ROUND_CEILING))
+    return None
+
+
+def _row_of(status: int, code: int, message: str) -> Row:
+    by_code, by_status = CODES.get(code), STATUSES.get(status)
+    by_text = None
+    if status == 503:
+        by_text = next((row for text, row in TEXTS_OF_503.items() if message.startswith(text)), None)
+    if DOUBT in (by_code, by_status, by_text):
+        return DOUBT  # where they disagree, doubt outweighs
+    if by_code and code in _NOT_PASSED_ON:
+        return by_code
+    if not 400 <= status < 500:
+        return by_text or DOUBT  # a code doesn't make a refusal of a 5xx
+    if by_code is _KEYS:
+        return by_code  # the sternest, whatever the status
+    return by_status or by_code or TERMINAL
+
+
+def _names(error: object) -> set[str]:
+    """Package and class of an exception and of its bases, as in "requests.ConnectTimeout"."""
+    return {f"{base.__module__.partition('.')[0]}.{base.__name__}" for base in type(error).__mro__}
+
+
+def _reason(error: BaseException) -> object:
+    """Why requests couldn't connect: its ConnectionError holds urllib3's MaxRetryError, and that one the reason."""
+    return getattr(error.args[0], "reason", None) if error.args else None
+
+
+def _whole(code: object) -> int:
+    """A code or status, from a body of any shape; 0 for what is none."""
+    with suppress(TypeError, ValueError, OverflowError):
+        number = int(code)  # type: ignore[call-overload]  # a list says so
+        return number if abs(number) <= _LARGEST_CODE and code is not True else 0
+    return 0
+
+
+def _line(message: str) -> str:
+    """The exchange's text on one line. It may echo the request: URLs, keys and signatures are left out."""
+    return " ".join(word if _harmless(word) else "…" for word in message.split())[:_LONGEST_DETAIL]
+
+
+def _harmless(word: str) -> bool:
+    return len(word) <= _LONGEST_WORD and word.isprintable() and "://" not in word and "signature" not in word
