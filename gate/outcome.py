@@ -26,11 +26,14 @@ class OutcomeKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Penalty:
-    """What an outcome costs beyond itself. Applied once for a permit. Cooldowns in ms, 0 for none."""
+    """What an outcome of any kind costs beyond itself. Applied once for a permit. Cooldowns in ms, 0 for none."""
 
     count_failure: bool = False
     cooldown_symbol_ms: int = 0
     cooldown_global_ms: int = 0
+    safe_mode: bool = False
+    """Safe mode at once, for the policy's safe_mode_ttl_ms: for what no later order can get past either, such as a
+    refused key or a ban. One that stands longer isn't shortened. The count of failures begins anew, as at any trip."""
 
     def __post_init__(self) -> None:
         for name in ("cooldown_symbol_ms", "cooldown_global_ms"):
@@ -126,7 +129,7 @@ class Settlement:
     record: Record | None = None
     """The record as it stands now."""
     tripped_safe_mode: bool = False
-    """This failure was one too many."""
+    """The penalty has switched safe mode on: this failure was one too many, or it was to trip at once."""
     detail: str = ""
 
     def __bool__(self) -> bool:

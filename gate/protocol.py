@@ -117,6 +117,7 @@ class Protocol:
             1 if penalty and penalty.count_failure else 0,
             penalty.cooldown_symbol_ms if penalty else 0,
             penalty.cooldown_global_ms if penalty else 0,
+            1 if penalty and penalty.safe_mode else 0,
             policy.failure_limit,
             policy.failure_window_ms,
             policy.safe_mode_ttl_ms,

@@ -9,11 +9,11 @@
 --        4 retryable: 1 removes the record, so that the intent can be admitted again; 0 keeps it
 --        5 note: the order id of a placed order, else a code, a space and a detail
 --   the penalty, 0 where there is none:
---        6 count a failure: 1 or 0   7 symbol cooldown, ms   8 global cooldown, ms
+--        6 count a failure: 1 or 0   7 symbol cooldown, ms   8 global cooldown, ms   9 trip safe mode: 1 or 0
 --   and figures of the policy, times in ms:
---        9 failure_limit  10 failure_window  11 safe_mode_ttl
+--       10 failure_limit  11 failure_window  12 safe_mode_ttl
 --
--- Reply  SETTLED trips record        done; `trips` is safe_mode when this failure was one too many, else -;
+-- Reply  SETTLED trips record        done; `trips` is safe_mode when the penalty has switched it on, else -;
 --                                    no record where it was removed
 --        ALREADY record              the same outcome by the same token stands
 --        CONFLICT record             another outcome stands, and is final
@@ -51,6 +51,7 @@ flags = flags == '-' and '' or flags
 local holds_lock = redis.pcall('GET', KEYS[2]) == token
 local punished = string.find(flags, 'p', 1, true)
 local counts_failure = ARGV[6] == '1' and not punished
+local trips_safe_mode = ARGV[9] == '1' and not punished
 local symbol_cooldown = not punished and ARGV[7] ~= '0' and ARGV[7]
 local global_cooldown = not punished and ARGV[8] ~= '0' and ARGV[8]
 
@@ -58,13 +59,13 @@ local global_cooldown = not punished and ARGV[8] ~= '0' and ARGV[8]
 local one_too_many = false
 if counts_failure then
   local entry = now_text
-  if ARGV[9] - 2 >= 0 then entry = redis.pcall('LINDEX', KEYS[6], ARGV[9] - 2) end
+  if ARGV[10] - 2 >= 0 then entry = redis.pcall('LINDEX', KEYS[6], ARGV[10] - 2) end
   local failed = type(entry) == 'string' and tonumber(entry)
-  one_too_many = failed and failed + ARGV[10] - now > 0
+  one_too_many = failed and failed + ARGV[11] - now > 0
 end
 
 -- From here on it writes. The record first: it is what a crash of this server must not lose.
-if counts_failure or symbol_cooldown or global_cooldown then flags = flags .. 'p' end
+if counts_failure or symbol_cooldown or global_cooldown or trips_safe_mode then flags = flags .. 'p' end
 local settled
 if retryable and (outcome == 'rejected' or outcome == 'unsent') then
   redis.call('DEL', KEYS[1])
@@ -90,14 +91,13 @@ end
 
 -- Penalties, once for a token.
 local trips = '-'
-if counts_failure then
-  if one_too_many then
-    local why = ARGV[9] .. ' failures in ' .. ARGV[10] / 1000 .. ' s, the last: ' .. code .. ' on ' .. symbol
-    if trip_safe_mode(KEYS[10], KEYS[6], KEYS[12], ARGV[11], now_text, why) then trips = 'safe_mode' end
-  elseif type(redis.pcall('LPUSH', KEYS[6], now_text)) == 'number' then
-    redis.call('LTRIM', KEYS[6], '0', ARGV[9] - 1)
-    redis.call('PEXPIRE', KEYS[6], ARGV[10])
-  end
+if trips_safe_mode or one_too_many then
+  local why = code .. ' on ' .. symbol
+  if not trips_safe_mode then why = ARGV[10] .. ' failures in ' .. ARGV[11] / 1000 .. ' s, the last: ' .. why end
+  if trip_safe_mode(KEYS[10], KEYS[6], KEYS[12], ARGV[12], now_text, why) then trips = 'safe_mode' end
+elseif counts_failure and type(redis.pcall('LPUSH', KEYS[6], now_text)) == 'number' then
+  redis.call('LTRIM', KEYS[6], '0', ARGV[10] - 1)
+  redis.call('PEXPIRE', KEYS[6], ARGV[11])
 end
 if symbol_cooldown then trip_cooldown(KEYS[4], KEYS[12], symbol_cooldown, now_text, 'cooldown_symbol ' .. symbol, code) end
 if global_cooldown then trip_cooldown(KEYS[11], KEYS[12], global_cooldown, now_text, 'cooldown_global', code) end

@@ -1,8 +1,9 @@
--- The two trips, the only writes that a denial may make, and what a settled failure may do. Each is audited.
--- Safe mode by failures clears the counter: otherwise a reset would trip again at the next verdict.
+-- The two trips, the only writes that a denial may make, and what a penalty may do. Each is audited.
+-- Safe mode clears the counter of failures: otherwise a reset would trip again at the next verdict. By LTRIM, which
+-- leaves a counter of the wrong type alone.
 local function trip_safe_mode(safe_mode_key, failures_key, audit_key, ttl, now_text, why)
   local tripped = switch_on(safe_mode_key, why, ttl)
-  redis.call('DEL', failures_key)
+  redis.pcall('LTRIM', failures_key, '1', '0')
   if tripped then audit(audit_key, now_text, 'trip safe_mode', 'gate', why) end
   return tripped
 end

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import redis
 
-from gate import Outcome, Penalty, Reason, Settled
+from gate import Outcome, Penalty, Policy, Reason, Settled
 from tests.integration import account as at
 from tests.integration.gates import OpenGate
 
@@ -158,8 +158,9 @@ def test_two_exits_past_an_unreadable_state_have_different_fences(
     "key", [at.LOCK, at.RATE_SYMBOL, at.RATE_GLOBAL, at.INFLIGHT, at.STATE, at.FAILURES, at.SAFE_MODE, at.AUDIT]
 )
 @pytest.mark.parametrize("kind", ["placed", "rejected", "unsent", "unknown"])
+@pytest.mark.parametrize("trips", [False, True], ids=["counts", "trips"])
 def test_the_truth_about_an_order_is_taken_in_over_damage_elsewhere(
-    key: str, kind: str, redis_client: redis.Redis, open_sync_gate: OpenGate
+    key: str, kind: str, trips: bool, redis_client: redis.Redis, open_sync_gate: OpenGate
 ) -> None:
     gate = open_sync_gate()
     permit = at.admitted(gate.evaluate(at.entry()))
@@ -169,7 +170,7 @@ def test_the_truth_about_an_order_is_taken_in_over_damage_elsewhere(
     else:
         redis_client.zadd(key, {"1": 1.0})
     damaged = redis_client.dump(key)
-    penalty = Penalty(count_failure=True, cooldown_symbol_ms=1000, cooldown_global_ms=1000)
+    penalty = Penalty(count_failure=True, cooldown_symbol_ms=1000, cooldown_global_ms=1000, safe_mode=trips)
     outcome = {
         "placed": Outcome.placed(1, penalty=penalty),
         "rejected": Outcome.rejected(-2019, penalty=penalty),
@@ -178,6 +179,18 @@ def test_the_truth_about_an_order_is_taken_in_over_damage_elsewhere(
     }[kind]
     assert gate.settle(permit, outcome).status is Settled.SETTLED
     assert redis_client.dump(key) == damaged
+
+
+@pytest.mark.parametrize("limit", [1, 5])
+def test_a_trip_leaves_a_damaged_counter_for_a_person_to_see(
+    limit: int, redis_client: redis.Redis, open_sync_gate: OpenGate
+) -> None:
+    gate = open_sync_gate(Policy(failure_limit=limit))
+    permit = at.admitted(gate.evaluate(at.entry()))
+    redis_client.set(at.FAILURES, "1")
+    settlement = gate.settle(permit, Outcome.rejected(-2015, penalty=Penalty(count_failure=True, safe_mode=True)))
+    assert settlement.tripped_safe_mode
+    assert redis_client.get(at.FAILURES) == b"1"
 
 
 def test_a_record_of_the_wrong_type_can_not_be_settled(redis_client: redis.Redis, open_gate: OpenGate) -> None:

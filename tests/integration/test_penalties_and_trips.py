@@ -101,38 +101,98 @@ def test_the_penalties_of_the_policy_are_those_of_the_design(redis_client: redis
     assert Penalty.unknown_outcome(policy) == Penalty(False, 3, 0)
 
 
-SWITCHES = {
-    at.SAFE_MODE: Penalty(count_failure=True),
-    at.COOLDOWN_SYMBOL: Penalty(cooldown_symbol_ms=10_000),
-    at.COOLDOWN_GLOBAL: Penalty(cooldown_global_ms=10_000),
+REFUSED_KEY = Penalty(safe_mode=True)
+OUTCOMES = {
+    "placed": Outcome.placed("8389765", penalty=REFUSED_KEY),
+    "rejected": Outcome.rejected(-2015, "Invalid API-key, IP, or permissions for action.", penalty=REFUSED_KEY),
+    "retryable": Outcome.rejected(-2015, retryable=True, penalty=REFUSED_KEY),
+    "unsent": Outcome.unsent("-2015", penalty=REFUSED_KEY),
+    "unknown": Outcome.unknown(code=-2015, penalty=REFUSED_KEY),
 }
 
 
-@pytest.mark.parametrize("key", SWITCHES)
+@pytest.mark.parametrize("kind", OUTCOMES)
+def test_a_penalty_may_trip_safe_mode_at_once(kind: str, redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    gate = open_gate(Policy(safe_mode_ttl_ms=700_000))
+    permit = at.admitted(gate.evaluate(at.entry()))
+    settlement = gate.settle(permit, OUTCOMES[kind])
+    assert (settlement.status, settlement.tripped_safe_mode) == (Settled.SETTLED, True)
+    assert 600_000 < redis_client.pttl(at.SAFE_MODE) <= 700_000
+    verdict = gate.evaluate(at.entry("sig-2", "ETHUSDT"))
+    assert (verdict.reason, verdict.detail) == (Reason.SAFE_MODE, f"{OUTCOMES[kind].code} on BTCUSDT")
+    assert [(act["what"], act["by"], act["reason"]) for act in at.audit(redis_client)] == [
+        ("trip safe_mode", "gate", f"{OUTCOMES[kind].code} on BTCUSDT")
+    ]
+    at.admitted(gate.evaluate(at.exit_("sig-3", "ETHUSDT")))
+
+
+def test_safe_mode_trips_once_for_a_permit(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    gate = open_gate(ROOMY)
+    permit = at.admitted(gate.evaluate(at.entry()))
+    assert gate.settle(permit, OUTCOMES["unknown"]).tripped_safe_mode
+    gate.reset("safe_mode", by="ops", reason="new key")
+    assert gate.settle(permit, OUTCOMES["unknown"]).status is Settled.ALREADY
+    settlement = gate.settle(permit, OUTCOMES["rejected"])
+    assert (settlement.status, settlement.tripped_safe_mode) == (Settled.SETTLED, False)
+    assert redis_client.exists(at.SAFE_MODE) == 0
+
+
+def test_what_has_tripped_already_does_not_trip_again(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    gate = open_gate(ROOMY)
+    first, second = (at.admitted(gate.evaluate(at.entry(f"sig-{n}", at.SYMBOLS[n]))) for n in (1, 2))
+    assert gate.settle(first, OUTCOMES["rejected"]).tripped_safe_mode
+    settlement = gate.settle(second, OUTCOMES["rejected"])
+    assert (settlement.status, settlement.tripped_safe_mode) == (Settled.SETTLED, False)
+    assert len(at.audit(redis_client)) == 1
+
+
+@pytest.mark.parametrize("failures_before", [0, 1, 2])
+def test_a_failure_that_trips_at_once_trips_once_and_the_count_begins_anew(
+    failures_before: int, redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    gate = open_gate(ROOMY)
+    for number in range(failures_before):
+        assert not fail(gate, number)
+    assert fail(gate, 9, Penalty(count_failure=True, safe_mode=True))
+    assert redis_client.get(at.SAFE_MODE) == b"-2019 on BTCUSDT"
+    assert redis_client.exists(at.FAILURES) == 0
+    assert len(at.audit(redis_client)) == 1
+
+
+SWITCHES = {
+    "failures": (at.SAFE_MODE, Penalty(count_failure=True)),
+    "at once": (at.SAFE_MODE, Penalty(safe_mode=True)),
+    "symbol": (at.COOLDOWN_SYMBOL, Penalty(cooldown_symbol_ms=10_000)),
+    "global": (at.COOLDOWN_GLOBAL, Penalty(cooldown_global_ms=10_000)),
+}
+each_switch = pytest.mark.parametrize(("key", "penalty"), SWITCHES.values(), ids=SWITCHES)
+
+
+@each_switch
 @pytest.mark.parametrize("ttl_ms", [None, 5_000_000], ids=["endless", "longer"])
 def test_a_trip_never_shortens_what_a_person_has_set(
-    key: str, ttl_ms: int | None, redis_client: redis.Redis, open_gate: OpenGate
+    key: str, penalty: Penalty, ttl_ms: int | None, redis_client: redis.Redis, open_gate: OpenGate
 ) -> None:
     gate = open_gate(Policy(failure_limit=1))
     permit = at.admitted(gate.evaluate(at.entry()))
     redis_client.set(key, "by hand", px=ttl_ms)
     held = redis_client.dump(key), redis_client.pexpiretime(key)
-    settlement = gate.settle(permit, Outcome.rejected(-2019, penalty=SWITCHES[key]))
+    settlement = gate.settle(permit, Outcome.rejected(-2019, penalty=penalty))
     assert settlement.status is Settled.SETTLED
     assert (redis_client.dump(key), redis_client.pexpiretime(key)) == held
     assert at.audit(redis_client) == []
 
 
-@pytest.mark.parametrize("key", SWITCHES)
+@each_switch
 def test_a_trip_leaves_a_switch_of_the_wrong_type_alone(
-    key: str, redis_client: redis.Redis, open_gate: OpenGate
+    key: str, penalty: Penalty, redis_client: redis.Redis, open_gate: OpenGate
 ) -> None:
     gate = open_gate(Policy(failure_limit=1))
     permit = at.admitted(gate.evaluate(at.entry()))
     redis_client.rpush(key, "damaged")
     redis_client.expire(key, 5)  # shorter than any trip
     held = redis_client.dump(key)
-    assert gate.settle(permit, Outcome.rejected(-2019, penalty=SWITCHES[key])).status is Settled.SETTLED
+    assert gate.settle(permit, Outcome.rejected(-2019, penalty=penalty)).status is Settled.SETTLED
     assert redis_client.dump(key) == held
     assert gate.evaluate(at.entry("sig-2")).reason is Reason.STORE_ERROR
 
@@ -144,15 +204,15 @@ def test_failures_that_no_longer_count_are_not_kept(redis_client: redis.Redis, o
     assert redis_client.llen(at.FAILURES) == ROOMY.failure_limit
 
 
-@pytest.mark.parametrize("key", SWITCHES)
+@each_switch
 @pytest.mark.parametrize("was", [("by hand", 1_000), ("0", None), ("0", 5_000_000)], ids=["shorter", "off", "off, TTL"])
 def test_a_trip_lengthens_what_is_shorter_or_off(
-    key: str, was: tuple[str, int | None], redis_client: redis.Redis, open_gate: OpenGate
+    key: str, penalty: Penalty, was: tuple[str, int | None], redis_client: redis.Redis, open_gate: OpenGate
 ) -> None:
     gate = open_gate(Policy(failure_limit=1, safe_mode_ttl_ms=10_000))
     permit = at.admitted(gate.evaluate(at.entry()))
     redis_client.set(key, was[0], px=was[1])
-    gate.settle(permit, Outcome.rejected(-2019, penalty=SWITCHES[key]))
+    gate.settle(permit, Outcome.rejected(-2019, penalty=penalty))
     assert 1_000 < redis_client.pttl(key) <= 10_000
     assert redis_client.get(key) != b"0"
 

@@ -140,13 +140,17 @@ class Shadow:
             self.slots.remove(admission)
         return "SETTLED"
 
-    def punish(self, admission: Admission, failure: bool, symbol_ms: int, global_ms: int, now: int) -> bool:
+    def punish(
+        self, admission: Admission, failure: bool, symbol_ms: int, global_ms: int, safe_mode: bool, now: int
+    ) -> bool:
         """Once for a permit. Returns whether safe mode tripped."""
-        if admission.punished or not (failure or symbol_ms or global_ms):
+        if admission.punished or not (failure or symbol_ms or global_ms or safe_mode):
             return False
         admission.punished = True
         tripped = False
-        if failure:
+        if safe_mode:
+            tripped = self.trip_safe_mode(now)
+        elif failure:
             self.failures = [each for each in self.failures if each + self.policy.failure_window_ms > now]
             if len(self.failures) + 1 >= self.policy.failure_limit:
                 tripped = self.trip_safe_mode(now)

@@ -43,11 +43,15 @@ POLICY = Policy(
 )
 SPANS_MS = [100_000, 400_000, 1_000_000, 1_500_000, 3_000_000, 5_000_000]
 SLOTS = [(symbol, side) for symbol in ("BTCUSDT", "ETHUSDT", "SOLUSDT") for side in ("BUY", "SELL")]
-PENALTIES = [
-    (False, 0, 0),
-    (True, 0, 0),
-    (True, POLICY.cooldown_symbol_ms, POLICY.cooldown_global_ms),
-    (False, 600_000, 0),
+PenaltyFigures = tuple[bool, int, int, bool]
+PENALTIES: list[PenaltyFigures] = [
+    (False, 0, 0, False),
+    (False, 0, 0, False),
+    (True, 0, 0, False),
+    (True, POLICY.cooldown_symbol_ms, POLICY.cooldown_global_ms, False),
+    (False, 600_000, 0, False),
+    (False, 0, 0, True),
+    (True, 600_000, 0, True),
 ]
 ASKS = st.tuples(st.sampled_from(SLOTS), st.sampled_from([False, False, True]))
 
@@ -120,7 +124,7 @@ class Account(RuleBasedStateMachine):
     def stop_before_sending(self, data: st.DataObject) -> None:
         waiting = [pair for pair in self.permits if pair[1].phase == "admitted"]
         permit, admission = data.draw(st.sampled_from(waiting))
-        self.settle_as(permit, admission, OutcomeKind.UNSENT, True, (False, 0, 0))
+        self.settle_as(permit, admission, OutcomeKind.UNSENT, True, (False, 0, 0, False))
 
     def settle_as(
         self,
@@ -128,7 +132,7 @@ class Account(RuleBasedStateMachine):
         admission: Admission,
         kind: OutcomeKind,
         retryable: bool,
-        penalty: tuple[bool, int, int],
+        penalty: PenaltyFigures,
     ) -> None:
         outcome = Outcome(kind, "77", retryable=retryable, penalty=Penalty(*penalty))
         settlement = self.gate.settle(permit, outcome)
@@ -178,7 +182,7 @@ class BusyAccount(Account):
         retryable=st.booleans(),
         penalty=st.sampled_from(PENALTIES),
     )
-    def settle(self, data: st.DataObject, kind: OutcomeKind, retryable: bool, penalty: tuple[bool, int, int]) -> None:
+    def settle(self, data: st.DataObject, kind: OutcomeKind, retryable: bool, penalty: PenaltyFigures) -> None:
         permit, admission = data.draw(st.sampled_from(self.permits[-6:]))
         self.settle_as(permit, admission, kind, retryable, penalty)
 

@@ -42,6 +42,10 @@ def test_a_penalty_is_whole_milliseconds(value: Any) -> None:
             Penalty(**{name: value})
 
 
+def test_a_penalty_costs_only_what_it_names() -> None:
+    assert Penalty() == Penalty(count_failure=False, cooldown_symbol_ms=0, cooldown_global_ms=0, safe_mode=False)
+
+
 def test_reasons_are_those_of_the_design() -> None:
     assert [reason.value for reason in Reason] == [
         "ADMITTED",
