@@ -60,7 +60,8 @@ class InDoubt:
     records: tuple[Record, ...]
     """Admitted and never settled, or settled as unknown."""
     lapsed: tuple[str, ...]
-    """Intent ids whose record has lapsed meanwhile: without it their symbol isn't known, a person has to look."""
+    """Intent ids of which neither the record nor its copy in the state is left: without them their symbol isn't known,
+    a person has to look."""
     now_ms: int
     """The server's clock, epoch ms."""
 
@@ -177,12 +178,30 @@ class Calls:
         records, lapsed = [], []
         for member in members:
             intent_id = member.decode(errors="replace").partition(":")[2]
-            record = yield from self.lookup(intent_id)
+            record = (yield from self.lookup(intent_id)) or (yield from self._copy_in_state(intent_id))
             if record is None:
                 lapsed.append(intent_id)
             elif record.deadline_ms is not None:
                 records.append(record)
         return InDoubt(tuple(records), tuple(lapsed), now_ms)
+
+    def _copy_in_state(self, intent_id: str) -> Dialogue[Record | None]:
+        """The record of a permit that isn't settled, as the state keeps it beyond the record's own life."""
+        command = ("HGET", self.keyspace.state, self.keyspace.permit_field(intent_id))
+        try:
+            try:
+                reply = yield command
+            except ReplyLost:
+                reply = yield command
+        except StoreError:
+            return None  # a damaged state, which status shows; it must not hide the others in doubt
+        if reply is None:
+            return None
+        record = decode_record(intent_id, reply.decode(errors="replace"))
+        if record.deadline_ms is None:
+            return None  # damaged
+        self.saw(record.fence)
+        return record
 
     def halt(self, by: str, reason: str, scope: str) -> Dialogue[Act]:
         """Stops entries, or everything. Raises InvalidField, StoreFailure."""

@@ -54,6 +54,10 @@ class Keyspace:
         """What is known of an intent."""
         return self.record_prefix + intent_id
 
+    def permit_field(self, intent_id: str) -> str:
+        """The field of `state` with the record once more, for as long as its permit isn't settled for good."""
+        return f"permit:{intent_id}"
+
     def lock(self, symbol: str, side: str) -> str:
         """Token of the permit that holds a symbol and side."""
         return f"{self.lock_prefix}{symbol}:{side}"

@@ -111,7 +111,7 @@ class Settled(StrEnum):
     ALREADY = "ALREADY"
     """The same outcome by the same token stands already: a success."""
     FENCED = "FENCED"
-    """Another token owns the record, or there is none. Nothing was changed."""
+    """Another permit owns the record, or neither it nor a copy of it is left. Nothing was changed."""
     CONFLICT = "CONFLICT"
     """Another outcome stands, and is final. Nothing was changed."""
     OBSERVED = "OBSERVED"

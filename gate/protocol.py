@@ -121,6 +121,7 @@ class Protocol:
             policy.failure_limit,
             policy.failure_window_ms,
             policy.safe_mode_ttl_ms,
+            policy.dedup_ttl_ms,
         )
 
     def control(
@@ -320,7 +321,8 @@ _DAMAGE: Final = {
 _CAUTION: Final = {
     "exec:processed": "; but ask the exchange for its order first: without the record the intent may be admitted again",
     "exec:inflight": "; but note its members first (ZRANGE): what is in doubt is lost from sight with it",
-    "exec:state": "; permits say verify for a while after that",
+    "exec:state": "; permits say verify for a while after that, and what is in doubt must be reconciled before its "
+    "record lapses",
 }
 
 

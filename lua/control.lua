@@ -5,7 +5,7 @@
 --        2 P:safety:safe_mode         string
 --        3 P:safety:cooldown_global   string
 --        4 P:exec:failures            list
---        5 P:exec:state               hash    policy: fingerprint of the policy in force
+--        5 P:exec:state               hash    policy: fingerprint of the policy in force; since, ms
 --        6 P:safety:audit             stream
 --        7… P:safety:cooldown_symbol:{symbol}, as many as the caller has found; only reset uses them
 --

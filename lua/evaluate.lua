@@ -9,7 +9,8 @@
 --        5 P:exec:rate:global                   list    as 3
 --        6 P:exec:failures                      list    times of counted failures in ms, newest first
 --        7 P:exec:inflight                      zset    {reserved}:{intent_id} by deadline in ms
---        8 P:exec:state                         hash    fence, since, policy
+--        8 P:exec:state                         hash    fence, since, policy; permit:{intent_id}: the record once more,
+--                                                       without a TTL, of every permit that isn't settled for good
 --        9 P:safety:halt                        hash    scope, by, reason, at
 --       10 P:safety:safe_mode                   string  as 4
 --       11 P:safety:cooldown_global             string  as 4
@@ -87,14 +88,15 @@ local memory_age = verify and since and integer(math.max(now - since, 0)) or '0'
 local note = verify and ahead .. ' ' .. memory_age or ahead
 local record = record_text('admitted', ARGV[2], fence, ARGV[3], now_text, ARGV[5], ARGV[6], lock_ttl, ARGV[8],
   (verify and 'v' or '') .. (is_exit and 'x' or ''), note)
+local permit_field = 'permit:' .. ARGV[1]
 
 -- From here on it writes.
 if not since then
-  -- an exit on a damaged state: left as it is
+  count('HSET', KEYS[8], permit_field, record)  -- an exit on a damaged state, whose own fields are left as they are
 elseif since == now or not in_force then
-  count('HSET', KEYS[8], 'fence', fence, 'since', integer(since), 'policy', in_force or ARGV[10])
+  count('HSET', KEYS[8], 'fence', fence, 'since', integer(since), 'policy', in_force or ARGV[10], permit_field, record)
 else
-  count('HSET', KEYS[8], 'fence', fence)
+  count('HSET', KEYS[8], 'fence', fence, permit_field, record)
 end
 -- The record outlives the intent's freshness also where the intent is dated ahead, by more than the policy's margin.
 local fresh_for = ARGV[4] + ARGV[17] - now + 1

@@ -3,7 +3,10 @@
 -- The truth about an order outranks the bookkeeping: once the record is known to be ours, a damaged lock, window,
 -- switch or counter is left alone and doesn't stop the rest.
 --
--- KEYS   the twelve keys of the intent, as in evaluate (8, the state, and 9, the halt, aren't used)
+-- Where the record has lapsed meanwhile, its copy in the state stands in for it, and the outcome is remembered anew: a
+-- permit whose worker died is in doubt for longer than a record lasts.
+--
+-- KEYS   the twelve keys of the intent, as in evaluate (9, the halt, isn't used)
 --
 -- ARGV   1 intent id   2 token   3 outcome: placed, rejected, unsent, unknown
 --        4 retryable: 1 removes the record, so that the intent can be admitted again; 0 keeps it
@@ -11,13 +14,13 @@
 --   the penalty, 0 where there is none:
 --        6 count a failure: 1 or 0   7 symbol cooldown, ms   8 global cooldown, ms   9 trip safe mode: 1 or 0
 --   and figures of the policy, times in ms:
---       10 failure_limit  11 failure_window  12 safe_mode_ttl
+--       10 failure_limit  11 failure_window  12 safe_mode_ttl  13 dedup_ttl
 --
 -- Reply  SETTLED trips record        done; `trips` is safe_mode when the penalty has switched it on, else -;
 --                                    no record where it was removed
 --        ALREADY record              the same outcome by the same token stands
 --        CONFLICT record             another outcome stands, and is final
---        FENCED record               another token owns the record; without a record there is none
+--        FENCED record               another token owns the record; without a record there is none, nor a copy
 --        or an error that names the key: the record itself can't be read
 --@include integer
 --@include read
@@ -29,7 +32,14 @@
 --@include trip
 
 local text = read('GET', KEYS[1])
-if not text then return 'FENCED' end
+local permit_field = 'permit:' .. ARGV[1]
+local copy = redis.pcall('HGET', KEYS[8], permit_field)
+if type(copy) ~= 'string' then copy = '' end
+local lapsed = not text
+if lapsed then
+  if not record_fields(copy) then return 'FENCED' end
+  text = copy
+end
 local phase, token, fence, fingerprint, admitted, symbol, side, span, reserved, flags, note = record_fields(text)
 if token ~= ARGV[2] then return 'FENCED ' .. text end
 
@@ -74,12 +84,19 @@ else
   settled = record_text(outcome == 'unsent' and 'rejected' or outcome, token, fence, fingerprint, admitted, symbol, side,
     keeps_permit and span or integer(math.max(now - admitted, 0)), keeps_permit and reserved or '0',
     flags .. (outcome == 'unsent' and 'u' or ''), ARGV[5])
-  redis.call('SET', KEYS[1], settled, 'KEEPTTL')
+  if lapsed then
+    redis.call('SET', KEYS[1], settled, 'PX', ARGV[13])
+  else
+    redis.call('SET', KEYS[1], settled, 'KEEPTTL')
+  end
 end
 
--- In doubt, it stays in the in-flight set, for reconcile to find, and the lock runs its time.
-if outcome ~= 'unknown' then
+-- In doubt, it stays in the in-flight set and in the state, for reconcile to find, and the lock runs its time.
+if outcome == 'unknown' then
+  redis.pcall('HSET', KEYS[8], permit_field, settled)
+else
   redis.pcall('ZREM', KEYS[7], reserved .. ':' .. ARGV[1])
+  if string.match(copy, '^%l+ (%S+) ') == token then redis.call('HDEL', KEYS[8], permit_field) end
   if holds_lock then redis.call('DEL', KEYS[2]) end
 end
 

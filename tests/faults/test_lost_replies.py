@@ -80,6 +80,32 @@ def test_a_lost_settle_settles_once(
     assert (gate.lookup("sig-1") is None) is (kind == "retryable")
 
 
+@each_loss
+@pytest.mark.parametrize("kind", ["placed", "unknown", "retryable"])
+def test_a_lost_settle_after_the_record_has_lapsed_settles_once(
+    lose: Lose, kind: str, redis_client: redis.Redis, wire: Wire, open_gate: OpenGate
+) -> None:
+    gate = open_gate(Policy(failure_limit=5), url=wire.url, timeout_ms=BRIEF_MS)
+    permit = at.admitted(gate.evaluate(at.entry()))
+    redis_client.script_load(script("settle").source)
+    redis_client.delete(at.RECORD)
+    penalty = Penalty(count_failure=True)
+    fault = lose(wire)
+    settlement = gate.settle(
+        permit,
+        {
+            "placed": Outcome.placed(1, penalty=penalty),
+            "unknown": Outcome.unknown(penalty=penalty),
+            "retryable": Outcome.rejected(-1001, retryable=True, penalty=penalty),
+        }[kind],
+    )
+    fault.wait()
+    assert settlement.status in (Settled.SETTLED, Settled.ALREADY)
+    assert redis_client.llen(at.FAILURES) == 1
+    assert (gate.lookup("sig-1") is None) is (kind == "retryable")
+    assert redis_client.hexists(at.STATE, "permit:sig-1") is (kind == "unknown")
+
+
 def test_a_lost_denial_is_a_denial(redis_client: redis.Redis, wire: Wire, open_gate: OpenGate) -> None:
     gate = open_gate(url=wire.url, timeout_ms=BRIEF_MS)
     redis_client.set(at.SAFE_MODE, "1")
@@ -185,6 +211,21 @@ def test_a_look_up_survives_a_lost_reply(wire: Wire, open_gate: OpenGate) -> Non
         wire.lose_next_reply("GET")
     with pytest.raises(StoreUnavailable):
         gate.lookup("sig-1")
+
+
+def test_what_is_in_doubt_is_found_over_a_lost_reply(
+    redis_client: redis.Redis, wire: Wire, open_gate: OpenGate
+) -> None:
+    gate = open_gate(url=wire.url, timeout_ms=BRIEF_MS)
+    at.admitted(gate.evaluate(at.entry()))
+    redis_client.delete(at.RECORD)
+    redis_client.zadd(at.INFLIGHT, {"50000000:sig-1": 1})
+    wire.lose_next_reply("HGET")
+    assert [record.intent_id for record in gate.in_doubt().records] == ["sig-1"]
+    for _ in range(2):
+        wire.lose_next_reply("HGET")
+    with pytest.raises(StoreUnavailable):
+        gate.in_doubt()
 
 
 def test_a_verdict_is_one_round_trip(redis_client: redis.Redis, wire: Wire, open_gate: OpenGate) -> None:

@@ -10,7 +10,21 @@ from typing import Any, Protocol, TypeVar
 import pytest
 import redis
 
-from gate import Act, AsyncGate, Gate, Inspection, Intent, Outcome, Permit, Policy, Record, Settlement, Status, Verdict
+from gate import (
+    Act,
+    AsyncGate,
+    Gate,
+    InDoubt,
+    Inspection,
+    Intent,
+    Outcome,
+    Permit,
+    Policy,
+    Record,
+    Settlement,
+    Status,
+    Verdict,
+)
 from tests.servers.store import Store
 
 T = TypeVar("T")
@@ -26,6 +40,7 @@ class AnyGate(Protocol):
     def settle(self, permit: Permit, outcome: Outcome) -> Settlement: ...
     def inspect(self, intent: Intent) -> Inspection: ...
     def lookup(self, intent_id: str) -> Record | None: ...
+    def in_doubt(self, at_most: int = 100) -> InDoubt: ...
     def status(self) -> Status: ...
     def halt(self, *, by: str, reason: str, scope: str = "entries") -> Act: ...
     def resume(self, *, by: str, reason: str) -> Act: ...
@@ -56,6 +71,9 @@ class AwaitedGate:
 
     def lookup(self, intent_id: str) -> Record | None:
         return self._run(self._gate.lookup(intent_id))
+
+    def in_doubt(self, at_most: int = 100) -> InDoubt:
+        return self._run(self._gate.in_doubt(at_most))
 
     def status(self) -> Status:
         return self._run(self._gate.status())

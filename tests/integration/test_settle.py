@@ -135,7 +135,7 @@ def test_an_unknown_outcome_keeps_lock_slots_and_margin(redis_client: redis.Redi
     held = at.contents(redis_client)
     gate.settle(permit, OUTCOMES["unknown"])
     now = at.contents(redis_client)
-    assert {key for key in held if held[key] != now[key]} == {at.RECORD}
+    assert {key for key in held if held[key] != now[key]} == {at.RECORD, at.STATE}, "the record, and its copy"
     assert gate.evaluate(at.entry("sig-2")).reason is Reason.LOCKED
     assert at.admitted(gate.evaluate(at.entry("sig-3", "ETHUSDT"))).reserved_ahead == permit.reserved
 

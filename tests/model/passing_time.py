@@ -9,6 +9,10 @@ from tests.integration import account as at
 _AGE = """
 local by = tonumber(ARGV[1])
 local function older(text) return string.format('%.0f', tonumber(text) - by) end
+local function older_record(text)
+  local head, admitted, tail = string.match(text, '^(%l+ %S+ %d+ %S+ )(%d+)( .*)$')
+  return head and head .. older(admitted) .. tail
+end
 for _, key in ipairs(KEYS) do
   local kind = redis.call('TYPE', key).ok
   if kind == 'list' then
@@ -17,9 +21,13 @@ for _, key in ipairs(KEYS) do
     for _, member in ipairs(redis.call('ZRANGE', key, 0, -1)) do redis.call('ZINCRBY', key, -by, member) end
   elseif kind == 'hash' and redis.call('HEXISTS', key, 'since') == 1 then
     redis.call('HSET', key, 'since', older(redis.call('HGET', key, 'since')))
+    for _, field in ipairs(redis.call('HKEYS', key)) do
+      local copy = string.sub(field, 1, 7) == 'permit:' and older_record(redis.call('HGET', key, field))
+      if copy then redis.call('HSET', key, field, copy) end
+    end
   elseif kind == 'string' then
-    local head, admitted, tail = string.match(redis.call('GET', key), '^(%l+ %S+ %d+ %S+ )(%d+)( .*)$')
-    if head then redis.call('SET', key, head .. older(admitted) .. tail, 'KEEPTTL') end
+    local record = older_record(redis.call('GET', key))
+    if record then redis.call('SET', key, record, 'KEEPTTL') end
   end
   local left = redis.call('PTTL', key)
   if left >= 0 and left <= by then redis.call('DEL', key) end

@@ -24,6 +24,11 @@ class Admission:
     phase: str = "admitted"
     code: str = ""
     punished: bool = False
+    recorded_ms: int = 0
+    """When its record was made: at its admission, or anew when it was settled after the record had lapsed."""
+
+    def __post_init__(self) -> None:
+        self.recorded_ms = self.at_ms
 
 
 @dataclass
@@ -57,7 +62,11 @@ class Shadow:
 
     def record_of(self, id: str, now: int) -> Admission | None:
         record = self.records.get(id)
-        return record if record and record.at_ms + self.policy.dedup_ttl_ms > now else None
+        return record if record and record.recorded_ms + self.policy.dedup_ttl_ms > now else None
+
+    def in_doubt(self, now: int) -> list[Admission]:
+        """Past their deadline and not settled for good, whether their records have lapsed or not."""
+        return [each for each in self.open if each.at_ms + self.policy.lock_ttl_ms <= now]
 
     def counted(self, now: int, symbol: str | None = None) -> int:
         """Admissions in the window that ends now: of a symbol without its exits, or of the account with them."""
@@ -122,7 +131,10 @@ class Shadow:
 
     def settle(self, admission: Admission, outcome: str, code: str, retryable: bool, now: int) -> str:
         """SETTLED, ALREADY, FENCED or CONFLICT, and what it gives back."""
-        if self.record_of(admission.id, now) is not admission:
+        lapsed = self.record_of(admission.id, now) is None
+        if lapsed and admission not in self.open:
+            return "FENCED"
+        if not lapsed and self.record_of(admission.id, now) is not admission:
             return "FENCED"
         if admission.phase != "admitted":
             if admission.phase == outcome and (outcome == "unknown" or admission.code == code):
@@ -130,6 +142,8 @@ class Shadow:
             if admission.phase != "unknown" or outcome == "unsent":
                 return "CONFLICT"
         admission.phase, admission.code = outcome, code
+        if lapsed:
+            admission.recorded_ms = now
         if retryable and outcome in ("rejected", "unsent"):
             del self.records[admission.id]
         if outcome != "unknown":

@@ -43,6 +43,7 @@ POLICY = Policy(
 )
 SPANS_MS = [100_000, 400_000, 1_000_000, 1_500_000, 3_000_000, 5_000_000]
 SLOTS = [(symbol, side) for symbol in ("BTCUSDT", "ETHUSDT", "SOLUSDT") for side in ("BUY", "SELL")]
+LAPSE_MS = POLICY.dedup_ttl_ms
 PenaltyFigures = tuple[bool, int, int, bool]
 PENALTIES: list[PenaltyFigures] = [
     (False, 0, 0, False),
@@ -151,6 +152,14 @@ class Account(RuleBasedStateMachine):
         now = self.now()
         in_flight = {at.text(member).partition(":")[2] for member in self.client.zrange(at.INFLIGHT, 0, -1)}
         assert in_flight == {each.id for each in self.shadow.open}
+        state = {at.text(field): at.text(text) for field, text in self.client.hgetall(at.STATE).items()}
+        assert {field for field in state if field.startswith("permit:")} == {f"permit:{id}" for id in in_flight}
+        for id in in_flight:
+            record = self.client.get(f"quantum:exec:processed:{id}")
+            assert record is None or at.text(record) == state[f"permit:{id}"]
+        doubt = self.gate.in_doubt(1000)
+        assert not doubt.lapsed, "lost from sight"
+        assert {each.intent_id for each in doubt.records} == {each.id for each in self.shadow.in_doubt(now)}
         for (symbol, side), holder in self.shadow.locks.items():
             token = self.client.get(f"quantum:exec:lock:{symbol}:{side}")
             if self.shadow.lock_of((symbol, side), now):
@@ -194,6 +203,15 @@ class BusyAccount(Account):
         other = structs.replace(permit, token=permit.token[::-1])
         assert self.gate.settle(other, Outcome(kind, "77")).status == "FENCED"
         assert at.contents(self.client) == held
+
+    @precondition(lambda self: self.shadow.open)
+    @rule(data=st.data(), kind=st.sampled_from(list(OutcomeKind)), retryable=st.booleans())
+    def settle_what_has_lapsed(self, data: st.DataObject, kind: OutcomeKind, retryable: bool) -> None:
+        self.time_passes(LAPSE_MS)
+        open_still = [pair for pair in self.permits if pair[1] in self.shadow.open]
+        permit, admission = data.draw(st.sampled_from(open_still))
+        assert self.gate.lookup(admission.id) is None
+        self.settle_as(permit, admission, kind, retryable, (True, 0, 0, False))
 
     @rule(scope=st.sampled_from(["entries", "all"]))
     def halt(self, scope: str) -> None:
