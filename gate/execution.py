@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
-from gate.exchange.order_plan import MarginCheck
+from gate.exchange.margin import MarginCheck
 from gate.outcome import Settlement
 from gate.verdict import Verdict
 

@@ -4,34 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Final
+from types import TracebackType
+from typing import Final, Self
 
 from msgspec import structs
 
 from gate.client import AsyncGate
+from gate.ending import Ending, absent, broken_off, in_doubt, placed, refused, unfit, unsent
 from gate.errors import InvalidIntent, StoreFailure
 from gate.exchange.failures import FILTER_CODES
-from gate.exchange.order_plan import MarginCheck, OrderPlan, PlanRefusal, check_margin, needs_price, plan_order
-from gate.exchange.orders import (
-    CLOCK_LEAD_MS,
-    Consequence,
-    Exchange,
-    ExchangeFailure,
-    Failure,
-    Filters,
-    OrderAnswer,
-    OrderNotFound,
-    OrderRequest,
-    Placement,
-)
+from gate.exchange.order_plan import OrderPlan, PlanRefusal, needs_mark_price, plan_order
+from gate.exchange.orders import CLOCK_LEAD_MS, Exchange, ExchangeFailure, Filters, OrderNotFound, Placement
 from gate.execution import Execution, Terminal
 from gate.intent import Intent
-from gate.outcome import Outcome, Penalty, Settled
+from gate.look_up import FIRST_PAUSE_S, LONGEST_PAUSE_S, Sought, find_order, look_up
+from gate.outcome import Penalty, Settled
 from gate.policy import Policy
+from gate.preflight import Cover, Preflight
+from gate.reconcile import reconcile
 from gate.record import Phase
 from gate.verdict import Permit, Reason, Verdict
 
@@ -39,8 +32,11 @@ _log: Final = logging.getLogger("gate.executor")
 
 _LEAST_TO_SEND_MS: Final = 500
 """An order isn't sent when its permit has less than that left: the answer could no longer be acted upon."""
-_FIRST_LOOK_UP_S: Final = 0.2
-_LONGEST_LOOK_UP_PAUSE_S: Final = 2.0
+RECONCILE_EVERY_S: Final = 5.0
+"""How often an executor that has nothing else to do asks for what is in doubt."""
+_RECONCILED_AT_ONCE: Final = 10
+_NEAR_LIMITS: Final = "near the exchange's own rate limits"
+_MODE_DIFFERS: Final = "-4061"  # the order's position side doesn't fit the account's position mode
 
 # Words that operators grep for, kept from the service that the gate replaces.
 _DENIAL_WORDS: Final = {
@@ -52,48 +48,58 @@ _DENIAL_WORDS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Ending:
-    """How an admitted intent ended: what is reported to the gate, and what is answered to the caller."""
-
-    outcome: Outcome
-    state: Terminal
-    reason: str
-    detail: str = ""
-    order: OrderAnswer | None = None
-    margin: MarginCheck | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """What was last read for a symbol."""
-
-    price: Decimal
-    leverage: int
-
-
-def _unsent(code: str, detail: str) -> _Ending:
-    """Nothing was sent, and it may come again."""
-    return _Ending(Outcome.unsent(code, detail), Terminal.REJECTED_EXCHANGE, code, detail)
-
-
 class Executor:
-    """Executes intents of one account. Any number may run at once."""
+    """Executes intents of one account. Any number may run at once.
+
+    In an `async with` block it also settles what is in doubt, its own and that of workers that died, whenever it has
+    nothing else to do.
+    """
 
     def __init__(self, gate: AsyncGate, exchange: Exchange, policy: Policy | None = None) -> None:
         self._gate: Final = gate
         self._exchange: Final = exchange
         self._policy: Final = policy or gate.policy
-        self._last_seen: dict[str, _Seen] = {}
+        self._preflight: Final = Preflight(exchange, self._policy)
+        self._running = 0
+        self._reconciling: asyncio.Task[None] | None = None
 
     async def execute(self, asked: Intent | Mapping[str, object]) -> Execution:
         """Takes one intent to a terminal state. Raises nothing that an intent, the store or the exchange can cause."""
+        self._running += 1
+        try:
+            return await self._executed(asked)
+        finally:
+            self._running -= 1
+
+    async def __aenter__(self) -> Self:
+        self._reconciling = asyncio.create_task(self._reconcile_when_idle())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._reconciling is not None:
+            self._reconciling.cancel()
+            await asyncio.wait([self._reconciling])
+
+    async def _reconcile_when_idle(self) -> None:
+        while True:
+            if self._running == 0 and self._exchange.near_limit_ms() is None:
+                try:
+                    await reconcile(self._gate, self._exchange, at_most=_RECONCILED_AT_ONCE)
+                except StoreFailure as failure:
+                    _log.warning("nothing reconciled: %s", failure)
+                except Exception:
+                    _log.exception("reconciling failed")  # a fault of our own must not end it for good
+            await asyncio.sleep(RECONCILE_EVERY_S)
+
+    async def _executed(self, asked: Intent | Mapping[str, object]) -> Execution:
         try:
             intent = asked if isinstance(asked, Intent) else Intent.from_mapping(asked)
         except InvalidIntent as invalid:
             verdict = Verdict(False, Reason.INVALID, str(invalid))
             return self._denied(str(asked.get("id", "?")) if isinstance(asked, Mapping) else "?", verdict)
-        verdict = await self._gate.evaluate(intent, reserve=self._reserve(intent))
+        verdict = await self._gate.evaluate(intent, reserve=self._preflight.reserve(intent))
         if verdict.permit is None:
             return self._denied(intent.id, verdict)
         if verdict.permit.observed:
@@ -103,14 +109,6 @@ class Executor:
             return self._denied(intent.id, structs.replace(verdict, admitted=False, permit=None))
         return await self._settled(intent, verdict, verdict.permit)
 
-    def _reserve(self, intent: Intent) -> Decimal | None:
-        """Margin to hold, by what was last read for the symbol; None leaves it to what the intent says."""
-        seen = self._last_seen.get(intent.symbol)
-        if seen is None or intent.is_exit:
-            return None
-        notional = intent.notional if intent.notional is not None else (intent.quantity or Decimal(0)) * seen.price
-        return notional / seen.leverage * (1 + self._policy.margin_buffer)
-
     async def _settled(self, intent: Intent, verdict: Verdict, permit: Permit) -> Execution:
         """Runs the permit's work, and settles whatever comes of it, also when this task is cancelled."""
         progress = _Progress()
@@ -118,12 +116,12 @@ class Executor:
         try:
             ending = await self._act(intent, permit, progress)
         except ExchangeFailure as failed:
-            ending = self._refused(failed.failure, sent=progress.sent)
+            ending = self._refused(failed, sent=progress.sent)
         except asyncio.CancelledError as error:
-            cancelled, ending = error, self._broken_off(error, progress)
+            cancelled, ending = error, broken_off(error, self._policy, sent=progress.sent)
         except Exception as error:
             _log.exception("id=%s executor failed", intent.id)
-            ending = self._broken_off(error, progress)
+            ending = broken_off(error, self._policy, sent=progress.sent)
         # A task of its own: cancelled while it settles, the outcome is reported all the same.
         report = asyncio.create_task(self._report(intent, verdict, permit, ending))
         while not report.done():
@@ -135,69 +133,60 @@ class Executor:
             raise cancelled
         return report.result()
 
-    async def _act(self, intent: Intent, permit: Permit, progress: _Progress) -> _Ending:
-        filters = await self._exchange.filters(intent.symbol)
-        if filters is None:
-            return self._unfit(PlanRefusal("UNKNOWN_SYMBOL", f"the exchange has no symbol {intent.symbol}"))
-        price = await self._exchange.mark_price(intent.symbol) if needs_price(intent) else Decimal(0)
-        plan = plan_order(intent, filters, price)
-        if isinstance(plan, PlanRefusal):
-            return self._unfit(plan)
-
-        margin: MarginCheck | None = None
-        if not intent.is_exit:
-            checked = await self._margin(intent, permit, plan, filters)
-            if isinstance(checked, _Ending):
-                return checked
-            margin = checked
-
+    async def _act(self, intent: Intent, permit: Permit, progress: _Progress) -> Ending:
+        sought = Sought(intent.symbol, permit.client_order_id, intent.is_conditional, intent.timestamp_ms)
         if permit.verify:
-            known = await self._earlier_order(intent, permit)
+            # Before the margin, though it may be for nothing: an earlier order may have taken just that.
+            known = await self._earlier_order(sought, permit)
             if known is not None:
                 return known
 
-        gone = await self._lost_permit(permit)
-        if gone is not None:
-            return gone
-        order = OrderRequest(
-            symbol=intent.symbol,
-            side=intent.side,
-            quantity=plan.quantity,
-            client_order_id=permit.client_order_id,
-            reduce_only=intent.reduce_only,
-            position_side=intent.position_side,
-        )
-        return replace(await self._send(order, permit, progress), margin=margin)
+        filters = await self._exchange.filters(intent.symbol)
+        if filters is None:
+            return unfit(PlanRefusal("UNKNOWN_SYMBOL", f"the exchange has no symbol {intent.symbol}"))
+        hedge_mode = await self._hedge_mode(intent)
+        mark = await self._exchange.mark_price(intent.symbol) if needs_mark_price(intent) else Decimal(0)
+        plan = plan_order(intent, filters, mark, hedge_mode=hedge_mode)
+        if isinstance(plan, PlanRefusal):
+            return unfit(plan)
 
-    async def _margin(self, intent: Intent, permit: Permit, plan: OrderPlan, filters: Filters) -> MarginCheck | _Ending:
-        """The pre-flight. A figure that can't be had is no figure: nothing is sent."""
+        cover = None
+        if not intent.is_exit:
+            checked = await self._preflight.cover(intent, permit, plan, filters, mark)
+            if isinstance(checked, Ending):
+                return checked
+            cover = checked
+
+        ending = await self._last_look(permit, cover)
+        if ending is None:
+            ending = await self._send(intent, plan, sought, permit, progress)
+        if ending.reason == _MODE_DIFFERS:
+            # Refused for certain, so that another request isn't a second order.
+            self._exchange.forget_hedge_mode()
+            turned = await self._replanned(intent, filters, mark, permit)
+            if turned is not None:
+                ending = await self._send(intent, turned, sought, permit, progress)
+        return replace(ending, margin=cover.check) if cover else ending
+
+    async def _hedge_mode(self, intent: Intent) -> bool:
         try:
-            leverage = await self._exchange.leverage(intent.symbol)
-            self._last_seen[intent.symbol] = _Seen(plan.price, leverage)
-            available = await self._exchange.available_margin(filters.margin_asset)
-        except ExchangeFailure as failed:
-            detail = f"margin can't be told: {failed}"
-            _log.warning("MARGIN CHECK id=%s %s", intent.id, detail)
-            return _Ending(
-                Outcome.unsent("MARGIN_UNREADABLE", detail), Terminal.REJECTED_MARGIN, "MARGIN_UNREADABLE", detail
-            )
-        check = check_margin(plan.notional, leverage, self._policy.margin_buffer, available, permit.reserved_ahead)
-        _log.info("MARGIN CHECK id=%s %s, leverage %d", intent.id, check, leverage)
-        if check.covered:
-            return check
-        _log.warning("INSUFFICIENT MARGIN id=%s %s", intent.id, check)
-        if available >= check.need:
-            # Enough for this order alone: what is short is only kept for others, and may be free in a moment.
-            return replace(_unsent("MARGIN_RESERVED", str(check)), state=Terminal.REJECTED_MARGIN, margin=check)
-        return _Ending(
-            Outcome.unsent("INSUFFICIENT_MARGIN", str(check), penalty=Penalty.margin_rejection(self._policy)),
-            Terminal.REJECTED_MARGIN,
-            "INSUFFICIENT_MARGIN",
-            str(check),
-            margin=check,
-        )
+            return await self._exchange.hedge_mode()
+        except ExchangeFailure:
+            if not intent.is_exit:
+                raise
+            return intent.position_side is not None  # an exit doesn't wait: what it says will do
 
-    async def _earlier_order(self, intent: Intent, permit: Permit) -> _Ending | None:
+    async def _replanned(self, intent: Intent, filters: Filters, mark: Decimal, permit: Permit) -> OrderPlan | None:
+        """The order for the position mode that the account has by now, if it may still be sent."""
+        try:
+            plan = plan_order(intent, filters, mark, hedge_mode=await self._exchange.hedge_mode())
+        except ExchangeFailure:
+            return None
+        if isinstance(plan, PlanRefusal) or await self._last_look(permit, None) is not None:
+            return None
+        return plan
+
+    async def _earlier_order(self, sought: Sought, permit: Permit) -> Ending | None:
         """The order that an earlier delivery may have placed, in a time that Redis has forgotten.
 
         While this memory is young, such an order may still be on its way: its absence proves nothing before it can no
@@ -206,127 +195,61 @@ class Executor:
         young_ms = self._exchange.recv_window_ms + CLOCK_LEAD_MS - (permit.memory_age_ms or 0)
         if young_ms > 0:
             if permit.remaining_ms < young_ms + _LEAST_TO_SEND_MS:
-                return _unsent("MEMORY_LOST", "the store has forgotten what was on its way; come again")
-            _log.warning("id=%s the store's memory is new: waiting %d ms before the look-up", intent.id, young_ms)
+                return unsent("MEMORY_LOST", "the store has forgotten what was on its way; come again")
+            _log.warning("id=%s the store's memory is new: waiting %d ms for a look-up", permit.intent_id, young_ms)
             await asyncio.sleep(young_ms / 1000)
         try:
-            return self._placed(await self._exchange.find_order(intent.symbol, permit.client_order_id))
+            return placed(await find_order(self._exchange, sought))
         except OrderNotFound:
             return None
 
-    async def _lost_permit(self, permit: Permit) -> _Ending | None:
-        """The last look before sending: a permit that ran out, or that the store no longer knows, sends nothing."""
+    async def _last_look(self, permit: Permit, cover: Cover | None) -> Ending | None:
+        """Right before sending: a permit that ran out, or that the store no longer knows, sends nothing."""
         if not permit.observed:
             try:
                 record = await self._gate.lookup(permit.intent_id)
             except StoreFailure as failure:
-                return _unsent("STORE_LOST", str(failure))
+                return unsent("STORE_LOST", str(failure))
             if record is None or record.token != permit.token or record.phase is not Phase.ADMITTED:
-                return _unsent("PERMIT_LOST", "the store has forgotten this permit, or another has taken its place")
+                return unsent("PERMIT_LOST", "the store has forgotten this permit, or another has taken its place")
+        stale = cover.stale if cover else None
+        if stale is not None:
+            return stale
         # Last, for all of the above takes time.
         if permit.remaining_ms < _LEAST_TO_SEND_MS:
-            return _unsent("DEADLINE", f"{permit.remaining_ms} ms of the permit were left")
+            return unsent("DEADLINE", f"{permit.remaining_ms} ms of the permit were left")
         return None
 
-    async def _send(self, order: OrderRequest, permit: Permit, progress: _Progress) -> _Ending:
+    async def _send(
+        self, intent: Intent, plan: OrderPlan, sought: Sought, permit: Permit, progress: _Progress
+    ) -> Ending:
+        order = plan.request(intent, permit.client_order_id)
         timeout_ms = min(self._policy.order_timeout_ms, permit.remaining_ms)
         progress.sent = True
         try:
-            return self._placed(await self._exchange.place(order, timeout_ms=timeout_ms))
+            return placed(await self._exchange.place(order, timeout_ms=timeout_ms))
         except ExchangeFailure as failed:
             if failed.failure.placement is Placement.NOT_PLACED:
-                return self._refused(failed.failure, sent=True)
+                return self._refused(failed, sent=True)
             unclear = failed.failure
-        # Counted from the failure: no request was signed later, also where the exchange signed a second one.
-        return await self._resolve(order, permit, time.monotonic_ns(), unclear)
+        # Counted from here: no request was signed later, also where the exchange signed a second one.
+        found = await look_up(self._exchange, sought, permit)
+        if found.order is not None:
+            return placed(found.order)
+        return (absent if found.absent else in_doubt)(unclear, self._policy, found.stopped_by)
 
-    async def _resolve(self, order: OrderRequest, permit: Permit, sent_ns: int, unclear: Failure) -> _Ending:
-        """Asks for the order until it shows, or until its absence is certain, or the permit runs out."""
-        acceptable_until_ns = sent_ns + (self._exchange.recv_window_ms + CLOCK_LEAD_MS) * 1_000_000
-        pause_s = _FIRST_LOOK_UP_S
-        while permit.live:
-            certain = time.monotonic_ns() > acceptable_until_ns
-            try:
-                return self._placed(await self._exchange.find_order(order.symbol, order.client_order_id))
-            except OrderNotFound:
-                if certain:
-                    return _Ending(
-                        Outcome.rejected(unclear.code, "looked up: no such order", retryable=True),
-                        Terminal.REJECTED_EXCHANGE,
-                        unclear.code,
-                        "the request failed, and the exchange has no such order",
-                    )
-            except ExchangeFailure as failed:
-                _log.info("look-up of %s failed: %s", order.client_order_id, failed)
-            until_certain_s = (acceptable_until_ns - time.monotonic_ns()) / 1e9
-            await asyncio.sleep(min(pause_s, until_certain_s) if until_certain_s > 0 else pause_s)
-            pause_s = min(pause_s * 2, _LONGEST_LOOK_UP_PAUSE_S)
-        detail = f"{unclear.code}: {unclear.detail}"
-        return _Ending(
-            Outcome.unknown(unclear.detail, code=unclear.code, penalty=Penalty.unknown_outcome(self._policy)),
-            Terminal.UNKNOWN,
-            unclear.code,
-            detail,
-        )
-
-    def _placed(self, order: OrderAnswer) -> _Ending:
-        if order.filled:
-            state = Terminal.FILLED
-        elif order.ended_unfilled:
-            state = Terminal.REJECTED_EXCHANGE
-        else:
-            state = Terminal.PLACED
-        return _Ending(Outcome.placed(order.order_id), state, order.status, order=order)
-
-    def _unfit(self, refusal: PlanRefusal) -> _Ending:
-        return _Ending(
-            Outcome.unsent(refusal.code, refusal.detail, retryable=False),
-            Terminal.REJECTED_ORDER,
-            refusal.code,
-            refusal.detail,
-        )
-
-    def _refused(self, failure: Failure, *, sent: bool) -> _Ending:
-        if failure.code in FILTER_CODES:
+    def _refused(self, failed: ExchangeFailure, *, sent: bool) -> Ending:
+        if failed.failure.code in FILTER_CODES:
             self._exchange.forget_filters()
-        penalty = self._penalty(failure)
-        margin = failure.consequence is Consequence.MARGIN
-        state = Terminal.REJECTED_MARGIN if margin else Terminal.REJECTED_EXCHANGE
-        if sent:
-            outcome = Outcome.rejected(failure.code, failure.detail, retryable=failure.retryable, penalty=penalty)
-        else:
-            outcome = Outcome.unsent(failure.code, failure.detail, penalty=penalty)
-        return _Ending(outcome, state, failure.code, failure.detail)
+        return refused(failed.failure, self._policy, sent=sent)
 
-    def _penalty(self, failure: Failure) -> Penalty | None:
-        policy = self._policy
-        match failure.consequence:
-            case Consequence.MARGIN:
-                return Penalty.margin_rejection(policy)
-            case Consequence.REST_SYMBOL:
-                return Penalty(cooldown_symbol_ms=failure.rest_ms or policy.cooldown_symbol_ms)
-            case Consequence.REST_ACCOUNT:
-                return Penalty(cooldown_global_ms=failure.rest_ms or policy.cooldown_global_ms)
-            case Consequence.STOP:
-                return Penalty(cooldown_global_ms=max(failure.rest_ms or 0, policy.safe_mode_ttl_ms))
-        return None
-
-    def _broken_off(self, error: BaseException, progress: _Progress) -> _Ending:
-        """Cancelled, or a fault of our own. After sending, nobody can tell."""
-        word = type(error).__name__
-        if progress.sent:
-            outcome = Outcome.unknown(
-                "broken off after sending", code=word, penalty=Penalty.unknown_outcome(self._policy)
-            )
-            return _Ending(outcome, Terminal.UNKNOWN, word, "broken off after sending")
-        return _Ending(Outcome.unsent(word), Terminal.REJECTED_EXCHANGE, word, "broken off before sending")
-
-    async def _report(self, intent: Intent, verdict: Verdict, permit: Permit, ending: _Ending) -> Execution:
+    async def _report(self, intent: Intent, verdict: Verdict, permit: Permit, ending: Ending) -> Execution:
+        ending = self._resting_near_the_limits(permit, ending)
         settlement = await self._gate.settle(permit, ending.outcome)
-        pause_s = _FIRST_LOOK_UP_S
+        pause_s = FIRST_PAUSE_S
         while settlement.status is Settled.STORE_UNAVAILABLE and permit.live:
             await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, _LONGEST_LOOK_UP_PAUSE_S)
+            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
             settlement = await self._gate.settle(permit, ending.outcome)
         if not settlement:
             _log.warning("id=%s not settled: %s %s", intent.id, settlement.status, settlement.detail)
@@ -364,6 +287,15 @@ class Executor:
             margin=ending.margin,
             settlement=settlement,
         )
+
+    def _resting_near_the_limits(self, permit: Permit, ending: Ending) -> Ending:
+        """The account rests before the exchange bans it: with the outcome, in the same call."""
+        rest_ms = None if permit.observed else self._exchange.near_limit_ms()
+        if rest_ms is None:
+            return ending
+        _log.warning("RATE LIMIT NEAR id=%s entries rest %d ms", permit.intent_id, rest_ms)
+        rest = Penalty(cooldown_global_ms=rest_ms, reason=_NEAR_LIMITS).joined(ending.outcome.penalty)
+        return replace(ending, outcome=replace(ending.outcome, penalty=rest))
 
     def _denied(self, intent_id: str, verdict: Verdict) -> Execution:
         word = _DENIAL_WORDS.get(verdict.reason, verdict.reason.value)

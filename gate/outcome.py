@@ -13,6 +13,7 @@ from gate.record import Record
 
 _WORD: Final = re.compile(r"\S{1,64}")
 _LONGEST_DETAIL: Final = 120
+_LONGEST_REASON: Final = 64
 
 
 class OutcomeKind(StrEnum):
@@ -35,11 +36,27 @@ class Penalty:
     """Safe mode at once, for the policy's safe_mode_ttl_ms: for what no later order can get past either, such as a
     refused key or a ban. One that stands longer isn't shortened. The count of failures begins anew, as at any trip."""
 
+    reason: str = ""
+    """Why, as status shows it: one line of at most 64 characters. By default the outcome's code."""
+
     def __post_init__(self) -> None:
         for name in ("cooldown_symbol_ms", "cooldown_global_ms"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LONGEST_MS:
                 raise InvalidField(name, value, f"is not a whole number of milliseconds from 0 to {LONGEST_MS}")
+        if len(self.reason) > _LONGEST_REASON or not self.reason.isprintable():
+            raise InvalidField("reason", self.reason, f"is not one line of at most {_LONGEST_REASON} characters")
+
+    def joined(self, other: Penalty | None) -> Penalty:
+        """Both: the longer of each cooldown. The reason is then the outcome's code."""
+        if other is None:
+            return self
+        return Penalty(
+            self.count_failure or other.count_failure,
+            max(self.cooldown_symbol_ms, other.cooldown_symbol_ms),
+            max(self.cooldown_global_ms, other.cooldown_global_ms),
+            self.safe_mode or other.safe_mode,
+        )
 
     @classmethod
     def margin_rejection(cls, policy: Policy) -> Penalty:

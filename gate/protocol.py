@@ -122,6 +122,7 @@ class Protocol:
             policy.failure_window_ms,
             policy.safe_mode_ttl_ms,
             policy.dedup_ttl_ms,
+            penalty.reason if penalty else "",
         )
 
     def control(

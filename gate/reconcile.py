@@ -11,9 +11,11 @@ from enum import StrEnum
 from typing import Final
 
 from gate.client import AsyncGate
-from gate.exchange.orders import CLOCK_LEAD_MS, Exchange, ExchangeFailure, OrderNotFound
+from gate.exchange.orders import CLOCK_LEAD_MS, Consequence, Exchange, ExchangeFailure, Failure, OrderNotFound
+from gate.look_up import find_order_of_any_type
 from gate.outcome import Outcome, Settlement
 from gate.record import Record
+from gate.verdict import Permit
 
 _log: Final = logging.getLogger("gate.reconcile")
 
@@ -30,7 +32,8 @@ class Finding(StrEnum):
     UNREADABLE = "UNREADABLE"
     """The exchange gave no usable answer. Ask again."""
     LAPSED = "LAPSED"
-    """Its record has lapsed, so its symbol isn't known. A person has to look for its client order id."""
+    """Neither its record nor the state's copy is left, so its symbol isn't known. A person has to look for its client
+    order id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +53,49 @@ class Reconciled:
 
 
 async def reconcile(gate: AsyncGate, exchange: Exchange, *, at_most: int = 100) -> list[Reconciled]:
-    """Asks for every intent in doubt, the oldest first, and settles what is certain. Raises StoreFailure."""
+    """Asks for every intent in doubt, the oldest first, and settles what is certain. Raises StoreFailure.
+
+    Once the exchange says that it has had enough of us, the rest is left for later.
+    """
     doubt = await gate.in_doubt(at_most)
-    client_order_id = gate.calls.keyspace.client_order_id
-    found = [await _ask(gate, exchange, record, doubt.now_ms) for record in doubt.records]
-    found += [Reconciled(each, client_order_id(each), Finding.LAPSED) for each in doubt.lapsed]
+    found: list[Reconciled] = []
+    stopped_by = None
+    for record in doubt.records:
+        permit = gate.calls.protocol.permit_of(record)
+        try:
+            each = await _ask(gate, exchange, record, permit, doubt.now_ms)
+        except ExchangeFailure as failed:
+            each = Reconciled(record.intent_id, permit.client_order_id, Finding.UNREADABLE, str(failed))
+            if failed.failure.consequence in (Consequence.REST_ACCOUNT, Consequence.STOP):
+                stopped_by = failed.failure
+        found.append(each)
+        if stopped_by is not None:
+            break
+    found += [_not_asked(gate, record, stopped_by) for record in doubt.records[len(found) :] if stopped_by]
+    found += [
+        Reconciled(intent_id, gate.calls.keyspace.client_order_id(intent_id), Finding.LAPSED)
+        for intent_id in doubt.lapsed
+    ]
     for each in found:
         _log.info("RECONCILED id=%s %s %s", each.intent_id, each.finding, each.detail)
     return found
 
 
-async def _ask(gate: AsyncGate, exchange: Exchange, record: Record, now_ms: int) -> Reconciled:
-    permit = gate.calls.protocol.permit_of(record)
+def _not_asked(gate: AsyncGate, record: Record, stopped_by: Failure) -> Reconciled:
+    wait = f", for {stopped_by.rest_ms} ms" if stopped_by.rest_ms else ""
+    return Reconciled(
+        record.intent_id,
+        gate.calls.keyspace.client_order_id(record.intent_id),
+        Finding.UNREADABLE,
+        f"not asked: the exchange answers {stopped_by.code}{wait}",
+    )
+
+
+async def _ask(gate: AsyncGate, exchange: Exchange, record: Record, permit: Permit, now_ms: int) -> Reconciled:
+    # The record doesn't say when the strategy decided; but an intent is admitted only while it is fresh.
+    decided_ms = record.admitted_ms - gate.policy.max_age_ms
     try:
-        order = await exchange.find_order(record.symbol, permit.client_order_id)
+        order = await find_order_of_any_type(exchange, record.symbol, permit.client_order_id, decided_ms)
     except OrderNotFound:
         # Nothing is sent after the deadline, nor can the exchange accept it later than its clock may lag behind.
         if now_ms - permit.deadline_ms <= CLOCK_LEAD_MS:
@@ -71,8 +103,6 @@ async def _ask(gate: AsyncGate, exchange: Exchange, record: Record, now_ms: int)
         outcome = Outcome.rejected("NOT_PLACED", "reconciled: the exchange has no such order", retryable=True)
         settlement = await gate.settle(permit, outcome)
         return Reconciled(record.intent_id, permit.client_order_id, Finding.NOT_PLACED, settlement=settlement)
-    except ExchangeFailure as failed:
-        return Reconciled(record.intent_id, permit.client_order_id, Finding.UNREADABLE, str(failed))
     settlement = await gate.settle(permit, Outcome.placed(order.order_id))
     detail = f"order {order.order_id} {order.status}"
     return Reconciled(record.intent_id, permit.client_order_id, Finding.PLACED, detail, settlement)

@@ -15,6 +15,7 @@
 --        6 count a failure: 1 or 0   7 symbol cooldown, ms   8 global cooldown, ms   9 trip safe mode: 1 or 0
 --   and figures of the policy, times in ms:
 --       10 failure_limit  11 failure_window  12 safe_mode_ttl  13 dedup_ttl
+--       14 why the penalty, as the switches show it; `` for the outcome's code
 --
 -- Reply  SETTLED trips record        done; `trips` is safe_mode when the penalty has switched it on, else -;
 --                                    no record where it was removed
@@ -116,7 +117,8 @@ elseif counts_failure and type(redis.pcall('LPUSH', KEYS[6], now_text)) == 'numb
   redis.call('LTRIM', KEYS[6], '0', ARGV[10] - 1)
   redis.call('PEXPIRE', KEYS[6], ARGV[11])
 end
-if symbol_cooldown then trip_cooldown(KEYS[4], KEYS[12], symbol_cooldown, now_text, 'cooldown_symbol ' .. symbol, code) end
-if global_cooldown then trip_cooldown(KEYS[11], KEYS[12], global_cooldown, now_text, 'cooldown_global', code) end
+local why = ARGV[14] ~= '' and ARGV[14] or code
+if symbol_cooldown then trip_cooldown(KEYS[4], KEYS[12], symbol_cooldown, now_text, 'cooldown_symbol ' .. symbol, why) end
+if global_cooldown then trip_cooldown(KEYS[11], KEYS[12], global_cooldown, now_text, 'cooldown_global', why) end
 
 return 'SETTLED ' .. trips .. (settled and ' ' .. settled or '')

@@ -8,21 +8,43 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from contextlib import suppress
-from decimal import Decimal, InvalidOperation
-from types import TracebackType
-from typing import Any, Final
+from decimal import Decimal
+from types import SimpleNamespace, TracebackType
+from typing import TYPE_CHECKING, Any, Final
 
-from gate.exchange.failures import failure_of_answer, failure_of_transport
-from gate.exchange.orders import ExchangeFailure, Failure, Filters, OrderAnswer, OrderNotFound, OrderRequest, Placement
+from gate.exchange.answers import (
+    decode_account,
+    decode_conditional_order,
+    decode_filters,
+    decode_order,
+    figure,
+    unreadable,
+)
+from gate.exchange.failures import failure_of
+from gate.exchange.orders import (
+    AccountFigures,
+    ExchangeFailure,
+    Filters,
+    OrderAnswer,
+    OrderNotFound,
+    OrderRequest,
+    SymbolConfig,
+)
+from gate.exchange.shared_reading import SharedReading
+from gate.exchange.usage import Usage, decode_limits
 from gate.fields import plain
+
+if TYPE_CHECKING:
+    from aiohttp import ClientSession, TraceConfig, TraceRequestEndParams
 
 _NO_SUCH_ORDER: Final = -2013
 _CLOCK_CODES: Final = ("-1021", "-5028")
-_LONGEST_BAN_S: Final = 3 * 24 * 3600  # the exchange bans for three days at most
 _FILTERS_AGE_S: Final = 3600  # filters change seldom; a code that says so has them read anew
 _READ_TIMEOUT_S: Final = 5.0
 _CONNECT_TIMEOUT_S: Final = 3.0
+ACCOUNT_APART_MS: Final = 250
+"""Calls made within so much share one reading of the account: four a second at most, whatever the backlog."""
+_FEE_AGE_S: Final = 3600  # a commission changes with the account's tier, once a day at most
 RECV_WINDOW_MS: Final = 5_000
 """The exchange refuses a request that reaches it later than that after signing. Its documentation advises 5000."""
 
@@ -45,6 +67,7 @@ class BinanceFutures:
         certain.
         """
         self.recv_window_ms = recv_window_ms
+        self._usage: Final = Usage()
         from aiohttp import ClientTimeout
         from binance import AsyncClient  # half a second: only for those who place orders
 
@@ -54,6 +77,7 @@ class BinanceFutures:
             api_secret,
             demo=demo,
             loop=asyncio.get_running_loop(),
+            session_params={"trace_configs": [self._trace()]},  # headers: `client.response` is shared between calls
             requests_params={
                 "allow_redirects": False,  # a 302 would turn the POST into a GET, and its page into a success
                 "timeout": ClientTimeout(sock_connect=_CONNECT_TIMEOUT_S),
@@ -63,6 +87,9 @@ class BinanceFutures:
             self._client.FUTURES_URL = base_url.rstrip("/").removesuffix("/fapi") + "/fapi"
         self._symbols: dict[str, Mapping[str, Any]] = {}
         self._symbols_at: float | None = None
+        self._fee_rates: dict[str, tuple[Decimal, float]] = {}
+        self._hedge_mode: bool | None = None
+        self._account: Final = SharedReading(self._read_account, ACCOUNT_APART_MS)
 
     async def filters(self, symbol: str) -> Filters | None:
         """What the exchange allows for a symbol; None for one that it doesn't have."""
@@ -72,15 +99,16 @@ class BinanceFutures:
                 info = await self._read("futures_exchange_info")
                 self._symbols = {each["symbol"]: each for each in info["symbols"]}
                 self._symbols_at = time.monotonic()
+                self._usage.limits = decode_limits(info.get("rateLimits", ())) or self._usage.limits
             except ExchangeFailure:
                 # The old ones are better than none: the exchange checks them itself, and an exit must not wait.
                 if not self._symbols:
                     raise
             except (KeyError, TypeError):
-                raise _unreadable("exchangeInfo", None) from None
+                raise unreadable("exchangeInfo", None) from None
         # One by one: an odd symbol must not stop the others.
         found = self._symbols.get(symbol)
-        return None if found is None else _filters(found)
+        return None if found is None else decode_filters(found)
 
     def forget_filters(self) -> None:
         """Reads them anew at the next order: an answer has shown that they changed."""
@@ -89,58 +117,112 @@ class BinanceFutures:
     async def mark_price(self, symbol: str) -> Decimal:
         """The mark price, by which the exchange measures notional."""
         answer = await self._read("futures_mark_price", symbol=symbol)
-        return _figure("markPrice", answer.get("markPrice"))
+        return figure("markPrice", _value(answer, "markPrice"))
 
-    async def leverage(self, symbol: str) -> int:
-        """What the exchange has set for the symbol."""
+    async def hedge_mode(self) -> bool:
+        """Whether the account holds long and short positions side by side. Read once, until it is forgotten."""
+        if self._hedge_mode is None:
+            said = _value(await self._read("futures_account_config"), "dualSidePosition")
+            if not isinstance(said, bool):
+                raise unreadable("dualSidePosition", said)
+            self._hedge_mode = said
+        return self._hedge_mode
+
+    def forget_hedge_mode(self) -> None:
+        """Reads it anew at the next order: an answer has shown that it changed."""
+        self._hedge_mode = None
+
+    async def symbol_config(self, symbol: str) -> SymbolConfig:
+        """What the exchange has set for the symbol: never from memory, but for the fee."""
         answer = await self._read("futures_symbol_config", symbol=symbol)
         for each in answer if isinstance(answer, list) else [answer]:
-            if each.get("symbol") == symbol:
-                return int(_figure("leverage", each.get("leverage")))
-        raise _unreadable("leverage", None)
+            if _value(each, "symbol") == symbol:
+                leverage = int(figure("leverage", _value(each, "leverage")))
+                most = _value(each, "maxNotionalValue")
+                bound = None if most is None else figure("maxNotionalValue", most)
+                return SymbolConfig(leverage, bound, await self._fee_rate(symbol))
+        raise unreadable("leverage", None)
 
-    async def available_margin(self, asset: str) -> Decimal:
-        """What is free for new orders, in that margin asset."""
-        account = await self._read("futures_account", version=3)
-        if asset == "USDT" and account.get("multiAssetsMargin") is not True:
-            return _figure("availableBalance", account.get("availableBalance"), least=None)
-        for each in account.get("assets", []):
-            if each.get("asset") == asset:
-                return _figure("availableBalance", each.get("availableBalance"), least=None)
-        raise _unreadable(f"availableBalance of {asset}", None)
+    async def _fee_rate(self, symbol: str) -> Decimal:
+        known = self._fee_rates.get(symbol)
+        if known is not None and time.monotonic() - known[1] < _FEE_AGE_S:
+            return known[0]
+        try:
+            answer = await self._read("futures_commission_rate", symbol=symbol)
+            rate = figure("takerCommissionRate", _value(answer, "takerCommissionRate"), least=Decimal(0))
+        except ExchangeFailure:
+            if known is None:
+                raise
+            return known[0]  # the buffer covers what a tier's change makes of it
+        self._fee_rates[symbol] = rate, time.monotonic()
+        return rate
 
-    async def find_order(self, symbol: str, client_order_id: str) -> OrderAnswer:
+    async def account(self) -> AccountFigures:
+        """What is free and what is held. Calls made within ACCOUNT_APART_MS share a reading that begins after them."""
+        return await self._account.get()
+
+    async def _read_account(self) -> AccountFigures:
+        asked_ns = time.monotonic_ns()
+        return decode_account(await self._read("futures_account", version=3), asked_ns)
+
+    async def find_order(self, symbol: str, client_order_id: str, *, conditional: bool) -> OrderAnswer:
         """The order of a client order id. Raises OrderNotFound, ExchangeFailure."""
         try:
-            answer = await self._read("futures_get_order", symbol=symbol, origClientOrderId=client_order_id)
+            if conditional:
+                answer = await self._read("futures_get_algo_order", symbol=symbol, clientAlgoId=client_order_id)
+            else:
+                answer = await self._read("futures_get_order", symbol=symbol, origClientOrderId=client_order_id)
         except ExchangeFailure as failed:
             if failed.failure.code == str(_NO_SUCH_ORDER):
                 raise OrderNotFound from None
             raise
-        found = _answer(answer)
-        if found.client_order_id != client_order_id:
-            raise _unreadable("clientOrderId", found.client_order_id)
-        return found
+        return _ours(answer, client_order_id, conditional=conditional)
 
     async def place(self, order: OrderRequest, *, timeout_ms: int) -> OrderAnswer:
-        """Sends a market order, once. The exchange can't accept it later than `timeout_ms` after signing."""
+        """Sends an order, once. The exchange can't accept it later than `timeout_ms` after signing."""
         parameters = {
             "symbol": order.symbol,
             "side": order.side,
-            "type": "MARKET",
+            "type": order.order_type,
             "quantity": plain(order.quantity),
-            "newClientOrderId": order.client_order_id,
-            "newOrderRespType": "RESULT",
+            # The library drops newClientOrderId from a conditional order, silently, and makes up a clientAlgoId.
+            "clientAlgoId" if order.conditional else "newClientOrderId": order.client_order_id,
         }
+        if not order.conditional:
+            parameters["newOrderRespType"] = "RESULT"
+        if order.price is not None:
+            parameters["price"] = plain(order.price)
+        if order.time_in_force is not None:
+            parameters["timeInForce"] = order.time_in_force
+        if order.trigger_price is not None:
+            parameters["triggerPrice"] = plain(order.trigger_price)
+        if order.working_type is not None:
+            parameters["workingType"] = order.working_type
         if order.position_side is not None:
             parameters["positionSide"] = order.position_side  # hedge mode, where reduceOnly is forbidden
         elif order.reduce_only:
             parameters["reduceOnly"] = "true"  # True would be sent as "True"
         window_ms = min(self.recv_window_ms, timeout_ms)
-        answer = _answer(await self._call("futures_create_order", timeout_ms / 1000, window_ms, **parameters))
-        if answer.client_order_id != order.client_order_id:
-            raise _unreadable("clientOrderId", answer.client_order_id)
-        return answer
+        answer = await self._call("futures_create_order", timeout_ms / 1000, window_ms, **parameters)
+        return _ours(answer, order.client_order_id, conditional=order.conditional)
+
+    def near_limit_ms(self) -> int | None:
+        """How long entries had better rest, by the headers of the last answers; None while the limits are far."""
+        return self._usage.near_limit_ms(self._now_ms())
+
+    def _now_ms(self) -> int:
+        """The exchange's clock, as far as it is known."""
+        return time.time_ns() // 1_000_000 + int(self._client.timestamp_offset)
+
+    def _trace(self) -> TraceConfig:
+        from aiohttp import TraceConfig
+
+        async def answered(session: ClientSession, context: SimpleNamespace, end: TraceRequestEndParams) -> None:
+            self._usage.note(end.response.headers, self._now_ms())
+
+        trace = TraceConfig()
+        trace.on_request_end.append(answered)
+        return trace
 
     async def _read(self, method: str, **parameters: object) -> Any:
         return await self._call(method, _READ_TIMEOUT_S, self.recv_window_ms, **parameters)
@@ -168,20 +250,14 @@ class BinanceFutures:
         return await self._try(method, left_s, min(window_ms, int(left_s * 1000)), **parameters)
 
     async def _try(self, method: str, timeout_s: float, window_ms: int, **parameters: object) -> Any:
-        from binance.exceptions import BinanceAPIException
-
         # As an argument of the call it would be overwritten with this. The call signs before it first waits, so no
         # other call can come between.
         self._client.REQUEST_RECVWINDOW = max(1, window_ms)
         try:
             async with asyncio.timeout(timeout_s):
                 return await getattr(self._client, method)(**parameters)
-        except BinanceAPIException as error:
-            raise ExchangeFailure(
-                failure_of_answer(error.status_code, error.code, _line(error.message), _retry_after(error.response))
-            ) from None
         except Exception as error:  # whatever the library and its transport come up with is judged by the table
-            raise ExchangeFailure(failure_of_transport(error)) from None
+            raise ExchangeFailure(failure_of(error)) from None
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -196,64 +272,13 @@ class BinanceFutures:
         await self.close()
 
 
-def _filters(symbol: Mapping[str, Any]) -> Filters:
-    by_type = {each["filterType"]: each for each in symbol["filters"]}
-    lot, market_lot = by_type.get("LOT_SIZE", {}), by_type.get("MARKET_LOT_SIZE", {})
-    # A market order has to satisfy both; where they differ the coarser step and the narrower bounds hold.
-    step = max(Decimal(lot.get("stepSize", "0")), Decimal(market_lot.get("stepSize", "0")))
-    largest = [Decimal(each["maxQty"]) for each in (lot, market_lot) if Decimal(each.get("maxQty", "0")) > 0]
-    notional = by_type.get("MIN_NOTIONAL", {}).get("notional")
-    if step <= 0:
-        raise _unreadable(f"lot size of {symbol['symbol']}", step)
-    return Filters(
-        symbol=symbol["symbol"],
-        margin_asset=symbol.get("marginAsset", "USDT"),
-        trading=symbol.get("status") == "TRADING",
-        step=step,
-        min_quantity=max(Decimal(lot.get("minQty", "0")), Decimal(market_lot.get("minQty", "0"))),
-        max_quantity=min(largest) if largest else None,
-        min_notional=None if notional is None else Decimal(notional),
-    )
+def _ours(answer: object, client_order_id: str, *, conditional: bool) -> OrderAnswer:
+    order = decode_conditional_order(answer) if conditional else decode_order(answer)
+    if order.client_order_id != client_order_id:
+        raise unreadable("client order id", order.client_order_id)
+    return order
 
 
-def _answer(answer: Any) -> OrderAnswer:
-    """An order from the exchange's answer. An empty body, a list or a stranger's answer says nothing: unknown."""
-    if not isinstance(answer, Mapping) or "orderId" not in answer or "clientOrderId" not in answer:
-        raise _unreadable("order", type(answer).__name__)
-    filled = _figure("executedQty", answer.get("executedQty", "0"), least=Decimal(0))
-    average = _figure("avgPrice", answer.get("avgPrice") or "0", least=Decimal(0))
-    return OrderAnswer(
-        order_id=str(answer["orderId"]),
-        client_order_id=str(answer["clientOrderId"]),
-        status=str(answer.get("status", "")),
-        filled_quantity=filled,
-        average_price=average if average > 0 else None,
-        time_ms=int(answer.get("updateTime") or answer.get("time") or 0),
-    )
-
-
-_ABOVE_ZERO: Final = Decimal("1e-18")
-
-
-def _figure(name: str, value: object, least: Decimal | None = _ABOVE_ZERO) -> Decimal:
-    """A figure of the exchange: finite, and not below `least` where there is one. Anything else can't be relied on."""
-    if isinstance(value, str | int) and not isinstance(value, bool):
-        with suppress(InvalidOperation):
-            figure = Decimal(value)
-            if figure.is_finite() and (least is None or figure >= least):
-                return figure
-    raise _unreadable(name, value)
-
-
-def _unreadable(name: str, value: object) -> ExchangeFailure:
-    return ExchangeFailure(Failure(Placement.UNKNOWN, "UNREADABLE", f"{name} is {value!r}"[:100]))
-
-
-def _retry_after(response: Any) -> int | None:
-    with suppress(AttributeError, KeyError, TypeError, ValueError):
-        return min(max(int(response.headers["Retry-After"]), 0), _LONGEST_BAN_S)
-    return None
-
-
-def _line(message: object) -> str:
-    return " ".join(str(message).split())[:120]
+def _value(answer: Any, name: str) -> object:
+    """A value of an answer that should be an object; None where it isn't."""
+    return answer.get(name) if isinstance(answer, Mapping) else None

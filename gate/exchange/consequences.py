@@ -42,8 +42,7 @@ def penalty_of(failure: Failure, policy: Policy) -> Penalty | None:
         case Consequence.REST_ACCOUNT:
             return Penalty(cooldown_global_ms=_rest_ms(failure, policy.cooldown_global_ms))
         case Consequence.STOP:
-            # TODO(safe_mode): return Penalty(cooldown_global_ms=_rest_ms(failure, 0), safe_mode=True)
-            return Penalty(cooldown_global_ms=max(_rest_ms(failure, 0), policy.safe_mode_ttl_ms))
+            return Penalty(cooldown_global_ms=_rest_ms(failure, 0), safe_mode=True)
         case Consequence.NONE:
             return None
 

@@ -3,20 +3,46 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import ROUND_FLOOR, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
-from gate.exchange.orders import Filters
+from gate.exchange.orders import Filters, LotSize, OrderRequest, PriceRange, SymbolConfig
 from gate.fields import plain
 from gate.intent import Intent
 
 
 @dataclass(frozen=True, slots=True)
 class OrderPlan:
-    """A quantity that may be sent, and what it is worth at the price it was planned with."""
+    """An order that may be sent, but for its client order id, and what it is worth."""
 
     quantity: Decimal
-    price: Decimal
-    notional: Decimal
+    price: Decimal | None
+    """A limit order's price, on the tick; None for one at market."""
+    trigger_price: Decimal | None
+    reference_price: Decimal
+    """The price by which it was sized: its own, or the mark price of an order at market. 0 where none is needed."""
+    position_side: str | None
+    reduce_only: bool
+
+    @property
+    def notional(self) -> Decimal:
+        """Quantity at the reference price, in quote asset."""
+        return self.quantity * self.reference_price
+
+    def request(self, intent: Intent, client_order_id: str) -> OrderRequest:
+        """What is sent."""
+        return OrderRequest(
+            symbol=intent.symbol,
+            side=intent.side,
+            quantity=self.quantity,
+            client_order_id=client_order_id,
+            reduce_only=self.reduce_only,
+            position_side=self.position_side,
+            order_type=intent.order_type,
+            price=self.price,
+            time_in_force=intent.time_in_force,
+            trigger_price=self.trigger_price,
+            working_type=intent.working_type,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,67 +53,141 @@ class PlanRefusal:
     detail: str
 
 
-def needs_price(intent: Intent) -> bool:
-    """Whether an order can't be planned without a price. An exit by quantity needs none."""
-    return intent.quantity is None or not intent.is_exit
+class _Refused(Exception):
+    def __init__(self, code: str, detail: str) -> None:
+        self.refusal = PlanRefusal(code, detail)
 
 
-def plan_order(intent: Intent, filters: Filters, price: Decimal) -> OrderPlan | PlanRefusal:
-    """The market order for an intent at a price (the mark price, by which the exchange measures notional).
+def needs_mark_price(intent: Intent) -> bool:
+    """Whether an order can't be planned without the mark price.
 
-    The quantity is rounded down to the lot size. An exit need not reach the minimum notional: the exchange lets
-    positions of any size be closed. Where no price is needed, it may be 0.
+    An exit needs it only to size an order at market by its notional: what else depends on it, the exchange judges.
     """
+    return not intent.is_exit or (intent.quantity is None and intent.order_type == "MARKET")
+
+
+def plan_order(intent: Intent, filters: Filters, mark_price: Decimal, *, hedge_mode: bool) -> OrderPlan | PlanRefusal:
+    """The order for an intent at a mark price, which may be 0 where none is needed (see needs_mark_price).
+
+    The quantity is rounded down to the lot size; prices to the tick, so that a buyer never pays more and a seller never
+    gets less than the intent says, and a stop never triggers later. An exit need not reach the minimum notional: the
+    exchange lets positions of any size be closed.
+    """
+    try:
+        return _plan(intent, filters, mark_price, hedge_mode)
+    except _Refused as refused:
+        return refused.refusal
+
+
+def _plan(intent: Intent, filters: Filters, mark: Decimal, hedge_mode: bool) -> OrderPlan:
     if not filters.trading:
-        return PlanRefusal("SYMBOL_OFF", f"{intent.symbol} isn't trading")
-    wanted = intent.quantity if intent.quantity is not None else (intent.notional or Decimal(0)) / price
-    steps = ((wanted - filters.min_quantity) / filters.step).to_integral_value(ROUND_FLOOR)
-    quantity = filters.min_quantity + steps * filters.step
-    if wanted < filters.min_quantity or quantity <= 0:
-        return PlanRefusal(
-            "MIN_QUANTITY",
-            f"{plain(wanted)} is below the least quantity {plain(filters.min_quantity)} of {intent.symbol}",
-        )
-    if filters.max_quantity is not None and quantity > filters.max_quantity:
-        return PlanRefusal(
-            "MAX_QUANTITY",
-            f"{plain(quantity)} is above the largest market quantity {plain(filters.max_quantity)} of {intent.symbol}",
-        )
-    notional = quantity * price
+        raise _Refused("SYMBOL_OFF", f"{intent.symbol} isn't trading")
+    price = trigger = None
+    if intent.order_type == "LIMIT" and intent.price is not None:
+        price = _on_tick("price", intent, intent.price, filters.prices)
+        if mark:
+            _check_percent_price(intent, price, mark, filters.prices)
+    if intent.trigger_price is not None:
+        trigger = _on_tick("trigger price", intent, intent.trigger_price, filters.prices)
+    reference = _reference_price(intent, price, trigger, mark)
+    wanted = intent.quantity if intent.quantity is not None else (intent.notional or Decimal(0)) / reference
+    lot = filters.lot if intent.order_type == "LIMIT" else filters.market_lot
+    quantity = _in_lots(intent, wanted, lot)
+    notional = quantity * reference
     if filters.min_notional is not None and notional < filters.min_notional and not intent.is_exit:
-        return PlanRefusal(
+        raise _Refused(
             "MIN_NOTIONAL",
-            f"{plain(quantity)} at {plain(price)} is {plain(notional)}, below the least notional "
+            f"{plain(quantity)} at {plain(reference)} is {plain(notional)}, below the least notional "
             f"{plain(filters.min_notional)} of {intent.symbol}",
         )
-    return OrderPlan(quantity, price, notional)
+    position_side, reduce_only = _position(intent, hedge_mode)
+    return OrderPlan(quantity, price, trigger, reference, position_side, reduce_only)
 
 
-@dataclass(frozen=True, slots=True)
-class MarginCheck:
-    """Margin needed, with the buffer, against what is free. In the symbol's margin asset."""
-
-    need: Decimal
-    available: Decimal
-    reserved_ahead: Decimal
-
-    @property
-    def have(self) -> Decimal:
-        """What is free when the live permits ahead have taken theirs; below zero when they want more than there is."""
-        return self.available - self.reserved_ahead
-
-    @property
-    def covered(self) -> bool:
-        """Whether the order may be sent."""
-        return self.have >= self.need
-
-    def __str__(self) -> str:
-        reserved = f" less {self.reserved_ahead:.2f} reserved for others" if self.reserved_ahead else ""
-        return f"need {self.need:.2f}, have {self.available:.2f}{reserved}"
+def _reference_price(intent: Intent, price: Decimal | None, trigger: Decimal | None, mark: Decimal) -> Decimal:
+    """What the exchange measures notional by: an order's own price, the mark price for one at market now."""
+    if price is not None:
+        # A seller's limit below the market is filled at the market: sized by its own price it would exceed the intent.
+        sells_by_notional = intent.side == "SELL" and intent.quantity is None
+        return max(price, mark) if sells_by_notional else price
+    return mark if trigger is None else trigger
 
 
-def check_margin(
-    notional: Decimal, leverage: int, buffer: Decimal, available: Decimal, reserved_ahead: Decimal
-) -> MarginCheck:
-    """Required = notional / leverage x (1 + buffer); have = available - what live permits ahead have reserved."""
-    return MarginCheck(notional / leverage * (1 + buffer), available, reserved_ahead)
+def _on_tick(name: str, intent: Intent, asked: Decimal, prices: PriceRange) -> Decimal:
+    toward = ROUND_FLOOR if intent.side == "BUY" else ROUND_CEILING
+    price, word = asked, name.upper().replace(" ", "_")
+    if prices.tick is not None:
+        price = prices.lowest + ((asked - prices.lowest) / prices.tick).to_integral_value(toward) * prices.tick
+    if price <= 0 or price < prices.lowest:
+        least = max(prices.lowest, prices.tick or Decimal(0))
+        raise _Refused(
+            f"MIN_{word}", f"{name} {plain(asked)} is below the least price {plain(least)} of {intent.symbol}"
+        )
+    if prices.highest is not None and price > prices.highest:
+        raise _Refused(
+            f"MAX_{word}",
+            f"{name} {plain(asked)} is above the highest price {plain(prices.highest)} of {intent.symbol}",
+        )
+    return price
+
+
+def _check_percent_price(intent: Intent, price: Decimal, mark: Decimal, prices: PriceRange) -> None:
+    buys = intent.side == "BUY"
+    multiplier = prices.multiplier_up if buys else prices.multiplier_down
+    if multiplier is None:
+        return
+    bound = mark * multiplier
+    if price > bound if buys else price < bound:
+        raise _Refused(
+            "PERCENT_PRICE",
+            f"price {plain(price)} is {'above' if buys else 'below'} {plain(bound)}, which is {plain(multiplier)} "
+            f"times the mark price {plain(mark)} of {intent.symbol}",
+        )
+
+
+def _in_lots(intent: Intent, wanted: Decimal, lot: LotSize) -> Decimal:
+    steps = ((wanted - lot.min_quantity) / lot.step).to_integral_value(ROUND_FLOOR)
+    quantity = lot.min_quantity + steps * lot.step
+    if wanted < lot.min_quantity or quantity <= 0:
+        raise _Refused(
+            "MIN_QUANTITY",
+            f"{plain(wanted)} is below the least quantity {plain(lot.min_quantity)} of {intent.symbol}",
+        )
+    if lot.max_quantity is not None and quantity > lot.max_quantity:
+        kind = "limit" if intent.order_type == "LIMIT" else "market"
+        raise _Refused(
+            "MAX_QUANTITY",
+            f"{plain(quantity)} is above the largest {kind} quantity {plain(lot.max_quantity)} of {intent.symbol}",
+        )
+    return quantity
+
+
+def _position(intent: Intent, hedge_mode: bool) -> tuple[str | None, bool]:
+    """Position side and reduce-only as the account's mode wants them.
+
+    Hedge mode demands the one (-4061) and forbids the other (-1106); in one-way mode it is the other way round. What
+    the intent leaves unsaid follows from its side: an entry opens the position of its direction, an exit closes the
+    other.
+    """
+    if not hedge_mode:
+        return None, intent.is_exit
+    if intent.position_side is not None:
+        return intent.position_side, False
+    long = (intent.side == "BUY") != intent.reduce_only
+    return "LONG" if long else "SHORT", False
+
+
+def check_bracket(intent: Intent, plan: OrderPlan, held: Decimal, config: SymbolConfig) -> PlanRefusal | None:
+    """Why an entry is too large for the bracket of the leverage that is set; None when it isn't.
+
+    `held`: signed notional of the position that it adds to. What rests in the book isn't counted: the exchange has the
+    last word (-2027).
+    """
+    after = held + (plan.notional if intent.side == "BUY" else -plan.notional)
+    if config.max_notional is None or abs(after) <= config.max_notional or abs(after) <= abs(held):
+        return None
+    return PlanRefusal(
+        "MAX_NOTIONAL",
+        f"a position of {plain(abs(after))} would exceed {plain(config.max_notional)}, the most that leverage "
+        f"{config.leverage} allows for {intent.symbol}",
+    )

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from typing import Final, Protocol
+
+from gate.intent import OrderType
 
 CLOCK_LEAD_MS: Final = 1_500
 """Beyond signing time + recvWindow, until a request can no longer be accepted: the exchange allows a signer's clock to
@@ -13,22 +17,75 @@ run 1 s ahead of its own; half a second more is ours."""
 
 
 @dataclass(frozen=True, slots=True)
-class Filters:
-    """What the exchange allows for a symbol's market orders, from its exchangeInfo. None where it sets no bound."""
+class LotSize:
+    """Which quantities the exchange takes, in base asset."""
 
-    symbol: str
-    margin_asset: str
-    trading: bool
     step: Decimal
     """Quantities are multiples of it, counted from `min_quantity`."""
     min_quantity: Decimal
     max_quantity: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class PriceRange:
+    """Which prices the exchange takes, in quote asset. None where it sets no bound."""
+
+    tick: Decimal | None
+    """Prices are multiples of it, counted from `lowest`."""
+    lowest: Decimal
+    highest: Decimal | None
+    multiplier_up: Decimal | None
+    """PERCENT_PRICE: a buyer's limit may be at most so many times the mark price."""
+    multiplier_down: Decimal | None
+    """A seller's limit must be at least so many times the mark price."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What the exchange allows for a symbol's orders, from its exchangeInfo. None where it sets no bound."""
+
+    symbol: str
+    margin_asset: str
+    trading: bool
+    lot: LotSize
+    """Of limit orders."""
+    market_lot: LotSize
+    """Of orders at market, which have to satisfy both lot sizes."""
+    prices: PriceRange
     min_notional: Decimal | None
 
 
 @dataclass(frozen=True, slots=True)
+class SymbolConfig:
+    """What the account has set at the exchange for a symbol, and what it pays there."""
+
+    leverage: int
+    max_notional: Decimal | None
+    """Largest position and orders that the bracket of this leverage allows, in margin asset; None: not said."""
+    fee_rate: Decimal
+    """Taker's commission, as a share of notional."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccountFigures:
+    """What the account has, as it was read at one moment."""
+
+    available: Mapping[str, Decimal | str]
+    """By margin asset: what is free for new orders, or why that can't be told."""
+    notional: Mapping[tuple[str, str], Decimal]
+    """Of each position, signed, by symbol and position side (LONG, SHORT, BOTH), in margin asset."""
+    asked_ns: int
+    """When the question was asked, on the monotonic clock: it is at least as old as the answer."""
+
+    @property
+    def age_ms(self) -> int:
+        """Milliseconds since it was asked for."""
+        return (time.monotonic_ns() - self.asked_ns) // 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
 class OrderRequest:
-    """A market order, ready to be sent."""
+    """An order, ready to be sent. Sizes and prices as the exchange's filters want them."""
 
     symbol: str
     side: str
@@ -36,6 +93,17 @@ class OrderRequest:
     client_order_id: str
     reduce_only: bool
     position_side: str | None
+    """LONG or SHORT in hedge mode, where reduce-only is never sent; None in one-way mode."""
+    order_type: OrderType = "MARKET"
+    price: Decimal | None = None
+    time_in_force: str | None = None
+    trigger_price: Decimal | None = None
+    working_type: str | None = None
+
+    @property
+    def conditional(self) -> bool:
+        """Whether it waits for a trigger price, and so lives on the exchange's algo endpoint."""
+        return self.trigger_price is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +111,15 @@ class OrderAnswer:
     """An order that the exchange has."""
 
     order_id: str
+    """orderId; of a conditional order its algoId."""
     client_order_id: str
     status: str
-    """NEW, PARTIALLY_FILLED, FILLED, CANCELED, EXPIRED, …"""
+    """NEW, PARTIALLY_FILLED, FILLED, CANCELED, EXPIRED, …; of a conditional order also TRIGGERED, FINISHED."""
     filled_quantity: Decimal
     average_price: Decimal | None
     """None while nothing is filled."""
     time_ms: int
+    """When the exchange took it, on its clock."""
 
     @property
     def filled(self) -> bool:
@@ -76,7 +146,7 @@ class Consequence(StrEnum):
     MARGIN = "margin rejection: counts as a failure, rests symbol and account"
     REST_SYMBOL = "rest the symbol"
     REST_ACCOUNT = "rest the account"
-    STOP = "keys or clock don't work: rest the account as long as safe mode would"
+    STOP = "keys don't work, or a ban: safe mode, and rest the account as long as the exchange says"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,22 +181,31 @@ class Exchange(Protocol):
     recv_window_ms: int
 
     async def filters(self, symbol: str) -> Filters | None:
-        """What is allowed for a symbol's market orders; None for an unknown symbol."""
+        """What is allowed for a symbol's orders; None for an unknown symbol."""
 
     async def mark_price(self, symbol: str) -> Decimal:
         """The price by which notional is measured."""
 
-    async def leverage(self, symbol: str) -> int:
-        """What is set for the symbol."""
+    async def hedge_mode(self) -> bool:
+        """Whether the account holds long and short positions side by side."""
 
-    async def available_margin(self, asset: str) -> Decimal:
-        """What is free for new orders."""
+    async def symbol_config(self, symbol: str) -> SymbolConfig:
+        """Leverage, what it allows, and the fee."""
 
-    async def find_order(self, symbol: str, client_order_id: str) -> OrderAnswer:
+    async def account(self) -> AccountFigures:
+        """What is free and what is held; asked for after the call, so never older than it."""
+
+    async def find_order(self, symbol: str, client_order_id: str, *, conditional: bool) -> OrderAnswer:
         """The order of a client order id. Raises OrderNotFound too."""
+
+    async def place(self, order: OrderRequest, *, timeout_ms: int) -> OrderAnswer:
+        """Sends an order, once; it can't be accepted later than that."""
 
     def forget_filters(self) -> None:
         """Reads them anew at the next order."""
 
-    async def place(self, order: OrderRequest, *, timeout_ms: int) -> OrderAnswer:
-        """Sends a market order, once; it can't be accepted later than that."""
+    def forget_hedge_mode(self) -> None:
+        """Reads it anew at the next order."""
+
+    def near_limit_ms(self) -> int | None:
+        """How long to rest so as not to reach the exchange's own limits; None while they are far."""

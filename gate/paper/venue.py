@@ -52,7 +52,8 @@ class Arrival(Struct, frozen=True):
 
     @property
     def view(self) -> RequestView:
-        client_id = self.params.text("newClientOrderId") or self.params.text("origClientOrderId")
+        named = (self.params.text(name) for name in ("newClientOrderId", "origClientOrderId", "clientAlgoId"))
+        client_id = next(filter(None, named), None)
         return RequestView(self.request.method, self.request.path, self.params.text("symbol"), client_id)
 
 

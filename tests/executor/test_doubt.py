@@ -6,14 +6,12 @@ import asyncio
 import logging
 from dataclasses import replace
 from decimal import Decimal
-from typing import ClassVar
 
 import pytest
 import redis
 
 from gate import Outcome, Permit, Phase, Policy, Settlement
-from gate.exchange.binance import _retry_after
-from gate.exchange.orders import ExchangeFailure, OrderAnswer, OrderRequest
+from gate.exchange.orders import AccountFigures, ExchangeFailure, OrderAnswer, OrderRequest
 from gate.execution import Terminal
 from gate.paper import Fault, FaultKind
 from tests.executor.conftest import Desk, OpenDesk
@@ -164,6 +162,38 @@ async def test_too_many_requests_rest_the_account_as_long_as_the_exchange_says(d
     assert 70_000 < denied.retry_after_ms <= 77_000
 
 
+async def test_whom_the_exchange_bans_during_a_look_up_asks_no_further(desk: Desk) -> None:
+    desk.paper.inject(
+        Fault(kind=FaultKind.DROP_BEFORE_ACCEPT, times=1),
+        Fault(kind=FaultKind.BANNED_418, method="GET", path="/fapi/v1/order", times=1, retry_after_s=600),
+    )
+    intent = desk.intent()
+
+    execution = await desk.executor.execute(intent)
+
+    denied = await desk.executor.execute(desk.intent("ETHUSDT"))
+    record = await desk.gate.lookup(intent.id)
+    assert execution.state is Terminal.UNKNOWN
+    assert execution.verdict.permit is not None
+    assert execution.verdict.permit.live, "it didn't wait for its permit to run out"
+    assert record is not None
+    assert record.phase is Phase.UNKNOWN
+    assert denied.reason == "SAFE_MODE"
+
+
+async def test_a_look_up_that_is_told_to_wait_waits_and_asks_again(desk: Desk) -> None:
+    desk.paper.inject(
+        Fault(kind=FaultKind.ACCEPT_THEN_DROP, times=1),
+        Fault(kind=FaultKind.RATE_LIMITED_429, method="GET", path="/fapi/v1/order", times=1, retry_after_s=1),
+    )
+    intent = desk.intent()
+
+    execution = await desk.executor.execute(intent)
+
+    assert execution.state is Terminal.FILLED
+    assert execution.order_id == str(desk.orders(intent)[0]["orderId"])
+
+
 async def test_words_that_operators_grep_for_and_no_secrets(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "gate")
     intent = desk.intent()
@@ -198,14 +228,14 @@ async def test_two_deliveries_round_a_loss_of_memory_send_one_order(
     a, b = await open_desk(), await open_desk()
     intent = a.intent()
     about_to_send, go_on = asyncio.Event(), asyncio.Event()
-    available_margin = a.exchange.available_margin
+    account = a.exchange.account
 
-    async def stalled(asset: str) -> Decimal:
+    async def stalled() -> AccountFigures:
         about_to_send.set()
         await go_on.wait()
-        return await available_margin(asset)
+        return await account()
 
-    a.exchange.available_margin = stalled  # type: ignore[method-assign]  # a stall, wherever it comes from
+    a.exchange.account = stalled  # type: ignore[method-assign]  # a stall, wherever it comes from
     first = asyncio.create_task(a.executor.execute(intent))
     await about_to_send.wait()
     redis_client.flushall()
@@ -284,14 +314,6 @@ async def test_an_order_that_ended_unfilled_is_no_success(desk: Desk) -> None:
     assert answer.ended_unfilled
     assert not replace(answer, status="NEW").ended_unfilled
     assert not replace(answer, filled_quantity=Decimal(1)).ended_unfilled
-
-
-@pytest.mark.parametrize("retry_after", ["-5", "inf", "nan", "1e400", "soon"])
-async def test_a_nonsensical_retry_after_raises_nothing(retry_after: str) -> None:
-    class Response:
-        headers: ClassVar = {"Retry-After": retry_after}
-
-    assert (_retry_after(Response()) or 0) >= 0
 
 
 async def test_a_second_signature_stays_within_the_one_time_out(desk: Desk) -> None:

@@ -153,8 +153,8 @@ def test_reading_the_table_loads_no_client_library() -> None:
         (Consequence.REST_ACCOUNT, None, Penalty(cooldown_global_ms=200_000)),
         (Consequence.REST_ACCOUNT, 500, Penalty(cooldown_global_ms=500)),
         (Consequence.REST_ACCOUNT, LONGEST_MS + 1, Penalty(cooldown_global_ms=LONGEST_MS)),
-        (Consequence.STOP, None, Penalty(cooldown_global_ms=400_000)),
-        (Consequence.STOP, 500_000, Penalty(cooldown_global_ms=500_000)),
+        (Consequence.STOP, None, Penalty(safe_mode=True)),
+        (Consequence.STOP, 500_000, Penalty(cooldown_global_ms=500_000, safe_mode=True)),
     ],
 )
 def test_what_a_consequence_costs(consequence: Consequence, rest_ms: int | None, penalty: Penalty | None) -> None:
@@ -174,7 +174,7 @@ def gate(store: Store, redis_client: redis.Redis) -> Iterator[Gate]:
     [
         (Fault(kind=FaultKind.ERROR, code=-4164), Phase.REJECTED, set()),
         (Fault(kind=FaultKind.ERROR, code=-2019), None, {"failures", "cooldown_symbol", "cooldown_global"}),
-        (Fault(kind=FaultKind.ERROR, code=-2015), Phase.REJECTED, {"cooldown_global"}),
+        (Fault(kind=FaultKind.ERROR, code=-2015), Phase.REJECTED, {"safe_mode"}),
         (Fault(kind=FaultKind.ACCEPT_THEN_DROP), Phase.UNKNOWN, {"cooldown_symbol"}),
         (Fault(kind=FaultKind.EMPTY_200), Phase.UNKNOWN, {"cooldown_symbol"}),
         (Fault(kind=FaultKind.UNAVAILABLE_503), None, set()),
@@ -227,11 +227,10 @@ def test_what_fails_before_the_order_is_sent_may_come_again_unless_keys_do_not_w
         (-4131, {"cooldown_symbol"}),
         (-1121, {"cooldown_symbol"}),
         (-1015, {"cooldown_global"}),
-        (-2015, {"cooldown_global"}),
+        (-2015, {"safe_mode"}),
         (-2022, set()),
         (-4164, set()),
         (-5022, set()),
-        (-4061, set()),
     ],
 )
 async def test_a_refusal_by_the_real_client_has_its_consequence(desk: Desk, code: int, switches: set[str]) -> None:

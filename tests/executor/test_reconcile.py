@@ -10,10 +10,11 @@ import pytest
 import redis
 from click.testing import CliRunner
 
-from gate import Intent, Outcome, Phase, Policy
+from gate import InDoubt, Intent, Outcome, Phase, Policy, StoreUnavailable, executor
 from gate.cli.program import program
 from gate.exchange.orders import OrderRequest
 from gate.execution import Terminal
+from gate.look_up import CLOCKS_APART_MS
 from gate.paper import Fault, FaultKind
 from gate.reconcile import Finding, reconcile
 from tests.executor.conftest import ROOMY, Desk, OpenDesk
@@ -28,17 +29,18 @@ async def _abandoned(desk: Desk, redis_client: redis.Redis, *, sent: bool, past_
     if sent:
         order = OrderRequest(intent.symbol, intent.side, Decimal("0.01"), permit.client_order_id, False, None)
         await desk.exchange.place(order, timeout_ms=5000)
-    _age(desk, redis_client, intent, past_ms)
+    age(desk, redis_client, intent, past_ms)
     return intent
 
 
-def _age(desk: Desk, redis_client: redis.Redis, intent: Intent, past_ms: int) -> None:
+def age(desk: Desk, redis_client: redis.Redis, intent: Intent, past_ms: int) -> None:
     """Moves the permit's times back, as if so much time had passed since its deadline."""
     key = desk.gate.calls.keyspace.record(intent.id)
     fields = redis_client.get(key).decode().split(" ")  # type: ignore[union-attr]
     back_ms = int(fields[7]) + past_ms
     fields[4] = str(int(fields[4]) - back_ms)
     redis_client.set(key, " ".join(fields), keepttl=True)
+    redis_client.hset(desk.gate.calls.keyspace.state, f"permit:{intent.id}", " ".join(fields))
     redis_client.zincrby("quantum:exec:inflight", -back_ms, f"{fields[8]}:{intent.id}")
     redis_client.delete(desk.gate.calls.keyspace.lock(intent.symbol, intent.side))
 
@@ -93,6 +95,17 @@ async def test_what_was_settled_as_unknown_is_found_out_too(open_desk: OpenDesk,
     assert settled.phase is Phase.PLACED
 
 
+async def test_an_order_of_long_before_the_admission_is_another_intents(desk: Desk, redis_client: redis.Redis) -> None:
+    desk.paper.move_clock(-2 * CLOCKS_APART_MS - desk.gate.policy.max_age_ms)
+    intent = await _abandoned(desk, redis_client, sent=True)
+    desk.paper.reset_clock()
+
+    [found] = await reconcile(desk.gate, desk.exchange)
+
+    assert len(desk.orders(intent)) == 1
+    assert found.finding is Finding.NOT_PLACED
+
+
 async def test_a_live_permit_is_left_alone(desk: Desk) -> None:
     await desk.gate.evaluate(desk.intent())
 
@@ -109,9 +122,25 @@ async def test_an_exchange_that_does_not_answer_settles_nothing(desk: Desk, redi
     assert (await desk.gate.status()).in_doubt == 1
 
 
-async def test_a_lapsed_record_is_shown_and_not_guessed(desk: Desk, redis_client: redis.Redis) -> None:
+@pytest.mark.parametrize("sent", [True, False])
+async def test_what_is_in_doubt_is_found_out_after_its_record_has_lapsed(
+    desk: Desk, redis_client: redis.Redis, sent: bool
+) -> None:
+    intent = await _abandoned(desk, redis_client, sent=sent)
+    redis_client.delete(desk.gate.calls.keyspace.record(intent.id))
+
+    [found] = await reconcile(desk.gate, desk.exchange)
+
+    record = await desk.gate.lookup(intent.id)
+    assert (found.finding, found.done) == (Finding.PLACED if sent else Finding.NOT_PLACED, True)
+    assert (record is not None and record.order_id == str(desk.orders(intent)[0]["orderId"])) is sent
+    assert (await desk.gate.status()).in_doubt == 0
+
+
+async def test_what_nothing_is_known_of_is_shown_and_not_guessed(desk: Desk, redis_client: redis.Redis) -> None:
     intent = await _abandoned(desk, redis_client, sent=True)
     redis_client.delete(desk.gate.calls.keyspace.record(intent.id))
+    redis_client.hdel("quantum:exec:state", f"permit:{intent.id}")
 
     [found] = await reconcile(desk.gate, desk.exchange)
 
@@ -133,6 +162,69 @@ async def test_many_at_once_come_to_the_same_end(open_desk: OpenDesk, redis_clie
         assert await desks[0].gate.lookup(intent.id) is None
     assert (await desks[0].gate.status()).in_doubt == 0
     assert sum(len(each) for each in findings) >= 6
+
+
+async def test_an_executor_with_nothing_else_to_do_settles_what_dead_workers_left(
+    desk: Desk, redis_client: redis.Redis
+) -> None:
+    placed = await _abandoned(desk, redis_client, sent=True)
+    missing = await _abandoned(desk, redis_client, sent=False)
+
+    async with desk.executor:
+        while (await desk.gate.status()).in_doubt:  # noqa: ASYNC110  # the executor's own task is at it
+            await asyncio.sleep(0.01)
+
+    record = await desk.gate.lookup(placed.id)
+    assert record is not None
+    assert record.order_id == str(desk.orders(placed)[0]["orderId"])
+    assert await desk.gate.lookup(missing.id) is None
+
+
+async def test_an_executor_at_work_leaves_reconciling_for_later(desk: Desk, redis_client: redis.Redis) -> None:
+    await _abandoned(desk, redis_client, sent=True)
+    desk.paper.inject(Fault(kind=FaultKind.DELAY, times=1))
+    at_work = asyncio.create_task(desk.executor.execute(desk.intent("ETHUSDT")))
+    await asyncio.to_thread(desk.paper.wait_held)
+
+    async with desk.executor:
+        for _ in range(20):
+            await asyncio.sleep(0)  # the reconciling task has its turns
+        in_doubt = (await desk.gate.status()).in_doubt
+    desk.paper.release_held()
+
+    assert in_doubt == 1
+    assert (await at_work).state is Terminal.FILLED
+
+
+async def test_reconciling_goes_on_after_the_store_was_away(desk: Desk, redis_client: redis.Redis) -> None:
+    intent = await _abandoned(desk, redis_client, sent=True)
+    in_doubt, refused = desk.gate.in_doubt, [StoreUnavailable("away")]
+
+    async def first_in_vain(at_most: int = 100) -> InDoubt:
+        if refused:
+            raise refused.pop()
+        return await in_doubt(at_most)
+
+    desk.gate.in_doubt = first_in_vain  # type: ignore[method-assign]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(executor, "RECONCILE_EVERY_S", 0)
+        async with desk.executor:
+            while (await desk.gate.status()).in_doubt:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+    assert len(desk.orders(intent)) == 1
+    assert not refused
+
+
+async def test_whom_the_exchange_has_had_enough_of_asks_no_further(desk: Desk, redis_client: redis.Redis) -> None:
+    for _ in range(3):
+        await _abandoned(desk, redis_client, sent=True)
+    desk.paper.inject(Fault(kind=FaultKind.BANNED_418, method="GET", path="/fapi/v1/order", times=1, retry_after_s=120))
+
+    found = await reconcile(desk.gate, desk.exchange)
+
+    assert [each.finding for each in found] == [Finding.UNREADABLE] * 3
+    assert [each.detail for each in found][1:] == ["not asked: the exchange answers -1003, for 120000 ms"] * 2
 
 
 async def test_the_command_settles_and_says_so(

@@ -257,3 +257,16 @@ def test_a_trip_is_not_prevented_by_a_damaged_audit(key: str, redis_client: redi
     redis_client.set(at.AUDIT, "not a stream")
     assert gate.evaluate(at.entry()).reason in (Reason.FAILURE_LIMIT, Reason.RATE_GLOBAL)
     assert gate.evaluate(at.entry()).reason in (Reason.SAFE_MODE, Reason.COOLDOWN_GLOBAL)
+
+
+@pytest.mark.parametrize(("reason", "shown"), [("near the limits", "near the limits"), ("", "8389765")])
+def test_a_cooldown_says_why_by_the_penaltys_reason_or_else_the_outcomes_code(
+    open_gate: OpenGate, reason: str, shown: str
+) -> None:
+    gate = open_gate(ROOMY)
+    permit = at.admitted(gate.evaluate(at.entry()))
+
+    gate.settle(permit, Outcome.placed("8389765", penalty=Penalty(cooldown_global_ms=60_000, reason=reason)))
+
+    denied = gate.evaluate(at.entry("next", symbol="ETHUSDT"))
+    assert (denied.reason, denied.detail) == (Reason.COOLDOWN_GLOBAL, shown)

@@ -122,3 +122,17 @@ def test_a_record_is_read_as_it_was_written() -> None:
         note="-2019 Margin is insufficient.",
     )
     assert (record.code, record.settled_ms, record.deadline_ms) == ("-2019", 1_766_550_734_087, None)
+
+
+def test_penalties_joined_keep_the_harder_of_each() -> None:
+    first = Penalty(cooldown_symbol_ms=1, cooldown_global_ms=9, reason="first")
+    second = Penalty(True, 5, 3, safe_mode=True)
+
+    assert first.joined(second) == second.joined(first) == Penalty(True, 5, 9, safe_mode=True)
+    assert first.joined(None) is first
+
+
+@pytest.mark.parametrize("reason", ["x" * 65, "two\nlines"])
+def test_a_penaltys_reason_is_one_short_line(reason: str) -> None:
+    with pytest.raises(InvalidField, match="reason"):
+        Penalty(reason=reason)

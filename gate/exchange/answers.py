@@ -1,0 +1,150 @@
+"""The exchange's answers, decoded. Pure. What can't be read is an ExchangeFailure UNREADABLE, never a guess."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final
+
+from gate.exchange.orders import (
+    AccountFigures,
+    ExchangeFailure,
+    Failure,
+    Filters,
+    LotSize,
+    OrderAnswer,
+    Placement,
+    PriceRange,
+)
+
+_ABOVE_ZERO: Final = Decimal("1e-18")
+_MOST: Final = Decimal("1e20")  # a number beyond is damage, and would take for ever to print
+_TOP_LEVEL_ASSET: Final = "USDT"
+"""The asset of the account's totals; in multi-assets mode they are in USD."""
+
+
+def decode_filters(symbol: Mapping[str, Any]) -> Filters:
+    """One symbol of exchangeInfo."""
+    name = symbol["symbol"]
+    try:
+        by_type = {each["filterType"]: each for each in symbol["filters"]}
+        lot, market_lot = by_type["LOT_SIZE"], by_type.get("MARKET_LOT_SIZE", {})
+        notional = by_type.get("MIN_NOTIONAL", {}).get("notional")
+        return Filters(
+            symbol=name,
+            margin_asset=symbol.get("marginAsset", "USDT"),
+            trading=symbol.get("status") == "TRADING",
+            lot=_lot(lot),
+            # An order at market has to satisfy both; where they differ the coarser step and the narrower bounds hold.
+            market_lot=_lot(lot, market_lot),
+            prices=_prices(by_type.get("PRICE_FILTER", {}), by_type.get("PERCENT_PRICE", {})),
+            min_notional=None if notional is None else Decimal(notional),
+        )
+    except (KeyError, TypeError, InvalidOperation) as error:
+        raise unreadable(f"filters of {name}", error) from None
+
+
+def _lot(*filters: Mapping[str, Any]) -> LotSize:
+    largest = [bound for each in filters if (bound := _bound(each, "maxQty")) is not None]
+    return LotSize(
+        step=figure("stepSize", str(max(Decimal(each.get("stepSize", "0")) for each in filters))),
+        min_quantity=max(Decimal(each.get("minQty", "0")) for each in filters),
+        max_quantity=min(largest, default=None),
+    )
+
+
+def _prices(range_: Mapping[str, Any], percent: Mapping[str, Any]) -> PriceRange:
+    return PriceRange(
+        tick=_bound(range_, "tickSize"),
+        lowest=Decimal(range_.get("minPrice", "0")),
+        highest=_bound(range_, "maxPrice"),
+        multiplier_up=_bound(percent, "multiplierUp"),
+        multiplier_down=_bound(percent, "multiplierDown"),
+    )
+
+
+def _bound(filter_: Mapping[str, Any], name: str) -> Decimal | None:
+    """A bound of a filter: 0 and absence both mean that there is none."""
+    bound = Decimal(filter_.get(name, "0"))
+    return bound if bound > 0 else None
+
+
+def decode_account(answer: Any, asked_ns: int) -> AccountFigures:
+    """The account, version 3. A figure that can't be read is kept as the reason why."""
+    if not isinstance(answer, Mapping):
+        raise unreadable("account", type(answer).__name__)
+    try:
+        available = {each["asset"]: _available(each) for each in answer["assets"]}
+        top = _available(answer)
+        beside = available.get(_TOP_LEVEL_ASSET, top)
+        # Two figures for one thing: where they differ, or one can't be read, the worse holds.
+        if isinstance(top, Decimal) and isinstance(beside, Decimal):
+            available[_TOP_LEVEL_ASSET] = min(top, beside)
+        else:
+            available[_TOP_LEVEL_ASSET] = top if isinstance(top, str) else beside
+        notional = {
+            (each["symbol"], each["positionSide"]): figure("notional", each["notional"], least=None)
+            for each in answer.get("positions", [])
+        }
+    except (KeyError, TypeError) as error:
+        raise unreadable("account", error) from None
+    return AccountFigures(available, notional, asked_ns)
+
+
+def _available(line: Mapping[str, Any]) -> Decimal | str:
+    try:
+        return figure("availableBalance", line.get("availableBalance"), least=None)
+    except ExchangeFailure as failed:
+        return failed.failure.detail
+
+
+def decode_order(answer: Any) -> OrderAnswer:
+    """An order. An empty body, a list or a stranger's answer says nothing: unknown."""
+    if not isinstance(answer, Mapping) or "orderId" not in answer or "clientOrderId" not in answer:
+        raise unreadable("order", type(answer).__name__)
+    average = figure("avgPrice", answer.get("avgPrice") or "0", least=Decimal(0))
+    return OrderAnswer(
+        order_id=str(answer["orderId"]),
+        client_order_id=str(answer["clientOrderId"]),
+        status=str(answer.get("status", "")),
+        filled_quantity=figure("executedQty", answer.get("executedQty", "0"), least=Decimal(0)),
+        average_price=average if average > 0 else None,
+        time_ms=_time_ms(answer, "time"),
+    )
+
+
+def decode_conditional_order(answer: Any) -> OrderAnswer:
+    """An order of the algo endpoint. What it filled, once triggered, is the business of the order that it placed."""
+    if not isinstance(answer, Mapping) or "algoId" not in answer or "clientAlgoId" not in answer:
+        raise unreadable("conditional order", type(answer).__name__)
+    return OrderAnswer(
+        order_id=str(answer["algoId"]),
+        client_order_id=str(answer["clientAlgoId"]),
+        status=str(answer.get("algoStatus", "")),
+        filled_quantity=Decimal(0),
+        average_price=None,
+        time_ms=_time_ms(answer, "createTime"),
+    )
+
+
+def _time_ms(answer: Mapping[str, Any], name: str) -> int:
+    """When an order was taken; the answer to a new one has only the time of its last change, which is that."""
+    with suppress(TypeError, ValueError):
+        return int(answer.get(name) or answer.get("updateTime") or 0)
+    return 0
+
+
+def figure(name: str, value: object, least: Decimal | None = _ABOVE_ZERO) -> Decimal:
+    """A figure of the exchange: finite, not below `least` where there is one. Anything else can't be relied on."""
+    if isinstance(value, str | int) and not isinstance(value, bool):
+        with suppress(InvalidOperation):
+            read = Decimal(value)
+            if read.is_finite() and -_MOST < read < _MOST and (least is None or read >= least):
+                return read
+    raise unreadable(name, value)
+
+
+def unreadable(name: str, value: object) -> ExchangeFailure:
+    """What is raised where the exchange's answer has no usable value."""
+    return ExchangeFailure(Failure(Placement.UNKNOWN, "UNREADABLE", f"{name} is {value!r}"[:100]))

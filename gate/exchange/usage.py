@@ -1,0 +1,73 @@
+"""How much of the exchange's own limits is used, from the headers of its answers. Pure but for what it remembers.
+
+Whoever goes over a limit is answered 429, and who goes on is banned for minutes to days: exits too. So new entries rest
+before that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final
+
+NEAR: Final = Decimal("0.8")
+"""From that share of a limit on, entries rest until its window ends. What is left is for exits and look-ups."""
+
+_UNITS_MS: Final = {"SECOND": 1_000, "MINUTE": 60_000, "HOUR": 3_600_000, "DAY": 86_400_000}
+_LETTERS: Final = {"SECOND": "S", "MINUTE": "M", "HOUR": "H", "DAY": "D"}
+_HEADERS: Final = {"REQUEST_WEIGHT": "X-MBX-USED-WEIGHT-", "ORDERS": "X-MBX-ORDER-COUNT-"}
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """One limit of the exchange: so many in each window of its clock."""
+
+    header: str
+    """Which tells how many were used."""
+    most: int
+    window_ms: int
+
+
+DEFAULT_LIMITS: Final[tuple[RateLimit, ...]] = (
+    # The published ones, until exchangeInfo has been read.
+    RateLimit("X-MBX-USED-WEIGHT-1M", 2400, 60_000),
+    RateLimit("X-MBX-ORDER-COUNT-10S", 300, 10_000),
+    RateLimit("X-MBX-ORDER-COUNT-1M", 1200, 60_000),
+)
+
+
+def decode_limits(rows: Iterable[Any]) -> tuple[RateLimit, ...]:
+    """The limits of exchangeInfo's `rateLimits`. Rows of an unknown kind are passed over."""
+    limits = []
+    for row in rows:
+        with suppress(KeyError, TypeError, ValueError):
+            unit, count = row["interval"], int(row["intervalNum"])
+            header = f"{_HEADERS[row['rateLimitType']]}{count}{_LETTERS[unit]}"
+            limits.append(RateLimit(header, int(row["limit"]), count * _UNITS_MS[unit]))
+    return tuple(limits)
+
+
+class Usage:
+    """What the last answers said was used."""
+
+    def __init__(self) -> None:
+        self.limits = DEFAULT_LIMITS
+        self._seen: dict[str, tuple[int, int]] = {}
+
+    def note(self, headers: Mapping[str, str], now_ms: int) -> None:
+        """Remembers what an answer's headers say. `now_ms`: the exchange's clock, as near as it is known."""
+        for limit in self.limits:
+            with suppress(KeyError, ValueError):
+                self._seen[limit.header] = int(headers[limit.header]), now_ms
+
+    def near_limit_ms(self, now_ms: int) -> int | None:
+        """How long until every limit that is nearly used up starts anew; None while none is."""
+        rests = []
+        for limit in self.limits:
+            used, at_ms = self._seen.get(limit.header, (0, 0))
+            this_window = at_ms // limit.window_ms == now_ms // limit.window_ms
+            if this_window and used >= limit.most * NEAR:
+                rests.append(limit.window_ms - now_ms % limit.window_ms)
+        return max(rests, default=None)

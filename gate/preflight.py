@@ -1,0 +1,104 @@
+"""Before an entry is sent: whether the account's margin and its leverage bracket cover it. In doubt they don't."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+from gate.ending import Ending, margin_unknown, short_of_margin, unfit
+from gate.exchange.consequences import penalty_of
+from gate.exchange.margin import MarginCheck, margin_need
+from gate.exchange.order_plan import OrderPlan, check_bracket
+from gate.exchange.orders import AccountFigures, Exchange, ExchangeFailure, Filters, SymbolConfig
+from gate.intent import Intent
+from gate.policy import Policy
+from gate.verdict import Permit
+
+_log: Final = logging.getLogger("gate.executor")
+
+STALE_MS: Final = 3_000
+"""A figure of the account that old says nothing of what is free: nothing is sent on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cover:
+    """Margin that was seen to be free for an order, and when."""
+
+    check: MarginCheck
+    account: AccountFigures
+
+    @property
+    def stale(self) -> Ending | None:
+        """What becomes of the intent if it took too long to come to the sending; None while the figure is fresh."""
+        age_ms = self.account.age_ms
+        if age_ms <= STALE_MS:
+            return None
+        return margin_unknown("MARGIN_STALE", self.check, f"that was {age_ms} ms ago, {STALE_MS} are allowed")
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What was last read for a symbol."""
+
+    mark_price: Decimal
+    config: SymbolConfig
+
+
+class Preflight:
+    """The pre-flight of one account's entries. Exits skip it."""
+
+    def __init__(self, exchange: Exchange, policy: Policy) -> None:
+        self._exchange: Final = exchange
+        self._policy: Final = policy
+        self._last_seen: dict[str, _Seen] = {}
+
+    def reserve(self, intent: Intent) -> Decimal | None:
+        """Margin to hold, by what was last read for the symbol; None leaves it to what the intent says."""
+        seen = self._last_seen.get(intent.symbol)
+        if seen is None or intent.is_exit:
+            return None
+        own_price = intent.price if intent.order_type == "LIMIT" else intent.trigger_price
+        reference = own_price or seen.mark_price
+        quantity = intent.quantity if intent.quantity is not None else (intent.notional or Decimal(0)) / reference
+        return self._need(intent, quantity, reference, seen)
+
+    async def cover(
+        self, intent: Intent, permit: Permit, plan: OrderPlan, filters: Filters, mark_price: Decimal
+    ) -> Cover | Ending:
+        """The margin that covers the order, or why nothing is sent."""
+        check = None
+        try:
+            seen = _Seen(mark_price, await self._exchange.symbol_config(intent.symbol))
+            self._last_seen[intent.symbol] = seen
+            need = self._need(intent, plan.quantity, plan.reference_price, seen)
+            check = MarginCheck(need, None, permit.reserved_ahead)
+            account = await self._exchange.account()
+        except ExchangeFailure as failed:
+            return self._unknown(intent, check, str(failed), failed)
+        available = account.available.get(filters.margin_asset, f"the account has no {filters.margin_asset}")
+        if isinstance(available, str):
+            return self._unknown(intent, check, available)
+
+        held = account.notional.get((intent.symbol, plan.position_side or "BOTH"), Decimal(0))
+        too_large = check_bracket(intent, plan, held, seen.config)
+        if too_large is not None:
+            return unfit(too_large)
+        check = MarginCheck(need, available, permit.reserved_ahead)
+        _log.info("MARGIN CHECK id=%s %s, leverage %d", intent.id, check, seen.config.leverage)
+        if check.covered:
+            return Cover(check, account)
+        _log.warning("INSUFFICIENT MARGIN id=%s %s", intent.id, check)
+        return short_of_margin(check, self._policy)
+
+    def _need(self, intent: Intent, quantity: Decimal, reference_price: Decimal, seen: _Seen) -> Decimal:
+        return margin_need(intent, quantity, reference_price, seen.mark_price, seen.config, self._policy.margin_buffer)
+
+    def _unknown(
+        self, intent: Intent, check: MarginCheck | None, why: str, failed: ExchangeFailure | None = None
+    ) -> Ending:
+        penalty = penalty_of(failed.failure, self._policy) if failed else None
+        ending = margin_unknown("MARGIN_UNREADABLE", check, why, penalty)
+        _log.warning("MARGIN CHECK id=%s %s", intent.id, ending.detail)
+        return ending

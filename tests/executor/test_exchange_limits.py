@@ -1,0 +1,113 @@
+"""Near the exchange's own limits the account rests, before the exchange bans it."""
+
+from __future__ import annotations
+
+import pytest
+
+from gate.exchange.binance import BinanceFutures
+from gate.exchange.usage import DEFAULT_LIMITS, RateLimit, Usage, decode_limits
+from gate.execution import Terminal
+from gate.executor import Executor
+from gate.paper import Account, PaperExchange, RateLimits
+from tests.executor.conftest import Desk
+
+MINUTE_MS = 60_000
+NOON_MS = 1_700_000_040_000 // MINUTE_MS * MINUTE_MS
+WEIGHT = "X-MBX-USED-WEIGHT-1M"
+
+
+def _usage(used: int, header: str = WEIGHT, at_ms: int = NOON_MS) -> Usage:
+    usage = Usage()
+    usage.note({header: str(used)}, at_ms)
+    return usage
+
+
+@pytest.mark.parametrize(
+    ("header", "used", "rest_ms"),
+    [
+        (WEIGHT, 1919, None),
+        (WEIGHT, 1920, 60_000),
+        ("X-MBX-ORDER-COUNT-10S", 239, None),
+        ("X-MBX-ORDER-COUNT-10S", 240, 10_000),
+        ("X-MBX-ORDER-COUNT-1M", 959, None),
+        ("X-MBX-ORDER-COUNT-1M", 960, 60_000),
+    ],
+)
+def test_from_four_fifths_of_a_limit_on_entries_rest_until_its_window_ends(
+    header: str, used: int, rest_ms: int | None
+) -> None:
+    assert _usage(used, header).near_limit_ms(NOON_MS) == rest_ms
+
+
+def test_a_new_window_starts_anew() -> None:
+    usage = _usage(2400)
+
+    assert usage.near_limit_ms(NOON_MS + MINUTE_MS - 1) == 1
+    assert usage.near_limit_ms(NOON_MS + MINUTE_MS) is None
+
+
+def test_of_several_limits_the_longest_rest_holds() -> None:
+    usage = _usage(2400)
+    usage.note({"X-MBX-ORDER-COUNT-10S": "300"}, NOON_MS)
+
+    assert usage.near_limit_ms(NOON_MS) == MINUTE_MS
+
+
+def test_headers_without_counts_or_with_nonsense_change_nothing() -> None:
+    usage = _usage(2400)
+    usage.note({"Content-Type": "text/html"}, NOON_MS)
+    usage.note({WEIGHT: "many"}, NOON_MS)
+
+    assert usage.near_limit_ms(NOON_MS) == MINUTE_MS
+
+
+def test_limits_are_those_that_the_exchange_publishes() -> None:
+    rows = [
+        {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 2400},
+        {"rateLimitType": "ORDERS", "interval": "SECOND", "intervalNum": 10, "limit": 300},
+        {"rateLimitType": "ORDERS", "interval": "MINUTE", "intervalNum": 1, "limit": 1200},
+        {"rateLimitType": "RAW_REQUESTS", "interval": "MINUTE", "intervalNum": 5, "limit": 6000},
+        {"rateLimitType": "ORDERS", "interval": "FORTNIGHT", "intervalNum": 1, "limit": 1},
+        "nonsense",
+    ]
+
+    assert decode_limits(rows) == DEFAULT_LIMITS
+    assert decode_limits([{**rows[1], "limit": 50}]) == (RateLimit("X-MBX-ORDER-COUNT-10S", 50, 10_000),)  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [RateLimits(orders_per_minute=5), RateLimits(orders_per_ten_seconds=5)],
+    ids=["a minute", "ten seconds"],
+)
+async def test_entries_rest_before_the_exchange_refuses_orders_and_exits_go_on(desk: Desk, limits: RateLimits) -> None:
+    account = Account(key="key", secret="secret")  # noqa: S106  # of a paper account
+    with PaperExchange(accounts=[account], limits=limits) as paper:
+        paper.hold_clock()
+        async with BinanceFutures(paper.key, paper.secret, base_url=paper.url, recv_window_ms=60_000) as exchange:
+            exchange._now_ms = lambda: NOON_MS  # type: ignore[method-assign]  # held like the exchange's clock
+            executor = Executor(desk.gate, exchange)
+
+            placed = [await executor.execute(desk.intent(quantity="0.01")) for _ in range(4)]
+            rested = await executor.execute(desk.intent(quantity="0.01"))
+            closed = await executor.execute(desk.intent(side="SELL", quantity="0.01", reduce_only=True))
+
+        assert [each.state for each in placed] == [Terminal.FILLED] * 4
+        assert (rested.state, rested.reason) == (Terminal.DENIED, "COOLDOWN_GLOBAL")
+        assert rested.detail == "near the exchange's own rate limits"
+        assert rested.retry_after_ms is not None
+        assert closed.state is Terminal.FILLED
+        assert len(paper.ledger()) == 5
+
+
+async def test_used_weight_rests_entries_before_the_exchange_answers_429(desk: Desk) -> None:
+    account = Account(key="key", secret="secret")  # noqa: S106  # of a paper account
+    with PaperExchange(accounts=[account], limits=RateLimits(weight_per_minute=80)) as paper:
+        paper.hold_clock()
+        async with BinanceFutures(paper.key, paper.secret, base_url=paper.url, recv_window_ms=60_000) as exchange:
+            exchange._now_ms = lambda: NOON_MS  # type: ignore[method-assign]
+            executor = Executor(desk.gate, exchange)
+            reasons = [(await executor.execute(desk.intent(quantity="0.01"))).reason for _ in range(10)]
+
+    assert reasons[-1] == "COOLDOWN_GLOBAL"
+    assert set(reasons) == {"FILLED", "COOLDOWN_GLOBAL"}, "never HTTP_429 or -1003"

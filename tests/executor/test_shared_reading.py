@@ -1,0 +1,84 @@
+"""One request for all who ask at about the same time."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gate.exchange.shared_reading import SharedReading
+
+
+class _Source:
+    """Counts its readings; each waits until it is let go."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self.go_on = asyncio.Event()
+
+    async def read(self) -> int:
+        self.begun += 1
+        number = self.begun
+        await self.go_on.wait()
+        return number
+
+
+async def _turns() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_readings_begin_apart_and_all_who_ask_meanwhile_share_the_next() -> None:
+    source = _Source()
+    source.go_on.set()
+    shared = SharedReading(source.read, apart_ms=3_600_000)
+    await shared.get()
+
+    waiting = [asyncio.create_task(shared.get()) for _ in range(5)]
+    await _turns()
+
+    assert source.begun == 1, "an hour has not passed"
+    for task in waiting:
+        task.cancel()
+
+
+async def test_who_asks_while_a_reading_is_under_way_gets_the_next_one() -> None:
+    source = _Source()
+    shared = SharedReading(source.read, apart_ms=0)
+    first = asyncio.create_task(shared.get())
+    await _turns()
+    second = asyncio.create_task(shared.get())
+    await _turns()
+    source.go_on.set()
+
+    assert (await first, await second) == (1, 2)
+
+
+async def test_who_no_longer_waits_does_not_take_the_answer_from_the_others() -> None:
+    source = _Source()
+    shared = SharedReading(source.read, apart_ms=0)
+    leaves, stays = (asyncio.create_task(shared.get()) for _ in range(2))
+    await _turns()
+
+    leaves.cancel()
+    await _turns()
+    source.go_on.set()
+
+    assert await stays == 1
+
+
+async def test_a_reading_that_fails_fails_for_all_who_wait_and_not_for_the_next() -> None:
+    failures = [OSError("away")]
+
+    async def read() -> int:
+        if failures:
+            raise failures.pop()
+        return 2
+
+    shared = SharedReading(read, apart_ms=0)
+    answers = await asyncio.gather(shared.get(), shared.get(), return_exceptions=True)
+
+    assert [type(answer) for answer in answers] == [OSError, OSError]
+    assert await shared.get() == 2
+    with pytest.raises(IndexError):
+        failures.pop()
