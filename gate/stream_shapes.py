@@ -34,6 +34,8 @@ _TIME_IN_FORCE: Final = ("time_in_force", "timeInForce")
 # Not `stop_loss` and `take_profit`: a strategy's plan for the position, beside many an entry.
 _TRIGGER_PRICE: Final = ("trigger_price", "triggerPrice", "stop_price", "stopPrice")
 _WORKING_TYPE: Final = ("working_type", "workingType")
+# A conditional order of the exchange's that closes whatever there is: an exit, of the size that is given here.
+_CLOSE_POSITION: Final = ("close_position", "closePosition")
 _YES: Final = frozenset({"true", "1", "yes"})
 _NO: Final = frozenset({"false", "0", "no"})
 _DIRECTIONS: Final = {"BUY": "BUY", "LONG": "BUY", "SELL": "SELL", "SHORT": "SELL"}
@@ -43,7 +45,7 @@ _KNOWN: Final = frozenset(
 )
 # What is read besides, by the type of order. What only another type has a use for stays aside: producers carry a stop
 # price beside a market entry as information.
-_CONDITIONAL_TERMS: Final = frozenset({*_PRICES, *_TRIGGER_PRICE, *_WORKING_TYPE})
+_CONDITIONAL_TERMS: Final = frozenset({*_PRICES, *_TRIGGER_PRICE, *_WORKING_TYPE, *_CLOSE_POSITION})
 _TERMS: Final[Mapping[str, frozenset[str]]] = {
     "MARKET": frozenset(_PRICES),
     "LIMIT": frozenset({*_LIMIT_PRICE, *_TIME_IN_FORCE}),
@@ -88,14 +90,18 @@ def intent_arguments(mapping: Mapping[str, object], *, received_ms: int | None =
     else:
         timestamp_ms = read_time_ms(time_name, raw_time, naive_is_utc=True)
     side, closes, position_side = _direction(fields)
+    order_type = _choice(fields, _ORDER_TYPE, ORDER_TYPES) or "MARKET"
+    terms = {name: value for name, value in fields.items() if name in _TERMS[order_type]}
     reduce_only = _agreed(fields, _REDUCE_ONLY, _yes_or_no)
+    if _agreed(terms, _CLOSE_POSITION, _yes_or_no):
+        if reduce_only is False:
+            raise InvalidIntent("close_position", True, "contradicts reduce_only False")
+        reduce_only = True
     if reduce_only and not closes:
         _refuse_position_as_side(fields)
     if closes and reduce_only is False:
         raise InvalidIntent("reduce_only", False, "contradicts CLOSE, which only reduces")
     notional, quantity = _size(fields)
-    order_type = _choice(fields, _ORDER_TYPE, ORDER_TYPES) or "MARKET"
-    terms = {name: value for name, value in fields.items() if name in _TERMS[order_type]}
     return IntentArguments(
         id=_id(fields, symbol, raw_time),
         symbol=symbol,

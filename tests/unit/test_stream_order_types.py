@@ -210,3 +210,23 @@ def test_every_envelope_carries_the_terms_of_an_order(envelope: str) -> None:
             timestamp=1_766_550_734_062,
             **terms,  # type: ignore[arg-type]
         )
+
+
+def _stop(**more: object) -> dict[str, object]:
+    terms = {"order_type": "STOP_MARKET", "trigger_price": "60000", "quantity": "0.01"}
+    return {"id": "x", "symbol": "BTCUSDT", "side": "SELL", "timestamp": 1_700_000_000_000, **terms, **more}
+
+
+@pytest.mark.parametrize("name", ["closePosition", "close_position"])
+def test_a_conditional_order_that_closes_the_position_only_reduces(name: str) -> None:
+    assert Intent.from_mapping(_stop(**{name: "true"})).reduce_only
+    assert not Intent.from_mapping(_stop(**{name: False})).reduce_only
+    with pytest.raises(InvalidIntent, match="close_position: True contradicts reduce_only False"):
+        Intent.from_mapping(_stop(**{name: True}, reduce_only=False))
+
+
+def test_beside_a_market_order_close_position_says_nothing_that_the_gate_reads() -> None:
+    market = {**_stop(closePosition=True), "order_type": "MARKET"}
+
+    assert not Intent.from_mapping(market).reduce_only
+    assert Intent.from_mapping(market).aside["closePosition"] is True
