@@ -70,6 +70,10 @@ class Account:
         """The call that Gate.evaluate makes."""
         return self.protocol.evaluate(intent, token or secrets.token_urlsafe(12), 0, self.protocol.reserve(intent))
 
+    def forget_permit(self, intent: Intent) -> Command:
+        """What settling does to the state, likewise."""
+        return ("HDEL", self.keyspace.state, self.keyspace.permit_field(intent.id))
+
     def leave_in_flight(self, intent: Intent) -> Command:
         """What settling does to the in-flight set, as a plain command: it must not count as a script."""
         reserved = int(self.protocol.reserve(intent) * MILLIONTHS)
@@ -90,7 +94,11 @@ class Account:
             keyspace.rate_symbol(intent.symbol),
         )
         shorten = ("LTRIM", keyspace.rate_global, 0, 3)
-        return Step(self.evaluate(intent), b"admitted ", (self.leave_in_flight(intent), forget, shorten))
+        return Step(
+            self.evaluate(intent),
+            b"admitted ",
+            (self.leave_in_flight(intent), self.forget_permit(intent), forget, shorten),
+        )
 
     def admission_beside_windows(self, on_symbol: str) -> Step:
         """Admitted while both windows hold `limit` entries, the oldest just out of the window.
@@ -102,6 +110,7 @@ class Account:
         old = time.time_ns() // 1_000_000 - 10 * self.policy.rate_global_window_ms
         clean_up = (
             self.leave_in_flight(intent),
+            self.forget_permit(intent),
             ("DEL", keyspace.record(intent.id), keyspace.lock(intent.symbol, intent.side)),
             ("LSET", keyspace.rate_symbol(intent.symbol), 0, old),
             ("LSET", keyspace.rate_global, 0, old),
