@@ -7,18 +7,19 @@ import dataclasses
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 import redis.asyncio
 
 from gate import AsyncGate, Intent, Policy
 from gate.exchange.binance import BinanceFutures
-from gate.exchange.orders import CLOCK_LEAD_MS
+from gate.exchange.orders import CLOCK_LEAD_MS, OrderRequest
 from gate.execution import Execution, Terminal
 from gate.executor import Executor
-from gate.reconcile import Finding, reconcile
+from gate.reconcile import reconcile
 from gate.record import Phase, Record
-from tests.crash.plan import LAPSING, POLICY, RECV_WINDOW_MS, KillPoint, Plan
+from tests.crash.plan import LAPSING, POLICY, RECV_WINDOW_MS, KillPoint, Plan, Trade
 from tests.crash.worker import STORE_TIMEOUT_MS, Job
 from tests.crash.zygote import Zygote
 
@@ -37,7 +38,9 @@ class Report:
     order_id: str | None = None
     """Of a record in phase placed: at the end, or before it lapsed."""
     lapsed: bool = False
-    """Its record lapsed before anybody asked, and that is shown."""
+    """Its record lapsed while it was in doubt: only the state's copy tells of it."""
+    conditional_orders: list[str] = field(default_factory=list)
+    """Those that the algo endpoint has accepted."""
     late: bool = False
     """The machine was too busy for the run to prove anything."""
     started: float = field(default_factory=time.monotonic)
@@ -64,13 +67,6 @@ class Course:
     async def run(self) -> Report:
         """Returns the report; what the exchange's books say is for the caller to check."""
         account = self._plan.account
-        self._intent = {
-            "id": self._plan.intent_id,
-            "symbol": self._plan.symbol,
-            "side": self._plan.side,
-            "notional": "500",
-            "timestamp": time.time_ns() // 1_000_000,
-        }
         self._store = redis.asyncio.Redis.from_url(self._store_url)
         self._gate = self._new_gate()
         self._exchange = BinanceFutures(
@@ -81,11 +77,40 @@ class Course:
             await self._store.hset(self._gate.calls.keyspace.state, mapping={"fence": 1, "since": 1})
             try:
                 async with asyncio.timeout(6 * _PATIENCE_S):
+                    self._intent = {
+                        "id": self._plan.intent_id,
+                        "symbol": self._plan.symbol,
+                        **await self._asked(),
+                        "timestamp": time.time_ns() // 1_000_000,
+                    }
                     await self._deliveries()
                     await self._judge()
             except Exception as error:
                 self.report.violations.append(f"broke off: {error!r}")
         return self.report
+
+    async def _asked(self) -> dict[str, Any]:
+        """What the intent asks for, on an account that is made ready for it."""
+        plan = self._plan
+        if plan.hedge:
+            await self._exchange._client.futures_change_position_mode(dualSidePosition="true")
+        mark = await self._exchange.mark_price(plan.symbol)
+        match plan.trade:
+            case Trade.MARKET:
+                return {"side": plan.side, "notional": "500"}
+            case Trade.LIMIT:
+                away = Decimal("0.97") if plan.side == "BUY" else Decimal("1.03")
+                return {"side": plan.side, "quantity": "0.01", "order_type": "LIMIT", "price": str(mark * away)}
+            case Trade.STOP:
+                away = Decimal("1.1") if plan.side == "BUY" else Decimal("0.9")
+                terms = {"order_type": "STOP_MARKET", "trigger_price": str(mark * away)}
+                return {"side": plan.side, "quantity": "0.01", "reduce_only": True, **terms}
+            case Trade.EXIT:
+                opens = "SELL" if plan.side == "BUY" else "BUY"
+                position_side = ("LONG" if opens == "BUY" else "SHORT") if plan.hedge else None
+                setup = OrderRequest(plan.symbol, opens, Decimal("0.05"), plan.setup_id, False, position_side)
+                await self._exchange.place(setup, timeout_ms=10_000)
+                return {"side": plan.side, "quantity": "0.01", "reduce_only": True}
 
     async def _deliveries(self) -> None:
         plan = self._plan
@@ -110,6 +135,7 @@ class Course:
         if plan.lapses:
             self._remembered(await self._gate.lookup(plan.intent_id))
             await self._until_gone(self._gate.calls.keyspace.record(plan.intent_id))
+            self.report.lapsed = await self._store.zcard(self._gate.calls.keyspace.inflight) > 0
         await self._until_gone(self._gate.calls.keyspace.lock(plan.symbol, plan.side))
         await self._forget("before the third")
         if plan.reconciled_meanwhile:
@@ -182,21 +208,21 @@ class Course:
                     return
                 await asyncio.sleep((left_ms + 2) / 1000)
 
-    async def _reconcile(self) -> list[Finding]:
-        found = await reconcile(self._gate, self._exchange)
-        for each in found:
+    async def _reconcile(self) -> None:
+        for each in await reconcile(self._gate, self._exchange):
             self.report.note(f"reconciled {each.intent_id}: {each.finding} {each.detail} {each.settlement or ''}")
-        return [each.finding for each in found]
+            if each.settlement is not None:
+                self._remembered(each.settlement.record)
 
     async def _until_quiet(self) -> None:
-        """Reconciles until nothing is left, or only what has lapsed."""
+        """Reconciles until nothing is left."""
         inflight = self._gate.calls.keyspace.inflight
         with suppress(TimeoutError):
             async with asyncio.timeout(_PATIENCE_S):
                 while True:
-                    found = await self._reconcile()
+                    await self._reconcile()
                     held: Any = await self._store.zrange(inflight, 0, -1, withscores=True)
-                    if len(held) == found.count(Finding.LAPSED):
+                    if not held:
                         return
                     now_ms = (await self._gate.in_doubt(1)).now_ms
                     due = [int(until) + (CLOCK_LEAD_MS if until <= now_ms else 0) + 2 - now_ms for _, until in held]
@@ -208,10 +234,13 @@ class Course:
         report, plan = self.report, self._plan
         status = await self._gate.status()
         record = await self._gate.lookup(plan.intent_id)
-        lapsed = (await self._gate.in_doubt()).lapsed
         report.note(f"in the end: {record}")
-        report.lapsed = plan.lapses and lapsed == (plan.intent_id,)
-        if status.in_doubt != (1 if report.lapsed else 0) or status.in_flight:
+        if plan.trade is Trade.STOP:
+            waiting = await self._exchange._client._request_futures_api(
+                "get", "allAlgoOrders", True, data={"symbol": plan.symbol}
+            )
+            report.conditional_orders = [str(row["algoId"]) for row in waiting]
+        if status.in_doubt or status.in_flight:
             report.violations.append(f"in doubt {status.in_doubt}, in flight {status.in_flight}: {status.doubtful}")
         for each in status.standing:
             if each.name == "lock" and each.ttl_ms is None:

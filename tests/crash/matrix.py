@@ -70,7 +70,8 @@ def run_batch(seed: str, numbers: Sequence[int], store_url: str, tally: Tally) -
     for report in reports:
         delay_ms = max((each.delay_ms or 0 for each in report.plan.faults), default=0)
         report.late = waited_ms[report.plan.client_order_id] > delay_ms + _LATE_MS
-        _check(report, orders.pop(report.plan.client_order_id, []), tally)
+        orders.pop(report.plan.setup_id, None)
+        _check(report, orders.pop(report.plan.client_order_id, report.conditional_orders), tally)
     assert not orders, f"orders of no intent: {dict(orders)}"
     return reports
 
@@ -89,7 +90,7 @@ async def _all(plans: Sequence[Plan], store_url: str, exchange_url: str) -> list
 def _check(report: Report, orders: list[str], tally: Tally) -> None:
     if len(orders) > 1:
         report.violations.append(f"{len(orders)} orders for one intent: {orders}")
-    if orders and report.order_id is None and not report.lapsed:
+    if orders and report.order_id is None:
         report.violations.append(f"order {orders[0]} exists and isn't recorded")
     if report.order_id is not None and report.order_id not in orders:
         report.violations.append(f"order {report.order_id} is recorded and doesn't exist: {orders}")

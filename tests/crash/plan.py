@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import random
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 import msgspec
@@ -32,9 +33,10 @@ LAPSING: Final = dataclasses.replace(POLICY, max_age_ms=2_000, dedup_ttl_ms=5_50
 STEPS: Final = {
     "evaluate": ("gate", "evaluate"),
     "filters": ("exchange", "filters"),
+    "position mode": ("exchange", "hedge_mode"),
     "mark price": ("exchange", "mark_price"),
-    "leverage": ("exchange", "leverage"),
-    "margin": ("exchange", "available_margin"),
+    "leverage": ("exchange", "symbol_config"),
+    "margin": ("exchange", "account"),
     "look-up": ("exchange", "find_order"),
     "permit check": ("gate", "lookup"),
     "send": ("exchange", "place"),
@@ -44,7 +46,21 @@ _FORGETS: Final = ("during the first", "before the second", "before the third", 
 _OUTLASTING_MS: Final = (1_780, 1_880)
 """Delays beyond the executor's patience with an order, and half a second within the time in which the exchange may
 accept it: later than that, the executor would be right to count it out."""
+_LONGEST_DELAY_OF_A_STOP_MS: Final = 1_000
+ORDER: Final = "/fapi/v1/order"
+ALGO: Final = "/fapi/v1/algoOrder"
+_REFUSALS: Final = (-1008, -1015, -1022, -2019, -2022, -2027, -4061, -4131, -4164, -5022)
 _SYMBOLS: Final = ("BTCUSDT", "ETHUSDT")
+
+
+class Trade(StrEnum):
+    """What the intent of a run asks for."""
+
+    MARKET = "market"
+    LIMIT = "limit"
+    EXIT = "exit"
+    """Of a fifth of the position that the account holds: a second one would go through as well."""
+    STOP = "stop"
 
 
 class KillPoint(Struct, frozen=True):
@@ -85,6 +101,9 @@ class Plan:
     reconciled_meanwhile: bool
     symbol: str
     side: str
+    trade: Trade
+    hedge: bool
+    """Whether the account is in hedge mode."""
 
     @property
     def prefix(self) -> str:
@@ -102,6 +121,11 @@ class Plan:
         return Keyspace(self.prefix).client_order_id(self.intent_id)
 
     @property
+    def setup_id(self) -> str:
+        """What the order is called that opens the position of an exit."""
+        return f"setup-{self.number}"
+
+    @property
     def account(self) -> Account:
         """Its account at the exchange."""
         return Account(key=f"key-{self.number}", secret="paper", name=self.prefix)  # noqa: S106  # of a paper account
@@ -110,6 +134,7 @@ class Plan:
         faults = [f"{each.method} {each.kind}{_details(each)}" for each in self.faults]
         parts = [
             f"seed {self.seed} run {self.number}",
+            f"{self.trade} {self.side} {self.symbol}{' in hedge mode' if self.hedge else ''}",
             f"killed {self.kill}",
             f"second killed {self.second_kill}" if self.second_kill else "",
             f"faults {', '.join(faults) or 'none'}",
@@ -127,6 +152,17 @@ def _details(fault: Fault) -> str:
 
 def draw(seed: str, number: int) -> Plan:
     """The plan of a run: the same for the same seed and number."""
+    plan = _draw(seed, number)
+    if plan.trade is not Trade.STOP:
+        return plan
+    if any((fault.delay_ms or 0) > _LONGEST_DELAY_OF_A_STOP_MS for fault in plan.faults):
+        # The ledger, which tells whether a delay was longer than promised, has no orders that wait for their trigger.
+        return dataclasses.replace(plan, trade=Trade.MARKET)
+    on_its_endpoint = (msgspec.structs.replace(each, path=ALGO) if each.path == ORDER else each for each in plan.faults)
+    return dataclasses.replace(plan, faults=tuple(on_its_endpoint))
+
+
+def _draw(seed: str, number: int) -> Plan:
     chance = random.Random(f"{seed}:{number}")
     lapses = chance.random() < 0.08
     kill = _kill_point(chance, number)
@@ -143,6 +179,8 @@ def draw(seed: str, number: int) -> Plan:
         reconciled_meanwhile=chance.random() < 0.3,
         symbol=chance.choice(_SYMBOLS),
         side=chance.choice(("BUY", "SELL")),
+        trade=chance.choices(list(Trade), weights=(4, 2, 2, 2))[0],
+        hedge=chance.random() < 0.25,
     )
     if kill.when == "stalled":
         # Its permit is forgotten meanwhile, and another worker gets one.
@@ -184,6 +222,12 @@ def _kill_point(chance: random.Random, turn: int) -> KillPoint:
 
 
 def _faults(chance: random.Random, client_order_id: str, *, unclear: bool) -> tuple[Fault, ...]:
+    open_question = [
+        Fault(kind=FaultKind.ERROR, status=status, code=code, msg="drawn", accept=accept)
+        for status, code in ((400, -1006), (400, -1000), (400, -4116), (408, -1007), (500, -1001))
+        for accept in (True, False)
+        if code != -1001 or not accept  # which says that there is no order
+    ]
     either = [
         FaultKind.UNKNOWN_503,
         FaultKind.TIMEOUT_1007,
@@ -195,6 +239,7 @@ def _faults(chance: random.Random, client_order_id: str, *, unclear: bool) -> tu
     delay_ms = chance.choice((chance.randrange(100), chance.randrange(100, 800)))
     table: list[Fault | None] = [
         *(Fault(kind=kind, accept=accept) for kind in either for accept in (True, False)),
+        *chance.sample(open_question, 3),
         Fault(kind=FaultKind.ACCEPT_THEN_DROP),
         Fault(kind=FaultKind.DROP_BEFORE_ACCEPT),
         *(Fault(kind=FaultKind.SLOW_BODY, delay_ms=delay_ms + 1000) for _ in range(2)),
@@ -208,6 +253,8 @@ def _faults(chance: random.Random, client_order_id: str, *, unclear: bool) -> tu
             Fault(kind=FaultKind.UNAVAILABLE_503),
             Fault(kind=FaultKind.INTERNAL_503),
             Fault(kind=FaultKind.RATE_LIMITED_429, retry_after_s=1),
+            Fault(kind=FaultKind.BANNED_418, retry_after_s=1),
+            *(Fault(kind=FaultKind.ERROR, code=code, msg="drawn") for code in _REFUSALS),
             Fault(kind=FaultKind.CLOCK_SKEW, skew_ms=60_000),
         ]
     first = chance.choice(table)
