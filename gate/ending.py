@@ -90,10 +90,18 @@ def in_doubt(unclear: Failure, policy: Policy, stopped_by: Failure | None) -> En
     return Ending(outcome, Terminal.UNKNOWN, unclear.code, f"{unclear.code}: {unclear.detail}")
 
 
-def broken_off(error: BaseException, policy: Policy, *, sent: bool) -> Ending:
-    """Cancelled, or a fault of our own. After sending, nobody can tell."""
+def forgotten(policy: Policy, stopped_by: Failure | None) -> Ending:
+    """Nothing was sent; but the store's memory was lost, and an earlier delivery may have placed an order."""
+    penalty = penalty_of(stopped_by, policy) if stopped_by else None
+    detail = "the store has lost its memory, and the exchange doesn't say whether an earlier order exists"
+    return Ending(Outcome.unknown(detail, code="MEMORY_LOST", penalty=penalty), Terminal.UNKNOWN, "MEMORY_LOST", detail)
+
+
+def broken_off(error: BaseException, policy: Policy, *, may_exist: bool) -> Ending:
+    """Cancelled, or a fault of our own. Where an order may exist, nobody can tell any more."""
     word = type(error).__name__
-    if not sent:
+    if not may_exist:
         return Ending(Outcome.unsent(word), Terminal.REJECTED_EXCHANGE, word, "broken off before sending")
-    outcome = Outcome.unknown("broken off after sending", code=word, penalty=Penalty.unknown_outcome(policy))
-    return Ending(outcome, Terminal.UNKNOWN, word, "broken off after sending")
+    detail = "broken off while an order may exist"
+    outcome = Outcome.unknown(detail, code=word, penalty=Penalty.unknown_outcome(policy))
+    return Ending(outcome, Terminal.UNKNOWN, word, detail)

@@ -13,14 +13,14 @@ from typing import Final, Self
 from msgspec import structs
 
 from gate.client import AsyncGate
-from gate.ending import Ending, absent, broken_off, in_doubt, placed, refused, unfit, unsent
+from gate.ending import Ending, absent, broken_off, forgotten, in_doubt, placed, refused, unfit, unsent
 from gate.errors import InvalidIntent, StoreFailure
 from gate.exchange.failures import FILTER_CODES
 from gate.exchange.order_plan import OrderPlan, PlanRefusal, needs_mark_price, plan_order
-from gate.exchange.orders import CLOCK_LEAD_MS, Exchange, ExchangeFailure, Filters, OrderNotFound, Placement
+from gate.exchange.orders import CLOCK_LEAD_MS, Exchange, ExchangeFailure, Filters, Placement
 from gate.execution import Execution, Terminal
 from gate.intent import Intent
-from gate.look_up import FIRST_PAUSE_S, LONGEST_PAUSE_S, Sought, find_order, look_up
+from gate.look_up import FIRST_PAUSE_S, LONGEST_PAUSE_S, Sought, look_up
 from gate.outcome import Penalty, Settled
 from gate.policy import Policy
 from gate.preflight import Cover, Preflight
@@ -116,12 +116,12 @@ class Executor:
         try:
             ending = await self._act(intent, permit, progress)
         except ExchangeFailure as failed:
-            ending = self._refused(failed, sent=progress.sent)
+            ending = self._refused(failed, sent=progress.may_exist)
         except asyncio.CancelledError as error:
-            cancelled, ending = error, broken_off(error, self._policy, sent=progress.sent)
+            cancelled, ending = error, broken_off(error, self._policy, may_exist=progress.may_exist)
         except Exception as error:
             _log.exception("id=%s executor failed", intent.id)
-            ending = broken_off(error, self._policy, sent=progress.sent)
+            ending = broken_off(error, self._policy, may_exist=progress.may_exist)
         # A task of its own: cancelled while it settles, the outcome is reported all the same.
         report = asyncio.create_task(self._report(intent, verdict, permit, ending))
         while not report.done():
@@ -137,9 +137,11 @@ class Executor:
         sought = Sought(intent.symbol, permit.client_order_id, intent.is_conditional, intent.timestamp_ms)
         if permit.verify:
             # Before the margin, though it may be for nothing: an earlier order may have taken just that.
+            progress.may_exist = True
             known = await self._earlier_order(sought, permit)
             if known is not None:
                 return known
+            progress.may_exist = False
 
         filters = await self._exchange.filters(intent.symbol)
         if filters is None:
@@ -187,21 +189,23 @@ class Executor:
         return plan
 
     async def _earlier_order(self, sought: Sought, permit: Permit) -> Ending | None:
-        """The order that an earlier delivery may have placed, in a time that Redis has forgotten.
+        """The order that an earlier delivery may have placed, in a time that Redis has forgotten; None: there is none.
 
         While this memory is young, such an order may still be on its way: its absence proves nothing before it can no
-        longer be accepted.
+        longer be accepted. What can't be found out stays in doubt: to give it back would lose that order from sight.
         """
-        young_ms = self._exchange.recv_window_ms + CLOCK_LEAD_MS - (permit.memory_age_ms or 0)
+        young_ms = self._acceptable_ms - (permit.memory_age_ms or 0)
         if young_ms > 0:
-            if permit.remaining_ms < young_ms + _LEAST_TO_SEND_MS:
-                return unsent("MEMORY_LOST", "the store has forgotten what was on its way; come again")
-            _log.warning("id=%s the store's memory is new: waiting %d ms for a look-up", permit.intent_id, young_ms)
-            await asyncio.sleep(young_ms / 1000)
-        try:
-            return placed(await find_order(self._exchange, sought))
-        except OrderNotFound:
-            return None
+            _log.warning("id=%s the store's memory is new: absence counts in %d ms", permit.intent_id, young_ms)
+        found = await look_up(self._exchange, sought, permit, acceptable_for_ms=max(young_ms, 0))
+        if found.order is not None:
+            return placed(found.order)
+        return None if found.absent else forgotten(self._policy, found.stopped_by)
+
+    @property
+    def _acceptable_ms(self) -> int:
+        """How long after signing the exchange may still accept a request."""
+        return self._exchange.recv_window_ms + CLOCK_LEAD_MS
 
     async def _last_look(self, permit: Permit, cover: Cover | None) -> Ending | None:
         """Right before sending: a permit that ran out, or that the store no longer knows, sends nothing."""
@@ -225,7 +229,7 @@ class Executor:
     ) -> Ending:
         order = plan.request(intent, permit.client_order_id)
         timeout_ms = min(self._policy.order_timeout_ms, permit.remaining_ms)
-        progress.sent = True
+        progress.may_exist = True
         try:
             return placed(await self._exchange.place(order, timeout_ms=timeout_ms))
         except ExchangeFailure as failed:
@@ -233,7 +237,7 @@ class Executor:
                 return self._refused(failed, sent=True)
             unclear = failed.failure
         # Counted from here: no request was signed later, also where the exchange signed a second one.
-        found = await look_up(self._exchange, sought, permit)
+        found = await look_up(self._exchange, sought, permit, acceptable_for_ms=self._acceptable_ms)
         if found.order is not None:
             return placed(found.order)
         return (absent if found.absent else in_doubt)(unclear, self._policy, found.stopped_by)
@@ -314,6 +318,7 @@ class Executor:
 
 @dataclass(slots=True)
 class _Progress:
-    """How far the work on a permit has come: once a request may have left, its absence has to be proved."""
+    """How far the work on a permit has come."""
 
-    sent: bool = False
+    may_exist: bool = False
+    """Whether the exchange may have an order of the intent: its absence has to be proved then."""

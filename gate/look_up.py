@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from gate.exchange.orders import (
-    CLOCK_LEAD_MS,
     Consequence,
     Exchange,
     ExchangeFailure,
@@ -68,15 +67,15 @@ async def find_order_of_any_type(exchange: Exchange, symbol: str, client_order_i
         return await find_order(exchange, Sought(symbol, client_order_id, True, decided_ms))
 
 
-async def look_up(exchange: Exchange, sought: Sought, permit: Permit) -> LookUp:
-    """Asks with back-off while the permit lives, about a request that has just failed.
+async def look_up(exchange: Exchange, sought: Sought, permit: Permit, *, acceptable_for_ms: int) -> LookUp:
+    """Asks with back-off while the permit lives.
 
-    Absence counts only once that request can no longer be accepted: an order may be on its way until then.
+    Absence counts only once no request for the order can be accepted any more: `acceptable_for_ms` from now.
     """
-    acceptable_until_ns = time.monotonic_ns() + (exchange.recv_window_ms + CLOCK_LEAD_MS) * 1_000_000
+    acceptable_until_ns = time.monotonic_ns() + acceptable_for_ms * 1_000_000
     pause_s, stopped_by = FIRST_PAUSE_S, None
     while permit.live:
-        certain = time.monotonic_ns() > acceptable_until_ns
+        certain = time.monotonic_ns() >= acceptable_until_ns
         until_next_s = pause_s
         try:
             return LookUp(order=await find_order(exchange, sought))

@@ -16,7 +16,8 @@ from tests.servers.process import ProcessStore
 @click.option("--runs", default=2000, show_default=True, type=click.IntRange(min=1))
 @click.option("--seed", default="1", show_default=True)
 @click.option("--only", type=click.IntRange(min=0), help="Just the run of that number, with its trace.")
-def main(runs: int, seed: str, only: int | None) -> None:
+@click.option("--restarts", is_flag=True, help="The store, which keeps nothing, is restarted meanwhile.")
+def main(runs: int, seed: str, only: int | None, restarts: bool) -> None:
     """Kills workers at every step, crossed with the faults of the exchange and with lost memory.
 
     Exits 1 when an intent has two orders, an order isn't recorded, or anything is left in doubt.
@@ -29,7 +30,8 @@ def main(runs: int, seed: str, only: int | None) -> None:
             tally = Tally()
             click.echo(run_batch(seed, [only], store.url, tally)[0])
         else:
-            tally = run_matrix(seed, runs, store.url, lambda so_far: click.echo(f"{so_far} …", err=True))
+            restarted = store if restarts else None
+            tally = run_matrix(seed, runs, store.url, lambda so_far: click.echo(f"{so_far} …", err=True), restarted)
     finally:
         store.close()
     for report in tally.bad:

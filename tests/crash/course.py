@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 import redis.asyncio
+import redis.exceptions
 
-from gate import AsyncGate, Intent, Policy
+from gate import AsyncGate, Intent, Policy, StoreUnavailable
 from gate.exchange.binance import BinanceFutures
 from gate.exchange.orders import CLOCK_LEAD_MS, OrderRequest
 from gate.execution import Execution, Terminal
@@ -23,8 +25,11 @@ from tests.crash.plan import LAPSING, POLICY, RECV_WINDOW_MS, KillPoint, Plan, T
 from tests.crash.worker import STORE_TIMEOUT_MS, Job
 from tests.crash.zygote import Zygote
 
+T = TypeVar("T")
+
 _PATIENCE_S = 20  # far longer than a permit's life and what follows it
 _DELIVERIES = 25
+_RECALLS = 4
 
 
 @dataclass(slots=True)
@@ -74,7 +79,8 @@ class Course:
         )
         async with self._store, self._gate, self._exchange:
             # Memory that is whole since long, as on any account but a new one.
-            await self._store.hset(self._gate.calls.keyspace.state, mapping={"fence": 1, "since": 1})
+            state = self._gate.calls.keyspace.state
+            await self._patiently(lambda: self._store.hset(state, mapping={"fence": 1, "since": 1}))
             try:
                 async with asyncio.timeout(6 * _PATIENCE_S):
                     self._intent = {
@@ -84,7 +90,8 @@ class Course:
                         "timestamp": time.time_ns() // 1_000_000,
                     }
                     await self._deliveries()
-                    await self._judge()
+                    await self._recall()
+                    await self._patiently(self._judge)
             except Exception as error:
                 self.report.violations.append(f"broke off: {error!r}")
         return self.report
@@ -133,9 +140,10 @@ class Course:
             await forgetting
 
         if plan.lapses:
-            self._remembered(await self._gate.lookup(plan.intent_id))
+            self._remembered(await self._lookup())
             await self._until_gone(self._gate.calls.keyspace.record(plan.intent_id))
-            self.report.lapsed = await self._store.zcard(self._gate.calls.keyspace.inflight) > 0
+            inflight = self._gate.calls.keyspace.inflight
+            self.report.lapsed = await self._patiently(lambda: self._store.zcard(inflight)) > 0
         await self._until_gone(self._gate.calls.keyspace.lock(plan.symbol, plan.side))
         await self._forget("before the third")
         if plan.reconciled_meanwhile:
@@ -196,20 +204,20 @@ class Course:
 
     async def _forget(self, when: str) -> None:
         if when in self._plan.forgets:
-            await self._store.flushdb()
+            await self._patiently(self._store.flushdb)
             self.report.note(f"memory lost {when}")
 
     async def _until_gone(self, key: str) -> None:
         """Waits for a key to run out; one that can't is a violation."""
         async with asyncio.timeout(_PATIENCE_S):
-            while (left_ms := await self._store.pttl(key)) != -2:
+            while (left_ms := await self._patiently(lambda: self._store.pttl(key))) != -2:
                 if left_ms == -1:
                     self.report.violations.append(f"{key} has no TTL")
                     return
                 await asyncio.sleep((left_ms + 2) / 1000)
 
     async def _reconcile(self) -> None:
-        for each in await reconcile(self._gate, self._exchange):
+        for each in await self._patiently(lambda: reconcile(self._gate, self._exchange)):
             self.report.note(f"reconciled {each.intent_id}: {each.finding} {each.detail} {each.settlement or ''}")
             if each.settlement is not None:
                 self._remembered(each.settlement.record)
@@ -221,13 +229,35 @@ class Course:
             async with asyncio.timeout(_PATIENCE_S):
                 while True:
                     await self._reconcile()
-                    held: Any = await self._store.zrange(inflight, 0, -1, withscores=True)
+                    held: Any = await self._patiently(lambda: self._store.zrange(inflight, 0, -1, withscores=True))
                     if not held:
                         return
-                    now_ms = (await self._gate.in_doubt(1)).now_ms
+                    now_ms = (await self._patiently(lambda: self._gate.in_doubt(1))).now_ms
                     due = [int(until) + (CLOCK_LEAD_MS if until <= now_ms else 0) + 2 - now_ms for _, until in held]
                     await asyncio.sleep(max(min(due), 100) / 1000)
         self.report.note("not quiet")
+
+    async def _recall(self) -> None:
+        """Where the store was restarted after the last delivery, one more finds its order again."""
+        for _ in range(_RECALLS):
+            if self.report.order_id is not None or await self._lookup() is not None:
+                return
+            await self._deliver("recalling")
+            await self._until_quiet()
+
+    async def _lookup(self) -> Record | None:
+        return await self._patiently(lambda: self._gate.lookup(self._plan.intent_id))
+
+    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """The answer of a store that may be restarting."""
+        until = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                return await ask()
+            except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, StoreUnavailable):
+                if time.monotonic() > until:
+                    raise
+                await asyncio.sleep(0.05)
 
     async def _judge(self) -> None:
         """What the gate itself says at the end."""

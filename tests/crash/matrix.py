@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 import redis
 
@@ -20,6 +21,7 @@ BATCH: Final = 400
 """Runs that share a paper exchange, and a store with that many databases: losing its memory concerns one run."""
 
 
+_BETWEEN_RESTARTS_S: Final = (5.0, 12.0)
 _LATE_MS: Final = 250
 """When the machine is so busy that a request takes that much longer than its delay, the exchange may accept it later
 than it promises. Such a run proves nothing."""
@@ -33,6 +35,7 @@ class Tally:
     orders: int = 0
     lapsed: int = 0
     late: int = 0
+    restarts: int = 0
     killed: Counter[str] = field(default_factory=Counter)
     bad: list[Report] = field(default_factory=list)
 
@@ -44,20 +47,57 @@ class Tally:
     def __str__(self) -> str:
         return (
             f"{self.runs} runs, {self.killed.total()} workers killed, {self.orders} orders, "
-            f"{self.lapsed} records lapsed in doubt, {self.late} runs not counted (machine too busy), "
+            + (f"{self.restarts} restarts of the store, " if self.restarts else "")
+            + f"{self.lapsed} records lapsed in doubt, {self.late} runs not counted (machine too busy), "
             f"{self.violations} violations"
         )
 
 
-def run_batch(seed: str, numbers: Sequence[int], store_url: str, tally: Tally) -> list[Report]:
-    """Runs them on a store with at least as many databases, adds what they came to, and returns each."""
+class Restarts:
+    """Kills a store that keeps nothing on disk and starts it again, empty, at moments drawn from the seed."""
+
+    def __init__(self, seed: str, store: Restartable) -> None:
+        self._chance = random.Random(f"restarts of {seed}")
+        self._store = store
+        self.count = 0
+
+    async def until_cancelled(self) -> None:
+        """In between there is time enough for a delivery that waits until a young memory is old enough."""
+        while True:
+            await asyncio.sleep(self._chance.uniform(*_BETWEEN_RESTARTS_S))
+            # Not cancelled half way: the store must be up when the runs are judged.
+            await asyncio.shield(asyncio.to_thread(self._restart))
+
+    def _restart(self) -> None:
+        self._store.stop()
+        self._store.start()
+        self.count += 1
+
+
+class Restartable(Protocol):
+    """A store of which the memory goes with the process."""
+
+    def stop(self) -> None: ...
+
+    def start(self) -> None: ...
+
+
+def run_batch(
+    seed: str, numbers: Sequence[int], store_url: str, tally: Tally, restarted: Restartable | None = None
+) -> list[Report]:
+    """Runs them on a store with at least as many databases, adds what they came to, and returns each.
+
+    With `restarted` that store loses all its memory time and again.
+    """
     plans = [draw(seed, number) for number in numbers]
     with PaperExchange(
         accounts=[plan.account for plan in plans],
         faults=[fault for plan in plans for fault in plan.faults],
         limits=None,
     ) as paper:
-        reports = asyncio.run(_all(plans, store_url, paper.url))
+        restarts = Restarts(seed, restarted) if restarted else None
+        reports = asyncio.run(_all(plans, store_url, paper.url, restarts))
+        tally.restarts += restarts.count if restarts else 0
         books = paper.ledger()
     orders: dict[str, list[str]] = defaultdict(list)
     waited_ms: dict[str, int] = defaultdict(int)
@@ -76,15 +116,19 @@ def run_batch(seed: str, numbers: Sequence[int], store_url: str, tally: Tally) -
     return reports
 
 
-async def _all(plans: Sequence[Plan], store_url: str, exchange_url: str) -> list[Report]:
+async def _all(plans: Sequence[Plan], store_url: str, exchange_url: str, restarts: Restarts | None) -> list[Report]:
     places = asyncio.Semaphore(AT_ONCE)
+    restarting = asyncio.create_task(restarts.until_cancelled()) if restarts else None
     async with Zygote() as zygote:
 
         async def one(database: int, plan: Plan) -> Report:
             async with places:
                 return await Course(plan, f"{store_url.rpartition('/')[0]}/{database}", exchange_url, zygote).run()
 
-        return await asyncio.gather(*(one(*each) for each in enumerate(plans)))
+        reports = await asyncio.gather(*(one(*each) for each in enumerate(plans)))
+    if restarting is not None:
+        restarting.cancel()
+    return reports
 
 
 def _check(report: Report, orders: list[str], tally: Tally) -> None:
@@ -105,11 +149,17 @@ def _check(report: Report, orders: list[str], tally: Tally) -> None:
         tally.bad.append(report)
 
 
-def run_matrix(seed: str, runs: int, store_url: str, say: Callable[[Tally], None] = lambda _: None) -> Tally:
+def run_matrix(
+    seed: str,
+    runs: int,
+    store_url: str,
+    say: Callable[[Tally], None] = lambda _: None,
+    restarted: Restartable | None = None,
+) -> Tally:
     """So many runs, in batches; `say` hears of each. The store must be empty, and have BATCH databases."""
     tally = Tally()
     for start in range(0, runs, BATCH):
-        run_batch(seed, range(start, min(start + BATCH, runs)), store_url, tally)
+        run_batch(seed, range(start, min(start + BATCH, runs)), store_url, tally, restarted)
         with redis.Redis.from_url(store_url) as store:
             store.flushall()
         say(tally)

@@ -14,7 +14,9 @@ from gate import Outcome, Permit, Phase, Policy, Settlement
 from gate.exchange.orders import AccountFigures, ExchangeFailure, OrderAnswer, OrderRequest
 from gate.execution import Terminal
 from gate.paper import Fault, FaultKind
+from gate.reconcile import Finding, reconcile
 from tests.executor.conftest import Desk, OpenDesk
+from tests.executor.test_reconcile import age
 
 ACCEPTED = [
     Fault(kind=FaultKind.ACCEPT_THEN_DROP, times=1),
@@ -112,17 +114,74 @@ async def test_after_redis_forgot_an_order_is_looked_up_before_it_is_sent(
     assert len(desk.orders(intent)) == 1
 
 
-async def test_nothing_is_sent_when_the_look_up_before_sending_fails(desk: Desk, redis_client: redis.Redis) -> None:
+async def test_a_look_up_before_sending_that_fails_is_tried_again(desk: Desk, redis_client: redis.Redis) -> None:
     redis_client.delete("quantum:exec:state")
     desk.paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path="/fapi/v1/order"))
-    intent = desk.intent()
 
-    execution = await desk.executor.execute(intent)
+    execution = await desk.executor.execute(desk.intent())
 
     assert execution.verdict.permit is not None
     assert execution.verdict.permit.verify
-    assert (execution.state, execution.retryable) == (Terminal.REJECTED_EXCHANGE, True)
-    assert desk.orders() == []
+    assert execution.state is Terminal.FILLED
+
+
+@pytest.mark.parametrize("placed_before", [True, False])
+async def test_what_the_look_up_before_sending_can_not_find_out_stays_in_doubt(
+    open_desk: OpenDesk, redis_client: redis.Redis, placed_before: bool
+) -> None:
+    """To give the intent back would lose the earlier order from sight."""
+    desk = await open_desk(Policy(lock_ttl_ms=3000, rate_symbol_limit=9, rate_global_limit=100))
+    intent = desk.intent()
+    if placed_before:
+        await desk.executor.execute(intent)
+    redis_client.delete("quantum:exec:state", desk.gate.calls.keyspace.record(intent.id))
+    desk.paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path="/fapi/v1/order", times=1000))
+
+    execution = await desk.executor.execute(intent)
+    desk.paper.clear_faults()
+
+    record = await desk.gate.lookup(intent.id)
+    assert (execution.state, execution.reason) == (Terminal.UNKNOWN, "MEMORY_LOST")
+    assert record is not None
+    assert record.phase is Phase.UNKNOWN
+    assert "cooldown_symbol" not in {each.name for each in (await desk.gate.status()).standing}, "nothing was sent"
+    age(desk, redis_client, intent, 10_000)
+    [found] = await reconcile(desk.gate, desk.exchange)
+    assert found.finding is (Finding.PLACED if placed_before else Finding.NOT_PLACED)
+    assert len(desk.orders(intent)) == placed_before
+
+
+async def test_an_earlier_order_is_found_though_no_margin_is_left_for_another(
+    desk: Desk, redis_client: redis.Redis
+) -> None:
+    intent = desk.intent()
+    first = await desk.executor.execute(intent)
+    redis_client.flushall()
+    desk.balance("0")
+
+    second = await desk.executor.execute(intent)
+
+    assert (second.state, second.order_id) == (Terminal.FILLED, first.order_id)
+
+
+async def test_a_task_cancelled_while_it_looks_for_an_earlier_order_leaves_the_intent_in_doubt(
+    desk: Desk, redis_client: redis.Redis
+) -> None:
+    intent = desk.intent()
+    await desk.executor.execute(intent)
+    redis_client.flushall()
+    desk.paper.inject(Fault(kind=FaultKind.DELAY, method="GET", path="/fapi/v1/order"))
+    task = asyncio.create_task(desk.executor.execute(intent))
+    await asyncio.to_thread(desk.paper.wait_held)
+
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    record = await desk.gate.lookup(intent.id)
+    desk.paper.release_held()
+    assert record is not None
+    assert record.phase is Phase.UNKNOWN
 
 
 async def test_nothing_is_sent_when_the_permit_is_about_to_run_out(open_desk: OpenDesk) -> None:
