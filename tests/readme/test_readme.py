@@ -9,13 +9,15 @@ import subprocess
 import sys
 import time
 import tomllib
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 import redis
+from binance import Client
 
-from gate import Intent, Policy
-from gate.paper import PaperExchange
+from gate import Gate, Intent, Policy
+from gate.paper import Fault, FaultKind, PaperExchange
 from tests.servers.store import Store
 
 ROOT = Path(__file__).parents[2]
@@ -71,6 +73,24 @@ def test_the_drop_in_places_an_order_and_denies_its_duplicate(store: Store, redi
     assert on_intent(fields) == ("PLACED", "8389765")
     assert on_intent(fields) == ("DUPLICATE", None)
     assert len(sent) == 1
+
+
+def test_the_example_of_an_own_placement_settles_what_an_exception_means(
+    store: Store, redis_client: redis.Redis
+) -> None:
+    [example] = [block for block in _blocks("python") if "outcome_of(" in block]
+    intent = Intent(id="readme", symbol="BTCUSDT", side="BUY", quantity="0.01", timestamp=time.time_ns() // 1_000_000)
+    terms = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "0.01"}
+    refusal = Fault(kind=FaultKind.ERROR, code=-2019)
+    with PaperExchange(faults=[refusal]) as paper, Gate.from_url(store.url) as gate:
+        client = Client(paper.key, paper.secret, ping=False)
+        client.FUTURES_URL = f"{paper.url}/fapi"
+        with closing(client.session):
+            names = {"gate": gate, "intent": intent, "client": client, "terms": terms}
+            exec(compile(example, "README.md", "exec"), names)  # noqa: S102  # likewise
+        on = {each.name for each in gate.status().standing}
+
+    assert {"failures", "cooldown_global"} <= on
 
 
 async def test_the_executor_example_fills_an_order(store: Store, redis_client: redis.Redis) -> None:
