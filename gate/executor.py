@@ -17,7 +17,7 @@ from gate.ending import Ending, absent, broken_off, forgotten, in_doubt, placed,
 from gate.errors import InvalidIntent, StoreFailure
 from gate.exchange.failures import FILTER_CODES
 from gate.exchange.order_plan import OrderPlan, PlanRefusal, needs_mark_price, plan_order
-from gate.exchange.orders import CLOCK_LEAD_MS, Exchange, ExchangeFailure, Filters, Placement
+from gate.exchange.orders import CLOCK_LEAD_MS, SIGNER_AHEAD_MS, Exchange, ExchangeFailure, Filters, Placement
 from gate.execution import Execution, Terminal
 from gate.intent import Intent
 from gate.look_up import FIRST_PAUSE_S, LONGEST_PAUSE_S, Sought, look_up
@@ -30,8 +30,9 @@ from gate.verdict import Permit, Reason, Verdict
 
 _log: Final = logging.getLogger("gate.executor")
 
-_LEAST_TO_SEND_MS: Final = 500
-"""An order isn't sent when its permit has less than that left: the answer could no longer be acted upon."""
+_LEAST_TO_SEND_MS: Final = SIGNER_AHEAD_MS + 500
+"""An order isn't sent when its permit has less than that left: it could be accepted too late, or its answer could no
+longer be acted upon."""
 RECONCILE_EVERY_S: Final = 5.0
 """How often an executor that has nothing else to do asks for what is in doubt."""
 _RECONCILED_AT_ONCE: Final = 10
@@ -228,7 +229,8 @@ class Executor:
         self, intent: Intent, plan: OrderPlan, sought: Sought, permit: Permit, progress: _Progress
     ) -> Ending:
         order = plan.request(intent, permit.client_order_id)
-        timeout_ms = min(self._policy.order_timeout_ms, permit.remaining_ms)
+        # Nothing signed within it can be accepted after the deadline, be our clock ahead as far as the exchange allows.
+        timeout_ms = min(self._policy.order_timeout_ms, permit.remaining_ms - SIGNER_AHEAD_MS)
         progress.may_exist = True
         try:
             return placed(await self._exchange.place(order, timeout_ms=timeout_ms))

@@ -11,9 +11,10 @@ from typing import Final, Protocol
 
 from gate.intent import OrderType
 
-CLOCK_LEAD_MS: Final = 1_500
-"""Beyond signing time + recvWindow, until a request can no longer be accepted: the exchange allows a signer's clock to
-run 1 s ahead of its own; half a second more is ours."""
+SIGNER_AHEAD_MS: Final = 1_000
+"""The exchange lets a signer's clock be so far ahead: it accepts a request so much longer than recvWindow."""
+CLOCK_LEAD_MS: Final = SIGNER_AHEAD_MS + 500
+"""Beyond signing time + recvWindow, until a request is certainly accepted no more; half a second of it is ours."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,10 @@ from gate import Policy
 from gate.keyspace import Keyspace
 from gate.paper import Account, Fault, FaultKind
 
-RECV_WINDOW_MS: Final = 1_000
+RECV_WINDOW_MS: Final = 1_500
 POLICY: Final = Policy(
     # Longer than recvWindow, the exchange's patience with clocks and what the executor keeps for sending together.
-    lock_ttl_ms=3_500,
+    lock_ttl_ms=5_000,
     rate_symbol_limit=100,
     rate_global_limit=1000,
     failure_limit=100,
@@ -27,7 +27,7 @@ POLICY: Final = Policy(
     cooldown_global_ms=300,
     unknown_cooldown_ms=300,
 )
-LAPSING: Final = dataclasses.replace(POLICY, max_age_ms=2_000, dedup_ttl_ms=5_500)
+LAPSING: Final = dataclasses.replace(POLICY, max_age_ms=2_000, dedup_ttl_ms=7_000)
 """Under which a record lapses within a run."""
 
 STEPS: Final = {
@@ -43,9 +43,9 @@ STEPS: Final = {
     "settle": ("gate", "settle"),
 }
 _FORGETS: Final = ("during the first", "before the second", "before the third", "before the last")
-_OUTLASTING_MS: Final = (1_780, 1_880)
-"""Delays beyond the executor's patience with an order, and half a second within the time in which the exchange may
-accept it: later than that, the executor would be right to count it out."""
+_OUTLASTING_MS: Final = (2_530, 2_650)
+"""Delays beyond the executor's patience with an order, and a third of a second within the time in which the
+exchange may accept it: later than that, the executor would be right to count it out."""
 _LONGEST_DELAY_OF_A_STOP_MS: Final = 1_000
 ORDER: Final = "/fapi/v1/order"
 ALGO: Final = "/fapi/v1/algoOrder"
@@ -217,7 +217,7 @@ def _kill_point(chance: random.Random, turn: int) -> KillPoint:
         KillPoint("", "anytime", after_ms=chance.randrange(200)),
         KillPoint("", "anytime", after_ms=chance.randrange(2500)),
     ]
-    points += [KillPoint("permit check", "stalled", after_ms=chance.randrange(2_600, 3_100))]
+    points += [KillPoint("permit check", "stalled", after_ms=chance.randrange(2_900, 3_300))]
     return points[turn % len(points)]
 
 

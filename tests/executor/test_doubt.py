@@ -80,10 +80,10 @@ async def test_a_certain_refusal_is_settled_at_once_and_may_come_again(desk: Des
 
 
 async def test_what_can_not_be_resolved_within_the_permit_stays_in_doubt(open_desk: OpenDesk) -> None:
-    desk = await open_desk(Policy(lock_ttl_ms=1200, rate_global_limit=100))
+    desk = await open_desk(Policy(lock_ttl_ms=2500, rate_global_limit=100))
     desk.paper.inject(
         Fault(kind=FaultKind.DROP_BEFORE_ACCEPT),
-        Fault(kind=FaultKind.INTERNAL_503, method="GET", path="/fapi/v1/order"),
+        Fault(kind=FaultKind.INTERNAL_503, method="GET", path="/fapi/v1/order", times=1000),
     )
     intent = desk.intent()
 
@@ -130,7 +130,7 @@ async def test_what_the_look_up_before_sending_can_not_find_out_stays_in_doubt(
     open_desk: OpenDesk, redis_client: redis.Redis, placed_before: bool
 ) -> None:
     """To give the intent back would lose the earlier order from sight."""
-    desk = await open_desk(Policy(lock_ttl_ms=3000, rate_symbol_limit=9, rate_global_limit=100))
+    desk = await open_desk(Policy(lock_ttl_ms=3500, rate_symbol_limit=9, rate_global_limit=100))
     intent = desk.intent()
     if placed_before:
         await desk.executor.execute(intent)
@@ -185,12 +185,30 @@ async def test_a_task_cancelled_while_it_looks_for_an_earlier_order_leaves_the_i
 
 
 async def test_nothing_is_sent_when_the_permit_is_about_to_run_out(open_desk: OpenDesk) -> None:
-    desk = await open_desk(Policy(lock_ttl_ms=400))
+    desk = await open_desk(Policy(lock_ttl_ms=1400))
 
     execution = await desk.executor.execute(desk.intent())
 
     assert (execution.state, execution.reason) == (Terminal.REJECTED_EXCHANGE, "DEADLINE")
     assert desk.orders() == []
+
+
+async def test_no_request_can_be_accepted_after_the_deadline(open_desk: OpenDesk) -> None:
+    """Signed by a clock that is ahead by as much as the exchange allows, it would be accepted a second longer."""
+    desk = await open_desk(Policy(lock_ttl_ms=2500, rate_global_limit=100))
+    desk.exchange.recv_window_ms = 5000
+    place, windows = desk.exchange.place, []
+
+    async def measured(order: OrderRequest, *, timeout_ms: int) -> OrderAnswer:
+        answer = await place(order, timeout_ms=timeout_ms)
+        windows.append((timeout_ms, desk.exchange._client.REQUEST_RECVWINDOW))
+        return answer
+
+    desk.exchange.place = measured  # type: ignore[method-assign]
+    assert (await desk.executor.execute(desk.intent())).state is Terminal.FILLED
+
+    [(timeout_ms, recv_window_ms)] = windows
+    assert recv_window_ms <= timeout_ms <= 2500 - 1000
 
 
 async def test_a_task_cancelled_after_sending_leaves_the_intent_in_doubt(desk: Desk) -> None:
