@@ -240,7 +240,8 @@ class Course:
     async def _recall(self) -> None:
         """Where the store was restarted after the last delivery, one more finds its order again."""
         for _ in range(_RECALLS):
-            if self.report.order_id is not None or await self._lookup() is not None:
+            self._remembered(record := await self._lookup())
+            if self.report.order_id is not None or record is not None:
                 return
             await self._deliver("recalling")
             await self._until_quiet()
