@@ -166,13 +166,13 @@ class Calls:
         self.saw(record.fence)
         return record
 
-    def in_doubt(self, at_most: int) -> Dialogue[InDoubt]:
+    def in_doubt(self, at_most: int, skip: int) -> Dialogue[InDoubt]:
         """What is past its deadline and not settled for good, the oldest first. Raises StoreFailure."""
         inflight = self.keyspace.inflight
         seconds, micros = yield ("TIME",)
         now_ms = int(seconds) * 1000 + int(micros) // 1000
         try:
-            members = yield ("ZRANGEBYSCORE", inflight, "-inf", now_ms, "LIMIT", 0, at_most)
+            members = yield ("ZRANGEBYSCORE", inflight, "-inf", now_ms, "LIMIT", skip, at_most)
         except StoreError as error:
             raise StoreError(explain_error(f"{error} key={inflight}")) from None
         records, lapsed = [], []

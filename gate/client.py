@@ -126,9 +126,9 @@ class Gate:
         """Everything that is on, with what is left of it. Raises StoreFailure."""
         return self._carry(status(self.calls))
 
-    def in_doubt(self, at_most: int = 100) -> InDoubt:
+    def in_doubt(self, at_most: int = 100, skip: int = 0) -> InDoubt:
         """What is past its deadline and not settled for good, the oldest first. Raises StoreFailure."""
-        return self._carry(self.calls.in_doubt(at_most))
+        return self._carry(self.calls.in_doubt(at_most, skip))
 
     def halt(self, *, by: str, reason: str, scope: str = "entries") -> Act:
         """Stops entries, or with scope `all` exits too, until resumed. Raises InvalidField, StoreFailure."""
@@ -258,9 +258,9 @@ class AsyncGate:
         """As Gate.status."""
         return await self._carry(status(self.calls))
 
-    async def in_doubt(self, at_most: int = 100) -> InDoubt:
+    async def in_doubt(self, at_most: int = 100, skip: int = 0) -> InDoubt:
         """As Gate.in_doubt."""
-        return await self._carry(self.calls.in_doubt(at_most))
+        return await self._carry(self.calls.in_doubt(at_most, skip))
 
     async def halt(self, *, by: str, reason: str, scope: str = "entries") -> Act:
         """As Gate.halt."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from gate.exchange.consequences import outcome_of, penalty_of
 from gate.exchange.margin import MarginCheck
@@ -11,6 +12,8 @@ from gate.exchange.orders import Consequence, Failure, OrderAnswer
 from gate.execution import Terminal
 from gate.outcome import Outcome, OutcomeKind, Penalty
 from gate.policy import Policy
+
+MARGIN_UNRESERVED: Final = "MARGIN_UNRESERVED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,13 @@ def short_of_margin(check: MarginCheck, policy: Policy) -> Ending:
     penalty = None if alone else Penalty.margin_rejection(policy)
     outcome = Outcome.unsent(code, str(check), penalty=penalty)
     return Ending(outcome, Terminal.REJECTED_MARGIN, code, str(check), margin=check)
+
+
+def under_reserved(check: MarginCheck, reserved: object) -> Ending:
+    """The permit holds less margin than the order takes: a permit behind it counts on what this one would use."""
+    detail = f"{check}: only {reserved} is reserved; come again, what the symbol takes is known by now"
+    outcome = Outcome.unsent(MARGIN_UNRESERVED, detail)
+    return Ending(outcome, Terminal.REJECTED_MARGIN, MARGIN_UNRESERVED, detail, margin=check)
 
 
 def margin_unknown(code: str, check: MarginCheck | None, why: str, penalty: Penalty | None = None) -> Ending:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 from types import TracebackType
 from typing import Final, Self
@@ -13,31 +13,22 @@ from typing import Final, Self
 from msgspec import structs
 
 from gate.client import AsyncGate
-from gate.ending import Ending, absent, broken_off, forgotten, in_doubt, placed, refused, unfit, unsent
-from gate.errors import InvalidIntent, StoreFailure
-from gate.exchange.failures import FILTER_CODES
-from gate.exchange.order_plan import OrderPlan, PlanRefusal, needs_mark_price, plan_order
-from gate.exchange.orders import CLOCK_LEAD_MS, SIGNER_AHEAD_MS, Exchange, ExchangeFailure, Filters, Placement
+from gate.ending import MARGIN_UNRESERVED, Ending, broken_off
+from gate.errors import InvalidIntent
+from gate.exchange.orders import Exchange, ExchangeFailure
 from gate.execution import Execution, Terminal
 from gate.intent import Intent
-from gate.look_up import FIRST_PAUSE_S, LONGEST_PAUSE_S, Sought, look_up
-from gate.outcome import Penalty, Settled
+from gate.look_up import FIRST_PAUSE_S, LONGEST_PAUSE_S
+from gate.outcome import Penalty, Settled, Settlement
+from gate.placing import Placer, Progress
 from gate.policy import Policy
-from gate.preflight import Cover, Preflight
-from gate.reconcile import reconcile
-from gate.record import Phase
+from gate.reconcile import keep_reconciling
 from gate.verdict import Permit, Reason, Verdict
 
 _log: Final = logging.getLogger("gate.executor")
 
-_LEAST_TO_SEND_MS: Final = SIGNER_AHEAD_MS + 500
-"""An order isn't sent when its permit has less than that left: it could be accepted too late, or its answer could no
-longer be acted upon."""
-RECONCILE_EVERY_S: Final = 5.0
-"""How often an executor that has nothing else to do asks for what is in doubt."""
-_RECONCILED_AT_ONCE: Final = 10
+_LONGEST_ID: Final = 128
 _NEAR_LIMITS: Final = "near the exchange's own rate limits"
-_MODE_DIFFERS: Final = "-4061"  # the order's position side doesn't fit the account's position mode
 
 # Words that operators grep for, kept from the service that the gate replaces.
 _DENIAL_WORDS: Final = {
@@ -60,7 +51,8 @@ class Executor:
         self._gate: Final = gate
         self._exchange: Final = exchange
         self._policy: Final = policy or gate.policy
-        self._preflight: Final = Preflight(exchange, self._policy)
+        self._placer: Final = Placer(gate, exchange, self._policy)
+        self._observed: set[str] = set()
         self._running = 0
         self._reconciling: asyncio.Task[None] | None = None
 
@@ -73,7 +65,9 @@ class Executor:
             self._running -= 1
 
     async def __aenter__(self) -> Self:
-        self._reconciling = asyncio.create_task(self._reconcile_when_idle())
+        self._reconciling = asyncio.create_task(
+            keep_reconciling(self._gate, self._exchange, idle=lambda: self._running == 0)
+        )
         return self
 
     async def __aexit__(
@@ -83,41 +77,48 @@ class Executor:
             self._reconciling.cancel()
             await asyncio.wait([self._reconciling])
 
-    async def _reconcile_when_idle(self) -> None:
-        while True:
-            if self._running == 0 and self._exchange.near_limit_ms() is None:
-                try:
-                    await reconcile(self._gate, self._exchange, at_most=_RECONCILED_AT_ONCE)
-                except StoreFailure as failure:
-                    _log.warning("nothing reconciled: %s", failure)
-                except Exception:
-                    _log.exception("reconciling failed")  # a fault of our own must not end it for good
-            await asyncio.sleep(RECONCILE_EVERY_S)
-
     async def _executed(self, asked: Intent | Mapping[str, object]) -> Execution:
         try:
+            if not isinstance(asked, Intent | Mapping):
+                raise InvalidIntent("intent", asked, "is neither an Intent nor a mapping")
             intent = asked if isinstance(asked, Intent) else Intent.from_mapping(asked)
         except InvalidIntent as invalid:
-            verdict = Verdict(False, Reason.INVALID, str(invalid))
-            return self._denied(str(asked.get("id", "?")) if isinstance(asked, Mapping) else "?", verdict)
-        verdict = await self._gate.evaluate(intent, reserve=self._preflight.reserve(intent))
-        if verdict.permit is None:
+            return self._denied(_id_of(asked), Verdict(False, Reason.INVALID, str(invalid)))
+        execution = await self._once(intent)
+        if execution.reason == MARGIN_UNRESERVED and execution.retryable:
+            # What the symbol takes is known by now: with that reserved it comes again, once.
+            execution = await self._once(intent)
+        return execution
+
+    async def _once(self, intent: Intent) -> Execution:
+        verdict = await self._gate.evaluate(intent, reserve=self._placer.preflight.reserve(intent))
+        permit = verdict.permit
+        if permit is None:
             return self._denied(intent.id, verdict)
-        if verdict.permit.observed:
-            _log.warning("OBSERVED id=%s would be denied: %s %s", intent.id, verdict.reason, verdict.detail)
-        if verdict.permit.observed and verdict.reason in (Reason.DUPLICATE, Reason.CONFLICT):
-            # Observing, the gate lets it pass. But this is what sends, and one intent is one order all the same.
+        if not permit.observed:
+            return await self._settled(intent, verdict, permit)
+
+        # Observing, the gate lets it pass and remembers nothing of it. But this is what sends: one intent, one order.
+        _log.warning("OBSERVED id=%s would be denied: %s %s", intent.id, verdict.reason, verdict.detail)
+        if verdict.reason in (Reason.DUPLICATE, Reason.CONFLICT):
             return self._denied(intent.id, structs.replace(verdict, admitted=False, permit=None))
-        return await self._settled(intent, verdict, verdict.permit)
+        if intent.id in self._observed:
+            again = Verdict(False, Reason.DUPLICATE, "is being executed already", mode=verdict.mode)
+            return self._denied(intent.id, again)
+        self._observed.add(intent.id)
+        try:
+            return await self._settled(intent, verdict, permit)
+        finally:
+            self._observed.discard(intent.id)
 
     async def _settled(self, intent: Intent, verdict: Verdict, permit: Permit) -> Execution:
         """Runs the permit's work, and settles whatever comes of it, also when this task is cancelled."""
-        progress = _Progress()
+        progress = Progress()
         cancelled = None
         try:
-            ending = await self._act(intent, permit, progress)
+            ending = await self._placer.place(intent, permit, progress)
         except ExchangeFailure as failed:
-            ending = self._refused(failed, sent=progress.may_exist)
+            ending = self._placer.refused(failed, sent=progress.may_exist)
         except asyncio.CancelledError as error:
             cancelled, ending = error, broken_off(error, self._policy, may_exist=progress.may_exist)
         except Exception as error:
@@ -134,129 +135,16 @@ class Executor:
             raise cancelled
         return report.result()
 
-    async def _act(self, intent: Intent, permit: Permit, progress: _Progress) -> Ending:
-        sought = Sought(intent.symbol, permit.client_order_id, intent.is_conditional, intent.timestamp_ms)
-        if permit.verify:
-            # Before the margin, though it may be for nothing: an earlier order may have taken just that.
-            progress.may_exist = True
-            known = await self._earlier_order(sought, permit)
-            if known is not None:
-                return known
-            progress.may_exist = False
-
-        filters = await self._exchange.filters(intent.symbol)
-        if filters is None:
-            return unfit(PlanRefusal("UNKNOWN_SYMBOL", f"the exchange has no symbol {intent.symbol}"))
-        hedge_mode = await self._hedge_mode(intent)
-        mark = await self._exchange.mark_price(intent.symbol) if needs_mark_price(intent) else Decimal(0)
-        plan = plan_order(intent, filters, mark, hedge_mode=hedge_mode)
-        if isinstance(plan, PlanRefusal):
-            return unfit(plan)
-
-        cover = None
-        if not intent.is_exit:
-            checked = await self._preflight.cover(intent, permit, plan, filters, mark)
-            if isinstance(checked, Ending):
-                return checked
-            cover = checked
-
-        ending = await self._last_look(permit, cover)
-        if ending is None:
-            ending = await self._send(intent, plan, sought, permit, progress)
-        if ending.reason == _MODE_DIFFERS:
-            # Refused for certain, so that another request isn't a second order.
-            self._exchange.forget_hedge_mode()
-            turned = await self._replanned(intent, filters, mark, permit)
-            if turned is not None:
-                ending = await self._send(intent, turned, sought, permit, progress)
-        return replace(ending, margin=cover.check) if cover else ending
-
-    async def _hedge_mode(self, intent: Intent) -> bool:
-        try:
-            return await self._exchange.hedge_mode()
-        except ExchangeFailure:
-            if not intent.is_exit:
-                raise
-            return intent.position_side is not None  # an exit doesn't wait: what it says will do
-
-    async def _replanned(self, intent: Intent, filters: Filters, mark: Decimal, permit: Permit) -> OrderPlan | None:
-        """The order for the position mode that the account has by now, if it may still be sent."""
-        try:
-            plan = plan_order(intent, filters, mark, hedge_mode=await self._exchange.hedge_mode())
-        except ExchangeFailure:
-            return None
-        if isinstance(plan, PlanRefusal) or await self._last_look(permit, None) is not None:
-            return None
-        return plan
-
-    async def _earlier_order(self, sought: Sought, permit: Permit) -> Ending | None:
-        """The order that an earlier delivery may have placed, in a time that Redis has forgotten; None: there is none.
-
-        While this memory is young, such an order may still be on its way: its absence proves nothing before it can no
-        longer be accepted. What can't be found out stays in doubt: to give it back would lose that order from sight.
-        """
-        young_ms = self._acceptable_ms - (permit.memory_age_ms or 0)
-        if young_ms > 0:
-            _log.warning("id=%s the store's memory is new: absence counts in %d ms", permit.intent_id, young_ms)
-        found = await look_up(self._exchange, sought, permit, acceptable_for_ms=max(young_ms, 0))
-        if found.order is not None:
-            return placed(found.order)
-        return None if found.absent else forgotten(self._policy, found.stopped_by)
-
-    @property
-    def _acceptable_ms(self) -> int:
-        """How long after signing the exchange may still accept a request."""
-        return self._exchange.recv_window_ms + CLOCK_LEAD_MS
-
-    async def _last_look(self, permit: Permit, cover: Cover | None) -> Ending | None:
-        """Right before sending: a permit that ran out, or that the store no longer knows, sends nothing."""
-        if not permit.observed:
-            try:
-                record = await self._gate.lookup(permit.intent_id)
-            except StoreFailure as failure:
-                return unsent("STORE_LOST", str(failure))
-            if record is None or record.token != permit.token or record.phase is not Phase.ADMITTED:
-                return unsent("PERMIT_LOST", "the store has forgotten this permit, or another has taken its place")
-        stale = cover.stale if cover else None
-        if stale is not None:
-            return stale
-        # Last, for all of the above takes time.
-        if permit.remaining_ms < _LEAST_TO_SEND_MS:
-            return unsent("DEADLINE", f"{permit.remaining_ms} ms of the permit were left")
-        return None
-
-    async def _send(
-        self, intent: Intent, plan: OrderPlan, sought: Sought, permit: Permit, progress: _Progress
-    ) -> Ending:
-        order = plan.request(intent, permit.client_order_id)
-        # Nothing signed within it can be accepted after the deadline, be our clock ahead as far as the exchange allows.
-        timeout_ms = min(self._policy.order_timeout_ms, permit.remaining_ms - SIGNER_AHEAD_MS)
-        progress.may_exist = True
-        try:
-            return placed(await self._exchange.place(order, timeout_ms=timeout_ms))
-        except ExchangeFailure as failed:
-            if failed.failure.placement is Placement.NOT_PLACED:
-                return self._refused(failed, sent=True)
-            unclear = failed.failure
-        # Counted from here: no request was signed later, also where the exchange signed a second one.
-        found = await look_up(self._exchange, sought, permit, acceptable_for_ms=self._acceptable_ms)
-        if found.order is not None:
-            return placed(found.order)
-        return (absent if found.absent else in_doubt)(unclear, self._policy, found.stopped_by)
-
-    def _refused(self, failed: ExchangeFailure, *, sent: bool) -> Ending:
-        if failed.failure.code in FILTER_CODES:
-            self._exchange.forget_filters()
-        return refused(failed.failure, self._policy, sent=sent)
-
     async def _report(self, intent: Intent, verdict: Verdict, permit: Permit, ending: Ending) -> Execution:
         ending = self._resting_near_the_limits(permit, ending)
         settlement = await self._gate.settle(permit, ending.outcome)
-        pause_s = FIRST_PAUSE_S
+        pause_s, repeated = FIRST_PAUSE_S, False
         while settlement.status is Settled.STORE_UNAVAILABLE and permit.live:
             await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+            pause_s, repeated = min(pause_s * 2, LONGEST_PAUSE_S), True
             settlement = await self._gate.settle(permit, ending.outcome)
+        if repeated and ending.outcome.retryable and settlement == Settlement(Settled.FENCED):
+            settlement = Settlement(Settled.ALREADY)  # a call of which no answer came has removed the record
         if not settlement:
             _log.warning("id=%s not settled: %s %s", intent.id, settlement.status, settlement.detail)
         if settlement.tripped_safe_mode:
@@ -272,7 +160,7 @@ class Executor:
             order.order_id if order else "-",
             ending.detail,
         )
-        if order and intent.is_exit:
+        if order and intent.is_exit and order.filled_quantity > 0:
             _log.info("CLOSE_EXECUTED id=%s symbol=%s order=%s", intent.id, intent.symbol, order.order_id)
         penalty = ending.outcome.penalty
         rest_ms = max(penalty.cooldown_symbol_ms, penalty.cooldown_global_ms) if penalty else 0
@@ -304,8 +192,8 @@ class Executor:
         return replace(ending, outcome=replace(ending.outcome, penalty=rest))
 
     def _denied(self, intent_id: str, verdict: Verdict) -> Execution:
-        word = _DENIAL_WORDS.get(verdict.reason, verdict.reason.value)
-        _log.info("TERMINAL STATE: DENIED id=%s reason=%s %s %s", intent_id, verdict.reason, word, verdict.detail)
+        words = filter(None, (verdict.reason.value, _DENIAL_WORDS.get(verdict.reason), verdict.detail))
+        _log.info("TERMINAL STATE: DENIED id=%s reason=%s", intent_id, " ".join(words))
         return Execution(
             state=Terminal.DENIED,
             intent_id=intent_id,
@@ -318,9 +206,11 @@ class Executor:
         )
 
 
-@dataclass(slots=True)
-class _Progress:
-    """How far the work on a permit has come."""
-
-    may_exist: bool = False
-    """Whether the exchange may have an order of the intent: its absence has to be proved then."""
+def _id_of(asked: object) -> str:
+    """The id of what can't be read as an intent, as far as one is to be seen."""
+    if isinstance(asked, Mapping):
+        for name in ("id", "intent_id", "trace_id"):
+            said = asked.get(name)
+            if isinstance(said, str) and said and said.isprintable():
+                return said[:_LONGEST_ID]
+    return "?"

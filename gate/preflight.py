@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
-from gate.ending import Ending, margin_unknown, short_of_margin, unfit
+from gate.ending import Ending, margin_unknown, short_of_margin, under_reserved, unfit
 from gate.exchange.consequences import penalty_of
 from gate.exchange.margin import MarginCheck, margin_need
 from gate.exchange.order_plan import OrderPlan, check_bracket
 from gate.exchange.orders import AccountFigures, Exchange, ExchangeFailure, Filters, SymbolConfig
+from gate.fields import plain
 from gate.intent import Intent
 from gate.policy import Policy
 from gate.verdict import Permit
@@ -87,6 +88,9 @@ class Preflight:
             return unfit(too_large)
         check = MarginCheck(need, available, permit.reserved_ahead)
         _log.info("MARGIN CHECK id=%s %s, leverage %d", intent.id, check, seen.config.leverage)
+        if check.covered and permit.reserved * (1 + self._policy.margin_buffer) < need and not permit.observed:
+            # By more than the buffer, that is, so that small moves of the price don't matter.
+            return under_reserved(check, plain(permit.reserved))
         if check.covered:
             return Cover(check, account)
         _log.warning("INSUFFICIENT MARGIN id=%s %s", intent.id, check)

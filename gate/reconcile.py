@@ -5,12 +5,15 @@ Safe from any number of processes at once: settling is atomic, and the same answ
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 from gate.client import AsyncGate
+from gate.errors import StoreFailure
 from gate.exchange.orders import CLOCK_LEAD_MS, Consequence, Exchange, ExchangeFailure, Failure, OrderNotFound
 from gate.look_up import find_order_of_any_type
 from gate.outcome import Outcome, Settlement
@@ -18,6 +21,10 @@ from gate.record import Record
 from gate.verdict import Permit
 
 _log: Final = logging.getLogger("gate.reconcile")
+
+RECONCILE_EVERY_S: Final = 5.0
+"""How often an executor that has nothing else to do asks for what is in doubt."""
+_AT_ONCE: Final = 10
 
 
 class Finding(StrEnum):
@@ -45,6 +52,8 @@ class Reconciled:
     finding: Finding
     detail: str = ""
     settlement: Settlement | None = None
+    retry_after_ms: int | None = None
+    """How long the exchange wants to hear nothing of us, where it says so."""
 
     @property
     def done(self) -> bool:
@@ -52,12 +61,12 @@ class Reconciled:
         return self.finding in (Finding.PLACED, Finding.NOT_PLACED) and bool(self.settlement)
 
 
-async def reconcile(gate: AsyncGate, exchange: Exchange, *, at_most: int = 100) -> list[Reconciled]:
-    """Asks for every intent in doubt, the oldest first, and settles what is certain. Raises StoreFailure.
+async def reconcile(gate: AsyncGate, exchange: Exchange, *, at_most: int = 100, skip: int = 0) -> list[Reconciled]:
+    """Asks for intents in doubt, oldest first, after `skip` of them, and settles what is certain. Raises StoreFailure.
 
     Once the exchange says that it has had enough of us, the rest is left for later.
     """
-    doubt = await gate.in_doubt(at_most)
+    doubt = await gate.in_doubt(at_most, skip)
     found: list[Reconciled] = []
     stopped_by = None
     for record in doubt.records:
@@ -65,9 +74,10 @@ async def reconcile(gate: AsyncGate, exchange: Exchange, *, at_most: int = 100) 
         try:
             each = await _ask(gate, exchange, record, permit, doubt.now_ms)
         except ExchangeFailure as failed:
-            each = Reconciled(record.intent_id, permit.client_order_id, Finding.UNREADABLE, str(failed))
+            each = _unreadable(permit, str(failed))
             if failed.failure.consequence in (Consequence.REST_ACCOUNT, Consequence.STOP):
                 stopped_by = failed.failure
+                each = _unreadable(permit, str(failed), stopped_by.rest_ms)
         found.append(each)
         if stopped_by is not None:
             break
@@ -81,14 +91,51 @@ async def reconcile(gate: AsyncGate, exchange: Exchange, *, at_most: int = 100) 
     return found
 
 
+def _unreadable(permit: Permit, detail: str, retry_after_ms: int | None = None) -> Reconciled:
+    return Reconciled(
+        permit.intent_id, permit.client_order_id, Finding.UNREADABLE, detail, retry_after_ms=retry_after_ms
+    )
+
+
 def _not_asked(gate: AsyncGate, record: Record, stopped_by: Failure) -> Reconciled:
     wait = f", for {stopped_by.rest_ms} ms" if stopped_by.rest_ms else ""
-    return Reconciled(
-        record.intent_id,
-        gate.calls.keyspace.client_order_id(record.intent_id),
-        Finding.UNREADABLE,
-        f"not asked: the exchange answers {stopped_by.code}{wait}",
-    )
+    detail = f"not asked: the exchange answers {stopped_by.code}{wait}"
+    return _unreadable(gate.calls.protocol.permit_of(record), detail, stopped_by.rest_ms)
+
+
+async def reconcile_all(gate: AsyncGate, exchange: Exchange) -> list[Reconciled]:
+    """Goes through everything in doubt once, however much it is. Raises StoreFailure."""
+    found: list[Reconciled] = []
+    while page := await reconcile(gate, exchange, skip=_still_open(found)):
+        found += page
+        if any(each.retry_after_ms for each in page):
+            break
+    return found
+
+
+async def keep_reconciling(gate: AsyncGate, exchange: Exchange, idle: Callable[[], bool]) -> None:
+    """Asks for what is in doubt every RECONCILE_EVERY_S while `idle` says so, until it is cancelled.
+
+    A few at a time, and in turn: what can't be found out must not keep the rest from being asked for.
+    """
+    skip = 0
+    while True:
+        pause_s = RECONCILE_EVERY_S
+        try:
+            if idle() and exchange.near_limit_ms() is None:
+                found = await reconcile(gate, exchange, at_most=_AT_ONCE, skip=skip)
+                skip = skip + _still_open(found) if found else 0
+                # Who goes on asking is banned for longer, exits and all.
+                pause_s = max([pause_s, *(each.retry_after_ms / 1000 for each in found if each.retry_after_ms)])
+        except StoreFailure as failure:
+            _log.warning("nothing reconciled: %s", failure)
+        except Exception:
+            _log.exception("reconciling failed")  # a fault of our own must not end it for good
+        await asyncio.sleep(pause_s)
+
+
+def _still_open(found: list[Reconciled]) -> int:
+    return sum(not each.done for each in found)
 
 
 async def _ask(gate: AsyncGate, exchange: Exchange, record: Record, permit: Permit, now_ms: int) -> Reconciled:

@@ -80,14 +80,12 @@ local deadline = integer(now + lock_ttl)
 -- Where an exit is only counted, damage is left alone. A guard that stops entries must not trap it by its key either.
 local count = is_exit and redis.pcall or redis.call
 
-local fence, since, in_force, verify = fence_and_memory(now, micros, seen)
+local fence, since, in_force, verify_age = fence_and_memory(now, micros, seen)
 local ahead = reserved_ahead(seen)
 
--- How old this memory is tells how long an order of a permit that it has forgotten may still be on its way.
-local memory_age = verify and since and integer(math.max(now - since, 0)) or '0'
-local note = verify and ahead .. ' ' .. memory_age or ahead
+local note = verify_age and ahead .. ' ' .. integer(verify_age) or ahead
 local record = record_text('admitted', ARGV[2], fence, ARGV[3], now_text, ARGV[5], ARGV[6], lock_ttl, ARGV[8],
-  (verify and 'v' or '') .. (is_exit and 'x' or ''), note)
+  (verify_age and 'v' or '') .. (is_exit and 'x' or ''), note)
 local permit_field = 'permit:' .. ARGV[1]
 
 -- From here on it writes.

@@ -70,13 +70,13 @@ def reconcile(flags: Flags, base_url: str | None, demo_trading: bool, as_json: b
 async def _reconcile(config: Config, key: str, secret: str, base_url: str | None, demo: bool) -> list[Reconciled]:
     from gate.client import AsyncGate
     from gate.exchange.binance import BinanceFutures
-    from gate.reconcile import reconcile as run
+    from gate.reconcile import reconcile_all
 
     async with (
         AsyncGate.from_url(config.store_url, prefix=config.prefix, policy=config.policy) as gate,
         BinanceFutures(key, secret, base_url=base_url, demo=demo) as exchange,
     ):
-        return await run(gate, exchange)
+        return await reconcile_all(gate, exchange)
 
 
 def _json(each: Reconciled) -> dict[str, object]:

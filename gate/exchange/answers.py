@@ -103,15 +103,22 @@ def decode_order(answer: Any) -> OrderAnswer:
     """An order. An empty body, a list or a stranger's answer says nothing: unknown."""
     if not isinstance(answer, Mapping) or "orderId" not in answer or "clientOrderId" not in answer:
         raise unreadable("order", type(answer).__name__)
-    average = figure("avgPrice", answer.get("avgPrice") or "0", least=Decimal(0))
+    average = _fill(answer.get("avgPrice"))
     return OrderAnswer(
         order_id=str(answer["orderId"]),
         client_order_id=str(answer["clientOrderId"]),
         status=str(answer.get("status", "")),
-        filled_quantity=figure("executedQty", answer.get("executedQty", "0"), least=Decimal(0)),
-        average_price=average if average > 0 else None,
+        filled_quantity=_fill(answer.get("executedQty")),
+        average_price=average or None,
         time_ms=_time_ms(answer, "time"),
     )
+
+
+def _fill(value: object) -> Decimal:
+    """A figure of what was filled; 0 where it can't be read, for the order is there all the same."""
+    with suppress(ExchangeFailure):
+        return figure("fill", value or "0", least=Decimal(0))
+    return Decimal(0)
 
 
 def decode_conditional_order(answer: Any) -> OrderAnswer:

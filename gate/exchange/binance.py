@@ -6,8 +6,11 @@ Traps of the library that this file goes round are named where they are: see ref
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
 from decimal import Decimal
 from types import SimpleNamespace, TracebackType
 from typing import TYPE_CHECKING, Any, Final
@@ -39,7 +42,7 @@ if TYPE_CHECKING:
 
 _NO_SUCH_ORDER: Final = -2013
 _CLOCK_CODES: Final = ("-1021", "-5028")
-_FILTERS_AGE_S: Final = 3600  # filters change seldom; a code that says so has them read anew
+FILTERS_AGE_S: Final = 3600  # filters change seldom; a code that says so has them read anew
 _READ_TIMEOUT_S: Final = 5.0
 _CONNECT_TIMEOUT_S: Final = 3.0
 ACCOUNT_APART_MS: Final = 250
@@ -91,24 +94,30 @@ class BinanceFutures:
         self._hedge_mode: bool | None = None
         self._account: Final = SharedReading(self._read_account, ACCOUNT_APART_MS)
 
-    async def filters(self, symbol: str) -> Filters | None:
-        """What the exchange allows for a symbol; None for one that it doesn't have."""
-        fresh = self._symbols_at is not None and time.monotonic() - self._symbols_at < _FILTERS_AGE_S
-        if not fresh:
+    async def filters(self, symbol: str, *, no_older_than_s: float = FILTERS_AGE_S) -> Filters | None:
+        """What the exchange allows for a symbol; None for one that it doesn't have. Older ones where newer can't be
+        read: the exchange checks them itself, and an exit must not wait."""
+        age_s = math.inf if self._symbols_at is None else time.monotonic() - self._symbols_at
+        if not self._symbols or age_s > no_older_than_s:
             try:
-                info = await self._read("futures_exchange_info")
-                self._symbols = {each["symbol"]: each for each in info["symbols"]}
-                self._symbols_at = time.monotonic()
-                self._usage.limits = decode_limits(info.get("rateLimits", ())) or self._usage.limits
+                await self._read_symbols()
             except ExchangeFailure:
-                # The old ones are better than none: the exchange checks them itself, and an exit must not wait.
                 if not self._symbols:
                     raise
-            except (KeyError, TypeError):
-                raise unreadable("exchangeInfo", None) from None
         # One by one: an odd symbol must not stop the others.
         found = self._symbols.get(symbol)
         return None if found is None else decode_filters(found)
+
+    async def _read_symbols(self) -> None:
+        info = await self._read("futures_exchange_info")
+        try:
+            symbols = {each["symbol"]: each for each in info["symbols"]}
+        except (KeyError, TypeError):
+            raise unreadable("exchangeInfo", None) from None
+        if not symbols:
+            raise unreadable("exchangeInfo", "without symbols")
+        self._symbols, self._symbols_at = symbols, time.monotonic()
+        self._usage.limits = decode_limits(info.get("rateLimits") or ()) or self._usage.limits
 
     def forget_filters(self) -> None:
         """Reads them anew at the next order: an answer has shown that they changed."""
@@ -176,10 +185,14 @@ class BinanceFutures:
             if failed.failure.code == str(_NO_SUCH_ORDER):
                 raise OrderNotFound from None
             raise
-        return _ours(answer, client_order_id, conditional=conditional)
+        found = _ours(answer, client_order_id, conditional=conditional)
+        return replace(found, time_ms=max(found.time_ms, found.time_ms - int(self._client.timestamp_offset)))
 
     async def place(self, order: OrderRequest, *, timeout_ms: int) -> OrderAnswer:
-        """Sends an order, once. The exchange can't accept it later than `timeout_ms` after signing."""
+        """Sends an order, once. The exchange can't accept it later than `timeout_ms` after signing, by its own clock.
+
+        Where ours was off by more than it allows, it is set by then, and the order refused: it isn't signed anew here.
+        """
         parameters = {
             "symbol": order.symbol,
             "side": order.side,
@@ -203,7 +216,14 @@ class BinanceFutures:
         elif order.reduce_only:
             parameters["reduceOnly"] = "true"  # True would be sent as "True"
         window_ms = min(self.recv_window_ms, timeout_ms)
-        answer = await self._call("futures_create_order", timeout_ms / 1000, window_ms, **parameters)
+        try:
+            answer = await self._try("futures_create_order", timeout_ms / 1000, window_ms, **parameters)
+        except ExchangeFailure as failed:
+            if failed.failure.code in _CLOCK_CODES:
+                # Not signed anew here: that takes another look at the permit, for asking the time takes some.
+                with suppress(ExchangeFailure):
+                    await self._set_clock(timeout_ms / 1000)
+            raise
         return _ours(answer, order.client_order_id, conditional=order.conditional)
 
     def near_limit_ms(self) -> int | None:
@@ -225,29 +245,23 @@ class BinanceFutures:
         return trace
 
     async def _read(self, method: str, **parameters: object) -> Any:
-        return await self._call(method, _READ_TIMEOUT_S, self.recv_window_ms, **parameters)
-
-    async def _call(self, method: str, timeout_s: float, window_ms: int, **parameters: object) -> Any:
-        until = time.monotonic() + timeout_s
         try:
-            return await self._try(method, timeout_s, window_ms, **parameters)
+            return await self._try(method, _READ_TIMEOUT_S, self.recv_window_ms, **parameters)
         except ExchangeFailure as failed:
-            if failed.failure.code not in _CLOCK_CODES or time.monotonic() >= until:
+            if failed.failure.code not in _CLOCK_CODES:
                 raise
-            refused = failed
-        # Our clock is off: refused for certain, so it may be signed anew, once, by the exchange's clock. All of it
-        # within the one time-out: the caller counts on nothing being accepted later.
+        await self._set_clock(_READ_TIMEOUT_S)
+        return await self._try(method, _READ_TIMEOUT_S, self.recv_window_ms, **parameters)
+
+    async def _set_clock(self, timeout_s: float) -> None:
+        """Signs by the exchange's clock from now on."""
         sent_ms = time.time_ns() // 1_000_000
+        answer = await self._try("futures_time", timeout_s, self.recv_window_ms)
+        took_ms = time.time_ns() // 1_000_000 - sent_ms
         try:
-            answer = await self._try("futures_time", until - time.monotonic(), window_ms)
-            took_ms = time.time_ns() // 1_000_000 - sent_ms
             self._client.timestamp_offset = int(answer["serverTime"]) - sent_ms - took_ms // 2
-        except (ExchangeFailure, KeyError, TypeError, ValueError):
-            raise refused from None  # whatever became of asking the time, this request was refused
-        left_s = until - time.monotonic()
-        if left_s <= 0:
-            raise refused
-        return await self._try(method, left_s, min(window_ms, int(left_s * 1000)), **parameters)
+        except (KeyError, TypeError, ValueError):
+            raise unreadable("serverTime", None) from None
 
     async def _try(self, method: str, timeout_s: float, window_ms: int, **parameters: object) -> Any:
         # As an argument of the call it would be overwritten with this. The call signs before it first waits, so no

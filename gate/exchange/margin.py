@@ -59,11 +59,12 @@ def margin_need(
     buys = intent.side == "BUY"
     if intent.order_type == "LIMIT":
         assumed = reference_price if buys else max(reference_price, mark * _MARKET_MARKUP)
-        valued = mark
+        order_price, valued = reference_price, mark
     else:
         # What waits for its trigger is reckoned once that is reached: the mark price is about there by then.
-        assumed, valued = reference_price * _MARKET_MARKUP, reference_price
-    under_water = assumed - valued if buys else valued - assumed
+        assumed = order_price = reference_price * _MARKET_MARKUP
+        valued = reference_price
+    under_water = order_price - valued if buys else valued - order_price
     open_loss = quantity * max(Decimal(0), under_water)
     notional = quantity * assumed
     return notional / config.leverage * (1 + buffer) + open_loss + notional * config.fee_rate

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from typing import Final
 
 from gate.exchange.orders import Filters, LotSize, OrderRequest, PriceRange, SymbolConfig
 from gate.fields import plain
 from gate.intent import Intent
+
+_FINEST: Final = Decimal("1e-15")  # no intent is finer
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,18 @@ def needs_mark_price(intent: Intent) -> bool:
     return not intent.is_exit or (intent.quantity is None and intent.order_type == "MARKET")
 
 
+def sized_by_mark_price(intent: Intent) -> bool:
+    """Whether the mark price bounds the quantity of a limit order: a seller's below the market is filled at the market,
+    and sized by its own price alone would exceed the intent."""
+    return intent.order_type == "LIMIT" and intent.side == "SELL" and intent.quantity is None
+
+
+def unfiltered(symbol: str) -> Filters:
+    """Filters that bind nothing: for an exit, where the exchange's can't be had."""
+    lot = LotSize(_FINEST, _FINEST, None)
+    return Filters(symbol, "", True, lot, lot, PriceRange(None, Decimal(0), None, None, None), None)
+
+
 def plan_order(intent: Intent, filters: Filters, mark_price: Decimal, *, hedge_mode: bool) -> OrderPlan | PlanRefusal:
     """The order for an intent at a mark price, which may be 0 where none is needed (see needs_mark_price).
 
@@ -80,12 +95,12 @@ def plan_order(intent: Intent, filters: Filters, mark_price: Decimal, *, hedge_m
 
 
 def _plan(intent: Intent, filters: Filters, mark: Decimal, hedge_mode: bool) -> OrderPlan:
-    if not filters.trading:
+    if not filters.trading and not intent.is_exit:
         raise _Refused("SYMBOL_OFF", f"{intent.symbol} isn't trading")
     price = trigger = None
     if intent.order_type == "LIMIT" and intent.price is not None:
         price = _on_tick("price", intent, intent.price, filters.prices)
-        if mark:
+        if mark and not intent.is_exit:
             _check_percent_price(intent, price, mark, filters.prices)
     if intent.trigger_price is not None:
         trigger = _on_tick("trigger price", intent, intent.trigger_price, filters.prices)
@@ -107,9 +122,7 @@ def _plan(intent: Intent, filters: Filters, mark: Decimal, hedge_mode: bool) -> 
 def _reference_price(intent: Intent, price: Decimal | None, trigger: Decimal | None, mark: Decimal) -> Decimal:
     """What the exchange measures notional by: an order's own price, the mark price for one at market now."""
     if price is not None:
-        # A seller's limit below the market is filled at the market: sized by its own price it would exceed the intent.
-        sells_by_notional = intent.side == "SELL" and intent.quantity is None
-        return max(price, mark) if sells_by_notional else price
+        return max(price, mark) if sized_by_mark_price(intent) else price
     return mark if trigger is None else trigger
 
 

@@ -120,7 +120,7 @@ class OrderAnswer:
     average_price: Decimal | None
     """None while nothing is filled."""
     time_ms: int
-    """When the exchange took it, on its clock."""
+    """When the exchange took it; where its clock and ours differ, by whichever says later."""
 
     @property
     def filled(self) -> bool:
@@ -181,8 +181,8 @@ class Exchange(Protocol):
 
     recv_window_ms: int
 
-    async def filters(self, symbol: str) -> Filters | None:
-        """What is allowed for a symbol's orders; None for an unknown symbol."""
+    async def filters(self, symbol: str, *, no_older_than_s: float = ...) -> Filters | None:
+        """What is allowed for a symbol's orders; None for an unknown symbol. Older ones where newer can't be read."""
 
     async def mark_price(self, symbol: str) -> Decimal:
         """The price by which notional is measured."""
@@ -200,7 +200,7 @@ class Exchange(Protocol):
         """The order of a client order id. Raises OrderNotFound too."""
 
     async def place(self, order: OrderRequest, *, timeout_ms: int) -> OrderAnswer:
-        """Sends an order, once; it can't be accepted later than that."""
+        """Sends an order, once; it can't be accepted later than that. Where the clock was off, it is set by then."""
 
     def forget_filters(self) -> None:
         """Reads them anew at the next order."""

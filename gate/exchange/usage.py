@@ -44,6 +44,8 @@ def decode_limits(rows: Iterable[Any]) -> tuple[RateLimit, ...]:
     for row in rows:
         with suppress(KeyError, TypeError, ValueError):
             unit, count = row["interval"], int(row["intervalNum"])
+            if count <= 0 or int(row["limit"]) <= 0:
+                continue
             header = f"{_HEADERS[row['rateLimitType']]}{count}{_LETTERS[unit]}"
             limits.append(RateLimit(header, int(row["limit"]), count * _UNITS_MS[unit]))
     return tuple(limits)

@@ -3,7 +3,7 @@
 -- evaluate asks once, from 1; inspect goes on behind every denial and so sees them all. One code decides for both.
 --
 -- An exit skips the guards that exist to stop entries, and doesn't read their keys: damage there can't trap it.
--- `seen` keeps what a caller needs again: .state (fence, since, policy in force) and .live (members still in flight).
+-- `seen` keeps what a caller needs again: .state (fence, since, policy in force, copy of an earlier permit) and .live (members still in flight).
 -- KEYS and ARGV are those of evaluate.
 local function first_denial(from, now, now_text, seen)
   local is_exit = ARGV[7] == '1'
@@ -30,7 +30,7 @@ local function first_denial(from, now, now_text, seen)
 
   -- 4: two callers with different limits would each keep a wrong count, and both exceed
   if from <= 4 and not is_exit then
-    seen.state = seen.state or read('HMGET', KEYS[8], 'fence', 'since', 'policy')
+    seen.state = seen.state or read('HMGET', KEYS[8], 'fence', 'since', 'policy', 'permit:' .. ARGV[1])
     local in_force = seen.state[3]
     if in_force and in_force ~= ARGV[10] then return 4, 'POLICY_MISMATCH', '-1', in_force end
   end

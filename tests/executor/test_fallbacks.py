@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from decimal import Decimal
 
+import pytest
+
 from gate import Outcome, Permit, Phase, Settled, Settlement
 from gate.exchange.orders import OrderAnswer, OrderRequest
+from gate.exchange.usage import decode_limits
 from gate.execution import Terminal
 from gate.paper import Fault, FaultKind
 from tests.executor.conftest import Desk
@@ -86,3 +90,48 @@ async def test_an_order_that_ended_without_a_fill_is_on_record_but_no_success(de
     assert (execution.state, execution.reason, bool(execution)) == (Terminal.REJECTED_EXCHANGE, "EXPIRED", False)
     assert record is not None
     assert record.order_id == execution.order_id
+
+
+async def test_a_removal_of_which_no_answer_came_counts_when_the_next_report_finds_nothing_left(desk: Desk) -> None:
+    settle, heard = desk.gate.settle, iter([False])
+
+    async def first_answer_lost(permit: Permit, outcome: Outcome) -> Settlement:
+        settlement = await settle(permit, outcome)
+        return settlement if next(heard, True) else Settlement(Settled.STORE_UNAVAILABLE, detail="lost")
+
+    desk.gate.settle = first_answer_lost  # type: ignore[method-assign]
+    desk.balance("0")
+
+    execution = await desk.executor.execute(desk.intent())
+
+    assert execution.settlement == Settlement(Settled.ALREADY)
+    assert execution.retryable
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        {"order_type": "STOP_MARKET", "trigger_price": "90000"},
+        {"order_type": "LIMIT", "price": "105000"},
+        {"order_type": "LIMIT", "price": "105000", "time_in_force": "IOC"},
+    ],
+    ids=["a stop that waits", "a limit that rests", "a limit that expired"],
+)
+async def test_an_exit_that_has_filled_nothing_is_not_said_to_be_executed(
+    desk: Desk, caplog: pytest.LogCaptureFixture, terms: dict[str, str]
+) -> None:
+    caplog.set_level(logging.INFO, "gate")
+    await desk.executor.execute(desk.intent(quantity="0.01"))
+
+    await desk.executor.execute(desk.intent(side="SELL", quantity="0.01", reduce_only=True, **terms))
+
+    assert "CLOSE_EXECUTED" not in caplog.text
+
+
+@pytest.mark.parametrize(("interval", "limit"), [(0, 10), (1, 0), (-1, 5)])
+async def test_limits_that_make_no_sense_are_none(desk: Desk, interval: int, limit: int) -> None:
+    row = {"rateLimitType": "ORDERS", "interval": "MINUTE", "intervalNum": interval, "limit": limit}
+    await desk.exchange.filters("BTCUSDT")
+    desk.exchange._usage.limits = decode_limits([row])
+
+    assert (await desk.executor.execute(desk.intent())).state is Terminal.FILLED

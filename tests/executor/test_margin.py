@@ -150,6 +150,28 @@ async def test_two_workers_with_room_for_one_order_send_exactly_one(open_desk: O
     assert len(first.orders()) == 1
 
 
+@pytest.mark.parametrize(
+    ("size", "balance"),
+    [({"quantity": "0.01"}, "110"), ({"notional": "1000", "leverage": 125}, "110")],
+    ids=["by quantity, of which nothing can be reserved", "at a leverage that the exchange hasn't set"],
+)
+async def test_a_worker_that_trades_a_symbol_first_reserves_what_the_order_takes_all_the_same(
+    open_desk: OpenDesk, size: dict[str, Any], balance: str
+) -> None:
+    first, second = await open_desk(), await open_desk()
+    first.balance(balance)
+    first.paper.inject(Fault(kind=FaultKind.DELAY, times=1))
+    one = asyncio.create_task(first.executor.execute(first.intent(**size)))
+    await asyncio.to_thread(first.paper.wait_held)
+
+    other = await second.executor.execute(second.intent("ETHUSDT", id="other", notional="1000", leverage=125))
+    first.paper.release_held()
+
+    _rejected(other, "MARGIN_RESERVED")
+    assert (await one).state is Terminal.FILLED
+    assert len(first.orders()) == 1
+
+
 async def test_a_permit_ahead_keeps_its_reserved_margin(desk: Desk) -> None:
     ahead = await desk.gate.evaluate(desk.intent("ETHUSDT", notional="1000", leverage=20))
     desk.balance(NEED + 1)
@@ -264,7 +286,7 @@ _CONFIG = SymbolConfig(leverage=10, max_notional=None, fee_rate=Decimal("0.0005"
         ({"side": "BUY", "order_type": "LIMIT", "price": "900"}, "900", "112.5 + 0 + 0.45"),
         ({"side": "BUY", "order_type": "LIMIT", "price": "1100"}, "1100", "137.5 + 100 + 0.55"),
         ({"side": "SELL", "order_type": "LIMIT", "price": "1100"}, "1100", "137.5 + 0 + 0.55"),
-        ({"side": "SELL", "order_type": "LIMIT", "price": "900"}, "900", "125.1875 + 0 + 0.50075"),
+        ({"side": "SELL", "order_type": "LIMIT", "price": "900"}, "900", "125.1875 + 100 + 0.50075"),
         ({"side": "BUY", "order_type": "STOP_MARKET", "trigger_price": "1200"}, "1200", "150.225 + 1.8 + 0.6009"),
     ],
 )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from decimal import Decimal
+from typing import Any
 
 import pytest
 import redis
@@ -135,6 +137,30 @@ async def test_bad_input_is_denied_and_named(desk: Desk) -> None:
 
     assert (execution.state, execution.reason) == (Terminal.DENIED, "INVALID")
     assert "notional" in execution.detail or "timestamp" in execution.detail
+
+
+@pytest.mark.parametrize(
+    ("asked", "intent_id"),
+    [
+        (None, "?"),
+        (5, "?"),
+        ([], "?"),
+        ("x", "?"),
+        ({1: 2}, "?"),
+        ({"id": "two\nlines", "symbol": 5}, "?"),
+        ({"trace_id": "t-1"}, "t-1"),
+        ({"intent_id": "i-1", "symbol": 5}, "i-1"),
+    ],
+)
+async def test_whatever_is_handed_in_gets_an_answer_and_one_line_in_the_log(
+    desk: Desk, caplog: pytest.LogCaptureFixture, asked: Any, intent_id: str
+) -> None:
+    caplog.set_level(logging.INFO, "gate")
+
+    execution = await desk.executor.execute(asked)
+
+    assert (execution.state, execution.reason, execution.intent_id) == (Terminal.DENIED, "INVALID", intent_id)
+    assert all("\n" not in record.getMessage() for record in caplog.records)
 
 
 async def test_nothing_is_sent_when_the_store_is_gone(open_desk: OpenDesk) -> None:

@@ -10,7 +10,8 @@ import pytest
 import redis
 from click.testing import CliRunner
 
-from gate import InDoubt, Intent, Outcome, Phase, Policy, StoreUnavailable, executor
+import gate.reconcile as reconciling
+from gate import InDoubt, Intent, Outcome, Phase, Policy, StoreUnavailable
 from gate.cli.program import program
 from gate.exchange.orders import OrderRequest
 from gate.execution import Terminal
@@ -21,9 +22,11 @@ from tests.executor.conftest import ROOMY, Desk, OpenDesk
 from tests.servers.store import Store
 
 
-async def _abandoned(desk: Desk, redis_client: redis.Redis, *, sent: bool, past_ms: int = 10_000) -> Intent:
+async def abandoned(
+    desk: Desk, redis_client: redis.Redis, *, sent: bool, past_ms: int = 10_000, symbol: str = "BTCUSDT"
+) -> Intent:
     """An intent whose worker died before it could say what became of it, `past_ms` after its deadline."""
-    intent = desk.intent(quantity="0.01")
+    intent = desk.intent(symbol, quantity="0.01")
     permit = (await desk.gate.evaluate(intent)).permit
     assert permit is not None
     if sent:
@@ -46,7 +49,7 @@ def age(desk: Desk, redis_client: redis.Redis, intent: Intent, past_ms: int) -> 
 
 
 async def test_an_order_that_a_dead_worker_placed_is_recorded(desk: Desk, redis_client: redis.Redis) -> None:
-    intent = await _abandoned(desk, redis_client, sent=True)
+    intent = await abandoned(desk, redis_client, sent=True)
 
     [found] = await reconcile(desk.gate, desk.exchange)
 
@@ -59,7 +62,7 @@ async def test_an_order_that_a_dead_worker_placed_is_recorded(desk: Desk, redis_
 
 
 async def test_what_was_never_placed_is_forgotten_and_may_come_again(desk: Desk, redis_client: redis.Redis) -> None:
-    intent = await _abandoned(desk, redis_client, sent=False)
+    intent = await abandoned(desk, redis_client, sent=False)
 
     [found] = await reconcile(desk.gate, desk.exchange)
 
@@ -71,7 +74,7 @@ async def test_what_was_never_placed_is_forgotten_and_may_come_again(desk: Desk,
 async def test_absence_proves_nothing_while_a_request_may_still_be_accepted(
     desk: Desk, redis_client: redis.Redis
 ) -> None:
-    intent = await _abandoned(desk, redis_client, sent=False, past_ms=500)
+    intent = await abandoned(desk, redis_client, sent=False, past_ms=500)
 
     [found] = await reconcile(desk.gate, desk.exchange)
 
@@ -83,7 +86,7 @@ async def test_absence_proves_nothing_while_a_request_may_still_be_accepted(
 
 async def test_what_was_settled_as_unknown_is_found_out_too(open_desk: OpenDesk, redis_client: redis.Redis) -> None:
     desk = await open_desk(ROOMY)
-    intent = await _abandoned(desk, redis_client, sent=True)
+    intent = await abandoned(desk, redis_client, sent=True)
     [record] = (await desk.gate.in_doubt()).records
     await desk.gate.settle(desk.gate.calls.protocol.permit_of(record), Outcome.unknown("who knows"))
 
@@ -97,8 +100,10 @@ async def test_what_was_settled_as_unknown_is_found_out_too(open_desk: OpenDesk,
 
 async def test_an_order_of_long_before_the_admission_is_another_intents(desk: Desk, redis_client: redis.Redis) -> None:
     desk.paper.move_clock(-2 * CLOCKS_APART_MS - desk.gate.policy.max_age_ms)
-    intent = await _abandoned(desk, redis_client, sent=True)
+    await desk.exchange.hedge_mode()  # signed by that clock from here on
+    intent = await abandoned(desk, redis_client, sent=True)
     desk.paper.reset_clock()
+    desk.exchange._client.timestamp_offset = 0
 
     [found] = await reconcile(desk.gate, desk.exchange)
 
@@ -113,7 +118,7 @@ async def test_a_live_permit_is_left_alone(desk: Desk) -> None:
 
 
 async def test_an_exchange_that_does_not_answer_settles_nothing(desk: Desk, redis_client: redis.Redis) -> None:
-    await _abandoned(desk, redis_client, sent=True)
+    await abandoned(desk, redis_client, sent=True)
     desk.paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path="/fapi/v1/order"))
 
     [found] = await reconcile(desk.gate, desk.exchange)
@@ -126,7 +131,7 @@ async def test_an_exchange_that_does_not_answer_settles_nothing(desk: Desk, redi
 async def test_what_is_in_doubt_is_found_out_after_its_record_has_lapsed(
     desk: Desk, redis_client: redis.Redis, sent: bool
 ) -> None:
-    intent = await _abandoned(desk, redis_client, sent=sent)
+    intent = await abandoned(desk, redis_client, sent=sent)
     redis_client.delete(desk.gate.calls.keyspace.record(intent.id))
 
     [found] = await reconcile(desk.gate, desk.exchange)
@@ -138,7 +143,7 @@ async def test_what_is_in_doubt_is_found_out_after_its_record_has_lapsed(
 
 
 async def test_what_nothing_is_known_of_is_shown_and_not_guessed(desk: Desk, redis_client: redis.Redis) -> None:
-    intent = await _abandoned(desk, redis_client, sent=True)
+    intent = await abandoned(desk, redis_client, sent=True)
     redis_client.delete(desk.gate.calls.keyspace.record(intent.id))
     redis_client.hdel("quantum:exec:state", f"permit:{intent.id}")
 
@@ -149,8 +154,8 @@ async def test_what_nothing_is_known_of_is_shown_and_not_guessed(desk: Desk, red
 
 async def test_many_at_once_come_to_the_same_end(open_desk: OpenDesk, redis_client: redis.Redis) -> None:
     desks = [await open_desk(Policy(rate_symbol_limit=100, rate_global_limit=1000)) for _ in range(4)]
-    placed = [await _abandoned(desks[0], redis_client, sent=True) for _ in range(3)]
-    missing = [await _abandoned(desks[0], redis_client, sent=False) for _ in range(3)]
+    placed = [await abandoned(desks[0], redis_client, sent=True) for _ in range(3)]
+    missing = [await abandoned(desks[0], redis_client, sent=False) for _ in range(3)]
 
     findings = await asyncio.gather(*(reconcile(each.gate, each.exchange) for each in desks))
 
@@ -167,8 +172,8 @@ async def test_many_at_once_come_to_the_same_end(open_desk: OpenDesk, redis_clie
 async def test_an_executor_with_nothing_else_to_do_settles_what_dead_workers_left(
     desk: Desk, redis_client: redis.Redis
 ) -> None:
-    placed = await _abandoned(desk, redis_client, sent=True)
-    missing = await _abandoned(desk, redis_client, sent=False)
+    placed = await abandoned(desk, redis_client, sent=True)
+    missing = await abandoned(desk, redis_client, sent=False)
 
     async with desk.executor:
         while (await desk.gate.status()).in_doubt:  # noqa: ASYNC110  # the executor's own task is at it
@@ -181,7 +186,7 @@ async def test_an_executor_with_nothing_else_to_do_settles_what_dead_workers_lef
 
 
 async def test_an_executor_at_work_leaves_reconciling_for_later(desk: Desk, redis_client: redis.Redis) -> None:
-    await _abandoned(desk, redis_client, sent=True)
+    await abandoned(desk, redis_client, sent=True)
     desk.paper.inject(Fault(kind=FaultKind.DELAY, times=1))
     at_work = asyncio.create_task(desk.executor.execute(desk.intent("ETHUSDT")))
     await asyncio.to_thread(desk.paper.wait_held)
@@ -197,17 +202,17 @@ async def test_an_executor_at_work_leaves_reconciling_for_later(desk: Desk, redi
 
 
 async def test_reconciling_goes_on_after_the_store_was_away(desk: Desk, redis_client: redis.Redis) -> None:
-    intent = await _abandoned(desk, redis_client, sent=True)
+    intent = await abandoned(desk, redis_client, sent=True)
     in_doubt, refused = desk.gate.in_doubt, [StoreUnavailable("away")]
 
-    async def first_in_vain(at_most: int = 100) -> InDoubt:
+    async def first_in_vain(at_most: int = 100, skip: int = 0) -> InDoubt:
         if refused:
             raise refused.pop()
-        return await in_doubt(at_most)
+        return await in_doubt(at_most, skip)
 
     desk.gate.in_doubt = first_in_vain  # type: ignore[method-assign]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(executor, "RECONCILE_EVERY_S", 0)
+        patch.setattr(reconciling, "RECONCILE_EVERY_S", 0)
         async with desk.executor:
             while (await desk.gate.status()).in_doubt:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
@@ -218,7 +223,7 @@ async def test_reconciling_goes_on_after_the_store_was_away(desk: Desk, redis_cl
 
 async def test_whom_the_exchange_has_had_enough_of_asks_no_further(desk: Desk, redis_client: redis.Redis) -> None:
     for _ in range(3):
-        await _abandoned(desk, redis_client, sent=True)
+        await abandoned(desk, redis_client, sent=True)
     desk.paper.inject(Fault(kind=FaultKind.BANNED_418, method="GET", path="/fapi/v1/order", times=1, retry_after_s=120))
 
     found = await reconcile(desk.gate, desk.exchange)
@@ -227,10 +232,76 @@ async def test_whom_the_exchange_has_had_enough_of_asks_no_further(desk: Desk, r
     assert [each.detail for each in found][1:] == ["not asked: the exchange answers -1003, for 120000 ms"] * 2
 
 
+async def test_what_can_not_be_found_out_does_not_keep_the_rest_from_being_asked_for(
+    desk: Desk, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(10):
+        await abandoned(desk, redis_client, sent=False, past_ms=20_000)
+    desk.paper.inject(
+        Fault(kind=FaultKind.ERROR, method="GET", path="/fapi/v1/order", code=-1121, times=10**6, symbol="BTCUSDT")
+    )
+    other = await abandoned(desk, redis_client, sent=False, symbol="ETHUSDT")
+    monkeypatch.setattr(reconciling, "RECONCILE_EVERY_S", 0)
+
+    async with desk.executor:
+        while await desk.gate.lookup(other.id) is not None:  # noqa: ASYNC110  # the executor's own task is at it
+            await asyncio.sleep(0.01)
+
+    assert (await desk.gate.status()).in_doubt == 10
+
+
+async def test_all_that_is_in_doubt_is_gone_through_once(
+    desk: Desk, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    intents = [await abandoned(desk, redis_client, sent=False) for _ in range(3)]
+    monkeypatch.setattr(reconciling.reconcile, "__kwdefaults__", {"at_most": 2, "skip": 0})
+    desk.paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path="/fapi/v1/order", times=1))
+
+    found = await reconciling.reconcile_all(desk.gate, desk.exchange)
+
+    assert sorted(each.intent_id for each in found) == sorted(intent.id for intent in intents)
+    assert [each.finding for each in found].count(Finding.UNREADABLE) == 1
+
+
+async def test_an_executor_that_is_banned_asks_no_more_until_the_ban_ends(
+    desk: Desk, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await abandoned(desk, redis_client, sent=True)
+    fault = Fault(kind=FaultKind.BANNED_418, method="GET", path="/fapi/v1/order", times=1000, retry_after_s=3600)
+    desk.paper.inject(fault)
+    pauses: list[float] = []
+
+    async def noted(pause_s: float) -> None:
+        pauses.append(pause_s)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("gate.reconcile.asyncio.sleep", noted)
+    async with desk.executor:
+        while not pauses:
+            await asyncio.to_thread(lambda: None)
+
+    assert pauses == [3600]
+
+
+async def test_an_order_is_found_though_its_fill_can_not_be_read(desk: Desk, redis_client: redis.Redis) -> None:
+    await abandoned(desk, redis_client, sent=True)
+    read = desk.exchange._read
+
+    async def odd(method: str, **parameters: object) -> object:
+        answer = await read(method, **parameters)
+        return {**answer, "avgPrice": "NaN", "executedQty": None} if method == "futures_get_order" else answer
+
+    desk.exchange._read = odd  # type: ignore[method-assign]
+
+    [found] = await reconcile(desk.gate, desk.exchange)
+
+    assert found.finding is Finding.PLACED
+
+
 async def test_the_command_settles_and_says_so(
     desk: Desk, redis_client: redis.Redis, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    intent = await _abandoned(desk, redis_client, sent=True)
+    intent = await abandoned(desk, redis_client, sent=True)
     monkeypatch.setenv("BINANCE_API_KEY", desk.paper.key)
     monkeypatch.setenv("BINANCE_API_SECRET", desk.paper.secret)
     arguments = ["--url", store.url, "reconcile", "--base-url", desk.paper.url, "--json"]

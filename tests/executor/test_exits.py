@@ -1,0 +1,142 @@
+"""An exit is never trapped: not by a read that it can do without, nor by what only concerns entries."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+
+from gate import Policy
+from gate.execution import Execution, Terminal
+from gate.paper import Fault, FaultKind
+from tests.executor.conftest import Desk, OpenDesk
+
+EXCHANGE_INFO = "/fapi/v1/exchangeInfo"
+ACCOUNT_CONFIG = "/fapi/v1/accountConfig"
+
+
+async def _open(desk: Desk, quantity: str = "0.01") -> None:
+    """A position, opened by somebody else: our client has read nothing yet."""
+    await desk.exchange._client.futures_create_order(symbol="BTCUSDT", side="BUY", type="MARKET", quantity=quantity)
+
+
+async def _close(desk: Desk, **more: Any) -> Execution:
+    size = {} if "notional" in more else {"quantity": "0.01"}
+    return await desk.executor.execute(desk.intent(side="SELL", reduce_only=True, **size, **more))
+
+
+def _fail(desk: Desk, path: str, kind: FaultKind = FaultKind.INTERNAL_503) -> None:
+    desk.paper.inject(Fault(kind=kind, method="GET", path=path, times=100))
+
+
+@pytest.mark.parametrize("kind", [FaultKind.INTERNAL_503, FaultKind.EMPTY_200, FaultKind.JSON_LIST, FaultKind.DELAY])
+@pytest.mark.parametrize("known", [True, False], ids=["filters read before", "none ever"])
+async def test_filters_that_can_not_be_read_do_not_stop_an_exit(desk: Desk, kind: FaultKind, known: bool) -> None:
+    await _open(desk)
+    if known:
+        await desk.exchange.filters("BTCUSDT")
+        desk.exchange.forget_filters()
+    _fail(desk, EXCHANGE_INFO, kind)
+
+    closed = await _close(desk)
+
+    assert closed.state is Terminal.FILLED
+
+
+async def test_an_exchange_info_without_symbols_is_none(desk: Desk) -> None:
+    await desk.exchange.filters("BTCUSDT")
+    desk.exchange.forget_filters()
+    read = desk.exchange._read
+
+    async def without_symbols(method: str, **parameters: object) -> object:
+        return {"symbols": []} if method == "futures_exchange_info" else await read(method, **parameters)
+
+    desk.exchange._read = without_symbols  # type: ignore[method-assign]
+
+    assert await desk.exchange.filters("BTCUSDT") is not None
+
+
+@pytest.mark.parametrize("status", ["PENDING_TRADING", "BREAK"])
+async def test_a_symbol_that_takes_no_new_positions_still_closes_them(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, status: str
+) -> None:
+    await _open(desk)
+    venue = desk.paper._venue
+    assert venue is not None
+    symbols: Any = venue.exchange.market.symbols
+    symbol = symbols["BTCUSDT"]
+    published = {**symbol.published, "status": status}
+    monkeypatch.setitem(symbols, "BTCUSDT", msgspec.structs.replace(symbol, status=status, published=published))
+
+    entry = await desk.executor.execute(desk.intent())
+    closed = await _close(desk)
+
+    assert (entry.state, entry.reason) == (Terminal.REJECTED_ORDER, "SYMBOL_OFF")
+    assert closed.state is Terminal.FILLED
+
+
+async def test_filters_that_were_read_long_ago_refuse_no_entry_for_good(desk: Desk) -> None:
+    await desk.exchange.filters("BTCUSDT")
+    symbols: Any = desk.exchange._symbols
+    off = {**symbols["BTCUSDT"], "status": "BREAK"}
+    desk.exchange._symbols = {"ETHUSDT": symbols["ETHUSDT"], "BTCUSDT": off}
+    assert desk.exchange._symbols_at is not None
+    desk.exchange._symbols_at -= 61  # read a minute ago, when one was off and another not listed yet
+
+    assert (await desk.executor.execute(desk.intent())).state is Terminal.FILLED
+    desk.exchange._symbols_at -= 61
+    desk.exchange._symbols = {"ETHUSDT": symbols["ETHUSDT"]}
+    assert (await desk.executor.execute(desk.intent())).state is Terminal.FILLED
+
+
+async def test_an_exit_tries_the_other_position_mode_where_it_can_not_be_read(desk: Desk) -> None:
+    await desk.exchange.hedge_mode()
+    await desk.exchange._client.futures_change_position_mode(dualSidePosition="true")
+    await desk.exchange._client.futures_create_order(
+        symbol="BTCUSDT", side="BUY", type="MARKET", quantity="0.01", positionSide="LONG"
+    )
+    _fail(desk, ACCOUNT_CONFIG)
+
+    assert (await _close(desk)).state is Terminal.FILLED
+
+
+async def test_reduce_only_where_it_is_not_wanted_is_told_like_a_wrong_position_mode(desk: Desk) -> None:
+    await _open(desk)
+    desk.paper.inject(Fault(kind=FaultKind.ERROR, times=1, code=-1106, msg="Parameter 'reduceonly' sent"))
+
+    assert (await _close(desk)).state is Terminal.FILLED
+
+
+async def test_a_position_mode_that_hangs_does_not_use_up_an_exits_permit(open_desk: OpenDesk) -> None:
+    desk = await open_desk(Policy(rate_symbol_limit=100, rate_global_limit=1000, lock_ttl_ms=5000))
+    await _open(desk)
+    _fail(desk, ACCOUNT_CONFIG, FaultKind.DELAY)
+
+    closed = await _close(desk)
+
+    desk.paper.release_held()
+    assert closed.state is Terminal.FILLED
+
+
+@pytest.mark.parametrize("price_known", [True, False])
+async def test_a_limit_exit_by_notional_closes_no_more_than_that_where_the_price_is_known(
+    desk: Desk, price_known: bool
+) -> None:
+    """Below the market it is filled at the market: 1,000 USDT at 60,000 would be 1,600 at 100,000."""
+    await _open(desk, "0.1")
+    if not price_known:
+        _fail(desk, "/fapi/v1/premiumIndex")
+
+    closed = await _close(desk, notional="1000", order_type="LIMIT", price="60000", time_in_force="IOC")
+
+    assert closed.filled_quantity == (Decimal("0.010") if price_known else Decimal("0.016"))
+
+
+async def test_an_exit_goes_whatever_the_percent_price_and_the_margin_say(desk: Desk) -> None:
+    await _open(desk)
+    for path in ("/fapi/v1/premiumIndex", "/fapi/v3/account", "/fapi/v1/symbolConfig", "/fapi/v1/commissionRate"):
+        _fail(desk, path, FaultKind.DROP_BEFORE_ACCEPT)
+
+    assert (await _close(desk)).state is Terminal.FILLED

@@ -1,0 +1,114 @@
+"""One intent, one order: whatever the clocks, the codes, the mode and the store's memory say."""
+
+from __future__ import annotations
+
+import asyncio
+
+import redis
+
+from gate import Policy
+from gate.execution import Terminal
+from gate.paper import Fault, FaultKind
+from tests.executor.conftest import ROOMY, Desk, OpenDesk
+from tests.executor.test_reconcile import abandoned
+
+HOUR_MS = 3_600_000
+OBSERVING = Policy(mode="observe", rate_symbol_limit=1, rate_global_limit=1000)
+
+
+async def test_observing_an_intent_that_would_be_denied_is_sent_once_however_often_it_comes(
+    open_desk: OpenDesk,
+) -> None:
+    desk = await open_desk(OBSERVING)
+    await desk.executor.execute(desk.intent(quantity="0.01"))
+    intent = desk.intent(side="SELL", quantity="0.01")
+
+    executions = [await desk.executor.execute(intent) for _ in range(3)]
+
+    assert executions[0].verdict.permit is not None
+    assert executions[0].verdict.permit.observed
+    assert {each.order_id for each in executions} == {executions[0].order_id}
+    assert len(desk.orders(intent)) == 1
+
+
+async def test_observing_deliveries_at_once_are_one_order(open_desk: OpenDesk) -> None:
+    desk = await open_desk(OBSERVING)
+    await desk.executor.execute(desk.intent(quantity="0.01"))
+    intent = desk.intent(side="SELL", quantity="0.01")
+
+    await asyncio.gather(*(desk.executor.execute(intent) for _ in range(5)))
+
+    assert len(desk.orders(intent)) == 1
+
+
+async def test_our_order_is_ours_though_the_hosts_clock_is_hours_ahead_of_the_exchanges(desk: Desk) -> None:
+    desk.paper.move_clock(-2 * HOUR_MS)
+    desk.paper.inject(Fault(kind=FaultKind.ACCEPT_THEN_DROP, times=1))
+    intent = desk.intent(quantity="0.01")
+
+    first = await desk.executor.execute(intent)
+
+    assert first.state is Terminal.FILLED
+    assert len(desk.orders(intent)) == 1
+
+
+async def test_after_redis_forgot_it_our_order_is_found_though_the_hosts_clock_is_hours_ahead(
+    desk: Desk, redis_client: redis.Redis
+) -> None:
+    desk.paper.move_clock(-2 * HOUR_MS)
+    intent = desk.intent(quantity="0.01")
+    first = await desk.executor.execute(intent)
+    redis_client.flushall()
+
+    second = await desk.executor.execute(intent)
+
+    assert second.order_id == first.order_id
+    assert len(desk.orders(intent)) == 1
+
+
+async def test_an_intent_in_doubt_that_comes_again_after_its_record_has_lapsed_is_looked_up_first(
+    desk: Desk, redis_client: redis.Redis
+) -> None:
+    intent = await abandoned(desk, redis_client, sent=True)
+    redis_client.delete(desk.gate.calls.keyspace.record(intent.id))
+
+    again = await desk.executor.execute(desk.intent(id=intent.id, quantity="0.01"))
+
+    [order] = desk.orders(intent)
+    assert again.order_id == str(order["orderId"])
+
+
+async def test_a_clock_that_is_set_slowly_costs_another_look_at_the_permit(
+    open_desk: OpenDesk, redis_client: redis.Redis
+) -> None:
+    """A's clock is off, and while it asks the time, the store forgets A's permit and B places the order."""
+    a, b = await open_desk(ROOMY), await open_desk(ROOMY)
+    intent = a.intent(quantity="0.01")
+    a.paper.inject(
+        Fault(kind=FaultKind.CLOCK_SKEW, times=1),
+        Fault(kind=FaultKind.DELAY, method="GET", path="/fapi/v1/time", times=1),
+    )
+    first = asyncio.create_task(a.executor.execute(intent))
+    await asyncio.to_thread(a.paper.wait_held)
+    redis_client.flushall()
+
+    second = await b.executor.execute(intent)
+    a.paper.release_held()
+
+    assert second.state is Terminal.FILLED
+    assert (await first).state is Terminal.REJECTED_EXCHANGE
+    assert len(a.orders(intent)) == 1
+
+
+async def test_a_code_in_an_answer_that_leaves_the_order_open_is_no_refusal(desk: Desk) -> None:
+    """−4061 with a 500 says nothing for certain: the order isn't sent in the other position mode."""
+    desk.paper.inject(
+        Fault(kind=FaultKind.ERROR, times=1, accept=True, status=500, code=-4061, msg="x"),
+        Fault(kind=FaultKind.BANNED_418, method="GET", path="/fapi/v1/order", times=1, retry_after_s=120),
+    )
+    intent = desk.intent(quantity="0.01")
+
+    execution = await desk.executor.execute(intent)
+
+    assert execution.state is Terminal.UNKNOWN
+    assert len(desk.orders(intent)) == 1
