@@ -193,8 +193,11 @@ async def test_nothing_is_sent_when_the_permit_is_about_to_run_out(open_desk: Op
     assert desk.orders() == []
 
 
-async def test_no_request_can_be_accepted_after_the_deadline(open_desk: OpenDesk) -> None:
+async def test_no_request_can_be_accepted_after_the_deadline(
+    open_desk: OpenDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Signed by a clock that is ahead by as much as the exchange allows, it would be accepted a second longer."""
+    monkeypatch.setattr(Policy, "order_timeout_ms", 10_000)  # so that only the permit's life bounds it
     desk = await open_desk(Policy(lock_ttl_ms=2500, rate_global_limit=100))
     desk.exchange.recv_window_ms = 5000
     place, windows = desk.exchange.place, []

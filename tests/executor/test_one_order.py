@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 import redis
 
 from gate import Policy
@@ -17,7 +18,7 @@ OBSERVING = Policy(mode="observe", rate_symbol_limit=1, rate_global_limit=1000)
 
 
 async def test_observing_an_intent_that_would_be_denied_is_sent_once_however_often_it_comes(
-    open_desk: OpenDesk,
+    open_desk: OpenDesk, caplog: pytest.LogCaptureFixture
 ) -> None:
     desk = await open_desk(OBSERVING)
     await desk.executor.execute(desk.intent(quantity="0.01"))
@@ -27,6 +28,7 @@ async def test_observing_an_intent_that_would_be_denied_is_sent_once_however_oft
 
     assert executions[0].verdict.permit is not None
     assert executions[0].verdict.permit.observed
+    assert "memory is new" not in caplog.text, "it is sent without delay"
     assert {each.order_id for each in executions} == {executions[0].order_id}
     assert len(desk.orders(intent)) == 1
 

@@ -235,6 +235,18 @@ async def test_a_position_mode_that_does_not_settle_is_tried_once_more_and_no_mo
     assert (execution.state, execution.reason, execution.retryable) == (Terminal.REJECTED_EXCHANGE, "-4061", True)
 
 
+async def test_where_it_comes_to_no_second_request_the_answer_to_the_first_stands(desk: Desk) -> None:
+    """A request was made: its slots aren't given back, as they would be had nothing been sent."""
+    desk.paper.inject(
+        Fault(kind=FaultKind.ERROR, times=1, code=-4061, msg="as asked for"),
+        Fault(kind=FaultKind.INTERNAL_503, method="GET", path="/fapi/v3/account", skip=1, times=1),
+    )
+
+    execution = await desk.executor.execute(desk.intent(quantity="0.01", price="100000", leverage=20))
+
+    assert (execution.state, execution.reason) == (Terminal.REJECTED_EXCHANGE, "-4061")
+
+
 @pytest.mark.parametrize("says", [{}, {"position_side": "LONG"}], ids=["one-way", "hedge"])
 async def test_an_exit_does_not_wait_for_an_unreadable_position_mode(desk: Desk, says: dict[str, str]) -> None:
     if says:
