@@ -84,7 +84,7 @@ async def look_up(exchange: Exchange, sought: Sought, permit: Permit, *, accepta
                 return LookUp(absent=True, stopped_by=stopped_by)
             until_next_s = min(pause_s, max((acceptable_until_ns - time.monotonic_ns()) / 1e9, 0))
         except ExchangeFailure as failed:
-            _log.info("look-up of %s failed: %s", sought.client_order_id, failed)
+            _log.info("look-up of %s failed: %s", sought.client_order_id, str(failed))
             if failed.failure.consequence in (Consequence.REST_ACCOUNT, Consequence.STOP):
                 # Who goes on asking is banned for longer, exits and all.
                 stopped_by = failed.failure

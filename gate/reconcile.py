@@ -128,7 +128,7 @@ async def keep_reconciling(gate: AsyncGate, exchange: Exchange, idle: Callable[[
                 # Who goes on asking is banned for longer, exits and all.
                 pause_s = max([pause_s, *(each.retry_after_ms / 1000 for each in found if each.retry_after_ms)])
         except StoreFailure as failure:
-            _log.warning("nothing reconciled: %s", failure)
+            _log.warning("nothing reconciled: %s", str(failure))  # a kept record must not keep its frames
         except Exception:
             _log.exception("reconciling failed")  # a fault of our own must not end it for good
         await asyncio.sleep(pause_s)

@@ -1,0 +1,265 @@
+"""The executor for services without an event loop: the same one, on a loop in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Any, Final, Generic, ParamSpec, Self, TypeVar
+
+from gate.client import AsyncGate
+from gate.exchange.binance import RECV_WINDOW_MS, BinanceFutures
+from gate.execution import Execution
+from gate.executor import Executor
+from gate.intent import Intent
+from gate.keyspace import DEFAULT_PREFIX
+from gate.masking import masked
+from gate.policy import Policy
+from gate.reconcile import Reconciled, reconcile
+from gate.wire import DEFAULT_TIMEOUT_MS
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+class BlockingExecutor:
+    """Executes intents of one account, from any number of threads at once. Close it, or use it in a `with` block.
+
+    Make one per process, after a fork. An interpreter that exits closes what is still open.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        api_key: str,
+        api_secret: str,
+        *,
+        prefix: str = DEFAULT_PREFIX,
+        policy: Policy | None = None,
+        base_url: str | None = None,
+        demo: bool = False,
+        recv_window_ms: int = RECV_WINDOW_MS,
+        timeout_ms: int = DEFAULT_TIMEOUT_MS,
+    ) -> None:
+        """`url`, `prefix`, `policy` and `timeout_ms` as for AsyncGate.from_url; the others as for BinanceFutures.
+
+        Raises what these two raise, such as InvalidField, and leaves no thread behind then.
+        """
+        self._shown = f"BlockingExecutor({masked(str(url))!r}, prefix={prefix!r})"
+        self._pid = os.getpid()
+        self._loop = asyncio.new_event_loop()
+        self._connections = AsyncExitStack()
+        self._calls: set[_Call[Any]] = set()
+        self._under_way: set[asyncio.Task[Any]] = set()
+        self._shutting: asyncio.Task[None] | None = None
+        self._begun = self._closed = False
+        self._ended = _Latch()
+        # A daemon, or the interpreter would wait for it before it comes to atexit.
+        self._thread = threading.Thread(target=self._run, name="gate-executor", daemon=True)
+
+        async def open_all() -> None:
+            gate = AsyncGate.from_url(url, prefix=prefix, policy=policy, timeout_ms=timeout_ms)
+            self._gate = await self._connections.enter_async_context(gate)
+            exchange = BinanceFutures(api_key, api_secret, base_url=base_url, demo=demo, recv_window_ms=recv_window_ms)
+            self._exchange = await self._connections.enter_async_context(exchange)
+            self._executor = await self._connections.enter_async_context(Executor(gate, exchange))
+
+        try:
+            self._thread.start()
+            self._call(open_all)
+            atexit.register(self.close)
+        except BaseException:
+            self._end()
+            raise
+
+    def execute(self, intent: Intent | Mapping[str, object]) -> Execution:
+        """Takes one intent to a terminal state, and blocks until then. Raises nothing that an intent, the store or the
+        exchange can cause; RuntimeError where it can't be called: closed, after a fork, on an event loop.
+
+        An exception that comes up in the waiting thread, such as KeyboardInterrupt, breaks it off: what it has begun is
+        settled before that exception goes on.
+        """
+        self._check_caller()
+        return self._call(lambda: self._executor.execute(intent))
+
+    def reconcile(self, at_most: int = 100) -> list[Reconciled]:
+        """Asks for every intent in doubt, the oldest first, and settles what is certain. Raises StoreFailure, and
+        RuntimeError as execute does.
+        """
+        self._check_caller()
+        return self._call(lambda: reconcile(self._gate, self._exchange, at_most=at_most))
+
+    def close(self) -> None:
+        """Refuses new calls, waits for those under way, and closes the connections. Can be repeated.
+
+        Raises what closing raises. Does nothing in a forked child: what is open is the parent's.
+        """
+        if os.getpid() == self._pid:
+            self._end()
+            atexit.unregister(self.close)
+            if self._shutting is not None:
+                self._shutting.result()
+
+    def _check_caller(self) -> None:
+        if os.getpid() != self._pid:
+            raise RuntimeError("this BlockingExecutor was made in another process; make one per process")
+        if _on_event_loop():
+            raise RuntimeError("a BlockingExecutor would block this event loop; await gate.executor.Executor here")
+
+    def _call(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        call = _Call(work)
+        self._calls.add(call)
+        try:
+            if self._on_loop(self._begin, call):
+                call.over.wait()
+        except BaseException:
+            self._break_off(call)
+            raise
+        finally:
+            self._calls.discard(call)
+        if call.task is None:
+            raise RuntimeError("this BlockingExecutor is closed; nothing was done")
+        return call.task.result()
+
+    def _break_off(self, call: _Call[Any]) -> None:
+        """Returns when the call has ended, whatever comes up in this thread meanwhile: the life of a permit at most."""
+        while True:
+            try:
+                if self._on_loop(self._cancel, call):
+                    call.over.wait()
+                return
+            except BaseException:  # the first exception is the one that goes on
+                continue
+
+    def _on_loop(self, act: Callable[..., None], *arguments: object) -> bool:
+        """Has the loop act, unless it is closed: then whatever had begun has ended."""
+        try:
+            self._loop.call_soon_threadsafe(act, *arguments)
+        except RuntimeError:
+            if not self._loop.is_closed():
+                raise
+            return False
+        return True
+
+    def _end(self) -> None:
+        self._closed = True
+        self._on_loop(self._shut)
+        if self._begun:  # a thread that is still being started finds nothing but its end to do
+            self._ended.wait()
+            self._thread.join()
+
+    # The rest runs in the loop's thread.
+
+    def _run(self) -> None:
+        self._begun = True
+        # Not asyncio.run: it ends by starting a thread, which an interpreter that exits refuses.
+        self._loop.set_default_executor(_LookUps())
+        self._loop.run_forever()
+        self._loop.close()
+        for call in tuple(self._calls):
+            call.over.open()  # it came after the loop's last round
+        self._ended.open()
+
+    def _begin(self, call: _Call[_T]) -> None:
+        if self._closed:
+            call.over.open()
+            return
+        call.task = self._loop.create_task(call.work())
+        self._under_way.add(call.task)
+        call.task.add_done_callback(self._under_way.discard)
+        call.task.add_done_callback(lambda _: call.over.open())
+
+    def _cancel(self, call: _Call[Any]) -> None:
+        if call.task is None:
+            call.over.open()
+        else:
+            call.task.cancel()
+
+    def _shut(self) -> None:
+        if self._shutting is None:
+            self._shutting = self._loop.create_task(self._close_all())
+
+    async def _close_all(self) -> None:
+        try:
+            while self._under_way:
+                await asyncio.wait(self._under_way)
+            await self._connections.aclose()
+            await asyncio.sleep(0)  # transports close their sockets only in the loop's next round
+        finally:
+            self._loop.stop()
+
+    def __repr__(self) -> str:
+        return self._shown
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class _Latch:
+    """Opened by the loop's thread, waited for by others, which a signal's handler may interrupt at any point.
+
+    Futures and events won't do: a thread that is interrupted in their code may keep their lock, and the loop would wait
+    for it for ever, with every intent on it.
+    """
+
+    def __init__(self) -> None:
+        self._opened = False
+        self._lock: Final = threading.Lock()
+        self._lock.acquire()
+
+    def open(self) -> None:
+        """Lets everyone through. Can be repeated."""
+        if not self._opened:
+            self._opened = True
+            self._lock.release()
+
+    def wait(self) -> None:
+        """Returns when it is open."""
+        with self._lock:
+            pass
+
+
+class _Call(Generic[_T]):
+    """What a thread wants done: `task` is None until it has begun, and stays so if it is refused."""
+
+    def __init__(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> None:
+        self.work: Final = work
+        self.task: asyncio.Task[_T] | None = None
+        self.over: Final = _Latch()
+
+
+class _LookUps(ThreadPoolExecutor):
+    """A thread for each look-up of a host name, which is what the loop needs threads for. The pool's own take no more
+    work once the main thread has ended, when others may still have positions to close.
+    """
+
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
+        answer: Future[_T] = Future()
+        answer.set_running_or_notify_cancel()
+
+        def look_up() -> None:
+            try:
+                answer.set_result(fn(*args, **kwargs))
+            except BaseException as error:
+                answer.set_exception(error)
+
+        threading.Thread(target=look_up, name="gate-executor-look-up", daemon=True).start()
+        return answer
+
+
+def _on_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

@@ -1,0 +1,108 @@
+"""Opening and closing an executor without an event loop."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+
+from gate.blocking import BlockingExecutor
+from gate.errors import InvalidField
+from gate.execution import Terminal
+from gate.paper import Fault, FaultKind, PaperExchange
+from tests.executor.blocking.conftest import NOWHERE, OpenExecutor, an_intent
+
+
+def until_refused(executor: BlockingExecutor) -> None:
+    while True:
+        executor.reconcile()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"url": "nonsense"},
+        {"url": "redis://user:hunter2@127.0.0.1:6379/x"},
+        {"url": "redis+cluster://127.0.0.1:1"},
+        {"prefix": "two words"},
+    ],
+    ids=str,
+)
+def test_what_can_not_be_opened_raises_here_and_leaves_no_thread(wrong: dict[str, str]) -> None:
+    before = set(threading.enumerate())
+
+    with pytest.raises(InvalidField) as refused:
+        BlockingExecutor(wrong.get("url", NOWHERE), "the-key", "the-secret", prefix=wrong.get("prefix", "quantum"))
+
+    assert set(threading.enumerate()) <= before
+    for secret in ("hunter2", "the-key", "the-secret"):
+        assert secret not in str(refused.value)
+
+
+def test_closing_waits_for_what_is_under_way_and_refuses_what_comes(
+    executor: BlockingExecutor, paper: PaperExchange
+) -> None:
+    paper.inject(Fault(kind=FaultKind.DELAY, times=1))
+    with ThreadPoolExecutor(3) as threads:
+        under_way = threads.submit(executor.execute, an_intent())
+        paper.wait_held()
+        closers = [threads.submit(executor.close) for _ in range(2)]
+        with pytest.raises(RuntimeError, match="this BlockingExecutor is closed"):
+            until_refused(executor)
+        assert not any(closer.done() for closer in closers)
+        paper.release_held()
+
+        assert under_way.result().state is Terminal.FILLED
+        for closer in closers:
+            closer.result()
+
+    with pytest.raises(RuntimeError, match="this BlockingExecutor is closed"):
+        executor.execute(an_intent())
+    assert len(paper.ledger()) == 1
+
+
+def test_closing_ends_the_thread_and_can_be_repeated(open_executor: OpenExecutor) -> None:
+    before = set(threading.enumerate())
+    executor = open_executor()
+    executor.execute(an_intent())
+
+    with ThreadPoolExecutor(4) as threads:
+        for each in [threads.submit(executor.close) for _ in range(4)]:
+            each.result()
+    executor.close()
+
+    assert set(threading.enumerate()) <= before
+
+
+def test_a_call_that_comes_after_the_last_round_of_the_loop_is_refused(executor: BlockingExecutor) -> None:
+    loop, late = executor._loop, list[Future[object]]()
+    close = loop.close
+
+    def a_moment_earlier() -> None:
+        late.append(threads.submit(executor.reconcile))
+        while not loop._ready:  # type: ignore[attr-defined]
+            pass
+        close()
+
+    loop.close = a_moment_earlier  # type: ignore[method-assign]
+    with ThreadPoolExecutor(1) as threads:
+        executor.close()
+
+    with pytest.raises(RuntimeError, match="this BlockingExecutor is closed"):
+        late[0].result()
+
+
+def test_what_closing_raises_is_raised_here_and_all_is_closed_nonetheless(paper: PaperExchange) -> None:
+    before = set(threading.enumerate())
+    executor = BlockingExecutor(NOWHERE, paper.key, paper.secret, base_url=paper.url)
+
+    def fail() -> None:
+        raise OSError("as asked for")
+
+    executor._connections.callback(fail)
+
+    with pytest.raises(OSError, match="as asked for"):
+        executor.close()
+
+    assert set(threading.enumerate()) <= before
