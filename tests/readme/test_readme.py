@@ -94,7 +94,7 @@ def test_the_example_of_an_own_placement_settles_what_an_exception_means(
 
 
 async def test_the_executor_example_fills_an_order(store: Store, redis_client: redis.Redis) -> None:
-    [example] = [block for block in _blocks("python") if "Executor(" in block]
+    [example] = [block for block in _blocks("python") if "with Executor(" in block]
     imports, _, example = example.partition("\n\n")
     body = "".join(f"    {line}\n" for line in example.splitlines())
     names: dict[str, object] = {}
@@ -108,6 +108,20 @@ async def test_the_executor_example_fills_an_order(store: Store, redis_client: r
         await example_of_readme(
             store.url, paper.key, paper.secret, paper.url, intent, lambda *said: printed.append(said)
         )
+
+    assert printed[0][0] == "FILLED"
+
+
+def test_the_example_without_an_event_loop_fills_an_order(store: Store, redis_client: redis.Redis) -> None:
+    [example] = [block for block in _blocks("python") if "BlockingExecutor(" in block]
+    intent = Intent(id="readme", symbol="BTCUSDT", side="BUY", notional="500", timestamp=time.time_ns() // 1_000_000)
+    printed: list[tuple[object, ...]] = []
+    with PaperExchange() as paper:
+        names = {
+            **{"url": store.url, "key": paper.key, "secret": paper.secret, "paper_url": paper.url},
+            **{"intent": intent, "print": lambda *said: printed.append(said)},
+        }
+        exec(compile(example, "README.md", "exec"), names)  # noqa: S102  # likewise
 
     assert printed[0][0] == "FILLED"
 
