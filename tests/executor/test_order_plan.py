@@ -10,9 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gate import Intent
+from gate import Intent, OutcomeKind, Policy
+from gate.ending import refused
+from gate.exchange.answers import decode_filters
 from gate.exchange.order_plan import OrderPlan, PlanRefusal, check_bracket, needs_mark_price, plan_order
-from gate.exchange.orders import Filters, LotSize, PriceRange, SymbolConfig
+from gate.exchange.orders import (
+    ExchangeFailure,
+    Failure,
+    Filters,
+    LotSize,
+    Placement,
+    PriceRange,
+    SymbolConfig,
+)
+from gate.execution import Terminal
 
 _STEPS = st.sampled_from([Decimal(text) for text in ("0.001", "0.01", "0.1", "1", "10", "0.5", "0.003")])
 _FIGURES = st.decimals(min_value="0.0001", max_value="1000000", places=4)
@@ -216,3 +227,33 @@ def test_an_entry_that_outgrows_its_leverage_bracket_is_refused(side: str, held:
 
     assert (refusal is not None and refusal.code == "MAX_NOTIONAL") is refused
     assert check_bracket(intent, plan, Decimal(held), SymbolConfig(20, None, Decimal(0))) is None
+
+
+def test_the_percent_price_is_no_reason_against_an_exit() -> None:
+    assert _plan(side="SELL", reduce_only=True, notional="500", order_type="LIMIT", price="40000").price == 40_000
+
+
+def test_an_order_at_market_satisfies_both_lot_sizes_and_zero_is_no_bound() -> None:
+    lot = {"filterType": "LOT_SIZE", "stepSize": "0.001", "minQty": "0.001", "maxQty": "1000"}
+    market = {"filterType": "MARKET_LOT_SIZE", "stepSize": "0.010", "minQty": "0.002", "maxQty": "120"}
+    price = {"filterType": "PRICE_FILTER", "tickSize": "0.1", "minPrice": "0", "maxPrice": "0"}
+
+    filters = decode_filters({"symbol": "X", "status": "TRADING", "filters": [lot, market, price]})
+
+    assert filters.lot == LotSize(Decimal("0.001"), Decimal("0.001"), Decimal(1000))
+    assert filters.market_lot == LotSize(Decimal("0.010"), Decimal("0.002"), Decimal(120))
+    assert filters.prices == PriceRange(Decimal("0.1"), Decimal(0), None, None, None)
+
+
+@pytest.mark.parametrize(
+    "filters", [None, [], [{}], [{"filterType": "LOT_SIZE", "stepSize": "0"}], [{"filterType": "LOT_SIZE"}]]
+)
+def test_filters_without_a_lot_size_can_not_be_read(filters: Any) -> None:
+    with pytest.raises(ExchangeFailure, match="UNREADABLE"):
+        decode_filters({"symbol": "X", "status": "TRADING", "filters": filters})
+
+
+def test_a_failure_that_leaves_the_order_open_ends_as_unknown() -> None:
+    ending = refused(Failure(Placement.UNKNOWN, "X", "who knows"), Policy(), sent=True)
+
+    assert (ending.state, ending.outcome.kind) == (Terminal.UNKNOWN, OutcomeKind.UNKNOWN)

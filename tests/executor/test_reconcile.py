@@ -263,6 +263,20 @@ async def test_all_that_is_in_doubt_is_gone_through_once(
     assert [each.finding for each in found].count(Finding.UNREADABLE) == 1
 
 
+async def test_going_through_all_ends_where_the_exchange_has_had_enough(
+    desk: Desk, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        await abandoned(desk, redis_client, sent=False)
+    monkeypatch.setattr(reconciling.reconcile, "__kwdefaults__", {"at_most": 1, "skip": 0})
+    desk.paper.inject(Fault(kind=FaultKind.BANNED_418, method="GET", path="/fapi/v1/order", times=1, retry_after_s=120))
+
+    found = await reconciling.reconcile_all(desk.gate, desk.exchange)
+
+    assert [each.retry_after_ms for each in found] == [120_000]
+    assert (await desk.gate.status()).in_doubt == 3
+
+
 async def test_an_executor_that_is_banned_asks_no_more_until_the_ban_ends(
     desk: Desk, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:

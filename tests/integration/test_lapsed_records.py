@@ -303,3 +303,38 @@ def test_a_state_that_was_lost_keeps_the_unknown_and_is_not_taken_for_whole(
     assert later.fence > permit.fence
     let_pass(redis_client, DAY_MS)
     assert gate.settle(permit, OUTCOMES["placed"]).status is Settled.SETTLED
+
+
+@pytest.mark.parametrize("exits", [False, True], ids=["entry", "exit"])
+def test_an_intent_that_comes_again_while_its_earlier_permit_is_in_doubt_says_verify(
+    exits: bool, redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    gate = open_gate(ROOMY)
+    at.admitted(gate.evaluate(at.intent(exits)))
+    let_pass(redis_client, 2 * DAY_MS)
+    other = at.admitted(gate.evaluate(at.entry("sig-2", "ETHUSDT")))
+
+    again = at.admitted(gate.evaluate(at.intent(exits)))
+
+    assert not other.verify, "the store's memory is whole since long"
+    assert again.verify
+    assert again.memory_age_ms is not None
+    assert DAY_MS < again.memory_age_ms < 2 * DAY_MS, "counted from the earlier permit's deadline"
+
+
+@pytest.mark.parametrize("copy", ["alive", "damaged"])
+def test_an_earlier_permit_that_may_still_send_has_absence_prove_nothing_yet(
+    copy: str, redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    """Its record was deleted by hand, or its copy can't be read: an order of it may be on its way."""
+    gate = open_gate(ROOMY)
+    at.admitted(gate.evaluate(at.entry("first", "ETHUSDT")))
+    let_pass(redis_client, 2 * DAY_MS)
+    at.admitted(gate.evaluate(at.entry()))
+    redis_client.delete(at.RECORD, at.LOCK)
+    if copy == "damaged":
+        redis_client.hset(at.STATE, COPY, "nonsense")
+
+    again = at.admitted(gate.evaluate(at.entry()))
+
+    assert (again.verify, again.memory_age_ms) == (True, 0)

@@ -118,8 +118,12 @@ def test_the_example_without_an_event_loop_fills_an_order(store: Store, redis_cl
     printed: list[tuple[object, ...]] = []
     with PaperExchange() as paper:
         names = {
-            **{"url": store.url, "key": paper.key, "secret": paper.secret, "paper_url": paper.url},
-            **{"intent": intent, "print": lambda *said: printed.append(said)},
+            "url": store.url,
+            "key": paper.key,
+            "secret": paper.secret,
+            "paper_url": paper.url,
+            "intent": intent,
+            "print": lambda *said: printed.append(said),
         }
         exec(compile(example, "README.md", "exec"), names)  # noqa: S102  # likewise
 
