@@ -135,14 +135,14 @@ class Placer:
         if not intent.is_exit:
             return await self._exchange.filters(intent.symbol)
         # An exit takes what filters there are, however old, and does without where there are none: the exchange judges.
-        reading = self._exchange.filters(intent.symbol, no_older_than_s=math.inf)
-        if intent.quantity is None:
-            return await reading
         try:
             async with asyncio.timeout(_spare_time_s(permit)):
-                return await reading
+                return await self._exchange.filters(intent.symbol, no_older_than_s=math.inf)
         except (ExchangeFailure, TimeoutError):
-            return unfiltered(intent.symbol)
+            known = self._exchange.known_filters(intent.symbol)
+        if known is None and intent.quantity is None:
+            return await self._exchange.filters(intent.symbol)  # a notional makes no quantity without a lot size
+        return known or unfiltered(intent.symbol)
 
     async def _latest_filters(self, intent: Intent) -> Filters | None:
         """Old filters refuse nothing for good."""

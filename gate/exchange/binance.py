@@ -6,7 +6,6 @@ Traps of the library that this file goes round are named where they are: see ref
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -97,13 +96,16 @@ class BinanceFutures:
     async def filters(self, symbol: str, *, no_older_than_s: float = FILTERS_AGE_S) -> Filters | None:
         """What the exchange allows for a symbol; None for one that it doesn't have. Older ones where newer can't be
         read: the exchange checks them itself, and an exit must not wait."""
-        age_s = math.inf if self._symbols_at is None else time.monotonic() - self._symbols_at
-        if not self._symbols or age_s > no_older_than_s:
+        if self._symbols_at is None or time.monotonic() - self._symbols_at > no_older_than_s:
             try:
                 await self._read_symbols()
             except ExchangeFailure:
                 if not self._symbols:
                     raise
+        return self.known_filters(symbol)
+
+    def known_filters(self, symbol: str) -> Filters | None:
+        """Those that were read last, without asking; None for a symbol that isn't among them."""
         # One by one: an odd symbol must not stop the others.
         found = self._symbols.get(symbol)
         return None if found is None else decode_filters(found)

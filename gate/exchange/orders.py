@@ -184,6 +184,9 @@ class Exchange(Protocol):
     async def filters(self, symbol: str, *, no_older_than_s: float = ...) -> Filters | None:
         """What is allowed for a symbol's orders; None for an unknown symbol. Older ones where newer can't be read."""
 
+    def known_filters(self, symbol: str) -> Filters | None:
+        """Those that were read last, without asking."""
+
     async def mark_price(self, symbol: str) -> Decimal:
         """The price by which notional is measured."""
 

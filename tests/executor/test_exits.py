@@ -23,7 +23,7 @@ async def _open(desk: Desk, quantity: str = "0.01") -> None:
 
 
 async def _close(desk: Desk, **more: Any) -> Execution:
-    size = {} if "notional" in more else {"quantity": "0.01"}
+    size = {} if more.keys() & {"notional", "quantity"} else {"quantity": "0.01"}
     return await desk.executor.execute(desk.intent(side="SELL", reduce_only=True, **size, **more))
 
 
@@ -40,9 +40,30 @@ async def test_filters_that_can_not_be_read_do_not_stop_an_exit(desk: Desk, kind
         desk.exchange.forget_filters()
     _fail(desk, EXCHANGE_INFO, kind)
 
-    closed = await _close(desk)
+    closed = await _close(desk, quantity="0.0105" if known else "0.01")  # off the lot size, where that is known
 
     assert closed.state is Terminal.FILLED
+
+
+async def test_filters_that_an_answer_has_shown_to_be_old_are_read_anew_for_exits_too(desk: Desk) -> None:
+    await _open(desk)
+    await desk.exchange.filters("BTCUSDT")
+    desk.paper.inject(Fault(kind=FaultKind.ERROR, times=1, code=-1111, msg="Precision is over the maximum"))
+    await _close(desk)
+    read_at = desk.exchange._symbols_at
+
+    assert (await _close(desk)).state is Terminal.FILLED
+    assert desk.exchange._symbols_at != read_at
+
+
+async def test_an_exit_by_notional_without_any_filters_may_come_again(desk: Desk) -> None:
+    """A notional makes no quantity without a lot size: what the exchange would refuse for good isn't sent."""
+    await _open(desk)
+    _fail(desk, EXCHANGE_INFO)
+
+    closed = await _close(desk, notional="1000")
+
+    assert (closed.state, closed.retryable) == (Terminal.REJECTED_EXCHANGE, True)
 
 
 async def test_an_exchange_info_without_symbols_is_none(desk: Desk) -> None:
