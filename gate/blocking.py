@@ -159,11 +159,13 @@ class BlockingExecutor:
         self._begun = True
         # Not asyncio.run: it ends by starting a thread, which an interpreter that exits refuses.
         self._loop.set_default_executor(_LookUps())
-        self._loop.run_forever()
-        self._loop.close()
-        for call in tuple(self._calls):
-            call.over.open()  # it came after the loop's last round
-        self._ended.open()
+        try:
+            self._loop.run_forever()
+        finally:
+            self._loop.close()
+            for call in tuple(self._calls):
+                call.over.open()  # it came after the loop's last round
+            self._ended.open()
 
     def _begin(self, call: _Call[_T]) -> None:
         if self._closed:

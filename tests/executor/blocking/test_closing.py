@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -75,6 +76,27 @@ def test_closing_ends_the_thread_and_can_be_repeated(open_executor: OpenExecutor
     assert set(threading.enumerate()) <= before
 
 
+def test_closed_by_two_at_once_it_is_closed_once_and_to_the_end(executor: BlockingExecutor) -> None:
+    reached, go_on, done = threading.Event(), asyncio.Event(), threading.Event()
+
+    async def slow() -> None:
+        reached.set()
+        await go_on.wait()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        done.set()
+
+    executor._connections.push_async_callback(slow)
+    with ThreadPoolExecutor(1) as threads:
+        first = threads.submit(executor.close)
+        reached.wait()
+        executor._loop.call_soon_threadsafe(executor._shut)  # the second
+        executor._loop.call_soon_threadsafe(go_on.set)
+        first.result()
+
+    assert done.is_set()
+
+
 def test_a_call_that_comes_after_the_last_round_of_the_loop_is_refused(executor: BlockingExecutor) -> None:
     loop, late = executor._loop, list[Future[object]]()
     close = loop.close
@@ -106,3 +128,19 @@ def test_what_closing_raises_is_raised_here_and_all_is_closed_nonetheless(paper:
         executor.close()
 
     assert set(threading.enumerate()) <= before
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_exit_that_is_raised_on_the_loop_leaves_nobody_waiting() -> None:
+    class Fields(dict[str, object]):
+        def __getitem__(self, name: str) -> object:
+            raise SystemExit
+
+        def get(self, name: str, default: object = None) -> object:
+            raise SystemExit
+
+    with BlockingExecutor(NOWHERE, "the-key", "the-secret") as executor:
+        with pytest.raises(SystemExit):
+            executor.execute(Fields(id="x"))
+        with pytest.raises(RuntimeError, match="this BlockingExecutor is closed"):
+            executor.execute(an_intent())

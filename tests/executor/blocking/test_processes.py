@@ -39,7 +39,9 @@ def account(redis_client: redis.Redis) -> None:
 def running(program: str, store: Store, paper: PaperExchange) -> Iterator[subprocess.Popen[str]]:
     """A service of its own. Stores and exchanges are mostly known by name, and a name has to be looked up."""
     urls = [url.replace("127.0.0.1", "localhost") for url in (store.url, paper.url)]
-    python = [sys.executable, "-W", "always::ResourceWarning", "-c", _PREAMBLE + textwrap.dedent(program)]
+    # Of a fork beside other threads Python 3.12 warns, as it should.
+    warnings = ["-W", "always::ResourceWarning", "-W", "ignore::DeprecationWarning"]
+    python = [sys.executable, *warnings, "-c", _PREAMBLE + textwrap.dedent(program)]
     pipe = subprocess.PIPE
     with subprocess.Popen(
         [*python, *urls, paper.key, paper.secret], stdin=pipe, stdout=pipe, stderr=pipe, text=True
