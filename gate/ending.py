@@ -10,6 +10,7 @@ from gate.exchange.margin import MarginCheck
 from gate.exchange.order_plan import PlanRefusal
 from gate.exchange.orders import Consequence, Failure, OrderAnswer
 from gate.execution import Terminal
+from gate.look_up import LookUp
 from gate.outcome import Outcome, OutcomeKind, Penalty
 from gate.policy import Policy
 
@@ -100,11 +101,14 @@ def in_doubt(unclear: Failure, policy: Policy, stopped_by: Failure | None) -> En
     return Ending(outcome, Terminal.UNKNOWN, unclear.code, f"{unclear.code}: {unclear.detail}")
 
 
-def forgotten(policy: Policy, stopped_by: Failure | None) -> Ending:
-    """Nothing was sent; but the store's memory was lost, and an earlier delivery may have placed an order."""
-    penalty = penalty_of(stopped_by, policy) if stopped_by else None
-    detail = "the store has lost its memory, and the exchange doesn't say whether an earlier order exists"
-    return Ending(Outcome.unknown(detail, code="MEMORY_LOST", penalty=penalty), Terminal.UNKNOWN, "MEMORY_LOST", detail)
+def forgotten(found: LookUp, policy: Policy) -> Ending:
+    """Nothing was sent; but the store's memory is new, and an earlier delivery may have placed an order."""
+    why = found.last_failure
+    said = f": {why.code} {why.detail}" if why else ""
+    detail = f"nothing was sent: the exchange doesn't say whether an order from before the store's memory exists{said}"
+    penalty = penalty_of(found.stopped_by, policy) if found.stopped_by else None
+    code = found.stopped_by.code if found.stopped_by else "MEMORY_LOST"
+    return Ending(Outcome.unknown(detail, code=code, penalty=penalty), Terminal.UNKNOWN, "MEMORY_LOST", detail)
 
 
 def broken_off(error: BaseException, policy: Policy, *, may_exist: bool) -> Ending:

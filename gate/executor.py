@@ -17,6 +17,7 @@ from gate.ending import MARGIN_UNRESERVED, Ending, broken_off
 from gate.errors import InvalidIntent
 from gate.exchange.orders import Exchange, ExchangeFailure
 from gate.execution import Execution, Terminal
+from gate.fields import plain
 from gate.intent import Intent
 from gate.look_up import FIRST_PAUSE_S, LONGEST_PAUSE_S
 from gate.outcome import Penalty, Settled, Settlement
@@ -150,16 +151,7 @@ class Executor:
         if settlement.tripped_safe_mode:
             _log.warning("SAFE MODE TRIGGERED id=%s", intent.id)
         order = ending.order
-        _log.info(
-            "TERMINAL STATE: %s id=%s symbol=%s side=%s reason=%s order=%s %s",
-            ending.state,
-            intent.id,
-            intent.symbol,
-            intent.side,
-            ending.reason,
-            order.order_id if order else "-",
-            ending.detail,
-        )
+        _log.info("TERMINAL STATE: %s id=%s %s", ending.state, intent.id, _words(intent, ending))
         if order and intent.is_exit and order.filled_quantity > 0:
             _log.info("CLOSE_EXECUTED id=%s symbol=%s order=%s", intent.id, intent.symbol, order.order_id)
         penalty = ending.outcome.penalty
@@ -204,6 +196,19 @@ class Executor:
             retry_after_ms=verdict.retry_after_ms,
             order_id=verdict.prior.order_id if verdict.prior else None,
         )
+
+
+def _words(intent: Intent, ending: Ending) -> str:
+    order = ending.order
+    order_id = order.order_id if order else "-"
+    words = [f"symbol={intent.symbol} side={intent.side} reason={ending.reason} order={order_id}"]
+    if order and order.filled_quantity:
+        words.append(f"filled={plain(order.filled_quantity)}")
+    if order and order.average_price:
+        words.append(f"price={plain(order.average_price)}")
+    if ending.detail:
+        words.append(ending.detail)
+    return " ".join(words)
 
 
 def _id_of(asked: object) -> str:

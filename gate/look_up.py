@@ -45,7 +45,9 @@ class LookUp:
     order: OrderAnswer | None = None
     absent: bool = False
     stopped_by: Failure | None = None
-    """What the exchange answered when it would hear no more of us: a ban, too many requests."""
+    """What the exchange answered when it would hear no more of us: a ban, too many requests, keys that don't work."""
+    last_failure: Failure | None = None
+    """Why the last question had no answer, where it had none."""
 
 
 async def find_order(exchange: Exchange, sought: Sought) -> OrderAnswer:
@@ -73,7 +75,7 @@ async def look_up(exchange: Exchange, sought: Sought, permit: Permit, *, accepta
     Absence counts only once no request for the order can be accepted any more: `acceptable_for_ms` from now.
     """
     acceptable_until_ns = time.monotonic_ns() + acceptable_for_ms * 1_000_000
-    pause_s, stopped_by = FIRST_PAUSE_S, None
+    pause_s, stopped_by, failure = FIRST_PAUSE_S, None, None
     while permit.live:
         certain = time.monotonic_ns() >= acceptable_until_ns
         until_next_s = pause_s
@@ -84,14 +86,17 @@ async def look_up(exchange: Exchange, sought: Sought, permit: Permit, *, accepta
                 return LookUp(absent=True, stopped_by=stopped_by)
             until_next_s = min(pause_s, max((acceptable_until_ns - time.monotonic_ns()) / 1e9, 0))
         except ExchangeFailure as failed:
-            _log.info("look-up of %s failed: %s", sought.client_order_id, str(failed))
-            if failed.failure.consequence in (Consequence.REST_ACCOUNT, Consequence.STOP):
-                # Who goes on asking is banned for longer, exits and all.
-                stopped_by = failed.failure
-                until_next_s = max(pause_s, (failed.failure.rest_ms or 0) / 1000)
+            failure = failed.failure
+            _log.info("id=%s look-up of %s failed: %s", permit.intent_id, sought.client_order_id, str(failed))
+            if failure.consequence in (Consequence.REST_ACCOUNT, Consequence.STOP):
+                # Who goes on asking is banned for longer, exits and all; and no key gets better by being tried again.
+                stopped_by = failure
+                until_next_s = max(pause_s, (failure.rest_ms or 0) / 1000)
+                if failure.consequence is Consequence.STOP and not failure.rest_ms:
+                    break
         left_s = permit.remaining_ms / 1000
         if stopped_by is not None and until_next_s >= left_s:
             break
         await asyncio.sleep(min(until_next_s, left_s))
         pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
-    return LookUp(stopped_by=stopped_by)
+    return LookUp(stopped_by=stopped_by, last_failure=failure)

@@ -93,7 +93,9 @@ class Outcome:
 
     @classmethod
     def placed(cls, order_id: str | int, *, penalty: Penalty | None = None) -> Outcome:
-        """The exchange has the order."""
+        """The exchange has the order. Raises InvalidField for None: an answer without an order id says nothing."""
+        if order_id is None:
+            raise InvalidField("order_id", order_id, "is None; of a conditional order the answer has algoId")
         return cls(OutcomeKind.PLACED, str(order_id), penalty=penalty)
 
     @classmethod

@@ -167,7 +167,7 @@ class Placer:
         found = await look_up(self._exchange, sought, permit, acceptable_for_ms=max(young_ms, 0))
         if found.order is not None:
             return placed(found.order)
-        return None if found.absent else forgotten(self._policy, found.stopped_by)
+        return None if found.absent else forgotten(found, self._policy)
 
     @property
     def _acceptable_ms(self) -> int:
@@ -188,7 +188,8 @@ class Placer:
             return stale
         # Last, for all of the above takes time.
         if permit.remaining_ms < _LEAST_TO_SEND_MS:
-            return unsent("DEADLINE", f"{permit.remaining_ms} ms of the permit were left")
+            left_ms = permit.remaining_ms
+            return unsent("DEADLINE", f"{left_ms} ms of the permit were left, {_LEAST_TO_SEND_MS} are needed")
         return None
 
     async def _send(

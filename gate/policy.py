@@ -16,6 +16,8 @@ from gate.fields import plain
 LONGEST_MS: Final = 30 * 24 * 3600 * 1000
 """No time in the gate is longer: 30 days."""
 _MOST: Final = 100_000
+# recvWindow and what the exchange allows beyond it (6.5 s), the least that a permit must have left (1.5 s), and some.
+_FOR_NEW_MEMORY_MS: Final = 10_000
 _MAY_BE_ZERO: Final = frozenset({"skew_ms"})
 MODES: Final = ("enforce", "observe")
 
@@ -113,6 +115,11 @@ class Policy:
             found.append(
                 f"lock_ttl_ms {self.lock_ttl_ms} leaves an order {self.order_timeout_ms} ms; below 5000 slow "
                 "answers of the exchange end as unknown"
+            )
+        elif self.lock_ttl_ms < _FOR_NEW_MEMORY_MS:
+            found.append(
+                f"lock_ttl_ms {self.lock_ttl_ms} is below {_FOR_NEW_MEMORY_MS}: while a store's memory is new, the "
+                "first orders wait longer than their permits live"
             )
         if self.mode == "observe":
             found.append("mode observe: the gate denies nothing; it only reports what it would have done")

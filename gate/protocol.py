@@ -7,6 +7,7 @@ from decimal import ROUND_UP, Decimal, InvalidOperation
 from typing import Final
 
 from gate.errors import InvalidIntent
+from gate.fields import plain
 from gate.inspection import GuardReport, Inspection
 from gate.intent import Intent
 from gate.keyspace import Keyspace
@@ -84,7 +85,7 @@ class Protocol:
             raise InvalidIntent("reserve", reserve, "is not a margin: a finite figure, 0 or more")
         millionths = (reserve * MILLIONTHS).to_integral_value(ROUND_UP)
         if millionths > _LARGEST_RESERVE:
-            raise InvalidIntent("reserve", reserve, "is more margin than 100,000,000; check size and leverage")
+            raise InvalidIntent("reserve", plain(reserve), "is more margin than 100,000,000; check size and leverage")
         return (
             verb,
             called.sha,

@@ -26,8 +26,9 @@ _POSITION_SIDE: Final = ("position_side", "positionSide")
 _NOTIONALS: Final = ("ai_size_usd", "position_size_usd", "notional")
 _LEVERAGES: Final = ("ai_leverage", "leverage")
 _PRICES: Final = ("price", "entry_price")
-# Not `type`, which streams use for other things.
 _ORDER_TYPE: Final = ("order_type", "orderType")
+# Streams use `type` for other things too: it is read where it says an order type of the exchange's, and is aside else.
+_EXCHANGE_TYPES: Final = frozenset({*ORDER_TYPES, "STOP", "TAKE_PROFIT", "TRAILING_STOP_MARKET"})
 # Not `entry_price`, which is what was observed.
 _LIMIT_PRICE: Final = ("limit_price", "limitPrice", "price")
 _TIME_IN_FORCE: Final = ("time_in_force", "timeInForce")
@@ -90,7 +91,8 @@ def intent_arguments(mapping: Mapping[str, object], *, received_ms: int | None =
     else:
         timestamp_ms = read_time_ms(time_name, raw_time, naive_is_utc=True)
     side, closes, position_side = _direction(fields)
-    order_type = _choice(fields, _ORDER_TYPE, ORDER_TYPES) or "MARKET"
+    type_names = _type_names(fields)
+    order_type = _choice(fields, type_names, ORDER_TYPES) or "MARKET"
     terms = {name: value for name, value in fields.items() if name in _TERMS[order_type]}
     reduce_only = _agreed(fields, _REDUCE_ONLY, _yes_or_no)
     if _agreed(terms, _CLOSE_POSITION, _yes_or_no):
@@ -117,7 +119,11 @@ def intent_arguments(mapping: Mapping[str, object], *, received_ms: int | None =
         time_in_force=_choice(terms, _TIME_IN_FORCE, TIMES_IN_FORCE),
         trigger_price=_agreed(terms, _TRIGGER_PRICE, read_decimal),
         working_type=_choice(terms, _WORKING_TYPE, WORKING_TYPES),
-        aside={name: value for name, value in fields.items() if name not in _KNOWN and name not in terms},
+        aside={
+            name: value
+            for name, value in fields.items()
+            if name not in _KNOWN and name not in terms and name not in type_names
+        },
     )
 
 
@@ -169,6 +175,12 @@ def _agreed(fields: Mapping[str, Any], names: tuple[str, ...], read: Callable[[s
         if other != value:
             raise InvalidIntent(name, fields[name], f"contradicts {first} {fields[first]!r}")
     return value
+
+
+def _type_names(fields: Mapping[str, Any]) -> tuple[str, ...]:
+    said = fields.get("type")
+    names_one = isinstance(said, str) and said.strip().upper() in _EXCHANGE_TYPES
+    return (*_ORDER_TYPE, "type") if names_one else _ORDER_TYPE
 
 
 def _choice(fields: Mapping[str, Any], names: tuple[str, ...], allowed: tuple[str, ...]) -> str | None:

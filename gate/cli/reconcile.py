@@ -11,7 +11,7 @@ import click
 from gate.cli.failures import NoAnswer
 from gate.cli.session import configured, json_option, reason_of, say_json
 from gate.config import Config, Flags
-from gate.errors import StoreFailure
+from gate.errors import InvalidField, StoreFailure
 
 if TYPE_CHECKING:
     from gate.reconcile import Reconciled
@@ -50,6 +50,8 @@ def reconcile(flags: Flags, base_url: str | None, demo_trading: bool, as_json: b
     key, secret = (os.environ[name] for name in names)
     try:
         found = asyncio.run(_reconcile(config, key, secret, base_url, demo_trading))
+    except InvalidField as invalid:
+        raise click.UsageError(str(invalid)) from None
     except StoreFailure as failure:
         reason = reason_of(failure).value
         answer: dict[str, object] = {"reason": reason, "detail": str(failure)}

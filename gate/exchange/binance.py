@@ -6,6 +6,7 @@ Traps of the library that this file goes round are named where they are: see ref
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -14,6 +15,7 @@ from decimal import Decimal
 from types import SimpleNamespace, TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
+from gate.errors import InvalidField
 from gate.exchange.answers import (
     decode_account,
     decode_conditional_order,
@@ -39,7 +41,8 @@ from gate.fields import plain
 if TYPE_CHECKING:
     from aiohttp import ClientSession, TraceConfig, TraceRequestEndParams
 
-_NO_SUCH_ORDER: Final = -2013
+_NO_SUCH_ORDER: Final = frozenset({"-2013", "-1121"})  # of a symbol that doesn't exist there is no order either
+_HTTP: Final = re.compile(r"https?://[^/\s]+", re.IGNORECASE)
 _CLOCK_CODES: Final = ("-1021", "-5028")
 FILTERS_AGE_S: Final = 3600  # filters change seldom; a code that says so has them read anew
 _READ_TIMEOUT_S: Final = 5.0
@@ -66,8 +69,13 @@ class BinanceFutures:
         """`base_url`: another server, such as a paper exchange, `http://127.0.0.1:8000`. `demo`: the exchange's own.
 
         `recv_window_ms`: how long after signing the exchange may still accept a request; after that its absence is
-        certain.
+        certain. Raises InvalidField.
         """
+        for name, value in (("api_key", api_key), ("api_secret", api_secret)):
+            if not value:
+                raise InvalidField(name, None, "is missing")
+        if base_url is not None and not _HTTP.match(base_url):
+            raise InvalidField("base_url", base_url, "is not an address: give http://HOST:PORT or https://HOST")
         self.recv_window_ms = recv_window_ms
         self._usage: Final = Usage()
         from aiohttp import ClientTimeout
@@ -184,7 +192,7 @@ class BinanceFutures:
             else:
                 answer = await self._read("futures_get_order", symbol=symbol, origClientOrderId=client_order_id)
         except ExchangeFailure as failed:
-            if failed.failure.code == str(_NO_SUCH_ORDER):
+            if failed.failure.code in _NO_SUCH_ORDER:
                 raise OrderNotFound from None
             raise
         found = _ours(answer, client_order_id, conditional=conditional)

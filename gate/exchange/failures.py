@@ -139,6 +139,7 @@ FILTER_CODES: Final = frozenset(str(code) for code, row in CODES.items() if row.
 _LARGEST_CODE: Final = 99_999
 _LONGEST_BAN_S: Final = Decimal(3 * 24 * 3600)  # the exchange bans for three days at most
 _LONGEST_DETAIL: Final = 120
+_LIBRARYS_OWN: Final = "Invalid JSON error message from Binance"  # and then the inside of a response object
 _LONGEST_WORD: Final = 40  # keys and signatures are longer, client order ids and symbols aren't
 
 
@@ -234,6 +235,8 @@ def _whole(code: object) -> int:
 
 def _line(message: str) -> str:
     """The exchange's text on one line. It may echo the request: URLs, keys and signatures are left out."""
+    if message.startswith(_LIBRARYS_OWN):
+        return "an answer that isn't JSON"
     return " ".join(word if _harmless(word) else "…" for word in message.split())[:_LONGEST_DETAIL]
 
 

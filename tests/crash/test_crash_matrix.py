@@ -8,8 +8,8 @@ from tests.crash.matrix import BATCH, run_matrix
 from tests.crash.plan import STEPS, draw
 from tests.servers.store import PrivateStore
 
-RUNS = 240
-RESTARTED_RUNS = 80
+RUNS = 200
+RESTARTED_RUNS = 60
 SEED = "suite"
 
 

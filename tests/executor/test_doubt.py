@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 import redis
 
-from gate import Outcome, Permit, Phase, Policy, Settlement
+from gate import InvalidField, Outcome, Permit, Phase, Policy, Settlement
+from gate.exchange.binance import BinanceFutures
 from gate.exchange.orders import AccountFigures, ExchangeFailure, OrderAnswer, OrderRequest
 from gate.execution import Terminal
 from gate.paper import Fault, FaultKind
@@ -151,6 +153,48 @@ async def test_what_the_look_up_before_sending_can_not_find_out_stays_in_doubt(
     assert len(desk.orders(intent)) == placed_before
 
 
+async def test_keys_that_do_not_work_end_the_look_up_at_once_and_are_named(
+    desk: Desk, redis_client: redis.Redis
+) -> None:
+    redis_client.delete("quantum:exec:state")
+    desk.paper.inject(
+        Fault(kind=FaultKind.ERROR, method="GET", path="/fapi/v1/order", status=401, code=-2015, msg="Invalid API-key.")
+    )
+
+    execution = await desk.executor.execute(desk.intent())
+
+    denied = await desk.executor.execute(desk.intent("ETHUSDT"))
+    assert (execution.state, execution.reason) == (Terminal.UNKNOWN, "MEMORY_LOST")
+    assert execution.detail.endswith(": -2015 Invalid API-key.")
+    assert execution.verdict.permit is not None
+    assert execution.verdict.permit.live, "it didn't wait for its permit to run out"
+    assert (denied.reason, denied.detail) == ("SAFE_MODE", "-2015 on BTCUSDT")
+
+
+async def test_of_a_symbol_that_does_not_exist_there_is_no_earlier_order(desk: Desk, redis_client: redis.Redis) -> None:
+    redis_client.delete("quantum:exec:state")
+
+    execution = await desk.executor.execute(desk.intent("NOSUCHUSDT"))
+
+    assert (execution.state, execution.reason) == (Terminal.REJECTED_ORDER, "UNKNOWN_SYMBOL")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"api_key": ""}, "api_key: is missing"),
+        ({"api_secret": ""}, "api_secret: is missing"),
+        ({"base_url": "127.0.0.1:8000"}, "base_url: '127.0.0.1:8000' is not an address"),
+        ({"base_url": "ftp://x"}, "base_url: 'ftp://x' is not an address"),
+    ],
+)
+async def test_an_exchange_that_can_not_be_asked_is_refused_by_name(settings: dict[str, str], said: str) -> None:
+    arguments = {"api_key": "k", "api_secret": "s", **settings}
+
+    with pytest.raises(InvalidField, match=re.escape(said)):
+        BinanceFutures(**arguments)  # type: ignore[arg-type]
+
+
 async def test_an_earlier_order_is_found_though_no_margin_is_left_for_another(
     desk: Desk, redis_client: redis.Redis
 ) -> None:
@@ -289,6 +333,7 @@ async def test_words_that_operators_grep_for_and_no_secrets(desk: Desk, caplog: 
     said = caplog.text
     for word in (
         f"TERMINAL STATE: FILLED id={intent.id}",
+        "filled=0.01 price=",
         "IDEMPOTENCY_SKIP",
         "MARGIN CHECK",
         "INSUFFICIENT MARGIN",

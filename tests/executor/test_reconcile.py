@@ -238,7 +238,7 @@ async def test_what_can_not_be_found_out_does_not_keep_the_rest_from_being_asked
     for _ in range(10):
         await abandoned(desk, redis_client, sent=False, past_ms=20_000)
     desk.paper.inject(
-        Fault(kind=FaultKind.ERROR, method="GET", path="/fapi/v1/order", code=-1121, times=10**6, symbol="BTCUSDT")
+        Fault(kind=FaultKind.ERROR, method="GET", path="/fapi/v1/order", code=-1100, times=10**6, symbol="BTCUSDT")
     )
     other = await abandoned(desk, redis_client, sent=False, symbol="ETHUSDT")
     monkeypatch.setattr(reconciling, "RECONCILE_EVERY_S", 0)
@@ -335,3 +335,14 @@ def test_the_command_names_the_keys_that_it_lacks(monkeypatch: pytest.MonkeyPatc
 
     assert result.exit_code == 2
     assert "BINANCE_API_KEY" in result.output
+
+
+def test_the_command_names_an_address_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BINANCE_API_KEY", "k")
+    monkeypatch.setenv("BINANCE_API_SECRET", "s")
+    arguments = ["--url", "redis://127.0.0.1:1/0", "reconcile", "--base-url", "127.0.0.1:8000"]
+
+    result = CliRunner().invoke(program, arguments)
+
+    assert result.exit_code == 2
+    assert "base_url: '127.0.0.1:8000' is not an address" in result.output

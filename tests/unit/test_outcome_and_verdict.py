@@ -136,3 +136,8 @@ def test_penalties_joined_keep_the_harder_of_each() -> None:
 def test_a_penaltys_reason_is_one_short_line(reason: str) -> None:
     with pytest.raises(InvalidField, match="reason"):
         Penalty(reason=reason)
+
+
+def test_an_answer_without_an_order_id_is_not_taken_for_a_placed_order() -> None:
+    with pytest.raises(InvalidField, match="order_id: None is None; of a conditional order the answer has algoId"):
+        Outcome.placed(None)  # type: ignore[arg-type]

@@ -117,6 +117,7 @@ def test_the_fingerprint_is_the_same_in_every_version() -> None:
         ({}, "failure_window_ms"),
         ({"cooldown_global_ms": 60_000, "rate_symbol_limit": 5}, "rate_symbol_limit"),
         ({"cooldown_global_ms": 60_000, "lock_ttl_ms": 1_000}, "lock_ttl_ms"),
+        ({"cooldown_global_ms": 60_000, "lock_ttl_ms": 9_999}, "lock_ttl_ms"),
         ({"cooldown_global_ms": 60_000, "mode": "observe"}, "observe"),
     ],
 )

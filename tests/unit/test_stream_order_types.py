@@ -48,11 +48,6 @@ def test_an_order_type_that_is_not_there_is_market(word: object) -> None:
     assert read(order_type=word).order_type == "MARKET"
 
 
-def test_the_field_type_says_nothing_of_the_order() -> None:
-    intent = read(type="LIMIT", price=1.46)
-    assert (intent.order_type, intent.aside["type"]) == ("MARKET", "LIMIT")
-
-
 @pytest.mark.parametrize("name", ["trigger_price", "triggerPrice", "stop_price", "stopPrice"])
 @pytest.mark.parametrize("order_type", ["stop_market", "TAKE_PROFIT_MARKET"])
 def test_the_trigger_price_under_every_name(name: str, order_type: str) -> None:
@@ -230,3 +225,39 @@ def test_beside_a_market_order_close_position_says_nothing_that_the_gate_reads()
 
     assert not Intent.from_mapping(market).reduce_only
     assert Intent.from_mapping(market).aside["closePosition"] is True
+
+
+@pytest.mark.parametrize(("said", "read"), [("stop_market", "STOP_MARKET"), ("MARKET", "MARKET")])
+def test_the_exchanges_own_name_of_the_order_type_is_read_where_it_says_one(said: str, read: str) -> None:
+    entry = _stop(type=said)
+    del entry["order_type"]
+
+    intent = Intent.from_mapping(entry)
+
+    assert intent.order_type == read
+    assert "type" not in intent.aside
+
+
+@pytest.mark.parametrize("said", ["STOP", "take_profit", "TRAILING_STOP_MARKET"])
+def test_an_order_type_of_the_exchanges_that_is_not_supported_is_no_market_order(said: str) -> None:
+    entry = _stop(type=said)
+    del entry["order_type"]
+
+    with pytest.raises(InvalidIntent, match=r"type: .* is not one of MARKET, LIMIT"):
+        Intent.from_mapping(entry)
+
+
+@pytest.mark.parametrize("said", ["signal", "", 7, None])
+def test_another_meaning_of_type_stays_aside(said: object) -> None:
+    entry = _stop(type=said)
+    del entry["order_type"]
+
+    intent = Intent.from_mapping(entry)
+
+    assert intent.order_type == "MARKET"
+    assert intent.aside["type"] == said
+
+
+def test_two_names_of_the_order_type_must_agree() -> None:
+    with pytest.raises(InvalidIntent, match="contradicts"):
+        Intent.from_mapping(_stop(type="LIMIT", price="60000"))
