@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import replace
 from decimal import Decimal
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self, TypeVar
 
 from msgspec import structs
 
@@ -20,11 +20,13 @@ from gate.execution import Execution, Terminal
 from gate.fields import plain
 from gate.intent import Intent
 from gate.look_up import FIRST_PAUSE_S, LONGEST_PAUSE_S
-from gate.outcome import Penalty, Settled, Settlement
+from gate.outcome import Outcome, Penalty, Settled, Settlement
 from gate.placing import Placer, Progress
 from gate.policy import Policy
 from gate.reconcile import keep_reconciling
 from gate.verdict import Permit, Reason, Verdict
+
+T = TypeVar("T")
 
 _log: Final = logging.getLogger("gate.executor")
 
@@ -92,8 +94,14 @@ class Executor:
         return execution
 
     async def _once(self, intent: Intent) -> Execution:
-        verdict = await self._gate.evaluate(intent, reserve=self._placer.preflight.reserve(intent))
+        reserve = self._placer.preflight.reserve(intent)
+        verdict, cancelled = await _through_with(self._gate.evaluate(intent, reserve=reserve))
         permit = verdict.permit
+        if cancelled is not None:
+            # Nobody acts on the permit any more: given back, so that it holds up no other.
+            if permit is not None:
+                await _through_with(self._gate.settle(permit, Outcome.unsent(type(cancelled).__name__)))
+            raise cancelled
         if permit is None:
             return self._denied(intent.id, verdict)
         if not permit.observed:
@@ -125,16 +133,11 @@ class Executor:
         except Exception as error:
             _log.exception("id=%s executor failed", intent.id)
             ending = broken_off(error, self._policy, may_exist=progress.may_exist)
-        # A task of its own: cancelled while it settles, the outcome is reported all the same.
-        report = asyncio.create_task(self._report(intent, verdict, permit, ending))
-        while not report.done():
-            try:
-                await asyncio.shield(report)
-            except asyncio.CancelledError as error:
-                cancelled = error
+        execution, again = await _through_with(self._report(intent, verdict, permit, ending))
+        cancelled = again or cancelled
         if cancelled is not None:
             raise cancelled
-        return report.result()
+        return execution
 
     async def _report(self, intent: Intent, verdict: Verdict, permit: Permit, ending: Ending) -> Execution:
         ending = self._resting_near_the_limits(permit, ending)
@@ -196,6 +199,17 @@ class Executor:
             retry_after_ms=verdict.retry_after_ms,
             order_id=verdict.prior.order_id if verdict.prior else None,
         )
+
+
+async def _through_with(work: Coroutine[Any, Any, T]) -> tuple[T, asyncio.CancelledError | None]:
+    """Goes through with it, in a task of its own, though this one is cancelled meanwhile: that is for afterwards."""
+    task, cancelled = asyncio.create_task(work), None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    return task.result(), cancelled
 
 
 def _words(intent: Intent, ending: Ending) -> str:

@@ -7,18 +7,16 @@ import logging
 import re
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import pytest
-import redis
 
-from gate import InvalidField, Outcome, Permit, Phase, Policy, Settlement
+from gate import InvalidField, Outcome, Permit, Phase, Policy, Settlement, Verdict
 from gate.exchange.binance import BinanceFutures
-from gate.exchange.orders import AccountFigures, ExchangeFailure, OrderAnswer, OrderRequest
+from gate.exchange.orders import ExchangeFailure, OrderAnswer, OrderRequest
 from gate.execution import Terminal
 from gate.paper import Fault, FaultKind
-from gate.reconcile import Finding, reconcile
 from tests.executor.conftest import Desk, OpenDesk
-from tests.executor.test_reconcile import age
 
 ACCEPTED = [
     Fault(kind=FaultKind.ACCEPT_THEN_DROP, times=1),
@@ -101,84 +99,6 @@ async def test_what_can_not_be_resolved_within_the_permit_stays_in_doubt(open_de
     assert "cooldown_symbol" in {each.name for each in (await desk.gate.status()).standing}
 
 
-async def test_after_redis_forgot_an_order_is_looked_up_before_it_is_sent(
-    desk: Desk, redis_client: redis.Redis
-) -> None:
-    intent = desk.intent()
-    first = await desk.executor.execute(intent)
-    redis_client.flushall()
-
-    second = await desk.executor.execute(intent)
-
-    assert second.verdict.permit is not None
-    assert second.verdict.permit.verify
-    assert (second.state, second.order_id) == (Terminal.FILLED, first.order_id)
-    assert len(desk.orders(intent)) == 1
-
-
-async def test_a_look_up_before_sending_that_fails_is_tried_again(desk: Desk, redis_client: redis.Redis) -> None:
-    redis_client.delete("quantum:exec:state")
-    desk.paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path="/fapi/v1/order"))
-
-    execution = await desk.executor.execute(desk.intent())
-
-    assert execution.verdict.permit is not None
-    assert execution.verdict.permit.verify
-    assert execution.state is Terminal.FILLED
-
-
-@pytest.mark.parametrize("placed_before", [True, False])
-async def test_what_the_look_up_before_sending_can_not_find_out_stays_in_doubt(
-    open_desk: OpenDesk, redis_client: redis.Redis, placed_before: bool
-) -> None:
-    """To give the intent back would lose the earlier order from sight."""
-    desk = await open_desk(Policy(lock_ttl_ms=3500, rate_symbol_limit=9, rate_global_limit=100))
-    intent = desk.intent()
-    if placed_before:
-        await desk.executor.execute(intent)
-    redis_client.delete("quantum:exec:state", desk.gate.calls.keyspace.record(intent.id))
-    desk.paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path="/fapi/v1/order", times=1000))
-
-    execution = await desk.executor.execute(intent)
-    desk.paper.clear_faults()
-
-    record = await desk.gate.lookup(intent.id)
-    assert (execution.state, execution.reason) == (Terminal.UNKNOWN, "MEMORY_LOST")
-    assert record is not None
-    assert record.phase is Phase.UNKNOWN
-    assert "cooldown_symbol" not in {each.name for each in (await desk.gate.status()).standing}, "nothing was sent"
-    age(desk, redis_client, intent, 10_000)
-    [found] = await reconcile(desk.gate, desk.exchange)
-    assert found.finding is (Finding.PLACED if placed_before else Finding.NOT_PLACED)
-    assert len(desk.orders(intent)) == placed_before
-
-
-async def test_keys_that_do_not_work_end_the_look_up_at_once_and_are_named(
-    desk: Desk, redis_client: redis.Redis
-) -> None:
-    redis_client.delete("quantum:exec:state")
-    desk.paper.inject(
-        Fault(kind=FaultKind.ERROR, method="GET", path="/fapi/v1/order", status=401, code=-2015, msg="Invalid API-key.")
-    )
-
-    execution = await desk.executor.execute(desk.intent())
-
-    denied = await desk.executor.execute(desk.intent("ETHUSDT"))
-    assert (execution.state, execution.reason) == (Terminal.UNKNOWN, "MEMORY_LOST")
-    assert execution.detail.endswith(": -2015 Invalid API-key.")
-    assert execution.verdict.permit is not None
-    assert execution.verdict.permit.live, "it didn't wait for its permit to run out"
-    assert (denied.reason, denied.detail) == ("SAFE_MODE", "-2015 on BTCUSDT")
-
-
-async def test_of_a_symbol_that_does_not_exist_there_is_no_earlier_order(desk: Desk, redis_client: redis.Redis) -> None:
-    redis_client.delete("quantum:exec:state")
-
-    execution = await desk.executor.execute(desk.intent("NOSUCHUSDT"))
-
-    assert (execution.state, execution.reason) == (Terminal.REJECTED_ORDER, "UNKNOWN_SYMBOL")
-
-
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
@@ -193,39 +113,6 @@ async def test_an_exchange_that_can_not_be_asked_is_refused_by_name(settings: di
 
     with pytest.raises(InvalidField, match=re.escape(said)):
         BinanceFutures(**arguments)  # type: ignore[arg-type]
-
-
-async def test_an_earlier_order_is_found_though_no_margin_is_left_for_another(
-    desk: Desk, redis_client: redis.Redis
-) -> None:
-    intent = desk.intent()
-    first = await desk.executor.execute(intent)
-    redis_client.flushall()
-    desk.balance("0")
-
-    second = await desk.executor.execute(intent)
-
-    assert (second.state, second.order_id) == (Terminal.FILLED, first.order_id)
-
-
-async def test_a_task_cancelled_while_it_looks_for_an_earlier_order_leaves_the_intent_in_doubt(
-    desk: Desk, redis_client: redis.Redis
-) -> None:
-    intent = desk.intent()
-    await desk.executor.execute(intent)
-    redis_client.flushall()
-    desk.paper.inject(Fault(kind=FaultKind.DELAY, method="GET", path="/fapi/v1/order"))
-    task = asyncio.create_task(desk.executor.execute(intent))
-    await asyncio.to_thread(desk.paper.wait_held)
-
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-
-    record = await desk.gate.lookup(intent.id)
-    desk.paper.release_held()
-    assert record is not None
-    assert record.phase is Phase.UNKNOWN
 
 
 async def test_nothing_is_sent_when_the_permit_is_about_to_run_out(open_desk: OpenDesk) -> None:
@@ -346,51 +233,28 @@ async def test_words_that_operators_grep_for_and_no_secrets(desk: Desk, caplog: 
             assert secret not in told
 
 
-async def test_two_deliveries_round_a_loss_of_memory_send_one_order(
-    open_desk: OpenDesk, redis_client: redis.Redis
-) -> None:
-    """A is about to send when the memory goes; B gets the same intent, finds no order yet, and sends. A must not."""
-    a, b = await open_desk(), await open_desk()
-    intent = a.intent()
-    about_to_send, go_on = asyncio.Event(), asyncio.Event()
-    account = a.exchange.account
+@pytest.mark.parametrize("reduce_only", [False, True], ids=["entry", "exit"])
+async def test_a_task_cancelled_while_it_waits_for_its_verdict_holds_up_nothing(desk: Desk, reduce_only: bool) -> None:
+    intent = desk.intent(quantity="0.01", reduce_only=reduce_only)
+    evaluate, claimed = desk.gate.evaluate, asyncio.Event()
 
-    async def stalled() -> AccountFigures:
-        about_to_send.set()
-        await go_on.wait()
-        return await account()
-
-    a.exchange.account = stalled  # type: ignore[method-assign]  # a stall, wherever it comes from
-    first = asyncio.create_task(a.executor.execute(intent))
-    await about_to_send.wait()
-    redis_client.flushall()
-    second = await b.executor.execute(intent)
-    go_on.set()
-
-    assert second.state is Terminal.FILLED
-    assert (await first).reason == "PERMIT_LOST"
-    assert len(a.orders(intent)) == 1
-
-
-async def test_an_order_on_its_way_when_the_memory_was_lost_is_found(
-    desk: Desk, open_desk: OpenDesk, redis_client: redis.Redis
-) -> None:
-    """The exchange accepts A's order only after B has asked for a verdict on a store that has forgotten A."""
-    other = await open_desk()
-    desk.paper.inject(Fault(kind=FaultKind.DELAY, times=1))
-    intent = desk.intent()
-    first = asyncio.create_task(desk.executor.execute(intent))
-    await asyncio.to_thread(desk.paper.wait_held)
-    redis_client.flushall()
-
-    second = asyncio.create_task(other.executor.execute(intent))
-    while await other.gate.lookup(intent.id) is None:  # noqa: ASYNC110  # until Redis has heard of it
+    async def slowly(*asked: Any, **more: Any) -> Verdict:
+        verdict = await evaluate(*asked, **more)
+        claimed.set()
         await asyncio.sleep(0)
-    desk.paper.release_held()
+        return verdict
 
-    answers = [await first, await second]
-    [order] = desk.orders(intent)
-    assert {answer.order_id for answer in answers} == {str(order["orderId"])}
+    desk.gate.evaluate = slowly  # type: ignore[method-assign]
+    task = asyncio.create_task(desk.executor.execute(intent))
+    await claimed.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    status = await desk.gate.status()
+    assert await desk.gate.lookup(intent.id) is None
+    assert (status.in_flight, status.in_doubt) == (0, 0)
+    assert "lock" not in {each.name for each in status.standing}
 
 
 async def test_an_outcome_is_reported_though_the_task_is_cancelled_while_settling(desk: Desk) -> None:
