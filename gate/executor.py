@@ -20,7 +20,7 @@ from gate.execution import Execution, Terminal
 from gate.fields import plain
 from gate.intent import Intent
 from gate.look_up import FIRST_PAUSE_S, LONGEST_PAUSE_S
-from gate.outcome import Outcome, Penalty, Settled, Settlement
+from gate.outcome import Penalty, Settled, Settlement
 from gate.placing import Placer, Progress
 from gate.policy import Policy
 from gate.reconcile import keep_reconciling
@@ -100,7 +100,8 @@ class Executor:
         if cancelled is not None:
             # Nobody acts on the permit any more: given back, so that it holds up no other.
             if permit is not None:
-                await _through_with(self._gate.settle(permit, Outcome.unsent(type(cancelled).__name__)))
+                ending = broken_off(cancelled, self._policy, may_exist=permit.verify)
+                await _through_with(self._gate.settle(permit, ending.outcome))
             raise cancelled
         if permit is None:
             return self._denied(intent.id, verdict)
