@@ -8,8 +8,8 @@ from tests.crash.matrix import BATCH, run_matrix
 from tests.crash.plan import STEPS, draw
 from tests.servers.store import PrivateStore
 
-RUNS = 200
-RESTARTED_RUNS = 60
+RUNS = 120
+RESTARTED_RUNS = 40
 SEED = "suite"
 
 
