@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import queue
 import socket
@@ -12,13 +13,12 @@ import threading
 import pytest
 import redis
 
-from gate import Phase, blocking
+from gate import Outcome, Permit, Phase, Settlement, blocking
 from gate.blocking import BlockingExecutor
 from gate.execution import Terminal
 from gate.paper import Fault, FaultKind, PaperExchange
 from gate.reconcile import Finding
-from tests.executor.blocking.conftest import NOWHERE, InMainThread, Lookup, OpenExecutor, an_intent, meanwhile
-from tests.wire import Wire
+from tests.executor.blocking.conftest import NOWHERE, InMainThread, Lookup, an_intent, meanwhile
 
 
 class Interruption(BaseException):
@@ -93,11 +93,18 @@ def test_interrupted_after_sending_it_is_in_doubt_until_reconciled(
 
 
 def test_interrupted_again_while_it_settles_it_settles_all_the_same(
-    open_executor: OpenExecutor, paper: PaperExchange, wire: Wire, lookup: Lookup, in_main_thread: InMainThread
+    executor: BlockingExecutor, paper: PaperExchange, lookup: Lookup, in_main_thread: InMainThread
 ) -> None:
-    executor = open_executor(wire.url)
     paper.inject(Fault(kind=FaultKind.SLOW_BODY, times=1))
-    intent, again = an_intent(), threading.Event()
+    intent, settling, again, go_on = an_intent(), threading.Event(), threading.Event(), asyncio.Event()
+    settle = executor._gate.settle
+
+    async def held_up(permit: Permit, outcome: Outcome) -> Settlement:
+        settling.set()
+        await go_on.wait()
+        return await settle(permit, outcome)
+
+    executor._gate.settle = held_up  # type: ignore[method-assign]
 
     def interrupted_again() -> None:
         again.set()
@@ -106,13 +113,11 @@ def test_interrupted_again_while_it_settles_it_settles_all_the_same(
     @meanwhile
     def _() -> None:
         paper.wait_held()
-        settling = wire.lose_next_request("EVALSHA")
-        wire.refuse()
         in_main_thread(interrupted)
         settling.wait()
         in_main_thread(interrupted_again)
         again.wait()
-        wire.accept()
+        executor._loop.call_soon_threadsafe(go_on.set)
 
     with pytest.raises(Interruption) as raised:
         executor.execute(intent)
