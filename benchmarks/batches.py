@@ -16,7 +16,7 @@ from typing import Any, Final
 import redis
 
 from benchmarks.workload import Step
-from gate.scripts import script
+from gate.protocol.scripts import script
 
 EMPTY: Final = "#!lua flags=no-writes\nreturn 1"
 SCRIPTS: Final = ("evaluate", "settle")

@@ -15,8 +15,8 @@ from benchmarks.figure import Figure, of_rounds, ratios
 from benchmarks.server import Server
 from benchmarks.sizes import Sizes
 from benchmarks.workload import Account, Step, symbol
-from gate.policy import Policy
-from gate.protocol import Command
+from gate.protocol.codec import Command
+from gate.values.policy import Policy
 from gate.wire import pack
 
 _FLAT: Final = 1.15

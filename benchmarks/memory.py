@@ -12,7 +12,7 @@ from benchmarks.figure import Figure
 from benchmarks.server import Server
 from benchmarks.sizes import Sizes
 from benchmarks.workload import Account, symbol
-from gate.outcome import Outcome
+from gate.values.outcome import Outcome
 
 _AT_MOST: Final = 256
 _CHUNK: Final = 500

@@ -14,8 +14,8 @@ from benchmarks.figure import Figure, of_rounds
 from benchmarks.server import Server
 from benchmarks.sizes import Sizes
 from benchmarks.workload import Account, Step
-from gate.outcome import Outcome
-from gate.policy import Policy
+from gate.values.outcome import Outcome
+from gate.values.policy import Policy
 
 _ADMISSION_AT_MOST: Final = 16
 _DENIAL_AT_MOST: Final = 8

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from gate.intent import Intent
-from gate.keyspace import Keyspace
-from gate.policy import Policy
-from gate.protocol import Command, Protocol
-from gate.record import MILLIONTHS
+from gate.protocol.codec import Command, Protocol
+from gate.protocol.keyspace import Keyspace
+from gate.values.intent import Intent
+from gate.values.policy import Policy
+from gate.values.record import MILLIONTHS
 
 WITHOUT_LIMITS: Final = Policy(
     rate_symbol_limit=100_000, rate_global_limit=100_000, max_in_flight=1_000, lock_ttl_ms=300_000

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gate.calls import Act, InDoubt
     from gate.client import AsyncGate, Gate
-    from gate.errors import (
+    from gate.guarded import AsyncGuardedPermit, GuardedPermit
+    from gate.values.errors import (
         GateError,
         InvalidField,
         InvalidIntent,
@@ -21,25 +22,24 @@ if TYPE_CHECKING:
         StoreFailure,
         StoreUnavailable,
     )
-    from gate.guarded import AsyncGuardedPermit, GuardedPermit
-    from gate.inspection import GuardReport, Halt, Inspection, Standing, Status
-    from gate.intent import Intent
-    from gate.outcome import Outcome, OutcomeKind, Penalty, Settled, Settlement
-    from gate.policy import Policy
-    from gate.record import Phase, Record
-    from gate.verdict import Mode, Permit, Reason, Verdict
+    from gate.values.intent import Intent
+    from gate.values.outcome import Outcome, OutcomeKind, Penalty, Settled, Settlement
+    from gate.values.policy import Policy
+    from gate.values.record import Phase, Record
+    from gate.values.reports import GuardReport, Halt, Inspection, Standing, Status
+    from gate.values.verdict import Mode, Permit, Reason, Verdict
 else:
     _NAMES = {
         "calls": "Act InDoubt",
         "client": "AsyncGate Gate",
-        "errors": "GateError InvalidField InvalidIntent InvalidPolicy StoreError StoreFailure StoreUnavailable",
+        "values.errors": "GateError InvalidField InvalidIntent InvalidPolicy StoreError StoreFailure StoreUnavailable",
         "guarded": "AsyncGuardedPermit GuardedPermit",
-        "inspection": "GuardReport Halt Inspection Standing Status",
-        "intent": "Intent",
-        "outcome": "Outcome OutcomeKind Penalty Settled Settlement",
-        "policy": "Policy",
-        "record": "Phase Record",
-        "verdict": "Mode Permit Reason Verdict",
+        "values.reports": "GuardReport Halt Inspection Standing Status",
+        "values.intent": "Intent",
+        "values.outcome": "Outcome OutcomeKind Penalty Settled Settlement",
+        "values.policy": "Policy",
+        "values.record": "Phase Record",
+        "values.verdict": "Mode Permit Reason Verdict",
     }
     _HOMES = {name: f"gate.{module}" for module, names in _NAMES.items() for name in names.split()}
 

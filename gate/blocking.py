@@ -16,11 +16,11 @@ from gate.client import AsyncGate
 from gate.exchange.binance import RECV_WINDOW_MS, BinanceFutures
 from gate.execution import Execution
 from gate.executor import Executor
-from gate.intent import Intent
-from gate.keyspace import DEFAULT_PREFIX
 from gate.masking import masked
-from gate.policy import Policy
+from gate.protocol.keyspace import DEFAULT_PREFIX
 from gate.reconcile import Reconciled, reconcile
+from gate.values.intent import Intent
+from gate.values.policy import Policy
 from gate.wire import DEFAULT_TIMEOUT_MS
 
 _P = ParamSpec("_P")

@@ -16,16 +16,16 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, TypeVar
 
-from gate.errors import InvalidField, InvalidIntent, StoreError, StoreFailure, StoreUnavailable
-from gate.inspection import Inspection
-from gate.intent import Intent
-from gate.keyspace import Keyspace
-from gate.outcome import Outcome, OutcomeKind, Settled, Settlement
-from gate.policy import Policy
-from gate.protocol import Command, Protocol, decode_settlement, explain_error
-from gate.record import Record, decode_record
-from gate.scripts import script
-from gate.verdict import Permit, Reason, Verdict
+from gate.protocol.codec import Command, Protocol, decode_settlement, explain_error
+from gate.protocol.keyspace import Keyspace
+from gate.protocol.scripts import script
+from gate.values.errors import InvalidField, InvalidIntent, StoreError, StoreFailure, StoreUnavailable
+from gate.values.intent import Intent
+from gate.values.outcome import Outcome, OutcomeKind, Settled, Settlement
+from gate.values.policy import Policy
+from gate.values.record import Record, decode_record
+from gate.values.reports import Inspection
+from gate.values.verdict import Permit, Reason, Verdict
 from gate.wire import Reply, ReplyLost, ScriptMissing
 
 T = TypeVar("T")

@@ -13,15 +13,15 @@ import redis.asyncio
 
 from gate.calls import Act, Calls, Dialogue, InDoubt
 from gate.guarded import AsyncGuardedPermit, GuardedPermit
-from gate.inspection import Inspection, Status
-from gate.intent import Intent
-from gate.keyspace import DEFAULT_PREFIX, Keyspace
-from gate.outcome import Outcome, Settlement
-from gate.policy import Policy
-from gate.record import Record
+from gate.protocol.keyspace import DEFAULT_PREFIX, Keyspace
 from gate.status import status
 from gate.store import connect, connect_async, refuse_cluster_without_hash_tag
-from gate.verdict import Permit, Verdict
+from gate.values.intent import Intent
+from gate.values.outcome import Outcome, Settlement
+from gate.values.policy import Policy
+from gate.values.record import Record
+from gate.values.reports import Inspection, Status
+from gate.values.verdict import Permit, Verdict
 from gate.wire import (
     DEFAULT_TIMEOUT_MS,
     AsyncClusterWire,

@@ -15,9 +15,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Final
 
-from gate.errors import GateError, InvalidPolicy
-from gate.keyspace import DEFAULT_PREFIX
-from gate.policy import Policy
+from gate.protocol.keyspace import DEFAULT_PREFIX
+from gate.values.errors import GateError, InvalidPolicy
+from gate.values.policy import Policy
 
 KEYS: Final = ("url", "prefix", "policy")
 

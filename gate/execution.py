@@ -7,8 +7,8 @@ from decimal import Decimal
 from enum import StrEnum
 
 from gate.exchange.margin import MarginCheck
-from gate.outcome import Settlement
-from gate.verdict import Verdict
+from gate.values.outcome import Settlement
+from gate.values.verdict import Verdict
 
 
 class Terminal(StrEnum):

@@ -14,17 +14,17 @@ from msgspec import structs
 
 from gate.client import AsyncGate
 from gate.ending import MARGIN_UNRESERVED, Ending, broken_off
-from gate.errors import InvalidIntent
 from gate.exchange.orders import Exchange, ExchangeFailure
 from gate.execution import Execution, Terminal
-from gate.fields import plain
-from gate.intent import Intent
 from gate.look_up import FIRST_PAUSE_S, LONGEST_PAUSE_S
-from gate.outcome import Penalty, Settled, Settlement
 from gate.placing import Placer, Progress
-from gate.policy import Policy
 from gate.reconcile import keep_reconciling
-from gate.verdict import Permit, Reason, Verdict
+from gate.values.errors import InvalidIntent
+from gate.values.fields import plain
+from gate.values.intent import Intent
+from gate.values.outcome import Penalty, Settled, Settlement
+from gate.values.policy import Policy
+from gate.values.verdict import Permit, Reason, Verdict
 
 T = TypeVar("T")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from gate.outcome import Outcome, Penalty, Settled, Settlement
-from gate.policy import Policy
-from gate.verdict import Permit, Verdict
+from gate.values.outcome import Outcome, Penalty, Settled, Settlement
+from gate.values.policy import Policy
+from gate.values.verdict import Permit, Verdict
 
 if TYPE_CHECKING:
     from gate.client import AsyncGate, Gate

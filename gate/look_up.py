@@ -16,7 +16,7 @@ from gate.exchange.orders import (
     OrderAnswer,
     OrderNotFound,
 )
-from gate.verdict import Permit
+from gate.values.verdict import Permit
 
 _log: Final = logging.getLogger("gate.executor")
 

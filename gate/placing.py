@@ -12,7 +12,6 @@ from typing import Final, TypeVar
 
 from gate.client import AsyncGate
 from gate.ending import Ending, absent, forgotten, in_doubt, placed, refused, unfit, unsent
-from gate.errors import StoreFailure
 from gate.exchange.failures import FILTER_CODES
 from gate.exchange.order_plan import (
     OrderPlan,
@@ -30,13 +29,14 @@ from gate.exchange.orders import (
     Filters,
     Placement,
 )
-from gate.intent import Intent
 from gate.look_up import Sought, look_up
-from gate.outcome import OutcomeKind
-from gate.policy import Policy
 from gate.preflight import Cover, Preflight
-from gate.record import Phase
-from gate.verdict import Permit
+from gate.values.errors import StoreFailure
+from gate.values.intent import Intent
+from gate.values.outcome import OutcomeKind
+from gate.values.policy import Policy
+from gate.values.record import Phase
+from gate.values.verdict import Permit
 
 T = TypeVar("T")
 

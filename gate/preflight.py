@@ -12,10 +12,10 @@ from gate.exchange.consequences import penalty_of
 from gate.exchange.margin import MarginCheck, margin_need
 from gate.exchange.order_plan import OrderPlan, check_bracket
 from gate.exchange.orders import AccountFigures, Exchange, ExchangeFailure, Filters, SymbolConfig
-from gate.fields import plain
-from gate.intent import Intent
-from gate.policy import Policy
-from gate.verdict import Permit
+from gate.values.fields import plain
+from gate.values.intent import Intent
+from gate.values.policy import Policy
+from gate.values.verdict import Permit
 
 _log: Final = logging.getLogger("gate.executor")
 

@@ -13,12 +13,12 @@ from enum import StrEnum
 from typing import Final
 
 from gate.client import AsyncGate
-from gate.errors import StoreFailure
 from gate.exchange.orders import CLOCK_LEAD_MS, Consequence, Exchange, ExchangeFailure, Failure, OrderNotFound
 from gate.look_up import find_order_of_any_type
-from gate.outcome import Outcome, Settlement
-from gate.record import Record
-from gate.verdict import Permit
+from gate.values.errors import StoreFailure
+from gate.values.outcome import Outcome, Settlement
+from gate.values.record import Record
+from gate.values.verdict import Permit
 
 _log: Final = logging.getLogger("gate.reconcile")
 

@@ -7,9 +7,9 @@ from decimal import Decimal
 from typing import Final
 
 from gate.calls import Calls, Dialogue
-from gate.errors import StoreError
-from gate.inspection import Halt, Standing, Status
-from gate.record import MILLIONTHS
+from gate.values.errors import StoreError
+from gate.values.record import MILLIONTHS
+from gate.values.reports import Halt, Standing, Status
 from gate.wire import Reply
 
 _READ_AT_MOST: Final = 1000  # of the in-flight set: far beyond any max_in_flight that makes sense

@@ -23,9 +23,9 @@ import redis.asyncio
 import redis.asyncio.retry
 from redis.backoff import NoBackoff
 
-from gate.errors import InvalidField
-from gate.keyspace import Keyspace
 from gate.masking import masked
+from gate.protocol.keyspace import Keyspace
+from gate.values.errors import InvalidField
 from gate.wire import (
     DEFAULT_TIMEOUT_MS,
     AsyncClusterWire,

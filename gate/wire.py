@@ -35,8 +35,8 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
-from gate.errors import StoreError, StoreUnavailable
-from gate.protocol import Command
+from gate.protocol.codec import Command
+from gate.values.errors import StoreError, StoreUnavailable
 
 Reply: TypeAlias = Any  # what RESP can carry; the protocol module gives it its types
 

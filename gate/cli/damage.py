@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Final
 
 from gate.calls import Dialogue
-from gate.inspection import Standing, Status
-from gate.keyspace import Keyspace
+from gate.protocol.keyspace import Keyspace
+from gate.values.reports import Standing, Status
 
 _BELONGS: Final = {
     "state": "hash",

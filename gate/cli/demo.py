@@ -21,7 +21,7 @@ def demo(as_json: bool) -> None:
     import logging
 
     from gate.demo.story import Promise, Story, run
-    from gate.errors import StoreFailure
+    from gate.values.errors import StoreFailure
 
     logging.getLogger("gate").addHandler(logging.NullHandler())  # the story says it already
     if as_json:

@@ -17,11 +17,11 @@ from gate.cli.session import configured, json_option, open_gate, reason_of, say_
 from gate.cli.wording import one_line
 from gate.client import Gate
 from gate.config import Config, Flags
-from gate.errors import InvalidField, InvalidIntent, StoreError, StoreFailure, StoreUnavailable
-from gate.fields import read_time_ms
-from gate.intent import Intent
 from gate.masking import masked
-from gate.verdict import Reason
+from gate.values.errors import InvalidField, InvalidIntent, StoreError, StoreFailure, StoreUnavailable
+from gate.values.fields import read_time_ms
+from gate.values.intent import Intent
+from gate.values.verdict import Reason
 
 _DENIED: Final = 1
 

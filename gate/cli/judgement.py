@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from gate.inspection import GuardReport, Inspection
-from gate.intent import Intent
-from gate.record import Phase, Record
-from gate.verdict import Permit, Reason, Verdict
+from gate.values.intent import Intent
+from gate.values.record import Phase, Record
+from gate.values.reports import GuardReport, Inspection
+from gate.values.verdict import Permit, Reason, Verdict
 
 GUARD_OF: Final = {
     Reason.CONFLICT: "conflict",

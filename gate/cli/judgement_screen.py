@@ -7,11 +7,11 @@ from typing import Final
 from gate.cli.judgement import Judgement
 from gate.cli.screen import Row, screen
 from gate.cli.wording import printable, span
-from gate.fields import plain
-from gate.inspection import GuardReport
-from gate.intent import Intent
-from gate.record import Phase
-from gate.verdict import Mode, Reason, Verdict
+from gate.values.fields import plain
+from gate.values.intent import Intent
+from gate.values.record import Phase
+from gate.values.reports import GuardReport
+from gate.values.verdict import Mode, Reason, Verdict
 
 _ENDED_BY: Final = {
     Reason.HALTED: "`gate resume` ends it.",

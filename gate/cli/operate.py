@@ -25,9 +25,9 @@ from gate.cli.session import (
 )
 from gate.cli.wording import moment, one_line
 from gate.config import Config, Flags
-from gate.errors import StoreError, StoreFailure
-from gate.inspection import Halt
-from gate.keyspace import Keyspace
+from gate.protocol.keyspace import Keyspace
+from gate.values.errors import StoreError, StoreFailure
+from gate.values.reports import Halt
 
 if TYPE_CHECKING:
     from gate.client import Gate

@@ -24,7 +24,7 @@ from gate.cli.failures import (
     refuse,
 )
 from gate.config import Flags, InvalidConfig
-from gate.errors import GateError, InvalidField, InvalidPolicy
+from gate.values.errors import GateError, InvalidField, InvalidPolicy
 
 _UNWRITABLE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
 

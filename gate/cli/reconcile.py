@@ -11,7 +11,7 @@ import click
 from gate.cli.failures import NoAnswer
 from gate.cli.session import configured, json_option, reason_of, say_json
 from gate.config import Config, Flags
-from gate.errors import InvalidField, StoreFailure
+from gate.values.errors import InvalidField, StoreFailure
 
 if TYPE_CHECKING:
     from gate.reconcile import Reconciled

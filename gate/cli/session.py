@@ -13,9 +13,9 @@ import click
 from gate.cli.failures import NoAnswer
 from gate.cli.wording import one_line
 from gate.config import Config, Flags, read_config
-from gate.errors import StoreFailure, StoreUnavailable
 from gate.masking import masked
-from gate.verdict import Reason
+from gate.values.errors import StoreFailure, StoreUnavailable
+from gate.values.verdict import Reason
 
 if TYPE_CHECKING:
     from gate.calls import Dialogue

@@ -11,9 +11,9 @@ from gate.cli.judgement import record_json
 from gate.cli.session import configured, json_option, open_gate, say_json
 from gate.cli.wording import ago, one_line
 from gate.config import Flags
-from gate.errors import InvalidField
-from gate.fields import plain
-from gate.record import Phase, Record
+from gate.values.errors import InvalidField
+from gate.values.fields import plain
+from gate.values.record import Phase, Record
 
 _NONE: Final = 1
 

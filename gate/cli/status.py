@@ -7,7 +7,7 @@ import click
 from gate.cli.damage import damaged, with_types
 from gate.cli.session import ask, configured, json_option, open_gate, say_json, store_of
 from gate.config import Flags
-from gate.inspection import Status
+from gate.values.reports import Status
 
 
 @click.command()

@@ -6,8 +6,8 @@ from gate.cli.damage import damaged, is_damaged
 from gate.cli.screen import Row, screen
 from gate.cli.status import verifying_until_ms
 from gate.cli.wording import ago, moment, printable, span
-from gate.fields import plain
-from gate.inspection import ACCOUNT_WIDE, Standing, Status
+from gate.values.fields import plain
+from gate.values.reports import ACCOUNT_WIDE, Standing, Status
 
 _WINDOWS = frozenset({"failures", "rate_global", "rate_symbol"})
 _NO_PERMIT = "without a TTL, so no permit of the gate's: it holds entries and exits until somebody deletes it"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gate.demo.stage import Desk
-from gate.record import Phase
+from gate.values.record import Phase
 
 LedgerRow = Mapping[str, object]
 

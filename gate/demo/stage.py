@@ -12,8 +12,8 @@ from gate.client import AsyncGate
 from gate.exchange.binance import BinanceFutures
 from gate.execution import Execution
 from gate.executor import Executor
-from gate.intent import Intent
-from gate.policy import Policy
+from gate.values.intent import Intent
+from gate.values.policy import Policy
 
 WORKERS: Final = 8
 

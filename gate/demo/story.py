@@ -16,8 +16,8 @@ from gate.demo.stage import WORKERS, Credentials, Desk, open_desk
 from gate.embedded import EmbeddedStore
 from gate.execution import Execution, Terminal
 from gate.paper import Account, PaperExchange
-from gate.policy import Policy
-from gate.verdict import Reason
+from gate.values.policy import Policy
+from gate.values.verdict import Reason
 
 ALICE: Final = Credentials("alice", "demo-key-a", "demo-secret-a")
 BOB: Final = Credentials("bob", "demo-key-b", "demo-secret-b")

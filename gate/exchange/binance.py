@@ -15,7 +15,6 @@ from decimal import Decimal
 from types import SimpleNamespace, TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
-from gate.errors import InvalidField
 from gate.exchange.answers import (
     decode_account,
     decode_conditional_order,
@@ -36,7 +35,8 @@ from gate.exchange.orders import (
 )
 from gate.exchange.shared_reading import SharedReading
 from gate.exchange.usage import Usage, decode_limits
-from gate.fields import plain
+from gate.values.errors import InvalidField
+from gate.values.fields import plain
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession, TraceConfig, TraceRequestEndParams

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from gate.exchange.failures import failure_of
 from gate.exchange.orders import Consequence, Failure, Placement
-from gate.outcome import Outcome, Penalty
-from gate.policy import LONGEST_MS, Policy
+from gate.values.outcome import Outcome, Penalty
+from gate.values.policy import LONGEST_MS, Policy
 
 
 def outcome_of(error: BaseException | Failure, policy: Policy, *, sent: bool = True) -> Outcome:

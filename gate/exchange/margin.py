@@ -11,8 +11,8 @@ from decimal import ROUND_DOWN, ROUND_UP, Context, Decimal
 from typing import Final
 
 from gate.exchange.orders import SymbolConfig
-from gate.fields import plain
-from gate.intent import Intent
+from gate.values.fields import plain
+from gate.values.intent import Intent
 
 _SHOWN: Final = Decimal("1e-8")  # the exchange's own precision
 _ROOMY: Final = Context(prec=80)

@@ -7,8 +7,8 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Final
 
 from gate.exchange.orders import Filters, LotSize, OrderRequest, PriceRange, SymbolConfig
-from gate.fields import plain
-from gate.intent import Intent
+from gate.values.fields import plain
+from gate.values.intent import Intent
 
 _FINEST: Final = Decimal("1e-15")  # no intent is finer
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Final, Protocol
 
-from gate.intent import OrderType
+from gate.values.intent import OrderType
 
 SIGNER_AHEAD_MS: Final = 1_000
 """The exchange lets a signer's clock be so far ahead: it accepts a request so much longer than recvWindow."""

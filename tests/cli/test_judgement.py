@@ -6,8 +6,8 @@ import pytest
 
 from gate import GuardReport, Verdict
 from gate.cli.judgement import GUARD_OF, agreeing
-from gate.keyspace import Keyspace
-from gate.verdict import Mode, Reason
+from gate.protocol.keyspace import Keyspace
+from gate.values.verdict import Mode, Reason
 
 NAMES = list(Keyspace().guard_keys("a", "BTCUSDT", "BUY"))
 

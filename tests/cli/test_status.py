@@ -12,7 +12,7 @@ from click.testing import Result
 
 from gate import Gate, Intent, Outcome, Policy
 from gate.cli.show import record_rows
-from gate.record import Record, decode_record
+from gate.values.record import Record, decode_record
 from tests.servers.store import Store
 
 Run = Callable[..., Result]

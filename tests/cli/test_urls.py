@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from gate.client import AsyncGate, Gate
-from gate.errors import InvalidField
 from gate.masking import masked
 from gate.store import parse_url
+from gate.values.errors import InvalidField
 
 BAD = {
     "redis://u:s3cret@host:notaport/0": "is not a URL",

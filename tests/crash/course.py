@@ -20,7 +20,7 @@ from gate.exchange.orders import CLOCK_LEAD_MS, OrderRequest
 from gate.execution import Execution, Terminal
 from gate.executor import Executor
 from gate.reconcile import reconcile
-from gate.record import Phase, Record
+from gate.values.record import Phase, Record
 from tests.crash.plan import LAPSING, POLICY, RECV_WINDOW_MS, KillPoint, Plan, Trade
 from tests.crash.worker import STORE_TIMEOUT_MS, Job
 from tests.crash.zygote import Zygote

@@ -12,8 +12,8 @@ import msgspec
 from msgspec import Struct
 
 from gate import Policy
-from gate.keyspace import Keyspace
 from gate.paper import Account, Fault, FaultKind
+from gate.protocol.keyspace import Keyspace
 
 RECV_WINDOW_MS: Final = 1_500
 POLICY: Final = Policy(

@@ -18,9 +18,9 @@ from gate.exchange.consequences import outcome_of, penalty_of
 from gate.exchange.failures import failure_of
 from gate.exchange.orders import Consequence, ExchangeFailure, Failure, Placement
 from gate.execution import Terminal
-from gate.outcome import OutcomeKind
 from gate.paper import Account, Fault, FaultKind, PaperExchange
-from gate.policy import LONGEST_MS
+from gate.values.outcome import OutcomeKind
+from gate.values.policy import LONGEST_MS
 from tests.executor.conftest import Desk
 from tests.executor.failing_calls import (
     CALLERS,

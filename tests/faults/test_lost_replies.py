@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from gate import Outcome, Penalty, Phase, Policy, Reason, Settled, StoreUnavailable
-from gate.scripts import script
+from gate.protocol.scripts import script
 from tests.integration import account as at
 from tests.integration.gates import OpenGate
 from tests.wire import Fault, Wire

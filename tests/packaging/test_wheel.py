@@ -50,7 +50,7 @@ def install(wheel: Path, into: Path) -> Path:
 
 
 def package_and_scripts(commands: Path, cwd: Path) -> tuple[Path, Path]:
-    where = "import gate.scripts; print(gate.__file__); print(gate.scripts._directory())"
+    where = "import gate.protocol.scripts; print(gate.__file__); print(gate.protocol.scripts._directory())"
     package, scripts = run(commands / "python", "-c", where, cwd=cwd).splitlines()
     return Path(package).parent, Path(scripts)
 

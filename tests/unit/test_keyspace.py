@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gate import InvalidField
-from gate.keyspace import Keyspace
+from gate.protocol.keyspace import Keyspace
 
 
 def test_the_keys_of_an_intent_are_those_of_the_design() -> None:

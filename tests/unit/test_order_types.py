@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from gate import Intent, InvalidIntent, Policy
-from gate.keyspace import Keyspace
-from gate.protocol import Protocol
+from gate.protocol.codec import Protocol
+from gate.protocol.keyspace import Keyspace
 
 GOOD: dict[str, Any] = {
     "id": "sig-81",

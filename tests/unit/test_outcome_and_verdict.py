@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gate import InvalidField, Outcome, OutcomeKind, Penalty, Phase, Reason, Record, Settled, Settlement, Verdict
-from gate.record import decode_record
+from gate.values.record import decode_record
 
 
 @pytest.mark.parametrize("code", ["", " ", "two words", "x" * 65, "line\nbreak"])

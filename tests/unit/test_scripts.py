@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gate.scripts import ScriptError, resolve, script
+from gate.protocol.scripts import ScriptError, resolve, script
 
 LUA = Path(__file__).parents[2] / "lua"
 NAMES = ("evaluate", "settle", "inspect", "control")

@@ -15,8 +15,8 @@ import redis
 
 from gate import Gate, Intent, Record
 from gate.blocking import BlockingExecutor
-from gate.keyspace import Keyspace
 from gate.paper import PaperExchange
+from gate.protocol.keyspace import Keyspace
 from tests.executor.conftest import ROOMY
 from tests.servers.store import Store
 

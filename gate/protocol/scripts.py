@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from gate.errors import GateError
+from gate.values.errors import GateError
 
 _INCLUDE: Final = re.compile(r"^[ \t]*--@include[ \t]*(\S*)[ \t]*$", re.MULTILINE)
 
@@ -62,7 +62,7 @@ def resolve(name: str, read: ReadText) -> Script:
 
 def _directory() -> Path:
     """Inside the package in a wheel, beside it in a checkout."""
-    package = Path(__file__).parent
+    package = Path(__file__).parent.parent
     for directory in (package / "lua", package.parent / "lua"):
         if (directory / "evaluate.lua").is_file():
             return directory

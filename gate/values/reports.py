@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from gate.verdict import Mode, Reason
+from gate.values.verdict import Mode, Reason
 
 
 @dataclass(frozen=True, slots=True)

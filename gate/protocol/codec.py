@@ -6,16 +6,16 @@ import re
 from decimal import ROUND_UP, Decimal, InvalidOperation
 from typing import Final
 
-from gate.errors import InvalidIntent
-from gate.fields import plain
-from gate.inspection import GuardReport, Inspection
-from gate.intent import Intent
-from gate.keyspace import Keyspace
-from gate.outcome import Outcome, Settled, Settlement
-from gate.policy import Policy
-from gate.record import MILLIONTHS, Phase, Record, decode_record
-from gate.scripts import SCRIPTS, Script, script
-from gate.verdict import Mode, Permit, Reason, Verdict
+from gate.protocol.keyspace import Keyspace
+from gate.protocol.scripts import SCRIPTS, Script, script
+from gate.values.errors import InvalidIntent
+from gate.values.fields import plain
+from gate.values.intent import Intent
+from gate.values.outcome import Outcome, Settled, Settlement
+from gate.values.policy import Policy
+from gate.values.record import MILLIONTHS, Phase, Record, decode_record
+from gate.values.reports import GuardReport, Inspection
+from gate.values.verdict import Mode, Permit, Reason, Verdict
 
 Command = tuple[str | int, ...]
 """A Redis command, word for word."""

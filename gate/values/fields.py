@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Final
 
-from gate.errors import InvalidIntent
+from gate.values.errors import InvalidIntent
 
 _DECIMAL_TEXT: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,4})?", re.ASCII)
 _MAX_DIGITS: Final = 28  # the default Decimal context; more would be rounded silently

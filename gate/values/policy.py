@@ -10,8 +10,8 @@ from dataclasses import dataclass, fields
 from decimal import Decimal, InvalidOperation
 from typing import Final
 
-from gate.errors import InvalidPolicy
-from gate.fields import plain
+from gate.values.errors import InvalidPolicy
+from gate.values.fields import plain
 
 LONGEST_MS: Final = 30 * 24 * 3600 * 1000
 """No time in the gate is longer: 30 days."""

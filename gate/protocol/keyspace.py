@@ -7,7 +7,7 @@ import re
 from base64 import urlsafe_b64encode
 from typing import Final
 
-from gate.errors import InvalidField
+from gate.values.errors import InvalidField
 
 DEFAULT_PREFIX: Final = "quantum"
 _HASH_TAG: Final = re.compile(r"[^{]*\{[^}]+\}")  # a cluster looks at the first brace only

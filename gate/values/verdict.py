@@ -10,7 +10,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from gate.record import Record
+from gate.values.record import Record
 
 
 class Reason(StrEnum):

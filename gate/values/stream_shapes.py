@@ -12,9 +12,9 @@ from typing import Any, Final, TypedDict, TypeVar
 
 import msgspec
 
-from gate.errors import InvalidIntent
-from gate.fields import read_decimal, read_time_ms
-from gate.intent import ORDER_TYPES, TIMES_IN_FORCE, WORKING_TYPES
+from gate.values.errors import InvalidIntent
+from gate.values.fields import read_decimal, read_time_ms
+from gate.values.intent import ORDER_TYPES, TIMES_IN_FORCE, WORKING_TYPES
 
 _Value = TypeVar("_Value")
 

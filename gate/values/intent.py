@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final, Literal, get_args
 
-from gate.errors import InvalidIntent
-from gate.fields import DecimalLike, TimeLike, plain, read_decimal, read_time_ms
+from gate.values.errors import InvalidIntent
+from gate.values.fields import DecimalLike, TimeLike, plain, read_decimal, read_time_ms
 
 Side = Literal["BUY", "SELL"]
 PositionSide = Literal["LONG", "SHORT"]
@@ -144,11 +144,11 @@ class Intent:
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, object], *, received_ms: int | None = None) -> Intent:
-        """Reads the shapes that streams carry: see gate.stream_shapes.
+        """Reads the shapes that streams carry: see gate.values.stream_shapes.
 
         `received_ms` stands in for a missing time. Raises InvalidIntent, which names the field as the stream has it.
         """
-        from gate.stream_shapes import intent_arguments  # it imports this module
+        from gate.values.stream_shapes import intent_arguments  # it imports this module
 
         return cls(**intent_arguments(mapping, received_ms=received_ms))
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from gate.errors import InvalidField
-from gate.policy import LONGEST_MS, Policy
-from gate.record import Record
+from gate.values.errors import InvalidField
+from gate.values.policy import LONGEST_MS, Policy
+from gate.values.record import Record
 
 _WORD: Final = re.compile(r"\S{1,64}")
 _LONGEST_DETAIL: Final = 120
