@@ -16,8 +16,8 @@ from benchmarks.server import Server
 from benchmarks.sizes import Sizes
 from benchmarks.workload import Account, Step, symbol
 from gate.protocol.codec import Command
+from gate.store.wire import pack
 from gate.values.policy import Policy
-from gate.wire import pack
 
 _FLAT: Final = 1.15
 _FEW_RECORDS: Final = 1_000

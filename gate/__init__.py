@@ -10,9 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gate.calls import Act, InDoubt
-    from gate.client import AsyncGate, Gate
-    from gate.guarded import AsyncGuardedPermit, GuardedPermit
+    from gate.client.dialogues import Act, InDoubt
+    from gate.client.gates import AsyncGate, Gate
+    from gate.client.guarded import AsyncGuardedPermit, GuardedPermit
     from gate.values.errors import (
         GateError,
         InvalidField,
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from gate.values.verdict import Mode, Permit, Reason, Verdict
 else:
     _NAMES = {
-        "calls": "Act InDoubt",
-        "client": "AsyncGate Gate",
+        "client.dialogues": "Act InDoubt",
+        "client.gates": "AsyncGate Gate",
         "values.errors": "GateError InvalidField InvalidIntent InvalidPolicy StoreError StoreFailure StoreUnavailable",
-        "guarded": "AsyncGuardedPermit GuardedPermit",
+        "client.guarded": "AsyncGuardedPermit GuardedPermit",
         "values.reports": "GuardReport Halt Inspection Standing Status",
         "values.intent": "Intent",
         "values.outcome": "Outcome OutcomeKind Penalty Settled Settlement",

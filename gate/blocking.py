@@ -12,16 +12,16 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Final, Generic, ParamSpec, Self, TypeVar
 
-from gate.client import AsyncGate
+from gate.client.gates import AsyncGate
 from gate.exchange.binance import RECV_WINDOW_MS, BinanceFutures
 from gate.execution import Execution
 from gate.executor import Executor
-from gate.masking import masked
 from gate.protocol.keyspace import DEFAULT_PREFIX
 from gate.reconcile import Reconciled, reconcile
+from gate.store.masking import masked
+from gate.store.wire import DEFAULT_TIMEOUT_MS
 from gate.values.intent import Intent
 from gate.values.policy import Policy
-from gate.wire import DEFAULT_TIMEOUT_MS
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")

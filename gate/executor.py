@@ -12,7 +12,7 @@ from typing import Any, Final, Self, TypeVar
 
 from msgspec import structs
 
-from gate.client import AsyncGate
+from gate.client.gates import AsyncGate
 from gate.ending import MARGIN_UNRESERVED, Ending, broken_off
 from gate.exchange.orders import Exchange, ExchangeFailure
 from gate.execution import Execution, Terminal

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final, TypeVar
 
-from gate.client import AsyncGate
+from gate.client.gates import AsyncGate
 from gate.ending import Ending, absent, forgotten, in_doubt, placed, refused, unfit, unsent
 from gate.exchange.failures import FILTER_CODES
 from gate.exchange.order_plan import (

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from gate.client import AsyncGate
+from gate.client.gates import AsyncGate
 from gate.exchange.orders import CLOCK_LEAD_MS, Consequence, Exchange, ExchangeFailure, Failure, OrderNotFound
 from gate.look_up import find_order_of_any_type
 from gate.values.errors import StoreFailure

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from gate.calls import Dialogue
+from gate.client.dialogues import Dialogue
 from gate.protocol.keyspace import Keyspace
 from gate.values.reports import Standing, Status
 

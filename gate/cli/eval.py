@@ -15,9 +15,9 @@ from gate.cli.failures import NoAnswer
 from gate.cli.judgement import Judgement, claimed, judgement_json, looked, unanswered
 from gate.cli.session import configured, json_option, open_gate, reason_of, say_json
 from gate.cli.wording import one_line
-from gate.client import Gate
+from gate.client.gates import Gate
 from gate.config import Config, Flags
-from gate.masking import masked
+from gate.store.masking import masked
 from gate.values.errors import InvalidField, InvalidIntent, StoreError, StoreFailure, StoreUnavailable
 from gate.values.fields import read_time_ms
 from gate.values.intent import Intent

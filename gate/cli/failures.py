@@ -12,7 +12,7 @@ from typing import Final, NoReturn
 import click
 
 from gate.cli.wording import one_line
-from gate.masking import masked
+from gate.store.masking import masked
 
 BAD_INPUT: Final = 2
 NO_ANSWER: Final = 3

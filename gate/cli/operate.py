@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from gate.calls import RESETS, SCOPES, Act, Dialogue
 from gate.cli.failures import NoAnswer
 from gate.cli.session import (
     account_of,
@@ -24,13 +23,14 @@ from gate.cli.session import (
     warn,
 )
 from gate.cli.wording import moment, one_line
+from gate.client.dialogues import RESETS, SCOPES, Act, Dialogue
 from gate.config import Config, Flags
 from gate.protocol.keyspace import Keyspace
 from gate.values.errors import StoreError, StoreFailure
 from gate.values.reports import Halt
 
 if TYPE_CHECKING:
-    from gate.client import Gate
+    from gate.client.gates import Gate
 
 _UNREADABLE: Final = Halt("?", "?", "its key was damaged", None)
 

@@ -70,7 +70,7 @@ def reconcile(flags: Flags, base_url: str | None, demo_trading: bool, as_json: b
 
 
 async def _reconcile(config: Config, key: str, secret: str, base_url: str | None, demo: bool) -> list[Reconciled]:
-    from gate.client import AsyncGate
+    from gate.client.gates import AsyncGate
     from gate.exchange.binance import BinanceFutures
     from gate.reconcile import reconcile_all
 

@@ -13,13 +13,13 @@ import click
 from gate.cli.failures import NoAnswer
 from gate.cli.wording import one_line
 from gate.config import Config, Flags, read_config
-from gate.masking import masked
+from gate.store.masking import masked
 from gate.values.errors import StoreFailure, StoreUnavailable
 from gate.values.verdict import Reason
 
 if TYPE_CHECKING:
-    from gate.calls import Dialogue
-    from gate.client import Gate
+    from gate.client.dialogues import Dialogue
+    from gate.client.gates import Gate
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ def configured(flags: Flags) -> Config:
 @contextmanager
 def open_gate(config: Config, as_json: bool) -> Iterator[Gate]:
     """The gate that the configuration names. A store that gives no answer ends the command."""
-    from gate.client import Gate
+    from gate.client.gates import Gate
 
     url = config.store_url
     try:

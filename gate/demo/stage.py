@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from gate.client import AsyncGate
+from gate.client.gates import AsyncGate
 from gate.exchange.binance import BinanceFutures
 from gate.execution import Execution
 from gate.executor import Executor

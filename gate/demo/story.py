@@ -13,9 +13,9 @@ from typing import Final
 
 from gate.demo.books import Line, hold_together
 from gate.demo.stage import WORKERS, Credentials, Desk, open_desk
-from gate.embedded import EmbeddedStore
 from gate.execution import Execution, Terminal
 from gate.paper import Account, PaperExchange
+from gate.store.embedded import EmbeddedStore
 from gate.values.policy import Policy
 from gate.values.verdict import Reason
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from gate.client import AsyncGate, Gate
-from gate.masking import masked
-from gate.store import parse_url
+from gate.client.gates import AsyncGate, Gate
+from gate.store.connect import parse_url
+from gate.store.masking import masked
 from gate.values.errors import InvalidField
 
 BAD = {

@@ -14,7 +14,7 @@ import redis
 import redis.asyncio
 
 from gate import AsyncGate, Gate, InvalidField, Outcome, Policy, Settled
-from gate.store import parse_url
+from gate.store.connect import parse_url
 from tests.integration import account as at
 from tests.integration.gates import AnyGate, OpenGate
 from tests.servers.process import ProcessStore

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gate import Intent, Policy, Reason
-from gate.calls import Calls
+from gate.client.dialogues import Calls
 
 
 def test_a_permit_with_another_calls_token_is_no_permit() -> None:

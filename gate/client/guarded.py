@@ -9,7 +9,7 @@ from gate.values.policy import Policy
 from gate.values.verdict import Permit, Verdict
 
 if TYPE_CHECKING:
-    from gate.client import AsyncGate, Gate
+    from gate.client.gates import AsyncGate, Gate
 
 _NOT_REPORTED: Final = (Settled.STORE_UNAVAILABLE, Settled.STORE_ERROR)
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
-from gate.calls import Calls, Dialogue
+from gate.client.dialogues import Calls, Dialogue
+from gate.store.wire import Reply
 from gate.values.errors import StoreError
 from gate.values.record import MILLIONTHS
 from gate.values.reports import Halt, Standing, Status
-from gate.wire import Reply
 
 _READ_AT_MOST: Final = 1000  # of the in-flight set: far beyond any max_in_flight that makes sense
 _NAMED_AT_MOST: Final = 100

@@ -1,0 +1,1 @@
+"""Gate and AsyncGate: what an execution service calls, and what each call says to the store."""
