@@ -14,10 +14,10 @@ from typing import Any, Final, Generic, ParamSpec, Self, TypeVar
 
 from gate.client.gates import AsyncGate
 from gate.exchange.binance import RECV_WINDOW_MS, BinanceFutures
-from gate.execution import Execution
 from gate.executor import Executor
+from gate.executor.execution import Execution
+from gate.executor.reconcile import Reconciled, reconcile
 from gate.protocol.keyspace import DEFAULT_PREFIX
-from gate.reconcile import Reconciled, reconcile
 from gate.store.masking import masked
 from gate.store.wire import DEFAULT_TIMEOUT_MS
 from gate.values.intent import Intent

@@ -14,7 +14,7 @@ from gate.config import Config, Flags
 from gate.values.errors import InvalidField, StoreFailure
 
 if TYPE_CHECKING:
-    from gate.reconcile import Reconciled
+    from gate.executor.reconcile import Reconciled
 
 _STILL_IN_DOUBT: Final = 1
 _KEYS: Final = ("BINANCE_API_KEY", "BINANCE_API_SECRET")
@@ -72,7 +72,7 @@ def reconcile(flags: Flags, base_url: str | None, demo_trading: bool, as_json: b
 async def _reconcile(config: Config, key: str, secret: str, base_url: str | None, demo: bool) -> list[Reconciled]:
     from gate.client.gates import AsyncGate
     from gate.exchange.binance import BinanceFutures
-    from gate.reconcile import reconcile_all
+    from gate.executor.reconcile import reconcile_all
 
     async with (
         AsyncGate.from_url(config.store_url, prefix=config.prefix, policy=config.policy) as gate,

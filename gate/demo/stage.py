@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from gate.client.gates import AsyncGate
 from gate.exchange.binance import BinanceFutures
-from gate.execution import Execution
 from gate.executor import Executor
+from gate.executor.execution import Execution
 from gate.values.intent import Intent
 from gate.values.policy import Policy
 

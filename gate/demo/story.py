@@ -13,7 +13,7 @@ from typing import Final
 
 from gate.demo.books import Line, hold_together
 from gate.demo.stage import WORKERS, Credentials, Desk, open_desk
-from gate.execution import Execution, Terminal
+from gate.executor.execution import Execution, Terminal
 from gate.paper import Account, PaperExchange
 from gate.store.embedded import EmbeddedStore
 from gate.values.policy import Policy

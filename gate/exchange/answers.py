@@ -7,7 +7,7 @@ from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
-from gate.exchange.orders import (
+from gate.exchange.port import (
     AccountFigures,
     ExchangeFailure,
     Failure,

@@ -24,7 +24,7 @@ from gate.exchange.answers import (
     unreadable,
 )
 from gate.exchange.failures import failure_of
-from gate.exchange.orders import (
+from gate.exchange.port import (
     AccountFigures,
     ExchangeFailure,
     Filters,

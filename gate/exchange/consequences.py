@@ -6,7 +6,7 @@ For a service that places its orders itself: it catches what python-binance rais
 from __future__ import annotations
 
 from gate.exchange.failures import failure_of
-from gate.exchange.orders import Consequence, Failure, Placement
+from gate.exchange.port import Consequence, Failure, Placement
 from gate.values.outcome import Outcome, Penalty
 from gate.values.policy import LONGEST_MS, Policy
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from decimal import ROUND_CEILING, Decimal
 from typing import Final, NamedTuple
 
-from gate.exchange.orders import Consequence, ExchangeFailure, Failure, Placement
+from gate.exchange.port import Consequence, ExchangeFailure, Failure, Placement
 
 
 class Row(NamedTuple):

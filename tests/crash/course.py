@@ -16,10 +16,10 @@ import redis.exceptions
 
 from gate import AsyncGate, Intent, Policy, StoreUnavailable
 from gate.exchange.binance import BinanceFutures
-from gate.exchange.orders import CLOCK_LEAD_MS, OrderRequest
-from gate.execution import Execution, Terminal
+from gate.exchange.port import CLOCK_LEAD_MS, OrderRequest
 from gate.executor import Executor
-from gate.reconcile import reconcile
+from gate.executor.execution import Execution, Terminal
+from gate.executor.reconcile import reconcile
 from gate.values.record import Phase, Record
 from tests.crash.plan import LAPSING, POLICY, RECV_WINDOW_MS, KillPoint, Plan, Trade
 from tests.crash.worker import STORE_TIMEOUT_MS, Job

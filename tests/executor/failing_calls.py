@@ -17,7 +17,7 @@ from aiohttp import ClientTimeout
 from binance import AsyncClient, Client
 
 from gate.exchange.failures import failure_of
-from gate.exchange.orders import Consequence, Failure, Placement
+from gate.exchange.port import Consequence, Failure, Placement
 
 Row = tuple[Placement, bool, Consequence, int | None]
 """Placement, retryable, consequence, rest in ms where it isn't the policy's."""

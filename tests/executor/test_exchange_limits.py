@@ -6,8 +6,8 @@ import pytest
 
 from gate.exchange.binance import BinanceFutures
 from gate.exchange.usage import DEFAULT_LIMITS, RateLimit, Usage, decode_limits
-from gate.execution import Terminal
 from gate.executor import Executor
+from gate.executor.execution import Terminal
 from gate.paper import Account, PaperExchange, RateLimits
 from tests.executor.conftest import Desk
 

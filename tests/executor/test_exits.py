@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from gate import Policy
-from gate.execution import Execution, Terminal
+from gate.executor.execution import Execution, Terminal
 from gate.paper import Fault, FaultKind
 from tests.executor.conftest import Desk, OpenDesk
 

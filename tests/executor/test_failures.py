@@ -16,8 +16,8 @@ from binance.exceptions import BinanceAPIException
 from gate import Gate, Intent, Outcome, Penalty, Phase, Policy
 from gate.exchange.consequences import outcome_of, penalty_of
 from gate.exchange.failures import failure_of
-from gate.exchange.orders import Consequence, ExchangeFailure, Failure, Placement
-from gate.execution import Terminal
+from gate.exchange.port import Consequence, ExchangeFailure, Failure, Placement
+from gate.executor.execution import Terminal
 from gate.paper import Account, Fault, FaultKind, PaperExchange
 from gate.values.outcome import OutcomeKind
 from gate.values.policy import LONGEST_MS

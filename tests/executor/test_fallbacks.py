@@ -9,9 +9,9 @@ from decimal import Decimal
 import pytest
 
 from gate import Outcome, Permit, Phase, Settled, Settlement
-from gate.exchange.orders import OrderAnswer, OrderRequest
+from gate.exchange.port import OrderAnswer, OrderRequest
 from gate.exchange.usage import decode_limits
-from gate.execution import Terminal
+from gate.executor.execution import Terminal
 from gate.paper import Fault, FaultKind
 from tests.executor.conftest import Desk
 

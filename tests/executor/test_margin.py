@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from gate import Intent, preflight
+from gate import Intent
 from gate.exchange.answers import decode_account
-from gate.exchange.margin import MarginCheck, margin_need
-from gate.exchange.orders import AccountFigures, ExchangeFailure, SymbolConfig
-from gate.execution import Execution, Terminal
+from gate.exchange.port import AccountFigures, ExchangeFailure, SymbolConfig
+from gate.executor import preflight
+from gate.executor.execution import Execution, Terminal
+from gate.executor.margin import MarginCheck, margin_need
 from gate.paper import Fault, FaultKind
 from tests.executor.conftest import Desk, OpenDesk
 

@@ -8,10 +8,10 @@ import pytest
 import redis
 
 from gate import Phase, Policy
-from gate.exchange.orders import AccountFigures
-from gate.execution import Terminal
+from gate.exchange.port import AccountFigures
+from gate.executor.execution import Terminal
+from gate.executor.reconcile import Finding, reconcile
 from gate.paper import Fault, FaultKind
-from gate.reconcile import Finding, reconcile
 from tests.executor.conftest import Desk, OpenDesk
 from tests.executor.test_reconcile import age
 

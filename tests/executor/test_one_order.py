@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from gate import Policy
-from gate.execution import Terminal
+from gate.executor.execution import Terminal
 from gate.paper import Fault, FaultKind
 from tests.executor.conftest import ROOMY, Desk, OpenDesk
 from tests.executor.test_reconcile import abandoned

@@ -11,10 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gate import Intent, OutcomeKind, Policy
-from gate.ending import refused
 from gate.exchange.answers import decode_filters
-from gate.exchange.order_plan import OrderPlan, PlanRefusal, check_bracket, needs_mark_price, plan_order
-from gate.exchange.orders import (
+from gate.exchange.port import (
     ExchangeFailure,
     Failure,
     Filters,
@@ -23,7 +21,9 @@ from gate.exchange.orders import (
     PriceRange,
     SymbolConfig,
 )
-from gate.execution import Terminal
+from gate.executor.ending import refused
+from gate.executor.execution import Terminal
+from gate.executor.order_plan import OrderPlan, PlanRefusal, check_bracket, needs_mark_price, plan_order
 
 _STEPS = st.sampled_from([Decimal(text) for text in ("0.001", "0.01", "0.1", "1", "10", "0.5", "0.003")])
 _FIGURES = st.decimals(min_value="0.0001", max_value="1000000", places=4)

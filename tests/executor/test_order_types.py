@@ -10,10 +10,10 @@ import pytest
 import redis
 
 from gate import Intent, Phase
-from gate.execution import Terminal
-from gate.look_up import CLOCKS_APART_MS
+from gate.executor.execution import Terminal
+from gate.executor.look_up import CLOCKS_APART_MS
+from gate.executor.reconcile import Finding, reconcile
 from gate.paper import Fault, FaultKind
-from gate.reconcile import Finding, reconcile
 from tests.executor.conftest import Desk
 from tests.executor.test_reconcile import age
 

@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from gate import Phase, Policy
-from gate.execution import Terminal
+from gate.executor.execution import Terminal
 from tests.executor.conftest import ROOMY, Desk, OpenDesk
 
 

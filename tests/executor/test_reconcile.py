@@ -10,14 +10,14 @@ import pytest
 import redis
 from click.testing import CliRunner
 
-import gate.reconcile as reconciling
+import gate.executor.reconcile as reconciling
 from gate import InDoubt, Intent, Outcome, Phase, Policy, StoreUnavailable
 from gate.cli.program import program
-from gate.exchange.orders import OrderRequest
-from gate.execution import Terminal
-from gate.look_up import CLOCKS_APART_MS
+from gate.exchange.port import OrderRequest
+from gate.executor.execution import Terminal
+from gate.executor.look_up import CLOCKS_APART_MS
+from gate.executor.reconcile import Finding, reconcile
 from gate.paper import Fault, FaultKind
-from gate.reconcile import Finding, reconcile
 from tests.executor.conftest import ROOMY, Desk, OpenDesk
 from tests.servers.store import Store
 
@@ -289,7 +289,7 @@ async def test_an_executor_that_is_banned_asks_no_more_until_the_ban_ends(
         pauses.append(pause_s)
         await asyncio.Event().wait()
 
-    monkeypatch.setattr("gate.reconcile.asyncio.sleep", noted)
+    monkeypatch.setattr("gate.executor.reconcile.asyncio.sleep", noted)
     async with desk.executor:
         while not pauses:
             await asyncio.to_thread(lambda: None)

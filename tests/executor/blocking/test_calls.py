@@ -15,7 +15,7 @@ import redis
 
 from gate import Gate, Phase, Policy, StoreUnavailable
 from gate.blocking import BlockingExecutor, _LookUps
-from gate.execution import Execution, Terminal
+from gate.executor.execution import Execution, Terminal
 from gate.paper import PaperExchange
 from tests.executor.blocking.conftest import NOWHERE, Lookup, OpenExecutor, an_intent, orders_of
 from tests.servers.store import Store

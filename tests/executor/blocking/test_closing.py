@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 
 from gate.blocking import BlockingExecutor
-from gate.execution import Terminal
+from gate.executor.execution import Terminal
 from gate.paper import Fault, FaultKind, PaperExchange
 from gate.values.errors import InvalidField
 from tests.executor.blocking.conftest import NOWHERE, OpenExecutor, an_intent

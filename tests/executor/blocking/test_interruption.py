@@ -15,9 +15,9 @@ import redis
 
 from gate import Outcome, Permit, Phase, Settlement, blocking
 from gate.blocking import BlockingExecutor
-from gate.execution import Terminal
+from gate.executor.execution import Terminal
+from gate.executor.reconcile import Finding
 from gate.paper import Fault, FaultKind, PaperExchange
-from gate.reconcile import Finding
 from tests.executor.blocking.conftest import NOWHERE, InMainThread, Lookup, an_intent, meanwhile
 
 

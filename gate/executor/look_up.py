@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
-from gate.exchange.orders import (
+from gate.exchange.port import (
     Consequence,
     Exchange,
     ExchangeFailure,

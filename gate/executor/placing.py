@@ -11,17 +11,8 @@ from decimal import Decimal
 from typing import Final, TypeVar
 
 from gate.client.gates import AsyncGate
-from gate.ending import Ending, absent, forgotten, in_doubt, placed, refused, unfit, unsent
 from gate.exchange.failures import FILTER_CODES
-from gate.exchange.order_plan import (
-    OrderPlan,
-    PlanRefusal,
-    needs_mark_price,
-    plan_order,
-    sized_by_mark_price,
-    unfiltered,
-)
-from gate.exchange.orders import (
+from gate.exchange.port import (
     CLOCK_LEAD_MS,
     SIGNER_AHEAD_MS,
     Exchange,
@@ -29,8 +20,17 @@ from gate.exchange.orders import (
     Filters,
     Placement,
 )
-from gate.look_up import Sought, look_up
-from gate.preflight import Cover, Preflight
+from gate.executor.ending import Ending, absent, forgotten, in_doubt, placed, refused, unfit, unsent
+from gate.executor.look_up import Sought, look_up
+from gate.executor.order_plan import (
+    OrderPlan,
+    PlanRefusal,
+    needs_mark_price,
+    plan_order,
+    sized_by_mark_price,
+    unfiltered,
+)
+from gate.executor.preflight import Cover, Preflight
 from gate.values.errors import StoreFailure
 from gate.values.intent import Intent
 from gate.values.outcome import OutcomeKind

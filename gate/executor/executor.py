@@ -13,12 +13,12 @@ from typing import Any, Final, Self, TypeVar
 from msgspec import structs
 
 from gate.client.gates import AsyncGate
-from gate.ending import MARGIN_UNRESERVED, Ending, broken_off
-from gate.exchange.orders import Exchange, ExchangeFailure
-from gate.execution import Execution, Terminal
-from gate.look_up import FIRST_PAUSE_S, LONGEST_PAUSE_S
-from gate.placing import Placer, Progress
-from gate.reconcile import keep_reconciling
+from gate.exchange.port import Exchange, ExchangeFailure
+from gate.executor.ending import MARGIN_UNRESERVED, Ending, broken_off
+from gate.executor.execution import Execution, Terminal
+from gate.executor.look_up import FIRST_PAUSE_S, LONGEST_PAUSE_S
+from gate.executor.placing import Placer, Progress
+from gate.executor.reconcile import keep_reconciling
 from gate.values.errors import InvalidIntent
 from gate.values.fields import plain
 from gate.values.intent import Intent

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
-from gate.ending import Ending, margin_unknown, short_of_margin, under_reserved, unfit
 from gate.exchange.consequences import penalty_of
-from gate.exchange.margin import MarginCheck, margin_need
-from gate.exchange.order_plan import OrderPlan, check_bracket
-from gate.exchange.orders import AccountFigures, Exchange, ExchangeFailure, Filters, SymbolConfig
+from gate.exchange.port import AccountFigures, Exchange, ExchangeFailure, Filters, SymbolConfig
+from gate.executor.ending import Ending, margin_unknown, short_of_margin, under_reserved, unfit
+from gate.executor.margin import MarginCheck, margin_need
+from gate.executor.order_plan import OrderPlan, check_bracket
 from gate.values.fields import plain
 from gate.values.intent import Intent
 from gate.values.policy import Policy

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import ROUND_DOWN, ROUND_UP, Context, Decimal
 from typing import Final
 
-from gate.exchange.orders import SymbolConfig
+from gate.exchange.port import SymbolConfig
 from gate.values.fields import plain
 from gate.values.intent import Intent
 

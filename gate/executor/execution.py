@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
-from gate.exchange.margin import MarginCheck
+from gate.executor.margin import MarginCheck
 from gate.values.outcome import Settlement
 from gate.values.verdict import Verdict
 

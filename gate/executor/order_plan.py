@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Final
 
-from gate.exchange.orders import Filters, LotSize, OrderRequest, PriceRange, SymbolConfig
+from gate.exchange.port import Filters, LotSize, OrderRequest, PriceRange, SymbolConfig
 from gate.values.fields import plain
 from gate.values.intent import Intent
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from gate.exchange.consequences import outcome_of, penalty_of
-from gate.exchange.margin import MarginCheck
-from gate.exchange.order_plan import PlanRefusal
-from gate.exchange.orders import Consequence, Failure, OrderAnswer
-from gate.execution import Terminal
-from gate.look_up import LookUp
+from gate.exchange.port import Consequence, Failure, OrderAnswer
+from gate.executor.execution import Terminal
+from gate.executor.look_up import LookUp
+from gate.executor.margin import MarginCheck
+from gate.executor.order_plan import PlanRefusal
 from gate.values.outcome import Outcome, OutcomeKind, Penalty
 from gate.values.policy import Policy
 

@@ -13,8 +13,8 @@ from enum import StrEnum
 from typing import Final
 
 from gate.client.gates import AsyncGate
-from gate.exchange.orders import CLOCK_LEAD_MS, Consequence, Exchange, ExchangeFailure, Failure, OrderNotFound
-from gate.look_up import find_order_of_any_type
+from gate.exchange.port import CLOCK_LEAD_MS, Consequence, Exchange, ExchangeFailure, Failure, OrderNotFound
+from gate.executor.look_up import find_order_of_any_type
 from gate.values.errors import StoreFailure
 from gate.values.outcome import Outcome, Settlement
 from gate.values.record import Record
