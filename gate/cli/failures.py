@@ -11,7 +11,7 @@ from typing import Final, NoReturn
 
 import click
 
-from gate.cli.wording import one_line
+from gate.cli.screens.wording import one_line
 from gate.store.masking import masked
 
 BAD_INPUT: Final = 2

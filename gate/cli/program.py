@@ -38,16 +38,18 @@ class Listed(NamedTuple):
 
 
 COMMANDS: Final = {
-    "eval": Listed("gate.cli.eval", "eval_", "What the gate says to an intent, guard by guard."),
-    "status": Listed("gate.cli.status", "status", "What is on for the account, and for how long."),
-    "show": Listed("gate.cli.show", "show", "What the gate remembers of an intent."),
-    "halt": Listed("gate.cli.operate", "halt", "Stop entries, or everything, until somebody resumes."),
-    "resume": Listed("gate.cli.operate", "resume", "End a halt."),
-    "reset": Listed("gate.cli.operate", "reset", "Switch off safe mode, cooldowns or the count of failures."),
-    "policy": Listed("gate.cli.policy", "policy", "Limits and times: show them, put them in force."),
-    "reconcile": Listed("gate.cli.reconcile", "reconcile", "Ask the exchange about what is in doubt, and settle it."),
-    "paper": Listed("gate.cli.paper", "paper", "The paper exchange: a Binance futures server on loopback."),
-    "demo": Listed("gate.cli.demo", "demo", "The whole story, on an embedded store and the paper exchange."),
+    "eval": Listed("gate.cli.commands.eval", "eval_", "What the gate says to an intent, guard by guard."),
+    "status": Listed("gate.cli.commands.status", "status", "What is on for the account, and for how long."),
+    "show": Listed("gate.cli.commands.show", "show", "What the gate remembers of an intent."),
+    "halt": Listed("gate.cli.commands.operate", "halt", "Stop entries, or everything, until somebody resumes."),
+    "resume": Listed("gate.cli.commands.operate", "resume", "End a halt."),
+    "reset": Listed("gate.cli.commands.operate", "reset", "Switch off safe mode, cooldowns or the count of failures."),
+    "policy": Listed("gate.cli.commands.policy", "policy", "Limits and times: show them, put them in force."),
+    "reconcile": Listed(
+        "gate.cli.commands.reconcile", "reconcile", "Ask the exchange about what is in doubt, and settle it."
+    ),
+    "paper": Listed("gate.cli.commands.paper", "paper", "The paper exchange: a Binance futures server on loopback."),
+    "demo": Listed("gate.cli.commands.demo", "demo", "The whole story, on an embedded store and the paper exchange."),
 }
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import click
 
 from gate.cli.failures import NoAnswer
-from gate.cli.wording import one_line
+from gate.cli.screens.wording import one_line
 from gate.config import Config, Flags, read_config
 from gate.store.masking import masked
 from gate.values.errors import StoreFailure, StoreUnavailable

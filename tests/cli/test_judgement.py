@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gate import GuardReport, Verdict
-from gate.cli.judgement import GUARD_OF, agreeing
+from gate.cli.screens.judgement import GUARD_OF, agreeing
 from gate.protocol.keyspace import Keyspace
 from gate.values.verdict import Mode, Reason
 

@@ -140,7 +140,7 @@ def test_a_closed_output_changes_no_exit_code(store: Store, redis_client: redis.
 
 BROKEN = """
 import sys
-import gate.cli.eval as command
+import gate.cli.commands.eval as command
 def fails(*_: object) -> None:
     raise RuntimeError("redis://u:s3cret@h was\\nunforeseen")
 command.configured = fails

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gate.cli.wording import ago, moment, one_line, printable, span
+from gate.cli.screens.wording import ago, moment, one_line, printable, span
 
 
 @pytest.mark.parametrize(

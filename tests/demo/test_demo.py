@@ -7,7 +7,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from gate.cli.demo import demo
+from gate.cli.commands.demo import demo
 from gate.demo import books
 from gate.demo import story as telling
 from gate.demo.story import Promise, Story, tell

@@ -18,11 +18,11 @@ from binance import Client
 from binance.exceptions import BinanceAPIException
 from click.testing import CliRunner
 
-from gate.cli.paper import paper
+from gate.cli.commands.paper import paper
 
 ORDER = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "0.001"}
 ROOT = Path(__file__).resolve().parents[2]
-RUN = "import sys; from gate.cli.paper import paper; paper(sys.argv[1:])"
+RUN = "import sys; from gate.cli.commands.paper import paper; paper(sys.argv[1:])"
 
 
 class Running:
@@ -222,7 +222,7 @@ def test_help_tells_how_to_point_a_client_at_it() -> None:
 
 
 def test_the_command_loads_no_server_before_it_runs() -> None:
-    code = "import sys; import gate.cli.paper; print('aiohttp' in sys.modules, 'gate.paper' in sys.modules)"
+    code = "import sys; import gate.cli.commands.paper; print('aiohttp' in sys.modules, 'gate.paper' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "False False"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from gate.cli.damage import damaged
+from gate.cli.commands.operate import acting, told
 from gate.cli.failures import NoAnswer
-from gate.cli.operate import acting, told
+from gate.cli.screens.damage import damaged
 from gate.cli.session import (
     account_of,
     by_option,
@@ -59,7 +59,7 @@ def show(flags: Flags, as_json: bool) -> None:
         if failure is not None:
             raise click.exceptions.Exit(failure.exit_code)
         return
-    from gate.cli.screen import Row, screen
+    from gate.cli.screens.screen import Row, screen
 
     to = screen()
     rows = (Row(cells, "" if cells[2] == "default" else "bold") for cells in figure_rows(config))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from gate.cli.damage import damaged, is_damaged
-from gate.cli.screen import Row, screen
-from gate.cli.status import verifying_until_ms
-from gate.cli.wording import ago, moment, printable, span
+from gate.cli.commands.status import verifying_until_ms
+from gate.cli.screens.damage import damaged, is_damaged
+from gate.cli.screens.screen import Row, screen
+from gate.cli.screens.wording import ago, moment, printable, span
 from gate.values.fields import plain
 from gate.values.reports import ACCOUNT_WIDE, Standing, Status
 

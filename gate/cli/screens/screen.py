@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 import click
 
-from gate.cli.wording import printable
+from gate.cli.screens.wording import printable
 
 GAP = "   "
 
@@ -56,7 +56,7 @@ def _lines(row: Row) -> list[tuple[str, ...]]:
 def screen() -> Screen:
     """The terminal, or plain text where there is none."""
     if sys.stdout is not None and sys.stdout.isatty():
-        from gate.cli.terminal import TerminalScreen
+        from gate.cli.screens.terminal import TerminalScreen
 
         return TerminalScreen()
     return PlainScreen()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from gate.cli.damage import damaged, with_types
+from gate.cli.screens.damage import damaged, with_types
 from gate.cli.session import ask, configured, json_option, open_gate, say_json, store_of
 from gate.config import Flags
 from gate.values.reports import Status
@@ -29,7 +29,7 @@ def status(flags: Flags, as_json: bool) -> None:
     if as_json:
         say_json(status_json(found, store_of(config), config.policy.dedup_ttl_ms))
     else:
-        from gate.cli.status_screen import show_status
+        from gate.cli.screens.status_screen import show_status
 
         show_status(found, store_of(config), config.policy.dedup_ttl_ms)
 

@@ -29,7 +29,7 @@ def demo(as_json: bool) -> None:
     else:
         from rich.markup import escape
 
-        from gate.cli.terminal import PipeAwareConsole
+        from gate.cli.screens.terminal import PipeAwareConsole
 
         console = PipeAwareConsole(highlight=False)
         number = iter(range(1, 100))

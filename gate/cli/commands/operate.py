@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from gate.cli.failures import NoAnswer
+from gate.cli.screens.wording import moment, one_line
 from gate.cli.session import (
     account_of,
     ask,
@@ -22,7 +23,6 @@ from gate.cli.session import (
     store_of,
     warn,
 )
-from gate.cli.wording import moment, one_line
 from gate.client.dialogues import RESETS, SCOPES, Act, Dialogue
 from gate.config import Config, Flags
 from gate.protocol.keyspace import Keyspace

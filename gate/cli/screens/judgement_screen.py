@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from gate.cli.judgement import Judgement
-from gate.cli.screen import Row, screen
-from gate.cli.wording import printable, span
+from gate.cli.screens.judgement import Judgement
+from gate.cli.screens.screen import Row, screen
+from gate.cli.screens.wording import printable, span
 from gate.values.fields import plain
 from gate.values.intent import Intent
 from gate.values.record import Phase

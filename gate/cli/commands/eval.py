@@ -12,9 +12,9 @@ from typing import Final, NoReturn
 import click
 
 from gate.cli.failures import NoAnswer
-from gate.cli.judgement import Judgement, claimed, judgement_json, looked, unanswered
+from gate.cli.screens.judgement import Judgement, claimed, judgement_json, looked, unanswered
+from gate.cli.screens.wording import one_line
 from gate.cli.session import configured, json_option, open_gate, reason_of, say_json
-from gate.cli.wording import one_line
 from gate.client.gates import Gate
 from gate.config import Config, Flags
 from gate.store.masking import masked
@@ -151,7 +151,7 @@ def eval_(
     if as_json:
         say_json(judgement_json(judgement))
     else:
-        from gate.cli.judgement_screen import show_judgement
+        from gate.cli.screens.judgement_screen import show_judgement
 
         show_judgement(judgement, asked_to_commit=commit)
     raise click.exceptions.Exit(0 if judgement.verdict.admitted else _DENIED)

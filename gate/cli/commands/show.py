@@ -7,9 +7,9 @@ from typing import Final
 
 import click
 
-from gate.cli.judgement import record_json
+from gate.cli.screens.judgement import record_json
+from gate.cli.screens.wording import ago, one_line
 from gate.cli.session import configured, json_option, open_gate, say_json
-from gate.cli.wording import ago, one_line
 from gate.config import Flags
 from gate.values.errors import InvalidField
 from gate.values.fields import plain
@@ -43,7 +43,7 @@ def show(flags: Flags, intent_id: str, as_json: bool) -> None:
     elif record is None:
         click.echo(f"gate show: there is no record of {intent_id} under the prefix {config.prefix}.", err=True)
     else:
-        from gate.cli.screen import Row, screen
+        from gate.cli.screens.screen import Row, screen
 
         rows = record_rows(record, client_order_id, int(time.time() * 1000))
         screen().table(("intent", intent_id), (Row(cells) for cells in rows))

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gate.cli.screen import Row
-from gate.cli.wording import printable
+from gate.cli.screens.screen import Row
+from gate.cli.screens.wording import printable
 
 _NARROW: Final = 24
 """Columns that the last cell of a row needs, beside the others."""
