@@ -3,14 +3,14 @@
 It imports nothing of the gate.
 """
 
-from gate.paper.control import ControlError
-from gate.paper.errors import ExchangeError
-from gate.paper.faults import Fault, FaultError, FaultKind
-from gate.paper.fees import FeeSchedule
-from gate.paper.limits import RateLimits
-from gate.paper.market_data import MarketDataError
-from gate.paper.server import PaperExchange
-from gate.paper.settings import Account, WalkSettings
+from gate.paper.market.errors import ExchangeError
+from gate.paper.market.fees import FeeSchedule
+from gate.paper.market.market_data import MarketDataError
+from gate.paper.rest.limits import RateLimits
+from gate.paper.serving.control import ControlError
+from gate.paper.serving.faults import Fault, FaultError, FaultKind
+from gate.paper.serving.server import PaperExchange
+from gate.paper.serving.settings import Account, WalkSettings
 
 __all__ = [
     "Account",

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from gate.paper.server import PaperExchange
+    from gate.paper.serving.server import PaperExchange
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -27,7 +27,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture
 def paper_exchange(request: pytest.FixtureRequest) -> Iterator[PaperExchange]:
     """A running paper exchange of this test's own, on a free loopback port."""
-    from gate.paper.server import PaperExchange  # not at start-up: pytest loads this plugin for every run
+    from gate.paper.serving.server import PaperExchange  # not at start-up: pytest loads this plugin for every run
 
     marker = request.node.get_closest_marker("paper")
     with PaperExchange(**(marker.kwargs if marker else {})) as paper:

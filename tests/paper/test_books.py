@@ -8,16 +8,16 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from gate.paper.account import AccountBooks
-from gate.paper.admission import check_leverage
-from gate.paper.errors import ExchangeError
-from gate.paper.exchange import Exchange
-from gate.paper.fees import FeeSchedule
-from gate.paper.market_data import built_in
-from gate.paper.orders import Order, Ticket
-from gate.paper.prices import quote_at
-from gate.paper.statement import available_balance
-from gate.paper.terms import OrderType, PositionSide, Side, TimeInForce
+from gate.paper.books.account import AccountBooks
+from gate.paper.books.orders import Order, Ticket
+from gate.paper.books.statement import available_balance
+from gate.paper.market.errors import ExchangeError
+from gate.paper.market.fees import FeeSchedule
+from gate.paper.market.market_data import built_in
+from gate.paper.market.prices import quote_at
+from gate.paper.market.terms import OrderType, PositionSide, Side, TimeInForce
+from gate.paper.trading.admission import check_leverage
+from gate.paper.trading.exchange import Exchange
 
 SYMBOLS = ("BTCUSDT", "NEARUSDT", "1000PEPEUSDT", "BTCUSDC")
 ZERO = Decimal(0)

@@ -16,11 +16,11 @@ from binance import Client
 from binance.exceptions import BinanceAPIException
 
 from gate.paper import ControlError, ExchangeError, PaperExchange
-from gate.paper.control import PriceMove, control, move_price
-from gate.paper.market_data import built_in
-from gate.paper.prices import Quote, Walk
-from gate.paper.settings import Account, Settings, WalkSettings
-from gate.paper.venue import Venue
+from gate.paper.market.market_data import built_in
+from gate.paper.market.prices import Quote, Walk
+from gate.paper.serving.control import PriceMove, control, move_price
+from gate.paper.serving.settings import Account, Settings, WalkSettings
+from gate.paper.serving.venue import Venue
 
 Json = dict[str, object]
 

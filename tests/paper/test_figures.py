@@ -11,7 +11,7 @@ from binance import Client
 import gate.paper
 from gate.paper import PaperExchange
 
-MODULES = sorted(Path(gate.paper.__file__).parent.glob("*.py"))
+MODULES = sorted(Path(gate.paper.__file__).parent.rglob("*.py"))
 WAITS = {"_TICK_S"}  # a pause of the event loop, no figure
 
 

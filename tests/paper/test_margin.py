@@ -6,11 +6,11 @@ from decimal import Decimal
 
 import pytest
 
-from gate.paper.margin import Exposure, assumed_price, open_loss, order_cost
-from gate.paper.market_data import built_in
-from gate.paper.positions import Position, after_fill
-from gate.paper.prices import Quote
-from gate.paper.terms import OrderType, PositionSide, Side
+from gate.paper.books.margin import Exposure, assumed_price, open_loss, order_cost
+from gate.paper.books.positions import Position, after_fill
+from gate.paper.market.market_data import built_in
+from gate.paper.market.prices import Quote
+from gate.paper.market.terms import OrderType, PositionSide, Side
 
 D = Decimal
 QUOTE = Quote(bid=D("100"), ask=D("101"), last=D("100"), mark=D("100"))

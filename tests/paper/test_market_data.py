@@ -11,8 +11,8 @@ from binance import Client
 from binance.exceptions import BinanceAPIException
 
 from gate.paper import MarketDataError, PaperExchange
-from gate.paper.decimals import is_multiple
-from gate.paper.market_data import built_in, load_market
+from gate.paper.market.decimals import is_multiple
+from gate.paper.market.market_data import built_in, load_market
 from tests.paper.conftest import futures_client
 
 NEW = {

@@ -9,10 +9,10 @@ import pytest
 from binance import AsyncClient, Client
 
 from gate.paper import Account, FaultKind, PaperExchange
-from gate.paper.control import control
-from gate.paper.market_data import built_in
-from gate.paper.settings import Settings
-from gate.paper.venue import PUBLIC, SIGNED, Venue
+from gate.paper.market.market_data import built_in
+from gate.paper.serving.control import control
+from gate.paper.serving.settings import Settings
+from gate.paper.serving.venue import PUBLIC, SIGNED, Venue
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "paper-exchange.md").read_text()
 BLOCKS = [block for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if "8890" in block]

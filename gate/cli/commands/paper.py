@@ -69,9 +69,9 @@ def paper(
 
     Exit codes: 1 a port that is in use, or a ledger that can't be written; 2 a setting or a file that can't be used.
     """
-    from gate.paper.faults import parse_faults
-    from gate.paper.market_data import load_market
-    from gate.paper.process import serve
+    from gate.paper.market.market_data import load_market
+    from gate.paper.serving.faults import parse_faults
+    from gate.paper.serving.process import serve
 
     if len(secrets) != len(keys):
         raise click.UsageError(f"{len(keys)} --key but {len(secrets)} --secret: each key needs its own")

@@ -1,0 +1,199 @@
+"""The independent books: every order that was really accepted, whatever the client got to see of it."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from decimal import Decimal
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from gate.paper.books.account import AccountBooks
+from gate.paper.books.orders import Order
+from gate.paper.market.decimals import plain, to_satoshi
+from gate.paper.market.terms import OrderStatus, OrderType, PositionSide, Side, TimeInForce
+
+
+class LedgerRow(msgspec.Struct, frozen=True, rename="camel"):
+    """One accepted order. `time` is when it was accepted, `receive_time` when its request arrived, ms since the epoch.
+
+    `request_count` says how many order requests with its client order id have arrived, accepted or not. It and the
+    state are as of now in answers, and as of acceptance in the file.
+    """
+
+    client_order_id: str
+    order_id: int
+    account: str
+    symbol: str
+    side: str
+    position_side: str
+    type: str
+    orig_type: str
+    time_in_force: str
+    status: str
+    price: str
+    orig_qty: str
+    executed_qty: str
+    avg_price: str
+    reduce_only: bool
+    close_position: bool
+    time: int
+    update_time: int
+    receive_time: int
+    request_count: int
+
+
+_LINE_START = b'{"clientOrderId":'
+_LOG = logging.getLogger(__name__)
+
+
+class LedgerFileError(ValueError):
+    """A file that isn't a ledger; it is left as it was."""
+
+
+class Ledger:
+    """Keeps acceptances in memory and, with a path, appends each as a JSON line before the client is answered.
+
+    A file that exists is continued: its rows show in `rows` first. An order that was open when it was written shows as
+    expired, for nothing of an earlier run rests in the book.
+
+    What can't be written, say because the disk is full, is kept and comes first in what is written next, so that the
+    file never has a torn line but its last.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.earlier: list[LedgerRow] = []
+        self._accepted: list[tuple[AccountBooks, int, int]] = []
+        self._requests: Counter[tuple[str, str]] = Counter()
+        self._file: BinaryIO | None = None
+        self._unwritten = b""
+        self._lags = False  # said already that it can't be written
+        if path is not None:
+            self.earlier = _read(path)
+            # Unbuffered: a line is with the operating system before the answer leaves, so a kill can't take it back.
+            self._file = path.open("ab", buffering=0)
+
+    @property
+    def last_order_id(self) -> int:
+        """The highest order id of earlier runs, 0 if there were none."""
+        return max((row.order_id for row in self.earlier), default=0)
+
+    def request_arrived(self, account: str, client_order_id: str) -> None:
+        self._requests[account, client_order_id] += 1
+
+    def accepted(self, account: AccountBooks, order: Order, received_ms: int) -> None:
+        self._accepted.append((account, order.order_id, received_ms))
+        if self._file is not None:
+            self._unwritten += msgspec.json.encode(self._row(account, order, received_ms)) + b"\n"
+            self.catch_up()
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether orders were accepted that the file doesn't have."""
+        return bool(self._unwritten)
+
+    def catch_up(self) -> None:
+        """Write what couldn't be written before. Never raises: the orders are accepted, whatever the file has."""
+        while self._file is not None and self._unwritten:
+            try:
+                written = self._file.write(self._unwritten)
+            except OSError as problem:
+                if not self._lags:
+                    _LOG.error("%s can't be written: %s", self._file.name, problem.strerror)
+                self._lags = True
+                return
+            self._unwritten = self._unwritten[written:]
+            self._lags = False
+
+    def rows(self) -> list[LedgerRow]:
+        """Every accepted order, oldest first, in its present state."""
+        return self.earlier + [
+            self._row(account, account.orders[order_id], received_ms)
+            for account, order_id, received_ms in self._accepted
+        ]
+
+    def close(self) -> None:
+        if self._file is not None:
+            self.catch_up()
+            self._file.close()
+            self._file = None
+
+    def _row(self, account: AccountBooks, order: Order, received_ms: int) -> LedgerRow:
+        return LedgerRow(
+            client_order_id=order.client_order_id,
+            order_id=order.order_id,
+            account=account.name,
+            symbol=order.symbol,
+            side=order.side,
+            position_side=order.position_side,
+            type=order.type,
+            orig_type=order.orig_type,
+            time_in_force=order.time_in_force,
+            status=order.status,
+            price=plain(order.price),
+            orig_qty=plain(order.quantity),
+            executed_qty=plain(order.executed),
+            avg_price=plain(order.average_price),
+            reduce_only=order.reduce_only,
+            close_position=order.close_position,
+            time=order.time_ms,
+            update_time=order.update_ms,
+            receive_time=received_ms,
+            request_count=max(1, self._requests[account.name, order.client_order_id]),
+        )
+
+
+def restored_order(row: LedgerRow) -> Order:
+    """The order of an earlier run's row, for look-ups."""
+    executed = Decimal(row.executed_qty)
+    return Order(
+        order_id=row.order_id,
+        client_order_id=row.client_order_id,
+        symbol=row.symbol,
+        side=Side(row.side),
+        position_side=PositionSide(row.position_side),
+        type=OrderType(row.type),
+        orig_type=row.orig_type,
+        time_in_force=TimeInForce(row.time_in_force),
+        status=OrderStatus(row.status),
+        quantity=Decimal(row.orig_qty),
+        price=Decimal(row.price),
+        reduce_only=row.reduce_only,
+        close_position=row.close_position,
+        assumed_price=Decimal(row.price),
+        time_ms=row.time,
+        update_ms=row.update_time,
+        executed=executed,
+        cum_quote=to_satoshi(executed * Decimal(row.avg_price)),
+    )
+
+
+def _row(path: Path, number: int, line: bytes) -> LedgerRow:
+    try:
+        row = msgspec.json.decode(line, type=LedgerRow)
+        if not restored_order(row).cum_quote.is_finite():
+            raise ValueError("a figure that isn't finite")
+    except (msgspec.MsgspecError, ValueError, ArithmeticError) as problem:
+        why = "a figure that can't be read" if isinstance(problem, ArithmeticError) else problem
+        raise LedgerFileError(f"{path} is not a ledger: line {number}: {why}") from problem
+    return row
+
+
+def _read(path: Path) -> list[LedgerRow]:
+    """The rows of an earlier run. A last line that a kill cut short is dropped; no other kind of file is touched."""
+    if not path.exists():
+        return []
+    text = path.read_bytes()
+    whole, _, torn = text.rpartition(b"\n")
+    rows = [_row(path, number, line) for number, line in enumerate(whole.split(b"\n") if whole else (), 1)]
+    if torn:
+        if not (torn.startswith(_LINE_START) or _LINE_START.startswith(torn)):
+            raise LedgerFileError(f"{path} is not a ledger: its last line doesn't begin like one")
+        with path.open("r+b") as file:
+            file.truncate(len(text) - len(torn))
+    return [
+        msgspec.structs.replace(row, status=OrderStatus.EXPIRED) if OrderStatus(row.status).is_open else row
+        for row in rows
+    ]

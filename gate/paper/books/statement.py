@@ -1,0 +1,109 @@
+"""What an account holds and what it may still use, reckoned at the current prices. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+
+from gate.paper.books.account import AccountBooks
+from gate.paper.books.margin import AssetMargin, PositionMargin, asset_margin, collateral_value, exposure
+from gate.paper.books.orders import Order
+from gate.paper.market.decimals import ONE, ZERO
+from gate.paper.market.prices import Quote
+from gate.paper.market.symbols import Market, Symbol
+from gate.paper.market.terms import PositionSide
+
+Quotes = Mapping[str, Quote]
+
+_DOLLARS = frozenset({"USDT", "USDC"})
+# Shares at which the exchange counts collateral in multi-assets mode. It changes them; these are of medium confidence.
+_HAIRCUT: Mapping[str, Decimal] = {
+    "USDT": Decimal("0.9999"),
+    "USDC": Decimal("0.9999"),
+    "BTC": Decimal("0.95"),
+    "ETH": Decimal("0.95"),
+    "BNB": Decimal("0.95"),
+}
+
+
+def position_margin(
+    account: AccountBooks, symbol: Symbol, side: PositionSide, quote: Quote, orders: list[Order]
+) -> PositionMargin:
+    position = account.position(symbol.name, side)
+    exposed = exposure(position, orders, quote.mark)
+    return PositionMargin(
+        position=position,
+        asset=symbol.margin_asset,
+        mark=quote.mark,
+        leverage=account.leverage(symbol),
+        isolated=symbol.name in account.isolated,
+        exposure=exposed,
+        maintenance=symbol.maintenance_margin(abs(exposed.position)),
+    )
+
+
+def position_margins(
+    account: AccountBooks, market: Market, quotes: Quotes, asset: str | None = None
+) -> list[PositionMargin]:
+    """A line for each position that is held or has open orders, in one margin asset or in all."""
+    orders: dict[tuple[str, PositionSide], list[Order]] = {
+        (position.symbol, position.side): [] for position in account.held_positions()
+    }
+    for order in account.open_orders.values():
+        orders.setdefault(order.position_key, []).append(order)
+    return [
+        position_margin(account, market.symbols[name], side, quotes[name], open_orders)
+        for (name, side), open_orders in orders.items()
+        if asset in (None, market.symbols[name].margin_asset)
+    ]
+
+
+def asset_margins(account: AccountBooks, market: Market, quotes: Quotes) -> dict[str, AssetMargin]:
+    lines = position_margins(account, market, quotes)
+    names = dict.fromkeys([*account.wallets, *(line.asset for line in lines)])
+    return {
+        name: asset_margin(name, account.wallets.get(name, ZERO), [line for line in lines if line.asset == name])
+        for name in names
+    }
+
+
+def usd_index(asset: str, quotes: Quotes) -> Decimal:
+    """An asset's price in USD: one for the dollar coins, else its perpetual's mark price; zero if it has none."""
+    if asset in _DOLLARS:
+        return ONE
+    quote = quotes.get(f"{asset}USDT")
+    return quote.mark if quote else ZERO
+
+
+def free_margin(account: AccountBooks, market: Market, quotes: Quotes, asset: str) -> Decimal:
+    """What new orders in a margin asset may use; below zero under water. In multi-assets mode it is in USD."""
+    if account.multi_assets:
+        return _collateral(asset_margins(account, market, quotes), quotes)
+    lines_of_asset = position_margins(account, market, quotes, asset)
+    return asset_margin(asset, account.wallets.get(asset, ZERO), lines_of_asset).free
+
+
+def _collateral(lines: Mapping[str, AssetMargin], quotes: Quotes) -> Decimal:
+    return collateral_value(lines.values(), {name: usd_index(name, quotes) for name in lines}, _HAIRCUT)
+
+
+def margin_suffices(account: AccountBooks, market: Market, quotes: Quotes, *, multi_assets: bool) -> bool:
+    """Whether what is held would be covered in an asset mode: asset by asset, or by all of them together."""
+    lines = asset_margins(account, market, quotes)
+    if multi_assets:
+        return _collateral(lines, quotes) >= 0
+    return all(line.free >= 0 for line in lines.values())
+
+
+def available_balance(account: AccountBooks, market: Market, quotes: Quotes, asset: str) -> Decimal:
+    """The exchange's `availableBalance`: free margin, never shown below zero."""
+    return max(ZERO, free_margin(account, market, quotes, asset))
+
+
+def asset_available(account: AccountBooks, market: Market, quotes: Quotes, asset: str) -> Decimal:
+    """`availableBalance` of one asset, in that asset, in either mode."""
+    available = available_balance(account, market, quotes, asset)
+    if not account.multi_assets:
+        return available
+    index = usd_index(asset, quotes)
+    return available / index if index else ZERO

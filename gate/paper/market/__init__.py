@@ -1,0 +1,1 @@
+"""What the paper exchange trades, and by which rules: symbols, filters, prices, fees, error codes."""

@@ -1,0 +1,1 @@
+"""The endpoints, in the exchange's own shapes: authentication, weights and limits, answers."""

@@ -1,0 +1,60 @@
+"""What an endpoint is: a pure handler, its weight, and whether it must be signed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from msgspec import Struct
+
+from gate.paper.books.account import AccountBooks
+from gate.paper.rest.limits import RateLimits
+from gate.paper.rest.weights import Weight
+from gate.paper.trading.exchange import Exchange
+from gate.paper.trading.params import Params
+
+Body = Mapping[str, object] | Sequence[object]
+
+
+class Call(Struct, frozen=True):
+    """One request, past authentication. Times are ms since the epoch on the server's clock."""
+
+    exchange: Exchange
+    params: Params
+    now_ms: int
+    received_ms: int
+    limits: RateLimits
+
+
+class SignedCall(Struct, frozen=True):
+    """A call together with the account whose key signed it."""
+
+    call: Call
+    account: AccountBooks
+
+    @property
+    def exchange(self) -> Exchange:
+        return self.call.exchange
+
+    @property
+    def params(self) -> Params:
+        return self.call.params
+
+    @property
+    def now_ms(self) -> int:
+        return self.call.now_ms
+
+
+class PublicEndpoint(Struct, frozen=True):
+    answer: Callable[[Call], Body]
+    weight: Weight = 1
+
+
+class SignedEndpoint(Struct, frozen=True):
+    """`orders` marks the endpoint that the order rate limits count."""
+
+    answer: Callable[[SignedCall], Body]
+    weight: Weight = 1
+    orders: bool = False
+
+
+Route = tuple[str, str]  # method, path

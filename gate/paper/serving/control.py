@@ -1,0 +1,184 @@
+"""The control interface under /paper: prices, balances, clock, faults, ledger. Plain JSON, no signature."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from gate.paper.books.account import AccountBooks
+from gate.paper.market.decimals import SATOSHI, eight, is_multiple, plain
+from gate.paper.market.errors import ExchangeError
+from gate.paper.market.prices import Quote, quote_at
+from gate.paper.rest.answers import Answer
+from gate.paper.serving.faults import FaultError, parse_faults
+from gate.paper.serving.settings import LARGEST_BALANCE
+from gate.paper.serving.venue import Venue
+
+_Change = TypeVar("_Change", bound=Struct)
+
+
+class ControlError(ValueError):
+    """A control request that can't be carried out; the text names what is wrong."""
+
+
+class PriceMove(Struct, frozen=True, forbid_unknown_fields=True):
+    """`price` moves last, bid and ask, and the mark with it unless `mark` is given. `depth` is what is on offer at the
+    best bid and at the best ask from now on, in base asset; without it there is no limit."""
+
+    symbol: str
+    price: Decimal | None = None
+    mark: Decimal | None = None
+    depth: Decimal | None = None
+
+
+class BalanceChange(Struct, frozen=True, forbid_unknown_fields=True):
+    balance: Decimal
+    asset: str = "USDT"
+    account: str | None = None
+
+
+class ClockChange(Struct, frozen=True, forbid_unknown_fields=True):
+    """`hold`: true holds it now, a number at that time (ms). `advance_ms` moves it. `release` and `reset` run it again,
+    from where it stands and at the machine's time."""
+
+    hold: bool | int = False
+    advance_ms: int = 0
+    release: bool = False
+    reset: bool = False
+
+
+class Release(Struct, frozen=True, forbid_unknown_fields=True):
+    """`at_least` waits first until so many requests are held."""
+
+    at_least: int = 0
+
+
+def move_price(venue: Venue, change: PriceMove) -> Answer:
+    if change.price is None and change.mark is None:
+        raise ControlError("price or mark must be given")
+    for name, value in (("price", change.price), ("mark", change.mark)):
+        if value is not None and not (value.is_finite() and value > 0):
+            raise ControlError(f"{name}: {value} is not a positive figure")
+    if change.depth is not None and not (change.depth.is_finite() and change.depth >= 0):
+        raise ControlError(f"depth: {change.depth} is not a figure of zero or more")
+    symbol = venue.exchange.symbol(change.symbol)
+    # Off its grid a figure would be filled at one value and printed, rounded, as another.
+    _need_multiple("price", change.price, symbol.tick)
+    _need_multiple("mark", change.mark, SATOSHI)
+    _need_multiple("depth", change.depth, symbol.lot.step)
+    now = venue.exchange.quotes[symbol.name]
+    last = now.last if change.price is None else change.price
+    venue.set_quote(symbol, quote_at(symbol, last, change.mark, change.depth))
+    return show_quote(symbol.name, venue.exchange.quotes[symbol.name])
+
+
+def _need_multiple(name: str, value: Decimal | None, grid: Decimal) -> None:
+    if value is not None and not is_multiple(value, grid):
+        raise ControlError(f"{name}: {value} is not a multiple of {plain(grid)}")
+
+
+def show_quote(symbol: str, quote: Quote) -> Answer:
+    return {
+        "symbol": symbol,
+        "price": plain(quote.last),
+        "mark": plain(quote.mark),
+        "bid": plain(quote.bid),
+        "ask": plain(quote.ask),
+        "bid_depth": None if quote.bid_depth is None else plain(quote.bid_depth),
+        "ask_depth": None if quote.ask_depth is None else plain(quote.ask_depth),
+    }
+
+
+def show_prices(venue: Venue) -> Answer:
+    return {"prices": [show_quote(name, quote) for name, quote in venue.exchange.quotes.items()]}
+
+
+def change_balance(venue: Venue, change: BalanceChange) -> Answer:
+    """Set a wallet; without an account name the first account's."""
+    if not change.balance.is_finite():
+        raise ControlError(f"balance: {change.balance} is not a finite figure")
+    if abs(change.balance) > LARGEST_BALANCE:
+        raise ControlError(f"balance: {change.balance} is more than {LARGEST_BALANCE}")
+    _need_multiple("balance", change.balance, SATOSHI)
+    books = books_of(venue, change.account)
+    books.set_wallet(change.asset, change.balance, venue.clock.now_ms())
+    return {"account": books.name, "asset": change.asset, "balance": eight(change.balance)}
+
+
+def books_of(venue: Venue, name: str | None) -> AccountBooks:
+    accounts = venue.exchange.accounts
+    if name is None:
+        return next(iter(accounts.values()))
+    try:
+        return accounts[name]
+    except KeyError:
+        raise ControlError(f"account: no account {name!r}; there are {', '.join(accounts)}") from None
+
+
+def change_clock(venue: Venue, change: ClockChange) -> Answer:
+    if change.release:
+        venue.clock.release()
+    if change.reset:
+        venue.clock.reset()
+    if change.hold is not False:
+        venue.clock.hold(None if change.hold is True else change.hold)
+    venue.clock.advance(change.advance_ms)
+    venue.tick()
+    return show_clock(venue)
+
+
+def show_clock(venue: Venue) -> Answer:
+    return {"now_ms": venue.clock.now_ms(), "held": venue.clock.held}
+
+
+def show_ledger(venue: Venue) -> Answer:
+    return {"orders": [msgspec.to_builtins(row) for row in venue.ledger.rows()]}
+
+
+def arm_faults(venue: Venue, body: bytes) -> Answer:
+    venue.faults.arm(parse_faults(body))
+    return show_faults(venue)
+
+
+def show_faults(venue: Venue) -> Answer:
+    return {"faults": venue.faults.report()}
+
+
+def clear_faults(venue: Venue) -> Answer:
+    venue.faults.clear()
+    return show_faults(venue)
+
+
+_CONTROLS: dict[tuple[str, str], Callable[[Venue, bytes], Answer]] = {
+    ("GET", "/paper/ledger"): lambda venue, _: show_ledger(venue),
+    ("GET", "/paper/price"): lambda venue, _: show_prices(venue),
+    ("POST", "/paper/price"): lambda venue, body: move_price(venue, _read(body, PriceMove)),
+    ("POST", "/paper/balance"): lambda venue, body: change_balance(venue, _read(body, BalanceChange)),
+    ("GET", "/paper/clock"): lambda venue, _: show_clock(venue),
+    ("POST", "/paper/clock"): lambda venue, body: change_clock(venue, _read(body, ClockChange)),
+    ("GET", "/paper/faults"): lambda venue, _: show_faults(venue),
+    ("POST", "/paper/faults"): arm_faults,
+    ("DELETE", "/paper/faults"): lambda venue, _: clear_faults(venue),
+}
+
+
+def control(venue: Venue, method: str, path: str, body: bytes) -> tuple[int, Answer]:
+    """The HTTP status and answer of a control request."""
+    handler = _CONTROLS.get((method, path))
+    if handler is None:
+        known = ", ".join(f"{verb} {route}" for verb, route in _CONTROLS)
+        return 404, {"error": f"no {method} {path}; there are {known}, POST /paper/release"}
+    try:
+        return 200, handler(venue, body)
+    except (ControlError, FaultError, msgspec.MsgspecError) as problem:
+        return 400, {"error": str(problem)}
+    except ExchangeError as refusal:
+        return 400, {"error": refusal.message}
+
+
+def _read(body: bytes, kind: type[_Change]) -> _Change:
+    return msgspec.json.decode(body or b"{}", type=kind)

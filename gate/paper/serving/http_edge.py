@@ -1,0 +1,188 @@
+"""Sockets: requests in, replies out, and the faults that happen on the wire. Thin over the venue."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+
+import msgspec
+from aiohttp import web
+
+from gate.paper.market.errors import MESSAGES, Code
+from gate.paper.rest.answers import Answer
+from gate.paper.rest.limits import banned, too_many_requests
+from gate.paper.serving.control import Release, control
+from gate.paper.serving.faults import Fault, FaultKind
+from gate.paper.serving.holding import Holds
+from gate.paper.serving.venue import Arrival, Reply, Request, Venue
+
+_JSON = "application/json"
+_TICK_S = 0.2  # how often time passes without a request
+
+# The live exchange's 503s carry a path and no code.
+_TEXTS_503 = {
+    FaultKind.UNKNOWN_503: "Unknown error, please check your request or try again later.",
+    FaultKind.UNAVAILABLE_503: "Service Unavailable.",
+    FaultKind.INTERNAL_503: "Internal error; unable to process your request. Please try again.",
+}
+
+
+class HttpEdge:
+    """Serves a venue. All of it runs on one event loop."""
+
+    def __init__(self, venue: Venue) -> None:
+        self._venue = venue
+        self.holds = Holds()
+        self._stopping = False
+        self._server: asyncio.Server | None = None
+        self._handler = web.Server(self._serve, access_log=None)
+        self._ticker: asyncio.Task[None] | None = None
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen; port 0 takes a free one. Returns the port. OSError if it's taken."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._handler, host, port, backlog=1024)
+        self._ticker = loop.create_task(self._tick())
+        taken: int = self._server.sockets[0].getsockname()[1]
+        return taken
+
+    async def stop(self) -> None:
+        if self._ticker is not None:
+            self._ticker.cancel()
+        if self._server is not None:
+            self._server.close()
+        self._stopping = True
+        self.holds.let_go()
+        self._handler.pre_shutdown()  # ends idle kept-alive connections, for which shutdown would wait its whole time
+        await asyncio.sleep(0)
+        await self._handler.shutdown(timeout=1)
+        self._venue.close()
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK_S)
+            self._venue.tick()
+
+    async def _serve(self, http: web.BaseRequest) -> web.StreamResponse:
+        body = await http.read()
+        path, _, query = http.raw_path.partition("?")
+        if path.startswith("/paper/"):
+            return await self._control(http.method, path, body)
+        arrival = self._venue.arrive(
+            Request(
+                method=http.method,
+                path=path,
+                query=query,
+                body=body.decode(errors="replace"),
+                api_key=http.headers.get("X-MBX-APIKEY"),
+                address=http.remote or "",
+            )
+        )
+        fault = self._venue.fault_for(arrival)
+        if fault is None:
+            return _response(self._venue.answer(arrival))
+        return await self._suffer(fault, arrival, http)
+
+    async def _control(self, method: str, path: str, body: bytes) -> web.Response:
+        if (method, path) == ("POST", "/paper/release"):
+            status, answer = await self._release(body)
+        else:
+            self._venue.tick()
+            status, answer = control(self._venue, method, path, body)
+            if path == "/paper/faults":
+                answer["held"] = len(self.holds)
+        return web.Response(body=msgspec.json.encode(answer), status=status, content_type=_JSON)
+
+    async def _release(self, body: bytes) -> tuple[int, Answer]:
+        try:
+            wanted = msgspec.json.decode(body or b"{}", type=Release)
+            await self.holds.wait_for(wanted.at_least)
+        except msgspec.MsgspecError as problem:
+            return 400, {"error": str(problem)}
+        except TimeoutError:
+            return 400, {"error": f"at_least: {len(self.holds)} requests are held"}
+        return 200, {"released": await self.holds.release()}
+
+    async def _suffer(self, fault: Fault, arrival: Arrival, http: web.BaseRequest) -> web.StreamResponse:
+        """Let a fault happen: the request takes effect or not as its kind says, then the answer goes its way."""
+        if fault.kind is FaultKind.CLOCK_SKEW:
+            return _response(self._venue.answer(arrival, fault.skew_ms))
+        if fault.kind is FaultKind.DELAY:
+            return await self._after_delay(fault, arrival, http)
+        reply = self._venue.answer(arrival) if fault.accepts else None
+        if fault.kind is FaultKind.SLOW_BODY and reply is not None:
+            return await self._slow_body(fault, reply, http)
+        if fault.kind in (FaultKind.ACCEPT_THEN_DROP, FaultKind.DROP_BEFORE_ACCEPT, FaultKind.RESET):
+            _hang_up(http.transport, reset=fault.kind is FaultKind.RESET)
+            return web.Response()
+        return _broken_response(fault, arrival)
+
+    async def _after_delay(self, fault: Fault, arrival: Arrival, http: web.BaseRequest) -> web.Response:
+        async with self.holds.hold(fault.delay_ms):
+            if self._stopping:  # what was held when the server stopped never takes effect
+                _hang_up(http.transport, reset=False)
+                return web.Response()
+            return _response(self._venue.answer(arrival))
+
+    async def _slow_body(self, fault: Fault, reply: Reply, http: web.BaseRequest) -> web.StreamResponse:
+        """Half of the body at once, the other half after the delay or when released."""
+        response = web.StreamResponse(status=reply.status, headers=reply.headers)
+        response.content_type = _JSON
+        response.content_length = len(reply.body)
+        await response.prepare(http)
+        half = len(reply.body) // 2
+        await response.write(reply.body[:half])
+        async with self.holds.hold(fault.delay_ms):
+            await response.write(reply.body[half:])
+            await response.write_eof()
+        return response
+
+
+def _response(reply: Reply) -> web.Response:
+    return web.Response(body=reply.body, status=reply.status, headers=reply.headers, content_type=_JSON)
+
+
+def _hang_up(transport: asyncio.Transport | None, *, reset: bool) -> None:
+    """Close the connection without an answer; with a reset the client sees RST instead of an orderly end."""
+    if transport is None:
+        return
+    if reset:
+        raw: socket.socket = transport.get_extra_info("socket")
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()
+    else:
+        transport.close()
+
+
+def _broken_response(fault: Fault, arrival: Arrival) -> web.Response:
+    """The answer of a fault that answers at all."""
+    kind = fault.kind
+    if kind in _TEXTS_503:
+        body = {"timestamp": arrival.received_ms, "path": arrival.request.path, "msg": _TEXTS_503[kind]}
+        return web.Response(body=msgspec.json.encode(body), status=503, content_type=_JSON)
+    if kind is FaultKind.TIMEOUT_1007:
+        body = {"code": int(Code.TIMEOUT), "msg": MESSAGES[Code.TIMEOUT]}
+        return web.Response(body=msgspec.json.encode(body), status=408, content_type=_JSON)
+    if kind is FaultKind.ERROR:
+        body = {"code": fault.code, "msg": fault.msg}
+        return web.Response(body=msgspec.json.encode(body), status=fault.status, content_type=_JSON)
+    if kind is FaultKind.HTML_502:
+        page = "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
+        return web.Response(text=page, status=502, content_type="text/html")
+    if kind is FaultKind.EMPTY_200:
+        return web.Response(body=b"", status=200, content_type=_JSON)
+    if kind is FaultKind.JSON_LIST:
+        return web.Response(body=b"[]", status=500, content_type=_JSON)
+    if kind is FaultKind.REDIRECT_302:
+        return web.Response(status=302, headers={"Location": "/fapi/v1/ping"})
+    if kind is FaultKind.RATE_LIMITED_429:
+        refusal = too_many_requests(2_400, arrival.request.address, fault.retry_after_s)
+    else:
+        refusal = banned(arrival.received_ms + fault.retry_after_s * 1_000, fault.retry_after_s)
+    return web.Response(
+        body=msgspec.json.encode({"code": refusal.code, "msg": refusal.message}),
+        status=refusal.status,
+        headers={"Retry-After": str(fault.retry_after_s)},
+        content_type=_JSON,
+    )

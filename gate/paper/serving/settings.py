@@ -1,0 +1,92 @@
+"""How a paper exchange is set up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+
+from msgspec import Struct
+
+from gate.paper.market.decimals import SATOSHI, is_multiple
+from gate.paper.market.fees import FeeSchedule
+from gate.paper.market.symbols import Market
+from gate.paper.rest.auth import KEY_FORMAT
+from gate.paper.rest.limits import RateLimits
+from gate.paper.serving.faults import Fault
+
+LARGEST_BALANCE = Decimal(10) ** 15  # with eight decimals well within the digits that are reckoned with
+
+
+class Account(Struct, frozen=True):
+    """One API key pair and what its account starts with.
+
+    `balance` is in USDT; `assets` adds wallets in other assets. `name` shows in the ledger in place of the key, which
+    shows nowhere; by default the accounts are `account-1`, `account-2` and so on. The secret shows in no repr.
+    """
+
+    key: str = "paper-key"
+    secret: str = "paper-secret"  # noqa: S105 - a paper account's well-known default, it opens nothing real
+    balance: Decimal | str = "10000"
+    name: str = ""
+    assets: Mapping[str, Decimal | str] = {}
+
+    def __repr__(self) -> str:
+        return f"Account(name={self.name!r}, balance={self.balance!r})"
+
+    def deposits(self) -> dict[str, Decimal]:
+        return {"USDT": Decimal(self.balance), **{asset: Decimal(amount) for asset, amount in self.assets.items()}}
+
+    def check(self) -> None:
+        """ValueError, naming the field, for what no account can start with. A key or a secret is never shown."""
+        if not KEY_FORMAT.fullmatch(self.key):
+            raise ValueError(f"key: {_flaw(self.key)}; it must be ASCII letters, digits, _ and -")
+        if not (self.secret and self.secret.isascii() and self.secret.isprintable()):
+            raise ValueError(f"secret: {_flaw(self.secret)}; it must be printable ASCII")
+        _check_balance("balance", self.balance)
+        for asset, amount in self.assets.items():
+            _check_balance(f"assets: {asset}", amount)
+
+
+def _flaw(text: str) -> str:
+    return "has a character that can't be in it" if text else "'' is empty"
+
+
+def _check_balance(field: str, value: Decimal | str) -> None:
+    shown = f"{field}: {str(value)!r}"
+    try:
+        figure = Decimal(value)
+    except InvalidOperation:
+        raise ValueError(f"{shown} is not a figure") from None
+    if not figure.is_finite() or figure < 0:
+        raise ValueError(f"{shown} is not a figure of zero or more")
+    if figure > LARGEST_BALANCE:
+        raise ValueError(f"{shown} is more than {LARGEST_BALANCE}")
+    if not is_multiple(figure, SATOSHI):
+        raise ValueError(f"{shown} has more than eight decimals")
+
+
+class WalkSettings(Struct, frozen=True):
+    """A random walk of all prices: one step per interval of server time, repeatable by its seed."""
+
+    seed: int
+    interval_ms: int = 1_000
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """Everything a venue needs. `limits` None switches the rate limits off; `walk` None lets prices stand still."""
+
+    market: Market
+    accounts: Sequence[Account]
+    fees: FeeSchedule = FeeSchedule()
+    limits: RateLimits | None = RateLimits()
+    walk: WalkSettings | None = None
+    faults: Sequence[Fault] = ()
+    ledger_file: Path | None = None
+
+    def __post_init__(self) -> None:
+        """ValueError, naming field and value, for a setting that can't be used."""
+        for account in self.accounts:
+            account.check()
+        if self.walk is not None and self.walk.interval_ms < 1:
+            raise ValueError(f"walk: interval_ms: {self.walk.interval_ms} is not a positive time")

@@ -1,0 +1,197 @@
+"""The exchange as its clients meet it: authentication, limits, faults and clock around the books. No sockets here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+from msgspec import Struct
+
+from gate.paper.books.account import AccountBooks
+from gate.paper.books.ledger import Ledger, restored_order
+from gate.paper.market.errors import Code, ExchangeError, refuse
+from gate.paper.market.prices import Quote, Walk
+from gate.paper.market.symbols import Symbol
+from gate.paper.rest import endpoints_account, endpoints_market, endpoints_trade
+from gate.paper.rest.answers import error_body
+from gate.paper.rest.auth import Credentials, check_signed, find_account
+from gate.paper.rest.endpoints import Call, PublicEndpoint, Route, SignedCall, SignedEndpoint
+from gate.paper.rest.limits import AddressLimiter, OrderLimiter, RateLimits
+from gate.paper.rest.weights import weigh
+from gate.paper.serving.clock import Clock
+from gate.paper.serving.faults import Fault, FaultPlan, RequestView
+from gate.paper.serving.settings import Settings
+from gate.paper.trading.conditional import fire_triggered
+from gate.paper.trading.exchange import Exchange
+from gate.paper.trading.params import Params
+
+PUBLIC: Mapping[Route, PublicEndpoint] = endpoints_market.ENDPOINTS
+SIGNED: Mapping[Route, SignedEndpoint] = {**endpoints_account.ENDPOINTS, **endpoints_trade.ENDPOINTS}
+
+_MOST_STEPS_AT_ONCE = 1_000  # of the walk, when the clock jumps
+_ENCODER = msgspec.json.Encoder(decimal_format="number")  # figures are strings already, but for the brackets' numbers
+
+
+class Request(Struct, frozen=True):
+    """A request as it came in, its texts raw."""
+
+    method: str
+    path: str
+    query: str
+    body: str
+    api_key: str | None
+    address: str
+
+
+class Arrival(Struct, frozen=True):
+    """A request, its parameters, and when it came (ms on the server's clock)."""
+
+    request: Request
+    params: Params
+    received_ms: int
+
+    @property
+    def view(self) -> RequestView:
+        named = (self.params.text(name) for name in ("newClientOrderId", "origClientOrderId", "clientAlgoId"))
+        client_id = next(filter(None, named), None)
+        return RequestView(self.request.method, self.request.path, self.params.text("symbol"), client_id)
+
+
+class Reply(Struct, frozen=True):
+    status: int
+    body: bytes
+    headers: Mapping[str, str] = {}
+
+
+class Venue:
+    """One paper exchange. Everything runs on one thread."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.clock = Clock()
+        self.faults = FaultPlan()
+        self.faults.arm(settings.faults)
+        self._keys: dict[str, Credentials] = {}
+        books: list[AccountBooks] = []
+        for number, account in enumerate(settings.accounts, 1):
+            name = account.name or f"account-{number}"
+            if account.key in self._keys or any(name == known.name for known in books):
+                raise ValueError(f"accounts: the key or the name of {name} is there twice")
+            self._keys[account.key] = Credentials(account.key, account.secret, name)
+            books.append(AccountBooks(name, account.deposits(), self.clock.now_ms()))
+        self.ledger = Ledger(settings.ledger_file)
+        self.exchange = Exchange(
+            settings.market, books, settings.fees, self.ledger, first_order_id=self.ledger.last_order_id + 1
+        )
+        self._remember_earlier_orders()
+        self._enforced = settings.limits is not None
+        self._limits = settings.limits or RateLimits()
+        self._addresses: dict[str, AddressLimiter] = {}
+        self._orders = {account.name: OrderLimiter(self._limits) for account in books}
+        self._walk = Walk(settings.walk.seed) if settings.walk else None
+        self._walk_interval_ms = settings.walk.interval_ms if settings.walk else 0
+        self._next_step_ms = self.clock.now_ms() + self._walk_interval_ms
+
+    def _remember_earlier_orders(self) -> None:
+        """Orders of earlier runs can be looked up, so that a restart doesn't deny what was accepted."""
+        for row in self.ledger.earlier:
+            books = self.exchange.accounts.get(row.account)
+            if books is not None and row.symbol in self.exchange.market.symbols:
+                books.write(restored_order(row))
+
+    def arrive(self, request: Request) -> Arrival:
+        """Note a request's arrival, before anything is decided about it."""
+        arrival = Arrival(request, Params.from_raw(request.query, request.body), self.clock.now_ms())
+        if (request.method, request.path) == ("POST", "/fapi/v1/order"):
+            credentials = self._keys.get(request.api_key or "")
+            client_id = arrival.params.text("newClientOrderId")
+            if credentials and client_id:
+                self.ledger.request_arrived(credentials.account, client_id)
+        return arrival
+
+    def fault_for(self, arrival: Arrival) -> Fault | None:
+        return self.faults.strike(arrival.view)
+
+    def answer(self, arrival: Arrival, skew_ms: int = 0) -> Reply:
+        """Let a request take effect, and the exchange's reply to it.
+
+        Its timestamp is judged at its arrival, its effect happens now. `skew_ms` is how far the clock is off for it.
+        """
+        self.tick()
+        request, now_ms = arrival.request, self.clock.now_ms() + skew_ms
+        limiter = self._limiter(request.address)
+        headers: dict[str, str] = {}
+        status = 200
+        try:
+            body = self._dispatch(arrival, limiter, now_ms, skew_ms, headers)
+        except ExchangeError as error:
+            status, body = error.status, msgspec.json.encode(error_body(error))
+            if error.retry_after_s is not None:
+                headers["Retry-After"] = str(error.retry_after_s)
+        headers["X-MBX-USED-WEIGHT-1M"] = str(limiter.used_weight(now_ms))
+        return Reply(status, body, headers)
+
+    def _dispatch(
+        self, arrival: Arrival, limiter: AddressLimiter, now_ms: int, skew_ms: int, headers: dict[str, str]
+    ) -> bytes:
+        request = arrival.request
+        route = (request.method, request.path)
+        public, signed = PUBLIC.get(route), SIGNED.get(route)
+        endpoint = public or signed
+        self._spend(limiter, weigh(endpoint.weight, arrival.params) if endpoint else 1, now_ms)
+        call = Call(self.exchange, arrival.params, now_ms, arrival.received_ms, self._limits)
+        if public is not None:
+            return _ENCODER.encode(public.answer(call))
+        if signed is None:
+            raise ExchangeError(-5000, f"Path {request.path}, Method {request.method} is invalid", status=404)
+        credentials = find_account(self._keys, request.api_key)
+        check_signed(credentials, request.query, request.body, arrival.params, arrival.received_ms + skew_ms)
+        orders = self._orders[credentials.account]
+        if signed.orders and self._enforced:
+            orders.check(now_ms)
+        body = _ENCODER.encode(signed.answer(SignedCall(call, self.exchange.accounts[credentials.account])))
+        if signed.orders:
+            orders.add(now_ms)
+            ten_seconds, minute = orders.counts(now_ms)
+            headers["X-MBX-ORDER-COUNT-10S"] = str(ten_seconds)
+            headers["X-MBX-ORDER-COUNT-1M"] = str(minute)
+            if self.ledger.is_behind:  # the order is accepted, but whoever counts on the file mustn't be told so
+                raise refuse(Code.TIMEOUT)
+        return body
+
+    def _limiter(self, address: str) -> AddressLimiter:
+        limiter = self._addresses.get(address)
+        if limiter is None:
+            limiter = self._addresses[address] = AddressLimiter(self._limits, address)
+        return limiter
+
+    def _spend(self, limiter: AddressLimiter, weight: int, now_ms: int) -> None:
+        if self._enforced:
+            limiter.spend(weight, now_ms)
+
+    def set_quote(self, symbol: Symbol, quote: Quote) -> None:
+        """Move a symbol's prices: resting orders are matched, then triggered ones are placed."""
+        now_ms, before = self.clock.now_ms(), self.exchange.quotes[symbol.name]
+        self.exchange.set_quote(symbol, quote, now_ms)
+        fire_triggered(self.exchange, symbol, before, now_ms)
+
+    def tick(self) -> None:
+        """Let due time pass: countdowns, and steps of the walk; and what the ledger file lacks is written."""
+        self.ledger.catch_up()
+        now_ms = self.clock.now_ms()
+        self.exchange.run_countdowns(now_ms)
+        # A clock that was moved back doesn't hold the walk up until it has caught up.
+        self._next_step_ms = min(self._next_step_ms, now_ms + self._walk_interval_ms)
+        if self._walk is None or now_ms < self._next_step_ms:
+            return
+        due = (now_ms - self._next_step_ms) // self._walk_interval_ms + 1
+        for _ in range(min(due, _MOST_STEPS_AT_ONCE)):
+            self._step(self._walk)
+        self._next_step_ms += due * self._walk_interval_ms
+
+    def _step(self, walk: Walk) -> None:
+        for symbol in self.exchange.market.symbols.values():
+            quote, opened_at = self.exchange.quotes[symbol.name], self.exchange.market.prices[symbol.name]
+            self.set_quote(symbol, quote.walked_to(symbol, walk.next_price(symbol, quote.last, opened_at)))
+
+    def close(self) -> None:
+        self.ledger.close()

@@ -1,0 +1,1 @@
+"""From a request's parameters to an order in the books: admission, matching, triggers."""

@@ -1,0 +1,200 @@
+"""The exchange itself: accounts, quotes and the operations on them. No HTTP, no threads, and time comes as an argument.
+
+Every operation either raises ExchangeError and changes nothing, or happens whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import Protocol
+
+import msgspec
+
+from gate.paper.books.account import AccountBooks
+from gate.paper.books.orders import Order, Ticket, Trade
+from gate.paper.books.positions import after_fill
+from gate.paper.market.decimals import ZERO
+from gate.paper.market.errors import Code, refuse
+from gate.paper.market.fees import FeeSchedule
+from gate.paper.market.prices import Quote, quote_at
+from gate.paper.market.symbols import Market, Symbol
+from gate.paper.market.terms import OrderStatus, OrderType, PositionSide, TimeInForce
+from gate.paper.trading.admission import admit
+from gate.paper.trading.matching import crosses, fillable
+
+_FIRST_ORDER_ID = 8_000_000_001  # beyond 32 bits, as the live exchange's are
+
+
+class Journal(Protocol):
+    """Told of every order that was accepted, once, after its first matching and before anyone is answered."""
+
+    def accepted(self, account: AccountBooks, order: Order, received_ms: int) -> None: ...
+
+
+class Exchange:
+    def __init__(
+        self,
+        market: Market,
+        accounts: Iterable[AccountBooks],
+        fees: FeeSchedule,
+        journal: Journal,
+        first_order_id: int = _FIRST_ORDER_ID,
+    ) -> None:
+        self.market = market
+        self.fees = fees
+        self.accounts: Mapping[str, AccountBooks] = {account.name: account for account in accounts}
+        self.quotes: dict[str, Quote] = {
+            name: quote_at(symbol, market.prices[name]) for name, symbol in market.symbols.items()
+        }
+        self._journal = journal
+        self._next_order_id = max(first_order_id, _FIRST_ORDER_ID)
+        self._next_trade_id = 1
+
+    def symbol(self, name: str) -> Symbol:
+        """The symbol of that name; -1121 if there is none."""
+        try:
+            return self.market.symbols[name]
+        except KeyError:
+            raise refuse(Code.BAD_SYMBOL) from None
+
+    def next_id(self) -> int:
+        """Orders and algo orders draw from one sequence."""
+        taken = self._next_order_id
+        self._next_order_id += 1
+        return taken
+
+    def place(
+        self,
+        account: AccountBooks,
+        ticket: Ticket,
+        now_ms: int,
+        *,
+        received_ms: int | None = None,
+        orig_type: str | None = None,
+    ) -> Order:
+        """Admit an order, match it, tell the journal. Returns its state after the first matching."""
+        order = self._admitted(account, ticket, now_ms, orig_type)
+        order_id = self.next_id()
+        client_order_id = order.client_order_id or f"paper-{order_id}"
+        order = msgspec.structs.replace(order, order_id=order_id, client_order_id=client_order_id)
+        account.write(order)
+        order = self._match_new(account, order, now_ms)
+        self._journal.accepted(account, order, now_ms if received_ms is None else received_ms)
+        return order
+
+    def rehearse(self, account: AccountBooks, ticket: Ticket, now_ms: int) -> Order:
+        """Every check of `place`, and the order as it would have entered the book; nothing happens, its id is 0."""
+        return self._admitted(account, ticket, now_ms, None)
+
+    def _admitted(self, account: AccountBooks, ticket: Ticket, now_ms: int, orig_type: str | None) -> Order:
+        terms = admit(account, self.market, self.quotes, ticket)
+        return Order(
+            order_id=0,
+            client_order_id=ticket.client_order_id,
+            symbol=ticket.symbol,
+            side=ticket.side,
+            position_side=terms.position_side,
+            type=ticket.type,
+            orig_type=orig_type or ticket.type.value,
+            time_in_force=ticket.time_in_force,
+            status=OrderStatus.NEW,
+            quantity=terms.quantity,
+            price=ticket.price if ticket.type is OrderType.LIMIT else ZERO,
+            reduce_only=ticket.reduce_only or ticket.close_position,
+            close_position=ticket.close_position,
+            assumed_price=terms.assumed_price,
+            time_ms=now_ms,
+            update_ms=now_ms,
+        )
+
+    def cancel(self, account: AccountBooks, order: Order | None, now_ms: int) -> Order:
+        """Cancel an open order; -2011 for one that isn't open or isn't there."""
+        if order is None or not order.status.is_open:
+            raise refuse(Code.CANCEL_REJECTED)
+        return account.close(order, OrderStatus.CANCELED, now_ms)
+
+    def cancel_all(self, account: AccountBooks, symbol: str, now_ms: int) -> list[Order]:
+        return [account.close(order, OrderStatus.CANCELED, now_ms) for order in account.open_on(symbol)]
+
+    def run_countdowns(self, now_ms: int) -> None:
+        """Cancel the orders of every symbol whose countdown has run out."""
+        for account in self.accounts.values():
+            for symbol in [name for name, due_ms in account.countdowns.items() if due_ms <= now_ms]:
+                del account.countdowns[symbol]
+                self.cancel_all(account, symbol, now_ms)
+
+    def set_quote(self, symbol: Symbol, quote: Quote, now_ms: int) -> None:
+        """Move a symbol's prices and match what rests on it: best price first, then oldest first."""
+        self.quotes[symbol.name] = quote
+        resting = [
+            (-order.side.sign * order.price, order.order_id, account)
+            for account in self.accounts.values()
+            for order in account.open_on(symbol.name)
+            if crosses(order.side, order.price, quote)
+        ]
+        for _, order_id, account in sorted(resting, key=lambda row: row[:2]):
+            order = account.orders[order_id]
+            if order.status.is_open:  # an earlier fill of this round may have closed it
+                self._trade(account, order, order.price, now_ms, maker=True)
+
+    def _match_new(self, account: AccountBooks, order: Order, now_ms: int) -> Order:
+        quote = self.quotes[order.symbol]
+        if order.type is OrderType.MARKET or crosses(order.side, order.price, quote):
+            order = self._trade(account, order, quote.best_for(order.side), now_ms, maker=False)
+        rests = order.type is OrderType.LIMIT and order.time_in_force in (TimeInForce.GTC, TimeInForce.GTX)
+        if order.status.is_open and not rests:
+            order = account.close(order, OrderStatus.EXPIRED, now_ms)
+        return order
+
+    def _trade(self, account: AccountBooks, order: Order, price: Decimal, now_ms: int, *, maker: bool) -> Order:
+        """Fill as much of an order as is on offer, at one price."""
+        quote = self.quotes[order.symbol]
+        position = account.position(order.symbol, order.position_side)
+        wanted = min(order.remaining, position.reducible_by(order.side)) if order.reduces else order.remaining
+        quantity = fillable(order.side, wanted, quote)
+        if not quantity:
+            return order
+        symbol = self.market.symbols[order.symbol]
+        isolated = account.leverage(symbol) if symbol.name in account.isolated else None
+        position, realized = after_fill(position, order.side, quantity, price, now_ms, isolated)
+        commission = self.fees.commission(quantity, price, maker=maker)
+        asset = symbol.margin_asset
+        account.positions[order.position_key] = position
+        account.credit(asset, realized - commission, now_ms)
+        account.trades.append(
+            Trade(
+                trade_id=self._next_trade_id,
+                order_id=order.order_id,
+                symbol=order.symbol,
+                side=order.side,
+                position_side=order.position_side,
+                price=price,
+                quantity=quantity,
+                realized_pnl=realized,
+                commission=commission,
+                margin_asset=asset,
+                maker=maker,
+                time_ms=now_ms,
+            )
+        )
+        self._next_trade_id += 1
+        self.quotes[order.symbol] = quote.after_taking(order.side, quantity)
+        executed = order.executed + quantity
+        order = msgspec.structs.replace(
+            order,
+            executed=executed,
+            cum_quote=order.cum_quote + quantity * price,
+            status=OrderStatus.FILLED if executed == order.quantity else OrderStatus.PARTIALLY_FILLED,
+            update_ms=now_ms,
+        )
+        account.write(order)
+        self._expire_exits(account, order.symbol, order.position_side, now_ms)
+        return account.orders[order.order_id]
+
+    def _expire_exits(self, account: AccountBooks, symbol: str, side: PositionSide, now_ms: int) -> None:
+        """Exits that rest on a position which is gone, or has turned, expire."""
+        position = account.position(symbol, side)
+        for order in account.open_on(symbol, side):
+            if order.reduces and not position.reducible_by(order.side):
+                account.close(order, OrderStatus.EXPIRED, now_ms)
