@@ -12,7 +12,7 @@ import redis
 from tests.servers.choice import skipping_is_off
 from tests.servers.session import Servers, empty
 from tests.servers.store import PrivateStore, Store, StoreUnavailableError
-from tests.wire import Wire
+from tests.servers.wire import Wire
 
 _Report = TypeVar("_Report", pytest.TestReport, pytest.CollectReport)
 _SERVERS = pytest.StashKey[Servers]()

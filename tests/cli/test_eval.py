@@ -13,7 +13,7 @@ import pytest
 import redis
 from click.testing import Result
 
-from tests.wire import Wire
+from tests.servers.wire import Wire
 
 Run = Callable[..., Result]
 RunJson = Callable[..., Any]

@@ -13,7 +13,7 @@ from click.testing import Result
 
 from gate import Policy
 from tests.servers.store import Store
-from tests.wire import Wire
+from tests.servers.wire import Wire
 
 Run = Callable[..., Result]
 WHO = ("--by", "ops", "--reason", "CPI print")

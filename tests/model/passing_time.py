@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import redis
 
-from tests.integration import account as at
+from tests.client import account as at
 
 _AGE = """
 local by = tonumber(ARGV[1])

@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 from msgspec import structs
 
 from gate import Gate, Outcome, OutcomeKind, Penalty, Permit, Policy
-from tests.integration import account as at
+from tests.client import account as at
 from tests.model.passing_time import let_pass
 from tests.model.shadow import Admission, Shadow
 from tests.servers.store import Store

@@ -1,0 +1,129 @@
+"""One policy on an account: who brings another doesn't open, and observing claims nothing."""
+
+from __future__ import annotations
+
+import pytest
+import redis
+
+from gate import Mode, Outcome, Policy, Reason, Settled
+from tests.client import account as at
+from tests.client.gates import OpenGate
+from tests.client.rows import ROWS, Row
+
+STRICT, LAX = Policy(), Policy(rate_global_limit=50)
+OBSERVE = Policy(mode="observe")
+
+
+def test_the_first_admission_puts_its_policy_in_force(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    at.admitted(open_gate(STRICT).evaluate(at.entry()))
+    assert redis_client.hget(at.STATE, "policy") == STRICT.fingerprint.encode()
+
+
+def test_an_admission_puts_its_policy_in_force_where_there_is_none(
+    redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    redis_client.hset(at.STATE, mapping={"fence": 7, "since": 1_700_000_000_000})
+    permit = at.admitted(open_gate(STRICT).evaluate(at.entry()))
+    assert (permit.fence, permit.verify) == (8, False)
+    assert redis_client.hmget(at.STATE, "policy", "since") == [STRICT.fingerprint.encode(), b"1700000000000"]
+
+
+def test_a_denial_puts_no_policy_in_force(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    redis_client.set(at.SAFE_MODE, "1")
+    assert not open_gate(STRICT).evaluate(at.entry())
+    assert redis_client.exists(at.STATE) == 0
+
+
+def test_a_caller_that_disagrees_opens_nothing_and_closes_all_the_same(open_gate: OpenGate) -> None:
+    at.admitted(open_gate(STRICT).evaluate(at.entry()))
+    other = open_gate(LAX)
+    verdict = other.evaluate(at.entry("sig-2", "ETHUSDT"))
+    assert verdict.reason is Reason.POLICY_MISMATCH
+    assert verdict.retryable
+    assert STRICT.fingerprint in verdict.detail
+    assert LAX.fingerprint in verdict.detail
+    at.admitted(other.evaluate(at.exit_("sig-3", "ETHUSDT")))
+
+
+def test_an_exit_does_not_change_the_policy_in_force(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    at.admitted(open_gate(STRICT).evaluate(at.entry()))
+    at.admitted(open_gate(LAX).evaluate(at.exit_("sig-2", "ETHUSDT")))
+    assert redis_client.hget(at.STATE, "policy") == STRICT.fingerprint.encode()
+
+
+def test_apply_switches_the_policy_and_is_audited(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    strict, lax = open_gate(STRICT), open_gate(LAX)
+    fence = at.admitted(strict.evaluate(at.entry())).fence
+    act = lax.apply_policy(by="ops", reason="quiet market")
+    assert (act.audited, act.before, act.changed) == (True, STRICT.fingerprint, (LAX.fingerprint,))
+    assert strict.evaluate(at.entry("sig-2", "ETHUSDT")).reason is Reason.POLICY_MISMATCH
+    assert at.admitted(lax.evaluate(at.entry("sig-2", "ETHUSDT"))).fence == fence + 1
+    assert [(each["what"], each["by"], each["reason"]) for each in at.audit(redis_client)] == [
+        (f"policy {LAX.fingerprint}", "ops", "quiet market")
+    ]
+    status = strict.status()
+    assert (status.policy_agrees, status.policy_in_force) == (False, LAX.fingerprint)
+
+
+def test_apply_on_an_empty_account_says_that_none_was_in_force(open_gate: OpenGate) -> None:
+    gate = open_gate(STRICT)
+    assert gate.apply_policy(by="ops", reason="first").before is None
+    at.admitted(gate.evaluate(at.entry()))
+
+
+@pytest.mark.parametrize("row", ROWS, ids=str)
+def test_observing_admits_what_would_be_denied_and_claims_nothing(
+    row: Row, redis_client: redis.Redis, open_sync_gate: OpenGate
+) -> None:
+    gate = open_sync_gate(OBSERVE)
+    row.arrange(redis_client, gate, False)
+    if row.guard == "policy":
+        redis_client.hset(at.STATE, "policy", "observe-of-somebody-else")
+    intent = at.entry(timestamp=at.server_ms(redis_client) - row.changes.get("age_ms", 0))
+    inspection = gate.inspect(intent)
+    held = at.contents(redis_client)
+    verdict = gate.evaluate(intent)
+    permit = at.admitted(verdict)
+    assert (verdict.reason, verdict.mode) == (row.reason, Mode.OBSERVE)
+    assert permit.observed
+    assert permit.live
+    assert (inspection.admitted, inspection.reason, inspection.mode) == (True, row.reason, Mode.OBSERVE)
+    now = at.contents(redis_client)
+    assert {key for key in held.keys() | now.keys() if held.get(key) != now.get(key)} == row.writes
+    settlement = gate.settle(permit, Outcome.placed(1))
+    assert settlement.status is Settled.OBSERVED
+    assert settlement
+    assert at.contents(redis_client) == now
+
+
+def test_observing_counts_what_it_admits_by_right(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    gate = open_gate(OBSERVE)
+    verdict = gate.evaluate(at.entry())
+    permit = at.admitted(verdict)
+    assert (permit.observed, verdict.reason, verdict.mode) == (False, Reason.ADMITTED, Mode.OBSERVE)
+    assert gate.settle(permit, Outcome.placed(1)).status is Settled.SETTLED
+    second = gate.evaluate(at.entry("sig-2"))
+    assert (at.admitted(second).observed, second.reason) == (True, Reason.RATE_SYMBOL)
+
+
+@pytest.mark.parametrize("exits", [False, True], ids=["entry", "exit"])
+def test_an_observing_caller_can_not_get_past_a_policy_that_binds(exits: bool, open_gate: OpenGate) -> None:
+    enforcing, observing = open_gate(STRICT), open_gate(OBSERVE)
+    enforcing.apply_policy(by="ops", reason="go live")
+    enforcing.halt(by="ops", reason="maintenance", scope="all")
+    verdict = observing.evaluate(at.intent(exits))
+    assert not verdict.admitted
+    assert verdict.permit is None
+    assert verdict.mode is Mode.ENFORCE
+    inspection = observing.inspect(at.intent(exits))
+    assert (inspection.admitted, inspection.mode, inspection.reason) == (False, Mode.ENFORCE, verdict.reason)
+
+
+def test_an_enforcing_caller_under_an_observing_policy_is_told_so(open_gate: OpenGate) -> None:
+    enforcing, observing = open_gate(STRICT), open_gate(OBSERVE)
+    observing.apply_policy(by="ops", reason="watch first")
+    observing.halt(by="ops", reason="maintenance", scope="all")
+    verdict = enforcing.evaluate(at.exit_())
+    inspection = enforcing.inspect(at.exit_())
+    assert (verdict.admitted, verdict.mode, verdict.reason) == (True, Mode.OBSERVE, Reason.HALTED)
+    assert (inspection.admitted, inspection.mode, inspection.reason) == (True, Mode.OBSERVE, Reason.HALTED)

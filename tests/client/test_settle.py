@@ -1,0 +1,253 @@
+"""The outcome of an admitted intent: settled once, by its holder, and what it gives back."""
+
+from __future__ import annotations
+
+import pytest
+import redis
+from msgspec import structs
+
+from gate import Outcome, Permit, Phase, Policy, Reason, Settled
+from tests.client import account as at
+from tests.client.gates import OpenGate
+
+ROOMY = Policy(rate_symbol_limit=100, rate_global_limit=100)
+
+OUTCOMES = {
+    "placed": Outcome.placed("8389765"),
+    "rejected": Outcome.rejected(-4164, "Order's notional must be no smaller than 5"),
+    "unsent": Outcome.unsent("NO_MARGIN", "needs 50, has 3", retryable=False),
+    "unknown": Outcome.unknown("read timed out"),
+}
+
+
+def another_holder(permit: Permit) -> Permit:
+    return structs.replace(permit, token=permit.token[::-1])
+
+
+@pytest.mark.parametrize("kind", OUTCOMES)
+def test_settling_twice_is_already_and_changes_nothing(
+    kind: str, redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    gate = open_gate()
+    permit = at.admitted(gate.evaluate(at.entry()))
+    first = gate.settle(permit, OUTCOMES[kind])
+    assert first.status is Settled.SETTLED
+    assert first.record is not None
+    held = at.contents(redis_client)
+    second = gate.settle(permit, OUTCOMES[kind])
+    assert second.status is Settled.ALREADY
+    assert second
+    assert second.record == first.record
+    assert at.contents(redis_client) == held
+
+
+@pytest.mark.parametrize("kind", OUTCOMES)
+def test_settling_with_anothers_token_is_fenced_and_changes_nothing(
+    kind: str, redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    gate = open_gate()
+    permit = at.admitted(gate.evaluate(at.entry()))
+    held = at.contents(redis_client)
+    settlement = gate.settle(another_holder(permit), OUTCOMES[kind])
+    assert settlement.status is Settled.FENCED
+    assert not settlement
+    assert settlement.record is not None
+    assert settlement.record.token == permit.token
+    assert at.contents(redis_client) == held
+
+
+@pytest.mark.parametrize("kind", OUTCOMES)
+def test_settling_what_nobody_remembers_is_fenced_and_writes_nothing(
+    kind: str, redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    gate = open_gate()
+    permit = at.admitted(gate.evaluate(at.entry()))
+    redis_client.flushall()
+    settlement = gate.settle(permit, OUTCOMES[kind])
+    assert settlement.status is Settled.FENCED
+    assert settlement.record is None
+    assert redis_client.keys("*") == []
+
+
+OTHERS = {
+    **OUTCOMES,
+    "placed with another order id": Outcome.placed("1"),
+    "rejected with another code": Outcome.rejected(-2019),
+}
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [(first, second) for first in ("placed", "rejected", "unsent") for second in OTHERS if first != second],
+)
+def test_a_final_outcome_stands(first: str, second: str, redis_client: redis.Redis, open_sync_gate: OpenGate) -> None:
+    gate = open_sync_gate()
+    permit = at.admitted(gate.evaluate(at.entry()))
+    assert gate.settle(permit, OUTCOMES[first])
+    held = at.contents(redis_client)
+    settlement = gate.settle(permit, OTHERS[second])
+    assert settlement.status is Settled.CONFLICT
+    assert not settlement
+    assert settlement.record is not None
+    assert at.contents(redis_client) == held
+
+
+@pytest.mark.parametrize("later", ["placed", "rejected"])
+def test_what_was_unknown_may_become_known(later: str, redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    gate = open_gate()
+    permit = at.admitted(gate.evaluate(at.entry()))
+    assert gate.settle(permit, OUTCOMES["unknown"])
+    assert redis_client.zcard(at.INFLIGHT) == 1, "in doubt, it must stay in sight"
+    settlement = gate.settle(permit, OUTCOMES[later])
+    assert settlement.status is Settled.SETTLED
+    assert settlement.record is not None
+    assert settlement.record.phase is Phase(later)
+    assert redis_client.zcard(at.INFLIGHT) == 0
+    assert redis_client.exists(at.LOCK) == 0
+    assert gate.settle(permit, OUTCOMES["unknown"]).status is Settled.CONFLICT
+
+
+def test_what_was_unknown_was_sent_and_can_not_become_unsent(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    gate = open_gate()
+    permit = at.admitted(gate.evaluate(at.entry()))
+    gate.settle(permit, OUTCOMES["unknown"])
+    held = at.contents(redis_client)
+    assert gate.settle(permit, OUTCOMES["unsent"]).status is Settled.CONFLICT
+    assert at.contents(redis_client) == held
+
+
+@pytest.mark.parametrize("kind", ["placed", "rejected", "unsent"])
+def test_a_settled_permit_frees_symbol_and_side_and_its_margin(
+    kind: str, redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    gate = open_gate(ROOMY)
+    permit = at.admitted(gate.evaluate(at.entry()))
+    assert gate.evaluate(at.entry("sig-2")).reason is Reason.LOCKED
+    gate.settle(permit, OUTCOMES[kind])
+    assert redis_client.zcard(at.INFLIGHT) == 0
+    after = at.admitted(gate.evaluate(at.entry("sig-2")))
+    assert after.reserved_ahead == 0
+
+
+def test_an_unknown_outcome_keeps_lock_slots_and_margin(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    gate = open_gate(ROOMY)
+    permit = at.admitted(gate.evaluate(at.entry()))
+    held = at.contents(redis_client)
+    gate.settle(permit, OUTCOMES["unknown"])
+    now = at.contents(redis_client)
+    assert {key for key in held if held[key] != now[key]} == {at.RECORD, at.STATE}, "the record, and its copy"
+    assert gate.evaluate(at.entry("sig-2")).reason is Reason.LOCKED
+    assert at.admitted(gate.evaluate(at.entry("sig-3", "ETHUSDT"))).reserved_ahead == permit.reserved
+
+
+@pytest.mark.parametrize("kind", OUTCOMES)
+def test_a_stale_holder_releases_nothing(kind: str, redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    gate = open_gate(ROOMY)
+    stale = at.admitted(gate.evaluate(at.entry()))
+    redis_client.delete(at.LOCK)  # as if its time had run out
+    now_held = at.admitted(gate.evaluate(at.entry("sig-2")))
+    gate.settle(stale, OUTCOMES[kind])
+    assert redis_client.get(at.LOCK) == now_held.token.encode()
+    assert gate.evaluate(at.entry("sig-3")).reason is Reason.LOCKED
+
+
+@pytest.mark.parametrize(
+    "outcome", [Outcome.rejected(-1001, retryable=True), Outcome.unsent("SHUTDOWN")], ids=["rejected", "unsent"]
+)
+def test_a_retryable_outcome_lets_the_intent_be_admitted_again(
+    outcome: Outcome, redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    gate = open_gate(ROOMY)
+    first = at.admitted(gate.evaluate(at.entry()))
+    settlement = gate.settle(first, outcome)
+    assert settlement.status is Settled.SETTLED
+    assert settlement.record is None
+    assert gate.lookup("sig-1") is None
+    second = at.admitted(gate.evaluate(at.entry()))
+    assert second.fence > first.fence
+    assert second.token != first.token
+    assert second.client_order_id == first.client_order_id
+    held = at.contents(redis_client)
+    assert gate.settle(first, Outcome.placed(1)).status is Settled.FENCED
+    assert at.contents(redis_client) == held
+
+
+@pytest.mark.parametrize("kind", OUTCOMES)
+def test_only_unsent_gives_the_slots_back(kind: str, redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    gate = open_gate(ROOMY)
+    gate.settle(at.admitted(gate.evaluate(at.entry("sig-0", side="SELL"))), Outcome.placed(1))
+    slots = redis_client.lrange(at.RATE_SYMBOL, 0, -1), redis_client.lrange(at.RATE_GLOBAL, 0, -1)
+    permit = at.admitted(gate.evaluate(at.entry()))
+    gate.settle(permit, OUTCOMES[kind])
+    now = redis_client.lrange(at.RATE_SYMBOL, 0, -1), redis_client.lrange(at.RATE_GLOBAL, 0, -1)
+    assert (now == slots) is (kind == "unsent")
+
+
+def test_an_unsent_exit_gives_back_the_global_slot_only(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    gate = open_gate(ROOMY)
+    permit = at.admitted(gate.evaluate(at.exit_()))
+    redis_client.rpush(at.RATE_SYMBOL, permit.deadline_ms - 30_000)  # an entry of the same millisecond
+    gate.settle(permit, OUTCOMES["unsent"])
+    assert redis_client.llen(at.RATE_SYMBOL) == 1
+    assert redis_client.llen(at.RATE_GLOBAL) == 0
+
+
+def test_a_slot_given_back_opens_no_window_that_exits_have_filled(
+    redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    gate = open_gate(Policy(rate_global_limit=3, cooldown_global_ms=600_000))
+    entries = [at.admitted(gate.evaluate(at.entry(f"entry-{n}", at.SYMBOLS[n]))) for n in range(3)]
+    for n in (3, 4):
+        at.admitted(gate.evaluate(at.exit_(f"exit-{n}", at.SYMBOLS[n])))
+    # Five in the window. Each that is given back leaves one less, and three are still too many.
+    for left, permit in zip((4, 3, 2), reversed(entries), strict=True):
+        assert gate.settle(permit, OUTCOMES["unsent"])
+        verdict = gate.evaluate(at.entry("next", "XRPUSDT", side="SELL"))
+        assert verdict.reason is (Reason.RATE_GLOBAL if left >= 3 else Reason.ADMITTED), left
+        redis_client.delete(at.COOLDOWN_GLOBAL)
+
+
+def test_exits_past_a_full_window_keep_it_exact_and_bounded(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    gate = open_gate(Policy(rate_global_limit=2))
+    now = at.server_ms(redis_client)
+    redis_client.rpush(at.RATE_GLOBAL, *[now - 60_000 - age for age in range(40)])
+    for n in range(20):
+        gate.settle(at.admitted(gate.evaluate(at.exit_(f"exit-{n}"))), Outcome.placed(n))
+    times = [int(entry) for entry in redis_client.lrange(at.RATE_GLOBAL, 0, -1)]
+    assert [time_ms >= now for time_ms in times[:20]] == [True] * 20, "one that counts was pushed out"
+    assert len(times) <= 21, "what is out of the window stays for ever"
+    assert gate.evaluate(at.entry()).reason is Reason.RATE_GLOBAL
+
+
+def test_the_record_tells_what_was_settled(open_gate: OpenGate) -> None:
+    gate = open_gate()
+    permit = at.admitted(gate.evaluate(at.entry()))
+    record = gate.lookup("sig-1")
+    assert record is not None
+    assert (record.phase, record.token, record.fence) == (Phase.ADMITTED, permit.token, permit.fence)
+    assert (record.symbol, record.side, record.deadline_ms) == ("BTCUSDT", "BUY", permit.deadline_ms)
+    gate.settle(permit, OUTCOMES["rejected"])
+    record = gate.lookup("sig-1")
+    assert record is not None
+    assert (record.phase, record.code, record.deadline_ms) == (Phase.REJECTED, "-4164", None)
+    assert "notional" in record.note
+    assert gate.lookup("sig-2") is None
+
+
+def test_a_settled_record_is_remembered_as_long_as_its_intent_can_be_fresh(
+    redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    gate = open_gate()
+    permit = at.admitted(gate.evaluate(at.entry()))
+    expires = redis_client.pexpiretime(at.RECORD)
+    assert expires > at.server_ms(redis_client) + 600_000 + 30_000
+    gate.settle(permit, OUTCOMES["placed"])
+    assert redis_client.pexpiretime(at.RECORD) >= expires
+
+
+def test_an_intent_dated_ahead_is_remembered_until_it_is_stale(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    policy = Policy(max_age_ms=1_000, lock_ttl_ms=1_000, dedup_ttl_ms=2_000, skew_ms=100_000)
+    gate = open_gate(policy)
+    ahead = at.entry(timestamp=at.server_ms(redis_client) + 50_000)
+    gate.settle(at.admitted(gate.evaluate(ahead)), OUTCOMES["placed"])
+    assert redis_client.pexpiretime(at.RECORD) > ahead.timestamp_ms + policy.max_age_ms

@@ -1,0 +1,264 @@
+"""How a failure is read from whatever the client library raised, and what the gate is told of it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+import redis
+import requests
+from binance.exceptions import BinanceAPIException
+
+from gate import Gate, Intent, Outcome, Penalty, Phase, Policy
+from gate.exchange.consequences import outcome_of, penalty_of
+from gate.exchange.failures import failure_of
+from gate.exchange.port import Consequence, ExchangeFailure, Failure, Placement
+from gate.executor.execution import Terminal
+from gate.paper import Account, Fault, FaultKind, PaperExchange
+from gate.values.outcome import OutcomeKind
+from gate.values.policy import LONGEST_MS
+from tests.exchange.failing_calls import (
+    CALLERS,
+    KEY,
+    ORDER,
+    SECRET,
+    Caller,
+    closed_port,
+    http,
+    judged,
+    raw_server,
+    sync_client,
+    sync_error,
+)
+from tests.executor.conftest import Desk
+from tests.servers.store import Store
+
+NOT_PLACED, UNKNOWN = Placement.NOT_PLACED, Placement.UNKNOWN
+POLICY = Policy(
+    cooldown_symbol_ms=100_000, cooldown_global_ms=200_000, unknown_cooldown_ms=300_000, safe_mode_ttl_ms=400_000
+)
+SWITCHES = {"failures", "cooldown_symbol", "cooldown_global", "safe_mode"}
+
+
+@CALLERS
+@pytest.mark.parametrize("code", [[-2019], {}, "text", None, True, 1e308, float("inf"), -(10**9)], ids=str)
+async def test_a_code_of_any_shape_can_be_judged(caller: Caller, code: object) -> None:
+    with raw_server(lambda _: http("400 Bad Request", json.dumps({"code": code, "msg": None}))) as url:
+        failure = judged(await caller(url))
+
+    assert (failure.placement, failure.code, failure.detail) == (NOT_PLACED, "HTTP_400", "")
+
+
+@CALLERS
+async def test_a_code_is_a_code_also_as_a_text(caller: Caller) -> None:
+    with raw_server(lambda _: http("400 Bad Request", '{"code": "-1007"}')) as url:
+        assert judged(await caller(url)).placement is UNKNOWN
+
+
+@CALLERS
+@pytest.mark.parametrize(
+    ("header", "rest_ms"),
+    [
+        ("17", 17_000),
+        ("17.2", 18_000),
+        ("99999999999999999999", 259_200_000),
+        ("1e400", 259_200_000),
+        ("0", 60_000),
+        ("-1", 60_000),
+        ("inf", 60_000),
+        ("nan", 60_000),
+        ("1e999999999999999999999", 60_000),
+        ("Wed, 21 Oct 2026 07:28:00 GMT", 60_000),
+    ],
+)
+async def test_any_retry_after_can_be_read(caller: Caller, header: str, rest_ms: int) -> None:
+    with raw_server(lambda _: http("429 Too Many", "{}", more=f"Retry-After: {header}")) as url:
+        assert judged(await caller(url)).rest_ms == rest_ms
+
+
+@CALLERS
+async def test_an_answer_that_repeats_the_request_gives_nothing_away(caller: Caller) -> None:
+    def echo(request: str) -> str:
+        *_, body = request.splitlines()
+        words = f"{KEY} sent {body} with 'signature=1a'\nto https://fapi.example/ \x1b[31m {SECRET} " + "again " * 99
+        return http("400 Bad Request", json.dumps({"code": -1102, "msg": words}))
+
+    with raw_server(echo) as url:
+        failure = judged(await caller(url))
+
+    assert failure.detail.startswith("… sent … with … to … … … again")
+    assert len(failure.detail) == 120
+
+
+def test_a_look_up_that_fails_does_not_show_its_signed_address() -> None:
+    with closed_port() as url, sync_client(url) as client, pytest.raises(requests.ConnectionError) as caught:
+        client.futures_get_order(symbol="BTCUSDT", origClientOrderId="mine")
+
+    assert "signature=" in str(caught.value)
+    assert judged(caught.value).detail == "the exchange was not reached"
+
+
+def test_an_earlier_request_that_never_left_says_nothing_of_this_one() -> None:
+    with closed_port() as url:
+        earlier = sync_error(url)
+    with raw_server(lambda _: "") as url:
+        try:
+            raise earlier
+        except requests.ConnectionError:
+            error = sync_error(url)
+
+    assert type(error) is type(earlier)
+    assert earlier in _chain(error), "Python has chained the two"
+    assert (judged(earlier).placement, judged(error).placement) == (NOT_PLACED, UNKNOWN)
+
+
+def test_what_has_been_judged_already_stays_so() -> None:
+    failure = Failure(NOT_PLACED, "-2019", "as asked for")
+
+    assert failure_of(ExchangeFailure(failure)) is failure
+
+
+@pytest.mark.parametrize(("status", "placement"), [(400, NOT_PLACED), ("?", UNKNOWN)])
+def test_an_answer_by_the_websocket_can_be_judged_too(status: object, placement: Placement) -> None:
+    error = BinanceAPIException({"id": 1}, status, '{"code": -2022, "msg": "ReduceOnly Order is rejected."}')
+
+    assert judged(error).placement is placement, "its response is a dict, without headers"
+
+
+@pytest.mark.parametrize(
+    "error", [requests.ConnectionError(), type("Long" * 30, (Exception,), {})()], ids=["bare", "long"]
+)
+def test_any_exception_can_be_settled(error: Exception) -> None:
+    assert outcome_of(error, POLICY).kind is OutcomeKind.UNKNOWN
+
+
+def test_reading_the_table_loads_no_client_library() -> None:
+    program = "import sys, gate.exchange.consequences\nprint(*{name.partition('.')[0] for name in sys.modules})"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert {"binance", "requests", "aiohttp", "urllib3"}.isdisjoint(result.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("consequence", "rest_ms", "penalty"),
+    [
+        (Consequence.NONE, None, None),
+        (Consequence.NONE, 500, None),
+        (Consequence.MARGIN, None, Penalty(True, 100_000, 200_000)),
+        (Consequence.REST_SYMBOL, None, Penalty(cooldown_symbol_ms=100_000)),
+        (Consequence.REST_SYMBOL, 500, Penalty(cooldown_symbol_ms=500)),
+        (Consequence.REST_ACCOUNT, None, Penalty(cooldown_global_ms=200_000)),
+        (Consequence.REST_ACCOUNT, 500, Penalty(cooldown_global_ms=500)),
+        (Consequence.REST_ACCOUNT, LONGEST_MS + 1, Penalty(cooldown_global_ms=LONGEST_MS)),
+        (Consequence.STOP, None, Penalty(safe_mode=True)),
+        (Consequence.STOP, 500_000, Penalty(cooldown_global_ms=500_000, safe_mode=True)),
+    ],
+)
+def test_what_a_consequence_costs(consequence: Consequence, rest_ms: int | None, penalty: Penalty | None) -> None:
+    failure = Failure(NOT_PLACED, "-1", "", consequence=consequence, rest_ms=rest_ms)
+
+    assert penalty_of(failure, POLICY) == penalty
+
+
+@pytest.fixture
+def gate(store: Store, redis_client: redis.Redis) -> Iterator[Gate]:
+    with Gate.from_url(store.url, policy=POLICY, timeout_ms=2_000) as gate:
+        yield gate
+
+
+@pytest.mark.parametrize(
+    ("fault", "phase", "switches"),
+    [
+        (Fault(kind=FaultKind.ERROR, code=-4164), Phase.REJECTED, set()),
+        (Fault(kind=FaultKind.ERROR, code=-2019), None, {"failures", "cooldown_symbol", "cooldown_global"}),
+        (Fault(kind=FaultKind.ERROR, code=-2015), Phase.REJECTED, {"safe_mode"}),
+        (Fault(kind=FaultKind.ACCEPT_THEN_DROP), Phase.UNKNOWN, {"cooldown_symbol"}),
+        (Fault(kind=FaultKind.EMPTY_200), Phase.UNKNOWN, {"cooldown_symbol"}),
+        (Fault(kind=FaultKind.UNAVAILABLE_503), None, set()),
+    ],
+    ids=lambda value: f"{value.kind} {value.code}" if isinstance(value, Fault) else None,
+)
+def test_a_service_that_places_its_own_orders_settles_what_an_exception_means(
+    gate: Gate, fault: Fault, phase: Phase | None, switches: set[str]
+) -> None:
+    intent = Intent.from_mapping({"id": "sig-1", "timestamp": time.time_ns() // 1_000_000, **ORDER})
+    with (
+        PaperExchange([Account(KEY, SECRET)], faults=[fault]) as paper,
+        sync_client(paper.url) as client,
+        gate.guard(intent) as held,
+    ):
+        try:
+            order = client.futures_create_order(**ORDER, type="MARKET", newClientOrderId=held.client_order_id)
+            held.placed(order["orderId"])
+        except Exception as error:
+            held.settle(outcome_of(error, gate.policy))
+
+    record = gate.lookup(intent.id)
+    assert held.settlement
+    assert (record.phase if record else None) is phase, "what may come again is forgotten"
+    assert {each.name for each in gate.status().standing} & SWITCHES == switches
+
+
+@pytest.mark.parametrize(
+    ("failure", "again"),
+    [
+        (Failure(NOT_PLACED, "-1121", ""), True),
+        (Failure(UNKNOWN, "ReadTimeout", ""), True),
+        (Failure(NOT_PLACED, "HTTP_418", "", True, Consequence.STOP, 60_000), True),
+        (Failure(NOT_PLACED, "-2015", "", False, Consequence.STOP), False),
+    ],
+)
+def test_what_fails_before_the_order_is_sent_may_come_again_unless_keys_do_not_work(
+    failure: Failure, again: bool
+) -> None:
+    outcome = outcome_of(failure, POLICY, sent=False)
+
+    assert outcome == Outcome.unsent(failure.code, retryable=again, penalty=penalty_of(failure, POLICY))
+
+
+@pytest.mark.parametrize(
+    ("code", "switches"),
+    [
+        (-2019, {"failures", "cooldown_symbol", "cooldown_global"}),
+        (-2027, {"cooldown_symbol"}),
+        (-4131, {"cooldown_symbol"}),
+        (-1121, {"cooldown_symbol"}),
+        (-1015, {"cooldown_global"}),
+        (-2015, {"safe_mode"}),
+        (-2022, set()),
+        (-4164, set()),
+        (-5022, set()),
+    ],
+)
+async def test_a_refusal_by_the_real_client_has_its_consequence(desk: Desk, code: int, switches: set[str]) -> None:
+    desk.paper.inject(Fault(kind=FaultKind.ERROR, times=1, code=code, msg="as asked for"))
+
+    execution = await desk.executor.execute(desk.intent())
+
+    on = {each.name for each in (await desk.gate.status()).standing}
+    assert execution.state in (Terminal.REJECTED_EXCHANGE, Terminal.REJECTED_MARGIN)
+    assert execution.reason == str(code)
+    assert on & SWITCHES == switches
+    assert desk.orders() == []
+
+
+async def test_an_exchange_that_is_not_there_places_nothing(desk: Desk) -> None:
+    await desk.exchange.filters("BTCUSDT")
+    desk.paper.stop()
+
+    execution = await desk.executor.execute(desk.intent())
+
+    assert (execution.state, execution.retryable) == (Terminal.REJECTED_EXCHANGE, True)
+    desk.paper.start()
+
+
+def _chain(error: BaseException | None) -> list[BaseException]:
+    """An exception and all that it came from."""
+    chain = []
+    while error is not None:
+        chain.append(error)
+        error = error.__context__
+    return chain

@@ -1,5 +1,0 @@
-"""Gates for the tests of this folder."""
-
-from tests.integration.gates import open_gate, open_sync_gate
-
-__all__ = ["open_gate", "open_sync_gate"]

@@ -1,0 +1,203 @@
+"""On a cluster all keys of an account live in one slot, and the gate follows the slot; sentinels name the master."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+
+import pytest
+import redis
+import redis.asyncio
+
+from gate import AsyncGate, Gate, InvalidField, Policy, Reason
+from tests.client import account as at
+from tests.client.gates import OpenGate
+from tests.servers.process import ProcessStore
+from tests.servers.store import connect
+from tests.store.test_stores_by_url import works
+
+ROOMY = Policy(rate_symbol_limit=99, rate_global_limit=99)
+TAGGED = "{quantum}"
+
+
+class Sentinel(ProcessStore):
+    """A sentinel that watches one master by the name of `gate`."""
+
+    def __init__(self, master_port: int) -> None:
+        self._master_port = master_port
+        super().__init__()
+
+    def _command(self) -> list[str]:
+        binary = super()._command()[0]
+        settings = self._directory / "sentinel.conf"
+        settings.write_text(
+            f"port {self._port}\nbind 127.0.0.1\ndir {self._directory}\n"
+            f"sentinel monitor gate 127.0.0.1 {self._master_port} 1\n"
+        )
+        return [binary, str(settings), "--sentinel"]
+
+
+def port_of(store: ProcessStore) -> int:
+    return int(store.url.rpartition(":")[2].partition("/")[0])
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < deadline, "the cluster doesn't come up"
+        time.sleep(0.01)
+
+
+def new_node(stack: ExitStack) -> ProcessStore:
+    node = ProcessStore(["--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1"])
+    stack.callback(node.close)
+    return node
+
+
+def ask(node: ProcessStore, *command: str | int) -> str:
+    with node.client() as client:
+        client.response_callbacks.clear()
+        return at.text(client.execute_command(*command))
+
+
+def is_up(node: ProcessStore) -> bool:
+    return "cluster_state:ok" in ask(node, "CLUSTER", "INFO")
+
+
+@pytest.fixture(scope="module")
+def one_node() -> Iterator[ProcessStore]:
+    """It holds all slots. A new cluster takes two seconds to come up."""
+    with ExitStack() as stack:
+        node = new_node(stack)
+        ask(node, "CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        wait_until(lambda: is_up(node))
+        yield node
+
+
+@pytest.fixture
+def cluster(one_node: ProcessStore) -> ProcessStore:
+    """A cluster of one node, empty."""
+    ask(one_node, "FLUSHALL")
+    ask(one_node, "SCRIPT", "FLUSH")
+    return one_node
+
+
+def cluster_url(node: ProcessStore) -> str:
+    return f"redis+cluster://127.0.0.1:{port_of(node)}"
+
+
+def test_a_prefix_with_a_hash_tag_works_on_a_cluster(cluster: ProcessStore, open_gate: OpenGate) -> None:
+    gate = open_gate(ROOMY, url=cluster_url(cluster), prefix=TAGGED)
+    assert works(gate) == 1
+    with cluster.client() as client:
+        client.set("{quantum}:safety:cooldown_symbol:BTCUSDT", "1")
+        assert gate.evaluate(at.entry("sig-2")).reason is Reason.COOLDOWN_SYMBOL
+        client.script_flush()
+    assert gate.reset("cooldowns", by="ops", reason="test").changed == ("{quantum}:safety:cooldown_symbol:BTCUSDT",)
+    assert at.admitted(gate.evaluate(at.entry("sig-2"))).fence == 2
+
+
+@pytest.mark.parametrize("kind", [Gate, AsyncGate])
+def test_a_prefix_without_a_hash_tag_is_refused_on_a_cluster(
+    kind: type[Gate] | type[AsyncGate], cluster: ProcessStore
+) -> None:
+    with pytest.raises(InvalidField) as caught:
+        kind.from_url(cluster_url(cluster), prefix="quantum")
+    assert str(caught.value) == (
+        "prefix: 'quantum' has no hash tag, and a cluster keeps all keys of an account in one slot only by one: "
+        "use {quantum}"
+    )
+
+
+def test_an_existing_cluster_client_is_used(cluster: ProcessStore) -> None:
+    with closing(redis.RedisCluster(host="127.0.0.1", port=port_of(cluster), decode_responses=True)) as client:
+        with Gate(client=client, prefix=TAGGED, policy=ROOMY, timeout_ms=5_000) as gate:
+            assert works(gate) == 1
+        with pytest.raises(InvalidField, match="hash tag"):
+            Gate(client=client, prefix="quantum")
+
+
+async def test_an_existing_asyncio_cluster_client_is_used(cluster: ProcessStore) -> None:
+    client = redis.asyncio.RedisCluster(host="127.0.0.1", port=port_of(cluster))
+    async with AsyncGate(client=client, prefix=TAGGED, policy=ROOMY, timeout_ms=5_000) as gate:
+        assert at.admitted(await gate.evaluate(at.entry())).fence == 1
+    with pytest.raises(InvalidField, match="hash tag"):
+        AsyncGate(client=client, prefix="quantum")
+    await client.aclose()
+
+
+def test_a_slot_that_moves_is_followed(open_gate: OpenGate) -> None:
+    with ExitStack() as stack:
+        here, there = new_node(stack), new_node(stack)
+        slot = int(ask(here, "CLUSTER", "KEYSLOT", "{quantum}:exec:state"))
+        ask(here, "CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        ask(there, "CLUSTER", "MEET", "127.0.0.1", port_of(here))
+        names = {node: ask(node, "CLUSTER", "MYID") for node in (here, there)}
+        wait_until(lambda: is_up(here) and is_up(there))
+        wait_until(lambda: all(name in ask(here, "CLUSTER", "NODES") for name in names.values()))
+
+        gate = open_gate(ROOMY, url=cluster_url(here), prefix=TAGGED)
+        assert gate.inspect(at.entry()).admitted
+        for node in (there, here):
+            ask(node, "CLUSTER", "SETSLOT", slot, "NODE", names[there])
+        assert works(gate) == 1
+        assert int(ask(there, "DBSIZE")) > 0
+        assert int(ask(here, "DBSIZE")) == 0
+
+
+def test_a_cluster_out_of_reach_denies_and_comes_back(cluster: ProcessStore, open_gate: OpenGate) -> None:
+    gate = open_gate(ROOMY, url=cluster_url(cluster), prefix=TAGGED, timeout_ms=400)
+    assert gate.evaluate(at.entry())
+    cluster.pause()
+    assert gate.evaluate(at.entry("sig-2", "ETHUSDT")).reason is Reason.STORE_UNAVAILABLE
+    cluster.resume()
+    wait_until(lambda: is_up(cluster))
+    wait_until(lambda: gate.evaluate(at.entry("sig-2", "ETHUSDT")).admitted)
+
+
+def test_a_cluster_that_nobody_answers_for_denies(open_gate: OpenGate) -> None:
+    gate = open_gate(url="redis+cluster://127.0.0.1:1", prefix=TAGGED)
+    assert gate.evaluate(at.entry()).reason is Reason.STORE_UNAVAILABLE
+
+
+def test_a_sentinel_names_the_master(open_gate: OpenGate) -> None:
+    with ExitStack() as stack:
+        master = ProcessStore()
+        stack.callback(master.close)
+        sentinel = Sentinel(port_of(master))
+        stack.callback(sentinel.close)
+        gate = open_gate(url=f"redis+sentinel://127.0.0.1:{port_of(sentinel)}/gate/2")
+        assert works(gate) == 1
+        with connect(f"redis://127.0.0.1:{port_of(master)}/2") as client:
+            assert client.exists(at.RECORD) == 1
+        wrong = open_gate(url=f"redis+sentinel://127.0.0.1:{port_of(sentinel)}/other")
+        assert wrong.evaluate(at.entry()).reason is Reason.STORE_UNAVAILABLE
+        sentinel.stop()
+        alone = open_gate(url=f"redis+sentinel://127.0.0.1:{port_of(sentinel)}/gate")
+        assert alone.evaluate(at.entry()).reason is Reason.STORE_UNAVAILABLE
+
+
+@pytest.mark.parametrize("harm", ["stopped", "paused"])
+def test_a_sentinel_out_of_reach_leaves_the_word_to_the_next(harm: str, open_gate: OpenGate) -> None:
+    with ExitStack() as stack:
+        master = ProcessStore()
+        stack.callback(master.close)
+        silent, speaking = Sentinel(port_of(master)), Sentinel(port_of(master))
+        stack.callback(silent.close)
+        stack.callback(speaking.close)
+        if harm == "stopped":
+            silent.stop()
+        else:
+            silent.pause()
+        ports = f"127.0.0.1:{port_of(silent)},127.0.0.1:{port_of(speaking)}"
+        assert works(open_gate(url=f"redis+sentinel://{ports}/gate", timeout_ms=1_000)) == 1
+        if harm == "paused":
+            silent.resume()
+
+
+def test_sentinels_out_of_reach_cost_no_more_than_the_time_out(open_gate: OpenGate) -> None:
+    gate = open_gate(url="redis+sentinel://127.0.0.1:1,127.0.0.1:2/gate", timeout_ms=250)
+    started = time.monotonic()
+    assert gate.evaluate(at.entry()).reason is Reason.STORE_UNAVAILABLE
+    assert time.monotonic() - started < 2.5  # redis-py's own retries take longer
