@@ -16,7 +16,7 @@ from benchmarks.server import Server
 from benchmarks.sizes import Sizes
 from benchmarks.workload import Account, Step, symbol
 from gate.protocol.codec import Command
-from gate.store.wire import pack
+from gate.store.server_wire import pack
 from gate.values.policy import Policy
 
 _FLAT: Final = 1.15

@@ -10,7 +10,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gate.client.dialogues import Act, InDoubt
     from gate.client.gates import AsyncGate, Gate
     from gate.client.guarded import AsyncGuardedPermit, GuardedPermit
     from gate.values.errors import (
@@ -26,15 +25,14 @@ if TYPE_CHECKING:
     from gate.values.outcome import Outcome, OutcomeKind, Penalty, Settled, Settlement
     from gate.values.policy import Policy
     from gate.values.record import Phase, Record
-    from gate.values.reports import GuardReport, Halt, Inspection, Standing, Status
+    from gate.values.reports import Act, GuardReport, Halt, InDoubt, Inspection, Standing, Status
     from gate.values.verdict import Mode, Permit, Reason, Verdict
 else:
     _NAMES = {
-        "client.dialogues": "Act InDoubt",
         "client.gates": "AsyncGate Gate",
         "values.errors": "GateError InvalidField InvalidIntent InvalidPolicy StoreError StoreFailure StoreUnavailable",
         "client.guarded": "AsyncGuardedPermit GuardedPermit",
-        "values.reports": "GuardReport Halt Inspection Standing Status",
+        "values.reports": "Act GuardReport Halt InDoubt Inspection Standing Status",
         "values.intent": "Intent",
         "values.outcome": "Outcome OutcomeKind Penalty Settled Settlement",
         "values.policy": "Policy",

@@ -12,20 +12,21 @@ import secrets
 import time
 from collections.abc import Generator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, TypeVar
 
-from gate.protocol.codec import Command, Protocol, decode_settlement, explain_error
+from gate.protocol.codec import Command, Protocol, decode_settlement
+from gate.protocol.explain import explain_error
 from gate.protocol.keyspace import Keyspace
 from gate.protocol.scripts import script
-from gate.store.wire import Reply, ReplyLost, ScriptMissing
+from gate.store.failures import ReplyLost, ScriptMissing
+from gate.store.wire import Reply
 from gate.values.errors import InvalidField, InvalidIntent, StoreError, StoreFailure, StoreUnavailable
 from gate.values.intent import Intent
 from gate.values.outcome import Outcome, OutcomeKind, Settled, Settlement
 from gate.values.policy import Policy
 from gate.values.record import Record, decode_record
-from gate.values.reports import Inspection
+from gate.values.reports import Act, InDoubt, Inspection
 from gate.values.verdict import Permit, Reason, Verdict
 
 T = TypeVar("T")
@@ -37,33 +38,6 @@ _REMEMBERED_UNANSWERED: Final = 4096
 _REPLAYED: Final = 2
 _NO_FENCE: Final = 2**53  # beyond it Lua no longer counts by one: such a number is damage
 _log: Final = logging.getLogger("gate")
-
-
-@dataclass(frozen=True, slots=True)
-class Act:
-    """An operator's act that was done."""
-
-    act: str
-    audited: bool
-    """False when the audit stream is damaged; the act is done all the same."""
-    before: str | None = None
-    """resume: the halt's scope, None when there was none; policy: the fingerprint that was in force. None also when
-    the answer was lost and a replay found the act done."""
-    changed: tuple[str, ...] = ()
-    """halt: the scope in force; reset: the keys that were on."""
-
-
-@dataclass(frozen=True, slots=True)
-class InDoubt:
-    """Permits past their deadline of which nobody knows what became."""
-
-    records: tuple[Record, ...]
-    """Admitted and never settled, or settled as unknown."""
-    lapsed: tuple[str, ...]
-    """Intent ids of which neither the record nor its copy in the state is left: without them their symbol isn't known,
-    a person has to look."""
-    now_ms: int
-    """The server's clock, epoch ms."""
 
 
 class Calls:

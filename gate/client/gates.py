@@ -11,25 +11,19 @@ from typing import TYPE_CHECKING, TypeVar
 import redis
 import redis.asyncio
 
-from gate.client.dialogues import Act, Calls, Dialogue, InDoubt
+from gate.client.dialogues import Calls, Dialogue
 from gate.client.guarded import AsyncGuardedPermit, GuardedPermit
 from gate.client.status import status
 from gate.protocol.keyspace import DEFAULT_PREFIX, Keyspace
+from gate.store.cluster_wire import AsyncClusterWire, ClusterWire
 from gate.store.connect import connect, connect_async, refuse_cluster_without_hash_tag
-from gate.store.wire import (
-    DEFAULT_TIMEOUT_MS,
-    AsyncClusterWire,
-    AsyncServerWire,
-    AsyncWire,
-    ClusterWire,
-    ServerWire,
-    Wire,
-)
+from gate.store.server_wire import AsyncServerWire, ServerWire
+from gate.store.wire import DEFAULT_TIMEOUT_MS, AsyncWire, Wire
 from gate.values.intent import Intent
 from gate.values.outcome import Outcome, Settlement
 from gate.values.policy import Policy
 from gate.values.record import Record
-from gate.values.reports import Inspection, Status
+from gate.values.reports import Act, InDoubt, Inspection, Status
 from gate.values.verdict import Permit, Verdict
 
 if TYPE_CHECKING:

@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from gate.values.outcome import Outcome, Penalty, Settled, Settlement
 from gate.values.policy import Policy
 from gate.values.verdict import Permit, Verdict
 
-if TYPE_CHECKING:
-    from gate.client.gates import AsyncGate, Gate
-
 _NOT_REPORTED: Final = (Settled.STORE_UNAVAILABLE, Settled.STORE_ERROR)
+
+
+class Settler(Protocol):
+    """What a block needs of the gate that made it."""
+
+    @property
+    def policy(self) -> Policy:
+        """The policy of this caller."""
+
+    def settle(self, permit: Permit, outcome: Outcome) -> Settlement:
+        """Reports what became of an admitted intent."""
+
+
+class AsyncSettler(Protocol):
+    """The same for asyncio."""
+
+    @property
+    def policy(self) -> Policy:
+        """The policy of this caller."""
+
+    async def settle(self, permit: Permit, outcome: Outcome) -> Settlement:
+        """Reports what became of an admitted intent."""
 
 
 class GuardedPermit:
     """What `guard` hands to its block: true while the intent's permit is live. Report the outcome before leaving."""
 
-    def __init__(self, gate: Gate, verdict: Verdict) -> None:
+    def __init__(self, gate: Settler, verdict: Verdict) -> None:
         self._gate: Final = gate
         self.verdict: Final = verdict
         self.settlement: Settlement | None = None
@@ -73,7 +92,7 @@ class GuardedPermit:
 class AsyncGuardedPermit:
     """The same for asyncio."""
 
-    def __init__(self, gate: AsyncGate, verdict: Verdict) -> None:
+    def __init__(self, gate: AsyncSettler, verdict: Verdict) -> None:
         self._gate: Final = gate
         self.verdict: Final = verdict
         self.settlement: Settlement | None = None

@@ -7,16 +7,8 @@ from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
-from gate.exchange.port import (
-    AccountFigures,
-    ExchangeFailure,
-    Failure,
-    Filters,
-    LotSize,
-    OrderAnswer,
-    Placement,
-    PriceRange,
-)
+from gate.exchange.failures import ExchangeFailure, Failure, Placement
+from gate.exchange.port import AccountFigures, Filters, LotSize, OrderAnswer, PriceRange
 
 _ABOVE_ZERO: Final = Decimal("1e-18")
 _MOST: Final = Decimal("1e20")  # a number beyond is damage, and would take for ever to print

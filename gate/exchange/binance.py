@@ -23,16 +23,8 @@ from gate.exchange.answers import (
     figure,
     unreadable,
 )
-from gate.exchange.failures import failure_of
-from gate.exchange.port import (
-    AccountFigures,
-    ExchangeFailure,
-    Filters,
-    OrderAnswer,
-    OrderNotFound,
-    OrderRequest,
-    SymbolConfig,
-)
+from gate.exchange.failures import ExchangeFailure, OrderNotFound, failure_of
+from gate.exchange.port import AccountFigures, Filters, OrderAnswer, OrderRequest, SymbolConfig
 from gate.exchange.shared_reading import SharedReading
 from gate.exchange.usage import Usage, decode_limits
 from gate.values.errors import InvalidField

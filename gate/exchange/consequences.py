@@ -5,8 +5,7 @@ For a service that places its orders itself: it catches what python-binance rais
 
 from __future__ import annotations
 
-from gate.exchange.failures import failure_of
-from gate.exchange.port import Consequence, Failure, Placement
+from gate.exchange.failures import Consequence, Failure, Placement, failure_of
 from gate.values.outcome import Outcome, Penalty
 from gate.values.policy import LONGEST_MS, Policy
 

@@ -10,10 +10,53 @@ that does may fail the second time on a way that the first has passed.
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
+from enum import StrEnum
 from typing import Final, NamedTuple
 
-from gate.exchange.port import Consequence, ExchangeFailure, Failure, Placement
+
+class Placement(StrEnum):
+    """What is certain about an order after its request failed."""
+
+    NOT_PLACED = "not placed"
+    UNKNOWN = "unknown"
+
+
+class Consequence(StrEnum):
+    """What a refusal asks for, beyond not having the order."""
+
+    NONE = "none"
+    MARGIN = "margin rejection: counts as a failure, rests symbol and account"
+    REST_SYMBOL = "rest the symbol"
+    REST_ACCOUNT = "rest the account"
+    STOP = "keys don't work, or a ban: safe mode, and rest the account as long as the exchange says"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What came of a request that brought no order back."""
+
+    placement: Placement
+    code: str
+    """The exchange's code, or a word for the transport's failure."""
+    detail: str
+    retryable: bool = False
+    consequence: Consequence = Consequence.NONE
+    rest_ms: int | None = None
+    """How long to rest, where the exchange says so (Retry-After)."""
+
+
+class ExchangeFailure(Exception):
+    """A request that failed; `failure` says what is certain. Its text holds no URL, key or signature."""
+
+    def __init__(self, failure: Failure) -> None:
+        self.failure = failure
+        super().__init__(f"{failure.code}: {failure.detail}")
+
+
+class OrderNotFound(Exception):
+    """The exchange knows no order of that client order id: now. A request under way may still be accepted."""
 
 
 class Row(NamedTuple):

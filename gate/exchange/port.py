@@ -6,10 +6,9 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from enum import StrEnum
 from typing import Final, Protocol
 
-from gate.values.intent import OrderType
+from gate.values.order_terms import OrderType
 
 SIGNER_AHEAD_MS: Final = 1_000
 """The exchange lets a signer's clock be so far ahead: it accepts a request so much longer than recvWindow."""
@@ -131,49 +130,6 @@ class OrderAnswer:
     def ended_unfilled(self) -> bool:
         """Whether it has ended without a fill: the exchange had it, and nothing came of it."""
         return self.filled_quantity == 0 and self.status in ("EXPIRED", "EXPIRED_IN_MATCH", "CANCELED", "REJECTED")
-
-
-class Placement(StrEnum):
-    """What is certain about an order after its request failed."""
-
-    NOT_PLACED = "not placed"
-    UNKNOWN = "unknown"
-
-
-class Consequence(StrEnum):
-    """What a refusal asks for, beyond not having the order."""
-
-    NONE = "none"
-    MARGIN = "margin rejection: counts as a failure, rests symbol and account"
-    REST_SYMBOL = "rest the symbol"
-    REST_ACCOUNT = "rest the account"
-    STOP = "keys don't work, or a ban: safe mode, and rest the account as long as the exchange says"
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """What came of a request that brought no order back."""
-
-    placement: Placement
-    code: str
-    """The exchange's code, or a word for the transport's failure."""
-    detail: str
-    retryable: bool = False
-    consequence: Consequence = Consequence.NONE
-    rest_ms: int | None = None
-    """How long to rest, where the exchange says so (Retry-After)."""
-
-
-class ExchangeFailure(Exception):
-    """A request that failed; `failure` says what is certain. Its text holds no URL, key or signature."""
-
-    def __init__(self, failure: Failure) -> None:
-        self.failure = failure
-        super().__init__(f"{failure.code}: {failure.detail}")
-
-
-class OrderNotFound(Exception):
-    """The exchange knows no order of that client order id: now. A request under way may still be accepted."""
 
 
 class Exchange(Protocol):

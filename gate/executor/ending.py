@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from gate.exchange.consequences import outcome_of, penalty_of
-from gate.exchange.port import Consequence, Failure, OrderAnswer
+from gate.exchange.failures import Consequence, Failure
+from gate.exchange.port import OrderAnswer
 from gate.executor.execution import Terminal
 from gate.executor.look_up import LookUp
 from gate.executor.margin import MarginCheck

@@ -13,7 +13,8 @@ from typing import Any, Final, Self, TypeVar
 from msgspec import structs
 
 from gate.client.gates import AsyncGate
-from gate.exchange.port import Exchange, ExchangeFailure
+from gate.exchange.failures import ExchangeFailure
+from gate.exchange.port import Exchange
 from gate.executor.ending import MARGIN_UNRESERVED, Ending, broken_off
 from gate.executor.execution import Execution, Terminal
 from gate.executor.look_up import FIRST_PAUSE_S, LONGEST_PAUSE_S

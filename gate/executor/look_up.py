@@ -8,14 +8,8 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
-from gate.exchange.port import (
-    Consequence,
-    Exchange,
-    ExchangeFailure,
-    Failure,
-    OrderAnswer,
-    OrderNotFound,
-)
+from gate.exchange.failures import Consequence, ExchangeFailure, Failure, OrderNotFound
+from gate.exchange.port import Exchange, OrderAnswer
 from gate.values.verdict import Permit
 
 _log: Final = logging.getLogger("gate.executor")

@@ -11,15 +11,8 @@ from decimal import Decimal
 from typing import Final, TypeVar
 
 from gate.client.gates import AsyncGate
-from gate.exchange.failures import FILTER_CODES
-from gate.exchange.port import (
-    CLOCK_LEAD_MS,
-    SIGNER_AHEAD_MS,
-    Exchange,
-    ExchangeFailure,
-    Filters,
-    Placement,
-)
+from gate.exchange.failures import FILTER_CODES, ExchangeFailure, Placement
+from gate.exchange.port import CLOCK_LEAD_MS, SIGNER_AHEAD_MS, Exchange, Filters
 from gate.executor.ending import Ending, absent, forgotten, in_doubt, placed, refused, unfit, unsent
 from gate.executor.look_up import Sought, look_up
 from gate.executor.order_plan import (

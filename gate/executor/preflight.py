@@ -8,7 +8,8 @@ from decimal import Decimal
 from typing import Final
 
 from gate.exchange.consequences import penalty_of
-from gate.exchange.port import AccountFigures, Exchange, ExchangeFailure, Filters, SymbolConfig
+from gate.exchange.failures import ExchangeFailure
+from gate.exchange.port import AccountFigures, Exchange, Filters, SymbolConfig
 from gate.executor.ending import Ending, margin_unknown, short_of_margin, under_reserved, unfit
 from gate.executor.margin import MarginCheck, margin_need
 from gate.executor.order_plan import OrderPlan, check_bracket

@@ -13,7 +13,8 @@ from enum import StrEnum
 from typing import Final
 
 from gate.client.gates import AsyncGate
-from gate.exchange.port import CLOCK_LEAD_MS, Consequence, Exchange, ExchangeFailure, Failure, OrderNotFound
+from gate.exchange.failures import Consequence, ExchangeFailure, Failure, OrderNotFound
+from gate.exchange.port import CLOCK_LEAD_MS, Exchange
 from gate.executor.look_up import find_order_of_any_type
 from gate.values.errors import StoreFailure
 from gate.values.outcome import Outcome, Settlement

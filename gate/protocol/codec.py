@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from decimal import ROUND_UP, Decimal, InvalidOperation
 from typing import Final
 
+from gate.protocol.explain import explain_denial
 from gate.protocol.keyspace import Keyspace
 from gate.protocol.scripts import SCRIPTS, Script, script
 from gate.values.errors import InvalidIntent
@@ -13,15 +13,13 @@ from gate.values.fields import plain
 from gate.values.intent import Intent
 from gate.values.outcome import Outcome, Settled, Settlement
 from gate.values.policy import Policy
-from gate.values.record import MILLIONTHS, Phase, Record, decode_record
+from gate.values.record import MILLIONTHS, Record, decode_record
 from gate.values.reports import GuardReport, Inspection
 from gate.values.verdict import Mode, Permit, Reason, Verdict
 
 Command = tuple[str | int, ...]
 """A Redis command, word for word."""
 
-_KEY_IN_ERROR: Final = re.compile(r" key=(\S+)")
-_SCRIPT_IN_ERROR: Final = re.compile(r",? ?script: (?:\S+, )?on @user_script:\d+\.?")
 # Sums of 64 such reserves stay exact in a double, which is what Lua counts with.
 _LARGEST_RESERVE: Final = 100_000_000 * MILLIONTHS
 
@@ -156,7 +154,7 @@ class Protocol:
         return Verdict(
             observed,
             reason,
-            detail=self.explain(reason, detail, prior, self._endless(reason, wait_ms, intent)),
+            detail=self._explained(reason, detail, prior, wait_ms, intent),
             retry_after_ms=wait_ms,
             permit=self._observed_permit(intent, started_ns) if observed else None,
             prior=prior,
@@ -231,45 +229,14 @@ class Protocol:
             reason = Reason(word)
             prior = decode_record(intent.id, detail) if guard in ("conflict", "duplicate") else None
             wait_ms = int(wait) if int(wait) >= 0 else None
-            explained = self.explain(reason, detail, prior, self._endless(reason, wait_ms, intent))
+            explained = self._explained(reason, detail, prior, wait_ms, intent)
             reports.append(GuardReport(guard, False, key, reason, wait_ms, explained))
         return Inspection(tuple(reports), mode, int(now))  # type: ignore[call-overload]  # the server's clock as text
 
-    def _endless(self, reason: Reason, wait_ms: int | None, intent: Intent) -> str:
-        """The key of a lock without a TTL, which no permit has made."""
-        return self.keyspace.lock(intent.symbol, intent.side) if reason is Reason.LOCKED and wait_ms is None else ""
-
-    def explain(self, reason: Reason, detail: str, prior: Record | None = None, endless: str = "") -> str:
-        """A denial's detail as a person reads it. `endless`: the key of a lock that never lapses."""
-        policy = self.policy
-        if prior is not None and prior.phase is Phase.FOREIGN:
-            key = self.keyspace.record(prior.intent_id)
-            return f"{prior}: TTL {key} tells how long (-1: for good), DEL {key} ends it"
-        if prior is not None:
-            return str(prior)
-        match reason:
-            case Reason.STALE if int(detail) >= 0:
-                return f"{int(detail) / 1000:.1f} s old, max_age is {policy.max_age_ms / 1000:g} s"
-            case Reason.STALE:
-                return f"{-int(detail) / 1000:.1f} s in the future, skew allows {policy.skew_ms / 1000:g} s"
-            case Reason.POLICY_MISMATCH:
-                return f"this caller has {self.policy_fingerprint}, in force is {detail}"
-            case Reason.IN_FLIGHT_LIMIT:
-                return f"{policy.max_in_flight} permits are live"
-            case Reason.FAILURE_LIMIT:
-                return f"{policy.failure_limit} failures in {policy.failure_window_ms / 1000:g} s"
-            case Reason.LOCKED if endless:
-                return (
-                    f"{endless} has no TTL, so no permit of the gate's holds it, but something that was left; it "
-                    f"denies entries and exits for good: look with GET {endless}, then DEL it"
-                )
-            case Reason.LOCKED:
-                return "another permit is live for this symbol and side"
-            case Reason.RATE_SYMBOL:
-                return f"{policy.rate_symbol_limit} in {policy.rate_symbol_window_ms / 1000:g} s is the limit"
-            case Reason.RATE_GLOBAL:
-                return f"{policy.rate_global_limit} in {policy.rate_global_window_ms / 1000:g} s is the limit"
-        return detail
+    def _explained(self, reason: Reason, detail: str, prior: Record | None, wait_ms: int | None, intent: Intent) -> str:
+        # No permit makes a lock without a TTL: such a one has no wait.
+        endless = self.keyspace.lock(intent.symbol, intent.side) if reason is Reason.LOCKED and wait_ms is None else ""
+        return explain_denial(reason, detail, self.policy, self.keyspace, prior, endless)
 
 
 EXEMPT_FOR_EXITS: Final = frozenset(
@@ -294,56 +261,3 @@ def decode_settlement(reply: bytes, intent_id: str) -> Settlement:
         trips, _, rest = rest.partition(" ")
         tripped = trips == "safe_mode"
     return Settlement(Settled(word), decode_record(intent_id, rest) if rest else None, tripped)
-
-
-_ENTRIES: Final = "entries are denied, exits pass"
-_OF_SYMBOL: Final = "entries of this symbol are denied, exits pass"
-_PLACE: Final = re.compile(
-    r":(exec:(?:processed|lock|rate:symbol|rate:global|failures|inflight|state)"
-    r"|safety:(?:halt|safe_mode|cooldown_global|cooldown_symbol|audit))(?::|$)"
-)
-# What damage at each place stops, and which command clears it, if one does.
-_DAMAGE: Final = {
-    "exec:processed": ("this intent is denied, be it an entry or an exit", ""),
-    "exec:lock": ("entries and exits of this symbol and side are denied", ""),
-    "exec:rate:symbol": (_OF_SYMBOL, ""),
-    "exec:rate:global": (_ENTRIES, ""),
-    "exec:failures": (_ENTRIES, "gate reset failures"),
-    "exec:inflight": (_ENTRIES, ""),
-    "exec:state": (_ENTRIES, ""),
-    "safety:halt": ("entries and exits are denied", "gate resume"),
-    "safety:safe_mode": (_ENTRIES, "gate reset safe_mode"),
-    "safety:cooldown_global": (_ENTRIES, "gate reset cooldowns"),
-    "safety:cooldown_symbol": (_OF_SYMBOL, "gate reset cooldowns"),
-    "safety:audit": ("nothing is denied, but acts and trips aren't written down", ""),
-}
-
-
-# What is lost with a key that is deleted, where that is more than the damage.
-_CAUTION: Final = {
-    "exec:processed": "; but ask the exchange for its order first: without the record the intent may be admitted again",
-    "exec:inflight": "; but note its members first (ZRANGE): what is in doubt is lost from sight with it",
-    "exec:state": "; permits say verify for a while after that, and what is in doubt must be reconciled before its "
-    "record lapses",
-}
-
-
-def explain_error(error: str) -> str:
-    """A script's error as a person reads it: which key, what is wrong with it, what that stops, what to do."""
-    found = _KEY_IN_ERROR.search(error)
-    if not found:
-        return _SCRIPT_IN_ERROR.sub("", error)
-    key, said = found[1], _SCRIPT_IN_ERROR.sub("", _KEY_IN_ERROR.sub("", error))
-    if not error.startswith("WRONGTYPE") and not _SCRIPT_IN_ERROR.search(error):
-        return f"{said} ({key})"  # not the key's fault: no script has complained of what it holds
-    place = _PLACE.search(key)
-    stops, command = _DAMAGE[place[1]] if place else ("nothing is admitted", "")
-    cure = f"`{command}` clears it, and is audited; DEL {key} does too" if command else f"DEL {key} clears it"
-    if error.startswith("WRONGTYPE"):
-        what = f"{key} holds a value of the wrong type, perhaps left by what the gate replaces"
-    else:
-        what = f"{key}: {said}"
-    return (
-        f"{what}: {stops}, until its TTL runs out, or for good if it has none (TTL says -1); "
-        f"look with TYPE {key}, then {cure}{_CAUTION.get(place[1], '') if place else ''}"
-    )

@@ -9,19 +9,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Final, Literal, get_args
+from typing import Final
 
 from gate.values.errors import InvalidIntent
 from gate.values.fields import DecimalLike, TimeLike, plain, read_decimal, read_time_ms
-
-Side = Literal["BUY", "SELL"]
-PositionSide = Literal["LONG", "SHORT"]
-OrderType = Literal["MARKET", "LIMIT", "STOP_MARKET", "TAKE_PROFIT_MARKET"]
-TimeInForce = Literal["GTC", "IOC", "FOK", "GTX"]
-WorkingType = Literal["CONTRACT_PRICE", "MARK_PRICE"]
-ORDER_TYPES: Final[tuple[str, ...]] = get_args(OrderType)
-TIMES_IN_FORCE: Final[tuple[str, ...]] = get_args(TimeInForce)
-WORKING_TYPES: Final[tuple[str, ...]] = get_args(WorkingType)
+from gate.values.order_terms import (
+    ORDER_TYPES,
+    TIMES_IN_FORCE,
+    WORKING_TYPES,
+    OrderType,
+    PositionSide,
+    Side,
+    TimeInForce,
+    WorkingType,
+)
+from gate.values.stream_shapes import intent_arguments
 
 _SYMBOL: Final = re.compile(r"[A-Z0-9_]{2,30}", re.ASCII)
 _MAX_ID: Final = 128
@@ -148,8 +150,6 @@ class Intent:
 
         `received_ms` stands in for a missing time. Raises InvalidIntent, which names the field as the stream has it.
         """
-        from gate.values.stream_shapes import intent_arguments  # it imports this module
-
         return cls(**intent_arguments(mapping, received_ms=received_ms))
 
 

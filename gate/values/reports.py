@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
+from gate.values.record import Record
 from gate.values.verdict import Mode, Reason
 
 
@@ -117,3 +118,38 @@ ACCOUNT_WIDE = frozenset(
     # The last three only stand there when they are damaged.
     {"safe_mode", "cooldown_global", "failures", "rate_global", "state", "halt", "in_flight"}
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """An operator's act that was done."""
+
+    act: str
+    audited: bool
+    """False when the audit stream is damaged; the act is done all the same."""
+    before: str | None = None
+    """resume: the halt's scope, None when there was none; policy: the fingerprint that was in force. None also when
+    the answer was lost and a replay found the act done."""
+    changed: tuple[str, ...] = ()
+    """halt: the scope in force; reset: the keys that were on."""
+
+
+@dataclass(frozen=True, slots=True)
+class InDoubt:
+    """Permits past their deadline of which nobody knows what became."""
+
+    records: tuple[Record, ...]
+    """Admitted and never settled, or settled as unknown."""
+    lapsed: tuple[str, ...]
+    """Intent ids of which neither the record nor its copy in the state is left: without them their symbol isn't known,
+    a person has to look."""
+    now_ms: int
+    """The server's clock, epoch ms."""
+
+
+def verifying_until_ms(found: Status, dedup_ttl_ms: int) -> int | None:
+    """Until when permits say `verify`, because records may have been lost before `memory_since_ms`; None if they
+    don't, or when nothing was ever admitted."""
+    if found.memory_since_ms is None or found.now_ms - found.memory_since_ms >= dedup_ttl_ms:
+        return None
+    return found.memory_since_ms + dedup_ttl_ms

@@ -14,7 +14,7 @@ import msgspec
 
 from gate.values.errors import InvalidIntent
 from gate.values.fields import read_decimal, read_time_ms
-from gate.values.intent import ORDER_TYPES, TIMES_IN_FORCE, WORKING_TYPES
+from gate.values.order_terms import ORDER_TYPES, TIMES_IN_FORCE, WORKING_TYPES
 
 _Value = TypeVar("_Value")
 

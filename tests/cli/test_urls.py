@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gate.client.gates import AsyncGate, Gate
-from gate.store.connect import parse_url
+from gate.store.address import parse_url
 from gate.store.masking import masked
 from gate.values.errors import InvalidField
 

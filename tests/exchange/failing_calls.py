@@ -16,8 +16,7 @@ import pytest
 from aiohttp import ClientTimeout
 from binance import AsyncClient, Client
 
-from gate.exchange.failures import failure_of
-from gate.exchange.port import Consequence, Failure, Placement
+from gate.exchange.failures import Consequence, Failure, Placement, failure_of
 
 Row = tuple[Placement, bool, Consequence, int | None]
 """Placement, retryable, consequence, rest in ms where it isn't the policy's."""

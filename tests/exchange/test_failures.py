@@ -15,8 +15,7 @@ from binance.exceptions import BinanceAPIException
 
 from gate import Gate, Intent, Outcome, Penalty, Phase, Policy
 from gate.exchange.consequences import outcome_of, penalty_of
-from gate.exchange.failures import failure_of
-from gate.exchange.port import Consequence, ExchangeFailure, Failure, Placement
+from gate.exchange.failures import Consequence, ExchangeFailure, Failure, Placement, failure_of
 from gate.executor.execution import Terminal
 from gate.paper import Account, Fault, FaultKind, PaperExchange
 from gate.values.outcome import OutcomeKind

@@ -13,7 +13,8 @@ import pytest
 
 from gate import InvalidField, Outcome, Permit, Phase, Policy, Settlement, Verdict
 from gate.exchange.binance import BinanceFutures
-from gate.exchange.port import ExchangeFailure, OrderAnswer, OrderRequest
+from gate.exchange.failures import ExchangeFailure
+from gate.exchange.port import OrderAnswer, OrderRequest
 from gate.executor.execution import Terminal
 from gate.paper import Fault, FaultKind
 from tests.executor.conftest import Desk, OpenDesk

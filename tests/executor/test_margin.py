@@ -11,7 +11,8 @@ import pytest
 
 from gate import Intent
 from gate.exchange.answers import decode_account
-from gate.exchange.port import AccountFigures, ExchangeFailure, SymbolConfig
+from gate.exchange.failures import ExchangeFailure
+from gate.exchange.port import AccountFigures, SymbolConfig
 from gate.executor import preflight
 from gate.executor.execution import Execution, Terminal
 from gate.executor.margin import MarginCheck, margin_need

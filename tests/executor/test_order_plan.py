@@ -12,15 +12,8 @@ from hypothesis import strategies as st
 
 from gate import Intent, OutcomeKind, Policy
 from gate.exchange.answers import decode_filters
-from gate.exchange.port import (
-    ExchangeFailure,
-    Failure,
-    Filters,
-    LotSize,
-    Placement,
-    PriceRange,
-    SymbolConfig,
-)
+from gate.exchange.failures import ExchangeFailure, Failure, Placement
+from gate.exchange.port import Filters, LotSize, PriceRange, SymbolConfig
 from gate.executor.ending import refused
 from gate.executor.execution import Terminal
 from gate.executor.order_plan import OrderPlan, PlanRefusal, check_bracket, needs_mark_price, plan_order

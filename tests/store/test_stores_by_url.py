@@ -14,7 +14,7 @@ import redis
 import redis.asyncio
 
 from gate import AsyncGate, Gate, InvalidField, Outcome, Policy, Settled
-from gate.store.connect import parse_url
+from gate.store.address import parse_url
 from tests.client import account as at
 from tests.client.gates import AnyGate, OpenGate
 from tests.servers.process import ProcessStore

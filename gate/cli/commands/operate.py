@@ -23,11 +23,11 @@ from gate.cli.session import (
     store_of,
     warn,
 )
-from gate.client.dialogues import RESETS, SCOPES, Act, Dialogue
+from gate.client.dialogues import RESETS, SCOPES, Dialogue
 from gate.config import Config, Flags
 from gate.protocol.keyspace import Keyspace
 from gate.values.errors import StoreError, StoreFailure
-from gate.values.reports import Halt
+from gate.values.reports import Act, Halt
 
 if TYPE_CHECKING:
     from gate.client.gates import Gate

@@ -59,7 +59,8 @@ def show(flags: Flags, as_json: bool) -> None:
         if failure is not None:
             raise click.exceptions.Exit(failure.exit_code)
         return
-    from gate.cli.screens.screen import Row, screen
+    from gate.cli.screens.rows import Row
+    from gate.cli.screens.screen import screen
 
     to = screen()
     rows = (Row(cells, "" if cells[2] == "default" else "bold") for cells in figure_rows(config))

@@ -61,7 +61,8 @@ def reconcile(flags: Flags, base_url: str | None, demo_trading: bool, as_json: b
     elif not found:
         click.echo("Nothing is in doubt.")
     else:
-        from gate.cli.screens.screen import Row, screen
+        from gate.cli.screens.rows import Row
+        from gate.cli.screens.screen import screen
 
         rows = (Row((each.intent_id, each.finding.value, each.client_order_id, each.detail)) for each in found)
         screen().table(("intent", "found", "client order id", "detail"), rows)

@@ -43,7 +43,8 @@ def show(flags: Flags, intent_id: str, as_json: bool) -> None:
     elif record is None:
         click.echo(f"gate show: there is no record of {intent_id} under the prefix {config.prefix}.", err=True)
     else:
-        from gate.cli.screens.screen import Row, screen
+        from gate.cli.screens.rows import Row
+        from gate.cli.screens.screen import screen
 
         rows = record_rows(record, client_order_id, int(time.time() * 1000))
         screen().table(("intent", intent_id), (Row(cells) for cells in rows))

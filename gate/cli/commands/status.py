@@ -7,7 +7,7 @@ import click
 from gate.cli.screens.damage import damaged, with_types
 from gate.cli.session import ask, configured, json_option, open_gate, say_json, store_of
 from gate.config import Flags
-from gate.values.reports import Status
+from gate.values.reports import Status, verifying_until_ms
 
 
 @click.command()
@@ -71,11 +71,3 @@ def status_json(found: Status, store: str, dedup_ttl_ms: int) -> dict[str, objec
             "agrees": found.policy_agrees if state else None,
         },
     }
-
-
-def verifying_until_ms(found: Status, dedup_ttl_ms: int) -> int | None:
-    """Until when permits say `verify`, because records may have been lost before `memory_since_ms`; None if they
-    don't, or when nothing was ever admitted."""
-    if found.memory_since_ms is None or found.now_ms - found.memory_since_ms >= dedup_ttl_ms:
-        return None
-    return found.memory_since_ms + dedup_ttl_ms

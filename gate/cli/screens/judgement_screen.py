@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from gate.cli.screens.judgement import Judgement
-from gate.cli.screens.screen import Row, screen
+from gate.cli.screens.rows import Row
+from gate.cli.screens.screen import screen
 from gate.cli.screens.wording import printable, span
 from gate.values.fields import plain
 from gate.values.intent import Intent

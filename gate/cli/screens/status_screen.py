@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from gate.cli.commands.status import verifying_until_ms
 from gate.cli.screens.damage import damaged, is_damaged
-from gate.cli.screens.screen import Row, screen
+from gate.cli.screens.rows import Row
+from gate.cli.screens.screen import screen
 from gate.cli.screens.wording import ago, moment, printable, span
 from gate.values.fields import plain
-from gate.values.reports import ACCOUNT_WIDE, Standing, Status
+from gate.values.reports import ACCOUNT_WIDE, Standing, Status, verifying_until_ms
 
 _WINDOWS = frozenset({"failures", "rate_global", "rate_symbol"})
 _NO_PERMIT = "without a TTL, so no permit of the gate's: it holds entries and exits until somebody deletes it"

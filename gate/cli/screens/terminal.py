@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gate.cli.screens.screen import Row
+from gate.cli.screens.rows import Row
 from gate.cli.screens.wording import printable
 
 _NARROW: Final = 24

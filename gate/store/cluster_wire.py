@@ -1,0 +1,133 @@
+"""The wire to the node of a cluster that holds the account's slot."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final
+
+from redis.exceptions import (
+    RedisClusterException,
+    RedisError,
+)
+
+from gate.protocol.codec import Command
+from gate.store.failures import ScriptMissing, SlotMoved, one_line
+from gate.store.server_wire import AsyncServerWire, ServerWire
+from gate.store.wire import DEFAULT_TIMEOUT_MS, Reply
+from gate.values.errors import StoreUnavailable
+
+_NO_CLUSTER: Final = (RedisError, RedisClusterException, OSError)  # the second is none of the first
+
+
+class ClusterWire:
+    """To the cluster node that holds the account's slot; follows it when it moves."""
+
+    def __init__(self, make_client: Callable[[], Any], slot_key: str, timeout_ms: int = DEFAULT_TIMEOUT_MS) -> None:
+        self._make_client: Final = make_client
+        self._slot_key: Final = slot_key
+        self._timeout_ms: Final = timeout_ms
+        self._lock: Final = threading.Lock()
+        self._client: Any = None
+        self._wire: ServerWire | None = None
+
+    def round_trip(self, command: Command) -> Reply:
+        """Raises ReplyLost, ScriptMissing, StoreUnavailable, StoreError."""
+        try:
+            return self._node().round_trip(command)
+        except SlotMoved:
+            self._forget()
+            return self._node().round_trip(command)
+        except ScriptMissing:
+            raise
+        except StoreUnavailable:
+            self._forget()
+            raise
+
+    def _node(self) -> ServerWire:
+        with self._lock:
+            if self._wire is None:
+                try:
+                    if self._client is None:
+                        self._client = self._make_client()
+                    node = self._client.get_node_from_key(self._slot_key)
+                    if node is None:
+                        raise StoreUnavailable(f"no cluster node holds the slot of {self._slot_key}")
+                    self._wire = ServerWire(self._client.get_redis_connection(node), self._timeout_ms)
+                except _NO_CLUSTER as error:
+                    raise StoreUnavailable(one_line(error)) from None
+            return self._wire
+
+    def _forget(self) -> None:
+        """Learns the cluster's layout anew before the next command."""
+        with self._lock:
+            self._wire = None
+            if self._client is None:
+                return
+            with suppress(*_NO_CLUSTER):  # the next command will tell
+                self._client.nodes_manager.initialize()
+
+    def close(self) -> None:
+        """Closes every connection."""
+        if self._wire is not None:
+            self._wire.close()
+
+
+class AsyncClusterWire:
+    """The same for asyncio."""
+
+    def __init__(self, make_client: Callable[[], Any], slot_key: str, timeout_ms: int = DEFAULT_TIMEOUT_MS) -> None:
+        self._make_client: Final = make_client
+        self._slot_key: Final = slot_key
+        self._timeout_ms: Final = timeout_ms
+        self._client: Any = None
+        self._wire: AsyncServerWire | None = None
+
+    async def round_trip(self, command: Command) -> Reply:
+        """Raises ReplyLost, ScriptMissing, StoreUnavailable, StoreError."""
+        try:
+            return await (await self._node()).round_trip(command)
+        except SlotMoved:
+            await self._forget()
+            return await (await self._node()).round_trip(command)
+        except ScriptMissing:
+            raise
+        except StoreUnavailable:
+            await self._forget()
+            raise
+
+    async def _node(self) -> AsyncServerWire:
+        if self._wire is None:
+            try:
+                if self._client is None:
+                    self._client = self._make_client()
+                await self._client.initialize()
+                node = self._client.get_node_from_key(self._slot_key)
+                if node is None:
+                    raise StoreUnavailable(f"no cluster node holds the slot of {self._slot_key}")
+                self._wire = AsyncServerWire(_NodeClient(node), self._timeout_ms)  # type: ignore[arg-type]
+            except _NO_CLUSTER as error:
+                raise StoreUnavailable(one_line(error)) from None
+        return self._wire
+
+    async def _forget(self) -> None:
+        self._wire = None
+        if self._client is None:
+            return
+        with suppress(*_NO_CLUSTER):
+            await self._client.nodes_manager.initialize()
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        if self._wire is not None:
+            await self._wire.close()
+
+
+class _NodeClient:
+    """redis-py's asyncio cluster nodes are pools themselves, with other names for the same two things."""
+
+    def __init__(self, node: Any) -> None:
+        self.connection_pool = self
+        self.connection_class = node.connection_class
+        self.connection_kwargs = node.connection_kwargs
