@@ -15,7 +15,7 @@ from benchmarks.figure import Figure, of_rounds, ratios
 from benchmarks.server import Server
 from benchmarks.sizes import Sizes
 from benchmarks.workload import Account, Step, symbol
-from gate.protocol.codec import Command
+from gate.protocol.scripts import Command
 from gate.store.server_wire import pack
 from gate.values.policy import Policy
 

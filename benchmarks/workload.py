@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from gate.protocol.codec import Command, Protocol
+from gate.protocol.codec import Protocol
 from gate.protocol.keyspace import Keyspace
+from gate.protocol.scripts import Command
 from gate.values.intent import Intent
 from gate.values.policy import Policy
 from gate.values.record import MILLIONTHS

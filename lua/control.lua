@@ -1,19 +1,24 @@
 #!lua flags=allow-oom
 -- What an operator does: halt, resume, reset, policy. Each is audited, with its author and reason, in the same call.
 --
--- KEYS   1 P:safety:halt              hash    scope, by, reason, at
---        2 P:safety:safe_mode         string
---        3 P:safety:cooldown_global   string
---        4 P:exec:failures            list
---        5 P:exec:state               hash    policy: fingerprint of the policy in force; since, ms
---        6 P:safety:audit             stream
---        7… P:safety:cooldown_symbol:{symbol}, as many as the caller has found; only reset uses them
+-- KEYS   1 halt              P:safety:halt                      hash    scope, by, reason, at
+--        2 safe_mode         P:safety:safe_mode                 string
+--        3 cooldown_global   P:safety:cooldown_global           string
+--        4 failures          P:exec:failures                    list
+--        5 state             P:exec:state                       hash    policy: fingerprint in force; since, ms
+--        6 audit             P:safety:audit                     stream
+--        7… cooldowns        P:safety:cooldown_symbol:{symbol}  string  as many as the caller has found; for reset
 --
--- ARGV   1 act: halt, resume, reset, policy   2 by   3 reason   4 token, made by the caller for this call and its replay
---        5 halt: scope, entries or all; reset: safe_mode, cooldowns, failures or all; policy: fingerprint to put in force
+-- ARGV   1 act               halt, resume, reset, policy
+--        2 by
+--        3 reason
+--        4 token             made by the caller for this call and its replay
+--        5 what              halt: scope, entries or all; reset: safe_mode, cooldowns, failures or all; policy: the
+--                            fingerprint to put in force
 --
 -- Reply  {audited, detail, …}: audited is 1, or 0 when the audit stream is damaged (the act is done all the same); then
---   halt    the scope in force. A halt of scope `all` isn't narrowed by a later one of scope `entries`: resume does that
+--   halt    the scope in force. A halt of scope `all` isn't narrowed by a later one of scope `entries`; resume
+--           ends it
 --   resume  the scope that was in force, or `` when there was no halt
 --   reset   the keys that were on and are now off
 --   policy  the fingerprint that was in force, or ``
@@ -24,14 +29,14 @@
 --@include audit
 
 local _, now_text = server_now()
-local act, by, reason, token, what = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local act, by, reason, token, what = ARGV.act, ARGV.by, ARGV.reason, ARGV.token, ARGV.what
 
 local function done(said, ...)
-  return {audit(KEYS[6], now_text, said, by, reason, token) and 1 or 0, ...}
+  return {audit(KEYS.audit, now_text, said, by, reason, token) and 1 or 0, ...}
 end
 
 -- A replay follows on the call's heels: if that was carried out, it is among the last entries.
-local latest = redis.pcall('XREVRANGE', KEYS[6], '+', '-', 'COUNT', '20')
+local latest = redis.pcall('XREVRANGE', KEYS.audit, '+', '-', 'COUNT', '20')
 for i = 1, #latest do
   local fields = latest[i][2]
   for j = 1, #fields, 2 do
@@ -40,27 +45,27 @@ for i = 1, #latest do
 end
 
 if act == 'halt' then
-  local before = redis.pcall('HGET', KEYS[1], 'scope')
+  local before = redis.pcall('HGET', KEYS.halt, 'scope')
   local scope = before == 'all' and 'all' or what
   -- A key of a wrong type, or one with a TTL, must not weaken a halt: it is made anew.
-  redis.call('DEL', KEYS[1])
-  redis.call('HSET', KEYS[1], 'scope', scope, 'by', by, 'reason', reason, 'at', now_text)
+  redis.call('DEL', KEYS.halt)
+  redis.call('HSET', KEYS.halt, 'scope', scope, 'by', by, 'reason', reason, 'at', now_text)
   return done('halt ' .. what, scope)  -- audited as it was asked for
 end
 
 if act == 'resume' then
-  local before = redis.pcall('HGET', KEYS[1], 'scope')
-  local halted = redis.call('DEL', KEYS[1]) == 1
+  local before = redis.pcall('HGET', KEYS.halt, 'scope')
+  local halted = redis.call('DEL', KEYS.halt) == 1
   return done('resume', halted and (type(before) == 'string' and before or 'entries') or '')
 end
 
 if act == 'reset' then
   local keys = {}
-  if what == 'safe_mode' or what == 'all' then keys[#keys + 1] = KEYS[2] end
-  if what == 'failures' or what == 'all' then keys[#keys + 1] = KEYS[4] end
+  if what == 'safe_mode' or what == 'all' then keys[#keys + 1] = KEYS.safe_mode end
+  if what == 'failures' or what == 'all' then keys[#keys + 1] = KEYS.failures end
   if what == 'cooldowns' or what == 'all' then
-    keys[#keys + 1] = KEYS[3]
-    for i = 7, #KEYS do keys[#keys + 1] = KEYS[i] end
+    keys[#keys + 1] = KEYS.cooldown_global
+    for i = KEYS.from.cooldowns, #KEYS do keys[#keys + 1] = KEYS[i] end
   end
   local cleared = {}
   for i = 1, #keys do
@@ -70,11 +75,11 @@ if act == 'reset' then
 end
 
 if act == 'policy' then
-  local before = read('HGET', KEYS[5], 'policy')
-  redis.call('HSET', KEYS[5], 'policy', what)
+  local before = read('HGET', KEYS.state, 'policy')
+  redis.call('HSET', KEYS.state, 'policy', what)
   -- With a longer max_age an intent is fresh again whose record has lapsed: the permits say verify until no such record
   -- can be missing.
-  if before ~= what then redis.call('HSET', KEYS[5], 'since', now_text) end
+  if before ~= what then redis.call('HSET', KEYS.state, 'since', now_text) end
   return done('policy ' .. what, before or '')
 end
 

@@ -6,16 +6,25 @@
 -- Where the record has lapsed meanwhile, its copy in the state stands in for it, and the outcome is remembered anew: a
 -- permit whose worker died is in doubt for longer than a record lasts.
 --
--- KEYS   the twelve keys of the intent, as in evaluate (9, the halt, isn't used)
+-- KEYS   as in evaluate.lua; the halt isn't used
 --
--- ARGV   1 intent id   2 token   3 outcome: placed, rejected, unsent, unknown
---        4 retryable: 1 removes the record, so that the intent can be admitted again; 0 keeps it
---        5 note: the order id of a placed order, else a code, a space and a detail
+-- ARGV   1 intent_id
+--        2 token
+--        3 outcome           placed, rejected, unsent, unknown
+--        4 retryable         1 removes the record, so that the intent can be admitted again; 0 keeps it
+--        5 note              the order id of a placed order, else a code, a space and a detail
 --   the penalty, 0 where there is none:
---        6 count a failure: 1 or 0   7 symbol cooldown, ms   8 global cooldown, ms   9 trip safe mode: 1 or 0
---   and figures of the policy, times in ms:
---       10 failure_limit  11 failure_window  12 safe_mode_ttl  13 dedup_ttl
---       14 why the penalty, as the switches show it; `` for the outcome's code
+--        6 counts_failure    1 or 0
+--        7 rest_symbol_ms    how long the symbol rests
+--        8 rest_global_ms    how long the account rests
+--        9 trips_safe_mode   1 or 0
+--   figures of the policy, by the names of its fields:
+--       10 failure_limit
+--       11 failure_window_ms
+--       12 safe_mode_ttl_ms
+--       13 dedup_ttl_ms
+--   and
+--       14 penalty_reason    why the penalty, as the switches show it; `` for the outcome's code
 --
 -- Reply  SETTLED trips record        done; `trips` is safe_mode when the penalty has switched it on, else -;
 --                                    no record where it was removed
@@ -32,9 +41,9 @@
 --@include switch_on
 --@include trip
 
-local text = read('GET', KEYS[1])
-local permit_field = 'permit:' .. ARGV[1]
-local copy = redis.pcall('HGET', KEYS[8], permit_field)
+local text = read('GET', KEYS.record)
+local permit_field = 'permit:' .. ARGV.intent_id
+local copy = redis.pcall('HGET', KEYS.state, permit_field)
 if type(copy) ~= 'string' then copy = '' end
 local lapsed = not text
 if lapsed then
@@ -42,9 +51,9 @@ if lapsed then
   text = copy
 end
 local phase, token, fence, fingerprint, admitted, symbol, side, span, reserved, flags, note = record_fields(text)
-if token ~= ARGV[2] then return 'FENCED ' .. text end
+if token ~= ARGV.token then return 'FENCED ' .. text end
 
-local outcome, retryable, code = ARGV[3], ARGV[4] == '1', string.match(ARGV[5], '^%S*')
+local outcome, retryable, code = ARGV.outcome, ARGV.retryable == '1', string.match(ARGV.note, '^%S*')
 
 -- A settled record takes no other outcome; one in doubt may still become placed or rejected.
 if phase ~= 'admitted' then
@@ -59,66 +68,74 @@ local is_exit = string.find(flags, 'x', 1, true)
 flags = flags == '-' and '' or flags
 
 -- Reads for what may be written below. pcall: damage there is left alone.
-local holds_lock = redis.pcall('GET', KEYS[2]) == token
+local holds_lock = redis.pcall('GET', KEYS.lock) == token
 local punished = string.find(flags, 'p', 1, true)
-local counts_failure = ARGV[6] == '1' and not punished
-local trips_safe_mode = ARGV[9] == '1' and not punished
-local symbol_cooldown = not punished and ARGV[7] ~= '0' and ARGV[7]
-local global_cooldown = not punished and ARGV[8] ~= '0' and ARGV[8]
+local counts_failure = ARGV.counts_failure == '1' and not punished
+local trips_safe_mode = ARGV.trips_safe_mode == '1' and not punished
+local symbol_cooldown = not punished and ARGV.rest_symbol_ms ~= '0' and ARGV.rest_symbol_ms
+local global_cooldown = not punished and ARGV.rest_global_ms ~= '0' and ARGV.rest_global_ms
 
 -- One failure short of the limit in the window: this one is one too many.
 local one_too_many = false
 if counts_failure then
   local entry = now_text
-  if ARGV[10] - 2 >= 0 then entry = redis.pcall('LINDEX', KEYS[6], ARGV[10] - 2) end
+  if ARGV.failure_limit - 2 >= 0 then entry = redis.pcall('LINDEX', KEYS.failures, ARGV.failure_limit - 2) end
   local failed = type(entry) == 'string' and tonumber(entry)
-  one_too_many = failed and failed + ARGV[11] - now > 0
+  one_too_many = failed and failed + ARGV.failure_window_ms - now > 0
 end
 
 -- From here on it writes. The record first: it is what a crash of this server must not lose.
 if counts_failure or symbol_cooldown or global_cooldown or trips_safe_mode then flags = flags .. 'p' end
 local settled
 if retryable and (outcome == 'rejected' or outcome == 'unsent') then
-  redis.call('DEL', KEYS[1])
+  redis.call('DEL', KEYS.record)
 else
   local keeps_permit = outcome == 'unknown'
-  settled = record_text(outcome == 'unsent' and 'rejected' or outcome, token, fence, fingerprint, admitted, symbol, side,
-    keeps_permit and span or integer(math.max(now - admitted, 0)), keeps_permit and reserved or '0',
-    flags .. (outcome == 'unsent' and 'u' or ''), ARGV[5])
+  settled = record_text(outcome == 'unsent' and 'rejected' or outcome, token, fence, fingerprint, admitted, symbol,
+    side, keeps_permit and span or integer(math.max(now - admitted, 0)), keeps_permit and reserved or '0',
+    flags .. (outcome == 'unsent' and 'u' or ''), ARGV.note)
   if lapsed then
-    redis.call('SET', KEYS[1], settled, 'PX', ARGV[13])
+    redis.call('SET', KEYS.record, settled, 'PX', ARGV.dedup_ttl_ms)
   else
-    redis.call('SET', KEYS[1], settled, 'KEEPTTL')
+    redis.call('SET', KEYS.record, settled, 'KEEPTTL')
   end
 end
 
 -- In doubt, it stays in the in-flight set and in the state, for reconcile to find, and the lock runs its time.
 if outcome == 'unknown' then
-  redis.pcall('HSET', KEYS[8], permit_field, settled)
+  redis.pcall('HSET', KEYS.state, permit_field, settled)
 else
-  redis.pcall('ZREM', KEYS[7], reserved .. ':' .. ARGV[1])
-  if string.match(copy, '^%l+ (%S+) ') == token then redis.call('HDEL', KEYS[8], permit_field) end
-  if holds_lock then redis.call('DEL', KEYS[2]) end
+  redis.pcall('ZREM', KEYS.inflight, reserved .. ':' .. ARGV.intent_id)
+  if string.match(copy, '^%l+ (%S+) ') == token then redis.call('HDEL', KEYS.state, permit_field) end
+  if holds_lock then redis.call('DEL', KEYS.lock) end
 end
 
 -- Nothing was sent: the slots of both windows are given back.
 if outcome == 'unsent' then
-  if not is_exit then redis.pcall('LREM', KEYS[3], '1', admitted) end
-  redis.pcall('LREM', KEYS[5], '1', admitted)
+  if not is_exit then redis.pcall('LREM', KEYS.rate_symbol, '1', admitted) end
+  redis.pcall('LREM', KEYS.rate_global, '1', admitted)
 end
 
 -- Penalties, once for a token.
 local trips = '-'
 if trips_safe_mode or one_too_many then
   local why = code .. ' on ' .. symbol
-  if not trips_safe_mode then why = ARGV[10] .. ' failures in ' .. ARGV[11] / 1000 .. ' s, the last: ' .. why end
-  if trip_safe_mode(KEYS[10], KEYS[6], KEYS[12], ARGV[12], now_text, why) then trips = 'safe_mode' end
-elseif counts_failure and type(redis.pcall('LPUSH', KEYS[6], now_text)) == 'number' then
-  redis.call('LTRIM', KEYS[6], '0', ARGV[10] - 1)
-  redis.call('PEXPIRE', KEYS[6], ARGV[11])
+  if not trips_safe_mode then
+    why = ARGV.failure_limit .. ' failures in ' .. ARGV.failure_window_ms / 1000 .. ' s, the last: ' .. why
+  end
+  if trip_safe_mode(KEYS.safe_mode, KEYS.failures, KEYS.audit, ARGV.safe_mode_ttl_ms, now_text, why) then
+    trips = 'safe_mode'
+  end
+elseif counts_failure and type(redis.pcall('LPUSH', KEYS.failures, now_text)) == 'number' then
+  redis.call('LTRIM', KEYS.failures, '0', ARGV.failure_limit - 1)
+  redis.call('PEXPIRE', KEYS.failures, ARGV.failure_window_ms)
 end
-local why = ARGV[14] ~= '' and ARGV[14] or code
-if symbol_cooldown then trip_cooldown(KEYS[4], KEYS[12], symbol_cooldown, now_text, 'cooldown_symbol ' .. symbol, why) end
-if global_cooldown then trip_cooldown(KEYS[11], KEYS[12], global_cooldown, now_text, 'cooldown_global', why) end
+local why = ARGV.penalty_reason ~= '' and ARGV.penalty_reason or code
+if symbol_cooldown then
+  trip_cooldown(KEYS.cooldown_symbol, KEYS.audit, symbol_cooldown, now_text, 'cooldown_symbol ' .. symbol, why)
+end
+if global_cooldown then
+  trip_cooldown(KEYS.cooldown_global, KEYS.audit, global_cooldown, now_text, 'cooldown_global', why)
+end
 
 return 'SETTLED ' .. trips .. (settled and ' ' .. settled or '')

@@ -15,10 +15,10 @@ from contextlib import suppress
 from decimal import Decimal
 from typing import Final, TypeVar
 
-from gate.protocol.codec import Command, Protocol, decode_settlement
+from gate.protocol.codec import Protocol, decode_settlement
 from gate.protocol.explain import explain_error
 from gate.protocol.keyspace import Keyspace
-from gate.protocol.scripts import script
+from gate.protocol.scripts import Command, script
 from gate.store.failures import ReplyLost, ScriptMissing
 from gate.store.wire import Reply
 from gate.values.errors import InvalidField, InvalidIntent, StoreError, StoreFailure, StoreUnavailable

@@ -7,21 +7,20 @@ from typing import Final
 
 from gate.protocol.explain import explain_denial
 from gate.protocol.keyspace import Keyspace
-from gate.protocol.scripts import SCRIPTS, Script, script
+from gate.protocol.scripts import SCRIPTS, Call, Command, script
 from gate.values.errors import InvalidIntent
 from gate.values.fields import plain
+from gate.values.guards import GUARDS
 from gate.values.intent import Intent
-from gate.values.outcome import Outcome, Settled, Settlement
+from gate.values.outcome import Outcome, Penalty, Settled, Settlement
 from gate.values.policy import Policy
 from gate.values.record import MILLIONTHS, Record, decode_record
 from gate.values.reports import GuardReport, Inspection
 from gate.values.verdict import Mode, Permit, Reason, Verdict
 
-Command = tuple[str | int, ...]
-"""A Redis command, word for word."""
-
 # Sums of 64 such reserves stay exact in a double, which is what Lua counts with.
 _LARGEST_RESERVE: Final = 100_000_000 * MILLIONTHS
+_NO_PENALTY: Final = Penalty()
 
 
 class Protocol:
@@ -34,23 +33,11 @@ class Protocol:
         for name in SCRIPTS:  # now, not at the first settlement, with an order out and the package perhaps gone
             script(name)
         self._mode: Final = Mode(policy.mode)
-        # As text, once: they travel with every call.
-        self._figures: Final = (
-            self.policy_fingerprint,
-            str(policy.rate_symbol_limit),
-            str(policy.rate_symbol_window_ms),
-            str(policy.rate_global_limit),
-            str(policy.rate_global_window_ms),
-            str(policy.lock_ttl_ms),
-            str(policy.dedup_ttl_ms),
-            str(policy.max_age_ms),
-            str(policy.skew_ms),
-            str(policy.failure_limit),
-            str(policy.failure_window_ms),
-            str(policy.safe_mode_ttl_ms),
-            str(policy.cooldown_global_ms),
-            str(policy.max_in_flight),
-        )
+        # As text, once: keys and figures travel with every call, by the names that the scripts' headers give them.
+        fixed = {**keyspace.of_account(), **policy.texts(), "policy": policy.fingerprint}
+        self._evaluate: Final = Call("EVALSHA", script("evaluate"), fixed)
+        self._inspect: Final = Call("EVALSHA_RO", script("inspect"), fixed)
+        self._settle: Final = Call("EVALSHA", script("settle"), fixed)
 
     def reserve(self, intent: Intent) -> Decimal:
         """Margin that an intent will need with the policy's buffer, in the quote asset; 0 for an exit.
@@ -68,68 +55,54 @@ class Protocol:
 
     def evaluate(self, intent: Intent, token: str, fence_seen: int, reserve: Decimal) -> Command:
         """The call for a verdict that claims. Raises InvalidIntent for a reserve beyond 1e8."""
-        evaluate = script("evaluate")
-        return (*self._intent_call("EVALSHA", evaluate, intent, token, fence_seen, reserve), *self._figures)
+        return self._of_intent(self._evaluate, intent, token, fence_seen, reserve)
 
     def inspect(self, intent: Intent) -> Command:
         """The call for what every guard says. Raises InvalidIntent where evaluate would."""
-        inspect = script("inspect")
-        return (*self._intent_call("EVALSHA_RO", inspect, intent, "-", 0, self.reserve(intent)), *self._figures)
+        return self._of_intent(self._inspect, intent, "-", 0, self.reserve(intent))
 
-    def _intent_call(
-        self, verb: str, called: Script, intent: Intent, token: str, fence_seen: int, reserve: Decimal
-    ) -> Command:
+    def _of_intent(self, call: Call, intent: Intent, token: str, fence_seen: int, reserve: Decimal) -> Command:
         if not reserve.is_finite() or reserve < 0:
             raise InvalidIntent("reserve", reserve, "is not a margin: a finite figure, 0 or more")
         millionths = (reserve * MILLIONTHS).to_integral_value(ROUND_UP)
         if millionths > _LARGEST_RESERVE:
             raise InvalidIntent("reserve", plain(reserve), "is more margin than 100,000,000; check size and leverage")
-        return (
-            verb,
-            called.sha,
-            12,
-            *self.keyspace.of_intent(intent.id, intent.symbol, intent.side),
-            intent.id,
-            token,
-            intent.fingerprint,
-            intent.timestamp_ms,
-            intent.symbol,
-            intent.side,
-            1 if intent.is_exit else 0,
-            int(millionths),
-            fence_seen,
+        return call(
+            **self.keyspace.of_intent(intent.id, intent.symbol, intent.side),
+            intent_id=intent.id,
+            token=token,
+            fingerprint=intent.fingerprint,
+            decided_ms=intent.timestamp_ms,
+            symbol=intent.symbol,
+            side=intent.side,
+            is_exit=1 if intent.is_exit else 0,
+            reserve=int(millionths),
+            fence_seen=fence_seen,
         )
 
     def settle(self, permit: Permit, outcome: Outcome) -> Command:
         """The call that reports an outcome."""
-        policy, penalty = self.policy, outcome.penalty
-        return (
-            "EVALSHA",
-            script("settle").sha,
-            12,
-            *self.keyspace.of_intent(permit.intent_id, permit.symbol, permit.side),
-            permit.intent_id,
-            permit.token,
-            outcome.kind.value,
-            1 if outcome.retryable else 0,
-            outcome.note,
-            1 if penalty and penalty.count_failure else 0,
-            penalty.cooldown_symbol_ms if penalty else 0,
-            penalty.cooldown_global_ms if penalty else 0,
-            1 if penalty and penalty.safe_mode else 0,
-            policy.failure_limit,
-            policy.failure_window_ms,
-            policy.safe_mode_ttl_ms,
-            policy.dedup_ttl_ms,
-            penalty.reason if penalty else "",
+        penalty = outcome.penalty or _NO_PENALTY
+        return self._settle(
+            **self.keyspace.of_intent(permit.intent_id, permit.symbol, permit.side),
+            intent_id=permit.intent_id,
+            token=permit.token,
+            outcome=outcome.kind.value,
+            retryable=1 if outcome.retryable else 0,
+            note=outcome.note,
+            counts_failure=1 if penalty.count_failure else 0,
+            rest_symbol_ms=penalty.cooldown_symbol_ms,
+            rest_global_ms=penalty.cooldown_global_ms,
+            trips_safe_mode=1 if penalty.safe_mode else 0,
+            penalty_reason=penalty.reason,
         )
 
     def control(
         self, act: str, by: str, reason: str, token: str, what: str, cooldowns: tuple[str, ...] = ()
     ) -> Command:
-        """The call for an operator's act."""
-        keys = self.keyspace.of_control(cooldowns)
-        return ("EVALSHA", script("control").sha, len(keys), *keys, act, by, reason, token, what)
+        """The call for an operator's act. `cooldowns`: the keys of symbols' cooldowns, for a reset."""
+        call = Call("EVALSHA", script("control"), self.keyspace.of_account(), open_list=cooldowns)
+        return call(act=act, by=by, reason=reason, token=token, what=what)
 
     def decode_verdict(self, reply: bytes, intent: Intent, reserve: Decimal, started_ns: int) -> Verdict:
         """The verdict from evaluate's line. `started_ns`: the monotonic clock before the call."""
@@ -215,42 +188,30 @@ class Protocol:
     def decode_inspection(self, reply: list[object], intent: Intent) -> Inspection:
         """What every guard says, from inspect's rows."""
         now, in_force, *rows = reply
-        keys = self.keyspace.guard_keys(intent.id, intent.symbol, intent.side)
-        denials: dict[int, list[bytes]] = {row[0]: row[1:] for row in rows}  # type: ignore[index]  # a reply's rows
+        denials: dict[bytes, list[bytes]] = {row[0]: row for row in rows}  # type: ignore[index,misc]  # a reply's rows
         reports = []
         observes = (in_force or self.policy_fingerprint.encode()).startswith(b"observe-")  # type: ignore[attr-defined]
         mode = Mode.OBSERVE if observes else Mode.ENFORCE
-        for number, (guard, key) in enumerate(keys.items(), start=1):
-            if number not in denials:
-                exempt = "exempt: reduce-only" if intent.is_exit and guard in EXEMPT_FOR_EXITS else ""
-                reports.append(GuardReport(guard, True, key, detail=exempt))
+        keys = {**self.keyspace.of_account(), **self.keyspace.of_intent(intent.id, intent.symbol, intent.side)}
+        for guard in GUARDS:
+            key = keys[guard.key] if guard.key else ""
+            denial = denials.get(guard.reason.encode())
+            if denial is None:
+                exempt = "exempt: reduce-only" if intent.is_exit and guard.exempts_exits else ""
+                reports.append(GuardReport(guard.name, True, key, detail=exempt))
                 continue
-            word, wait, detail = (part.decode(errors="replace") for part in denials[number])
+            word, wait, detail = (part.decode(errors="replace") for part in denial)
             reason = Reason(word)
-            prior = decode_record(intent.id, detail) if guard in ("conflict", "duplicate") else None
+            prior = decode_record(intent.id, detail) if guard.key == "record" else None
             wait_ms = int(wait) if int(wait) >= 0 else None
             explained = self._explained(reason, detail, prior, wait_ms, intent)
-            reports.append(GuardReport(guard, False, key, reason, wait_ms, explained))
+            reports.append(GuardReport(guard.name, False, key, reason, wait_ms, explained))
         return Inspection(tuple(reports), mode, int(now))  # type: ignore[call-overload]  # the server's clock as text
 
     def _explained(self, reason: Reason, detail: str, prior: Record | None, wait_ms: int | None, intent: Intent) -> str:
         # No permit makes a lock without a TTL: such a one has no wait.
         endless = self.keyspace.lock(intent.symbol, intent.side) if reason is Reason.LOCKED and wait_ms is None else ""
         return explain_denial(reason, detail, self.policy, self.keyspace, prior, endless)
-
-
-EXEMPT_FOR_EXITS: Final = frozenset(
-    {
-        "policy",
-        "safe_mode",
-        "failures",
-        "cooldown_global",
-        "cooldown_symbol",
-        "in_flight",
-        "rate_symbol",
-        "rate_global",
-    }
-)
 
 
 def decode_settlement(reply: bytes, intent_id: str) -> Settlement:

@@ -34,16 +34,6 @@ class Keyspace:
         self.safe_mode: Final = f"{prefix}:safety:safe_mode"
         self.cooldown_global: Final = f"{prefix}:safety:cooldown_global"
         self.audit: Final = f"{prefix}:safety:audit"
-        self._shared: Final = (
-            self.rate_global,
-            self.failures,
-            self.inflight,
-            self.state,
-            self.halt,
-            self.safe_mode,
-            self.cooldown_global,
-            self.audit,
-        )
 
     @property
     def has_hash_tag(self) -> bool:
@@ -70,37 +60,26 @@ class Keyspace:
         """A symbol's cooldown."""
         return self.cooldown_symbol_prefix + symbol
 
-    def of_intent(self, intent_id: str, symbol: str, side: str) -> tuple[str, ...]:
-        """The twelve keys of evaluate, settle and inspect, in the order of their headers."""
-        return (
-            self.record_prefix + intent_id,
-            f"{self.lock_prefix}{symbol}:{side}",
-            self.rate_symbol_prefix + symbol,
-            self.cooldown_symbol_prefix + symbol,
-            *self._shared,
-        )
-
-    def of_control(self, cooldowns: tuple[str, ...] = ()) -> tuple[str, ...]:
-        """The keys of control, in the order of its header."""
-        return (self.halt, self.safe_mode, self.cooldown_global, self.failures, self.state, self.audit, *cooldowns)
-
-    def guard_keys(self, intent_id: str, symbol: str, side: str) -> dict[str, str]:
-        """The guards in their order, each with the key that it reads; the age is read from no key."""
-        record = self.record(intent_id)
+    def of_account(self) -> dict[str, str]:
+        """The keys that an account has one of, by their names in the scripts' headers."""
         return {
-            "conflict": record,
-            "duplicate": record,
-            "stale": "",
-            "policy": self.state,
+            "rate_global": self.rate_global,
+            "failures": self.failures,
+            "inflight": self.inflight,
+            "state": self.state,
             "halt": self.halt,
             "safe_mode": self.safe_mode,
-            "failures": self.failures,
             "cooldown_global": self.cooldown_global,
-            "cooldown_symbol": self.cooldown_symbol(symbol),
-            "lock": self.lock(symbol, side),
-            "in_flight": self.inflight,
-            "rate_symbol": self.rate_symbol(symbol),
-            "rate_global": self.rate_global,
+            "audit": self.audit,
+        }
+
+    def of_intent(self, intent_id: str, symbol: str, side: str) -> dict[str, str]:
+        """The keys that depend on an intent, by their names in the scripts' headers."""
+        return {
+            "record": self.record_prefix + intent_id,
+            "lock": f"{self.lock_prefix}{symbol}:{side}",
+            "rate_symbol": self.rate_symbol_prefix + symbol,
+            "cooldown_symbol": self.cooldown_symbol_prefix + symbol,
         }
 
     def client_order_id(self, intent_id: str) -> str:

@@ -12,7 +12,7 @@ from redis.exceptions import (
     RedisError,
 )
 
-from gate.protocol.codec import Command
+from gate.protocol.scripts import Command
 from gate.store.failures import ScriptMissing, SlotMoved, one_line
 from gate.store.server_wire import AsyncServerWire, ServerWire
 from gate.store.wire import DEFAULT_TIMEOUT_MS, Reply

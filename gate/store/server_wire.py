@@ -24,7 +24,7 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
-from gate.protocol.codec import Command
+from gate.protocol.scripts import Command
 from gate.store.failures import ReplyLost, ScriptMissing, failure_of, one_line, refusal_of
 from gate.store.wire import DEFAULT_TIMEOUT_MS, Reply
 from gate.values.errors import StoreError, StoreUnavailable

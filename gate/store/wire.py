@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final, Protocol, TypeAlias
 
-from gate.protocol.codec import Command
+from gate.protocol.scripts import Command
 
 Reply: TypeAlias = Any  # what RESP can carry; the protocol module gives it its types
 

@@ -1,4 +1,4 @@
--- Reads a key, and ends the script with an error that names the key when it holds the wrong type.
+-- What does a key hold? Ends the script with an error that names the key where it holds the wrong type, or no number.
 -- All reads come before the first write, so that such an error leaves nothing half done.
 local function read(command, key, ...)
   local value = redis.pcall(command, key, ...)

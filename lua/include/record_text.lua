@@ -1,4 +1,4 @@
--- The record of an intent: one line of eleven fields, the same for every phase.
+-- How is a record written? One line of eleven fields, the same for every phase.
 --   phase token fence fingerprint admitted_ms symbol side span_ms reserved flags note
 -- phase     admitted | placed | rejected | unknown
 -- span_ms   admitted, unknown: the permit's life, from admitted_ms; placed, rejected: how long it took to settle

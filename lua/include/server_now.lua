@@ -1,5 +1,5 @@
--- The server's clock: whole ms, the same as text, and the microseconds beyond. Asked once a call: on Redis 7.0 it moves on
--- in a script.
+-- What time is it? By the server's clock: whole ms, the same as text, and the microseconds beyond. Asked once a call:
+-- on Redis 7.0 the clock moves on inside a script.
 local function server_now()
   local time = redis.call('TIME')
   local micros = tonumber(time[2])

@@ -1,6 +1,6 @@
--- Switches safe mode or a cooldown on for `ttl_text` ms. One that stands longer, or without end, stays as it is: an
--- automatic trip must not shorten what a person has set. A key of the wrong type is left alone too, it denies already.
--- Returns true when the switch was off before.
+-- Was the switch off before? Switches safe mode or a cooldown on for `ttl_text` ms. One that stands longer, or without
+-- end, stays as it is: an automatic trip must not shorten what a person has set. A key of the wrong type is left alone
+-- too, for it denies already.
 local function switch_on(key, why, ttl_text)
   local was = redis.pcall('GET', key)
   if type(was) == 'table' then return false end

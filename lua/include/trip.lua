@@ -1,4 +1,5 @@
--- The two trips, the only writes that a denial may make, and what a penalty may do. Each is audited.
+-- Has it tripped just now? Safe mode and the cooldowns: the only writes that a denial may make, and what a penalty may
+-- do. Each trip is audited.
 -- Safe mode clears the counter of failures: otherwise a reset would trip again at the next verdict. By LTRIM, which
 -- leaves a counter of the wrong type alone.
 local function trip_safe_mode(safe_mode_key, failures_key, audit_key, ttl, now_text, why)

@@ -1,4 +1,4 @@
--- How many ms until a window has room again; nil when it has room now. The list holds times, newest first: the window
+-- How many ms until a window has room again? Nil when it has room now. The list holds times, newest first: the window
 -- is full while its limit-th newest entry is younger than the window is long.
 local function window_wait(key, limit, window, now)
   local limit_th = read('LINDEX', key, limit - 1)

@@ -6,10 +6,10 @@ import pytest
 
 from gate import GuardReport, Verdict
 from gate.cli.screens.judgement import GUARD_OF, agreeing
-from gate.protocol.keyspace import Keyspace
+from gate.values.guards import GUARDS
 from gate.values.verdict import Mode, Reason
 
-NAMES = list(Keyspace().guard_keys("a", "BTCUSDT", "BUY"))
+NAMES = [guard.name for guard in GUARDS]
 
 
 def reports(*denying: str) -> list[GuardReport]:

@@ -1,4 +1,4 @@
-"""The keys are those of the design's section 3, letter for letter, and the client order id never changes."""
+"""The keys are known to people and to their programs, letter for letter; and the client order id never changes."""
 
 from __future__ import annotations
 
@@ -12,33 +12,26 @@ from gate import InvalidField
 from gate.protocol.keyspace import Keyspace
 
 
-def test_the_keys_of_an_intent_are_those_of_the_design() -> None:
-    assert Keyspace().of_intent("sig-81", "BTCUSDT", "BUY") == (
-        "quantum:exec:processed:sig-81",
-        "quantum:exec:lock:BTCUSDT:BUY",
-        "quantum:exec:rate:symbol:BTCUSDT",
-        "quantum:safety:cooldown_symbol:BTCUSDT",
-        "quantum:exec:rate:global",
-        "quantum:exec:failures",
-        "quantum:exec:inflight",
-        "quantum:exec:state",
-        "quantum:safety:halt",
-        "quantum:safety:safe_mode",
-        "quantum:safety:cooldown_global",
-        "quantum:safety:audit",
-    )
+def test_the_keys_of_an_intent() -> None:
+    assert Keyspace().of_intent("sig-81", "BTCUSDT", "BUY") == {
+        "record": "quantum:exec:processed:sig-81",
+        "lock": "quantum:exec:lock:BTCUSDT:BUY",
+        "rate_symbol": "quantum:exec:rate:symbol:BTCUSDT",
+        "cooldown_symbol": "quantum:safety:cooldown_symbol:BTCUSDT",
+    }
 
 
-def test_the_keys_of_an_operators_act_are_those_of_the_design() -> None:
-    assert Keyspace("{acct7}").of_control(("{acct7}:safety:cooldown_symbol:BTCUSDT",)) == (
-        "{acct7}:safety:halt",
-        "{acct7}:safety:safe_mode",
-        "{acct7}:safety:cooldown_global",
-        "{acct7}:exec:failures",
-        "{acct7}:exec:state",
-        "{acct7}:safety:audit",
-        "{acct7}:safety:cooldown_symbol:BTCUSDT",
-    )
+def test_the_keys_that_an_account_has_one_of() -> None:
+    assert Keyspace("{acct7}").of_account() == {
+        "rate_global": "{acct7}:exec:rate:global",
+        "failures": "{acct7}:exec:failures",
+        "inflight": "{acct7}:exec:inflight",
+        "state": "{acct7}:exec:state",
+        "halt": "{acct7}:safety:halt",
+        "safe_mode": "{acct7}:safety:safe_mode",
+        "cooldown_global": "{acct7}:safety:cooldown_global",
+        "audit": "{acct7}:safety:audit",
+    }
 
 
 @pytest.mark.parametrize("prefix", ["", "a b", "a*", "a?", "a[b]", "a\\", "a\n", "x" * 101, "a\x00"])

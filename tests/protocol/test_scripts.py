@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from gate.protocol.scripts import ScriptError, resolve, script
+from gate.protocol.keyspace import Keyspace
+from gate.protocol.scripts import Call, Entries, ScriptError, resolve, script
+from gate.values.guards import GUARDS
 
 LUA = Path(__file__).parents[2] / "lua"
 NAMES = ("evaluate", "settle", "inspect", "control")
@@ -72,47 +74,147 @@ def code(name: str) -> str:
     return re.sub(r"--[^\n]*", "", script(name).source.partition("\n")[2])
 
 
-def section(name: str, word: str) -> str:
-    """What a header says of KEYS or ARGV; a header may refer to evaluate's."""
-    found = re.search(rf"^-- (?:KEYS, )?{word}\b.*?(?=^--\s*$|\Z)", header(name), re.MULTILINE | re.DOTALL)
-    assert found, f"{name}.lua: its header doesn't list {word}"
-    return found[0]
-
-
-def listed(name: str, word: str) -> set[int]:
-    text = section(name, word)
-    numbers = {int(number) for number in re.findall(r"(?:^|\s{2,}|--\s+)(\d+)…? ", text, re.MULTILINE)}
-    return numbers | (listed("evaluate", word) if "as in evaluate" in text else set())
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_a_script_begins_with_its_flags(name: str) -> None:
     assert script(name).source.startswith(f"#!lua flags={FLAGS[name]}\n")
 
 
-@pytest.mark.parametrize("word", ["KEYS", "ARGV"])
+# The order in which the scripts have always been called, position by position: clients in other languages rely on it.
+OF_AN_INTENT = (
+    "record lock rate_symbol cooldown_symbol rate_global failures inflight state halt safe_mode cooldown_global audit"
+)
+OF_A_VERDICT = (
+    "intent_id token fingerprint decided_ms symbol side is_exit reserve fence_seen policy rate_symbol_limit "
+    "rate_symbol_window_ms rate_global_limit rate_global_window_ms lock_ttl_ms dedup_ttl_ms max_age_ms skew_ms "
+    "failure_limit failure_window_ms safe_mode_ttl_ms cooldown_global_ms max_in_flight"
+)
+CALLED_WITH = {
+    "evaluate": (OF_AN_INTENT, OF_A_VERDICT),
+    "inspect": (OF_AN_INTENT, OF_A_VERDICT),
+    "settle": (
+        OF_AN_INTENT,
+        "intent_id token outcome retryable note counts_failure rest_symbol_ms rest_global_ms trips_safe_mode "
+        "failure_limit failure_window_ms safe_mode_ttl_ms dedup_ttl_ms penalty_reason",
+    ),
+    "control": ("halt safe_mode cooldown_global failures state audit", "act by reason token what"),
+}
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_every_key_and_argument_that_a_script_uses_stands_in_its_header(name: str, word: str) -> None:
-    used = {int(number) for number in re.findall(rf"{word}\[(\d+)\]", code(name))}
-    assert used
-    assert used <= listed(name, word)
+def test_keys_and_arguments_stand_where_they_always_stood(name: str) -> None:
+    keys, arguments = CALLED_WITH[name]
+    assert script(name).keys.names == tuple(keys.split())
+    assert script(name).arguments.names == tuple(arguments.split())
+    assert script(name).keys.open_list == ("cooldowns" if name == "control" else None)
 
 
-@pytest.mark.parametrize("name", ["evaluate", "control"])
-def test_every_key_stands_in_the_header_with_its_pattern(name: str) -> None:
-    patterns = dict(re.findall(r"(\d+)…? (P:[a-z_:{}]+)", section(name, "KEYS")))
-    assert {int(number) for number in patterns} == listed(name, "KEYS")
+@pytest.mark.parametrize("name", NAMES)
+def test_the_server_gets_numbers_and_every_one_is_listed(name: str) -> None:
+    assert not re.search(r"\b(KEYS|ARGV|GUARDS)\.", script(name).source)
+    for word, entries in (("KEYS", script(name).keys), ("ARGV", script(name).arguments)):
+        used = {int(number) for number in re.findall(rf"{word}\[(\d+)\]", code(name))}
+        assert used <= set(range(1, len(entries.names) + 1))
+        if word == "ARGV" and name != "inspect":  # which takes what evaluate takes, and claims nothing
+            assert used == set(range(1, len(entries.names) + 1))
 
 
-@pytest.mark.parametrize("name", ["evaluate", "settle", "control"])
-def test_every_listed_argument_is_used(name: str) -> None:
-    assert {int(number) for number in re.findall(r"ARGV\[(\d+)\]", code(name))} >= listed(name, "ARGV")
+@pytest.mark.parametrize("path", [*LUA.rglob("*.lua")], ids=lambda path: path.stem)
+def test_no_line_of_ours_speaks_in_numbers(path: Path) -> None:
+    assert not re.search(r"(KEYS|ARGV)\[\d", path.read_text("utf-8"))
+
+
+def test_the_keyspace_makes_the_keys_that_the_headers_say() -> None:
+    keyspace = Keyspace("P")
+    made = keyspace.of_account() | keyspace.of_intent("{intent_id}", "{symbol}", "{side}")
+    for name in ("evaluate", "control"):
+        patterns = dict(re.findall(r"\d+…? (\w+) +(P:\S+)", header(name)))
+        cooldowns = patterns.pop("cooldowns", made["cooldown_symbol"])
+        assert cooldowns == made["cooldown_symbol"]
+        assert patterns == {key: made[key] for key in script(name).keys.names}
+
+
+def test_the_guards_are_asked_in_the_order_of_the_table() -> None:
+    text = (LUA / "include" / "guards.lua").read_text("utf-8")
+    asked = re.findall(r"return '([A-Z_]+)', .*, GUARDS\.([A-Z_]+)", text)
+    assert all(reason == place for reason, place in asked)
+    order = [reason for reason, _ in asked]
+    order[:2] = sorted(order[:2])  # one question decides between CONFLICT and DUPLICATE
+    assert order == [guard.reason.value for guard in GUARDS]
+
+
+@pytest.mark.parametrize("path", [*(LUA / "include").glob("*.lua")], ids=lambda path: path.stem)
+def test_an_include_says_which_question_it_answers_and_what_it_needs_of_its_caller(path: Path) -> None:
+    text = path.read_text("utf-8")
+    assert re.match(r"-- [A-Z][^?\n]*\?", text), "its first line is the question that it answers"
+    lines = text.splitlines()
+    needs = " ".join(line for line in lines if line.startswith("-- Needs"))
+    in_code = re.sub(r"--[^\n]*", "", text)
+    for word in ("KEYS", "ARGV"):
+        used = set(re.findall(rf"\b{word}\.(\w+)", in_code))
+        if path.stem == "guards":
+            assert used <= set(CALLED_WITH["evaluate"][word == "ARGV"].split())
+        else:
+            said = re.search(rf"{word}\.([\w, ]+)", needs)
+            assert used == (set(said[1].split(", ")) if said else set())
+    assert bool(needs) == bool(re.search(r"\b(KEYS|ARGV)\.", in_code))
+
+
+MAIN = "#!lua\n-- KEYS   1 halt   P:halt\n--        2… more   P:more\n--\n-- ARGV   1 what\n--\n"
+
+
+def test_names_become_the_numbers_of_the_header() -> None:
+    read = files(main=MAIN + "--@include one\nreturn KEYS.halt .. ARGV.what", one="local x = KEYS.from.more")
+    resolved = resolve("main", read)
+    assert resolved.source == MAIN + "local x = 2\nreturn KEYS[1] .. ARGV[1]"
+    assert resolved.keys == Entries(("halt",), "more")
+    assert resolved.arguments == Entries(("what",))
+    assert resolve("other", lambda path: read(path) if path != "other.lua" else OTHER).source.endswith("KEYS[1]")
+
+
+OTHER = "#!lua\n-- KEYS, ARGV   as in main.lua\n--\nreturn KEYS.halt"
+
+
+def test_a_guard_becomes_its_place() -> None:
+    assert resolve("main", files(main="return GUARDS.STALE")).source == "return 3"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (MAIN + "return KEYS.hat", "KEYS.hat isn't listed in the header of main.lua"),
+        (MAIN + "return ARGV.halt", "ARGV.halt isn't listed in the header of main.lua"),
+        (MAIN + "return KEYS.more", "KEYS.more isn't listed"),
+        (MAIN + "return KEYS.from.halt", "KEYS.from.halt isn't listed"),
+        (MAIN + "return GUARDS.LATE", "GUARDS.LATE isn't listed in gate.values.guards"),
+        ("-- KEYS   1 a\n--        3 b\n--\n", "KEYS 3 b is out of order, or named twice"),
+        ("-- KEYS   1 a\n--        2 a\n--\n", "KEYS 2 a is out of order, or named twice"),
+        ("-- KEYS   1… a\n--        2 b\n--\n", "KEYS 2 b is out of order, or named twice"),
+        ("-- KEYS   1 a\n--\n-- ARGV   1 a\n--\n", "a key and an argument have the same name: a"),
+    ],
+)
+def test_a_name_that_the_header_does_not_give_is_an_error(text: str, message: str) -> None:
+    with pytest.raises(ScriptError, match=re.escape(message)):
+        resolve("main", files(main=text))
+
+
+def test_a_call_takes_its_values_by_name_and_sends_them_by_place() -> None:
+    called = resolve("main", files(main=MAIN))
+    call = Call("EVALSHA", called, {"halt": "P:halt", "unheard": "of"}, open_list=("P:a", "P:b"))
+    assert call(what="t") == ("EVALSHA", called.sha, 3, "P:halt", "P:a", "P:b", "t")
+    assert call(what="u")[-1] == "u"
+
+
+@pytest.mark.parametrize("given", [{}, {"what": "t", "halt": "h"}, {"wat": "t"}])
+def test_a_call_that_lacks_a_value_or_has_one_too_many_is_refused(given: dict[str, str]) -> None:
+    call = Call("EVALSHA", resolve("main", files(main=MAIN)), {"halt": "P:halt"})
+    with pytest.raises(ScriptError, match="takes what, each once"):
+        call(**given)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_word_that_a_script_replies_stands_in_its_header(name: str) -> None:
-    replies = set(re.findall(r"return '([A-Z]{4,})", code(name)))
-    assert replies <= set(re.findall(r"[A-Z]{4,}", header(name)))
+    replies = set(re.findall(r"return '([A-Z_]{4,})", code(name)))
+    assert replies - {guard.reason.value for guard in GUARDS} <= set(re.findall(r"[A-Z]{4,}", header(name)))
     assert "Reply" in header(name)
 
 

@@ -6,26 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from gate.values.guards import GUARDS
 from gate.values.intent import Intent
 from gate.values.record import Phase, Record
 from gate.values.reports import GuardReport, Inspection
 from gate.values.verdict import Permit, Reason, Verdict
 
-GUARD_OF: Final = {
-    Reason.CONFLICT: "conflict",
-    Reason.DUPLICATE: "duplicate",
-    Reason.STALE: "stale",
-    Reason.POLICY_MISMATCH: "policy",
-    Reason.HALTED: "halt",
-    Reason.SAFE_MODE: "safe_mode",
-    Reason.FAILURE_LIMIT: "failures",
-    Reason.COOLDOWN_GLOBAL: "cooldown_global",
-    Reason.COOLDOWN_SYMBOL: "cooldown_symbol",
-    Reason.LOCKED: "lock",
-    Reason.IN_FLIGHT_LIMIT: "in_flight",
-    Reason.RATE_SYMBOL: "rate_symbol",
-    Reason.RATE_GLOBAL: "rate_global",
-}
+GUARD_OF: Final = {guard.reason: guard.name for guard in GUARDS}
 
 
 @dataclass(frozen=True, slots=True)
