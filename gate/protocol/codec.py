@@ -12,7 +12,7 @@ from gate.values.errors import InvalidIntent
 from gate.values.fields import plain
 from gate.values.intent import Intent
 from gate.values.outcome import Outcome, Settled, Settlement
-from gate.values.policy import Policy
+from gate.values.policy import Policy, mode_of
 from gate.values.record import MILLIONTHS, Record, decode_record
 from gate.values.reports import GuardReport, Inspection
 from gate.values.verdict import Mode, Permit, Reason, Verdict
@@ -159,6 +159,7 @@ class Protocol:
             permit=self._observed_permit(intent, started_ns) if observed else None,
             prior=prior,
             mode=Mode.OBSERVE if observed else Mode.ENFORCE,
+            age_ms=_age_ms(reason, detail),
         )
 
     def _permit(self, intent: Intent, line: str, reserve: Decimal, started_ns: int) -> Permit:
@@ -218,19 +219,21 @@ class Protocol:
         keys = self.keyspace.guard_keys(intent.id, intent.symbol, intent.side)
         denials: dict[int, list[bytes]] = {row[0]: row[1:] for row in rows}  # type: ignore[index]  # a reply's rows
         reports = []
-        observes = (in_force or self.policy_fingerprint.encode()).startswith(b"observe-")  # type: ignore[attr-defined]
-        mode = Mode.OBSERVE if observes else Mode.ENFORCE
+        known = in_force.decode(errors="replace") if isinstance(in_force, bytes) else ""
+        mode = mode_of(known or self.policy_fingerprint)
         for number, (guard, key) in enumerate(keys.items(), start=1):
             if number not in denials:
-                exempt = "exempt: reduce-only" if intent.is_exit and guard in EXEMPT_FOR_EXITS else ""
-                reports.append(GuardReport(guard, True, key, detail=exempt))
+                exempt = intent.is_exit and guard in EXEMPT_FOR_EXITS
+                said = "exempt: reduce-only" if exempt else ""
+                reports.append(GuardReport(guard, True, key, detail=said, exempt=exempt))
                 continue
             word, wait, detail = (part.decode(errors="replace") for part in denials[number])
             reason = Reason(word)
             prior = decode_record(intent.id, detail) if guard in ("conflict", "duplicate") else None
             wait_ms = int(wait) if int(wait) >= 0 else None
             explained = self._explained(reason, detail, prior, wait_ms, intent)
-            reports.append(GuardReport(guard, False, key, reason, wait_ms, explained))
+            age_ms = _age_ms(reason, detail)
+            reports.append(GuardReport(guard, False, key, reason, wait_ms, explained, age_ms=age_ms))
         return Inspection(tuple(reports), mode, int(now))  # type: ignore[call-overload]  # the server's clock as text
 
     def _explained(self, reason: Reason, detail: str, prior: Record | None, wait_ms: int | None, intent: Intent) -> str:
@@ -251,6 +254,11 @@ EXEMPT_FOR_EXITS: Final = frozenset(
         "rate_global",
     }
 )
+
+
+def _age_ms(reason: Reason, detail: str) -> int | None:
+    """The age that the scripts give as the detail of STALE."""
+    return int(detail) if reason is Reason.STALE else None
 
 
 def decode_settlement(reply: bytes, intent_id: str) -> Settlement:
