@@ -25,14 +25,24 @@ if TYPE_CHECKING:
     from gate.values.outcome import Outcome, OutcomeKind, Penalty, Settled, Settlement
     from gate.values.policy import Policy
     from gate.values.record import Phase, Record
-    from gate.values.reports import Act, GuardReport, Halt, InDoubt, Inspection, Standing, Status
+    from gate.values.reports import (
+        Act,
+        Damage,
+        DoubtfulPermit,
+        GuardReport,
+        Halt,
+        InDoubt,
+        Inspection,
+        Standing,
+        Status,
+    )
     from gate.values.verdict import Mode, Permit, Reason, Verdict
 else:
     _NAMES = {
         "client.gates": "AsyncGate Gate",
         "values.errors": "GateError InvalidField InvalidIntent InvalidPolicy StoreError StoreFailure StoreUnavailable",
         "client.guarded": "AsyncGuardedPermit GuardedPermit",
-        "values.reports": "Act GuardReport Halt InDoubt Inspection Standing Status",
+        "values.reports": "Act Damage DoubtfulPermit GuardReport Halt InDoubt Inspection Standing Status",
         "values.intent": "Intent",
         "values.outcome": "Outcome OutcomeKind Penalty Settled Settlement",
         "values.policy": "Policy",
@@ -55,6 +65,8 @@ __all__ = [
     "Act",
     "AsyncGate",
     "AsyncGuardedPermit",
+    "Damage",
+    "DoubtfulPermit",
     "Gate",
     "GateError",
     "GuardReport",

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -18,10 +18,7 @@ from gate.values.errors import StoreFailure, StoreUnavailable
 from gate.values.verdict import Reason
 
 if TYPE_CHECKING:
-    from gate.client.dialogues import Dialogue
     from gate.client.gates import Gate
-
-T = TypeVar("T")
 
 json_option: Final = click.option("--json", "as_json", is_flag=True, help="Answer in one line of JSON.")
 by_option: Final = click.option("--by", required=True, metavar="WHO", help="Who does it; it is audited.")
@@ -51,11 +48,6 @@ def open_gate(config: Config, as_json: bool) -> Iterator[Gate]:
         reason = reason_of(failure).value
         answer: dict[str, object] = {"reason": reason, "detail": masked(one_line(str(failure)))}
         raise NoAnswer(f"{reason}: {failure}", answer if as_json else None) from None
-
-
-def ask(gate: Gate, dialogue: Dialogue[T]) -> T:
-    """What only the command line wants to know of the store. Raises StoreFailure."""
-    return gate._carry(dialogue)
 
 
 def store_of(config: Config) -> str:

@@ -10,7 +10,7 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
 from typing import Final, TypeVar
@@ -26,17 +26,19 @@ from gate.values.intent import Intent
 from gate.values.outcome import Outcome, OutcomeKind, Settled, Settlement
 from gate.values.policy import Policy
 from gate.values.record import Record, decode_record
-from gate.values.reports import Act, InDoubt, Inspection
+from gate.values.reports import Act, DoubtfulPermit, Halt, InDoubt, Inspection
 from gate.values.verdict import Permit, Reason, Verdict
 
 T = TypeVar("T")
 Dialogue = Generator[Command, Reply, T]
 
 SCOPES: Final = ("entries", "all")
+HALT_FIELDS: Final = ("scope", "by", "reason", "at")
 RESETS: Final = ("safe_mode", "cooldowns", "failures", "all")
 _REMEMBERED_UNANSWERED: Final = 4096
 _REPLAYED: Final = 2
 _NO_FENCE: Final = 2**53  # beyond it Lua no longer counts by one: such a number is damage
+_UNREADABLE: Final = Halt("?", "?", "its key was damaged", None)
 _log: Final = logging.getLogger("gate")
 
 
@@ -149,15 +151,15 @@ class Calls:
             members = yield ("ZRANGEBYSCORE", inflight, "-inf", now_ms, "LIMIT", skip, at_most)
         except StoreError as error:
             raise StoreError(explain_error(f"{error} key={inflight}")) from None
-        records, lapsed = [], []
+        permits, lapsed = [], []
         for member in members:
             intent_id = member.decode(errors="replace").partition(":")[2]
             record = (yield from self.lookup(intent_id)) or (yield from self._copy_in_state(intent_id))
             if record is None:
                 lapsed.append(intent_id)
             elif record.deadline_ms is not None:
-                records.append(record)
-        return InDoubt(tuple(records), tuple(lapsed), now_ms)
+                permits.append(DoubtfulPermit(record, self.protocol.permit_of(record)))
+        return InDoubt(tuple(permits), tuple(lapsed), now_ms)
 
     def _copy_in_state(self, intent_id: str) -> Dialogue[Record | None]:
         """The record of a permit that isn't settled, as the state keeps it beyond the record's own life."""
@@ -176,6 +178,21 @@ class Calls:
             return None  # damaged
         self.saw(record.fence)
         return record
+
+    def ever_run(self) -> Dialogue[bool]:
+        """Whether anything was ever admitted under the prefix. Raises StoreFailure."""
+        return bool((yield ("EXISTS", self.keyspace.state)))
+
+    def halt_in_force(self) -> Dialogue[Halt | None]:
+        """The halt that is on, or None. Raises StoreFailure; of a halt that can't be read nothing is known but that."""
+        key = self.keyspace.halt
+        if (yield ("EXISTS", key)) == 0:
+            return None
+        try:
+            parts = yield ("HMGET", key, *HALT_FIELDS)
+        except StoreError:
+            return _UNREADABLE
+        return halt_of([None if part is None else part.decode(errors="replace") for part in parts])
 
     def halt(self, by: str, reason: str, scope: str) -> Dialogue[Act]:
         """Stops entries, or everything. Raises InvalidField, StoreFailure."""
@@ -269,6 +286,12 @@ class Calls:
         """Notes a fence that the store has given: a lower one later on means that it has lost memory."""
         if self._fence_seen < fence < _NO_FENCE:
             self._fence_seen = fence
+
+
+def halt_of(parts: Sequence[str | None]) -> Halt:
+    """A halt from HALT_FIELDS. One without a scope stops entries."""
+    scope, by, reason, at = parts
+    return Halt(scope or "entries", by or "?", reason or "?", int(at) if at and at.isdecimal() else None)
 
 
 def _first(parts: tuple[str, ...]) -> str | None:

@@ -23,7 +23,7 @@ from gate.values.intent import Intent
 from gate.values.outcome import Outcome, Settlement
 from gate.values.policy import Policy
 from gate.values.record import Record
-from gate.values.reports import Act, InDoubt, Inspection, Status
+from gate.values.reports import Act, Halt, InDoubt, Inspection, Status
 from gate.values.verdict import Permit, Verdict
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Gate:
     def _set_up(self, wire: Wire, embedded: EmbeddedStore | None, prefix: str, policy: Policy | None) -> None:
         self._wire = wire
         self._embedded = embedded
-        self.calls = Calls(prefix, policy or Policy())
+        self._calls = Calls(prefix, policy or Policy())
 
     @classmethod
     def from_url(
@@ -76,12 +76,16 @@ class Gate:
     @property
     def policy(self) -> Policy:
         """The policy of this caller."""
-        return self.calls.policy
+        return self._calls.policy
 
     @property
     def prefix(self) -> str:
         """The key prefix: the account."""
-        return self.calls.keyspace.prefix
+        return self._calls.keyspace.prefix
+
+    def client_order_id(self, intent_id: str) -> str:
+        """The one client order id of an intent of this account, on every host and every try: the permit's. No I/O."""
+        return self._calls.keyspace.client_order_id(intent_id)
 
     def _carry(self, dialogue: Dialogue[T]) -> T:
         try:
@@ -102,43 +106,54 @@ class Gate:
 
         `reserve`: margin to hold for it, in the margin asset, if the caller knows better than notional / leverage.
         """
-        return self._carry(self.calls.evaluate(intent, reserve))
+        return self._carry(self._calls.evaluate(intent, reserve))
 
     def settle(self, permit: Permit, outcome: Outcome) -> Settlement:
         """Reports what became of an admitted intent. Can be repeated. Never raises for a store failure."""
-        return self._carry(self.calls.settle(permit, outcome))
+        return self._carry(self._calls.settle(permit, outcome))
 
     def inspect(self, intent: Intent) -> Inspection:
         """What every guard says, without any writes. Raises InvalidIntent (more margin than 1e8), StoreFailure."""
-        return self._carry(self.calls.inspect(intent))
+        return self._carry(self._calls.inspect(intent))
 
     def lookup(self, intent_id: str) -> Record | None:
         """The record of an intent, or None. Raises StoreFailure."""
-        return self._carry(self.calls.lookup(intent_id))
+        return self._carry(self._calls.lookup(intent_id))
 
     def status(self) -> Status:
         """Everything that is on, with what is left of it. Raises StoreFailure."""
-        return self._carry(status(self.calls))
+        return self._carry(status(self._calls))
+
+    def ever_run(self) -> bool:
+        """Whether anything was ever admitted under the prefix. Raises StoreFailure."""
+        return self._carry(self._calls.ever_run())
+
+    def halt_in_force(self) -> Halt | None:
+        """The halt that is on, or None: quicker than status. Raises StoreFailure.
+
+        One whose key is damaged has `?` for its scope and author.
+        """
+        return self._carry(self._calls.halt_in_force())
 
     def in_doubt(self, at_most: int = 100, skip: int = 0) -> InDoubt:
         """What is past its deadline and not settled for good, the oldest first. Raises StoreFailure."""
-        return self._carry(self.calls.in_doubt(at_most, skip))
+        return self._carry(self._calls.in_doubt(at_most, skip))
 
     def halt(self, *, by: str, reason: str, scope: str = "entries") -> Act:
         """Stops entries, or with scope `all` exits too, until resumed. Raises InvalidField, StoreFailure."""
-        return self._carry(self.calls.halt(by, reason, scope))
+        return self._carry(self._calls.halt(by, reason, scope))
 
     def resume(self, *, by: str, reason: str) -> Act:
         """Ends a halt. Raises InvalidField, StoreFailure."""
-        return self._carry(self.calls.resume(by, reason))
+        return self._carry(self._calls.resume(by, reason))
 
     def reset(self, what: str, *, by: str, reason: str) -> Act:
         """Switches off `safe_mode`, `cooldowns`, `failures` or `all`. Raises InvalidField, StoreFailure."""
-        return self._carry(self.calls.reset(what, by, reason))
+        return self._carry(self._calls.reset(what, by, reason))
 
     def apply_policy(self, *, by: str, reason: str) -> Act:
         """Puts this caller's policy in force for the account. Raises InvalidField, StoreFailure."""
-        return self._carry(self.calls.apply_policy(by, reason))
+        return self._carry(self._calls.apply_policy(by, reason))
 
     @contextmanager
     def guard(self, intent: Intent | Mapping[str, object]) -> Iterator[GuardedPermit]:
@@ -192,7 +207,7 @@ class AsyncGate:
     def _set_up(self, wire: AsyncWire, embedded: EmbeddedStore | None, prefix: str, policy: Policy | None) -> None:
         self._wire = wire
         self._embedded = embedded
-        self.calls = Calls(prefix, policy or Policy())
+        self._calls = Calls(prefix, policy or Policy())
 
     @classmethod
     def from_url(
@@ -211,12 +226,16 @@ class AsyncGate:
     @property
     def policy(self) -> Policy:
         """The policy of this caller."""
-        return self.calls.policy
+        return self._calls.policy
 
     @property
     def prefix(self) -> str:
         """The key prefix: the account."""
-        return self.calls.keyspace.prefix
+        return self._calls.keyspace.prefix
+
+    def client_order_id(self, intent_id: str) -> str:
+        """As Gate.client_order_id, not awaited."""
+        return self._calls.keyspace.client_order_id(intent_id)
 
     async def _carry(self, dialogue: Dialogue[T]) -> T:
         try:
@@ -234,43 +253,51 @@ class AsyncGate:
 
     async def evaluate(self, intent: Intent | Mapping[str, object], *, reserve: Decimal | None = None) -> Verdict:
         """As Gate.evaluate."""
-        return await self._carry(self.calls.evaluate(intent, reserve))
+        return await self._carry(self._calls.evaluate(intent, reserve))
 
     async def settle(self, permit: Permit, outcome: Outcome) -> Settlement:
         """As Gate.settle."""
-        return await self._carry(self.calls.settle(permit, outcome))
+        return await self._carry(self._calls.settle(permit, outcome))
 
     async def inspect(self, intent: Intent) -> Inspection:
         """As Gate.inspect."""
-        return await self._carry(self.calls.inspect(intent))
+        return await self._carry(self._calls.inspect(intent))
 
     async def lookup(self, intent_id: str) -> Record | None:
         """As Gate.lookup."""
-        return await self._carry(self.calls.lookup(intent_id))
+        return await self._carry(self._calls.lookup(intent_id))
 
     async def status(self) -> Status:
         """As Gate.status."""
-        return await self._carry(status(self.calls))
+        return await self._carry(status(self._calls))
+
+    async def ever_run(self) -> bool:
+        """As Gate.ever_run."""
+        return await self._carry(self._calls.ever_run())
+
+    async def halt_in_force(self) -> Halt | None:
+        """As Gate.halt_in_force."""
+        return await self._carry(self._calls.halt_in_force())
 
     async def in_doubt(self, at_most: int = 100, skip: int = 0) -> InDoubt:
         """As Gate.in_doubt."""
-        return await self._carry(self.calls.in_doubt(at_most, skip))
+        return await self._carry(self._calls.in_doubt(at_most, skip))
 
     async def halt(self, *, by: str, reason: str, scope: str = "entries") -> Act:
         """As Gate.halt."""
-        return await self._carry(self.calls.halt(by, reason, scope))
+        return await self._carry(self._calls.halt(by, reason, scope))
 
     async def resume(self, *, by: str, reason: str) -> Act:
         """As Gate.resume."""
-        return await self._carry(self.calls.resume(by, reason))
+        return await self._carry(self._calls.resume(by, reason))
 
     async def reset(self, what: str, *, by: str, reason: str) -> Act:
         """As Gate.reset."""
-        return await self._carry(self.calls.reset(what, by, reason))
+        return await self._carry(self._calls.reset(what, by, reason))
 
     async def apply_policy(self, *, by: str, reason: str) -> Act:
         """As Gate.apply_policy."""
-        return await self._carry(self.calls.apply_policy(by, reason))
+        return await self._carry(self._calls.apply_policy(by, reason))
 
     @asynccontextmanager
     async def guard(self, intent: Intent | Mapping[str, object]) -> AsyncIterator[AsyncGuardedPermit]:

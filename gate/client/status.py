@@ -6,14 +6,28 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
-from gate.client.dialogues import Calls, Dialogue
+from gate.client.dialogues import HALT_FIELDS, Calls, Dialogue, halt_of
 from gate.store.wire import Reply
 from gate.values.errors import StoreError
-from gate.values.record import MILLIONTHS
-from gate.values.reports import Halt, Standing, Status
+from gate.values.policy import mode_of
+from gate.values.record import MILLIONTHS, Phase, decode_record
+from gate.values.reports import Damage, Standing, Status
 
 _READ_AT_MOST: Final = 1000  # of the in-flight set: far beyond any max_in_flight that makes sense
 _NAMED_AT_MOST: Final = 100
+_BELONGS: Final = {
+    "state": "hash",
+    "halt": "hash",
+    "safe_mode": "string",
+    "cooldown_global": "string",
+    "cooldown_symbol": "string",
+    "lock": "string",
+    "failures": "list",
+    "rate_global": "list",
+    "rate_symbol": "list",
+    "in_flight": "zset",
+    "audit": "stream",
+}
 
 
 def status(calls: Calls) -> Dialogue[Status]:
@@ -24,11 +38,8 @@ def status(calls: Calls) -> Dialogue[Status]:
     standing: list[Standing] = []
 
     state = yield from _hash(keys.state, ("fence", "since", "policy"), standing)
-    halted = yield from _hash(keys.halt, ("scope", "by", "reason", "at"), standing)
-    halt = None
-    if any(halted) or (yield from _ask("EXISTS", keys.halt)) == 1:
-        scope, by, reason, at = halted
-        halt = Halt(scope or "entries", by or "?", reason or "?", int(at) if at and at.isdigit() else None)
+    halted = yield from _hash(keys.halt, HALT_FIELDS, standing)
+    halt = halt_of(halted) if any(halted) or (yield from _ask("EXISTS", keys.halt)) == 1 else None
 
     yield from _switch("safe_mode", keys.safe_mode, standing)
     yield from _switch("cooldown_global", keys.cooldown_global, standing)
@@ -56,6 +67,7 @@ def status(calls: Calls) -> Dialogue[Status]:
             yield from _window(
                 "rate_symbol", key, policy.rate_symbol_limit, policy.rate_symbol_window_ms, now_ms, "orders", standing
             )
+    yield from _audit(keys.audit, standing)
 
     fence, since, in_force = state
     if fence and fence.isdigit():
@@ -73,6 +85,7 @@ def status(calls: Calls) -> Dialogue[Status]:
         memory_since_ms=int(since) if since and since.isdigit() else None,
         policy_in_force=in_force,
         policy_own=calls.protocol.policy_fingerprint,
+        mode_in_force=mode_of(in_force) if in_force else None,
     )
 
 
@@ -83,8 +96,28 @@ def _ask(*command: str | int) -> Dialogue[Reply | StoreError]:
         return error
 
 
-def _damaged(name: str, key: str, error: StoreError) -> Standing:
-    return Standing(name, key, True, None, f"damaged: {error}")
+def _damaged(name: str, key: str, error: StoreError, standing: list[Standing]) -> Dialogue[None]:
+    holds = yield from _type(key)
+    standing.append(_as_damage(name, key, holds, str(error), denies=True))
+
+
+def _audit(key: str, standing: list[Standing]) -> Dialogue[None]:
+    """A damaged audit stream denies nothing, but acts and trips aren't written down while it is."""
+    holds = yield from _type(key)
+    if holds not in (None, _BELONGS["audit"]):
+        standing.append(_as_damage("audit", key, holds, "", denies=False))
+
+
+def _as_damage(name: str, key: str, holds: str | None, error: str, *, denies: bool) -> Standing:
+    """A key that can't be read: told by the type that it holds where another one belongs, else by the store's error."""
+    belongs = _BELONGS[name]
+    problem = error if holds in (None, belongs) else f"a {holds}, where a {belongs} belongs"
+    return Standing(name, key, denies, None, f"damaged: {problem}", Damage(problem, belongs, holds))
+
+
+def _type(key: str) -> Dialogue[str | None]:
+    reply = yield from _ask("TYPE", key)
+    return None if isinstance(reply, StoreError) or reply == b"none" else reply.decode()
 
 
 def _ttl(key: str) -> Dialogue[int | None]:
@@ -95,7 +128,7 @@ def _ttl(key: str) -> Dialogue[int | None]:
 def _hash(key: str, names: tuple[str, ...], standing: list[Standing]) -> Dialogue[list[str | None]]:
     reply = yield from _ask("HMGET", key, *names)
     if isinstance(reply, StoreError):
-        standing.append(_damaged(key.rpartition(":")[2], key, reply))
+        yield from _damaged(key.rpartition(":")[2], key, reply, standing)
         return [None] * len(names)
     return [None if part is None else part.decode(errors="replace") for part in reply]
 
@@ -103,7 +136,7 @@ def _hash(key: str, names: tuple[str, ...], standing: list[Standing]) -> Dialogu
 def _switch(name: str, key: str, standing: list[Standing]) -> Dialogue[None]:
     reply = yield from _ask("GET", key)
     if isinstance(reply, StoreError):
-        standing.append(_damaged(name, key, reply))
+        yield from _damaged(name, key, reply, standing)
     elif reply is not None:
         ttl_ms = yield from _ttl(key)
         standing.append(Standing(name, key, reply != b"0", ttl_ms, reply.decode(errors="replace")))
@@ -112,7 +145,7 @@ def _switch(name: str, key: str, standing: list[Standing]) -> Dialogue[None]:
 def _lock(key: str, standing: list[Standing]) -> Dialogue[None]:
     reply = yield from _ask("GET", key)
     if isinstance(reply, StoreError):
-        standing.append(_damaged("lock", key, reply))
+        yield from _damaged("lock", key, reply, standing)
     elif reply is not None:
         ttl_ms = yield from _ttl(key)
         standing.append(
@@ -125,12 +158,12 @@ def _window(
 ) -> Dialogue[None]:
     reply = yield from _ask("LRANGE", key, 0, limit - 1)
     if isinstance(reply, StoreError):
-        standing.append(_damaged(name, key, reply))
+        yield from _damaged(name, key, reply, standing)
         return
     try:
         times = [int(entry) for entry in reply]
     except ValueError:
-        standing.append(_damaged(name, key, StoreError("an entry is not a time")))
+        yield from _damaged(name, key, StoreError("an entry is not a time"), standing)
         return
     young = [time_ms for time_ms in times if time_ms + window_ms > now_ms]
     if young:
@@ -153,7 +186,7 @@ def _permits(calls: Calls, now_ms: int, standing: list[Standing]) -> Dialogue[_P
     key = calls.keyspace.inflight
     live = yield from _ask("ZCOUNT", key, f"({now_ms}", "+inf")
     if isinstance(live, StoreError):
-        standing.append(_damaged("in_flight", key, live))
+        yield from _damaged("in_flight", key, live, standing)
         return _Permits()
     past = yield ("ZCOUNT", key, "-inf", now_ms)
     overdue = yield ("ZRANGEBYSCORE", key, "-inf", now_ms, "LIMIT", 0, _NAMED_AT_MOST)
@@ -164,7 +197,8 @@ def _permits(calls: Calls, now_ms: int, standing: list[Standing]) -> Dialogue[_P
         reserved += int(millionths) if millionths.isdigit() else 0
         record = yield from _ask("GET", calls.keyspace.record(_intent_id(member)))
         # Settled as unknown, it is in doubt before its deadline.
-        if isinstance(record, bytes) and record.startswith(b"unknown "):
+        text = record.decode(errors="replace") if isinstance(record, bytes) else ""
+        if decode_record(_intent_id(member), text).phase is Phase.UNKNOWN:
             unknown += 1
             doubtful.append(_intent_id(member))
     return _Permits(live, past + unknown, tuple(doubtful[:_NAMED_AT_MOST]), Decimal(reserved) / MILLIONTHS)

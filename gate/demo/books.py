@@ -31,7 +31,7 @@ async def hold_together(desk: Desk, ledger: Sequence[LedgerRow]) -> list[Line]:
     lines = []
     explained = set()
     for intent_id in desk.intents:
-        client_order_id = desk.gate.calls.keyspace.client_order_id(intent_id)
+        client_order_id = desk.gate.client_order_id(intent_id)
         orders = [
             row for row in ledger if row["account"] == desk.account.name and row["clientOrderId"] == client_order_id
         ]

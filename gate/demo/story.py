@@ -95,7 +95,7 @@ async def _one_intent_to_eight_workers(story: Story, desk: Desk, exchange: Paper
     story.scene(f"One intent is delivered to {WORKERS} workers at once")
     intent = desk.intent("alice-2", "ETHUSDT", "BUY", notional="400")
     executions = await desk.deliver([intent] * WORKERS)
-    client_order_id = desk.gate.calls.keyspace.client_order_id(intent.id)
+    client_order_id = desk.gate.client_order_id(intent.id)
     orders = [row for row in exchange.ledger() if row["clientOrderId"] == client_order_id]
     duplicates = sum(each.reason == Reason.DUPLICATE for each in executions)
     kept = len(orders) == 1 and duplicates == WORKERS - 1

@@ -65,7 +65,7 @@ class BinanceFutures:
         """
         for name, value in (("api_key", api_key), ("api_secret", api_secret)):
             if not value:
-                raise InvalidField(name, None, "is missing")
+                raise InvalidField(name, None, "is missing", missing=True)
         if base_url is not None and not _HTTP.match(base_url):
             raise InvalidField("base_url", base_url, "is not an address: give http://HOST:PORT or https://HOST")
         self.recv_window_ms = recv_window_ms

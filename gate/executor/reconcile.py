@@ -70,10 +70,10 @@ async def reconcile(gate: AsyncGate, exchange: Exchange, *, at_most: int = 100, 
     doubt = await gate.in_doubt(at_most, skip)
     found: list[Reconciled] = []
     stopped_by = None
-    for record in doubt.records:
-        permit = gate.calls.protocol.permit_of(record)
+    for doubtful in doubt.permits:
+        permit = doubtful.permit
         try:
-            each = await _ask(gate, exchange, record, permit, doubt.now_ms)
+            each = await _ask(gate, exchange, doubtful.record, permit, doubt.now_ms)
         except ExchangeFailure as failed:
             each = _unreadable(permit, str(failed))
             if failed.failure.consequence in (Consequence.REST_ACCOUNT, Consequence.STOP):
@@ -82,11 +82,8 @@ async def reconcile(gate: AsyncGate, exchange: Exchange, *, at_most: int = 100, 
         found.append(each)
         if stopped_by is not None:
             break
-    found += [_not_asked(gate, record, stopped_by) for record in doubt.records[len(found) :] if stopped_by]
-    found += [
-        Reconciled(intent_id, gate.calls.keyspace.client_order_id(intent_id), Finding.LAPSED)
-        for intent_id in doubt.lapsed
-    ]
+    found += [_not_asked(each.permit, stopped_by) for each in doubt.permits[len(found) :] if stopped_by]
+    found += [Reconciled(intent_id, gate.client_order_id(intent_id), Finding.LAPSED) for intent_id in doubt.lapsed]
     for each in found:
         _log.info("RECONCILED id=%s %s %s", each.intent_id, each.finding, each.detail)
     return found
@@ -98,10 +95,10 @@ def _unreadable(permit: Permit, detail: str, retry_after_ms: int | None = None) 
     )
 
 
-def _not_asked(gate: AsyncGate, record: Record, stopped_by: Failure) -> Reconciled:
+def _not_asked(permit: Permit, stopped_by: Failure) -> Reconciled:
     wait = f", for {stopped_by.rest_ms} ms" if stopped_by.rest_ms else ""
     detail = f"not asked: the exchange answers {stopped_by.code}{wait}"
-    return _unreadable(gate.calls.protocol.permit_of(record), detail, stopped_by.rest_ms)
+    return _unreadable(permit, detail, stopped_by.rest_ms)
 
 
 async def reconcile_all(gate: AsyncGate, exchange: Exchange) -> list[Reconciled]:

@@ -13,7 +13,7 @@ from gate.values.fields import plain
 from gate.values.guards import GUARDS
 from gate.values.intent import Intent
 from gate.values.outcome import Outcome, Penalty, Settled, Settlement
-from gate.values.policy import Policy
+from gate.values.policy import Policy, mode_of
 from gate.values.record import MILLIONTHS, Record, decode_record
 from gate.values.reports import GuardReport, Inspection
 from gate.values.verdict import Mode, Permit, Reason, Verdict
@@ -132,6 +132,7 @@ class Protocol:
             permit=self._observed_permit(intent, started_ns) if observed else None,
             prior=prior,
             mode=Mode.OBSERVE if observed else Mode.ENFORCE,
+            age_ms=_age_ms(reason, detail),
         )
 
     def _permit(self, intent: Intent, line: str, reserve: Decimal, started_ns: int) -> Permit:
@@ -190,28 +191,35 @@ class Protocol:
         now, in_force, *rows = reply
         denials: dict[bytes, list[bytes]] = {row[0]: row for row in rows}  # type: ignore[index,misc]  # a reply's rows
         reports = []
-        observes = (in_force or self.policy_fingerprint.encode()).startswith(b"observe-")  # type: ignore[attr-defined]
-        mode = Mode.OBSERVE if observes else Mode.ENFORCE
+        known = in_force.decode(errors="replace") if isinstance(in_force, bytes) else ""
+        mode = mode_of(known or self.policy_fingerprint)
         keys = {**self.keyspace.of_account(), **self.keyspace.of_intent(intent.id, intent.symbol, intent.side)}
         for guard in GUARDS:
             key = keys[guard.key] if guard.key else ""
             denial = denials.get(guard.reason.encode())
             if denial is None:
-                exempt = "exempt: reduce-only" if intent.is_exit and guard.exempts_exits else ""
-                reports.append(GuardReport(guard.name, True, key, detail=exempt))
+                exempt = intent.is_exit and guard.exempts_exits
+                said = "exempt: reduce-only" if exempt else ""
+                reports.append(GuardReport(guard.name, True, key, detail=said, exempt=exempt))
                 continue
             word, wait, detail = (part.decode(errors="replace") for part in denial)
             reason = Reason(word)
             prior = decode_record(intent.id, detail) if guard.key == "record" else None
             wait_ms = int(wait) if int(wait) >= 0 else None
             explained = self._explained(reason, detail, prior, wait_ms, intent)
-            reports.append(GuardReport(guard.name, False, key, reason, wait_ms, explained))
+            age_ms = _age_ms(reason, detail)
+            reports.append(GuardReport(guard.name, False, key, reason, wait_ms, explained, age_ms=age_ms))
         return Inspection(tuple(reports), mode, int(now))  # type: ignore[call-overload]  # the server's clock as text
 
     def _explained(self, reason: Reason, detail: str, prior: Record | None, wait_ms: int | None, intent: Intent) -> str:
         # No permit makes a lock without a TTL: such a one has no wait.
         endless = self.keyspace.lock(intent.symbol, intent.side) if reason is Reason.LOCKED and wait_ms is None else ""
         return explain_denial(reason, detail, self.policy, self.keyspace, prior, endless)
+
+
+def _age_ms(reason: Reason, detail: str) -> int | None:
+    """The age that the scripts give as the detail of STALE."""
+    return int(detail) if reason is Reason.STALE else None
 
 
 def decode_settlement(reply: bytes, intent_id: str) -> Settlement:

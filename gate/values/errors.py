@@ -10,23 +10,23 @@ class GateError(Exception):
 
 
 class InvalidField(GateError, ValueError):
-    """One value that can't be accepted: `field`, `value`, `problem`."""
+    """One value that can't be accepted: `field`, `value`, `problem`. `missing`: it is needed, and nobody gave it."""
 
-    def __init__(self, field: str, value: object, problem: str) -> None:
+    def __init__(self, field: str, value: object, problem: str, missing: bool = False) -> None:
         self.field: Final = field
         self.value: Final = value
         self.problem: Final = problem
+        self.missing: Final = missing
         try:
             shown = repr(value)
         except ValueError:  # an int of more digits than Python will print
             shown = f"<{type(value).__name__}>"
         if len(shown) > 80:
             shown = shown[:77] + "..."
-        absent = value is None and problem.startswith("is missing")
-        super().__init__(f"{field}: {problem}" if absent else f"{field}: {shown} {problem}")
+        super().__init__(f"{field}: {problem}" if missing and value is None else f"{field}: {shown} {problem}")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.field, self.value, self.problem)
+        return type(self), (self.field, self.value, self.problem, self.missing)
 
 
 class InvalidIntent(InvalidField):

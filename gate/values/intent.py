@@ -94,7 +94,7 @@ class Intent:
         put(self, "symbol", _read_symbol(symbol))
         put(self, "side", _one_of("side", side, ("BUY", "SELL")))
         if notional is None and quantity is None:
-            raise InvalidIntent("notional", None, "is missing; give notional or quantity")
+            raise InvalidIntent("notional", None, "is missing; give notional or quantity", missing=True)
         if notional is not None and quantity is not None:
             raise InvalidIntent("quantity", quantity, "is given beside notional; give one of them")
         put(self, "notional", None if notional is None else read_decimal("notional", notional))
@@ -117,7 +117,7 @@ class Intent:
             raise InvalidIntent("side", side, f"would open the {self.position_side} position, but reduce_only is set")
         put(self, "order_type", _one_of("order_type", order_type, ORDER_TYPES))
         if self.order_type == "LIMIT" and self.price is None:
-            raise InvalidIntent("price", None, "is missing; a LIMIT order needs one, as its limit")
+            raise InvalidIntent("price", None, "is missing; a LIMIT order needs one, as its limit", missing=True)
         put(self, "time_in_force", _read_time_in_force(time_in_force, self.order_type))
         put(self, "trigger_price", _read_trigger_price(trigger_price, self.order_type))
         put(self, "working_type", _read_working_type(working_type, self.order_type))
@@ -199,7 +199,7 @@ def _read_trigger_price(value: object, order_type: OrderType) -> Decimal | None:
         _leave_out("trigger_price", value, order_type, _CONDITIONAL)
         return None
     if value is None:
-        raise InvalidIntent("trigger_price", None, f"is missing; a {order_type} order needs one")
+        raise InvalidIntent("trigger_price", None, f"is missing; a {order_type} order needs one", missing=True)
     return read_decimal("trigger_price", value)
 
 

@@ -12,6 +12,7 @@ from typing import Final
 
 from gate.values.errors import InvalidPolicy
 from gate.values.fields import plain
+from gate.values.verdict import Mode
 
 LONGEST_MS: Final = 30 * 24 * 3600 * 1000
 """No time in the gate is longer: 30 days."""
@@ -163,3 +164,8 @@ class Policy:
         if faults:
             raise InvalidPolicy(tuple(faults))
         return policy
+
+
+def mode_of(fingerprint: str) -> Mode:
+    """The mode of a policy of which only the fingerprint is known. What names no mode enforces, as in the scripts."""
+    return Mode.OBSERVE if fingerprint.startswith(f"{Mode.OBSERVE}-") else Mode.ENFORCE

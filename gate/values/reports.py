@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from gate.values.record import Record
-from gate.values.verdict import Mode, Reason
+from gate.values.verdict import Mode, Permit, Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,10 @@ class GuardReport:
     wait_ms: int | None = None
     """How long it will go on denying; None when it passes, or nobody can tell."""
     detail: str = ""
+    exempt: bool = False
+    """It leaves the intent alone, for the intent is an exit. It counts as passed."""
+    age_ms: int | None = None
+    """When the intent's age denies: that age on the server's clock; below 0 when its time is still to come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,18 @@ class Inspection:
 
 
 @dataclass(frozen=True, slots=True)
+class Damage:
+    """Why the gate can't read a key."""
+
+    problem: str
+    """In words, for a person."""
+    belongs: str
+    """The type of value that belongs there, as Redis calls it: `string`, `hash`, `list`, `zset`, `stream`."""
+    holds: str | None
+    """The type of value that the key holds; None when it is gone by now, or nobody can tell."""
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """One key that is on, counting, or damaged. `on`: it denies entries. `ttl_ms` is None without a TTL."""
 
@@ -62,11 +78,13 @@ class Standing:
     on: bool
     ttl_ms: int | None
     detail: str
+    damage: Damage | None = None
+    """What is wrong with it; None when it can be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Halt:
-    """A stop that a person has made."""
+    """A stop that a person has made. What its key doesn't say is `?`."""
 
     scope: str
     by: str
@@ -95,6 +113,18 @@ class Status:
     """Since when this memory is known to be whole."""
     policy_in_force: str | None
     policy_own: str
+    mode_in_force: Mode | None = None
+    """The mode of the policy in force; None when none is yet, or nobody can tell."""
+
+    @property
+    def observing(self) -> bool:
+        """Whether the policy in force only observes, so that guards deny nothing."""
+        return self.mode_in_force is Mode.OBSERVE
+
+    @property
+    def damaged(self) -> dict[str, Standing]:
+        """The damaged keys by their names; of the names that stand per symbol one each."""
+        return {each.name: each for each in self.standing if each.damage is not None}
 
     @property
     def policy_agrees(self) -> bool:
@@ -135,16 +165,30 @@ class Act:
 
 
 @dataclass(frozen=True, slots=True)
-class InDoubt:
-    """Permits past their deadline of which nobody knows what became."""
+class DoubtfulPermit:
+    """A permit past its deadline of which nobody knows what became."""
 
-    records: tuple[Record, ...]
-    """Admitted and never settled, or settled as unknown."""
+    record: Record
+    """What is remembered of it: admitted and never settled, or settled as unknown."""
+    permit: Permit
+    """To settle it by. It has run out: nothing is sent with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class InDoubt:
+    """Permits past their deadline of which nobody knows what became, the oldest first."""
+
+    permits: tuple[DoubtfulPermit, ...]
     lapsed: tuple[str, ...]
     """Intent ids of which neither the record nor its copy in the state is left: without them their symbol isn't known,
     a person has to look."""
     now_ms: int
     """The server's clock, epoch ms."""
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """The records of `permits`."""
+        return tuple(each.record for each in self.permits)
 
 
 def verifying_until_ms(found: Status, dedup_ttl_ms: int) -> int | None:

@@ -82,11 +82,13 @@ def intent_arguments(mapping: Mapping[str, object], *, received_ms: int | None =
     fields = _open_envelope({_text(key): _text(value) for key, value in mapping.items()})
     symbol = fields.get("symbol")
     if not isinstance(symbol, str):
-        raise InvalidIntent("symbol", symbol, "is missing" if symbol is None else "is not text")
+        raise InvalidIntent("symbol", symbol, "is missing" if symbol is None else "is not text", missing=symbol is None)
     time_name, raw_time = _first(fields, _TIMES)
     if raw_time is None:
         if received_ms is None:
-            raise InvalidIntent("timestamp", fields.get("timestamp"), "is missing; its age can't be told without it")
+            raise InvalidIntent(
+                "timestamp", fields.get("timestamp"), "is missing; its age can't be told without it", missing=True
+            )
         timestamp_ms = received_ms
     else:
         timestamp_ms = read_time_ms(time_name, raw_time, naive_is_utc=True)
@@ -202,7 +204,7 @@ def _id(fields: Mapping[str, Any], symbol: str, raw_time: object) -> str:
             raise InvalidIntent(name, value, "is not text")
         return value
     if raw_time is None:
-        raise InvalidIntent("id", None, "is missing, and without a timestamp none can be made")
+        raise InvalidIntent("id", None, "is missing, and without a timestamp none can be made", missing=True)
     return f"{symbol}_{str(raw_time).strip()}".replace(" ", "T")
 
 
@@ -214,7 +216,7 @@ def _direction(fields: Mapping[str, Any]) -> tuple[str, bool, str | None]:
     if position not in (None, "LONG", "SHORT", "BOTH"):
         raise InvalidIntent(name, raw, "is not one of LONG, SHORT, BOTH")
     if not said:
-        raise InvalidIntent("side", None, "is missing; give side or action")
+        raise InvalidIntent("side", None, "is missing; give side or action", missing=True)
     closes = "CLOSE" in said.values()
     sides = set()
     for field, word in said.items():
@@ -227,7 +229,9 @@ def _direction(fields: Mapping[str, Any]) -> tuple[str, bool, str | None]:
     if closes and not sides and position in ("LONG", "SHORT"):
         sides.add(_closing(position))
     if not sides:
-        raise InvalidIntent("side", fields.get("side"), "is missing; CLOSE needs side, or position_side LONG or SHORT")
+        raise InvalidIntent(
+            "side", fields.get("side"), "is missing; CLOSE needs side, or position_side LONG or SHORT", missing=True
+        )
     if len(sides) > 1:
         raise InvalidIntent("action", fields.get("action"), f"contradicts side {fields.get('side')!r}")
     return sides.pop(), closes, position
@@ -276,7 +280,7 @@ def _price(terms: Mapping[str, Any], order_type: str, *, by_quantity: bool) -> D
         return _figure(terms, _PRICES) if by_quantity else None
     limit = _agreed(terms, _LIMIT_PRICE, read_decimal)
     if limit is None:
-        raise InvalidIntent("price", None, "is missing; a LIMIT order needs price or limit_price")
+        raise InvalidIntent("price", None, "is missing; a LIMIT order needs price or limit_price", missing=True)
     return limit
 
 

@@ -96,6 +96,8 @@ class Verdict(Struct, frozen=True):
     prior: Record | None = None
     """What became of the earlier delivery, for DUPLICATE and CONFLICT."""
     mode: Mode = Mode.ENFORCE
+    age_ms: int | None = None
+    """For STALE: the intent's age on the server's clock; below 0 when its time is still to come."""
 
     def __bool__(self) -> bool:
         return self.admitted
@@ -104,6 +106,11 @@ class Verdict(Struct, frozen=True):
     def retryable(self) -> bool:
         """Whether the same intent may be admitted later, while it is fresh."""
         return not self.admitted and self.reason not in NEVER_RETRYABLE
+
+    @property
+    def from_the_future(self) -> bool:
+        """Whether it was denied because the intent's time is still to come."""
+        return self.age_ms is not None and self.age_ms < 0
 
     @property
     def retry_after(self) -> timedelta | None:

@@ -60,7 +60,9 @@ def test_admits_and_claims_nothing(gate_json: RunJson, gate: Run, redis_client: 
     assert (answer["retryable"], answer["retry_after_ms"], answer["permit"]) == (False, None, None)
     assert answer["committed"] is False
     assert [row["guard"] for row in answer["guards"]] == GUARDS
-    assert all(list(row) == ["guard", "passed", "key", "ttl_ms", "detail"] for row in answer["guards"])
+    assert all(
+        list(row) == ["guard", "passed", "key", "ttl_ms", "detail", "exempt", "age_ms"] for row in answer["guards"]
+    )
     assert all(row["passed"] for row in answer["guards"])
     assert redis_client.dbsize() == 0
     assert gate("eval", *words()).exit_code == 0
@@ -80,6 +82,8 @@ def test_denies_with_the_reason_the_key_and_the_time(gate: Run, redis_client: re
         "passed": False,
         "key": "quantum:safety:safe_mode",
         "detail": "5 failures in 300 s",
+        "exempt": False,
+        "age_ms": None,
     }
 
 
@@ -88,7 +92,12 @@ def test_an_exit_passes_where_an_entry_is_stopped(gate: Run, redis_client: redis
     assert gate("eval", *words()).exit_code == 1
     result = gate("eval", *words(), "--reduce-only")
     assert result.exit_code == 0
-    assert "exempt" in result.stdout
+    lines = [line.split() for line in result.stdout.splitlines()]
+    answer = json.loads(gate("eval", *words(), "--reduce-only", "--json").stdout)
+    exempt = {row["guard"] for row in answer["guards"] if row["exempt"]}
+    assert "safe_mode" in exempt
+    assert exempt == {line[0] for line in lines if line[1:2] == ["exempt"]}
+    assert not {"halt", "lock", "duplicate", "stale"} & exempt
 
 
 def test_commit_claims(gate_json: RunJson, gate: Run, redis_client: redis.Redis) -> None:
@@ -352,8 +361,19 @@ def test_a_switch_without_a_ttl_names_the_command_that_ends_it(gate: Run, redis_
     assert gate("eval", *words()).exit_code == 0
 
 
-def test_an_intent_from_the_future_may_pass_later(gate: Run) -> None:
-    out = gate("eval", *words(timestamp=str(int(time.time() * 1000) + 60_000))).stdout
+@pytest.mark.parametrize("commit", [[], ["--commit"]], ids=["look", "commit"])
+def test_a_stale_intent_tells_its_age_in_a_field(gate: Run, commit: list[str]) -> None:
+    for age_ms in (700_000, -60_000):
+        asked = words(timestamp=str(int(time.time() * 1000) - age_ms))
+        answer = json.loads(gate("eval", *asked, *commit, "--json").stdout)
+        told = {row["guard"]: row["age_ms"] for row in answer["guards"] if row["age_ms"] is not None}
+        assert list(told) == ["stale"]
+        assert age_ms <= told["stale"] < age_ms + 30_000
+
+
+@pytest.mark.parametrize("commit", [[], ["--commit"]], ids=["look", "commit"])
+def test_an_intent_from_the_future_may_pass_later(gate: Run, commit: list[str]) -> None:
+    out = gate("eval", *words(timestamp=str(int(time.time() * 1000) + 60_000)), *commit).stdout
     assert "in the future, skew allows 5 s. It may pass once its time has come" in out
     assert "No retry" not in out
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from gate import GuardReport, Verdict
@@ -36,6 +38,13 @@ def test_a_denial_has_passed_what_is_ahead_of_it(mode: Mode, admitted: bool) -> 
     assert [report.guard for report in after if not report.passed] == ["lock", "rate_symbol"]
     lock = next(report for report in after if report.guard == "lock")
     assert (lock.reason, lock.wait_ms, lock.detail) == (Reason.LOCKED, 1234, "held")
+
+
+def test_a_denying_guard_is_neither_exempt_nor_of_another_age() -> None:
+    seen = [replace(report, exempt=True) for report in reports()]
+    denied = agreeing(seen, Verdict(False, Reason.STALE, "6.0 s in the future", age_ms=-6000))
+    stale = next(report for report in denied if report.guard == "stale")
+    assert (stale.passed, stale.exempt, stale.age_ms) == (False, False, -6000)
 
 
 def test_what_was_seen_is_kept_where_it_agrees() -> None:

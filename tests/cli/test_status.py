@@ -81,6 +81,23 @@ def test_another_policy_in_force_is_said(gate: Run, store: Store) -> None:
     assert "entries from here would be denied POLICY_MISMATCH" in out
 
 
+def test_the_mode_in_force_is_a_field(gate_json: RunJson, store: Store) -> None:
+    assert gate_json("status")["mode_in_force"] is None
+    for mode in ("observe", "enforce"):
+        with Gate.from_url(store.url, policy=Policy(mode=mode)) as other:
+            other.apply_policy(by="ops", reason="test")
+        assert gate_json("status")["mode_in_force"] == mode
+
+
+def test_a_switch_whose_text_speaks_of_damage_is_not_damaged(
+    gate: Run, gate_json: RunJson, redis_client: redis.Redis
+) -> None:
+    redis_client.set("quantum:safety:safe_mode", "damaged: a fan, where a cooler belongs", ex=60)
+    assert gate("status").stdout.startswith("STOPPED for entries by safe_mode; exits pass\n")
+    [safe_mode] = gate_json("status")["standing"]
+    assert safe_mode["damage"] is None
+
+
 LEFTOVERS = {
     # a leftover under this key: the headline, what no longer can be known, and what is damaged
     "safety:halt": ("STOPPED, exits too: quantum:safety:halt is damaged; `gate resume` clears it\n", (), "hash"),
@@ -103,6 +120,8 @@ def test_a_leftover_shows_as_what_the_gate_makes_of_it(
     answer = json.loads(gate("status", "--json").stdout)
     assert out.startswith(headline)
     assert f"damaged: a string, where a {belongs} belongs" in out
+    [damage] = [each["damage"] for each in answer["standing"] if each["damage"] is not None]
+    assert damage == {"problem": f"a string, where a {belongs} belongs", "belongs": belongs, "holds": "string"}
 
     look = ("eval", "--id", "a", "--symbol", "BTCUSDT", "--side", "BUY", "--notional", "200")
     entry, exit_ = gate(*look).exit_code, gate(*look, "--reduce-only").exit_code

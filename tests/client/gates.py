@@ -14,6 +14,7 @@ from gate import (
     Act,
     AsyncGate,
     Gate,
+    Halt,
     InDoubt,
     Inspection,
     Intent,
@@ -41,6 +42,9 @@ class AnyGate(Protocol):
     def inspect(self, intent: Intent) -> Inspection: ...
     def lookup(self, intent_id: str) -> Record | None: ...
     def in_doubt(self, at_most: int = 100, skip: int = 0) -> InDoubt: ...
+    def client_order_id(self, intent_id: str) -> str: ...
+    def ever_run(self) -> bool: ...
+    def halt_in_force(self) -> Halt | None: ...
     def status(self) -> Status: ...
     def halt(self, *, by: str, reason: str, scope: str = "entries") -> Act: ...
     def resume(self, *, by: str, reason: str) -> Act: ...
@@ -74,6 +78,15 @@ class AwaitedGate:
 
     def in_doubt(self, at_most: int = 100, skip: int = 0) -> InDoubt:
         return self._run(self._gate.in_doubt(at_most, skip))
+
+    def client_order_id(self, intent_id: str) -> str:
+        return self._gate.client_order_id(intent_id)
+
+    def ever_run(self) -> bool:
+        return self._run(self._gate.ever_run())
+
+    def halt_in_force(self) -> Halt | None:
+        return self._run(self._gate.halt_in_force())
 
     def status(self) -> Status:
         return self._run(self._gate.status())

@@ -13,7 +13,7 @@ import pytest
 import redis
 from msgspec import structs
 
-from gate import Gate, Outcome, Policy, Status
+from gate import Damage, Gate, Mode, Outcome, Policy, Status
 from tests.client import account as at
 from tests.client.gates import OpenGate
 from tests.client.rows import ROWS, Row
@@ -69,6 +69,40 @@ def test_status_shows_damage_and_hides_nothing_behind_it(
     status = gate.status()
     assert standing(status, shown)
     assert [each.detail[:7] for each in status.standing if each.key == key] == ["damaged"]
+    [damage] = [each.damage for each in status.damaged.values()]
+    assert damage is not None
+    assert (damage.holds, damage.problem) == (
+        "string" if key == at.INFLIGHT else "zset",
+        f"a {damage.holds}, where a {damage.belongs} belongs",
+    )
+
+
+def test_damage_inside_a_value_of_the_right_type_is_told_by_what_is_wrong(
+    redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    redis_client.rpush(at.RATE_GLOBAL, "yesterday")
+    damaged = open_gate().status().damaged
+    assert {name: each.damage for name, each in damaged.items()} == {
+        "rate_global": Damage("an entry is not a time", "list", "list")
+    }
+
+
+def test_a_damaged_audit_stream_is_shown_and_denies_nothing(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    redis_client.set(at.AUDIT, "1")
+    gate = open_gate()
+    status = gate.status()
+    [audit] = status.standing
+    assert (audit.name, audit.key, audit.on, status.stopped) == ("audit", at.AUDIT, False, False)
+    assert audit.damage == Damage("a string, where a stream belongs", "stream", "string")
+    at.admitted(gate.evaluate(at.entry()))
+
+
+@pytest.mark.parametrize("mode", ["enforce", "observe"])
+def test_status_says_which_mode_is_in_force(mode: str, redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    other = open_gate()
+    assert (other.status().mode_in_force, other.status().observing) == (None, False)
+    open_gate(Policy(mode=mode)).apply_policy(by="ops", reason="test")
+    assert (other.status().mode_in_force, other.status().observing) == (Mode(mode), mode == "observe")
 
 
 @pytest.mark.parametrize("fields", [{"note": "by hand"}, {"scope": ""}, {"scope": "all"}], ids=str)

@@ -20,6 +20,7 @@ from gate.exchange.port import CLOCK_LEAD_MS, OrderRequest
 from gate.executor import Executor
 from gate.executor.execution import Execution, Terminal
 from gate.executor.reconcile import reconcile
+from gate.protocol.keyspace import Keyspace
 from gate.values.record import Phase, Record
 from tests.crash.plan import LAPSING, POLICY, RECV_WINDOW_MS, KillPoint, Plan, Trade
 from tests.crash.worker import STORE_TIMEOUT_MS, Job
@@ -74,12 +75,13 @@ class Course:
         account = self._plan.account
         self._store = redis.asyncio.Redis.from_url(self._store_url)
         self._gate = self._new_gate()
+        self._keys = Keyspace(self._plan.prefix)
         self._exchange = BinanceFutures(
             account.key, account.secret, base_url=self._exchange_url, recv_window_ms=RECV_WINDOW_MS
         )
         async with self._store, self._gate, self._exchange:
             # Memory that is whole since long, as on any account but a new one.
-            state = self._gate.calls.keyspace.state
+            state = self._keys.state
             await self._patiently(lambda: self._store.hset(state, mapping={"fence": 1, "since": 1}))
             try:
                 async with asyncio.timeout(6 * _PATIENCE_S):
@@ -141,10 +143,10 @@ class Course:
 
         if plan.lapses:
             self._remembered(await self._lookup())
-            await self._until_gone(self._gate.calls.keyspace.record(plan.intent_id))
-            inflight = self._gate.calls.keyspace.inflight
+            await self._until_gone(self._keys.record(plan.intent_id))
+            inflight = self._keys.inflight
             self.report.lapsed = await self._patiently(lambda: self._store.zcard(inflight)) > 0
-        await self._until_gone(self._gate.calls.keyspace.lock(plan.symbol, plan.side))
+        await self._until_gone(self._keys.lock(plan.symbol, plan.side))
         await self._forget("before the third")
         if plan.reconciled_meanwhile:
             await asyncio.gather(self._deliver("third"), self._deliver("beside it"), self._reconcile())
@@ -224,7 +226,7 @@ class Course:
 
     async def _until_quiet(self) -> None:
         """Reconciles until nothing is left."""
-        inflight = self._gate.calls.keyspace.inflight
+        inflight = self._keys.inflight
         with suppress(TimeoutError):
             async with asyncio.timeout(_PATIENCE_S):
                 while True:

@@ -44,7 +44,7 @@ class Desk:
         """What the exchange has really accepted, of one intent or at all."""
         if intent is None:
             return list(self.paper.ledger())
-        client_order_id = self.gate.calls.keyspace.client_order_id(intent.id)
+        client_order_id = self.gate.client_order_id(intent.id)
         return [row for row in self.paper.ledger() if row["clientOrderId"] == client_order_id]
 
     def balance(self, amount: str | Decimal) -> None:

@@ -51,7 +51,7 @@ async def test_what_the_look_up_before_sending_can_not_find_out_stays_in_doubt(
     intent = desk.intent()
     if placed_before:
         await desk.executor.execute(intent)
-    redis_client.delete("quantum:exec:state", desk.gate.calls.keyspace.record(intent.id))
+    redis_client.delete("quantum:exec:state", f"quantum:exec:processed:{intent.id}")
     desk.paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path="/fapi/v1/order", times=1000))
 
     execution = await desk.executor.execute(intent)

@@ -72,7 +72,7 @@ async def test_an_intent_in_doubt_that_comes_again_after_its_record_has_lapsed_i
     desk: Desk, redis_client: redis.Redis
 ) -> None:
     intent = await abandoned(desk, redis_client, sent=True)
-    redis_client.delete(desk.gate.calls.keyspace.record(intent.id))
+    redis_client.delete(f"quantum:exec:processed:{intent.id}")
 
     again = await desk.executor.execute(desk.intent(id=intent.id, quantity="0.01"))
 

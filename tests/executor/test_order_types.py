@@ -29,7 +29,7 @@ ALGO = "/fapi/v1/algoOrder"
 
 async def _conditional_orders(desk: Desk, intent: Intent) -> list[Mapping[str, Any]]:
     """What the algo endpoint has really accepted of an intent."""
-    client_order_id = desk.gate.calls.keyspace.client_order_id(intent.id)
+    client_order_id = desk.gate.client_order_id(intent.id)
     rows = await desk.exchange._client._request_futures_api(
         "get", "allAlgoOrders", True, data={"symbol": intent.symbol}
     )
@@ -153,7 +153,7 @@ async def test_after_redis_forgot_a_conditional_order_is_looked_up_before_it_is_
 async def test_a_conditional_order_that_a_dead_worker_placed_is_recorded(desk: Desk, redis_client: redis.Redis) -> None:
     intent = desk.intent(**STOP)
     execution = await desk.executor.execute(intent)
-    redis_client.delete(desk.gate.calls.keyspace.record(intent.id))
+    redis_client.delete(f"quantum:exec:processed:{intent.id}")
     assert (await desk.gate.evaluate(intent)).admitted, "as if its worker had died before it could settle"
     age(desk, redis_client, intent, 10_000)
 

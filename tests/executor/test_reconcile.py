@@ -38,14 +38,14 @@ async def abandoned(
 
 def age(desk: Desk, redis_client: redis.Redis, intent: Intent, past_ms: int) -> None:
     """Moves the permit's times back, as if so much time had passed since its deadline."""
-    key = desk.gate.calls.keyspace.record(intent.id)
+    key = f"quantum:exec:processed:{intent.id}"
     fields = redis_client.get(key).decode().split(" ")  # type: ignore[union-attr]
     back_ms = int(fields[7]) + past_ms
     fields[4] = str(int(fields[4]) - back_ms)
     redis_client.set(key, " ".join(fields), keepttl=True)
-    redis_client.hset(desk.gate.calls.keyspace.state, f"permit:{intent.id}", " ".join(fields))
+    redis_client.hset("quantum:exec:state", f"permit:{intent.id}", " ".join(fields))
     redis_client.zincrby("quantum:exec:inflight", -back_ms, f"{fields[8]}:{intent.id}")
-    redis_client.delete(desk.gate.calls.keyspace.lock(intent.symbol, intent.side))
+    redis_client.delete(f"quantum:exec:lock:{intent.symbol}:{intent.side}")
 
 
 async def test_an_order_that_a_dead_worker_placed_is_recorded(desk: Desk, redis_client: redis.Redis) -> None:
@@ -87,8 +87,8 @@ async def test_absence_proves_nothing_while_a_request_may_still_be_accepted(
 async def test_what_was_settled_as_unknown_is_found_out_too(open_desk: OpenDesk, redis_client: redis.Redis) -> None:
     desk = await open_desk(ROOMY)
     intent = await abandoned(desk, redis_client, sent=True)
-    [record] = (await desk.gate.in_doubt()).records
-    await desk.gate.settle(desk.gate.calls.protocol.permit_of(record), Outcome.unknown("who knows"))
+    [doubtful] = (await desk.gate.in_doubt()).permits
+    await desk.gate.settle(doubtful.permit, Outcome.unknown("who knows"))
 
     [found] = await reconcile(desk.gate, desk.exchange)
 
@@ -132,7 +132,7 @@ async def test_what_is_in_doubt_is_found_out_after_its_record_has_lapsed(
     desk: Desk, redis_client: redis.Redis, sent: bool
 ) -> None:
     intent = await abandoned(desk, redis_client, sent=sent)
-    redis_client.delete(desk.gate.calls.keyspace.record(intent.id))
+    redis_client.delete(f"quantum:exec:processed:{intent.id}")
 
     [found] = await reconcile(desk.gate, desk.exchange)
 
@@ -144,7 +144,7 @@ async def test_what_is_in_doubt_is_found_out_after_its_record_has_lapsed(
 
 async def test_what_nothing_is_known_of_is_shown_and_not_guessed(desk: Desk, redis_client: redis.Redis) -> None:
     intent = await abandoned(desk, redis_client, sent=True)
-    redis_client.delete(desk.gate.calls.keyspace.record(intent.id))
+    redis_client.delete(f"quantum:exec:processed:{intent.id}")
     redis_client.hdel("quantum:exec:state", f"permit:{intent.id}")
 
     [found] = await reconcile(desk.gate, desk.exchange)

@@ -42,7 +42,7 @@ def test_both_take_the_same_arguments(blocking: type, awaited: type) -> None:
 
 @pairs
 def test_what_talks_to_the_store_is_awaited_and_nothing_else(blocking: type, awaited: type) -> None:
-    same = {"__init__", "__bool__", "from_url", "guard"}
+    same = {"__init__", "__bool__", "from_url", "guard", "client_order_id"}
     for name, method in public(blocking).items():
         if isinstance(method, types.FunctionType) and name not in same:
             assert inspect.iscoroutinefunction(public(awaited)[BLOCKS.get(name, name)]), name
@@ -55,6 +55,7 @@ def test_the_words_of_the_design_are_public() -> None:
         assert getattr(gate, name) is not None
     methods = {"evaluate", "settle", "inspect", "lookup", "status", "halt", "resume", "reset", "guard"}
     assert methods <= set(public(Gate))
+    assert {"client_order_id", "in_doubt", "halt_in_force", "ever_run"} <= set(public(Gate))
     assert {"placed", "client_order_id"} <= set(public(GuardedPermit))
 
 

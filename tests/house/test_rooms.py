@@ -39,7 +39,7 @@ ROOMS: dict[str, set[str]] = {
     # what a person starts
     "config": {"values", "protocol"},
     "demo": {"values", "store", "client", "exchange", "executor", "paper"},
-    "cli.screens": {"values", "protocol", "client"},
+    "cli.screens": {"values"},
     "cli": {"values", "store", "client", "config", "cli.screens"},
     "cli.commands": {
         *("values", "protocol", "store", "client", "exchange", "executor", "config"),

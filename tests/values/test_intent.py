@@ -120,6 +120,31 @@ def test_bad_input_is_an_error_that_names_field_and_value(field: str, value: obj
     assert isinstance(caught.value, ValueError)
 
 
+@pytest.mark.parametrize(
+    ("mapping", "field", "missing"),
+    [
+        ({"symbol": None}, "symbol", True),
+        ({"symbol": 7}, "symbol", False),
+        ({"timestamp": None}, "timestamp", True),
+        ({"timestamp": ""}, "timestamp", True),
+        ({"timestamp": "is missing"}, "timestamp", False),
+        ({"notional": None}, "notional", True),
+        ({"side": None}, "side", True),
+        ({"order_type": "LIMIT"}, "price", True),
+        ({"order_type": "STOP_MARKET"}, "trigger_price", True),
+    ],
+)
+def test_an_error_tells_what_is_missing_from_what_is_wrong(
+    mapping: dict[str, object], field: str, missing: bool
+) -> None:
+    asked = {"id": "sig-1", "symbol": "BTCUSDT", "side": "BUY", "notional": "200", "timestamp": 1_760_000_000_000}
+    with pytest.raises(InvalidIntent) as caught:
+        Intent.from_mapping(asked | mapping)
+    for error in (caught.value, pickle.loads(pickle.dumps(caught.value))):  # noqa: S301  # its own bytes
+        assert (error.field, error.missing) == (field, missing)
+        assert str(error) == str(caught.value)
+
+
 def test_a_size_is_given_once() -> None:
     with pytest.raises(InvalidIntent, match=r"^notional: is missing"):
         intent(notional=None)

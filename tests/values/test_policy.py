@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from gate import InvalidPolicy, Policy
+from gate import InvalidPolicy, Mode, Policy
+from gate.values.policy import MODES, mode_of
 
 # The design, section 5.
 DEFAULTS: dict[str, Any] = {
@@ -105,6 +106,8 @@ def test_the_fingerprint_hangs_on_every_figure() -> None:
         fingerprints.add(dataclasses.replace(Policy(), **{name: DEFAULTS[name] + 1}).fingerprint)
     assert len(fingerprints) == len(DEFAULTS) + 1
     assert Policy(mode="observe").fingerprint.startswith("observe-")
+    assert {mode: mode_of(Policy(mode=mode).fingerprint) for mode in MODES} == {mode: Mode(mode) for mode in MODES}
+    assert mode_of("written by hand") is Mode.ENFORCE
 
 
 def test_the_fingerprint_is_the_same_in_every_version() -> None:

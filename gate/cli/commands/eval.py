@@ -194,9 +194,9 @@ def _from_file(name: str, timestamp: str | None) -> Intent:
     try:
         intent = Intent.from_mapping(mapping, received_ms=received_ms)
     except InvalidIntent as invalid:
-        if received_ms is None and invalid.field == "timestamp" and invalid.problem.startswith("is missing"):
+        if received_ms is None and invalid.field == "timestamp" and invalid.missing:
             remedy = f"is missing in {source}, and the gate calls that INVALID: put one in, or pass --timestamp"
-            raise InvalidIntent("timestamp", None, remedy) from None
+            raise InvalidIntent("timestamp", None, remedy, missing=True) from None
         raise
     if received_ms is not None and intent.timestamp_ms != received_ms:
         raise click.UsageError("--timestamp is for an intent without a time; this one has its own.")

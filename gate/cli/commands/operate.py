@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,7 +13,6 @@ from gate.cli.failures import NoAnswer
 from gate.cli.screens.wording import moment, one_line
 from gate.cli.session import (
     account_of,
-    ask,
     by_option,
     configured,
     json_option,
@@ -23,16 +22,14 @@ from gate.cli.session import (
     store_of,
     warn,
 )
-from gate.client.dialogues import RESETS, SCOPES, Dialogue
+from gate.client.dialogues import RESETS, SCOPES
 from gate.config import Config, Flags
 from gate.protocol.keyspace import Keyspace
-from gate.values.errors import StoreError, StoreFailure
+from gate.values.errors import StoreFailure
 from gate.values.reports import Act, Halt
 
 if TYPE_CHECKING:
     from gate.client.gates import Gate
-
-_UNREADABLE: Final = Halt("?", "?", "its key was damaged", None)
 
 
 @click.command()
@@ -54,7 +51,7 @@ def halt(flags: Flags, by: str, reason: str, scope: str, as_json: bool) -> None:
         act = gate.halt(by=by, reason=reason, scope=scope)
     told(act, by, reason, halt_sentence(act, scope, account_of(config), before), config, as_json)
     if before is not None and not before.ever_run:
-        key = gate.calls.keyspace.state
+        key = Keyspace(config.prefix).state
         warn(
             f"the gate has never run under the prefix {config.prefix} here (no {key}); is it the account that you mean?"
         )
@@ -109,21 +106,9 @@ class Before:
 def look(gate: Gate) -> Before | None:
     """How the account stands; None when that can't be had. The act itself must not wait for it, nor fail by it."""
     try:
-        return ask(gate, _before(gate.calls.keyspace))
+        return Before(ever_run=gate.ever_run(), halt=gate.halt_in_force())
     except StoreFailure:
         return None
-
-
-def _before(keyspace: Keyspace) -> Dialogue[Before]:
-    ever_run = (yield ("EXISTS", keyspace.state)) == 1
-    if (yield ("EXISTS", keyspace.halt)) == 0:
-        return Before(None, ever_run)
-    try:
-        parts = yield ("HMGET", keyspace.halt, "scope", "by", "reason", "at")
-    except StoreError:
-        return Before(_UNREADABLE, ever_run)
-    scope, by, reason, at = ("" if part is None else part.decode(errors="replace") for part in parts)
-    return Before(Halt(scope or "entries", by or "?", reason or "?", int(at) if at.isdecimal() else None), ever_run)
 
 
 @contextmanager

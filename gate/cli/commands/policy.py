@@ -6,7 +6,6 @@ import click
 
 from gate.cli.commands.operate import acting, told
 from gate.cli.failures import NoAnswer
-from gate.cli.screens.damage import damaged
 from gate.cli.session import (
     account_of,
     by_option,
@@ -17,6 +16,7 @@ from gate.cli.session import (
     say_json,
 )
 from gate.config import Config, Flags
+from gate.values.policy import mode_of
 
 
 @click.group()
@@ -52,8 +52,8 @@ def show(flags: Flags, as_json: bool) -> None:
             failure, unknown = no_answer, "the store gave no answer"
         else:
             in_force = found.policy_in_force
-            if "state" in damaged(found):
-                unknown = f"{damaged(found)['state'].key} is damaged, and entries are denied"
+            if "state" in found.damaged:
+                unknown = f"{found.damaged['state'].key} is damaged, and entries are denied"
     if as_json:
         say_json({**policy_json(config, in_force, not unknown), **((failure and failure.answer) or {})})
         if failure is not None:
@@ -139,8 +139,7 @@ def change(config: Config, before: str | None) -> str:
     own, mode = config.policy.fingerprint, config.policy.mode
     if before is None:
         return f"none -> {own}, mode {mode}"
-    mode_before = before.partition("-")[0]
-    return f"{before} -> {own}, mode {mode_before} -> {mode}"
+    return f"{before} -> {own}, mode {mode_of(before)} -> {mode}"
 
 
 def defaults_note(config: Config) -> str:

@@ -37,7 +37,7 @@ def show(flags: Flags, intent_id: str, as_json: bool) -> None:
     config = configured(flags)
     with open_gate(config, as_json) as gate:
         record = gate.lookup(intent_id)
-        client_order_id = gate.calls.keyspace.client_order_id(intent_id)
+        client_order_id = gate.client_order_id(intent_id)
     if as_json:
         say_json(None if record is None else {**record_json(record), "client_order_id": client_order_id})
     elif record is None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import click
 
-from gate.cli.screens.damage import damaged, with_types
-from gate.cli.session import ask, configured, json_option, open_gate, say_json, store_of
+from gate.cli.session import configured, json_option, open_gate, say_json, store_of
 from gate.config import Flags
 from gate.values.reports import Status, verifying_until_ms
 
@@ -25,7 +24,7 @@ def status(flags: Flags, as_json: bool) -> None:
     """
     config = configured(flags)
     with open_gate(config, as_json) as gate:
-        found = ask(gate, with_types(gate.calls.keyspace, gate.status()))
+        found = gate.status()
     if as_json:
         say_json(status_json(found, store_of(config), config.policy.dedup_ttl_ms))
     else:
@@ -38,8 +37,7 @@ def status_json(found: Status, store: str, dedup_ttl_ms: int) -> dict[str, objec
     """The account's state. Times are epoch ms, spans ms, sums text; `standing` is in the order of the guards. A figure
     that stands under a damaged key is null: nobody can know it.
     """
-    broken = damaged(found)
-    permits, state = "in_flight" not in broken, "state" not in broken
+    permits, state = "in_flight" not in found.damaged, "state" not in found.damaged
     return {
         "prefix": found.prefix,
         "store": store,
@@ -55,7 +53,16 @@ def status_json(found: Status, store: str, dedup_ttl_ms: int) -> dict[str, objec
             "at_ms": found.halt.at_ms,
         },
         "standing": [
-            {"name": each.name, "key": each.key, "on": each.on, "ttl_ms": each.ttl_ms, "detail": each.detail}
+            {
+                "name": each.name,
+                "key": each.key,
+                "on": each.on,
+                "ttl_ms": each.ttl_ms,
+                "detail": each.detail,
+                "damage": None
+                if each.damage is None
+                else {"problem": each.damage.problem, "belongs": each.damage.belongs, "holds": each.damage.holds},
+            }
             for each in found.standing
         ],
         "in_flight": found.in_flight if permits else None,
@@ -65,6 +72,7 @@ def status_json(found: Status, store: str, dedup_ttl_ms: int) -> dict[str, objec
         "fence": found.fence if state else None,
         "memory_since_ms": found.memory_since_ms,
         "verifying_until_ms": verifying_until_ms(found, dedup_ttl_ms),
+        "mode_in_force": found.mode_in_force,
         "policy": {
             "in_force": found.policy_in_force,
             "own": found.policy_own,

@@ -36,6 +36,7 @@ def looked(intent: Intent, inspection: Inspection, prior: Record | None) -> Judg
         denial.wait_ms if denial else None,
         prior=prior,
         mode=inspection.mode,
+        age_ms=denial.age_ms if denial else None,
     )
     return Judgement(intent, verdict, inspection.guards, committed=False)
 
@@ -62,17 +63,25 @@ def agreeing(before: Sequence[GuardReport], verdict: Verdict) -> tuple[GuardRepo
     denying = GUARD_OF.get(verdict.reason)
     first = len(names) if denying is None else names.index(denying)
     return tuple(
-        _passed(report)
-        if place < first
-        else replace(report, passed=False, reason=verdict.reason, wait_ms=verdict.retry_after_ms, detail=verdict.detail)
-        if place == first
-        else report
+        _passed(report) if place < first else _denying(report, verdict) if place == first else report
         for place, report in enumerate(before)
     )
 
 
 def _passed(report: GuardReport) -> GuardReport:
     return report if report.passed else GuardReport(report.guard, True, report.key)
+
+
+def _denying(report: GuardReport, verdict: Verdict) -> GuardReport:
+    return replace(
+        report,
+        passed=False,
+        reason=verdict.reason,
+        wait_ms=verdict.retry_after_ms,
+        detail=verdict.detail,
+        exempt=False,
+        age_ms=verdict.age_ms,
+    )
 
 
 def judgement_json(judgement: Judgement) -> dict[str, object]:
@@ -98,6 +107,8 @@ def judgement_json(judgement: Judgement) -> dict[str, object]:
                 "key": report.key or None,
                 "ttl_ms": report.wait_ms,
                 "detail": report.detail,
+                "exempt": report.exempt,
+                "age_ms": report.age_ms,
             }
             for report in judgement.guards
         ],

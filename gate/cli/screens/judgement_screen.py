@@ -49,7 +49,7 @@ def headline(verdict: Verdict) -> str:
 def _retry(verdict: Verdict) -> str:
     if verdict.prior is not None and verdict.prior.phase is Phase.FOREIGN:
         return "Make sure that no order of this intent was ever sent before you delete it."
-    if verdict.reason is Reason.STALE and "in the future" in verdict.detail:
+    if verdict.from_the_future:
         return "It may pass once its time has come; look at the clock of whoever made it."
     if not verdict.retryable:
         return "No retry will change that."
@@ -84,7 +84,7 @@ def guard_rows(guards: tuple[GuardReport, ...]) -> list[Row]:
     denied = False
     for report in guards:
         if report.passed:
-            state, style = ("exempt", "dim") if report.detail.startswith("exempt") else ("pass", "")
+            state, style = ("exempt", "dim") if report.exempt else ("pass", "")
         else:
             state, style = ("denies", "red") if denied else ("DENIES", "bold red")
             denied = True

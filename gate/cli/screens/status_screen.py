@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from gate.cli.screens.damage import damaged, is_damaged
 from gate.cli.screens.rows import Row
 from gate.cli.screens.screen import screen
 from gate.cli.screens.wording import ago, moment, printable, span
@@ -31,7 +30,7 @@ def show_status(found: Status, store: str, dedup_ttl_ms: int) -> None:
 
 def headline(found: Status) -> tuple[str, str]:
     """Whether entries pass, and exits, as the gate would decide now, and what else a person must know first."""
-    broken = damaged(found)
+    broken = found.damaged
     if "halt" in broken:
         text = f"STOPPED, exits too: {broken['halt'].key} is damaged; `gate resume` clears it"
         style = "bold red"
@@ -41,20 +40,16 @@ def headline(found: Status) -> tuple[str, str]:
         text, style = f"{what}. By {found.halt.by}: {found.halt.reason}{since}", "bold red"
     elif found.stopped:
         stops = [each for each in found.standing if each.on and each.name in ACCOUNT_WIDE]
-        names = ", ".join(f"{each.name} (damaged)" if is_damaged(each) else each.name for each in stops)
+        names = ", ".join(f"{each.name} (damaged)" if each.damage else each.name for each in stops)
         text, style = f"STOPPED for entries by {names}; exits pass", "bold red"
     elif any(each.on for each in found.standing):
         text, style = "OPEN, but not for every symbol", "bold yellow"
     else:
         text, style = "OPEN", "bold green"
-    if _observing(found):
-        denies = "only what is damaged" if any(is_damaged(each) and each.on for each in found.standing) else "nothing"
+    if found.observing:
+        denies = "only what is damaged" if any(each.damage and each.on for each in found.standing) else "nothing"
         return f"{text}. Observe mode: {denies} is really denied", "bold yellow"
     return text, style
-
-
-def _observing(found: Status) -> bool:
-    return (found.policy_in_force or "").startswith("observe-")
 
 
 def standing_rows(found: Status) -> list[Row]:
@@ -63,7 +58,7 @@ def standing_rows(found: Status) -> list[Row]:
 
 
 def _standing_row(each: Standing) -> Row:
-    if is_damaged(each):
+    if each.damage is not None:
         state, left, style = "DAMAGED", "-", "bold red"
     elif each.name in _WINDOWS:
         state, style = ("full", "red") if each.on else ("counts", "")
@@ -80,7 +75,7 @@ def _standing_row(each: Standing) -> Row:
 
 def facts(found: Status, dedup_ttl_ms: int) -> list[tuple[str, str]]:
     """The rest, a line each, with its style. What stands under a damaged key nobody can know: `?`."""
-    broken = damaged(found)
+    broken = found.damaged
     live, reserved, doubt = ("?",) * 3
     if "in_flight" not in broken:
         live, reserved, doubt = str(found.in_flight), plain(found.reserved), str(found.in_doubt)
@@ -111,6 +106,6 @@ def _policy(found: Status) -> tuple[str, str]:
         return f"Policy: none in force yet; own {found.policy_own}.", ""
     if found.policy_agrees:
         return f"Policy: {found.policy_in_force} in force, the same as here.", ""
-    become = "would be denied" if _observing(found) else "are denied"
+    become = "would be denied" if found.observing else "are denied"
     differ = f"Policy: {found.policy_in_force} in force, but here {found.policy_own}"
     return f"{differ}: entries from here {become} POLICY_MISMATCH.", "bold yellow"

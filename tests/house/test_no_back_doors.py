@@ -1,0 +1,55 @@
+"""What the client keeps to itself stays there: the rest of the house, and its tests, ask a gate by its public names."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import gate
+from gate import AsyncGate, Gate
+
+PACKAGE = Path(gate.__file__).parent
+SOURCES = sorted(
+    file
+    for folder in (PACKAGE, *(PACKAGE.parent / name for name in ("tests", "benchmarks", "scripts", "examples")))
+    for file in folder.rglob("*.py")
+    if not file.is_relative_to(PACKAGE / "client")
+)
+BACK_DOORS = {"_calls", "_carry"}
+"""How a gate puts its calls to the store, and how it carries them."""
+
+
+def back_doors(source: str) -> Iterator[str]:
+    """Where a source reaches into an object for what only the client may use. Of `self` it is the object's own."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Attribute) and node.attr in BACK_DOORS and ast.unparse(node.value) != "self":
+            yield f"line {node.lineno}: {ast.unparse(node)}"
+
+
+@pytest.mark.parametrize("kind", [Gate, AsyncGate])
+def test_a_gate_shows_nothing_of_what_it_is_made_of(kind: type[Gate] | type[AsyncGate]) -> None:
+    made = kind.from_url("redis://localhost")  # connects at the first call
+    assert [name for name in vars(made) if not name.startswith("_")] == []
+    assert set(dir(made)) >= BACK_DOORS, "a back door has another name by now"
+
+
+def test_nobody_reaches_through_a_gate() -> None:
+    found = {file.relative_to(PACKAGE.parent).as_posix(): [*back_doors(file.read_text())] for file in SOURCES}
+    assert {file: lines for file, lines in found.items() if lines} == {}
+
+
+@pytest.mark.parametrize(
+    ("source", "reaches"),
+    [
+        ("gate._calls.keyspace.state", True),
+        ("desk.gate._carry(dialogue)", True),
+        ("self.gate._calls", True),
+        ("self._calls.add(call)", False),
+        ("gate.client_order_id(intent.id)", False),
+    ],
+)
+def test_a_back_door_is_known_when_it_is_seen(source: str, reaches: bool) -> None:
+    assert bool([*back_doors(source)]) is reaches
