@@ -18,6 +18,7 @@ from binance import Client
 
 from gate import Gate, Intent, Policy
 from gate.paper import Fault, FaultKind, PaperExchange
+from gate.values.guards import GUARDS
 from tests.servers.store import Store
 
 ROOT = Path(__file__).parents[2]
@@ -128,6 +129,25 @@ def test_the_example_without_an_event_loop_fills_an_order(store: Store, redis_cl
         exec(compile(example, "README.md", "exec"), names)  # noqa: S102  # likewise
 
     assert printed[0][0] == "FILLED"
+
+
+def test_the_table_of_guards_is_the_one_that_the_scripts_go_by() -> None:
+    rows = re.findall(r"^\| `([A-Z_]+)` \| .* \| (.*) \|$", README, re.MULTILINE)
+    assert rows == [(guard.reason, guard.exits) for guard in GUARDS]
+
+
+def test_everything_that_the_examples_import_is_there() -> None:
+    """The documented import paths stay, wherever the code behind them moves."""
+    lines = [line for block in _blocks("python") for line in block.splitlines() if line.startswith("from gate")]
+    assert {line.split()[1] for line in lines} >= {
+        "gate",
+        "gate.blocking",
+        "gate.exchange.binance",
+        "gate.exchange.consequences",
+        "gate.executor",
+    }
+    for line in lines:
+        exec(line, {})  # noqa: S102  # our own README
 
 
 def test_the_config_example_is_a_policy() -> None:
