@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 
 import click
 
+from gate import __version__
 from gate.cli.failures import (
     BAD_INPUT,
     INTERRUPTED,
@@ -141,7 +142,7 @@ class Program(click.Group):
 @click.option("--embedded", metavar="DIR", help="A store of this host's own, kept in DIR.")
 @click.option("--prefix", metavar="P", help="Prefix of every key: the account.  [default: quantum]")
 @click.option("--config", metavar="FILE", help="TOML with url, prefix and a table [policy].")
-@click.version_option(package_name="gate", message="gate %(version)s")
+@click.version_option(__version__, message="gate %(version)s")
 @click.pass_context
 def program(ctx: click.Context, url: str | None, embedded: str | None, prefix: str | None, config: str | None) -> None:
     """The pre-trade gate: every intent gets one verdict from one atomic Redis script.

@@ -19,3 +19,10 @@ def test_importing_the_gate_loads_none_of_the_heavy_packages(statement: str) -> 
     loaded = set(result.stdout.split())
     assert "gate" in loaded
     assert loaded & HEAVY == set()
+
+
+def test_the_version_is_known_without_a_search_for_the_installation() -> None:
+    """importlib.metadata would look through every installed package."""
+    program = "import gate, sys\nassert gate.__version__\nprint('importlib.metadata' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert result.stdout == "False\n"

@@ -9,13 +9,16 @@ import sys
 import sysconfig
 import tarfile
 import zipfile
+from email import message_from_bytes
 from pathlib import Path
 
 import redis
 
+import gate
 from tests.servers.store import Store
 
 ROOT = Path(__file__).parents[2]
+DIST_INFO = f"gate-{gate.__version__}.dist-info"
 EVAL = ("eval", "--id", "sig-81", "--symbol", "BTCUSDT", "--side", "BUY", "--notional", "200", "--commit", "--json")
 
 
@@ -89,3 +92,34 @@ def test_a_wheel_from_the_source_distribution_is_the_same(tmp_path: Path) -> Non
     lua = {f"gate/{path.relative_to(ROOT)}" for path in (ROOT / "lua").rglob("*.lua")}
     assert lua <= set(ours)
     assert "gate/py.typed" in ours
+
+
+def test_the_licence_goes_with_what_is_built(tmp_path: Path) -> None:
+    licence = (ROOT / "LICENSE").read_bytes()
+    wheel = zipfile.ZipFile(build("wheel", ROOT, tmp_path / "wheel"))
+    assert wheel.read(f"{DIST_INFO}/licenses/LICENSE") == licence
+
+    with tarfile.open(build("sdist", ROOT, tmp_path / "sdist")) as source:
+        carried = source.extractfile(f"gate-{gate.__version__}/LICENSE")
+        assert carried is not None
+        assert carried.read() == licence
+        assert f"gate-{gate.__version__}/CHANGELOG.md" in source.getnames()
+
+
+def test_the_metadata_say_the_version_and_the_licence(tmp_path: Path) -> None:
+    wheel = zipfile.ZipFile(build("wheel", ROOT, tmp_path))
+    metadata = message_from_bytes(wheel.read(f"{DIST_INFO}/METADATA"))
+
+    assert metadata["Version"] == gate.__version__
+    assert metadata["License-Expression"] == "MIT"
+    assert metadata["Author"] == "the gate authors"
+
+
+def test_the_command_line_says_the_version(tmp_path: Path) -> None:
+    assert run(Path(sys.executable).parent / "gate", "--version", cwd=tmp_path) == f"gate {gate.__version__}\n"
+
+
+def test_the_changelog_has_a_section_for_the_version() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text("utf-8").splitlines()
+    assert "## Unreleased" in changelog
+    assert any(line.split()[:2] == ["##", gate.__version__] for line in changelog)

@@ -1,0 +1,52 @@
+"""A service on threads that leaves the orders to the executor: no event loop, no `await`.
+
+It reads intents from standard input, one JSON object a line, in any shape that a stream carries, and executes them on
+four threads:
+
+    {"id": "sig-81", "symbol": "BTCUSDT", "side": "BUY", "notional": "500", "timestamp": 1790000000000}
+
+For a trial, `gate paper --port 8890 --key demo --secret demo` is the exchange. On a store that
+is new to it, the executor asks for an earlier order before it sends one; in the first seconds it waits for that.
+
+    export GATE_URL=redis://127.0.0.1:6379/0 GATE_EXCHANGE_URL=http://127.0.0.1:8890
+    export BINANCE_API_KEY=demo BINANCE_API_SECRET=demo
+    python examples/blocking.py < intents.jsonl
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+
+from gate import Policy
+from gate.blocking import BlockingExecutor
+
+
+def main() -> None:
+    with (
+        BlockingExecutor(  # one for the process; it also settles what is in doubt while it has nothing else to do
+            os.environ["GATE_URL"],
+            os.environ["BINANCE_API_KEY"],
+            os.environ["BINANCE_API_SECRET"],
+            policy=Policy(),
+            base_url=os.environ["GATE_EXCHANGE_URL"],  # without this line it is the real exchange
+        ) as executor,
+        ThreadPoolExecutor(max_workers=4) as threads,
+    ):
+        for answer in threads.map(lambda line: handle(executor, line), sys.stdin):
+            print(answer, flush=True)
+
+
+def handle(executor: BlockingExecutor, line: str) -> str:
+    """Takes one intent to its end: an order that is filled or placed, or the reason why there is none."""
+    intent = json.loads(line, parse_float=Decimal)  # a figure is never a float
+    execution = executor.execute(intent)  # raises nothing that an intent, the store or the exchange can cause
+    again = ", may be delivered again while it is fresh" if execution.retryable else ""
+    return f"{execution.intent_id} {execution.state} {execution.reason} {execution.order_id or '-'}{again}"
+
+
+if __name__ == "__main__":
+    main()

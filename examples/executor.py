@@ -1,0 +1,56 @@
+"""A service on asyncio that leaves the orders to the executor.
+
+It reads intents from standard input, one JSON object a line, in any shape that a stream carries, and executes them all
+at once:
+
+    {"id": "sig-81", "symbol": "BTCUSDT", "side": "BUY", "notional": "500", "timestamp": 1790000000000}
+
+For a trial, `gate paper --port 8890 --key demo --secret demo` is the exchange. On a store that
+is new to it, the executor asks for an earlier order before it sends one; in the first seconds it waits for that.
+
+    export GATE_URL=redis://127.0.0.1:6379/0 GATE_EXCHANGE_URL=http://127.0.0.1:8890
+    export BINANCE_API_KEY=demo BINANCE_API_SECRET=demo
+    python examples/executor.py < intents.jsonl
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import sys
+from decimal import Decimal
+
+from gate import AsyncGate, Policy
+from gate.exchange.binance import BinanceFutures
+from gate.executor import Executor
+
+
+async def main() -> None:
+    logging.basicConfig(level=logging.INFO)  # the executor's log: one line for each terminal state
+    async with (
+        AsyncGate.from_url(os.environ["GATE_URL"], policy=Policy()) as gate,
+        BinanceFutures(
+            os.environ["BINANCE_API_KEY"],
+            os.environ["BINANCE_API_SECRET"],
+            base_url=os.environ["GATE_EXCHANGE_URL"],  # without this line it is the real exchange
+        ) as exchange,
+        Executor(gate, exchange) as executor,  # settles what is in doubt while it has nothing else to do
+        asyncio.TaskGroup() as tasks,
+    ):
+        for line in sys.stdin:
+            tasks.create_task(handle(executor, line))
+
+
+async def handle(executor: Executor, line: str) -> None:
+    """Takes one intent to its end: an order that is filled or placed, or the reason why there is none."""
+    intent = json.loads(line, parse_float=Decimal)  # a figure is never a float
+    execution = await executor.execute(intent)  # raises nothing that an intent, the store or the exchange can cause
+    print(execution.intent_id, execution.state, execution.reason, execution.order_id or "-", flush=True)
+    if execution.retryable:
+        print(execution.intent_id, "may be delivered again, while it is fresh", flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,197 @@
+"""Each script of examples/ does what it teaches: on a real store and the paper exchange, as a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import redis
+
+from gate import Gate, Reason
+from gate.paper import Fault, FaultKind, PaperExchange
+from tests.servers.store import Store
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+MEMORY = "quantum:exec:state"
+
+Signal = dict[str, object]
+Run = Callable[..., list[str]]
+
+
+@pytest.fixture
+def run(store: Store, redis_client: redis.Redis, paper_exchange: PaperExchange) -> Run:
+    """Runs an example with signals on its input, and gives the lines that it prints."""
+    remember_since(redis_client, 1)
+
+    def run(script: str, *signals: Signal) -> list[str]:
+        done = subprocess.run(
+            [sys.executable, EXAMPLES / script],
+            input="".join(f"{json.dumps(signal)}\n" for signal in signals),
+            env={
+                **os.environ,
+                "GATE_URL": store.url,
+                "GATE_EXCHANGE_URL": paper_exchange.url,
+                "BINANCE_API_KEY": paper_exchange.key,
+                "BINANCE_API_SECRET": paper_exchange.secret,
+            },
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert paper_exchange.secret not in done.stdout + done.stderr
+        return done.stdout.splitlines()
+
+    return run
+
+
+def remember_since(client: redis.Redis, since_ms: int) -> None:
+    """The store has been whole since then. Permits of a younger store say verify."""
+    client.hset(MEMORY, mapping={"fence": 1, "since": since_ms})
+
+
+def signal(name: str, symbol: str = "BTCUSDT", **more: object) -> Signal:
+    terms: Signal = {"id": name, "symbol": symbol, "side": "BUY", "quantity": "0.05", "timestamp": now_ms(), **more}
+    return {name: value for name, value in terms.items() if value is not None}
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def test_every_example_has_a_test_here() -> None:
+    tested = Path(__file__).read_text("utf-8")
+    assert [path.name for path in EXAMPLES.iterdir() if path.is_file() and f'"{path.name}"' not in tested] == []
+
+
+def test_drop_in_places_an_order_once(run: Run, paper_exchange: PaperExchange, store: Store) -> None:
+    twice = signal("a")
+    placed, again = run("drop_in.py", twice, twice)
+
+    [order] = paper_exchange.ledger()
+    assert placed == f"PLACED {order['orderId']}"
+    assert again.startswith("DENIED DUPLICATE")
+    with Gate.from_url(store.url) as gate:
+        record = gate.lookup("a")
+        assert record is not None
+        assert record.note == str(order["orderId"])
+
+
+def test_drop_in_closes_a_position_with_a_reduce_only_order(run: Run, paper_exchange: PaperExchange) -> None:
+    run("drop_in.py", signal("in"), signal("out", side="SELL", reduce_only=True))
+
+    assert [order["reduceOnly"] for order in paper_exchange.ledger()] == [False, True]
+
+
+def test_drop_in_settles_what_a_refusal_means(run: Run, paper_exchange: PaperExchange, store: Store) -> None:
+    paper_exchange.inject(Fault(kind=FaultKind.ERROR, code=-2019, method="POST"))
+
+    [refused] = run("drop_in.py", signal("a"))
+
+    assert refused.startswith("REJECTED -2019")
+    with Gate.from_url(store.url) as gate:
+        assert {"failures", "cooldown_global"} <= {each.name for each in gate.status().standing}
+
+
+def test_drop_in_finds_the_order_that_a_store_without_memory_has_forgotten(
+    run: Run, redis_client: redis.Redis, paper_exchange: PaperExchange
+) -> None:
+    first = signal("a")
+    run("drop_in.py", first)
+    redis_client.flushdb()
+    remember_since(redis_client, now_ms() - 10_000)
+
+    [again] = run("drop_in.py", first)
+
+    [order] = paper_exchange.ledger()
+    assert again == f"PLACED {order['orderId']} by an earlier delivery"
+
+
+def test_drop_in_sends_once_it_knows_that_there_is_no_earlier_order(
+    run: Run, redis_client: redis.Redis, paper_exchange: PaperExchange
+) -> None:
+    remember_since(redis_client, now_ms() - 10_000)
+
+    [placed] = run("drop_in.py", signal("a"))
+
+    [order] = paper_exchange.ledger()
+    assert placed == f"PLACED {order['orderId']}"
+
+
+def test_drop_in_sends_nothing_while_an_earlier_order_can_not_be_looked_up(
+    run: Run, redis_client: redis.Redis, paper_exchange: PaperExchange, store: Store
+) -> None:
+    remember_since(redis_client, now_ms() - 10_000)
+    paper_exchange.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET"))
+
+    [unknown] = run("drop_in.py", signal("a"))
+
+    assert unknown.startswith("UNKNOWN")
+    assert paper_exchange.ledger() == []
+    with Gate.from_url(store.url) as gate:
+        assert gate.evaluate(signal("b")).reason is Reason.COOLDOWN_SYMBOL
+
+
+@pytest.mark.parametrize("script", ["drop_in.py", "observe.py"])
+def test_what_the_service_can_not_send_is_invalid(run: Run, paper_exchange: PaperExchange, script: str) -> None:
+    unsized = signal("a", quantity=None)
+    limit = signal("b", order_type="LIMIT", price="100")
+    said = run(script, unsized, limit, signal("c", quantity=None, notional="500"), signal("d", colour="red"))
+
+    assert [line.partition(" ")[0] for line in said] == ["INVALID"] * 4
+    assert paper_exchange.ledger() == []
+
+
+def test_executor_fills_each_intent_once(run: Run, paper_exchange: PaperExchange) -> None:
+    twice = signal("a")
+    said = run("executor.py", twice, signal("b", "ETHUSDT", quantity=None, notional="500.5"), twice)
+
+    words = sorted(line.split()[:2] for line in said if "again" not in line)
+    assert words == [["a", "DENIED"], ["a", "FILLED"], ["b", "FILLED"]]
+    assert {order["symbol"] for order in paper_exchange.ledger()} == {"BTCUSDT", "ETHUSDT"}
+    assert len(paper_exchange.ledger()) == 2
+
+
+def test_executor_says_what_may_be_delivered_again(run: Run) -> None:
+    said = run("executor.py", signal("a", quantity="50"))
+
+    assert said[0].startswith("a REJECTED_MARGIN")
+    assert said[1] == "a may be delivered again, while it is fresh"
+
+
+def test_blocking_fills_each_intent_once(run: Run, paper_exchange: PaperExchange) -> None:
+    twice = signal("a")
+    said = run("blocking.py", twice, signal("b", "ETHUSDT", quantity=None, notional="500.5"), twice)
+
+    assert sorted(line.split()[:2] for line in said) == [["a", "DENIED"], ["a", "FILLED"], ["b", "FILLED"]]
+    assert len(paper_exchange.ledger()) == 2
+
+
+def test_observe_lets_the_old_guards_decide_and_says_where_the_gate_disagrees(
+    run: Run, paper_exchange: PaperExchange
+) -> None:
+    twice = signal("a")
+    both, only_old, neither = run("observe.py", twice, signal("b"), twice)
+
+    first, second = paper_exchange.ledger()
+    assert both == f"a old guards: ADMITTED, gate: ADMITTED, PLACED {first['orderId']}"
+    assert only_old == f"b old guards: ADMITTED, gate: RATE_SYMBOL, PLACED {second['orderId']}"
+    assert neither == "a old guards: SEEN, gate: DUPLICATE"
+
+
+def test_observe_takes_back_what_the_old_guards_deny(run: Run, redis_client: redis.Redis, store: Store) -> None:
+    redis_client.set("bot:seen:a", 1)
+
+    [denied] = run("observe.py", signal("a"))
+
+    assert denied == "a old guards: SEEN, gate: ADMITTED"
+    with Gate.from_url(store.url) as gate:
+        assert gate.lookup("a") is None
