@@ -13,7 +13,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "promises.md").read_text("utf-8")
 PROMISES = re.findall(r"^## (P\d): ", PAGE, re.MULTILINE)
 KEPT_BY = re.compile(
-    r"^- `(\S+)`: [^\n]+\n\n  ```\w+\n(.*?)\n  ```\n\n  Fails without it:((?:\s+`[^`]+`,?)+)", re.M | re.S
+    r"^- `(\S+)`: [^\n]+\n\n  ```\w+\n(.*?)\n  ```\n\n  Fails without it:((?:\s+`[^`]+`,?)+)",
+    re.MULTILINE | re.DOTALL,
 )
 
 
@@ -37,7 +38,7 @@ def one_spaced(text: str) -> str:
 
 
 def test_there_are_eight_and_each_has_its_lines() -> None:
-    assert PROMISES == [f"P{number}" for number in range(1, 9)]
+    assert " ".join(PROMISES) == "P1 P2 P3 P4 P5 P6 P7 P8"
     assert {promise for promise, _, _ in lines()} == set(PROMISES)
     # Every entry was read: none has a form of its own that hides it from the tests below.
     assert len(lines()) == PAGE.count("Fails without it:") == PAGE.count("```") // 2

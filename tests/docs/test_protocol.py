@@ -9,6 +9,7 @@ import pytest
 
 from gate.protocol.keyspace import Keyspace
 from gate.protocol.scripts import SCRIPTS
+from gate.protocol.scripts import script as sends
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "protocol.md").read_text("utf-8")
@@ -22,26 +23,36 @@ LISTS = [
 
 
 def in_header(script: str, word: str) -> list[tuple[str, str]]:
-    """Position and first word of every entry under KEYS or ARGV: `1 P:exec:state`, `17 max_age`, `2 token, made by`."""
-    text = (ROOT / "lua" / f"{script}.lua").read_text("utf-8")
-    found = re.search(rf"^-- {word}\b(.*?)(?=^--\s*$)", text, re.MULTILINE | re.DOTALL)
-    assert found, f"{script}.lua: its header doesn't list {word}"
-    return re.findall(r"(?:^|\s{2,}|--\s+)(\d+…?) ([\w:{}]+)", found[1], re.MULTILINE)
+    """Number and name of every entry under KEYS or ARGV, as the loader reads them."""
+    entries = sends(script).keys if word == "KEYS" else sends(script).arguments
+    listed = [(str(number), name) for number, name in enumerate(entries.names, 1)]
+    return listed + ([(f"{len(listed) + 1}…", entries.open_list)] if entries.open_list else [])
 
 
-def on_page(script: str, word: str) -> list[tuple[str, str]]:
-    """Position and text of every row."""
+def on_page(script: str, word: str) -> list[tuple[str, str, str]]:
+    """Number, name and text of every row."""
     section = PAGE.partition(f"\n## {script}\n")[2].partition("\n## ")[0]
-    rows = section.partition(f"| {word} |")[2].partition("\n\n")[0]
-    return re.findall(r"^\| (\d+…?) \| (.+) \|$", rows, re.MULTILINE)
+    rows = section.partition(f"| {word} | name |")[2].partition("\n\n")[0]
+    return re.findall(r"^\| (\d+…?) \| `(\w+)` \| ?(.*)\|$", rows, re.MULTILINE)
 
 
 @pytest.mark.parametrize(("script", "word"), LISTS)
 def test_every_entry_of_a_header_is_on_the_page_in_order(script: str, word: str) -> None:
-    header, page = in_header(script, word), on_page(script, word)
-    assert [number for number, _ in page] == [number for number, _ in header]
-    for (number, entry), (_, told) in zip(header, page, strict=True):
-        assert re.search(rf"\b{re.escape(entry)}", told), f"{script} {word} {number} is {entry}, the page says {told}"
+    assert [(number, name) for number, name, _ in on_page(script, word)] == in_header(script, word)
+
+
+@pytest.mark.parametrize("script", ["evaluate", "control"])
+def test_every_key_is_told_as_its_header_has_it(script: str) -> None:
+    header = (ROOT / "lua" / f"{script}.lua").read_text("utf-8")
+    patterns = re.findall(r"^--(?: KEYS)? +\d+…? (\w+) +(P:\S+)", header, re.MULTILINE)
+    told = [(name, text.split("`")[1]) for _, name, text in on_page(script, "KEYS")]
+    assert told == patterns
+
+
+def test_inspect_and_settle_take_what_the_page_says_they_take() -> None:
+    evaluate = sends("evaluate")
+    assert (sends("inspect").keys, sends("inspect").arguments) == (evaluate.keys, evaluate.arguments)
+    assert sends("settle").keys == evaluate.keys
 
 
 def test_every_script_has_a_section() -> None:
@@ -49,9 +60,7 @@ def test_every_script_has_a_section() -> None:
 
 
 def test_every_key_of_an_account_is_on_the_page() -> None:
-    keys = {
-        *Keyspace("P").of_intent("{intent_id}", "{symbol}", "{side}"),
-        *Keyspace("P").of_control((Keyspace("P").cooldown_symbol("{symbol}"),)),
-    }
+    keyspace = Keyspace("P")
+    keys = keyspace.of_account() | keyspace.of_intent("{intent_id}", "{symbol}", "{side}")
     section = PAGE.partition("\n## Keys\n")[2].partition("\n## ")[0]
-    assert {*re.findall(r"^\| `(P:\S+)` \|", section, re.MULTILINE)} == keys
+    assert {*re.findall(r"^\| `(P:\S+)` \|", section, re.MULTILINE)} == {*keys.values()}
