@@ -1,6 +1,6 @@
 """The table of failures, row by row: raised by python-binance as it is, sync and async, and judged.
 
-What is expected is written out here once more, from reference/binance-usdm.md, so that a changed row shows.
+What is expected is written out here once more, from the facts in docs/exchange.md, so that a changed row shows.
 """
 
 from __future__ import annotations
