@@ -1,4 +1,4 @@
-"""Verdict and settlement of docs/design.md in plain Python: what the account must say at a moment, and what it remembers."""
+"""docs/design.md in plain Python: what the account must say at a moment, and what it remembers."""
 
 from __future__ import annotations
 
