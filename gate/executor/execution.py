@@ -12,7 +12,7 @@ from gate.values.verdict import Verdict
 
 
 class Terminal(StrEnum):
-    """The terminal states of an execution."""
+    """The terminal states of the design, section 8."""
 
     FILLED = "FILLED"
     PLACED = "PLACED"

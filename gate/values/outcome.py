@@ -17,7 +17,7 @@ _LONGEST_REASON: Final = 64
 
 
 class OutcomeKind(StrEnum):
-    """The four outcomes; docs/design.md says what each does."""
+    """The four outcomes of the design, section 6."""
 
     PLACED = "placed"
     REJECTED = "rejected"
