@@ -31,7 +31,6 @@ T = TypeVar("T")
 
 _log: Final = logging.getLogger("gate.executor")
 
-_LONGEST_ID: Final = 128
 _NEAR_LIMITS: Final = "near the exchange's own rate limits"
 
 # Words that operators grep for, kept from the service that the gate replaces.
@@ -83,11 +82,9 @@ class Executor:
 
     async def _executed(self, asked: Intent | Mapping[str, object]) -> Execution:
         try:
-            if not isinstance(asked, Intent | Mapping):
-                raise InvalidIntent("intent", asked, "is neither an Intent nor a mapping")
-            intent = asked if isinstance(asked, Intent) else Intent.from_mapping(asked)
+            intent = Intent.read(asked)
         except InvalidIntent as invalid:
-            return self._denied(_id_of(asked), Verdict(False, Reason.INVALID, str(invalid)))
+            return self._denied(invalid.intent_id, Verdict(False, Reason.INVALID, str(invalid)))
         execution = await self._once(intent)
         if execution.reason == MARGIN_UNRESERVED and execution.retryable:
             # What the symbol takes is known by now: with that reserved it comes again, once.
@@ -225,13 +222,3 @@ def _words(intent: Intent, ending: Ending) -> str:
     if ending.detail:
         words.append(ending.detail)
     return " ".join(words)
-
-
-def _id_of(asked: object) -> str:
-    """The id of what can't be read as an intent, as far as one is to be seen."""
-    if isinstance(asked, Mapping):
-        for name in ("id", "intent_id", "trace_id"):
-            said = asked.get(name)
-            if isinstance(said, str) and said and said.isprintable():
-                return said[:_LONGEST_ID]
-    return "?"
