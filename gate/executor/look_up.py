@@ -82,8 +82,7 @@ async def look_up(exchange: Exchange, sought: Sought, permit: Permit, *, accepta
         except ExchangeFailure as failed:
             failure = failed.failure
             _log.info("id=%s look-up of %s failed: %s", permit.intent_id, sought.client_order_id, str(failed))
-            if failure.consequence in (Consequence.REST_ACCOUNT, Consequence.STOP):
-                # Who goes on asking is banned for longer, exits and all; and no key gets better by being tried again.
+            if failure.stops_asking:
                 stopped_by = failure
                 until_next_s = max(pause_s, (failure.rest_ms or 0) / 1000)
                 if failure.consequence is Consequence.STOP and not failure.rest_ms:

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Final, TypeVar
 
 from gate.client.gates import AsyncGate
-from gate.exchange.failures import FILTER_CODES, ExchangeFailure, Placement
+from gate.exchange.failures import FILTER_CODES, ExchangeFailure
 from gate.exchange.port import CLOCK_LEAD_MS, SIGNER_AHEAD_MS, Exchange, Filters
 from gate.executor.ending import Ending, absent, forgotten, in_doubt, placed, refused, unfit, unsent
 from gate.executor.look_up import Sought, look_up
@@ -195,7 +195,7 @@ class Placer:
         try:
             return placed(await self._exchange.place(order, timeout_ms=timeout_ms))
         except ExchangeFailure as failed:
-            if failed.failure.placement is Placement.NOT_PLACED:
+            if not failed.failure.may_exist:
                 return self.refused(failed, sent=True)
             unclear = failed.failure
         found = await look_up(self._exchange, sought, permit, acceptable_for_ms=self._acceptable_ms)

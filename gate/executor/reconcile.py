@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Final
 
 from gate.client.gates import AsyncGate
-from gate.exchange.failures import Consequence, ExchangeFailure, Failure, OrderNotFound
+from gate.exchange.failures import ExchangeFailure, Failure, OrderNotFound
 from gate.exchange.port import CLOCK_LEAD_MS, Exchange
 from gate.executor.look_up import find_order_of_any_type
 from gate.values.errors import StoreFailure
@@ -76,7 +76,7 @@ async def reconcile(gate: AsyncGate, exchange: Exchange, *, at_most: int = 100, 
             each = await _ask(gate, exchange, record, permit, doubt.now_ms)
         except ExchangeFailure as failed:
             each = _unreadable(permit, str(failed))
-            if failed.failure.consequence in (Consequence.REST_ACCOUNT, Consequence.STOP):
+            if failed.failure.stops_asking:
                 stopped_by = failed.failure
                 each = _unreadable(permit, str(failed), stopped_by.rest_ms)
         found.append(each)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gate import Intent, OutcomeKind, Policy
 from gate.exchange.answers import decode_filters
-from gate.exchange.failures import ExchangeFailure, Failure, Placement
+from gate.exchange.failures import ExchangeFailure, Failure
 from gate.exchange.port import Filters, LotSize, PriceRange, SymbolConfig
 from gate.executor.ending import refused
 from gate.executor.execution import Terminal
@@ -247,6 +247,6 @@ def test_filters_without_a_lot_size_can_not_be_read(filters: Any) -> None:
 
 
 def test_a_failure_that_leaves_the_order_open_ends_as_unknown() -> None:
-    ending = refused(Failure(Placement.UNKNOWN, "X", "who knows"), Policy(), sent=True)
+    ending = refused(Failure(may_exist=True, code="X", detail="who knows"), Policy(), sent=True)
 
     assert (ending.state, ending.outcome.kind) == (Terminal.UNKNOWN, OutcomeKind.UNKNOWN)
