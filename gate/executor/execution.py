@@ -7,7 +7,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from gate.executor.margin import MarginCheck
-from gate.values.outcome import Settlement
+from gate.values.outcome import Outcome, Settlement
 from gate.values.verdict import Verdict
 
 
@@ -44,7 +44,10 @@ class Execution:
     filled_quantity: Decimal = Decimal(0)
     average_price: Decimal | None = None
     margin: MarginCheck | None = None
+    outcome: Outcome | None = None
+    """What the gate was told; None where the intent was denied."""
     settlement: Settlement | None = None
+    """What the gate said to it."""
 
     def __bool__(self) -> bool:
         """Whether the exchange has the order."""
