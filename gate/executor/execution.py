@@ -12,17 +12,21 @@ from gate.values.verdict import Verdict
 
 
 class Terminal(StrEnum):
-    """The terminal states of the design, section 8."""
+    """How an execution ended, in one word."""
 
     FILLED = "FILLED"
+    """All of the order is filled."""
     PLACED = "PLACED"
     """The exchange has the order; it isn't filled, or not wholly. One that ended with nothing filled is
     REJECTED_EXCHANGE, with its order id."""
     DENIED = "DENIED"
+    """The gate gave no permit."""
     REJECTED_MARGIN = "REJECTED_MARGIN"
+    """The margin doesn't cover the order, or nobody can tell whether it does."""
     REJECTED_ORDER = "REJECTED_ORDER"
     """No order that the exchange's filters accept can be made of the intent."""
     REJECTED_EXCHANGE = "REJECTED_EXCHANGE"
+    """The exchange refused the order, or it wasn't sent: the reason says which."""
     UNKNOWN = "UNKNOWN"
     """Nobody can tell whether the order exists; it stays in doubt until it is reconciled."""
 
