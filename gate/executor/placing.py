@@ -2,51 +2,34 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import math
-from collections.abc import Awaitable
 from dataclasses import replace
-from decimal import Decimal
-from typing import Final, TypeVar
+from typing import Final
 
 from gate.client.gates import AsyncGate
 from gate.exchange.failures import FILTER_CODES, ExchangeFailure, Failure, OrderNotFound
-from gate.exchange.port import CLOCK_LEAD_MS, SIGNER_AHEAD_MS, Exchange, Filters
+from gate.exchange.port import CLOCK_LEAD_MS, SIGNER_AHEAD_MS, Exchange
 from gate.executor.attempt import Attempt
 from gate.executor.execution import Execution
 from gate.executor.look_up import look_up
 from gate.executor.margin import MarginCheck
-from gate.executor.order_plan import (
-    OrderPlan,
-    PlanRefusal,
-    needs_mark_price,
-    plan_order,
-    sized_by_mark_price,
-    unfiltered,
-)
+from gate.executor.order_plan import OrderPlan, PlanRefusal, plan_order
 from gate.executor.preflight import Preflight, grown_stale
+from gate.executor.readings import read_filters, read_hedge_mode, read_latest_filters, read_mark_price
 from gate.values.errors import StoreFailure
-from gate.values.intent import Intent
 from gate.values.outcome import OutcomeKind
 from gate.values.policy import Policy
 from gate.values.record import Phase
-from gate.values.verdict import Permit
-
-T = TypeVar("T")
 
 _log: Final = logging.getLogger("gate.executor")
 
 _LEAST_TO_SEND_MS: Final = SIGNER_AHEAD_MS + 500
-"""An order isn't sent when its permit has less than that left: it could be accepted too late, or its answer could no
-longer be acted upon."""
-_FRESH_FILTERS_S: Final = 60
-_LONGEST_SPARE_READ_S: Final = 1.0
-"""What an exit can do without isn't waited for any longer."""
+"""An order isn't sent when its permit has less than that left: it could be accepted too late, or its answer could come
+too late to be acted upon."""
 
 _POSITION_MODE: Final = frozenset({"-4061", "-1106"})
 """Position side or reduce-only doesn't fit the account's position mode."""
-_PUT_RIGHT: Final = _POSITION_MODE | {"-1021", "-5028"}
+_PUT_RIGHT_AT_ONCE: Final = _POSITION_MODE | {"-1021", "-5028"}
 """Refused for what is put right at once: the mode is read again, the clock was set by the exchange's."""
 
 
@@ -73,10 +56,10 @@ class Placer:
             return self._refused(attempt, failed.failure)
 
     async def _earlier_order(self, attempt: Attempt) -> Execution | None:
-        """The order that an earlier delivery may have placed and that Redis doesn't know of; None: there is none.
+        """The order that an earlier delivery may have placed and that the store doesn't know of; None: there is none.
 
         After a loss of memory such an order may still be on its way: its absence proves nothing before it can no longer
-        be accepted. What can't be found out stays in doubt: to give it back would lose that order from sight.
+        be accepted. Where that can't be found out, the intent stays in doubt, so that the order isn't lost from sight.
         """
         permit = attempt.permit
         young_ms = 0 if permit.observed else self._acceptable_ms - (permit.memory_age_ms or 0)
@@ -90,73 +73,41 @@ class Placer:
 
     async def _place_anew(self, attempt: Attempt) -> Execution:
         """One request for an order, and a second one where the first is refused for what is put right at once."""
-        hedge_mode = await self._hedge_mode(attempt, otherwise=attempt.intent.position_side is not None)
+        hedge_mode = await read_hedge_mode(self._exchange, attempt, otherwise=attempt.intent.position_side is not None)
         first = await self._plan_and_send(attempt, hedge_mode)
-        if not _came_to(first, OutcomeKind.REJECTED) or first.reason not in _PUT_RIGHT:
+        if not _came_to(first, OutcomeKind.REJECTED) or first.reason not in _PUT_RIGHT_AT_ONCE:
             return first
         # Refused for certain, so that another request isn't a second order.
         attempt.may_exist = False
         if first.reason in _POSITION_MODE:
             self._exchange.forget_hedge_mode()
-            hedge_mode = await self._hedge_mode(attempt, otherwise=not hedge_mode)
+            hedge_mode = await read_hedge_mode(self._exchange, attempt, otherwise=not hedge_mode)
         second = await self._plan_and_send(attempt, hedge_mode)
         # Where it came to no second request, the answer to the first one stands.
         return first if _came_to(second, OutcomeKind.UNSENT) else second
 
     async def _plan_and_send(self, attempt: Attempt, hedge_mode: bool) -> Execution:
-        intent, permit = attempt.intent, attempt.permit
-        filters = await self._filters(intent, permit)
+        intent = attempt.intent
+        filters = await read_filters(self._exchange, attempt)
         if filters is None:
-            filters = await self._latest_filters(intent)
+            filters = await read_latest_filters(self._exchange, intent.symbol)
         if filters is None:
             return attempt.unfit(PlanRefusal("UNKNOWN_SYMBOL", f"the exchange has no symbol {intent.symbol}"))
-        mark = await self._mark_price(intent, permit)
-        plan = plan_order(intent, filters, mark, hedge_mode=hedge_mode)
+        mark_price = await read_mark_price(self._exchange, attempt)
+        plan = plan_order(intent, filters, mark_price, hedge_mode=hedge_mode)
         if isinstance(plan, PlanRefusal):
-            filters = await self._latest_filters(intent) or filters
-            plan = plan_order(intent, filters, mark, hedge_mode=hedge_mode)
+            filters = await read_latest_filters(self._exchange, intent.symbol) or filters
+            plan = plan_order(intent, filters, mark_price, hedge_mode=hedge_mode)
         if isinstance(plan, PlanRefusal):
             return attempt.unfit(plan)
 
-        cover = None if intent.is_exit else await self.preflight.cover(attempt, plan, filters, mark)
+        cover = None if intent.is_exit else await self.preflight.cover(attempt, plan, filters, mark_price)
         if isinstance(cover, Execution):
             return cover
         execution = await self._last_look(attempt, cover)
         if execution is None:
             execution = await self._send(attempt, plan)
         return replace(execution, margin=cover)
-
-    async def _mark_price(self, intent: Intent, permit: Permit) -> Decimal:
-        """The mark price; 0 where the order can be planned without."""
-        if needs_mark_price(intent):
-            return await self._exchange.mark_price(intent.symbol)
-        if sized_by_mark_price(intent):
-            return await _spare(self._exchange.mark_price(intent.symbol), permit) or Decimal(0)
-        return Decimal(0)
-
-    async def _filters(self, intent: Intent, permit: Permit) -> Filters | None:
-        if not intent.is_exit:
-            return await self._exchange.filters(intent.symbol)
-        # An exit takes what filters there are, however old, and does without where there are none: the exchange judges.
-        try:
-            async with asyncio.timeout(_spare_time_s(permit)):
-                return await self._exchange.filters(intent.symbol, no_older_than_s=math.inf)
-        except (ExchangeFailure, TimeoutError):
-            known = self._exchange.known_filters(intent.symbol)
-        if known is None and intent.quantity is None:
-            return await self._exchange.filters(intent.symbol)  # a notional makes no quantity without a lot size
-        return known or unfiltered(intent.symbol)
-
-    async def _latest_filters(self, intent: Intent) -> Filters | None:
-        """Old filters refuse nothing for good."""
-        return await self._exchange.filters(intent.symbol, no_older_than_s=_FRESH_FILTERS_S)
-
-    async def _hedge_mode(self, attempt: Attempt, *, otherwise: bool) -> bool:
-        if not attempt.intent.is_exit:
-            return await self._exchange.hedge_mode()
-        # An exit only reduces in either mode: where the account's can't be read, one is as good to try as the other.
-        said = await _spare(self._exchange.hedge_mode(), attempt.permit)
-        return otherwise if said is None else said
 
     @property
     def _acceptable_ms(self) -> int:
@@ -208,16 +159,3 @@ class Placer:
 
 def _came_to(execution: Execution, kind: OutcomeKind) -> bool:
     return execution.outcome is not None and execution.outcome.kind is kind
-
-
-async def _spare(reading: Awaitable[T], permit: Permit) -> T | None:
-    """What an exit can do without, if it is to be had soon."""
-    try:
-        async with asyncio.timeout(_spare_time_s(permit)):
-            return await reading
-    except (ExchangeFailure, TimeoutError):
-        return None
-
-
-def _spare_time_s(permit: Permit) -> float:
-    return min(_LONGEST_SPARE_READ_S, permit.remaining_ms / 4000)

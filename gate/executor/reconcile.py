@@ -65,24 +65,21 @@ class Reconciled:
 async def reconcile(gate: AsyncGate, exchange: Exchange, *, at_most: int = 100, skip: int = 0) -> list[Reconciled]:
     """Asks for intents in doubt, oldest first, after `skip` of them, and settles what is certain. Raises StoreFailure.
 
-    Once the exchange says that it has had enough of us, the rest is left for later.
+    Once the exchange wants to hear no more of us, the rest is left for later.
     """
     doubt = await gate.in_doubt(at_most, skip)
     found: list[Reconciled] = []
-    stopped_by = None
+    stopped_by: Failure | None = None
     for record in doubt.records:
         permit = gate.calls.protocol.permit_of(record)
-        try:
-            each = await _ask(gate, exchange, record, permit, doubt.now_ms)
-        except ExchangeFailure as failed:
-            each = _unreadable(permit, str(failed))
-            if failed.failure.stops_asking:
-                stopped_by = failed.failure
-                each = _unreadable(permit, str(failed), stopped_by.rest_ms)
-        found.append(each)
         if stopped_by is not None:
-            break
-    found += [_not_asked(gate, record, stopped_by) for record in doubt.records[len(found) :] if stopped_by]
+            found.append(_not_asked(permit, stopped_by))
+            continue
+        try:
+            found.append(await _ask(gate, exchange, record, permit, doubt.now_ms))
+        except ExchangeFailure as failed:
+            stopped_by = failed.failure if failed.failure.stops_asking else None
+            found.append(_unreadable(permit, str(failed), stopped_by.rest_ms if stopped_by else None))
     found += [
         Reconciled(intent_id, gate.calls.keyspace.client_order_id(intent_id), Finding.LAPSED)
         for intent_id in doubt.lapsed
@@ -98,10 +95,10 @@ def _unreadable(permit: Permit, detail: str, retry_after_ms: int | None = None) 
     )
 
 
-def _not_asked(gate: AsyncGate, record: Record, stopped_by: Failure) -> Reconciled:
+def _not_asked(permit: Permit, stopped_by: Failure) -> Reconciled:
     wait = f", for {stopped_by.rest_ms} ms" if stopped_by.rest_ms else ""
     detail = f"not asked: the exchange answers {stopped_by.code}{wait}"
-    return _unreadable(gate.calls.protocol.permit_of(record), detail, stopped_by.rest_ms)
+    return _unreadable(permit, detail, stopped_by.rest_ms)
 
 
 async def reconcile_all(gate: AsyncGate, exchange: Exchange) -> list[Reconciled]:
