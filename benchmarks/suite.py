@@ -1,4 +1,4 @@
-"""Every figure, in the order of the design, section 11."""
+"""Every figure, in the order of the report."""
 
 from __future__ import annotations
 

@@ -59,9 +59,7 @@ class Calls:
     def evaluate(self, asked: Intent | Mapping[str, object], reserve: Decimal | None = None) -> Dialogue[Verdict]:
         """The verdict. Never raises for bad input or a store failure: it denies."""
         try:
-            if not isinstance(asked, Intent | Mapping):
-                raise InvalidIntent("intent", asked, "is neither an Intent nor a mapping")
-            intent = asked if isinstance(asked, Intent) else Intent.from_mapping(asked)
+            intent = Intent.read(asked)
             if not isinstance(reserve, Decimal | None):
                 raise InvalidIntent("reserve", reserve, "is not a Decimal")
             margin = self.protocol.reserve(intent) if reserve is None else reserve

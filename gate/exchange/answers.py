@@ -7,7 +7,7 @@ from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
-from gate.exchange.failures import ExchangeFailure, Failure, Placement
+from gate.exchange.failures import ExchangeFailure, Failure
 from gate.exchange.port import AccountFigures, Filters, LotSize, OrderAnswer, PriceRange
 
 _ABOVE_ZERO: Final = Decimal("1e-18")
@@ -146,4 +146,4 @@ def figure(name: str, value: object, least: Decimal | None = _ABOVE_ZERO) -> Dec
 
 def unreadable(name: str, value: object) -> ExchangeFailure:
     """What is raised where the exchange's answer has no usable value."""
-    return ExchangeFailure(Failure(Placement.UNKNOWN, "UNREADABLE", f"{name} is {value!r}"[:100]))
+    return ExchangeFailure(Failure(may_exist=True, code="UNREADABLE", detail=f"{name} is {value!r}"[:100]))

@@ -1,6 +1,6 @@
 """Binance USDⓈ-M futures through python-binance's AsyncClient: the only place that imports it.
 
-Traps of the library that this file goes round are named where they are: see reference/binance-usdm.md for each.
+Traps of the library that this file goes round are named where they are: see docs/exchange.md.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ For a service that places its orders itself: it catches what python-binance rais
 
 from __future__ import annotations
 
-from gate.exchange.failures import Consequence, Failure, Placement, failure_of
+from gate.exchange.failures import Consequence, Failure, failure_of
 from gate.values.outcome import Outcome, Penalty
 from gate.values.policy import LONGEST_MS, Policy
 
@@ -26,9 +26,9 @@ def outcome_of(error: BaseException | Failure, policy: Policy, *, sent: bool = T
         # Nothing can have come of it, so it may come again: but never by keys that don't work.
         again = failure.retryable or failure.consequence is not Consequence.STOP
         return Outcome.unsent(failure.code, failure.detail, retryable=again, penalty=penalty)
-    if failure.placement is Placement.NOT_PLACED:
-        return Outcome.rejected(failure.code, failure.detail, retryable=failure.retryable, penalty=penalty)
-    return Outcome.unknown(failure.detail, code=failure.code, penalty=Penalty.unknown_outcome(policy))
+    if failure.may_exist:
+        return Outcome.unknown(failure.detail, code=failure.code, penalty=Penalty.unknown_outcome(policy))
+    return Outcome.rejected(failure.code, failure.detail, retryable=failure.retryable, penalty=penalty)
 
 
 def penalty_of(failure: Failure, policy: Policy) -> Penalty | None:

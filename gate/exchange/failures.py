@@ -10,17 +10,10 @@ that does may fail the second time on a way that the first has passed.
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, Decimal
 from enum import StrEnum
-from typing import Final, NamedTuple
-
-
-class Placement(StrEnum):
-    """What is certain about an order after its request failed."""
-
-    NOT_PLACED = "not placed"
-    UNKNOWN = "unknown"
+from typing import Final
 
 
 class Consequence(StrEnum):
@@ -35,16 +28,23 @@ class Consequence(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What came of a request that brought no order back."""
+    """What a request that failed says of its order. A row of the tables below has neither code nor detail."""
 
-    placement: Placement
-    code: str
+    may_exist: bool
+    """Whether there may be an order all the same. Where there may not, there is certainly none."""
+    code: str = ""
     """The exchange's code, or a word for the transport's failure."""
-    detail: str
+    detail: str = ""
     retryable: bool = False
+    """A later delivery of the same intent may be placed."""
     consequence: Consequence = Consequence.NONE
     rest_ms: int | None = None
-    """How long to rest, where the exchange says so (Retry-After)."""
+    """How long to rest: as the exchange says (Retry-After), else as the table does; None leaves it to the policy."""
+
+    @property
+    def stops_asking(self) -> bool:
+        """Whether the exchange wants to hear no more of us for now. Who goes on asking is banned for longer."""
+        return self.consequence in (Consequence.REST_ACCOUNT, Consequence.STOP)
 
 
 class ExchangeFailure(Exception):
@@ -59,36 +59,25 @@ class OrderNotFound(Exception):
     """The exchange knows no order of that client order id: now. A request under way may still be accepted."""
 
 
-class Row(NamedTuple):
-    """What is certain about the order, and what its failure asks for."""
-
-    placement: Placement
-    retryable: bool = False
-    """A later delivery of the same intent may be placed."""
-    consequence: Consequence = Consequence.NONE
-    rest_ms: int | None = None
-    """How long to rest where the exchange doesn't say so itself; None leaves it to the policy."""
-    stale_filters: bool = False
-    """The symbol's filters or its state have changed: they are to be read anew."""
-
-
-DOUBT: Final = Row(Placement.UNKNOWN)
+DOUBT: Final = Failure(may_exist=True)
 """Hold, and ask by the client order id."""
-TERMINAL: Final = Row(Placement.NOT_PLACED)
-AGAIN: Final = Row(Placement.NOT_PLACED, retryable=True)
+REFUSED: Final = Failure(may_exist=False)
+"""Certainly no order, and none for a later delivery either."""
+AGAIN: Final = replace(REFUSED, retryable=True)
+"""Certainly no order; a later delivery may be placed."""
 # The exchange counts its weights by the minute.
-_TOO_FAST: Final = Row(Placement.NOT_PLACED, True, Consequence.REST_ACCOUNT, rest_ms=60_000)
+_TOO_FAST: Final = replace(AGAIN, consequence=Consequence.REST_ACCOUNT, rest_ms=60_000)
 # Whoever goes on during a ban is banned for longer.
-_BANNED: Final = Row(Placement.NOT_PLACED, True, Consequence.STOP, rest_ms=60_000)
-_KEYS: Final = Row(Placement.NOT_PLACED, False, Consequence.STOP)
-_MARGIN: Final = Row(Placement.NOT_PLACED, True, Consequence.MARGIN)
-_REST_ACCOUNT: Final = Row(Placement.NOT_PLACED, True, Consequence.REST_ACCOUNT)
-_REST_SYMBOL: Final = Row(Placement.NOT_PLACED, True, Consequence.REST_SYMBOL)
-_REST_SHORTLY: Final = Row(Placement.NOT_PLACED, True, Consequence.REST_SYMBOL, rest_ms=30_000)
-_FILTERS: Final = Row(Placement.NOT_PLACED, stale_filters=True)
-_SYMBOL_OFF: Final = Row(Placement.NOT_PLACED, False, Consequence.REST_SYMBOL, stale_filters=True)
+_BANNED: Final = replace(AGAIN, consequence=Consequence.STOP, rest_ms=60_000)
+_KEYS: Final = replace(REFUSED, consequence=Consequence.STOP)
+_MARGIN: Final = replace(AGAIN, consequence=Consequence.MARGIN)
+_REST_ACCOUNT: Final = replace(AGAIN, consequence=Consequence.REST_ACCOUNT)
+_REST_SYMBOL: Final = replace(AGAIN, consequence=Consequence.REST_SYMBOL)
+_REST_SHORTLY: Final = replace(_REST_SYMBOL, rest_ms=30_000)
+_FILTERS: Final = replace(REFUSED)
+_SYMBOL_OFF: Final = replace(REFUSED, consequence=Consequence.REST_SYMBOL)
 
-CODES: Final[dict[int, Row]] = {
+CODES: Final[dict[int, Failure]] = {
     # the exchange itself can't tell
     -1000: DOUBT,
     -1006: DOUBT,
@@ -135,15 +124,15 @@ CODES: Final[dict[int, Row]] = {
     -4140: _SYMBOL_OFF,
     -4141: _SYMBOL_OFF,
     # reduce-only with nothing to reduce: says nothing of margin
-    -2022: TERMINAL,
-    -4118: TERMINAL,
+    -2022: REFUSED,
+    -4118: REFUSED,
     # the account's position mode isn't the one that the order was made for: it is read again
     -4061: AGAIN,
     # a conditional order at the wrong address: a fault of our own
-    -4120: TERMINAL,
+    -4120: REFUSED,
     # FOK or GTX not filled: what was asked for
-    -5021: TERMINAL,
-    -5022: TERMINAL,
+    -5021: REFUSED,
+    -5022: REFUSED,
     # the id is in use, perhaps by our own order: only a look-up tells
     -4116: DOUBT,
     # no such order, yet: a request under way may still be accepted
@@ -151,7 +140,7 @@ CODES: Final[dict[int, Row]] = {
 }
 
 # Statuses that mean something of their own. Of the others a 4xx is a refusal, and the rest says nothing.
-STATUSES: Final[dict[int, Row]] = {
+STATUSES: Final[dict[int, Failure]] = {
     408: DOUBT,
     429: _TOO_FAST,
     418: _BANNED,
@@ -159,7 +148,7 @@ STATUSES: Final[dict[int, Row]] = {
 }
 
 # What a 503 says instead of a code, from its beginning: a page of some proxy on the way isn't the exchange's word.
-TEXTS_OF_503: Final[dict[str, Row]] = {
+TEXTS_OF_503: Final[dict[str, Failure]] = {
     "Unknown error": DOUBT,
     "Service Unavailable": AGAIN,
     "Internal error; unable to process": AGAIN,
@@ -170,14 +159,16 @@ _NOT_PASSED_ON: Final = (-1001, -1008)
 
 # Exceptions without an answer, by package and class, or that of a base. With these the request never left; after any
 # other it may have arrived.
-NEVER_LEFT: Final[dict[str, Row]] = {
+NEVER_LEFT: Final[dict[str, Failure]] = {
     "aiohttp.ClientConnectorError": AGAIN,
     "aiohttp.ConnectionTimeoutError": AGAIN,
     "requests.ConnectTimeout": AGAIN,
     "urllib3.NewConnectionError": AGAIN,  # a name that can't be resolved is one, too
 }
 
-FILTER_CODES: Final = frozenset(str(code) for code, row in CODES.items() if row.stale_filters)
+# Told by the rows themselves: another one may mean the same for its order.
+FILTER_CODES: Final = frozenset(str(code) for code, row in CODES.items() if row is _FILTERS or row is _SYMBOL_OFF)
+"""After these the symbol's filters, or its state, have changed: they are to be read anew."""
 
 _LARGEST_CODE: Final = 99_999
 _LONGEST_BAN_S: Final = Decimal(3 * 24 * 3600)  # the exchange bans for three days at most
@@ -207,13 +198,11 @@ def failure_of_answer(status: int, code: int | None, message: str, retry_after_s
     """What an error answer means: HTTP status, the exchange's code (None or 0 without one), Retry-After in seconds."""
     code, message = _whole(code), str(message)
     row = _row_of(status, code, message)
-    return Failure(
-        row.placement,
-        str(code) if code else f"HTTP_{status}",
-        _line(message),
-        row.retryable,
-        row.consequence,
-        retry_after_s * 1000 if retry_after_s else row.rest_ms,
+    return replace(
+        row,
+        code=str(code) if code else f"HTTP_{status}",
+        detail=_line(message),
+        rest_ms=retry_after_s * 1000 if retry_after_s else row.rest_ms,
     )
 
 
@@ -223,10 +212,9 @@ def failure_of_transport(error: BaseException) -> Failure:
     if "requests.ConnectionError" in names:
         names |= _names(_reason(error))
     word = type(error).__name__[:64]
-    row = next((row for name, row in NEVER_LEFT.items() if name in names), None)
-    if row is None:
-        return Failure(Placement.UNKNOWN, word, "no answer that says what became of the request")
-    return Failure(row.placement, word, "the exchange was not reached", row.retryable)
+    row = next((row for name, row in NEVER_LEFT.items() if name in names), DOUBT)
+    detail = "no answer that says what became of the request" if row.may_exist else "the exchange was not reached"
+    return replace(row, code=word, detail=detail)
 
 
 def retry_after_s(response: object) -> int | None:
@@ -242,7 +230,7 @@ def retry_after_s(response: object) -> int | None:
     return None
 
 
-def _row_of(status: int, code: int, message: str) -> Row:
+def _row_of(status: int, code: int, message: str) -> Failure:
     by_code, by_status = CODES.get(code), STATUSES.get(status)
     by_text = None
     if status == 503:
@@ -255,7 +243,7 @@ def _row_of(status: int, code: int, message: str) -> Row:
         return by_text or DOUBT  # a code doesn't make a refusal of a 5xx
     if by_code is _KEYS:
         return by_code  # the sternest, whatever the status
-    return by_status or by_code or TERMINAL
+    return by_status or by_code or REFUSED
 
 
 def _names(error: object) -> set[str]:

@@ -9,35 +9,19 @@ from typing import Final
 
 from gate.exchange.consequences import penalty_of
 from gate.exchange.failures import ExchangeFailure
-from gate.exchange.port import AccountFigures, Exchange, Filters, SymbolConfig
-from gate.executor.ending import Ending, margin_unknown, short_of_margin, under_reserved, unfit
+from gate.exchange.port import Exchange, Filters, SymbolConfig
+from gate.executor.attempt import Attempt
+from gate.executor.execution import Execution
 from gate.executor.margin import MarginCheck, margin_need
 from gate.executor.order_plan import OrderPlan, check_bracket
-from gate.values.fields import plain
 from gate.values.intent import Intent
+from gate.values.outcome import Penalty
 from gate.values.policy import Policy
-from gate.values.verdict import Permit
 
 _log: Final = logging.getLogger("gate.executor")
 
 STALE_MS: Final = 3_000
-"""A figure of the account that old says nothing of what is free: nothing is sent on it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cover:
-    """Margin that was seen to be free for an order, and when."""
-
-    check: MarginCheck
-    account: AccountFigures
-
-    @property
-    def stale(self) -> Ending | None:
-        """What becomes of the intent if it took too long to come to the sending; None while the figure is fresh."""
-        age_ms = self.account.age_ms
-        if age_ms <= STALE_MS:
-            return None
-        return margin_unknown("MARGIN_STALE", self.check, f"that was {age_ms} ms ago, {STALE_MS} are allowed")
+"""An older figure of the account says nothing of what is free: nothing is sent on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,43 +51,49 @@ class Preflight:
         return self._need(intent, quantity, reference, seen)
 
     async def cover(
-        self, intent: Intent, permit: Permit, plan: OrderPlan, filters: Filters, mark_price: Decimal
-    ) -> Cover | Ending:
+        self, attempt: Attempt, plan: OrderPlan, filters: Filters, mark_price: Decimal
+    ) -> MarginCheck | Execution:
         """The margin that covers the order, or why nothing is sent."""
-        check = None
+        intent, permit, check = attempt.intent, attempt.permit, None
         try:
             seen = _Seen(mark_price, await self._exchange.symbol_config(intent.symbol))
             self._last_seen[intent.symbol] = seen
             need = self._need(intent, plan.quantity, plan.reference_price, seen)
             check = MarginCheck(need, None, permit.reserved_ahead)
-            account = await self._exchange.account()
+            account = attempt.account = await self._exchange.account()
         except ExchangeFailure as failed:
-            return self._unknown(intent, check, str(failed), failed)
+            return _unreadable(attempt, check, str(failed), penalty_of(failed.failure, self._policy))
         available = account.available.get(filters.margin_asset, f"the account has no {filters.margin_asset}")
         if isinstance(available, str):
-            return self._unknown(intent, check, available)
+            return _unreadable(attempt, check, available)
 
         held = account.notional.get((intent.symbol, plan.position_side or "BOTH"), Decimal(0))
         too_large = check_bracket(intent, plan, held, seen.config)
         if too_large is not None:
-            return unfit(too_large)
+            return attempt.unfit(too_large)
         check = MarginCheck(need, available, permit.reserved_ahead)
         _log.info("MARGIN CHECK id=%s %s, leverage %d", intent.id, check, seen.config.leverage)
-        if check.covered and permit.reserved * (1 + self._policy.margin_buffer) < need and not permit.observed:
+        if not check.covered:
+            _log.warning("INSUFFICIENT MARGIN id=%s %s", intent.id, check)
+            return attempt.short_of_margin(check)
+        if permit.reserved * (1 + self._policy.margin_buffer) < need and not permit.observed:
             # By more than the buffer, that is, so that small moves of the price don't matter.
-            return under_reserved(check, plain(permit.reserved))
-        if check.covered:
-            return Cover(check, account)
-        _log.warning("INSUFFICIENT MARGIN id=%s %s", intent.id, check)
-        return short_of_margin(check, self._policy)
+            return attempt.under_reserved(check)
+        return check
 
     def _need(self, intent: Intent, quantity: Decimal, reference_price: Decimal, seen: _Seen) -> Decimal:
         return margin_need(intent, quantity, reference_price, seen.mark_price, seen.config, self._policy.margin_buffer)
 
-    def _unknown(
-        self, intent: Intent, check: MarginCheck | None, why: str, failed: ExchangeFailure | None = None
-    ) -> Ending:
-        penalty = penalty_of(failed.failure, self._policy) if failed else None
-        ending = margin_unknown("MARGIN_UNREADABLE", check, why, penalty)
-        _log.warning("MARGIN CHECK id=%s %s", intent.id, ending.detail)
-        return ending
+
+def grown_stale(attempt: Attempt, check: MarginCheck | None) -> Execution | None:
+    """Why nothing is sent on a margin that was checked too long ago; None while it is fresh, and for an exit."""
+    age_ms = attempt.account.age_ms if attempt.account else 0
+    if age_ms <= STALE_MS:
+        return None
+    return attempt.margin_unknown("MARGIN_STALE", check, f"that was {age_ms} ms ago, {STALE_MS} are allowed")
+
+
+def _unreadable(attempt: Attempt, check: MarginCheck | None, why: str, penalty: Penalty | None = None) -> Execution:
+    execution = attempt.margin_unknown("MARGIN_UNREADABLE", check, why, penalty)
+    _log.warning("MARGIN CHECK id=%s %s", attempt.intent.id, execution.detail)
+    return execution

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Final
 
 from gate.client.gates import AsyncGate
-from gate.exchange.failures import Consequence, ExchangeFailure, Failure, OrderNotFound
+from gate.exchange.failures import ExchangeFailure, Failure, OrderNotFound
 from gate.exchange.port import CLOCK_LEAD_MS, Exchange
 from gate.executor.look_up import find_order_of_any_type
 from gate.values.errors import StoreFailure
@@ -65,24 +65,21 @@ class Reconciled:
 async def reconcile(gate: AsyncGate, exchange: Exchange, *, at_most: int = 100, skip: int = 0) -> list[Reconciled]:
     """Asks for intents in doubt, oldest first, after `skip` of them, and settles what is certain. Raises StoreFailure.
 
-    Once the exchange says that it has had enough of us, the rest is left for later.
+    Once the exchange wants to hear no more of us, the rest is left for later.
     """
     doubt = await gate.in_doubt(at_most, skip)
     found: list[Reconciled] = []
-    stopped_by = None
+    stopped_by: Failure | None = None
     for doubtful in doubt.permits:
         permit = doubtful.permit
-        try:
-            each = await _ask(gate, exchange, doubtful.record, permit, doubt.now_ms)
-        except ExchangeFailure as failed:
-            each = _unreadable(permit, str(failed))
-            if failed.failure.consequence in (Consequence.REST_ACCOUNT, Consequence.STOP):
-                stopped_by = failed.failure
-                each = _unreadable(permit, str(failed), stopped_by.rest_ms)
-        found.append(each)
         if stopped_by is not None:
-            break
-    found += [_not_asked(each.permit, stopped_by) for each in doubt.permits[len(found) :] if stopped_by]
+            found.append(_not_asked(permit, stopped_by))
+            continue
+        try:
+            found.append(await _ask(gate, exchange, doubtful.record, permit, doubt.now_ms))
+        except ExchangeFailure as failed:
+            stopped_by = failed.failure if failed.failure.stops_asking else None
+            found.append(_unreadable(permit, str(failed), stopped_by.rest_ms if stopped_by else None))
     found += [Reconciled(intent_id, gate.client_order_id(intent_id), Finding.LAPSED) for intent_id in doubt.lapsed]
     for each in found:
         _log.info("RECONCILED id=%s %s %s", each.intent_id, each.finding, each.detail)

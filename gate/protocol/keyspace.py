@@ -1,4 +1,4 @@
-"""Every key of an account, in one place. They follow the design, section 3."""
+"""Every key of an account, in one place. docs/protocol.md lists them."""
 
 from __future__ import annotations
 

@@ -32,6 +32,12 @@ class InvalidField(GateError, ValueError):
 class InvalidIntent(InvalidField):
     """An intent that can't be judged."""
 
+    intent_id: str = "?"
+    """The intent's id, as far as one is to be seen in what was handed in."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (*super().__reduce__(), {"intent_id": self.intent_id})
+
 
 class InvalidPolicy(GateError, ValueError):
     """A policy with every fault that it has, not just the first."""

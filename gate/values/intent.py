@@ -23,7 +23,7 @@ from gate.values.order_terms import (
     TimeInForce,
     WorkingType,
 )
-from gate.values.stream_shapes import intent_arguments
+from gate.values.stream_shapes import ID_NAMES, intent_arguments
 
 _SYMBOL: Final = re.compile(r"[A-Z0-9_]{2,30}", re.ASCII)
 _MAX_ID: Final = 128
@@ -145,12 +145,26 @@ class Intent:
         return datetime.fromtimestamp(self.timestamp_ms / 1000, UTC)
 
     @classmethod
+    def read(cls, asked: Intent | Mapping[str, object]) -> Intent:
+        """What a caller asks for: an intent as it is, a mapping as from_mapping reads it. Raises InvalidIntent."""
+        if isinstance(asked, Intent):
+            return asked
+        if not isinstance(asked, Mapping):
+            raise InvalidIntent("intent", asked, "is neither an Intent nor a mapping")
+        return cls.from_mapping(asked)
+
+    @classmethod
     def from_mapping(cls, mapping: Mapping[str, object], *, received_ms: int | None = None) -> Intent:
         """Reads the shapes that streams carry: see gate.values.stream_shapes.
 
-        `received_ms` stands in for a missing time. Raises InvalidIntent, which names the field as the stream has it.
+        `received_ms` stands in for a missing time. Raises InvalidIntent, which names the field as the stream has it,
+        and holds the intent's id as far as one is to be seen.
         """
-        return cls(**intent_arguments(mapping, received_ms=received_ms))
+        try:
+            return cls(**intent_arguments(mapping, received_ms=received_ms))
+        except InvalidIntent as invalid:
+            invalid.intent_id = _visible_id(mapping) or invalid.intent_id
+            raise
 
 
 def _read_id(value: object) -> str:
@@ -163,6 +177,12 @@ def _read_id(value: object) -> str:
     if " " in value or not value.isprintable():
         raise InvalidIntent("id", value, "has spaces or control characters")
     return value
+
+
+def _visible_id(mapping: Mapping[str, object]) -> str | None:
+    """The id of what can't be read as an intent, in one line of no more than an id's length; None: there is none."""
+    said = (mapping.get(name) for name in ID_NAMES)
+    return next((each[:_MAX_ID] for each in said if isinstance(each, str) and each and each.isprintable()), None)
 
 
 def _read_symbol(value: object) -> str:

@@ -17,12 +17,16 @@ _LONGEST_REASON: Final = 64
 
 
 class OutcomeKind(StrEnum):
-    """The four outcomes of the design, section 6."""
+    """What became of it, in one word."""
 
     PLACED = "placed"
+    """The exchange has the order."""
     REJECTED = "rejected"
+    """The exchange refused it: certainly no order."""
     UNSENT = "unsent"
+    """Nothing was sent."""
     UNKNOWN = "unknown"
+    """Nobody can tell whether the order exists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +37,8 @@ class Penalty:
     cooldown_symbol_ms: int = 0
     cooldown_global_ms: int = 0
     safe_mode: bool = False
-    """Safe mode at once, for the policy's safe_mode_ttl_ms: for what no later order can get past either, such as a
-    refused key or a ban. One that stands longer isn't shortened. The count of failures begins anew, as at any trip."""
+    """Safe mode at once, for the policy's safe_mode_ttl_ms: for what stops every later order too, such as a refused
+    key or a ban. One that stands longer isn't shortened. The count of failures begins anew, as at any trip."""
 
     reason: str = ""
     """Why, as status shows it: one line of at most 64 characters. By default the outcome's code."""

@@ -1,4 +1,4 @@
-"""The policy: the limits and times that the gate applies. The figures' defaults are those of the design, section 5."""
+"""The policy: the limits and times that the gate applies. docs/design.md says what they are for."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from gate.values.order_terms import ORDER_TYPES, TIMES_IN_FORCE, WORKING_TYPES
 
 _Value = TypeVar("_Value")
 
-_IDS: Final = ("id", "intent_id", "trace_id")
+ID_NAMES: Final = ("id", "intent_id", "trace_id")
 _TIMES: Final = ("timestamp", "time", "ts")
 _REDUCE_ONLY: Final = ("reduce_only", "reduceOnly")
 _POSITION_SIDE: Final = ("position_side", "positionSide")
@@ -41,7 +41,7 @@ _YES: Final = frozenset({"true", "1", "yes"})
 _NO: Final = frozenset({"false", "0", "no"})
 _DIRECTIONS: Final = {"BUY": "BUY", "LONG": "BUY", "SELL": "SELL", "SHORT": "SELL"}
 _KNOWN: Final = frozenset(
-    {"symbol", "side", "action", "quantity", *_IDS, *_TIMES, *_REDUCE_ONLY, *_POSITION_SIDE}
+    {"symbol", "side", "action", "quantity", *ID_NAMES, *_TIMES, *_REDUCE_ONLY, *_POSITION_SIDE}
     | {*_NOTIONALS, *_LEVERAGES, *_ORDER_TYPE}
 )
 # What is read besides, by the type of order. What only another type has a use for stays aside: producers carry a stop
@@ -196,7 +196,7 @@ def _choice(fields: Mapping[str, Any], names: tuple[str, ...], allowed: tuple[st
 
 
 def _id(fields: Mapping[str, Any], symbol: str, raw_time: object) -> str:
-    name, value = _first(fields, _IDS)
+    name, value = _first(fields, ID_NAMES)
     if value is not None:
         if isinstance(value, int) and not isinstance(value, bool):
             return str(value)

@@ -1,4 +1,4 @@
-"""The bench runs, and its report has every figure of the design, section 11. No time is judged here."""
+"""The bench runs, and its report has every figure. No time is judged here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`gate eval`: exit codes, the JSON of the design, and bad input in one line."""
+"""`gate eval`: exit codes, its JSON, and bad input in one line."""
 
 from __future__ import annotations
 

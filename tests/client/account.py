@@ -9,7 +9,7 @@ import redis
 
 from gate import Intent, Permit, Verdict
 
-# The keys of the design, section 3, for the prefix and the intent that the tests use. Written out on purpose.
+# The keys of docs/protocol.md, for the prefix and the intent that the tests use. Written out on purpose.
 RECORD = "quantum:exec:processed:sig-1"
 LOCK = "quantum:exec:lock:BTCUSDT:BUY"
 RATE_SYMBOL = "quantum:exec:rate:symbol:BTCUSDT"

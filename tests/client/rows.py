@@ -1,4 +1,4 @@
-"""The thirteen rows of the design's table of guards: how each comes to deny alone, and how it only just passes."""
+"""The thirteen rows of the table of guards: how each comes to deny alone, and how it only just passes."""
 
 from __future__ import annotations
 

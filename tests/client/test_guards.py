@@ -1,4 +1,4 @@
-"""Every guard of the design's table denies alone and passes alone, and inspect says what evaluate decides."""
+"""Every guard of the table (docs/design.md) denies alone and passes alone, and inspect says what evaluate decides."""
 
 from __future__ import annotations
 

@@ -16,10 +16,11 @@ import pytest
 from aiohttp import ClientTimeout
 from binance import AsyncClient, Client
 
-from gate.exchange.failures import Consequence, Failure, Placement, failure_of
+from gate.exchange.failures import Consequence, Failure, failure_of
 
-Row = tuple[Placement, bool, Consequence, int | None]
-"""Placement, retryable, consequence, rest in ms where it isn't the policy's."""
+MAY_EXIST, NO_ORDER = True, False
+Row = tuple[bool, bool, Consequence, int | None]
+"""Whether an order may exist, retryable, consequence, rest in ms where it isn't the policy's."""
 
 # As long as real ones, so that nothing passes for their being short.
 KEY: Final = "K3y" + "a1B2c3D4" * 7 + "E5f6g"
@@ -93,7 +94,7 @@ def judged(error: BaseException) -> Failure:
 def row_of(error: BaseException) -> Row:
     """What was judged of an exception."""
     failure = judged(error)
-    return failure.placement, failure.retryable, failure.consequence, failure.rest_ms
+    return failure.may_exist, failure.retryable, failure.consequence, failure.rest_ms
 
 
 def _no_order_id(order: dict[str, object]) -> LookupError:

@@ -15,7 +15,7 @@ from binance.exceptions import BinanceAPIException
 
 from gate import Gate, Intent, Outcome, Penalty, Phase, Policy
 from gate.exchange.consequences import outcome_of, penalty_of
-from gate.exchange.failures import Consequence, ExchangeFailure, Failure, Placement, failure_of
+from gate.exchange.failures import Consequence, ExchangeFailure, Failure, failure_of
 from gate.executor.execution import Terminal
 from gate.paper import Account, Fault, FaultKind, PaperExchange
 from gate.values.outcome import OutcomeKind
@@ -23,6 +23,8 @@ from gate.values.policy import LONGEST_MS
 from tests.exchange.failing_calls import (
     CALLERS,
     KEY,
+    MAY_EXIST,
+    NO_ORDER,
     ORDER,
     SECRET,
     Caller,
@@ -36,7 +38,6 @@ from tests.exchange.failing_calls import (
 from tests.executor.conftest import Desk
 from tests.servers.store import Store
 
-NOT_PLACED, UNKNOWN = Placement.NOT_PLACED, Placement.UNKNOWN
 POLICY = Policy(
     cooldown_symbol_ms=100_000, cooldown_global_ms=200_000, unknown_cooldown_ms=300_000, safe_mode_ttl_ms=400_000
 )
@@ -49,13 +50,13 @@ async def test_a_code_of_any_shape_can_be_judged(caller: Caller, code: object) -
     with raw_server(lambda _: http("400 Bad Request", json.dumps({"code": code, "msg": None}))) as url:
         failure = judged(await caller(url))
 
-    assert (failure.placement, failure.code, failure.detail) == (NOT_PLACED, "HTTP_400", "")
+    assert (failure.may_exist, failure.code, failure.detail) == (NO_ORDER, "HTTP_400", "")
 
 
 @CALLERS
 async def test_a_code_is_a_code_also_as_a_text(caller: Caller) -> None:
     with raw_server(lambda _: http("400 Bad Request", '{"code": "-1007"}')) as url:
-        assert judged(await caller(url)).placement is UNKNOWN
+        assert judged(await caller(url)).may_exist is MAY_EXIST
 
 
 @CALLERS
@@ -112,20 +113,20 @@ def test_an_earlier_request_that_never_left_says_nothing_of_this_one() -> None:
 
     assert type(error) is type(earlier)
     assert earlier in _chain(error), "Python has chained the two"
-    assert (judged(earlier).placement, judged(error).placement) == (NOT_PLACED, UNKNOWN)
+    assert (judged(earlier).may_exist, judged(error).may_exist) == (NO_ORDER, MAY_EXIST)
 
 
 def test_what_has_been_judged_already_stays_so() -> None:
-    failure = Failure(NOT_PLACED, "-2019", "as asked for")
+    failure = Failure(NO_ORDER, "-2019", "as asked for")
 
     assert failure_of(ExchangeFailure(failure)) is failure
 
 
-@pytest.mark.parametrize(("status", "placement"), [(400, NOT_PLACED), ("?", UNKNOWN)])
-def test_an_answer_by_the_websocket_can_be_judged_too(status: object, placement: Placement) -> None:
+@pytest.mark.parametrize(("status", "may_exist"), [(400, NO_ORDER), ("?", MAY_EXIST)])
+def test_an_answer_by_the_websocket_can_be_judged_too(status: object, may_exist: bool) -> None:
     error = BinanceAPIException({"id": 1}, status, '{"code": -2022, "msg": "ReduceOnly Order is rejected."}')
 
-    assert judged(error).placement is placement, "its response is a dict, without headers"
+    assert judged(error).may_exist is may_exist, "its response is a dict, without headers"
 
 
 @pytest.mark.parametrize(
@@ -157,7 +158,7 @@ def test_reading_the_table_loads_no_client_library() -> None:
     ],
 )
 def test_what_a_consequence_costs(consequence: Consequence, rest_ms: int | None, penalty: Penalty | None) -> None:
-    failure = Failure(NOT_PLACED, "-1", "", consequence=consequence, rest_ms=rest_ms)
+    failure = Failure(NO_ORDER, "-1", "", consequence=consequence, rest_ms=rest_ms)
 
     assert penalty_of(failure, POLICY) == penalty
 
@@ -204,10 +205,10 @@ def test_a_service_that_places_its_own_orders_settles_what_an_exception_means(
 @pytest.mark.parametrize(
     ("failure", "again"),
     [
-        (Failure(NOT_PLACED, "-1121", ""), True),
-        (Failure(UNKNOWN, "ReadTimeout", ""), True),
-        (Failure(NOT_PLACED, "HTTP_418", "", True, Consequence.STOP, 60_000), True),
-        (Failure(NOT_PLACED, "-2015", "", False, Consequence.STOP), False),
+        (Failure(NO_ORDER, "-1121", ""), True),
+        (Failure(MAY_EXIST, "ReadTimeout", ""), True),
+        (Failure(NO_ORDER, "HTTP_418", "", True, Consequence.STOP, 60_000), True),
+        (Failure(NO_ORDER, "-2015", "", False, Consequence.STOP), False),
     ],
 )
 def test_what_fails_before_the_order_is_sent_may_come_again_unless_keys_do_not_work(

@@ -1,6 +1,6 @@
 """The table of failures, row by row: raised by python-binance as it is, sync and async, and judged.
 
-What is expected is written out here once more, from reference/binance-usdm.md, so that a changed row shows.
+What is expected is written out here once more, from the facts in docs/exchange.md, so that a changed row shows.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ import pytest
 import requests
 import urllib3
 
-from gate.exchange.failures import CODES, FILTER_CODES, NEVER_LEFT, STATUSES, TEXTS_OF_503, Consequence, Placement
+from gate.exchange.failures import CODES, FILTER_CODES, NEVER_LEFT, STATUSES, TEXTS_OF_503, Consequence
 from gate.paper import Account, Fault, FaultKind, PaperExchange
 from tests.exchange.failing_calls import (
     AMPLE_S,
     BRIEF_S,
     CALLERS,
     KEY,
+    MAY_EXIST,
+    NO_ORDER,
     SECRET,
     Caller,
     Row,
@@ -35,17 +37,17 @@ from tests.exchange.failing_calls import (
     row_of,
 )
 
-DOUBT: Row = (Placement.UNKNOWN, False, Consequence.NONE, None)
-TERMINAL: Row = (Placement.NOT_PLACED, False, Consequence.NONE, None)
-AGAIN: Row = (Placement.NOT_PLACED, True, Consequence.NONE, None)
-TOO_FAST: Row = (Placement.NOT_PLACED, True, Consequence.REST_ACCOUNT, 60_000)
-REST_ACCOUNT: Row = (Placement.NOT_PLACED, True, Consequence.REST_ACCOUNT, None)
-BANNED: Row = (Placement.NOT_PLACED, True, Consequence.STOP, 60_000)
-KEYS: Row = (Placement.NOT_PLACED, False, Consequence.STOP, None)
-MARGIN: Row = (Placement.NOT_PLACED, True, Consequence.MARGIN, None)
-REST_SYMBOL: Row = (Placement.NOT_PLACED, True, Consequence.REST_SYMBOL, None)
-REST_SHORTLY: Row = (Placement.NOT_PLACED, True, Consequence.REST_SYMBOL, 30_000)
-SYMBOL_OFF: Row = (Placement.NOT_PLACED, False, Consequence.REST_SYMBOL, None)
+DOUBT: Row = (MAY_EXIST, False, Consequence.NONE, None)
+TERMINAL: Row = (NO_ORDER, False, Consequence.NONE, None)
+AGAIN: Row = (NO_ORDER, True, Consequence.NONE, None)
+TOO_FAST: Row = (NO_ORDER, True, Consequence.REST_ACCOUNT, 60_000)
+REST_ACCOUNT: Row = (NO_ORDER, True, Consequence.REST_ACCOUNT, None)
+BANNED: Row = (NO_ORDER, True, Consequence.STOP, 60_000)
+KEYS: Row = (NO_ORDER, False, Consequence.STOP, None)
+MARGIN: Row = (NO_ORDER, True, Consequence.MARGIN, None)
+REST_SYMBOL: Row = (NO_ORDER, True, Consequence.REST_SYMBOL, None)
+REST_SHORTLY: Row = (NO_ORDER, True, Consequence.REST_SYMBOL, 30_000)
+SYMBOL_OFF: Row = (NO_ORDER, False, Consequence.REST_SYMBOL, None)
 
 EXPECTED: dict[int, Row] = {
     -1006: DOUBT,

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gate import Intent, OutcomeKind, Policy
+from gate import Intent, OutcomeKind, Permit, Policy, Reason, Verdict
 from gate.exchange.answers import decode_filters
-from gate.exchange.failures import ExchangeFailure, Failure, Placement
+from gate.exchange.failures import ExchangeFailure, Failure
 from gate.exchange.port import Filters, LotSize, PriceRange, SymbolConfig
-from gate.executor.ending import refused
+from gate.executor.attempt import Attempt
 from gate.executor.execution import Terminal
 from gate.executor.order_plan import OrderPlan, PlanRefusal, check_bracket, needs_mark_price, plan_order
 
@@ -247,6 +247,12 @@ def test_filters_without_a_lot_size_can_not_be_read(filters: Any) -> None:
 
 
 def test_a_failure_that_leaves_the_order_open_ends_as_unknown() -> None:
-    ending = refused(Failure(Placement.UNKNOWN, "X", "who knows"), Policy(), sent=True)
+    intent = Intent(id="a", symbol="BTCUSDT", side="BUY", notional=1, timestamp=1_766_550_734_062)
+    permit = Permit("a", "BTCUSDT", "BUY", "token", 1, "client-order-id", deadline_ms=0, expires_ns=0)
+    attempt = Attempt(intent, Verdict(True, Reason.ADMITTED, permit=permit), permit, Policy())
+    attempt.may_exist = True
 
-    assert (ending.state, ending.outcome.kind) == (Terminal.UNKNOWN, OutcomeKind.UNKNOWN)
+    execution = attempt.refused(Failure(may_exist=True, code="X", detail="who knows"))
+
+    assert execution.outcome
+    assert (execution.state, execution.outcome.kind) == (Terminal.UNKNOWN, OutcomeKind.UNKNOWN)

@@ -1,4 +1,4 @@
-"""Sections 5 and 6 of the design in plain Python: what the account must say at a moment, and what it remembers."""
+"""docs/design.md in plain Python: what the account must say at a moment, and what it remembers."""
 
 from __future__ import annotations
 

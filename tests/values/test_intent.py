@@ -286,3 +286,30 @@ def test_a_position_as_side_beside_reduce_only_is_refused_as_ambiguous(word: str
     fields = {"symbol": "BTCUSDT", "side": word, "reduce_only": True, "quantity": "1", "timestamp": 1766550734}
     with pytest.raises(InvalidIntent, match="ambiguous"):
         Intent.from_mapping(fields)
+
+
+def test_an_intent_is_read_as_it_is_and_a_mapping_as_streams_carry_it() -> None:
+    made = intent()
+    assert Intent.read(made) is made
+    assert Intent.read(GOOD) == made
+
+
+@pytest.mark.parametrize(
+    ("asked", "intent_id"),
+    [
+        (None, "?"),
+        ("sig-1", "?"),
+        ({1: 2}, "?"),
+        ({"id": "two\nlines"}, "?"),
+        ({"id": "", "intent_id": 5, "trace_id": "t-1"}, "t-1"),
+        ({"intent_id": "i-1", "trace_id": "t-1"}, "i-1"),
+        ({"id": "x" * 500}, "x" * 128),
+    ],
+    ids=lambda value: ascii(value)[:30],
+)
+def test_what_cannot_be_read_is_named_by_the_id_that_is_to_be_seen(asked: Any, intent_id: str) -> None:
+    with pytest.raises(InvalidIntent) as caught:
+        Intent.read(asked)
+    copy = pickle.loads(pickle.dumps(caught.value))  # noqa: S301  # its own bytes
+    assert (caught.value.intent_id, copy.intent_id) == (intent_id, intent_id)
+    assert str(copy) == str(caught.value)

@@ -85,7 +85,7 @@ def _denying(report: GuardReport, verdict: Verdict) -> GuardReport:
 
 
 def judgement_json(judgement: Judgement) -> dict[str, object]:
-    """The answer as the design, section 9, has it; `prior` beside it where the intent has a record, and in `intent`
+    """The answer of `gate eval --json`; `prior` beside it where the intent has a record, and in `intent`
     the `order_type` where it isn't MARKET.
     """
     intent, verdict = judgement.intent, judgement.verdict

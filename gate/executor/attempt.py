@@ -1,0 +1,148 @@
+"""The work under one permit, and what each of its ends means for the gate and for the caller. No I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from gate.exchange.consequences import outcome_of, penalty_of
+from gate.exchange.failures import Consequence, Failure
+from gate.exchange.port import AccountFigures, OrderAnswer
+from gate.executor.execution import Execution, Terminal
+from gate.executor.margin import MarginCheck
+from gate.executor.order_plan import PlanRefusal
+from gate.values.fields import plain
+from gate.values.intent import Intent
+from gate.values.outcome import Outcome, OutcomeKind, Penalty
+from gate.values.policy import Policy
+from gate.values.verdict import Permit, Verdict
+
+MARGIN_UNRESERVED: Final = "MARGIN_UNRESERVED"
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One admitted intent on its way to an order. Each method makes the execution of one end; it isn't settled yet."""
+
+    intent: Intent
+    verdict: Verdict
+    permit: Permit
+    policy: Policy
+    may_exist: bool = field(init=False)
+    """Whether the exchange may have an order of the intent: its absence has to be proved then."""
+    account: AccountFigures | None = None
+    """What the margin was last checked against; None for an exit, whose margin isn't."""
+    stopped_by: Failure | None = None
+    """Of the last look-up: the answer of an exchange that would hear no more of us. A ban, too many requests, keys that
+    don't work."""
+    unanswered: Failure | None = None
+    """Of the last look-up: why a question had no answer, the last of those that had none."""
+
+    def __post_init__(self) -> None:
+        # An earlier delivery may have placed it: one that the store has forgotten, or doesn't bind us to.
+        self.may_exist = self.permit.verify or self.permit.observed
+
+    def placed(self, order: OrderAnswer) -> Execution:
+        """The exchange has the order."""
+        if order.filled:
+            state = Terminal.FILLED
+        elif order.ended_unfilled:
+            state = Terminal.REJECTED_EXCHANGE
+        else:
+            state = Terminal.PLACED
+        return replace(
+            self._end(state, Outcome.placed(order.order_id), order.status),
+            order_id=order.order_id,
+            filled_quantity=order.filled_quantity,
+            average_price=order.average_price,
+        )
+
+    def unsent(self, code: str, detail: str) -> Execution:
+        """Nothing was sent, and it may come again."""
+        return self._end(Terminal.REJECTED_EXCHANGE, Outcome.unsent(code, detail), code, detail)
+
+    def unfit(self, refusal: PlanRefusal) -> Execution:
+        """No order that the exchange would take can be made of the intent."""
+        outcome = Outcome.unsent(refusal.code, refusal.detail, retryable=False)
+        return self._end(Terminal.REJECTED_ORDER, outcome, refusal.code, refusal.detail)
+
+    def short_of_margin(self, check: MarginCheck) -> Execution:
+        """The margin doesn't cover it. Without what is reserved for others it may: that may be free in a moment."""
+        if check.available is not None and check.available >= check.need:
+            return self._without_margin("MARGIN_RESERVED", str(check), check)
+        return self._without_margin("INSUFFICIENT_MARGIN", str(check), check, Penalty.margin_rejection(self.policy))
+
+    def under_reserved(self, check: MarginCheck) -> Execution:
+        """The permit holds less margin than the order takes: a permit behind it counts on what this one would use."""
+        reserved = f"only {plain(self.permit.reserved)} is reserved"
+        detail = f"{check}: {reserved}; come again, what the symbol takes is known by now"
+        return self._without_margin(MARGIN_UNRESERVED, detail, check)
+
+    def margin_unknown(
+        self, code: str, check: MarginCheck | None, why: str, penalty: Penalty | None = None
+    ) -> Execution:
+        """A margin figure that can't be relied on is no figure: nothing was sent."""
+        return self._without_margin(code, f"{check or 'need unknown, have unknown'}: {why}", check, penalty)
+
+    def refused(self, failure: Failure) -> Execution:
+        """The exchange refused the order itself, or, before anything was sent, to tell what is needed for one."""
+        outcome = outcome_of(failure, self.policy, sent=self.may_exist)
+        if outcome.kind is OutcomeKind.UNKNOWN:
+            state = Terminal.UNKNOWN
+        elif failure.consequence is Consequence.MARGIN:
+            state = Terminal.REJECTED_MARGIN
+        else:
+            state = Terminal.REJECTED_EXCHANGE
+        return self._end(state, outcome, failure.code, failure.detail)
+
+    def absent(self, unclear: Failure) -> Execution:
+        """The request failed, and by now it is certain that it brought no order."""
+        detail, rest = "looked up: no such order", self._rest_of_the_look_up()
+        outcome = Outcome.rejected(unclear.code, detail, retryable=True, penalty=rest)
+        detail = "the request failed, and the exchange has no such order"
+        return self._end(Terminal.REJECTED_EXCHANGE, outcome, unclear.code, detail)
+
+    def in_doubt(self, unclear: Failure) -> Execution:
+        """Nobody can tell whether the order exists: reconcile will."""
+        penalty = Penalty.unknown_outcome(self.policy).joined(self._rest_of_the_look_up())
+        outcome = Outcome.unknown(unclear.detail, code=unclear.code, penalty=penalty)
+        return self._end(Terminal.UNKNOWN, outcome, unclear.code, f"{unclear.code}: {unclear.detail}")
+
+    def memory_lost(self) -> Execution:
+        """Nothing was sent; but the store's memory is new, and an earlier delivery may have placed an order."""
+        said = f": {self.unanswered.code} {self.unanswered.detail}" if self.unanswered else ""
+        detail = (
+            f"nothing was sent: the exchange doesn't say whether an order from before the store's memory exists{said}"
+        )
+        code = self.stopped_by.code if self.stopped_by else "MEMORY_LOST"
+        outcome = Outcome.unknown(detail, code=code, penalty=self._rest_of_the_look_up())
+        return self._end(Terminal.UNKNOWN, outcome, "MEMORY_LOST", detail)
+
+    def broken_off(self, error: BaseException) -> Execution:
+        """Cancelled, or a fault of our own. Where an order may exist, nobody can tell any more."""
+        word = type(error).__name__
+        if not self.may_exist:
+            return self._end(Terminal.REJECTED_EXCHANGE, Outcome.unsent(word), word, "broken off before sending")
+        detail = "broken off while an order may exist"
+        outcome = Outcome.unknown(detail, code=word, penalty=Penalty.unknown_outcome(self.policy))
+        return self._end(Terminal.UNKNOWN, outcome, word, detail)
+
+    def _without_margin(
+        self, code: str, detail: str, check: MarginCheck | None, penalty: Penalty | None = None
+    ) -> Execution:
+        outcome = Outcome.unsent(code, detail, penalty=penalty)
+        return replace(self._end(Terminal.REJECTED_MARGIN, outcome, code, detail), margin=check)
+
+    def _rest_of_the_look_up(self) -> Penalty | None:
+        return penalty_of(self.stopped_by, self.policy) if self.stopped_by else None
+
+    def _end(self, state: Terminal, outcome: Outcome, reason: str, detail: str = "") -> Execution:
+        return Execution(
+            state=state,
+            intent_id=self.intent.id,
+            verdict=self.verdict,
+            reason=reason,
+            detail=detail,
+            client_order_id=self.permit.client_order_id,
+            outcome=outcome,
+        )

@@ -1,0 +1,83 @@
+"""What a finished attempt still owes: its outcome told to the gate, and its execution completed by the answer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import replace
+from typing import Final
+
+from gate.client.gates import AsyncGate
+from gate.exchange.port import Exchange
+from gate.executor.attempt import Attempt
+from gate.executor.execution import Execution
+from gate.executor.look_up import FIRST_PAUSE_S, LONGEST_PAUSE_S
+from gate.values.fields import plain
+from gate.values.intent import Intent
+from gate.values.outcome import Outcome, Penalty, Settled, Settlement
+from gate.values.verdict import Permit
+
+_log: Final = logging.getLogger("gate.executor")
+
+_NEAR_LIMITS: Final = "near the exchange's own rate limits"
+
+
+async def settle_attempt(gate: AsyncGate, exchange: Exchange, attempt: Attempt, execution: Execution) -> Execution:
+    """Tells the gate the execution's outcome, and returns the execution with what that came to."""
+    outcome, intent = execution.outcome, attempt.intent
+    if outcome is None:
+        return execution  # a denial, which leaves nothing to tell
+    outcome = _resting_near_the_limits(exchange, attempt.permit, outcome)
+    settlement = await _settle(gate, attempt.permit, outcome)
+    if not settlement:
+        _log.warning("id=%s not settled: %s %s", intent.id, settlement.status, settlement.detail)
+    if settlement.tripped_safe_mode:
+        _log.warning("SAFE MODE TRIGGERED id=%s", intent.id)
+    _log.info("TERMINAL STATE: %s id=%s %s", execution.state, intent.id, _words(intent, execution))
+    if intent.is_exit and execution.filled_quantity > 0:
+        _log.info("CLOSE_EXECUTED id=%s symbol=%s order=%s", intent.id, intent.symbol, execution.order_id)
+    penalty = outcome.penalty
+    rest_ms = max(penalty.cooldown_symbol_ms, penalty.cooldown_global_ms) if penalty else 0
+    # A removal that wasn't reported leaves the intent used up: no retry then.
+    retryable = outcome.retryable and bool(settlement)
+    return replace(
+        execution,
+        retryable=retryable,
+        retry_after_ms=rest_ms if retryable and rest_ms else None,
+        outcome=outcome,
+        settlement=settlement,
+    )
+
+
+def _resting_near_the_limits(exchange: Exchange, permit: Permit, outcome: Outcome) -> Outcome:
+    """The account rests before the exchange bans it: with the outcome, in the same call."""
+    rest_ms = None if permit.observed else exchange.near_limit_ms()
+    if rest_ms is None:
+        return outcome
+    _log.warning("RATE LIMIT NEAR id=%s entries rest %d ms", permit.intent_id, rest_ms)
+    return replace(outcome, penalty=Penalty(cooldown_global_ms=rest_ms, reason=_NEAR_LIMITS).joined(outcome.penalty))
+
+
+async def _settle(gate: AsyncGate, permit: Permit, outcome: Outcome) -> Settlement:
+    """Reports it again and again while the store can't be reached and the permit lives."""
+    settlement = await gate.settle(permit, outcome)
+    pause_s, repeated = FIRST_PAUSE_S, False
+    while settlement.status is Settled.STORE_UNAVAILABLE and permit.live:
+        await asyncio.sleep(pause_s)
+        pause_s, repeated = min(pause_s * 2, LONGEST_PAUSE_S), True
+        settlement = await gate.settle(permit, outcome)
+    if repeated and outcome.retryable and settlement == Settlement(Settled.FENCED):
+        return Settlement(Settled.ALREADY)  # a call of which no answer came has removed the record
+    return settlement
+
+
+def _words(intent: Intent, execution: Execution) -> str:
+    order_id = execution.order_id or "-"
+    words = [f"symbol={intent.symbol} side={intent.side} reason={execution.reason} order={order_id}"]
+    if execution.filled_quantity:
+        words.append(f"filled={plain(execution.filled_quantity)}")
+    if execution.average_price:
+        words.append(f"price={plain(execution.average_price)}")
+    if execution.detail:
+        words.append(execution.detail)
+    return " ".join(words)

@@ -1,0 +1,66 @@
+"""The page lists the keys and arguments of each script as the script's own header does, in the same order."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from gate.protocol.keyspace import Keyspace
+from gate.protocol.scripts import SCRIPTS
+from gate.protocol.scripts import script as sends
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "protocol.md").read_text("utf-8")
+LISTS = [
+    ("evaluate", "KEYS"),
+    ("evaluate", "ARGV"),
+    ("settle", "ARGV"),
+    ("control", "KEYS"),
+    ("control", "ARGV"),
+]
+
+
+def in_header(script: str, word: str) -> list[tuple[str, str]]:
+    """Number and name of every entry under KEYS or ARGV, as the loader reads them."""
+    entries = sends(script).keys if word == "KEYS" else sends(script).arguments
+    listed = [(str(number), name) for number, name in enumerate(entries.names, 1)]
+    return listed + ([(f"{len(listed) + 1}…", entries.open_list)] if entries.open_list else [])
+
+
+def on_page(script: str, word: str) -> list[tuple[str, str, str]]:
+    """Number, name and text of every row."""
+    section = PAGE.partition(f"\n## {script}\n")[2].partition("\n## ")[0]
+    rows = section.partition(f"| {word} | name |")[2].partition("\n\n")[0]
+    return re.findall(r"^\| (\d+…?) \| `(\w+)` \| ?(.*)\|$", rows, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("script", "word"), LISTS)
+def test_every_entry_of_a_header_is_on_the_page_in_order(script: str, word: str) -> None:
+    assert [(number, name) for number, name, _ in on_page(script, word)] == in_header(script, word)
+
+
+@pytest.mark.parametrize("script", ["evaluate", "control"])
+def test_every_key_is_told_as_its_header_has_it(script: str) -> None:
+    header = (ROOT / "lua" / f"{script}.lua").read_text("utf-8")
+    patterns = re.findall(r"^--(?: KEYS)? +\d+…? (\w+) +(P:\S+)", header, re.MULTILINE)
+    told = [(name, text.split("`")[1]) for _, name, text in on_page(script, "KEYS")]
+    assert told == patterns
+
+
+def test_inspect_and_settle_take_what_the_page_says_they_take() -> None:
+    evaluate = sends("evaluate")
+    assert (sends("inspect").keys, sends("inspect").arguments) == (evaluate.keys, evaluate.arguments)
+    assert sends("settle").keys == evaluate.keys
+
+
+def test_every_script_has_a_section() -> None:
+    assert [script for script in SCRIPTS if f"\n## {script}\n" not in PAGE] == []
+
+
+def test_every_key_of_an_account_is_on_the_page() -> None:
+    keyspace = Keyspace("P")
+    keys = keyspace.of_account() | keyspace.of_intent("{intent_id}", "{symbol}", "{side}")
+    section = PAGE.partition("\n## Keys\n")[2].partition("\n## ")[0]
+    assert {*re.findall(r"^\| `(P:\S+)` \|", section, re.MULTILINE)} == {*keys.values()}
