@@ -9,7 +9,7 @@ command line can answer `gate --help` or a bad option without a Redis client.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"  # the only place that says it: the build reads it from here
+from gate.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from gate.client.gates import AsyncGate, Gate

@@ -11,7 +11,6 @@ from typing import Any, Final, NamedTuple, NoReturn
 
 import click
 
-from gate import __version__
 from gate.cli.failures import (
     BAD_INPUT,
     INTERRUPTED,
@@ -26,6 +25,7 @@ from gate.cli.failures import (
 )
 from gate.config import Flags, InvalidConfig
 from gate.values.errors import GateError, InvalidField, InvalidPolicy
+from gate.version import __version__
 
 _UNWRITABLE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
 

@@ -38,9 +38,10 @@ ROOMS: dict[str, set[str]] = {
     "paper": {"paper.market", "paper.rest", "paper.serving"},
     # what a person starts
     "config": {"values", "protocol"},
+    "version": set(),
     "demo": {"values", "store", "client", "exchange", "executor", "paper"},
     "cli.screens": {"values"},
-    "cli": {"values", "store", "client", "config", "cli.screens"},
+    "cli": {"values", "store", "client", "config", "version", "cli.screens"},
     "cli.commands": {
         *("values", "protocol", "store", "client", "exchange", "executor", "config"),
         *("paper.market", "paper.serving", "demo", "cli", "cli.screens"),
