@@ -185,7 +185,7 @@ LINES = {
     "rejected tok 7 fp 1000 BTCUSDT BUY 5 0 - -2019 Margin": ("code", "-2019 Margin"),
     "rejected tok 7 fp 1000 BTCUSDT BUY 5 0 u LATE": ("phase", "rejected, before anything was sent"),
     "placed tok 7 fp 1000 BTCUSDT SELL 5 0 x 99": ("order", "SELL BTCUSDT, reduce-only"),
-    "1": ("holds", "'1', left by something else than the gate; it denies while it is there"),
+    "1": ("holds", "'1', not written by the gate; it denies as long as it exists"),
 }
 
 
