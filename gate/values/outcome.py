@@ -148,7 +148,7 @@ class Settlement:
     record: Record | None = None
     """The record after the settlement."""
     tripped_safe_mode: bool = False
-    """The penalty has switched safe mode on: by one failure too many, or by its own `trips_safe_mode`."""
+    """The penalty has switched safe mode on: by one failure too many, or by its own `safe_mode`."""
     detail: str = ""
 
     def __bool__(self) -> bool:

@@ -275,7 +275,7 @@ def _size(fields: Mapping[str, Any]) -> tuple[Decimal | None, Decimal | None]:
 
 
 def _price(terms: Mapping[str, Any], order_type: str, *, by_quantity: bool) -> Decimal | None:
-    """The limit of a LIMIT order, else the expected price. A notional doesn't need an expected price."""
+    """The limit of a LIMIT order, else the expected price. With a notional no expected price is read."""
     if order_type != "LIMIT":
         return _figure(terms, _PRICES) if by_quantity else None
     limit = _agreed(terms, _LIMIT_PRICE, read_decimal)

@@ -58,7 +58,7 @@ class Permit(Struct, frozen=True):
     deadline_ms: int
     """The deadline in epoch ms of the server's clock."""
     expires_ns: int
-    """The deadline on this process's monotonic clock. It counts from before the call, so no permit outlives its lock."""
+    """The deadline on this process's monotonic clock, counted from before the call: no permit outlives its lock."""
     verify: bool = False
     """Before sending, ask the exchange whether an order with this client order id exists."""
     memory_age_ms: int | None = None
