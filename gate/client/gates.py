@@ -170,7 +170,7 @@ class Gate:
         except BaseException as error:
             held.leave(f"left by {type(error).__name__}")
             raise
-        held.leave("left without a word")
+        held.leave("left without an outcome")
 
     def close(self) -> None:
         """Closes the connections, and the embedded store if this gate has started it."""
@@ -311,7 +311,7 @@ class AsyncGate:
         except BaseException as error:
             await held.leave(f"left by {type(error).__name__}")
             raise
-        await held.leave("left without a word")
+        await held.leave("left without an outcome")
 
     async def close(self) -> None:
         """As Gate.close."""

@@ -158,7 +158,7 @@ async def _empty_balance(story: Story, desk: Desk, exchange: PaperExchange) -> N
 
 
 async def _exit_while_stopped(story: Story, desk: Desk) -> None:
-    story.scene("Safe mode and the global cooldown are on. The position is closed all the same")
+    story.scene("Safe mode and the global cooldown are on. The position can still be closed")
     opened = next(each for each in desk.executions if each.intent_id == "bob-1")
     intent = desk.intent("bob-4-exit", "OPUSDT", "SELL", quantity=opened.filled_quantity, reduce_only=True)
     [execution] = await desk.deliver([intent])
