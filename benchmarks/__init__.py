@@ -1,1 +1,1 @@
-"""What the gate costs, measured beside what it is compared with: both sides in one run, in alternation."""
+"""Measures the cost of the gate against a comparison. Both sides run alternately, in the same run."""

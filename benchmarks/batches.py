@@ -1,10 +1,10 @@
-"""Server time of a script: pipelines of raw calls, with an empty script after each, both counted by the server.
+"""Server time of a script: pipelines of raw calls, with a call of an empty script after each. The server times both.
 
-The empty one is called by EVALSHA_RO, which commandstats counts apart: so both run in the same batch, in alternation.
+The empty script is called with EVALSHA_RO, which commandstats counts separately. So both run in the same batch,
+alternately.
 
-After every 50th call of any script the server lets Lua collect garbage for a moment, and counts that as the script's
-time. In strict alternation it would always be the same of the two that pays, so one more empty call after every 24
-pairs lets them take turns.
+After every 50th script call the server lets Lua collect garbage for a moment, and adds that time to the script's. In
+strict alternation the same script would pay every time. One more empty call after every 24 pairs shares the cost.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _PAIRS_IN_STEP: Final = 24
 
 
 class UnexpectedReply(Exception):
-    """A call did something else than what was to be measured."""
+    """The reply shows that a call didn't do what the benchmark measures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +36,14 @@ class BatchTime:
 
 
 def load_scripts(client: redis.Redis) -> str:
-    """Loads what the batches call, and returns the SHA of the empty script."""
+    """Loads the scripts, and returns the SHA of the empty one."""
     for name in SCRIPTS:
         client.script_load(script(name).source)
     return str(client.script_load(EMPTY))
 
 
 def run(client: redis.Redis, empty_sha: str, steps: Sequence[Step]) -> BatchTime:
-    """One batch. Raises UnexpectedReply."""
+    """Runs one batch. Raises UnexpectedReply."""
     pipeline: Any = client.pipeline(transaction=False)
     answers = []
     for number, step in enumerate(steps, start=1):
@@ -67,7 +67,7 @@ Batch = Callable[[], BatchTime]
 
 
 def alternate(batches: dict[str, Batch], rounds: int) -> dict[str, list[BatchTime]]:
-    """Every batch once a round, each round in another order; a first round warms up and isn't counted."""
+    """Runs every batch once in each round, in a different order each time. The first round only warms up."""
     times: dict[str, list[BatchTime]] = {name: [] for name in batches}
     names = list(batches)
     for number in range(rounds + 1):

@@ -1,4 +1,4 @@
-"""The time of whole calls, as a caller waits for them: the gate's, and those that it is compared with."""
+"""The time that a caller waits for a whole call: of the gate, and of the comparisons."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _WARM_UP: Final = 50
 _IN_A_ROW: Final = 10
 
 Timings = Iterator[int]
-"""Makes a call whenever it is asked for the next, and says how many ns it took. What it needs around it isn't timed."""
+"""Each `next` makes a call and gives its time in ns. Preparation isn't timed."""
 
 
 def measure(server: Server, sizes: Sizes) -> list[Figure]:
-    """A few calls of each in turn, so that noise hits all; a median for each round, ratios of the medians."""
+    """Makes a few calls of each side in turn, so that noise hits all. Gives ratios of each round's medians."""
     with server.client() as client, Gate.from_url(server.url(), policy=WITHOUT_LIMITS) as gate:
         client.flushall()
         account = Account(gate.prefix)
@@ -128,7 +128,7 @@ def _pings(client: redis.Redis) -> Timings:
 
 
 def _sequences(client: redis.Redis, account: Account) -> Timings:
-    """An admission by the guards that the gate replaces, for an intent that passes them."""
+    """An admission with the ten single commands that the gate replaces."""
     while True:
         intent = account.intent()
         record, lock = f"old:exec:processed:{intent.id}", f"old:exec:lock:{intent.symbol}:{intent.side}"

@@ -23,7 +23,7 @@ _AT_LEAST: Final = 0.75
 
 
 def measure(server: Server, sizes: Sizes) -> list[Figure]:
-    """Bursts of 64 calls, of either side in alternation."""
+    """Bursts of 64 calls, alternately of both sides."""
     ours, theirs = asyncio.run(_rounds(server, sizes))
     return [
         of_rounds(
@@ -37,7 +37,7 @@ def measure(server: Server, sizes: Sizes) -> list[Figure]:
 
 
 async def _rounds(server: Server, sizes: Sizes) -> tuple[list[float], list[float]]:
-    """Calls a second, round by round. The first round opens the connections and isn't counted."""
+    """Calls a second in each round. The first round opens the connections and doesn't count."""
     account = Account()
     ours: list[float] = []
     theirs: list[float] = []

@@ -1,4 +1,4 @@
-"""A figure: what was measured, what is to be reached, and how far the rounds lay apart."""
+"""A figure: its measured value, its target, and the spread of its rounds."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One row of the report. `low` and `high` are the quartiles of the rounds."""
+    """One row of the report. `low` and `high` are the rounds' quartiles."""
 
     name: str
     what: str
     measured: float | None
-    """None when it couldn't be measured; the detail says why."""
+    """None when the figure couldn't be measured; the detail gives the reason."""
     unit: str
     """`x` for a ratio, `us` for microseconds, `B` for bytes."""
     detail: str = ""
@@ -25,7 +25,7 @@ class Figure:
 
     @property
     def met(self) -> bool | None:
-        """Whether it was reached; None where nothing was measured, or nothing is to be reached."""
+        """Whether the target was reached; None without a value or without a target."""
         if self.measured is None or (self.at_most is None and self.at_least is None):
             return None
         return (self.at_most is None or self.measured <= self.at_most) and (
@@ -43,11 +43,11 @@ def of_rounds(
     at_most: float | None = None,
     at_least: float | None = None,
 ) -> Figure:
-    """The median of the rounds, with their quartiles."""
+    """The rounds' median, with their quartiles."""
     low, middle, high = statistics.quantiles(rounds, n=4, method="inclusive")
     return Figure(name, what, middle, unit, detail, low, high, at_most, at_least)
 
 
 def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
-    """Ours against theirs, round by round: what disturbed a round has disturbed both."""
+    """The ratio of ours to theirs in each round: a disturbance of a round hits both."""
     return [our / their for our, their in zip(ours, theirs, strict=True)]

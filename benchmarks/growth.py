@@ -1,4 +1,4 @@
-"""Whether server time grows with what the store holds: records, limits, symbols."""
+"""Whether server time grows with the number of records, the limits, or the number of symbols."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _CHUNK: Final = 2_000
 
 
 def measure(server: Server, sizes: Sizes) -> list[Figure]:
-    """The larger side against the smaller, in alternation."""
+    """Compares the larger side with the smaller, alternately."""
     return [_records(server, sizes), _limits(server, sizes), _symbols(server, sizes)]
 
 
 def _records(server: Server, sizes: Sizes) -> Figure:
-    # Two databases of one server: the same process, the same moment, only the number of keys differs.
+    # Two databases of one server, so that only the number of keys differs.
     with server.client(db=0) as few, server.client(db=1) as many:
         few.flushall()
         empty_sha = load_scripts(few)
@@ -112,7 +112,7 @@ def _fill_windows(client: redis.Redis, account: Account, symbols: list[str]) -> 
 
 
 def _fill(client: redis.Redis, account: Account, records: int) -> None:
-    """Records of settled intents, as settle leaves them. Packed here: the client's pipelines take ten times as long."""
+    """Writes records like settle's. Packs the commands here, since the client's pipelines are ten times slower."""
     connection: Any = client.connection_pool.get_connection()
     for first in range(0, records, _CHUNK):
         commands = [_record(account, number) for number in range(first, min(first + _CHUNK, records))]

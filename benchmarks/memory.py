@@ -1,4 +1,4 @@
-"""What one settled record takes of the server's memory."""
+"""The server's memory for one settled record."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _FIRST_ORDER_ID: Final = 83_897_651_234
 
 
 def measure(server: Server, sizes: Sizes) -> list[Figure]:
-    """Admits and settles through the scripts, and sees what the server has grown by."""
+    """Admits and settles with the scripts, and measures the growth of the server's memory."""
     with server.client() as client:
         client.flushall()
         load_scripts(client)
         account = Account()
-        _settle_as_placed(client, account, _CHUNK)  # so that what is made once, and buffers, aren't counted
+        _settle_as_placed(client, account, _CHUNK)  # first, so that one-time allocations and buffers don't count
         client.flushdb()
         _settle_as_placed(client, account, 1)
         before = _used_memory(client)
@@ -59,7 +59,7 @@ def _some_records(client: redis.Redis, account: Account) -> list[bytes]:
 
 
 def _settle_as_placed(client: redis.Redis, account: Account, records: int) -> None:
-    """Leaves the records and nothing else behind: symbols are few, their locks released, their windows dropped."""
+    """Makes settled records and nothing else: there are few symbols, locks are released, windows deleted."""
     keys, protocol = account.keyspace, account.protocol
     intents = [account.intent(symbol(number)) for number in range(records)]
     pipeline: Any = client.pipeline(transaction=False)

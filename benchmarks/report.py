@@ -13,7 +13,7 @@ _MET = {True: "[green]met[/]", False: "[red]not met[/]", None: ""}
 
 
 def as_json(figures: Sequence[Figure], server: str, quick: bool) -> dict[str, object]:
-    """The report for programs. Ratios, microseconds or bytes, as `unit` says."""
+    """The report for programs. `unit` tells whether a figure is a ratio, microseconds or bytes."""
     return {
         "server": server,
         "quick": quick,

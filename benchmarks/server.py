@@ -1,4 +1,4 @@
-"""The server that is measured: on a loopback port, without persistence, as plain as it comes."""
+"""The measured server: on a loopback port, without persistence, with default settings otherwise."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _START_LIMIT_S: Final = 20
 
 
 class ServerMissing(Exception):
-    """There is no such server here, or it doesn't start."""
+    """The server isn't installed, or doesn't start."""
 
 
 class Server:
@@ -58,7 +58,7 @@ class Server:
         return f"redis://127.0.0.1:{self.port}/{db}"
 
     def client(self, db: int = 0) -> redis.Redis:
-        """The client library as it comes, without retries: they are off on both sides."""
+        """A plain redis-py client. Its retries are off, as they are on the gate's side."""
         return redis.Redis(host="127.0.0.1", port=self.port, db=db, retry=Retry(NoBackoff(), 0))
 
     def _wait_until_ready(self) -> dict[str, str]:
@@ -76,7 +76,7 @@ class Server:
         raise ServerMissing(f"the server does not start: {' '.join(last_words)}")
 
     def close(self) -> None:
-        """Stops it and removes what it left."""
+        """Stops the server and removes its files."""
         self._process.kill()
         self._process.wait()
         shutil.rmtree(self._directory, ignore_errors=True)

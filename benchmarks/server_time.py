@@ -23,7 +23,7 @@ _ORDER_ID = "83897651234"
 
 
 def measure(server: Server, sizes: Sizes) -> list[Figure]:
-    """Each in batches of its own, in alternation."""
+    """Measures each kind of call in its own batches, alternately."""
     with server.client() as client:
         client.flushall()
         empty_sha = load_scripts(client)
@@ -74,7 +74,7 @@ def _figure(name: str, what: str, times: list[BatchTime], at_most: float | None)
 
 
 def _admit(client: redis.Redis, account: Account, on_symbol: str | None = None) -> Step:
-    """Admits an intent and leaves it so: the step could be delivered again."""
+    """Admits an intent and doesn't settle it."""
     step = account.admission(on_symbol)
     client.execute_command(*step.call)
     return step
@@ -87,7 +87,7 @@ def _after_a_failure(client: redis.Redis) -> Account:
 
 
 def _duplicate(client: redis.Redis) -> Callable[[], Step]:
-    """The same intent again, once it is settled: what a stream's second delivery meets."""
+    """The second delivery of a settled intent."""
     account = Account("doubled")
     intent = account.intent()
     token = secrets.token_urlsafe(12)
@@ -122,7 +122,7 @@ def _symbol_window_full(client: redis.Redis) -> Callable[[], Step]:
 
 
 def _settle_batch(client: redis.Redis, empty_sha: str, account: Account, calls: int) -> BatchTime:
-    """Admits outside the measurement, then settles: the permits' entries leave the in-flight set one by one."""
+    """Admits outside the measurement, then settles. Each settlement removes one entry of the in-flight set."""
     pipeline: Any = client.pipeline(transaction=False)
     intents = [account.intent() for _ in range(calls)]
     for intent in intents:

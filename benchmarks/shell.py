@@ -21,7 +21,7 @@ _WHAT: Final = '`gate eval` from the shell, against `python -c "import redis, cl
 
 
 def measure(server: Server, sizes: Sizes) -> list[Figure]:
-    """Both started in turn; the first of each warms the disk's cache and isn't counted."""
+    """Starts both in turn. The first start of each warms the disk's cache and doesn't count."""
     with server.client() as client:
         client.flushall()
     gate = Path(sys.executable).parent / "gate"
@@ -42,7 +42,7 @@ def measure(server: Server, sizes: Sizes) -> list[Figure]:
 
 
 def _admits(command: Sequence[str]) -> None:
-    """The time of anything but an admission would say nothing. Raises ValueError."""
+    """Checks that the verdict is an admission; otherwise its time means nothing. Raises ValueError."""
     ran = subprocess.run((*command, "--json"), capture_output=True, text=True, timeout=30, check=True)
     if json.loads(ran.stdout)["admitted"] is not True:
         raise ValueError(f"not admitted: {ran.stdout}")

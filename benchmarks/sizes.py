@@ -1,4 +1,4 @@
-"""How much of everything is measured."""
+"""The sizes of all measurements."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Sizes:
     batch: int
     growth_rounds: int
     records: int
-    """In the larger of the two databases that are compared."""
+    """Records in the larger of the two compared databases."""
     settled: int
-    """Records for the figure of memory."""
+    """Records for the memory figure."""
     burst_rounds: int
     bursts: int
     shell_rounds: int

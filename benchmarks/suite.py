@@ -1,4 +1,4 @@
-"""Every figure, in the order of the report."""
+"""All figures, in the order of the report."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PARTS: Final = {
 
 
 def measure(server: Server, sizes: Sizes, begin: Callable[[str], None] = lambda _: None) -> list[Figure]:
-    """All parts, one after the other; `begin` is told of each."""
+    """Runs all parts, one after the other. Calls `begin` with the name of each."""
     figures = []
     for name, part in PARTS.items():
         begin(name)

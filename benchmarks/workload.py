@@ -1,4 +1,4 @@
-"""Intents as the streams carry them, and calls of the scripts as the gate sends them."""
+"""Makes intents like those of the streams, and script calls like those of the gate."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gate.values.record import MILLIONTHS
 WITHOUT_LIMITS: Final = Policy(
     rate_symbol_limit=100_000, rate_global_limit=100_000, max_in_flight=1_000, lock_ttl_ms=300_000
 )
-"""Admits whatever comes. A permit outlives every round, so a lock that is held stays held."""
+"""A policy that admits every intent. Permits outlive every round, so a held lock stays held."""
 
 _NOTIONAL: Final = "200"
 _LEVERAGE: Final = 5
@@ -36,7 +36,7 @@ def symbol(number: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One call in a batch, what its reply begins with, and what puts the account back as it was."""
+    """One call in a batch, the expected start of its reply, and the commands that restore the account afterwards."""
 
     call: Command
     expected: bytes
@@ -44,7 +44,7 @@ class Step:
 
 
 class Account:
-    """The calls of one account. Every intent is a new one, on a new symbol unless one is named."""
+    """The calls of one account. Every intent is new, with a new symbol by default."""
 
     def __init__(self, prefix: str = "quantum", policy: Policy = WITHOUT_LIMITS) -> None:
         self.policy: Final = policy
@@ -54,7 +54,7 @@ class Account:
         self._begin = datetime.now(UTC).replace(tzinfo=None)
 
     def intent(self, on_symbol: str | None = None) -> Intent:
-        """A new intent, decided just now. Its id is the streams' own: NEARUSDT_2025-12-24T04:32:14.062679."""
+        """A new intent with the current time. Its id has the streams' form: NEARUSDT_2025-12-24T04:32:14.062679."""
         number = next(self._numbers)
         of = on_symbol or symbol(number)
         moment = (self._begin + timedelta(microseconds=number)).isoformat(timespec="microseconds")
@@ -68,23 +68,23 @@ class Account:
         )
 
     def evaluate(self, intent: Intent, token: str | None = None) -> Command:
-        """The call that Gate.evaluate makes."""
+        """The call of Gate.evaluate."""
         return self.protocol.evaluate(intent, token or secrets.token_urlsafe(12), 0, self.protocol.reserve(intent))
 
     def forget_permit(self, intent: Intent) -> Command:
-        """What settling does to the state, likewise."""
+        """A settlement's effect on the state key, as a plain command too."""
         return ("HDEL", self.keyspace.state, self.keyspace.permit_field(intent.id))
 
     def leave_in_flight(self, intent: Intent) -> Command:
-        """What settling does to the in-flight set, as a plain command: it must not count as a script."""
+        """A settlement's effect on the in-flight set, as a plain command, since a script would count."""
         reserved = int(self.protocol.reserve(intent) * MILLIONTHS)
         return ("ZREM", self.keyspace.inflight, f"{reserved}:{intent.id}")
 
     def admission(self, on_symbol: str | None = None) -> Step:
-        """Admitted while nothing is on: by default policy, the state that every admission finds but for failures.
+        """An admission while no switch is on and no failure counts, under the default policy.
 
-        It forgets the symbol, whose window would have lapsed, and the record, so that memory stays as it was, and
-        keeps the account's window as short as the default limit of five keeps it.
+        Afterwards it deletes the symbol's window, which would have lapsed, and the record, so that memory doesn't grow.
+        It trims the account's window to the length that the default limit of five allows.
         """
         intent = self.intent(on_symbol)
         keyspace = self.keyspace
@@ -102,9 +102,9 @@ class Account:
         )
 
     def admission_beside_windows(self, on_symbol: str) -> Step:
-        """Admitted while both windows hold `limit` entries, the oldest just out of the window.
+        """An admission while both windows hold `limit` entries, of which the oldest is just too old to count.
 
-        The new entries are made old ones afterwards, so that the next call finds the same.
+        Afterwards the new entries become old ones, so that the next call finds the same windows.
         """
         intent = self.intent(on_symbol)
         keyspace = self.keyspace

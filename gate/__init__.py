@@ -2,8 +2,8 @@
 
     from gate import Gate, Intent, Outcome, Policy
 
-The names below are the public interface; everything else may change. Each is loaded at its first use, so that the
-command line can answer `gate --help` or a bad option without a Redis client.
+The names below are the public interface; everything else may change. Each name is loaded at its first use, so the
+command line answers `gate --help` or a bad option without loading a Redis client.
 """
 
 from importlib import import_module

@@ -1,9 +1,9 @@
-"""Where the store is, which account, which policy: from flags, the environment and a TOML file, in that order.
+"""The store, the account and the policy of a call: from flags, else from the environment, else from a TOML file.
 
 url = "redis://127.0.0.1:6379/0"      # any form that gate.store knows
 prefix = "quantum"
 
-[policy]                              # figures by the names of gate.Policy; the others keep their defaults
+[policy]                              # figures have the names of gate.Policy; missing ones keep their defaults
 rate_global_limit = 10
 """
 
@@ -23,7 +23,7 @@ KEYS: Final = ("url", "prefix", "policy")
 
 
 class InvalidConfig(GateError, ValueError):
-    """A configuration with every fault that it has, not just the first."""
+    """A configuration that can't be used. Names all its faults, not just the first."""
 
     def __init__(self, faults: tuple[str, ...], source: str = "") -> None:
         self.faults: Final = faults
@@ -33,7 +33,7 @@ class InvalidConfig(GateError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Flags:
-    """What was said on the command line; None where nothing was."""
+    """The flags of the command line; None for a flag that wasn't given."""
 
     url: str | None = field(default=None, repr=False)  # it may hold a password
     embedded: str | None = None
@@ -43,7 +43,7 @@ class Flags:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What is to be used."""
+    """The resolved configuration."""
 
     url: str | None = field(repr=False)
     prefix: str
@@ -53,7 +53,7 @@ class Config:
 
     @property
     def store_url(self) -> str:
-        """The URL of the store. Raises InvalidConfig where none was given: one is never chosen silently."""
+        """The URL of the store. Raises InvalidConfig if none was given: the gate never chooses a store by itself."""
         if self.url is None:
             raise InvalidConfig(
                 ("no store is given: use --url URL or --embedded DIR, set GATE_URL, or put url into the --config file",)
@@ -62,7 +62,7 @@ class Config:
 
 
 def read_config(flags: Flags, environ: Mapping[str, str]) -> Config:
-    """Flags before environment before file. Raises InvalidConfig."""
+    """A flag wins over the environment, and the environment over the file. Raises InvalidConfig."""
     if flags.url is not None and flags.embedded is not None:
         raise InvalidConfig(("--url and --embedded both name a store; give one of them",))
     path = flags.config if flags.config is not None else environ.get("GATE_CONFIG") or None
@@ -95,14 +95,15 @@ def read_config(flags: Flags, environ: Mapping[str, str]) -> Config:
 
 
 def _read_file(file: Path) -> dict[str, object]:
-    import tomllib  # not worth its time for a caller without a file
+    import tomllib  # imported here, since it would slow the start of a caller without a file
 
     try:
         with file.open("rb") as opened:
             return tomllib.load(opened, parse_float=Decimal)
     except OSError as error:
         raise InvalidConfig((f"can't be read: {error.strerror}",), str(file)) from None
-    # TOMLDecodeError, UnicodeDecodeError, a NUL in the path; a number beyond Decimal; arrays in arrays without end
+    # ValueError: bad TOML, bad UTF-8, a NUL in the path. ArithmeticError: a number that Decimal can't hold.
+    # RecursionError: arrays nested too deeply.
     except (ValueError, ArithmeticError, RecursionError) as error:
         raise InvalidConfig((f"is not TOML: {error}",), str(file)) from None
 

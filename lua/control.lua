@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- What an operator does: halt, resume, reset, policy. Each is audited, with its author and reason, in the same call.
+-- An operator's act: halt, resume, reset, policy. The same call writes its author and reason to the audit stream.
 --
 -- KEYS   1 halt              P:safety:halt                      hash    scope, by, reason, at
 --        2 safe_mode         P:safety:safe_mode                 string
@@ -7,7 +7,7 @@
 --        4 failures          P:exec:failures                    list
 --        5 state             P:exec:state                       hash    policy: fingerprint in force; since, ms
 --        6 audit             P:safety:audit                     stream
---        7… cooldowns        P:safety:cooldown_symbol:{symbol}  string  as many as the caller has found; for reset
+--        7… cooldowns        P:safety:cooldown_symbol:{symbol}  string  every one that the caller found; for reset
 --
 -- ARGV   1 act               halt, resume, reset, policy
 --        2 by
@@ -16,13 +16,13 @@
 --        5 what              halt: scope, entries or all; reset: safe_mode, cooldowns, failures or all; policy: the
 --                            fingerprint to put in force
 --
--- Reply  {audited, detail, …}: audited is 1, or 0 when the audit stream is damaged (the act is done all the same); then
---   halt    the scope in force. A halt of scope `all` isn't narrowed by a later one of scope `entries`; resume
---           ends it
+-- Reply  {audited, detail, …}: audited is 1, or 0 when the audit stream is damaged (the act is done even so). Detail:
+--   halt    the scope in force. A later halt of scope `entries` doesn't narrow a halt of scope `all`; only resume
+--           ends that
 --   resume  the scope that was in force, or `` when there was no halt
 --   reset   the keys that were on and are now off
 --   policy  the fingerprint that was in force, or ``
---        or {2}: this very call was carried out already, its reply was lost
+--        or {2}: the server has already carried out this call, and its reply was lost
 --@include integer
 --@include server_now
 --@include read
@@ -35,7 +35,7 @@ local function done(said, ...)
   return {audit(KEYS.audit, now_text, said, by, reason, token) and 1 or 0, ...}
 end
 
--- A replay follows on the call's heels: if that was carried out, it is among the last entries.
+-- A replay follows the lost call at once. If the server carried out that call, its entry is among the last ones.
 local latest = redis.pcall('XREVRANGE', KEYS.audit, '+', '-', 'COUNT', '20')
 for i = 1, #latest do
   local fields = latest[i][2]
@@ -47,10 +47,10 @@ end
 if act == 'halt' then
   local before = redis.pcall('HGET', KEYS.halt, 'scope')
   local scope = before == 'all' and 'all' or what
-  -- A key of a wrong type, or one with a TTL, must not weaken a halt: it is made anew.
+  -- A key of the wrong type, or a key with a TTL, must not weaken the halt. So the key is deleted and made again.
   redis.call('DEL', KEYS.halt)
   redis.call('HSET', KEYS.halt, 'scope', scope, 'by', by, 'reason', reason, 'at', now_text)
-  return done('halt ' .. what, scope)  -- audited as it was asked for
+  return done('halt ' .. what, scope)  -- the audit names the scope that the operator asked for
 end
 
 if act == 'resume' then
@@ -77,8 +77,8 @@ end
 if act == 'policy' then
   local before = read('HGET', KEYS.state, 'policy')
   redis.call('HSET', KEYS.state, 'policy', what)
-  -- With a longer max_age an intent is fresh again whose record has lapsed: the permits say verify until no such record
-  -- can be missing.
+  -- A longer max_age can make an intent fresh again after its record has lapsed. Permits say verify until that can no
+  -- longer happen.
   if before ~= what then redis.call('HSET', KEYS.state, 'since', now_text) end
   return done('policy ' .. what, before or '')
 end

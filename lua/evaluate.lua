@@ -1,20 +1,21 @@
 #!lua flags=
--- The verdict on one intent. On admission, claims everything that the permit stands for, in the same call.
--- All reads come before the first write: an error leaves nothing half done.
+-- The verdict on one intent. An admission also writes its record, its lock and its slots in the windows, in this call.
+-- All reads come before the first write, so an error leaves nothing half done.
 --
--- `KEYS.halt` and `ARGV.token` stand for the numbers below; the loader (gate/protocol/scripts.py) puts them in.
--- Arguments are texts. Arithmetic makes numbers of them, a comparison doesn't: hence `age - ARGV.max_age_ms > 0`.
+-- The loader (gate/protocol/scripts.py) replaces `KEYS.halt` and `ARGV.token` by the numbers below.
+-- Arguments are texts. Lua's arithmetic turns a text into a number, but its comparison doesn't. So the code writes
+-- `age - ARGV.max_age_ms > 0`.
 --
--- KEYS   1 record            P:exec:processed:{intent_id}       string  what is known of the intent
+-- KEYS   1 record            P:exec:processed:{intent_id}       string  the intent's record
 --        2 lock              P:exec:lock:{symbol}:{side}        string  token of the permit that holds it
 --        3 rate_symbol       P:exec:rate:symbol:{symbol}        list    admission times in ms, newest first
---        4 cooldown_symbol   P:safety:cooldown_symbol:{symbol}  string  why; `0` is off
+--        4 cooldown_symbol   P:safety:cooldown_symbol:{symbol}  string  the reason; `0` is off
 --        5 rate_global       P:exec:rate:global                 list    as rate_symbol
 --        6 failures          P:exec:failures                    list    times of counted failures in ms, newest first
 --        7 inflight          P:exec:inflight                    zset    {reserved}:{intent_id} by deadline in ms
---        8 state             P:exec:state                       hash    fence, since, policy; permit:{intent_id}: the
---                                                               record once more, without a TTL, of every permit that
---                                                               isn't settled for good
+--        8 state             P:exec:state                       hash    fence, since, policy; permit:{intent_id}: a
+--                                                               copy of the record, which has no TTL and stays until
+--                                                               the permit has its final outcome
 --        9 halt              P:safety:halt                      hash    scope, by, reason, at
 --       10 safe_mode         P:safety:safe_mode                 string  as cooldown_symbol
 --       11 cooldown_global   P:safety:cooldown_global           string  as cooldown_symbol
@@ -45,13 +46,14 @@
 --       22 cooldown_global_ms
 --       23 max_in_flight
 --
--- Reply  one line of text, its first word says which:
---   admitted …                      the record as written (see record_text): the permit. A replay with the same token
---                                   gets the same line again.
---   REASON wait detail              denied; wait in ms, -1 when nobody can tell, -2 never. CONFLICT and DUPLICATE carry
---                                   the record as detail, POLICY_MISMATCH the policy in force, STALE the age in ms
---   OBSERVED REASON wait detail     the policy in force only observes: this would have been denied, and claimed nothing
---   or an error that names the key: a value of the wrong type, or a damaged one
+-- Reply  one line of text. Its first word tells which:
+--   admitted …                      the permit: the record as written (see record_text). A replay with the same token
+--                                   gets the same line again
+--   REASON wait detail              denied. wait: ms; -1 unknown, -2 a retry never helps. detail: for CONFLICT and
+--                                   DUPLICATE the record, for POLICY_MISMATCH the policy in force, for STALE the age
+--                                   in ms
+--   OBSERVED REASON wait detail     an enforcing policy would deny; the policy in force only observes. Claims nothing
+--   or an error that names the key: its value has the wrong type, or is damaged
 --@include integer
 --@include read
 --@include switched_on
@@ -70,7 +72,7 @@ local reason, wait, detail = first_denial(1, now, now_text, seen)
 if reason then
   local token = ARGV.token
   if reason == 'DUPLICATE' and string.sub(detail, 1, #token + 10) == 'admitted ' .. token .. ' ' then
-    return detail  -- the caller's own admission, whose reply was lost
+    return detail  -- this caller's own admission; its reply was lost
   end
 
   if reason == 'FAILURE_LIMIT' or reason == 'RATE_GLOBAL' then
@@ -86,7 +88,7 @@ if reason then
     end
   end
 
-  -- The policy in force decides whether a denial binds: a caller that brings another can't observe its way past it.
+  -- The policy in force decides whether a denial binds. A caller with an observing policy can't avoid an enforcing one.
   local state = seen.state or redis.pcall('HMGET', KEYS.state, 'fence', 'since', 'policy')
   local policy = state.err and '' or state[3] or ARGV.policy
   local observed = string.sub(policy, 1, 8) == 'observe-' and 'OBSERVED ' or ''
@@ -97,7 +99,7 @@ local is_exit = ARGV.is_exit == '1'
 local lock_ttl = ARGV.lock_ttl_ms
 local deadline = integer(now + lock_ttl)
 
--- Where an exit is only counted, damage is left alone. A guard that stops entries must not trap it by its key either.
+-- A damaged key must not block an exit. An exit's writes to the keys that only count or note it may therefore fail.
 local attempt = is_exit and redis.pcall or redis.call
 
 local fence, since, in_force, verify_age = fence_and_memory(now, micros, seen)
@@ -108,9 +110,9 @@ local record = record_text('admitted', ARGV.token, fence, ARGV.fingerprint, now_
   ARGV.reserve, (verify_age and 'v' or '') .. (is_exit and 'x' or ''), note)
 local permit_field = 'permit:' .. ARGV.intent_id
 
--- From here on it writes.
+-- The writes begin here.
 if not since then
-  -- An exit on a damaged state, whose own fields are left as they are.
+  -- An exit on a damaged state. The damaged fields stay as they are.
   attempt('HSET', KEYS.state, permit_field, record)
 elseif since == now or not in_force then
   attempt('HSET', KEYS.state, 'fence', fence, 'since', integer(since), 'policy', in_force or ARGV.policy,
@@ -118,7 +120,7 @@ elseif since == now or not in_force then
 else
   attempt('HSET', KEYS.state, 'fence', fence, permit_field, record)
 end
--- The record outlives the intent's freshness also where the intent is dated ahead, by more than the policy's margin.
+-- The record must live as long as the intent is fresh. An intent whose time is in the future is fresh for longer.
 local fresh_for, remembered_for = ARGV.decided_ms + ARGV.max_age_ms - now + 1, ARGV.dedup_ttl_ms
 if fresh_for - remembered_for > 0 then remembered_for = integer(fresh_for) end
 redis.call('SET', KEYS.record, record, 'PX', remembered_for)
@@ -134,10 +136,11 @@ if type(counted) == 'number' then
   local limit, window = ARGV.rate_global_limit, ARGV.rate_global_window_ms
   if counted - limit > 0 then
     if not is_exit then
-      redis.call('LTRIM', KEYS.rate_global, '0', limit - 1)  -- what goes is out of the window: it was not full
+      redis.call('LTRIM', KEYS.rate_global, '0', limit - 1)  -- the window isn't full: these entries are too old
     else
-      -- An exit goes through a full window. What it would push out still counts: should a slot be given back (settle),
-      -- the window would open too early. So only what is out of the window goes; two at a time keep up with any flood.
+      -- An exit passes a full window. The oldest entry may still count: without it, the window would open too early
+      -- once settle gives a slot back. So this removes only entries that are too old, two for each one added, and the
+      -- list doesn't grow without end.
       for _ = 1, 2 do
         local oldest = tonumber(redis.call('LINDEX', KEYS.rate_global, -1))
         if not oldest or oldest + window - now <= 0 then redis.call('RPOP', KEYS.rate_global) end

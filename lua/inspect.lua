@@ -1,12 +1,12 @@
 #!lua flags=no-writes
--- What every guard says now about an intent, and no writes. Called by EVALSHA_RO.
+-- Every guard's answer on an intent. Writes nothing. Called with EVALSHA_RO.
 --
 -- KEYS, ARGV   as in evaluate.lua
 --
--- Reply  {now, policy, row, row, …}: the server's clock in ms as text, the fingerprint of the policy in force or ``, a
---        row for each guard that denies, in the order of the guards: {REASON, wait, detail}, each as evaluate would
---        give it. No row: that guard passes, or the intent is an exit and exempt from it.
---        or an error that names the key, where evaluate would give one
+-- Reply  {now, policy, row, row, …}: the server's clock in ms as text; the fingerprint of the policy in force or ``; a
+--        row {REASON, wait, detail}, as in evaluate's reply, for each guard that denies, in the order of the guards.
+--        A guard without a row passes, or doesn't judge this exit
+--        or an error that names the key, where evaluate gives one
 --@include integer
 --@include read
 --@include switched_on
@@ -26,7 +26,7 @@ while reason do
   reason, wait, detail, place = first_denial(place + 1, now, now_text, seen)
 end
 if #rows == 2 then
-  -- Every guard passes: so must what evaluate would read besides. Damage there ends both with the same error.
+  -- Every guard passes. evaluate now reads two more things; damage there ends inspect with the same error.
   fence_and_memory(now, micros, seen)
   reserved_ahead(seen)
 end

@@ -1,22 +1,22 @@
 #!lua flags=allow-oom
--- What became of an admitted intent. Can be replayed: the same outcome by the same token changes nothing twice.
--- The truth about an order outranks the bookkeeping: once the record is known to be ours, a damaged lock, window,
--- switch or counter is left alone and doesn't stop the rest.
+-- Writes the outcome of an admitted intent. It can be repeated: the same outcome with the same token changes nothing.
+-- Once the token fits the record, a damaged lock, window, switch or counter doesn't stop the rest, because the outcome
+-- of an order matters more. The damaged key stays as it is.
 --
--- Where the record has lapsed meanwhile, its copy in the state stands in for it, and the outcome is remembered anew: a
--- permit whose worker died is in doubt for longer than a record lasts.
+-- A permit whose worker died can be in doubt for longer than its record lives. When the record has lapsed, its copy in
+-- the state replaces it, and settle writes the record again.
 --
 -- KEYS   as in evaluate.lua; the halt isn't used
 --
 -- ARGV   1 intent_id
 --        2 token
 --        3 outcome           placed, rejected, unsent, unknown
---        4 retryable         1 removes the record, so that the intent can be admitted again; 0 keeps it
+--        4 retryable         1 removes the record, so the intent can be admitted again; 0 keeps it
 --        5 note              the order id of a placed order, else a code, a space and a detail
 --   the penalty, 0 where there is none:
 --        6 counts_failure    1 or 0
---        7 rest_symbol_ms    how long the symbol rests
---        8 rest_global_ms    how long the account rests
+--        7 rest_symbol_ms    cooldown of the symbol
+--        8 rest_global_ms    cooldown of the account
 --        9 trips_safe_mode   1 or 0
 --   figures of the policy, by the names of its fields:
 --       10 failure_limit
@@ -24,14 +24,15 @@
 --       12 safe_mode_ttl_ms
 --       13 dedup_ttl_ms
 --   and
---       14 penalty_reason    why the penalty, as the switches show it; `` for the outcome's code
+--       14 penalty_reason    the reason that the switches show; `` means the outcome's code
 --
--- Reply  SETTLED trips record        done; `trips` is safe_mode when the penalty has switched it on, else -;
---                                    no record where it was removed
---        ALREADY record              the same outcome by the same token stands
---        CONFLICT record             another outcome stands, and is final
---        FENCED record               another token owns the record; without a record there is none, nor a copy
---        or an error that names the key: the record itself can't be read
+-- Reply  SETTLED trips record        done. trips: safe_mode when the penalty has switched it on, else -. record:
+--                                    left out when it was removed
+--        ALREADY record              the same token has reported the same outcome before
+--        CONFLICT record             the record has another outcome, which is final
+--        FENCED record               another token owns the record. record: left out when neither it nor its copy
+--                                    exists
+--        or an error that names the key: the record can't be read
 --@include integer
 --@include read
 --@include record_fields
@@ -55,7 +56,7 @@ if token ~= ARGV.token then return 'FENCED ' .. text end
 
 local outcome, retryable, code = ARGV.outcome, ARGV.retryable == '1', string.match(ARGV.note, '^%S*')
 
--- A settled record takes no other outcome; one in doubt may still become placed or rejected.
+-- A settled record accepts no other outcome. A record in doubt may still become placed or rejected.
 if phase ~= 'admitted' then
   local settled_as = phase == 'rejected' and string.find(flags, 'u', 1, true) and 'unsent' or phase
   local same = settled_as == outcome and (outcome == 'unknown' or string.match(note, '^%S*') == code)
@@ -67,7 +68,7 @@ local now, now_text = server_now()
 local is_exit = string.find(flags, 'x', 1, true)
 flags = flags == '-' and '' or flags
 
--- Reads for what may be written below. pcall: damage there is left alone.
+-- Reads what the writes below need. With pcall, so that a damaged key doesn't end the script.
 local holds_lock = redis.pcall('GET', KEYS.lock) == token
 local punished = string.find(flags, 'p', 1, true)
 local counts_failure = ARGV.counts_failure == '1' and not punished
@@ -75,7 +76,7 @@ local trips_safe_mode = ARGV.trips_safe_mode == '1' and not punished
 local symbol_cooldown = not punished and ARGV.rest_symbol_ms ~= '0' and ARGV.rest_symbol_ms
 local global_cooldown = not punished and ARGV.rest_global_ms ~= '0' and ARGV.rest_global_ms
 
--- One failure short of the limit in the window: this one is one too many.
+-- The window may hold one failure less than its limit already. Then this failure is one too many.
 local one_too_many = false
 if counts_failure then
   local entry = now_text
@@ -84,7 +85,7 @@ if counts_failure then
   one_too_many = failed and failed + ARGV.failure_window_ms - now > 0
 end
 
--- From here on it writes. The record first: it is what a crash of this server must not lose.
+-- The writes begin here, with the record: a crash of the server must not lose it.
 if counts_failure or symbol_cooldown or global_cooldown or trips_safe_mode then flags = flags .. 'p' end
 local settled
 if retryable and (outcome == 'rejected' or outcome == 'unsent') then
@@ -101,7 +102,7 @@ else
   end
 end
 
--- In doubt, it stays in the in-flight set and in the state, for reconcile to find, and the lock runs its time.
+-- A permit in doubt stays in the in-flight set and in the state, where reconcile finds it. Its lock keeps its TTL.
 if outcome == 'unknown' then
   redis.pcall('HSET', KEYS.state, permit_field, settled)
 else
@@ -110,13 +111,13 @@ else
   if holds_lock then redis.call('DEL', KEYS.lock) end
 end
 
--- Nothing was sent: the slots of both windows are given back.
+-- Nothing was sent, so both windows get their slot back.
 if outcome == 'unsent' then
   if not is_exit then redis.pcall('LREM', KEYS.rate_symbol, '1', admitted) end
   redis.pcall('LREM', KEYS.rate_global, '1', admitted)
 end
 
--- Penalties, once for a token.
+-- Penalties: once for each token.
 local trips = '-'
 if trips_safe_mode or one_too_many then
   local why = code .. ' on ' .. symbol

@@ -1,4 +1,4 @@
-"""The command line. Commands are thin: they ask the gate, and hand its answer to a rendering."""
+"""The command line. Each command asks the gate and prints its answer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 def main() -> None:
     """The program `gate`."""
-    # Loading makes no garbage, and looking for it takes a tenth of the start-up. program.py ends this.
+    # Imports make no garbage, but collecting takes a tenth of the start-up time. program.py switches it on again.
     gc.disable()
     try:
         from gate.cli.program import program

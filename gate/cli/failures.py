@@ -1,4 +1,4 @@
-"""How a failure that can be foreseen ends the program: one line on standard error, an exit code, no traceback."""
+"""How an expected failure ends the program: one line on standard error, an exit code, no traceback."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PIPE_CLOSED: Final = 141
 
 
 class NoAnswer(click.ClickException):
-    """The store gave no usable answer. With --json, `answer` says so on standard output instead of a line."""
+    """The store gave no usable answer. With --json, `answer` goes to standard output instead of a line."""
 
     exit_code = NO_ANSWER
 
@@ -33,7 +33,7 @@ class NoAnswer(click.ClickException):
 
 
 def end(problem: click.ClickException, as_json: bool) -> NoReturn:
-    """Says what a command couldn't do, and exits."""
+    """Prints what a command couldn't do, and exits."""
     if isinstance(problem, click.exceptions.NoArgsIsHelpError):
         problem.show()
     elif isinstance(problem, NoAnswer) and problem.answer is not None:
@@ -52,7 +52,7 @@ def end(problem: click.ClickException, as_json: bool) -> NoReturn:
 
 
 def _usage(problem: click.UsageError) -> str:
-    """What was asked for wrongly; of an option that only stands in the wrong place, where it goes."""
+    """The message of a usage error. For a known option in the wrong place, it names the right place."""
     if not isinstance(problem, click.NoSuchOption) or problem.ctx is None:
         return problem.format_message()
     option, ctx = problem.option_name, problem.ctx
@@ -72,7 +72,7 @@ def _field(problem: click.UsageError) -> str:
 
 
 def refuse(field: str, value: object, problem: str) -> None:
-    """Bad input, for a machine; a line on standard error says the same to a person."""
+    """Prints an error about input as JSON, for a machine. A line on standard error says the same to a person."""
     if isinstance(value, str):
         value = masked(value)
     elif value is not None and not isinstance(value, int):
@@ -81,12 +81,12 @@ def refuse(field: str, value: object, problem: str) -> None:
 
 
 def complain(text: str, speaker: str = "gate") -> None:
-    """One line on standard error, without the credentials of any URL in it."""
+    """Prints one line on standard error, and masks the credentials of URLs in it."""
     click.echo(f"{speaker}: {masked(one_line(text))}", err=True)
 
 
 def confess(error: Exception) -> NoReturn:
-    """Ends on an exception that nobody has foreseen: one line, and an exit code that no command means by an answer."""
+    """Ends the program after an unexpected exception: with one line, and an exit code that is no command's answer."""
     if os.environ.get("GATE_DEBUG"):
         click.echo(masked(traceback.format_exc()), err=True)
     said = one_line(str(error))
@@ -95,5 +95,5 @@ def confess(error: Exception) -> NoReturn:
 
 
 def drop_output() -> None:
-    """Lets go of what couldn't be written: Python would try once more at its end, and complain."""
+    """Drops output that couldn't be written. Otherwise Python would write it again at exit, and print an error."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

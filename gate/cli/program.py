@@ -66,7 +66,7 @@ class Program(click.Group):
             return None
         command: click.Command = getattr(import_module(listed.module), listed.attribute)
         if not gc.isenabled():
-            gc.freeze()  # what was loaded stays to the end, and to look through it takes 20 ms
+            gc.freeze()  # the loaded modules stay to the end, and each collection of them takes 20 ms
             gc.enable()
         return command
 
@@ -93,7 +93,7 @@ class Program(click.Group):
         standalone_mode: bool = True,
         **extra: Any,
     ) -> NoReturn:
-        """Runs it, and ends the process: no failure that can be foreseen shows a traceback."""
+        """Runs the program and ends the process. An expected failure shows no traceback."""
         as_json = "--json" in (sys.argv[1:] if args is None else args)
         try:
             code = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
@@ -119,7 +119,7 @@ class Program(click.Group):
         sys.exit(code if isinstance(code, int) else 0)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs the command. An answer that can't be written is no answer; click would end with 1, which says denied."""
+        """Runs the command. Unwritable output gets an exit code of its own: click's would be 1, which means denied."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
@@ -139,7 +139,7 @@ class Program(click.Group):
     metavar="URL",
     help="The store: redis://, rediss://, unix://, redis+sentinel://, redis+cluster:// or embedded:DIR.",
 )
-@click.option("--embedded", metavar="DIR", help="A store of this host's own, kept in DIR.")
+@click.option("--embedded", metavar="DIR", help="A store on this host only, with its data in DIR.")
 @click.option("--prefix", metavar="P", help="Prefix of every key: the account.  [default: quantum]")
 @click.option("--config", metavar="FILE", help="TOML with url, prefix and a table [policy].")
 @click.version_option(__version__, message="gate %(version)s")
@@ -147,9 +147,9 @@ class Program(click.Group):
 def program(ctx: click.Context, url: str | None, embedded: str | None, prefix: str | None, config: str | None) -> None:
     """The pre-trade gate: every intent gets one verdict from one atomic Redis script.
 
-    A store has to be named, by --url or --embedded, by GATE_URL (or REDIS_URL), or in the config file. GATE_PREFIX and
-    GATE_CONFIG stand for the other two. A flag wins over the environment, and that over the file. These flags stand
-    before the command: gate --url URL status.
+    You must name a store: with --url or --embedded, with GATE_URL (or REDIS_URL), or in the config file. GATE_PREFIX
+    and GATE_CONFIG replace --prefix and --config. A flag wins over the environment, and the environment over the file.
+    These flags go before the command: gate --url URL status.
 
     \b
       export GATE_URL=redis://127.0.0.1:6379/0
@@ -157,8 +157,8 @@ def program(ctx: click.Context, url: str | None, embedded: str | None, prefix: s
       gate eval --id sig-81 --symbol BTCUSDT --side BUY --notional 200
       gate halt --by ops --reason "CPI print"
 
-    Every command has --json, behind its name. Exit codes: 2 bad input or usage (with --json an error on standard output
-    too), 3 no answer from the store, 70 an error of the gate's own, 74 the answer couldn't be written; eval: 0 admit,
+    Every command takes --json, after its name. Exit codes: 2 bad input or usage (with --json an error on standard
+    output too), 3 no answer from the store, 70 an internal error, 74 the answer couldn't be written; eval: 0 admit,
     1 deny.
     """
     ctx.obj = Flags(url, embedded, prefix, config)

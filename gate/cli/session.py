@@ -1,4 +1,4 @@
-"""What every command shares: the configuration, the gate it asks, and how it says that the store gave no answer."""
+"""The parts that commands share: the configuration, the gate, and the message when the store gives no answer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ reason_option: Final = click.option("--reason", required=True, metavar="WHY", he
 
 
 def reason_of(failure: StoreFailure) -> Reason:
-    """The word for it."""
+    """The reason of a verdict without the store's answer."""
     return Reason.STORE_UNAVAILABLE if isinstance(failure, StoreUnavailable) else Reason.STORE_ERROR
 
 
@@ -37,7 +37,7 @@ def configured(flags: Flags) -> Config:
 
 @contextmanager
 def open_gate(config: Config, as_json: bool) -> Iterator[Gate]:
-    """The gate that the configuration names. A store that gives no answer ends the command."""
+    """Opens the gate of a configuration. The command ends when the store gives no answer."""
     from gate.client.gates import Gate
 
     url = config.store_url
@@ -51,20 +51,20 @@ def open_gate(config: Config, as_json: bool) -> Iterator[Gate]:
 
 
 def store_of(config: Config) -> str:
-    """The store as it may be shown: its URL without credentials."""
+    """The store's URL without credentials, which may be shown."""
     return masked(one_line(config.store_url))
 
 
 def account_of(config: Config) -> str:
-    """Which account, in which store: what nobody may get wrong unnoticed."""
+    """The account and its store. Every act prints it, so that a mistaken account shows at once."""
     return f"{config.prefix} at {store_of(config)}"
 
 
 def say_json(answer: object) -> None:
-    """One line of JSON on standard output."""
+    """Prints one line of JSON on standard output."""
     click.echo(json.dumps(answer))
 
 
 def warn(text: str) -> None:
-    """One line on standard error."""
+    """Prints one line on standard error."""
     click.echo(f"gate: warning: {one_line(text)}", err=True)

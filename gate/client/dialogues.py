@@ -1,7 +1,8 @@
-"""What each operation says to the store, and what it makes of the answers.
+"""The operations of a gate as dialogues with the store: the commands that each sends, and how it reads the replies.
 
-Every operation is a generator: it yields commands and is sent replies, or is thrown the failure. Gate and AsyncGate
-only carry them over a wire, so they can't drift apart: retries, replays and decisions stand here, once.
+Every operation is a generator. It yields a command; the caller sends it the reply, or throws the failure into it. Gate
+and AsyncGate only carry commands and replies over a wire. Retries, replays and decisions are written once, here, so the
+two gates can't differ.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ HALT_FIELDS: Final = ("scope", "by", "reason", "at")
 RESETS: Final = ("safe_mode", "cooldowns", "failures", "all")
 _REMEMBERED_UNANSWERED: Final = 4096
 _REPLAYED: Final = 2
-_NO_FENCE: Final = 2**53  # beyond it Lua no longer counts by one: such a number is damage
+_NO_FENCE: Final = 2**53  # Lua can't count by one beyond 2**53, so a fence that reaches it is damage
 _UNREADABLE: Final = Halt("?", "?", "its key was damaged", None)
 _log: Final = logging.getLogger("gate")
 
@@ -50,14 +51,14 @@ class Calls:
         self.keyspace: Final = Keyspace(prefix)
         self.protocol: Final = Protocol(self.keyspace, policy)
         self._fence_seen = 0
-        # Tokens of evaluations that may have been carried out though nobody heard the answer. The next delivery of
-        # the intent uses its token again, and so gets the lost permit instead of DUPLICATE. Without a lock, which a
-        # fork could leave held: each step is one operation on the dictionary.
+        # Tokens of evaluations whose answer was lost: the store may have admitted them. The next delivery of the intent
+        # uses the token again, and so gets the lost permit instead of DUPLICATE. No lock protects the dictionary, since
+        # a fork could leave a lock held for ever; every access is a single, atomic operation instead.
         self._unanswered: dict[tuple[str, str], tuple[str, int]] = {}
         self._pid = os.getpid()
 
     def evaluate(self, asked: Intent | Mapping[str, object], reserve: Decimal | None = None) -> Dialogue[Verdict]:
-        """The verdict. Never raises for bad input or a store failure: it denies."""
+        """Returns the verdict. Denies for bad input or a store failure; never raises for them."""
         try:
             intent = Intent.read(asked)
             if not isinstance(reserve, Decimal | None):
@@ -80,7 +81,7 @@ class Calls:
             raise
         verdict = self.protocol.decode_verdict(reply, intent, margin, started_ns)
         if verdict.permit is not None and not verdict.permit.observed and verdict.permit.token != token:
-            # Another call's answer: whatever mixed them up, nobody acts on it.
+            # This is the answer to another call. Nobody may act on it.
             self._remember(intent, token, started_ns)
             return Verdict(False, Reason.STORE_ERROR, "the store answered with another permit's token")
         if verdict.prior is not None:
@@ -89,14 +90,15 @@ class Calls:
             return verdict
         self.saw(verdict.permit.fence)
         if not verdict.permit.live:
-            # It ran out before anybody heard of it, so nobody has acted on it: given back, and free to come again.
+            # The permit ran out before the caller got it, so nobody has acted on it. Settling it as unsent lets the
+            # intent come again.
             yield from self.settle(verdict.permit, Outcome.unsent("EXPIRED", "the answer came after the deadline"))
             detail = "the store's answer came after the permit had run out"
             return Verdict(False, Reason.STORE_UNAVAILABLE, detail)
         return verdict
 
     def settle(self, permit: Permit, outcome: Outcome) -> Dialogue[Settlement]:
-        """Reports an outcome. Never raises for a store failure: it says so in the answer."""
+        """Reports an outcome. A store failure is part of the answer; it is never raised."""
         if permit.observed:
             return Settlement(Settled.OBSERVED)
         try:
@@ -113,12 +115,12 @@ class Calls:
             self.saw(settlement.record.fence)
         removes = outcome.retryable and outcome.kind in (OutcomeKind.REJECTED, OutcomeKind.UNSENT)
         if replayed and removes and settlement.status is Settled.FENCED:
-            # The call whose reply was lost has removed the record; it may even be another permit's by now.
+            # The first call, whose reply was lost, has removed the record. Another permit may own a new one by now.
             return Settlement(Settled.ALREADY)
         return settlement
 
     def inspect(self, intent: Intent) -> Dialogue[Inspection]:
-        """Every guard's answer, without writes. Raises InvalidIntent, StoreFailure."""
+        """Returns every guard's answer; writes nothing. Raises InvalidIntent, StoreFailure."""
         try:
             reply, _ = yield from self._scripted("inspect", self.protocol.inspect(intent))
         except StoreError as error:
@@ -141,7 +143,7 @@ class Calls:
         return record
 
     def in_doubt(self, at_most: int, skip: int) -> Dialogue[InDoubt]:
-        """What is past its deadline and not settled for good, the oldest first. Raises StoreFailure."""
+        """Permits past their deadline without a final outcome, the oldest first. Raises StoreFailure."""
         inflight = self.keyspace.inflight
         seconds, micros = yield ("TIME",)
         now_ms = int(seconds) * 1000 + int(micros) // 1000
@@ -160,7 +162,7 @@ class Calls:
         return InDoubt(tuple(permits), tuple(lapsed), now_ms)
 
     def _copy_in_state(self, intent_id: str) -> Dialogue[Record | None]:
-        """The record of a permit that isn't settled, as the state keeps it beyond the record's own life."""
+        """The copy of an unsettled permit's record in the state key. The copy outlives the record."""
         command = ("HGET", self.keyspace.state, self.keyspace.permit_field(intent_id))
         try:
             try:
@@ -168,7 +170,7 @@ class Calls:
             except ReplyLost:
                 reply = yield command
         except StoreError:
-            return None  # a damaged state, which status shows; it must not hide the others in doubt
+            return None  # the state is damaged; status shows that, and the other permits in doubt must stay visible
         if reply is None:
             return None
         record = decode_record(intent_id, reply.decode(errors="replace"))
@@ -182,7 +184,7 @@ class Calls:
         return bool((yield ("EXISTS", self.keyspace.state)))
 
     def halt_in_force(self) -> Dialogue[Halt | None]:
-        """The halt that is on, or None. Raises StoreFailure; of a halt that can't be read nothing is known but that."""
+        """The halt that is on, or None. A halt with a damaged key has `?` in its fields. Raises StoreFailure."""
         key = self.keyspace.halt
         if (yield ("EXISTS", key)) == 0:
             return None
@@ -204,7 +206,7 @@ class Calls:
         return Act("resume", audited, before=_first(before))
 
     def reset(self, what: str, by: str, reason: str) -> Dialogue[Act]:
-        """Switches off what tripped. Raises InvalidField, StoreFailure."""
+        """Switches off safe mode, cooldowns or the failure count. Raises InvalidField, StoreFailure."""
         _one_of("what", what, RESETS)
         cooldowns: tuple[str, ...] = ()
         if what in ("cooldowns", "all"):
@@ -219,7 +221,7 @@ class Calls:
         return Act("policy", audited, before=_first(before), changed=(fingerprint,))
 
     def scan(self, pattern: str) -> Dialogue[list[str]]:
-        """Keys that match, found in steps: KEYS would hold the server up. Raises StoreFailure."""
+        """Keys that match a pattern. Uses SCAN, since KEYS would block the server. Raises StoreFailure."""
         cursor, found = b"0", set[str]()
         while True:
             cursor, keys = yield ("SCAN", cursor.decode(), "MATCH", pattern, "COUNT", 2000)
@@ -242,9 +244,9 @@ class Calls:
         return bool(audited), tuple(part.decode(errors="replace") for part in rest)
 
     def _scripted(self, name: str, command: Command) -> Dialogue[tuple[Reply, bool]]:
-        """Calls a script: loads it when the server doesn't have it, and replays once when a reply is lost.
+        """Calls a script. Loads it when the server doesn't have it; repeats the call once when a reply is lost.
 
-        The scripts tell a replay by its token. Returns the reply, and whether it answers a replay.
+        The scripts recognise a repeated call by its token. Returns the reply, and whether it answers the repeated call.
         """
         replayed = loaded = False
         while True:
@@ -262,15 +264,15 @@ class Calls:
             try:
                 yield ("SCRIPT", "LOAD", script(name).source)
             except ReplyLost:
-                pass  # it may have been loaded; the call itself will tell
+                pass  # the server may have loaded the script all the same; the next call shows whether it did
             except StoreFailure as failure:
                 failure.maybe_done = replayed
                 raise
 
     def _token_for(self, intent: Intent) -> tuple[str, int]:
         if self._pid != os.getpid():
-            self._unanswered, self._pid = {}, os.getpid()  # the parent's tokens stay the parent's
-        # Taken out, so that two callers never hold the same token.
+            self._unanswered, self._pid = {}, os.getpid()  # after a fork: the tokens belong to the parent process
+        # pop, so that two callers never hold the same token.
         unanswered = self._unanswered.pop((intent.id, intent.fingerprint), None)
         return unanswered or (_new_token(), time.monotonic_ns())
 
@@ -281,7 +283,7 @@ class Calls:
                 self._unanswered.pop(next(iter(self._unanswered)), None)
 
     def saw(self, fence: int) -> None:
-        """Notes a fence that the store has given: a lower one later on means that it has lost memory."""
+        """Remembers the highest fence that the store has given. A lower fence later shows that the store lost data."""
         if self._fence_seen < fence < _NO_FENCE:
             self._fence_seen = fence
 
@@ -307,6 +309,6 @@ def _one_of(field: str, value: str, allowed: tuple[str, ...]) -> None:
 
 def _sentence(field: str, value: str) -> None:
     if not isinstance(value, str) or not value.strip():
-        raise InvalidField(field, value, "is empty; say it, it is audited")
+        raise InvalidField(field, value, "is empty; it is needed for the audit")
     if len(value) > 200 or not value.isprintable():
         raise InvalidField(field, value, "is not one line of at most 200 printable characters")

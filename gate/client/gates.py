@@ -1,4 +1,4 @@
-"""Gate and AsyncGate: the same operations, carried over a blocking or an asyncio wire."""
+"""Gate and AsyncGate: the same operations over a blocking and over an asyncio wire."""
 
 from __future__ import annotations
 
@@ -43,8 +43,10 @@ class Gate:
         policy: Policy | None = None,
         timeout_ms: int = DEFAULT_TIMEOUT_MS,
     ) -> None:
-        """On an existing redis-py client: its address and credentials are used, on connections of the gate's own, with
-        `timeout_ms` for connecting and for an answer. Raises InvalidField for a cluster and a prefix without hash tag.
+        """Makes a gate with the address and credentials of a redis-py client.
+
+        The gate opens its own connections. `timeout_ms` limits connecting, and limits each wait for an answer. Raises
+        InvalidField for a cluster with a prefix that has no hash tag.
         """
         if isinstance(client, redis.RedisCluster):
             keyspace = Keyspace(prefix)
@@ -84,7 +86,7 @@ class Gate:
         return self._calls.keyspace.prefix
 
     def client_order_id(self, intent_id: str) -> str:
-        """The one client order id of an intent of this account, on every host and every try: the permit's. No I/O."""
+        """The client order id of an intent of this account: the same on every host and for every try. No I/O."""
         return self._calls.keyspace.client_order_id(intent_id)
 
     def _carry(self, dialogue: Dialogue[T]) -> T:
@@ -102,18 +104,19 @@ class Gate:
             return result
 
     def evaluate(self, intent: Intent | Mapping[str, object], *, reserve: Decimal | None = None) -> Verdict:
-        """The verdict; on admission everything is claimed. Never raises for a store failure or bad input: it denies.
+        """Judges an intent. An admission claims its id, its symbol and side, and its slots in the rate windows.
 
-        `reserve`: margin to hold for it, in the margin asset, if the caller knows better than notional / leverage.
+        Denies for a store failure or bad input; never raises for them. `reserve`: the margin to hold for the intent, in
+        the margin asset, if the caller knows a better figure than notional / leverage.
         """
         return self._carry(self._calls.evaluate(intent, reserve))
 
     def settle(self, permit: Permit, outcome: Outcome) -> Settlement:
-        """Reports what became of an admitted intent. Can be repeated. Never raises for a store failure."""
+        """Reports the outcome of an admitted intent. Can be repeated. Never raises for a store failure."""
         return self._carry(self._calls.settle(permit, outcome))
 
     def inspect(self, intent: Intent) -> Inspection:
-        """What every guard says, without any writes. Raises InvalidIntent (more margin than 1e8), StoreFailure."""
+        """Returns every guard's answer; writes nothing. Raises InvalidIntent (more margin than 1e8), StoreFailure."""
         return self._carry(self._calls.inspect(intent))
 
     def lookup(self, intent_id: str) -> Record | None:
@@ -121,7 +124,7 @@ class Gate:
         return self._carry(self._calls.lookup(intent_id))
 
     def status(self) -> Status:
-        """Everything that is on, with what is left of it. Raises StoreFailure."""
+        """Every switch, lock and window that is on, with the time it has left. Raises StoreFailure."""
         return self._carry(status(self._calls))
 
     def ever_run(self) -> bool:
@@ -129,18 +132,18 @@ class Gate:
         return self._carry(self._calls.ever_run())
 
     def halt_in_force(self) -> Halt | None:
-        """The halt that is on, or None: quicker than status. Raises StoreFailure.
+        """The halt that is on, or None. Quicker than status. Raises StoreFailure.
 
-        One whose key is damaged has `?` for its scope and author.
+        A halt with a damaged key has `?` as scope and author.
         """
         return self._carry(self._calls.halt_in_force())
 
     def in_doubt(self, at_most: int = 100, skip: int = 0) -> InDoubt:
-        """What is past its deadline and not settled for good, the oldest first. Raises StoreFailure."""
+        """Permits past their deadline without a final outcome, the oldest first. Raises StoreFailure."""
         return self._carry(self._calls.in_doubt(at_most, skip))
 
     def halt(self, *, by: str, reason: str, scope: str = "entries") -> Act:
-        """Stops entries, or with scope `all` exits too, until resumed. Raises InvalidField, StoreFailure."""
+        """Stops entries until `resume`; with scope `all` it stops exits too. Raises InvalidField, StoreFailure."""
         return self._carry(self._calls.halt(by, reason, scope))
 
     def resume(self, *, by: str, reason: str) -> Act:
@@ -157,9 +160,9 @@ class Gate:
 
     @contextmanager
     def guard(self, intent: Intent | Mapping[str, object]) -> Iterator[GuardedPermit]:
-        """Runs a block with the intent's permit, which is false when it was denied.
+        """Runs a block with the intent's permit. The permit is false when the intent was denied.
 
-        A block that leaves without a word, or by an exception, is settled as unknown.
+        A block that ends without reporting an outcome, or with an exception, is settled as unknown.
         """
         held = GuardedPermit(self, self.evaluate(intent))
         try:
@@ -167,7 +170,7 @@ class Gate:
         except BaseException as error:
             held.leave(f"left by {type(error).__name__}")
             raise
-        held.leave("left without a word")
+        held.leave("left without an outcome")
 
     def close(self) -> None:
         """Closes the connections, and the embedded store if this gate has started it."""
@@ -195,7 +198,7 @@ class AsyncGate:
         policy: Policy | None = None,
         timeout_ms: int = DEFAULT_TIMEOUT_MS,
     ) -> None:
-        """On an existing redis-py asyncio client; else as Gate."""
+        """As Gate, with a redis-py asyncio client."""
         if isinstance(client, redis.asyncio.RedisCluster):
             keyspace = Keyspace(prefix)
             refuse_cluster_without_hash_tag(keyspace)
@@ -308,7 +311,7 @@ class AsyncGate:
         except BaseException as error:
             await held.leave(f"left by {type(error).__name__}")
             raise
-        await held.leave("left without a word")
+        await held.leave("left without an outcome")
 
     async def close(self) -> None:
         """As Gate.close."""

@@ -1,4 +1,4 @@
-"""A block under a permit: what `guard` hands to it, and what happens when it is left."""
+"""The permit that `guard` hands to its block, and the settlement when the block ends."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ _NOT_REPORTED: Final = (Settled.STORE_UNAVAILABLE, Settled.STORE_ERROR)
 
 
 class Settler(Protocol):
-    """What a block needs of the gate that made it."""
+    """The part of a gate that a block needs."""
 
     @property
     def policy(self) -> Policy:
         """The policy of this caller."""
 
     def settle(self, permit: Permit, outcome: Outcome) -> Settlement:
-        """Reports what became of an admitted intent."""
+        """Reports the outcome of an admitted intent."""
 
 
 class AsyncSettler(Protocol):
-    """The same for asyncio."""
+    """Settler for asyncio."""
 
     @property
     def policy(self) -> Policy:
         """The policy of this caller."""
 
     async def settle(self, permit: Permit, outcome: Outcome) -> Settlement:
-        """Reports what became of an admitted intent."""
+        """Reports the outcome of an admitted intent."""
 
 
 class GuardedPermit:
-    """What `guard` hands to its block: true while the intent's permit is live. Report the outcome before leaving."""
+    """The permit in a `guard` block. It is true while the permit is live. The block reports the outcome to it."""
 
     def __init__(self, gate: Settler, verdict: Verdict) -> None:
         self._gate: Final = gate
@@ -52,7 +52,7 @@ class GuardedPermit:
 
     @property
     def client_order_id(self) -> str:
-        """To be sent as newClientOrderId. Raises LookupError for a denied intent."""
+        """The newClientOrderId to send. Raises LookupError for a denied intent."""
         return self.permit.client_order_id
 
     def settle(self, outcome: Outcome) -> Settlement:
@@ -62,7 +62,7 @@ class GuardedPermit:
         return self.settlement
 
     def leave(self, word: str) -> None:
-        """The end of the block: an outcome that couldn't be reported is tried once more, none at all is unknown."""
+        """Ends the block. Reports once more an outcome that wasn't reported; without any outcome, reports unknown."""
         if self.verdict.permit is None:
             return
         if self.settlement is None:
@@ -77,20 +77,20 @@ class GuardedPermit:
     def rejected(
         self, code: str | int, detail: str = "", *, retryable: bool = False, penalty: Penalty | None = None
     ) -> Settlement:
-        """The exchange refused it: certainly no order."""
+        """The exchange refused the order; certainly none exists."""
         return self.settle(Outcome.rejected(code, detail, retryable=retryable, penalty=penalty))
 
     def unsent(self, reason: str, detail: str = "", *, retryable: bool = True) -> Settlement:
-        """Nothing was sent; the rate slots are given back."""
+        """Nothing was sent. The rate windows get their slots back."""
         return self.settle(Outcome.unsent(reason, detail, retryable=retryable))
 
     def unknown(self, detail: str = "") -> Settlement:
-        """Can't tell; it stays in doubt."""
+        """Nobody knows whether the order exists. The permit stays in doubt."""
         return self.settle(_unknown(self._gate.policy, detail))
 
 
 class AsyncGuardedPermit:
-    """The same for asyncio."""
+    """GuardedPermit for asyncio."""
 
     def __init__(self, gate: AsyncSettler, verdict: Verdict) -> None:
         self._gate: Final = gate
@@ -108,7 +108,7 @@ class AsyncGuardedPermit:
 
     @property
     def client_order_id(self) -> str:
-        """To be sent as newClientOrderId. Raises LookupError for a denied intent."""
+        """The newClientOrderId to send. Raises LookupError for a denied intent."""
         return self.permit.client_order_id
 
     async def settle(self, outcome: Outcome) -> Settlement:
@@ -118,7 +118,7 @@ class AsyncGuardedPermit:
         return self.settlement
 
     async def leave(self, word: str) -> None:
-        """The end of the block: an outcome that couldn't be reported is tried once more, none at all is unknown."""
+        """Ends the block. Reports once more an outcome that wasn't reported; without any outcome, reports unknown."""
         if self.verdict.permit is None:
             return
         if self.settlement is None:
@@ -133,15 +133,15 @@ class AsyncGuardedPermit:
     async def rejected(
         self, code: str | int, detail: str = "", *, retryable: bool = False, penalty: Penalty | None = None
     ) -> Settlement:
-        """The exchange refused it: certainly no order."""
+        """The exchange refused the order; certainly none exists."""
         return await self.settle(Outcome.rejected(code, detail, retryable=retryable, penalty=penalty))
 
     async def unsent(self, reason: str, detail: str = "", *, retryable: bool = True) -> Settlement:
-        """Nothing was sent; the rate slots are given back."""
+        """Nothing was sent. The rate windows get their slots back."""
         return await self.settle(Outcome.unsent(reason, detail, retryable=retryable))
 
     async def unknown(self, detail: str = "") -> Settlement:
-        """Can't tell; it stays in doubt."""
+        """Nobody knows whether the order exists. The permit stays in doubt."""
         return await self.settle(_unknown(self._gate.policy, detail))
 
 

@@ -1,4 +1,4 @@
-"""Everything that is on for an account, read key by key, so that a damaged key shows as damaged and hides no other."""
+"""The state of an account. Each key is read by itself, so a damaged key shows as damaged and hides no other key."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gate.values.policy import mode_of
 from gate.values.record import MILLIONTHS, Phase, decode_record
 from gate.values.reports import Damage, Standing, Status
 
-_READ_AT_MOST: Final = 1000  # of the in-flight set: far beyond any max_in_flight that makes sense
+_READ_AT_MOST: Final = 1000  # members of the in-flight set; a sensible max_in_flight is far below
 _NAMED_AT_MOST: Final = 100
 _BELONGS: Final = {
     "state": "hash",
@@ -31,7 +31,7 @@ _BELONGS: Final = {
 
 
 def status(calls: Calls) -> Dialogue[Status]:
-    """Reads the account's state. Raises StoreUnavailable; damage to single keys is part of the answer."""
+    """Reads the account's state. Damage to single keys is part of the answer. Raises StoreUnavailable."""
     keys, policy = calls.keyspace, calls.policy
     seconds, micros = yield ("TIME",)
     now_ms = int(seconds) * 1000 + int(micros) // 1000
@@ -57,7 +57,7 @@ def status(calls: Calls) -> Dialogue[Status]:
     )
     permits = yield from _permits(calls, now_ms, standing)
 
-    # One pass over the key space for all that stands per symbol; the records, by far the most keys, don't match.
+    # One scan finds every key of a symbol. The pattern doesn't match records, which are by far the most keys.
     for key in (yield from calls.scan(f"{keys.prefix}:[es]*:[lrc]*")):
         if key.startswith(keys.cooldown_symbol_prefix):
             yield from _switch("cooldown_symbol", key, standing)
@@ -102,14 +102,14 @@ def _damaged(name: str, key: str, error: StoreError, standing: list[Standing]) -
 
 
 def _audit(key: str, standing: list[Standing]) -> Dialogue[None]:
-    """A damaged audit stream denies nothing, but acts and trips aren't written down while it is."""
+    """Reports a damaged audit stream. It denies nothing, but acts and trips aren't audited meanwhile."""
     holds = yield from _type(key)
     if holds not in (None, _BELONGS["audit"]):
         standing.append(_as_damage("audit", key, holds, "", denies=False))
 
 
 def _as_damage(name: str, key: str, holds: str | None, error: str, *, denies: bool) -> Standing:
-    """A key that can't be read: told by the type that it holds where another one belongs, else by the store's error."""
+    """A key that can't be read. The problem is the wrong type that the key holds, else the store's error."""
     belongs = _BELONGS[name]
     problem = error if holds in (None, belongs) else f"a {holds}, where a {belongs} belongs"
     return Standing(name, key, denies, None, f"damaged: {problem}", Damage(problem, belongs, holds))
@@ -196,7 +196,7 @@ def _permits(calls: Calls, now_ms: int, standing: list[Standing]) -> Dialogue[_P
         millionths = member.partition(b":")[0]
         reserved += int(millionths) if millionths.isdigit() else 0
         record = yield from _ask("GET", calls.keyspace.record(_intent_id(member)))
-        # Settled as unknown, it is in doubt before its deadline.
+        # A permit that is settled as unknown is in doubt at once, also before its deadline.
         text = record.decode(errors="replace") if isinstance(record, bytes) else ""
         if decode_record(_intent_id(member), text).phase is Phase.UNKNOWN:
             unknown += 1

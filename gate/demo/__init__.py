@@ -1,1 +1,1 @@
-"""The whole story on an embedded store and a paper exchange: what `gate demo` tells."""
+"""The story that `gate demo` tells, on an embedded store and a paper exchange."""

@@ -1,4 +1,4 @@
-"""The exchange's own books held against the gate's records."""
+"""Compares the exchange's own books with the gate's records."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ LedgerRow = Mapping[str, object]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One intent, on both sides."""
+    """One intent, in the exchange's books and in the gate's records."""
 
     account: str
     intent_id: str
     said: str
-    """What the executor answered, in a word."""
+    """The executor's answer, in one word."""
     record: str
-    """What the gate has on record."""
+    """The gate's record."""
     orders: str
-    """What the exchange has under the intent's client order id."""
+    """The exchange's order with the intent's client order id."""
     agrees: bool
 
 
 async def hold_together(desk: Desk, ledger: Sequence[LedgerRow]) -> list[Line]:
-    """A line for every intent of a desk, and one for every order that belongs to none."""
+    """A line for every intent of a desk, and a line for every order that belongs to no intent."""
     lines = []
     explained = set()
     for intent_id in desk.intents:

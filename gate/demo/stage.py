@@ -29,7 +29,7 @@ class Credentials:
 
 @dataclass(slots=True)
 class Desk:
-    """One account: its key prefix, its policy, and workers that share nothing but the gate."""
+    """One account: its key prefix, its policy, and its workers, which share only the gate."""
 
     account: Credentials
     prefix: str
@@ -41,17 +41,17 @@ class Desk:
 
     @property
     def gate(self) -> AsyncGate:
-        """For looking and for the operator's acts."""
+        """The gate for inspections and for the operator's acts."""
         return self.gates[0]
 
     def intent(self, intent_id: str, symbol: str, side: str, **size: Any) -> Intent:
-        """A fresh intent of this moment."""
+        """An intent with the current time."""
         intent = Intent(id=intent_id, symbol=symbol, side=side, timestamp=int(time.time() * 1000), leverage=5, **size)
         self.intents[intent_id] = intent
         return intent
 
     async def deliver(self, intents: Sequence[Intent]) -> list[Execution]:
-        """Hands each intent to a worker of its own, all at the same moment."""
+        """Gives each intent to its own worker, all at the same time."""
         from asyncio import gather
 
         executions = await gather(
@@ -63,14 +63,14 @@ class Desk:
 
 @asynccontextmanager
 async def open_desk(store_url: str, exchange_url: str, account: Credentials, policy: Policy) -> AsyncIterator[Desk]:
-    """Opens an account's desk, with every worker's connections up."""
+    """Opens an account's desk, and connects all its workers."""
     async with AsyncExitStack() as stack:
         prefix = f"demo:{account.name}"
         gates, executors = [], []
         for _ in range(WORKERS):
             gate = await stack.enter_async_context(AsyncGate.from_url(store_url, prefix=prefix, policy=policy))
-            # On a store that is new, the executor waits until no forgotten order can still be on its way: seconds
-            # with the real exchange's window of acceptance, which a paper exchange next door doesn't need.
+            # With a new store, the executor first waits until no forgotten order can still reach the exchange. The real
+            # exchange's recvWindow makes that seconds; a paper exchange on this machine needs only a short one.
             exchange = BinanceFutures(account.key, account.secret, base_url=exchange_url, recv_window_ms=500)
             await stack.enter_async_context(exchange)
             await gate.lookup("warm-up")

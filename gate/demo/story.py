@@ -1,4 +1,4 @@
-"""The demo's story, scene by scene. Each scene acts through the real executor, and says what it proves."""
+"""The demo's story, scene by scene. Each scene acts through the real executor, and tells what it proves."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BOB: Final = Credentials("bob", "demo-key-b", "demo-secret-b")
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """Something that the demo says holds, and whether it did."""
+    """A promise that the demo checks, and whether it was kept."""
 
     said: str
     kept: bool
@@ -34,7 +34,7 @@ class Promise:
 
 @dataclass(slots=True)
 class Story:
-    """What was told. `on_scene` and `on_promise` hear it as it happens."""
+    """The story so far. It calls `on_scene` and `on_promise` for each scene and promise."""
 
     on_scene: Callable[[str], None]
     on_promise: Callable[[Promise], None]
@@ -44,7 +44,7 @@ class Story:
 
     @property
     def true(self) -> bool:
-        """Whether every promise was kept, and both sides' books agree."""
+        """Whether every promise was kept, and the exchange's books agree with the gate's records."""
         return all(promise.kept for promise in self.promises) and all(line.agrees for line in self.books)
 
     def scene(self, title: str) -> None:
@@ -52,14 +52,14 @@ class Story:
         self.on_scene(title)
 
     def promise(self, said: str, kept: bool, seen: str) -> None:
-        """Notes a promise and what came of it."""
+        """Notes a promise, whether it was kept, and what was seen."""
         promise = Promise(said, kept, seen)
         self.promises.append(promise)
         self.on_promise(promise)
 
 
 async def tell(story: Story) -> None:
-    """Runs the whole story on a store and an exchange of its own, and leaves nothing behind."""
+    """Runs the whole story on its own store and exchange, and leaves nothing behind."""
     started = time.monotonic()
     accounts = [Account(key=each.key, secret=each.secret, balance="10000", name=each.name) for each in (ALICE, BOB)]
     with (
@@ -69,7 +69,7 @@ async def tell(story: Story) -> None:
     ):
         async with (
             open_desk(store.url, exchange.url, ALICE, Policy()) as alice,
-            # Six of Bob's intents come in one minute: the fifth failure is to stop him, not the rate.
+            # Bob sends six intents in one minute. The fifth failure must stop him, so his rate limit is higher.
             open_desk(store.url, exchange.url, BOB, Policy(rate_global_limit=20)) as bob,
         ):
             await _one_order(story, alice)
@@ -125,7 +125,7 @@ async def _sixth_order_in_a_minute(story: Story, desk: Desk) -> None:
     [seventh] = await desk.deliver([desk.intent("alice-7", "LTCUSDT", "BUY", notional="300")])
     rest_s = (seventh.retry_after_ms or 0) / 1000
     story.promise(
-        "exceeding it rests the whole account",
+        "exceeding it starts a cooldown of the whole account",
         seventh.reason == Reason.COOLDOWN_GLOBAL and rest_s > 0,
         f"{seventh.reason} for another {rest_s:.0f} s: {seventh.detail}",
     )
@@ -158,7 +158,7 @@ async def _empty_balance(story: Story, desk: Desk, exchange: PaperExchange) -> N
 
 
 async def _exit_while_stopped(story: Story, desk: Desk) -> None:
-    story.scene("Safe mode and the global cooldown are on. The position is closed all the same")
+    story.scene("Safe mode and the global cooldown are on. The position can still be closed")
     opened = next(each for each in desk.executions if each.intent_id == "bob-1")
     intent = desk.intent("bob-4-exit", "OPUSDT", "SELL", quantity=opened.filled_quantity, reduce_only=True)
     [execution] = await desk.deliver([intent])
@@ -175,7 +175,7 @@ async def _operator_resets(story: Story, desk: Desk, exchange: PaperExchange) ->
     act = await desk.gate.reset("all", by="ops", reason="balance restored")
     [execution] = await desk.deliver([desk.intent("bob-5", "LINKUSDT", "BUY", notional="200")])
     story.promise(
-        "a named person switches it back on, and it is audited",
+        "a named operator lets entries pass again, and the audit has the act",
         execution.state is Terminal.FILLED and act.audited,
         f"reset {len(act.changed)} switches by ops; {execution.state}: {execution.filled_quantity} LINK",
     )
@@ -187,5 +187,5 @@ def _reasons(executions: Sequence[Execution]) -> str:
 
 
 def run(story: Story) -> None:
-    """Tells the story from a program that isn't asynchronous."""
+    """Tells the story from a synchronous program."""
     asyncio.run(tell(story))

@@ -1,1 +1,1 @@
-"""What goes to the store and what comes back, as bytes: keys, scripts, calls and replies. No I/O."""
+"""Keys, scripts, calls and replies, as they travel to the store and back. No I/O."""

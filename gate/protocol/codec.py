@@ -1,4 +1,4 @@
-"""Calls of the scripts encoded, replies decoded. Pure: no I/O, no clock. The scripts' headers are the other half."""
+"""Encodes calls of the scripts and decodes their replies. Pure: no I/O, no clock. See also the scripts' headers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gate.values.record import MILLIONTHS, Record, decode_record
 from gate.values.reports import GuardReport, Inspection
 from gate.values.verdict import Mode, Permit, Reason, Verdict
 
-# Sums of 64 such reserves stay exact in a double, which is what Lua counts with.
+# Lua counts in doubles. The sum of 64 such reserves is still exact in a double.
 _LARGEST_RESERVE: Final = 100_000_000 * MILLIONTHS
 _NO_PENALTY: Final = Penalty()
 
@@ -30,21 +30,22 @@ class Protocol:
         self.keyspace: Final = keyspace
         self.policy: Final = policy
         self.policy_fingerprint: Final = policy.fingerprint
-        for name in SCRIPTS:  # now, not at the first settlement, with an order out and the package perhaps gone
+        # Load all scripts now: at the first settlement an order is out already, and the package's files may be gone.
+        for name in SCRIPTS:
             script(name)
         self._mode: Final = Mode(policy.mode)
-        # As text, once: keys and figures travel with every call, by the names that the scripts' headers give them.
+        # Every call carries these keys and figures, so they become texts once. Their names are those of the headers.
         fixed = {**keyspace.of_account(), **policy.texts(), "policy": policy.fingerprint}
         self._evaluate: Final = Call("EVALSHA", script("evaluate"), fixed)
         self._inspect: Final = Call("EVALSHA_RO", script("inspect"), fixed)
         self._settle: Final = Call("EVALSHA", script("settle"), fixed)
 
     def reserve(self, intent: Intent) -> Decimal:
-        """Margin that an intent will need with the policy's buffer, in the quote asset; 0 for an exit.
+        """The margin that an intent needs, with the policy's buffer, in the quote asset; 0 for an exit.
 
-        Without a leverage it counts as 1, which reserves too much rather than too little. A quantity is worth what the
-        intent's price makes it, else its trigger price. Without either nothing can be said of it: then it is 0, unless
-        the caller of evaluate knows better.
+        A missing leverage counts as 1, which reserves too much rather than too little. A quantity is valued at the
+        intent's price, else at its trigger price. Without either the margin is unknown and counts as 0; the caller of
+        evaluate can give its own figure.
         """
         if intent.is_exit:
             return Decimal(0)
@@ -54,11 +55,11 @@ class Protocol:
         return notional / (intent.leverage or 1) * (1 + self.policy.margin_buffer)
 
     def evaluate(self, intent: Intent, token: str, fence_seen: int, reserve: Decimal) -> Command:
-        """The call for a verdict that claims. Raises InvalidIntent for a reserve beyond 1e8."""
+        """The call of evaluate, which claims on admission. Raises InvalidIntent for a reserve beyond 1e8."""
         return self._of_intent(self._evaluate, intent, token, fence_seen, reserve)
 
     def inspect(self, intent: Intent) -> Command:
-        """The call for what every guard says. Raises InvalidIntent where evaluate would."""
+        """The call for every guard's answer. Raises InvalidIntent where evaluate does."""
         return self._of_intent(self._inspect, intent, "-", 0, self.reserve(intent))
 
     def _of_intent(self, call: Call, intent: Intent, token: str, fence_seen: int, reserve: Decimal) -> Command:
@@ -106,12 +107,12 @@ class Protocol:
 
     def decode_verdict(self, reply: bytes, intent: Intent, reserve: Decimal, started_ns: int) -> Verdict:
         """The verdict from evaluate's line. `started_ns`: the monotonic clock before the call."""
-        text = reply.decode(errors="replace")  # a switch may hold what a person wrote, in any encoding
+        text = reply.decode(errors="replace")  # a person may have written a switch's text, in any encoding
         word, _, rest = text.partition(" ")
         if word == "admitted":
             try:
                 permit = self._permit(intent, text, reserve, started_ns)
-            except (ValueError, InvalidOperation):  # a record damaged between an admission and its replay
+            except (ValueError, InvalidOperation):  # the record was damaged between an admission and its replay
                 return Verdict(
                     False, Reason.STORE_ERROR, f"{self.keyspace.record(intent.id)} is damaged: {text[:80]!r}"
                 )
@@ -136,7 +137,7 @@ class Protocol:
         )
 
     def _permit(self, intent: Intent, line: str, reserve: Decimal, started_ns: int) -> Permit:
-        """The permit of a record in phase admitted, straight from its line: a Record in between costs as much again."""
+        """The permit of a record in phase admitted. Reads the line directly: a Record in between doubles the cost."""
         _, token, fence, _, admitted_ms, symbol, side, span_ms, _, flags, note = line.split(" ", 10)
         ahead, _, memory_age_ms = note.partition(" ")
         span = int(span_ms)
@@ -157,7 +158,7 @@ class Protocol:
         )
 
     def permit_of(self, record: Record) -> Permit:
-        """The permit of a record that is in doubt, to settle it by. It has run out: nothing is sent with it."""
+        """The permit of a record in doubt, to settle with. It has run out: send nothing with it."""
         return Permit(
             intent_id=record.intent_id,
             symbol=record.symbol,
@@ -187,7 +188,7 @@ class Protocol:
         )
 
     def decode_inspection(self, reply: list[object], intent: Intent) -> Inspection:
-        """What every guard says, from inspect's rows."""
+        """Reads every guard's answer from inspect's rows."""
         now, in_force, *rows = reply
         denials: dict[bytes, list[bytes]] = {row[0]: row for row in rows}  # type: ignore[index,misc]  # a reply's rows
         reports = []
@@ -212,13 +213,13 @@ class Protocol:
         return Inspection(tuple(reports), mode, int(now))  # type: ignore[call-overload]  # the server's clock as text
 
     def _explained(self, reason: Reason, detail: str, prior: Record | None, wait_ms: int | None, intent: Intent) -> str:
-        # No permit makes a lock without a TTL: such a one has no wait.
+        # A permit's lock always has a TTL. A lock without a wait has none, so the gate didn't make it.
         endless = self.keyspace.lock(intent.symbol, intent.side) if reason is Reason.LOCKED and wait_ms is None else ""
         return explain_denial(reason, detail, self.policy, self.keyspace, prior, endless)
 
 
 def _age_ms(reason: Reason, detail: str) -> int | None:
-    """The age that the scripts give as the detail of STALE."""
+    """The intent's age, which the scripts give as the detail of STALE."""
     return int(detail) if reason is Reason.STALE else None
 
 

@@ -1,4 +1,4 @@
-"""Denials and errors of the scripts as a person reads them: what is wrong, what that stops, what to do. Pure."""
+"""Explains the scripts' denials and errors to a person: what is wrong, what it stops, what to do. Pure."""
 
 from __future__ import annotations
 
@@ -45,19 +45,19 @@ _DAMAGE: Final = {
 }
 
 
-# What is lost with a key that is deleted, where that is more than the damage.
+# What a person loses by deleting the key, where that is more than the damage.
 _CAUTION: Final = {
     "exec:processed": "; but ask the exchange for its order first: without the record the intent may be admitted again",
-    "exec:inflight": "; but note its members first (ZRANGE): what is in doubt is lost from sight with it",
-    "exec:state": "; permits say verify for a while after that, and what is in doubt must be reconciled before its "
-    "record lapses",
+    "exec:inflight": "; but note its members first (ZRANGE): without the key nothing shows which intents are in doubt",
+    "exec:state": "; after that, permits say verify for a while, and intents in doubt must be reconciled before their "
+    "records lapse",
 }
 
 
 def explain_denial(
     reason: Reason, detail: str, policy: Policy, keyspace: Keyspace, prior: Record | None = None, endless: str = ""
 ) -> str:
-    """A denial's detail as a person reads it. `endless`: the key of a lock that never lapses."""
+    """A denial's detail in words. `endless`: the key of a lock without a TTL, which never lapses."""
     if prior is not None and prior.phase is Phase.FOREIGN:
         key = keyspace.record(prior.intent_id)
         return f"{prior}: TTL {key} tells how long (-1: for good), DEL {key} ends it"
@@ -76,8 +76,8 @@ def explain_denial(
             return f"{policy.failure_limit} failures in {policy.failure_window_ms / 1000:g} s"
         case Reason.LOCKED if endless:
             return (
-                f"{endless} has no TTL, so no permit of the gate's holds it, but something that was left; it "
-                f"denies entries and exits for good: look with GET {endless}, then DEL it"
+                f"{endless} has no TTL, so no permit of the gate made it; it denies entries and exits for good: "
+                f"look with GET {endless}, then DEL it"
             )
         case Reason.LOCKED:
             return "another permit is live for this symbol and side"
@@ -89,18 +89,18 @@ def explain_denial(
 
 
 def explain_error(error: str) -> str:
-    """A script's error as a person reads it: which key, what is wrong with it, what that stops, what to do."""
+    """A script's error in words: the key, what is wrong with it, what it stops, what to do."""
     found = _KEY_IN_ERROR.search(error)
     if not found:
         return _SCRIPT_IN_ERROR.sub("", error)
     key, said = found[1], _SCRIPT_IN_ERROR.sub("", _KEY_IN_ERROR.sub("", error))
     if not error.startswith("WRONGTYPE") and not _SCRIPT_IN_ERROR.search(error):
-        return f"{said} ({key})"  # not the key's fault: no script has complained of what it holds
+        return f"{said} ({key})"  # the error isn't about the key's value: no script complained about it
     place = _PLACE.search(key)
     stops, command = _DAMAGE[place[1]] if place else ("nothing is admitted", "")
     cure = f"`{command}` clears it, and is audited; DEL {key} does too" if command else f"DEL {key} clears it"
     if error.startswith("WRONGTYPE"):
-        what = f"{key} holds a value of the wrong type, perhaps left by what the gate replaces"
+        what = f"{key} holds a value of the wrong type, perhaps left by the system that the gate replaces"
     else:
         what = f"{key}: {said}"
     return (

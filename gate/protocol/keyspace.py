@@ -1,4 +1,4 @@
-"""Every key of an account, in one place. docs/protocol.md lists them."""
+"""The names of all keys of an account. docs/protocol.md lists them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Final
 from gate.values.errors import InvalidField
 
 DEFAULT_PREFIX: Final = "quantum"
-_HASH_TAG: Final = re.compile(r"[^{]*\{[^}]+\}")  # a cluster looks at the first brace only
+_HASH_TAG: Final = re.compile(r"[^{]*\{[^}]+\}")  # a cluster looks only at the first brace
 
 
 class Keyspace:
-    """The keys under one prefix, that is of one account. Raises InvalidField for a prefix that can't be one."""
+    """The keys of one account, which all begin with its prefix. Raises InvalidField for an unusable prefix."""
 
     def __init__(self, prefix: str = DEFAULT_PREFIX) -> None:
         if not prefix or len(prefix) > 100 or not prefix.isprintable() or any(c in prefix for c in " *?[]\\^"):
@@ -37,23 +37,23 @@ class Keyspace:
 
     @property
     def has_hash_tag(self) -> bool:
-        """Whether all keys live in one slot of a cluster."""
+        """Whether the prefix has a hash tag, which puts all keys into one slot of a cluster."""
         return _HASH_TAG.match(self.prefix) is not None
 
     def record(self, intent_id: str) -> str:
-        """What is known of an intent."""
+        """An intent's record."""
         return self.record_prefix + intent_id
 
     def permit_field(self, intent_id: str) -> str:
-        """The field of `state` with the record once more, for as long as its permit isn't settled for good."""
+        """The field of `state` that holds a copy of the record until the permit has its final outcome."""
         return f"permit:{intent_id}"
 
     def lock(self, symbol: str, side: str) -> str:
-        """Token of the permit that holds a symbol and side."""
+        """The lock of a symbol and side. It holds the token of the permit that locks them."""
         return f"{self.lock_prefix}{symbol}:{side}"
 
     def rate_symbol(self, symbol: str) -> str:
-        """Times of a symbol's admissions."""
+        """The window of a symbol: the times of its admissions."""
         return self.rate_symbol_prefix + symbol
 
     def cooldown_symbol(self, symbol: str) -> str:
@@ -61,7 +61,7 @@ class Keyspace:
         return self.cooldown_symbol_prefix + symbol
 
     def of_account(self) -> dict[str, str]:
-        """The keys that an account has one of, by their names in the scripts' headers."""
+        """The keys that exist once for an account, by their names in the scripts' headers."""
         return {
             "rate_global": self.rate_global,
             "failures": self.failures,
@@ -83,9 +83,9 @@ class Keyspace:
         }
 
     def client_order_id(self, intent_id: str) -> str:
-        """The one client order id of an intent, on every host and every try: 34 characters of A-Z a-z 0-9 _ and -.
+        """The client order id of an intent, the same on every host and for every try: 34 of A-Z a-z 0-9 _ and -.
 
-        A hash, since ids are longer and freer than the exchange's 36 characters.
+        It is a hash: intent ids may be longer than the exchange's 36 characters, and have characters that it refuses.
         """
         digest = hashlib.blake2b(f"{self.prefix}\0{intent_id}".encode(), digest_size=24).digest()
         return "g-" + urlsafe_b64encode(digest).decode()

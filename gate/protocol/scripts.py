@@ -1,12 +1,12 @@
-"""The Lua scripts, read from lua/: includes pasted, names put into numbers, and calls built by name.
+"""Loads the Lua scripts from lua/: pastes includes, replaces names by numbers, and builds calls by name.
 
-A line `--@include NAME` stands for lua/include/NAME.lua. A missing include, one named twice and one that includes
-itself are errors: a reader of a script must be able to trust that its text is all there, once.
+The text of lua/include/NAME.lua replaces a line `--@include NAME`. An include that is missing, that is named twice or
+that includes itself is an error, so a reader can trust that a script has each part exactly once.
 
-The header of a script numbers its KEYS and ARGV and names each: `KEYS.halt` in the code, its includes among it, becomes
-`KEYS[9]` before the server sees it, and so costs nothing there. `KEYS.from.NAME` is the number of the first of an open
-list. `GUARDS.STALE` is the place of a guard in the order of gate.values.guards. Callers give their values by the same
-names, so that no position is counted a second time.
+A script's header gives each of its KEYS and ARGV a number and a name. `KEYS.halt`, in the script or in an include,
+becomes `KEYS[9]` before the server sees it, so names cost nothing there. `KEYS.from.NAME` is the number of the first
+key of an open list. `GUARDS.STALE` is the place of a guard in the order of gate.values.guards. Callers pass values by
+the same names, so only the header counts positions.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gate.values.errors import GateError
 from gate.values.guards import GUARDS
 
 Command = tuple[str | int, ...]
-"""A Redis command, word for word."""
+"""A Redis command: its name and arguments."""
 
 ReadText = Callable[[str], str]
 SCRIPTS: Final = ("evaluate", "settle", "inspect", "control")
@@ -35,25 +35,25 @@ _NAMED: Final = re.compile(r"\b(KEYS|ARGV|GUARDS)\.(from\.)?(\w+)")
 
 
 class ScriptError(GateError):
-    """A script that can't be put together, or called as it is asked for."""
+    """A script that can't be loaded, or a call that doesn't fit its header."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entries:
-    """What a header lists under KEYS or ARGV, in its order."""
+    """The names that a header lists under KEYS or ARGV, in order."""
 
     names: tuple[str, ...]
     open_list: str | None = None
-    """The name of what may follow in any number."""
+    """The name of the list, of any length, that follows the names."""
 
     def number(self, name: str) -> int | None:
-        """The place of a name, counted from 1 as Lua does; None for one that isn't listed."""
+        """The place of a name, from 1 as in Lua; None for a name that isn't listed."""
         return self.names.index(name) + 1 if name in self.names else None
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One script, whole: its name, its text, the SHA-1 by which Redis knows it, and what it is called with."""
+    """A loaded script: its name, its full text, the SHA-1 that EVALSHA takes, its keys and its arguments."""
 
     name: str
     source: str
@@ -63,13 +63,13 @@ class Script:
 
 
 class Call:
-    """Calls of one script. What is the same every time is filled in once; the rest is given by name, each time."""
+    """Builds calls of one script. Fixed values are filled in once; every call gives the others by name."""
 
     def __init__(
         self, verb: str, called: Script, fixed: Mapping[str, str | int], *, open_list: tuple[str, ...] = ()
     ) -> None:
-        """`verb` is EVALSHA or EVALSHA_RO. What `fixed` has beyond the script's names is left out. `open_list`: the
-        keys that follow the named ones, where the header has such a list."""
+        """`verb` is EVALSHA or EVALSHA_RO. Names in `fixed` that the script doesn't have are ignored. `open_list`: the
+        keys that follow the named ones, if the header has an open list."""
         listed: list[tuple[str | None, str | int]] = [
             *((name, fixed.get(name, "")) for name in called.keys.names),
             *((None, key) for key in open_list),
@@ -82,7 +82,7 @@ class Call:
         }
 
     def __call__(self, **given: str | int) -> Command:
-        """The command. Raises ScriptError unless exactly the names are given that aren't fixed."""
+        """The command. Needs exactly the names that aren't fixed; raises ScriptError otherwise."""
         places, words = self._places, self._words.copy()
         try:
             for name, value in given.items():
@@ -95,7 +95,7 @@ class Call:
 
 
 def resolve(name: str, read: ReadText) -> Script:
-    """Puts a script together. `read` gives the text of `evaluate.lua` or `include/read.lua`, or raises OSError."""
+    """Loads a script. `read` gives the text of a path such as `evaluate.lua` or `include/read.lua`; raises OSError."""
     text = _with_includes(name, read)
     keys, arguments = (_entries(word, name, read) for word in ("KEYS", "ARGV"))
     source = _with_numbers(name, text, keys, arguments)
@@ -129,7 +129,10 @@ def _with_includes(name: str, read: ReadText) -> str:
 
 
 def _entries(word: str, name: str, read: ReadText) -> Entries:
-    """What the header of a script lists under a word: one entry a line, up to an empty comment; or as another lists."""
+    """The entries under KEYS or ARGV in a script's header: one on each line, until an empty comment line.
+
+    A line `… as in NAME.lua` instead of entries takes them from that script's header.
+    """
     names: list[str] = []
     open_list, listing = None, False
     for line in read(f"{name}.lua").splitlines():
@@ -169,7 +172,7 @@ def _with_numbers(name: str, text: str, keys: Entries, arguments: Entries) -> st
 
 
 def _directory() -> Path:
-    """Inside the package in a wheel, beside it in a checkout."""
+    """The folder of the scripts: inside the package in a wheel, beside the package in a checkout."""
     package = Path(__file__).parent.parent
     for directory in (package / "lua", package.parent / "lua"):
         if (directory / "evaluate.lua").is_file():
@@ -179,6 +182,6 @@ def _directory() -> Path:
 
 @cache
 def script(name: str) -> Script:
-    """A script of this installation by its name: evaluate, settle, inspect or control."""
+    """Loads an installed script by its name: evaluate, settle, inspect or control."""
     directory = _directory()
     return resolve(name, lambda path: (directory / path).read_text("utf-8"))

@@ -1,1 +1,1 @@
-"""What the gate speaks of, as plain frozen values: intent, policy, verdict, permit, outcome, record. No I/O."""
+"""The gate's values, plain and frozen: intent, policy, verdict, permit, outcome, record. No I/O."""

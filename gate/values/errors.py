@@ -1,4 +1,4 @@
-"""What gate raises. Every message names the field or key, the value, and what to do."""
+"""The exceptions of gate. Every message names the field or key, the value, and what to do."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class GateError(Exception):
 
 
 class InvalidField(GateError, ValueError):
-    """One value that can't be accepted: `field`, `value`, `problem`. `missing`: it is needed, and nobody gave it."""
+    """A value that can't be accepted: `field`, `value`, `problem`. `missing`: a required field wasn't given."""
 
     def __init__(self, field: str, value: object, problem: str, missing: bool = False) -> None:
         self.field: Final = field
@@ -19,7 +19,7 @@ class InvalidField(GateError, ValueError):
         self.missing: Final = missing
         try:
             shown = repr(value)
-        except ValueError:  # an int of more digits than Python will print
+        except ValueError:  # an int with more digits than Python prints
             shown = f"<{type(value).__name__}>"
         if len(shown) > 80:
             shown = shown[:77] + "..."
@@ -40,7 +40,7 @@ class InvalidIntent(InvalidField):
 
 
 class InvalidPolicy(GateError, ValueError):
-    """A policy with every fault that it has, not just the first."""
+    """A policy that can't be accepted. Names all its faults, not just the first."""
 
     def __init__(self, faults: tuple[str, ...]) -> None:
         self.faults: Final = faults
@@ -54,12 +54,12 @@ class StoreFailure(GateError):
     """The store gave no usable answer. Both kinds deny."""
 
     maybe_done = False
-    """Whether the call may have been carried out all the same."""
+    """Whether the store may have carried out the call."""
 
 
 class StoreUnavailable(StoreFailure):
-    """Not reached, too slow, loading, failing over: may pass by itself."""
+    """The store wasn't reached, is too slow, loads its data or fails over. This may pass by itself."""
 
 
 class StoreError(StoreFailure):
-    """It answered with an error: a key of the wrong type, no rights, out of memory. A person has to look."""
+    """The store answered with an error: a key of the wrong type, no rights, out of memory. A person has to look."""

@@ -19,17 +19,14 @@ _YEAR_2000_MS: Final = 946_684_800_000
 _YEAR_2100_MS: Final = 4_102_444_800_000
 
 DecimalLike = Decimal | int | float | str
-"""A figure as callers have it. A float is taken by its shortest text, so 0.1 means 0.1."""
+"""A number in any type that callers use. A float is read through its shortest text, so 0.1 means 0.1."""
 
 TimeLike = datetime | int | str
 """An aware datetime, epoch milliseconds (or seconds), or ISO 8601 text with a zone."""
 
 
 def read_decimal(field: str, value: object) -> Decimal:
-    """A finite figure above zero, at most 28 digits, between 1e-15 and 1e15.
-
-    Raises InvalidIntent with the field's name.
-    """
+    """A number between 1e-15 and 1e15, with at most 28 digits. Raises InvalidIntent with the field's name."""
     if isinstance(value, bool) or not isinstance(value, Decimal | int | float | str):
         raise InvalidIntent(field, value, "is not a number")
     if isinstance(value, str):
@@ -55,7 +52,7 @@ def read_decimal(field: str, value: object) -> Decimal:
 
 
 def plain(figure: Decimal) -> str:
-    """The one text of a figure: no exponent, no trailing zeros; 200, 200.0 and 2E+2 are all `200`."""
+    """The canonical text of a number, without exponent and trailing zeros: 200, 200.0 and 2E+2 all give `200`."""
     text = f"{figure:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 
@@ -63,8 +60,8 @@ def plain(figure: Decimal) -> str:
 def read_time_ms(field: str, value: object, *, naive_is_utc: bool) -> int:
     """Epoch milliseconds of a time between the years 2000 and 2100.
 
-    Numbers count as seconds below 1e11, as milliseconds below 1e14, beyond that as microseconds. A text or datetime
-    without a zone is UTC if `naive_is_utc`, else an error. Raises InvalidIntent with the field's name.
+    A number below 1e11 means seconds, below 1e14 milliseconds, and from 1e14 on microseconds. A text or datetime
+    without a zone means UTC if `naive_is_utc`; else it is an error. Raises InvalidIntent with the field's name.
     """
     if isinstance(value, datetime):
         return _in_range(field, value, _datetime_ms(field, value, value, naive_is_utc=naive_is_utc))

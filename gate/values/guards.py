@@ -1,7 +1,7 @@
-"""The guards, in their order: the first that denies is the verdict's reason.
+"""The guards, in their order. The first guard that denies gives the verdict its reason.
 
-lua/include/guards.lua asks them, in this order and by these reasons. Keys, reports, screens and documents take the rest
-from here. To add a guard: a line here, its question there, and a test.
+lua/include/guards.lua checks them in this order, and gives these reasons. Keys, reports, screens and documents read
+this table. A new guard needs a line in this table, its check in guards.lua, and a test.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from gate.values.verdict import Reason
 
 
 class Exits(StrEnum):
-    """What a guard does with an exit, that is, with an intent that can only reduce a position."""
+    """How a guard treats an exit. An exit is an intent that can only reduce a position."""
 
     APPLY = "apply"
-    """It judges exits as it judges entries."""
+    """The guard judges exits like entries."""
     HALT_ALL = "only by a halt of scope `all`"
     EXEMPT = "exempt"
-    """It lets exits pass, and doesn't read its key for them: damage there can't trap one."""
+    """The guard lets exits pass. It doesn't read its key for them, so a damaged key can't block an exit."""
     EXEMPT_NOT_COUNTED = "exempt, not counted"
     EXEMPT_BUT_COUNTED = "exempt, but counted"
-    """Exits pass; but they take their place in its window."""
+    """The guard lets exits pass, but counts them in its window."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +31,16 @@ class Guard:
     """One check of the script."""
 
     name: str
-    """As reports and `--json` show it."""
+    """The name in reports and in `--json`."""
     reason: Reason
-    """What it denies with."""
+    """The reason of a denial."""
     key: str | None
-    """The key that it reads, by its name in the header of evaluate.lua; None where it reads none."""
+    """The key that the guard reads, by its name in the header of evaluate.lua; None if it reads no key."""
     exits: Exits
 
     @property
     def exempts_exits(self) -> bool:
-        """Whether it lets every exit pass."""
+        """Whether the guard lets every exit pass."""
         return self.exits not in (Exits.APPLY, Exits.HALT_ALL)
 
 

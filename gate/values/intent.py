@@ -1,4 +1,4 @@
-"""An intent: what a strategy asks for. A value, checked once, on the way in."""
+"""An intent: the order that a strategy asks for. Checked once, when it is made."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ _CONDITIONAL: Final = ("STOP_MARKET", "TAKE_PROFIT_MARKET")
 
 @dataclass(frozen=True, slots=True, init=False)
 class Intent:
-    """What a strategy asks for: one order, at most, for its id.
+    """An order that a strategy asks for. One id gets one order at most.
 
-    `notional` is in the quote asset, `quantity` in the base asset; exactly one of them is given. `timestamp_ms` is when
-    the strategy decided, in epoch milliseconds. `reduce_only` marks an exit. `aside` holds what a stream carried beyond
-    that; the gate doesn't look at it.
+    `notional` is in the quote asset, `quantity` in the base asset; exactly one of them is given. `timestamp_ms` is the
+    time of the strategy's decision, in epoch milliseconds. `reduce_only` marks an exit. `aside` holds the other fields
+    of a stream entry; the gate ignores them.
 
-    Prices are in the quote asset. `price` is the limit of a LIMIT order, which can't be without it. With the other
-    types it is what the strategy expects: the exchange never sees it, but with a quantity it tells how much margin to
-    reserve. `time_in_force` is how long a LIMIT order waits: until cancelled (GTC, the default), not at all (IOC, FOK),
-    or only as a maker (GTX). `trigger_price` is where STOP_MARKET and TAKE_PROFIT_MARKET become market orders, and
-    `working_type` the price that has to get there: the last one traded (CONTRACT_PRICE, the default) or MARK_PRICE.
-    Where a type has no use for one of these three, it is None.
+    Prices are in the quote asset. `price` is the limit of a LIMIT order, and required there. For the other types it is
+    the price that the strategy expects: the exchange never sees it, but with a quantity it gives the margin to reserve.
+    `time_in_force` is how long a LIMIT order waits: until cancelled (GTC, the default), not at all (IOC, FOK), or only
+    as a maker (GTX). STOP_MARKET and TAKE_PROFIT_MARKET become market orders when a price reaches `trigger_price`.
+    `working_type` names that price: the last traded one (CONTRACT_PRICE, the default) or MARK_PRICE. A field that an
+    order's type doesn't use is None: `time_in_force`, `trigger_price`, `working_type`.
     """
 
     id: str
@@ -85,7 +85,7 @@ class Intent:
         working_type: str | None = None,
         aside: Mapping[str, object] | None = None,
     ) -> None:
-        """Checks everything. Raises InvalidIntent, which names the field and the value.
+        """Checks every field. Raises InvalidIntent, which names the field and the value.
 
         `timestamp`: an aware datetime, ISO 8601 text with a zone, or epoch milliseconds.
         """
@@ -104,7 +104,7 @@ class Intent:
         if not isinstance(reduce_only, bool):
             raise InvalidIntent("reduce_only", reduce_only, "is not true or false")
         put(self, "reduce_only", reduce_only)
-        # BOTH is what the exchange calls the only position of one-way mode: the same as saying nothing.
+        # BOTH is the exchange's word for the only position of one-way mode. It means the same as no position side.
         put(
             self,
             "position_side",
@@ -113,7 +113,8 @@ class Intent:
             else _one_of("position_side", position_side, ("LONG", "SHORT", "BOTH")),
         )
         if self.reduce_only and (self.side, self.position_side) in _OPENS:
-            # In hedge mode it would be sent without reduceOnly, which the exchange forbids there: an exit that opens.
+            # The exchange forbids reduceOnly in hedge mode, so this order would go out without the flag: an exit would
+            # open a position.
             raise InvalidIntent("side", side, f"would open the {self.position_side} position, but reduce_only is set")
         put(self, "order_type", _one_of("order_type", order_type, ORDER_TYPES))
         if self.order_type == "LIMIT" and self.price is None:
@@ -127,21 +128,21 @@ class Intent:
 
     @property
     def is_exit(self) -> bool:
-        """Whether guards that exist to stop entries leave it alone.
+        """Whether the intent can only reduce a position. Guards that stop entries let it pass.
 
-        Besides reduce-only: an order against its hedge-mode position, which can only reduce it. (Hedge mode forbids
-        the flag, so producers omit it; in one-way mode the exchange refuses an order with a position side.)
+        True for `reduce_only`, and for a side that closes its hedge-mode position. (Hedge mode forbids the flag, so
+        producers omit it. In one-way mode the exchange refuses an order with a position side.)
         """
         return self.reduce_only or (self.side, self.position_side) in _CLOSES
 
     @property
     def is_conditional(self) -> bool:
-        """Whether it waits at the exchange for its trigger price, and becomes a market order there."""
+        """Whether the order waits at the exchange for its trigger price, and then becomes a market order."""
         return self.order_type in _CONDITIONAL
 
     @property
     def time(self) -> datetime:
-        """When the strategy decided, aware, in UTC."""
+        """The time of the strategy's decision, as an aware datetime in UTC."""
         return datetime.fromtimestamp(self.timestamp_ms / 1000, UTC)
 
     @classmethod
@@ -155,10 +156,10 @@ class Intent:
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, object], *, received_ms: int | None = None) -> Intent:
-        """Reads the shapes that streams carry: see gate.values.stream_shapes.
+        """Reads an intent in any shape of gate.values.stream_shapes.
 
-        `received_ms` stands in for a missing time. Raises InvalidIntent, which names the field as the stream has it,
-        and holds the intent's id as far as one is to be seen.
+        `received_ms` replaces a missing time. Raises InvalidIntent, which names the field as the stream does, and holds
+        the intent's id where one can be seen.
         """
         try:
             return cls(**intent_arguments(mapping, received_ms=received_ms))
@@ -231,7 +232,7 @@ def _read_working_type(value: object, order_type: OrderType) -> str | None:
 
 
 def _leave_out(name: str, value: object, order_type: OrderType, takers: tuple[str, ...]) -> None:
-    """Whoever gives it means another type of order than they would get."""
+    """Refuses a term that the order's type doesn't use: its giver expects another type of order."""
     if value is not None:
         raise InvalidIntent(
             name, value, f"is for {' and '.join(takers)} orders; leave it out, or change order_type {order_type}"
@@ -252,7 +253,7 @@ def _fingerprint(intent: Intent) -> str:
 
 
 def _terms(intent: Intent) -> str:
-    """What a fingerprint tells of the order's type. Nothing of MARKET: there are records from before it had company."""
+    """The order type's part of a fingerprint. Empty for MARKET, as in records older than the other order types."""
     if intent.order_type == "LIMIT":
         return f" LIMIT price={plain(intent.price or Decimal())} time_in_force={intent.time_in_force}"
     if intent.is_conditional:

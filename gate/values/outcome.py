@@ -1,4 +1,4 @@
-"""What became of an admitted intent, as its holder reports it."""
+"""The outcome of an admitted intent, which the permit's holder reports, and the settlement, which the gate answers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LONGEST_REASON: Final = 64
 
 
 class OutcomeKind(StrEnum):
-    """What became of it, in one word."""
+    """The four outcomes."""
 
     PLACED = "placed"
     """The exchange has the order."""
@@ -31,17 +31,17 @@ class OutcomeKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Penalty:
-    """What an outcome of any kind costs beyond itself. Applied once for a permit. Cooldowns in ms, 0 for none."""
+    """What an outcome costs the symbol and the account. Applied once for each permit. Cooldowns in ms, 0 for none."""
 
     count_failure: bool = False
     cooldown_symbol_ms: int = 0
     cooldown_global_ms: int = 0
     safe_mode: bool = False
-    """Safe mode at once, for the policy's safe_mode_ttl_ms: for what stops every later order too, such as a refused
-    key or a ban. One that stands longer isn't shortened. The count of failures begins anew, as at any trip."""
+    """Switches safe mode on at once, for the policy's safe_mode_ttl_ms. For failures that would meet every later order
+    too, such as a refused key or a ban. A longer safe mode isn't shortened. The count of failures starts again at 0."""
 
     reason: str = ""
-    """Why, as status shows it: one line of at most 64 characters. By default the outcome's code."""
+    """The reason that status shows: one line of at most 64 characters. Empty means the outcome's code."""
 
     def __post_init__(self) -> None:
         for name in ("cooldown_symbol_ms", "cooldown_global_ms"):
@@ -52,7 +52,7 @@ class Penalty:
             raise InvalidField("reason", self.reason, f"is not one line of at most {_LONGEST_REASON} characters")
 
     def joined(self, other: Penalty | None) -> Penalty:
-        """Both: the longer of each cooldown. The reason is then the outcome's code."""
+        """Both penalties in one, with the longer of each cooldown. Its reason is the outcome's code."""
         if other is None:
             return self
         return Penalty(
@@ -64,12 +64,12 @@ class Penalty:
 
     @classmethod
     def margin_rejection(cls, policy: Policy) -> Penalty:
-        """For an order that margin didn't cover: counts as a failure, and rests the symbol and the account."""
+        """For an order without enough margin: counts as a failure, and cools down the symbol and the account."""
         return cls(True, policy.cooldown_symbol_ms, policy.cooldown_global_ms)
 
     @classmethod
     def unknown_outcome(cls, policy: Policy) -> Penalty:
-        """For an order whose fate nobody knows: rests the symbol."""
+        """For an order that may or may not exist: cools down the symbol."""
         return cls(cooldown_symbol_ms=policy.unknown_cooldown_ms)
 
 
@@ -82,43 +82,43 @@ class Outcome:
 
     kind: OutcomeKind
     code: str
-    """The order id of a placed order; else the exchange's code, or a word for why."""
+    """The order id of a placed order; else the exchange's code, or one word that gives the reason."""
     detail: str = ""
     retryable: bool = False
-    """Forget the intent, so that a later delivery can be admitted."""
+    """Whether the gate forgets the intent, so that a later delivery can be admitted."""
     penalty: Penalty | None = None
 
     def __post_init__(self) -> None:
         if not _WORD.fullmatch(self.code) or not self.code.isprintable():
             name = "order_id" if self.kind is OutcomeKind.PLACED else "code"
             raise InvalidField(name, self.code, "is not one word of 1 to 64 characters")
-        text = self.detail.encode("utf-8", "replace").decode()  # an exchange's message may hold half a character
+        text = self.detail.encode("utf-8", "replace").decode()  # an exchange's message may hold a lone surrogate
         object.__setattr__(self, "detail", " ".join(text.split())[:_LONGEST_DETAIL])
 
     @classmethod
     def placed(cls, order_id: str | int, *, penalty: Penalty | None = None) -> Outcome:
-        """The exchange has the order. Raises InvalidField for None: an answer without an order id says nothing."""
+        """The exchange has the order. Raises InvalidField for None: without an order id nothing proves the order."""
         if order_id is None:
-            raise InvalidField("order_id", order_id, "is None; of a conditional order the answer has algoId")
+            raise InvalidField("order_id", order_id, "is None; for a conditional order, give the answer's algoId")
         return cls(OutcomeKind.PLACED, str(order_id), penalty=penalty)
 
     @classmethod
     def rejected(
         cls, code: str | int, detail: str = "", *, retryable: bool = False, penalty: Penalty | None = None
     ) -> Outcome:
-        """The exchange refused it: certainly no order."""
+        """The exchange refused the order; certainly none exists."""
         return cls(OutcomeKind.REJECTED, str(code), detail, retryable, penalty)
 
     @classmethod
     def unsent(
         cls, reason: str, detail: str = "", *, retryable: bool = True, penalty: Penalty | None = None
     ) -> Outcome:
-        """Stopped before anything was sent: the slots of the rate windows are given back."""
+        """Nothing was sent. The rate windows get their slots back."""
         return cls(OutcomeKind.UNSENT, str(reason), detail, retryable, penalty)
 
     @classmethod
     def unknown(cls, detail: str = "", *, code: str | int = "UNKNOWN", penalty: Penalty | None = None) -> Outcome:
-        """Can't tell whether the order exists. It stays in doubt until somebody finds out."""
+        """Nobody knows whether the order exists. The permit stays in doubt until somebody finds out."""
         return cls(OutcomeKind.UNKNOWN, str(code), detail, False, penalty)
 
     @property
@@ -128,31 +128,31 @@ class Outcome:
 
 
 class Settled(StrEnum):
-    """What settling came to."""
+    """The gate's answer to a settlement."""
 
     SETTLED = "SETTLED"
     ALREADY = "ALREADY"
-    """The same outcome by the same token stands already: a success."""
+    """The same token has already reported the same outcome: a success."""
     FENCED = "FENCED"
-    """Another permit owns the record, or neither it nor a copy of it is left. Nothing was changed."""
+    """Another permit owns the record, or neither the record nor its copy exists any more. Nothing was changed."""
     CONFLICT = "CONFLICT"
-    """Another outcome stands, and is final. Nothing was changed."""
+    """The record has another outcome, which is final. Nothing was changed."""
     OBSERVED = "OBSERVED"
     """The permit was only observed; there is nothing to settle."""
     STORE_UNAVAILABLE = "STORE_UNAVAILABLE"
-    """The outcome couldn't be reported: the permit stays in doubt until it is reconciled."""
+    """The outcome couldn't be reported. The permit stays in doubt until somebody reconciles it."""
     STORE_ERROR = "STORE_ERROR"
 
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """The answer to a settle. True when the outcome stands as reported, or needn't."""
+    """The answer to `settle`. True when the record has the reported outcome, or when there was nothing to settle."""
 
     status: Settled
     record: Record | None = None
-    """The record as it stands now."""
+    """The record after the settlement."""
     tripped_safe_mode: bool = False
-    """The penalty has switched safe mode on: this failure was one too many, or it was to trip at once."""
+    """The penalty has switched safe mode on: by one failure too many, or by its own `safe_mode`."""
     detail: str = ""
 
     def __bool__(self) -> bool:

@@ -1,4 +1,4 @@
-"""The policy: the limits and times that the gate applies. docs/design.md says what they are for."""
+"""The policy: the limits and times that the gate applies, with their defaults. docs/design.md says what they are for."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from gate.values.fields import plain
 from gate.values.verdict import Mode
 
 LONGEST_MS: Final = 30 * 24 * 3600 * 1000
-"""No time in the gate is longer: 30 days."""
+"""The longest time in the gate: 30 days."""
 _MOST: Final = 100_000
-# recvWindow and what the exchange allows beyond it (6.5 s), the least that a permit must have left (1.5 s), and some.
+# The recvWindow and the exchange's tolerance (6.5 s), the least time that a permit must have left (1.5 s), and spare.
 _FOR_NEW_MEMORY_MS: Final = 10_000
 _MAY_BE_ZERO: Final = frozenset({"skew_ms"})
 MODES: Final = ("enforce", "observe")
@@ -25,41 +25,41 @@ MODES: Final = ("enforce", "observe")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """Limits and times. Limits count, `_ms` are milliseconds, `margin_buffer` is a share (0.25 is 25 %).
+    """Limits and times. Limits are counts, `_ms` are milliseconds, `margin_buffer` is a share (0.25 is 25 %).
 
-    Raises InvalidPolicy, which names every fault at once.
+    Raises InvalidPolicy, which names all faults.
     """
 
     rate_symbol_limit: int = 1
-    """Entries admitted for one symbol in any `rate_symbol_window_ms`."""
+    """The most entries admitted for one symbol in any `rate_symbol_window_ms`."""
     rate_symbol_window_ms: int = 30_000
     rate_global_limit: int = 5
-    """Orders admitted for the account in any `rate_global_window_ms`; one more trips the global cooldown."""
+    """The most orders admitted for the account in any `rate_global_window_ms`. One more trips the global cooldown."""
     rate_global_window_ms: int = 60_000
     lock_ttl_ms: int = 30_000
-    """Life of a permit: it holds its symbol and side so long, and may not send an order afterwards."""
+    """A permit's lifetime. It locks its symbol and side for this time; its holder sends nothing afterwards."""
     dedup_ttl_ms: int = 3_600_000
     """How long an intent is remembered. At least max_age_ms + lock_ttl_ms."""
     max_age_ms: int = 600_000
-    """An intent older than that is not acted upon."""
+    """The gate denies an intent that is older."""
     skew_ms: int = 5_000
-    """How far in the future an intent's time may lie."""
+    """How far an intent's time may lie in the future."""
     failure_limit: int = 5
-    """So many counted failures in any `failure_window_ms` trip safe mode."""
+    """This many counted failures in any `failure_window_ms` trip safe mode."""
     failure_window_ms: int = 300_000
     safe_mode_ttl_ms: int = 900_000
     cooldown_symbol_ms: int = 300_000
-    """Rest of a symbol after a margin rejection."""
+    """Cooldown of a symbol after a margin rejection."""
     cooldown_global_ms: int = 300_000
-    """Rest of the account after a margin rejection, or when the global rate is exceeded."""
+    """Cooldown of the account after a margin rejection, or when an order exceeds the global rate."""
     unknown_cooldown_ms: int = 300_000
-    """Rest of a symbol after an order whose fate is unknown."""
+    """Cooldown of a symbol after an order with an unknown outcome."""
     margin_buffer: Decimal = Decimal("0.25")
-    """Margin kept free beyond what an order needs, as a share of it."""
+    """Margin to keep free beyond the margin of an order, as a share of that margin."""
     max_in_flight: int = 64
-    """Permits that may be live at once."""
+    """The most permits that may be live at once."""
     mode: str = "enforce"
-    """`enforce`, or `observe`: compute and record everything, deny nothing."""
+    """`enforce`, or `observe`: judge and record every intent, but deny none."""
 
     def __post_init__(self) -> None:
         faults = tuple(self._faults())
@@ -90,13 +90,13 @@ class Policy:
 
     @property
     def order_timeout_ms(self) -> int:
-        """How long one order request may take, in ms: 10 s (python-binance's own time-out), and at most half of a
-        permit's life, so that an answer, or the look-up that replaces it, still falls inside the lock."""
+        """How long one order request may take, in ms: at most 10 s (python-binance's own time-out), and at most half
+        of a permit's lifetime. So an answer, or the look-up after a lost answer, still comes before the lock ends."""
         return max(1, min(10_000, self.lock_ttl_ms // 2))
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Figures that are allowed but defeat each other, one sentence each."""
+        """One sentence for each pair of figures that are allowed but work against each other."""
         found = []
         if self.failure_limit > 1 and self.cooldown_global_ms >= self.failure_window_ms:
             found.append(
@@ -128,13 +128,13 @@ class Policy:
 
     @property
     def fingerprint(self) -> str:
-        """The mode and a hash of every figure: equal for callers that keep the same count."""
+        """The mode and a hash of all figures. Two callers with equal fingerprints apply the same limits."""
         canonical = " ".join(f"{name}={text}" for name, text in self.texts().items())
         digest = hashlib.blake2b(canonical.encode(), digest_size=9).digest()
         return f"{self.mode}-{urlsafe_b64encode(digest).decode()}"
 
     def texts(self) -> dict[str, str]:
-        """Every figure by its name, in canonical text."""
+        """The canonical text of every figure, by its name."""
         return {
             each.name: plain(value) if isinstance(value := getattr(self, each.name), Decimal) else str(value)
             for each in fields(self)
@@ -142,10 +142,10 @@ class Policy:
 
     @classmethod
     def from_mapping(cls, table: Mapping[str, object]) -> Policy:
-        """A policy from a table, as of TOML. What is not named keeps its default.
+        """A policy from a table, such as TOML gives. A figure that the table doesn't name keeps its default.
 
-        `margin_buffer` may be a number or a text. Raises InvalidPolicy; an unknown name is a fault, for a misspelt
-        limit is no limit.
+        `margin_buffer` may be a number or a text. Raises InvalidPolicy. An unknown name is a fault, since a misspelt
+        limit would silently not apply.
         """
         names = {each.name for each in fields(cls)}
         faults = [f"{name}: is not a figure of the policy" for name in table if name not in names]
@@ -167,5 +167,5 @@ class Policy:
 
 
 def mode_of(fingerprint: str) -> Mode:
-    """The mode of a policy of which only the fingerprint is known. What names no mode enforces, as in the scripts."""
+    """Reads the mode from a policy's fingerprint. A fingerprint without a mode enforces, as in the scripts."""
     return Mode.OBSERVE if fingerprint.startswith(f"{Mode.OBSERVE}-") else Mode.ENFORCE

@@ -1,4 +1,4 @@
-"""The record of an intent, as it stands in Redis: one line of eleven fields (lua/include/record_text.lua)."""
+"""The record of an intent. Redis holds it as one line of eleven fields (lua/include/record_text.lua)."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Phase(StrEnum):
     REJECTED = "rejected"
     UNKNOWN = "unknown"
     FOREIGN = "foreign"
-    """A text that the gate didn't write: a leftover of the guards that it replaces. It denies while it is there."""
+    """The gate didn't write this text: the system that the gate replaces left it. It denies as long as it exists."""
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What the gate remembers of an intent. Times in epoch ms of the server's clock, spans in ms."""
+    """What the gate remembers about an intent. Times are epoch ms of the server's clock, spans are ms."""
 
     intent_id: str
     phase: Phase
@@ -34,7 +34,7 @@ class Record:
     symbol: str = ""
     side: str = ""
     span_ms: int = 0
-    """Admitted and unknown: life of the permit. Placed and rejected: time it took to settle."""
+    """Admitted and unknown: the permit's lifetime. Placed and rejected: the time from admission to settlement."""
     reserved: Decimal = Decimal(0)
     verify: bool = False
     is_exit: bool = False
@@ -44,12 +44,12 @@ class Record:
 
     @property
     def deadline_ms(self) -> int | None:
-        """Until when the permit may act; None once settled."""
+        """The time until which the permit may act; None after settlement."""
         return self.admitted_ms + self.span_ms if self.phase in (Phase.ADMITTED, Phase.UNKNOWN) else None
 
     @property
     def settled_ms(self) -> int | None:
-        """When it was settled for good; None before that."""
+        """The time of the final settlement; None before it."""
         return self.admitted_ms + self.span_ms if self.phase in (Phase.PLACED, Phase.REJECTED) else None
 
     @property
@@ -64,12 +64,12 @@ class Record:
 
     @property
     def reserved_ahead(self) -> Decimal:
-        """Margin that live permits admitted earlier had reserved, in the margin asset; only while admitted."""
+        """Margin that earlier live permits had reserved, in the margin asset. Known only in phase admitted."""
         return Decimal(self.note.partition(" ")[0]) / MILLIONTHS if self.phase is Phase.ADMITTED else Decimal(0)
 
     def __str__(self) -> str:
         if self.phase is Phase.FOREIGN:
-            return f"{self.note!r}, left by something else than the gate; it denies while it is there"
+            return f"{self.note!r}, not written by the gate; it denies as long as it exists"
         known = f"{self.phase} {self.symbol} {self.side}, fence {self.fence}"
         if self.phase is Phase.PLACED:
             return f"{known}, order {self.note}"
@@ -79,7 +79,7 @@ class Record:
 
 
 def decode_record(intent_id: str, text: str) -> Record:
-    """The record from its line. A text of another shape becomes a record of phase FOREIGN."""
+    """Reads a record's line. A text of another shape becomes a record in phase FOREIGN."""
     parts = text.split(" ", 10)
     try:
         phase, token, fence, fingerprint, admitted, symbol, side, span, reserved, flags, note = parts

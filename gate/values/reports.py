@@ -1,4 +1,4 @@
-"""What every guard says about an intent now, and what is on for the account: reports, without any writes."""
+"""Reports: every guard's answer on an intent, the state of an account, an operator's act, and the permits in doubt."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ class GuardReport:
     guard: str
     passed: bool
     key: str
-    """The key that it reads; empty for the intent's age."""
+    """The key that the guard reads; empty for the guard of the intent's age."""
     reason: Reason | None = None
-    """What the verdict would say, were this the first guard to deny."""
+    """The detail of the verdict if this guard is the first that denies."""
     wait_ms: int | None = None
-    """How long it will go on denying; None when it passes, or nobody can tell."""
+    """How long the guard continues to deny; None when it passes, or when that is unknown."""
     detail: str = ""
     exempt: bool = False
-    """It leaves the intent alone, for the intent is an exit. It counts as passed."""
+    """The intent is an exit and the guard doesn't judge exits. It counts as passed."""
     age_ms: int | None = None
-    """When the intent's age denies: that age on the server's clock; below 0 when its time is still to come."""
+    """When the intent's age denies: that age on the server's clock; below 0 when its time is in the future."""
 
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What the gate would say to an intent. True when it would be admitted."""
+    """How the gate would judge an intent now. True when it would admit the intent."""
 
     guards: tuple[GuardReport, ...]
     mode: Mode
@@ -44,12 +44,12 @@ class Inspection:
 
     @property
     def admitted(self) -> bool:
-        """Whether the intent would be admitted."""
+        """Whether the gate would admit the intent."""
         return self.mode is Mode.OBSERVE or self.denial is None
 
     @property
     def reason(self) -> Reason:
-        """ADMITTED, or what it would be denied for."""
+        """ADMITTED, or the reason of the denial."""
         denial = self.denial
         return Reason.ADMITTED if denial is None or denial.reason is None else denial.reason
 
@@ -62,16 +62,16 @@ class Damage:
     """Why the gate can't read a key."""
 
     problem: str
-    """In words, for a person."""
+    """The problem in words, for a person."""
     belongs: str
-    """The type of value that belongs there, as Redis calls it: `string`, `hash`, `list`, `zset`, `stream`."""
+    """The type that the value should have, in Redis' word: `string`, `hash`, `list`, `zset`, `stream`."""
     holds: str | None
-    """The type of value that the key holds; None when it is gone by now, or nobody can tell."""
+    """The type that the value has; None when the key is gone by now, or when the type is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """One key that is on, counting, or damaged. `on`: it denies entries. `ttl_ms` is None without a TTL."""
+    """A key that is on, counts, or is damaged. `on`: it denies entries. `ttl_ms` is None without a TTL."""
 
     name: str
     key: str
@@ -79,12 +79,12 @@ class Standing:
     ttl_ms: int | None
     detail: str
     damage: Damage | None = None
-    """What is wrong with it; None when it can be read."""
+    """What is wrong with the key; None when it can be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Halt:
-    """A stop that a person has made. What its key doesn't say is `?`."""
+    """A stop by a person. A field that the key doesn't have is `?`."""
 
     scope: str
     by: str
@@ -94,7 +94,7 @@ class Halt:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Everything that is on for an account, in one look. Not one atomic read: each line is true for its moment."""
+    """The state of an account. It isn't one atomic read: each part is true for the moment at which it was read."""
 
     prefix: str
     now_ms: int
@@ -103,18 +103,18 @@ class Status:
     in_flight: int
     """Live permits."""
     in_doubt: int
-    """Permits past their deadline that nobody has settled, and those settled as unknown: reconcile them."""
+    """How many permits are in doubt: past their deadline and not settled, or settled as unknown. Reconcile them."""
     doubtful: tuple[str, ...]
-    """Intent ids of those in doubt, the oldest first; at most 100."""
+    """Intent ids of the permits in doubt, the oldest first; at most 100."""
     reserved: Decimal
     """Margin reserved by live permits."""
     fence: int
     memory_since_ms: int | None
-    """Since when this memory is known to be whole."""
+    """The time since which the store's memory is known to be whole."""
     policy_in_force: str | None
     policy_own: str
     mode_in_force: Mode | None = None
-    """The mode of the policy in force; None when none is yet, or nobody can tell."""
+    """The mode of the policy in force; None when no policy is in force yet, or when it is unknown."""
 
     @property
     def observing(self) -> bool:
@@ -123,17 +123,17 @@ class Status:
 
     @property
     def damaged(self) -> dict[str, Standing]:
-        """The damaged keys by their names; of the names that stand per symbol one each."""
+        """The damaged keys by name. Where several keys share a name, because each belongs to a symbol, one of them."""
         return {each.name: each for each in self.standing if each.damage is not None}
 
     @property
     def policy_agrees(self) -> bool:
-        """Whether the caller's policy is the one in force, or none is yet."""
+        """Whether the caller's policy is in force, or no policy is in force yet."""
         return self.policy_in_force in (None, self.policy_own)
 
     @property
     def stopped(self) -> bool:
-        """Whether entries are stopped for the whole account, at this moment."""
+        """Whether entries are stopped for the whole account now."""
         return self.halt is not None or any(each.on and each.name in ACCOUNT_WIDE for each in self.standing)
 
     @property
@@ -145,43 +145,43 @@ class Status:
 
 
 ACCOUNT_WIDE = frozenset(
-    # The last three only stand there when they are damaged.
+    # The last three are among the standing keys only when they are damaged.
     {"safe_mode", "cooldown_global", "failures", "rate_global", "state", "halt", "in_flight"}
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """An operator's act that was done."""
+    """An act of an operator that was done."""
 
     act: str
     audited: bool
-    """False when the audit stream is damaged; the act is done all the same."""
+    """False when the audit stream is damaged. The act is done even so."""
     before: str | None = None
-    """resume: the halt's scope, None when there was none; policy: the fingerprint that was in force. None also when
-    the answer was lost and a replay found the act done."""
+    """resume: the halt's scope, or None when there was no halt; policy: the fingerprint that was in force. Also None
+    when the answer was lost and the repeated call found the act done."""
     changed: tuple[str, ...] = ()
-    """halt: the scope in force; reset: the keys that were on."""
+    """halt: the scope in force; reset: the keys that were on, and are now off."""
 
 
 @dataclass(frozen=True, slots=True)
 class DoubtfulPermit:
-    """A permit past its deadline of which nobody knows what became."""
+    """A permit past its deadline with an unknown outcome."""
 
     record: Record
-    """What is remembered of it: admitted and never settled, or settled as unknown."""
+    """The permit's record: admitted and never settled, or settled as unknown."""
     permit: Permit
-    """To settle it by. It has run out: nothing is sent with it."""
+    """The permit to settle with. It has run out: send nothing with it."""
 
 
 @dataclass(frozen=True, slots=True)
 class InDoubt:
-    """Permits past their deadline of which nobody knows what became, the oldest first."""
+    """Permits past their deadline with an unknown outcome, the oldest first."""
 
     permits: tuple[DoubtfulPermit, ...]
     lapsed: tuple[str, ...]
-    """Intent ids of which neither the record nor its copy in the state is left: without them their symbol isn't known,
-    a person has to look."""
+    """Intent ids without a record and without its copy in the state. Their symbol is unknown, so a person has to
+    look."""
     now_ms: int
     """The server's clock, epoch ms."""
 
@@ -192,8 +192,8 @@ class InDoubt:
 
 
 def verifying_until_ms(found: Status, dedup_ttl_ms: int) -> int | None:
-    """Until when permits say `verify`, because records may have been lost before `memory_since_ms`; None if they
-    don't, or when nothing was ever admitted."""
+    """The time until which permits say `verify`, because records from before `memory_since_ms` may be lost. None if
+    permits don't say `verify`, or if nothing was ever admitted."""
     if found.memory_since_ms is None or found.now_ms - found.memory_since_ms >= dedup_ttl_ms:
         return None
     return found.memory_since_ms + dedup_ttl_ms

@@ -1,7 +1,7 @@
-"""The shapes in which streams carry intents, read into the arguments of `Intent`.
+"""Reads stream entries, in the shapes that producers use, into the arguments of `Intent`.
 
-Three envelopes occur: a JSON text in `payload` beside `event_type`, `timestamp` and `source`; a JSON text in `data`;
-flat fields. Names differ between producers, times come with and without a zone, and sizes under several names.
+There are three envelopes: a JSON text in `payload` beside `event_type`, `timestamp` and `source`; a JSON text in
+`data`; flat fields. Producers use different names for a field, and several names for a size. Some times have no zone.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ ID_NAMES: Final = ("id", "intent_id", "trace_id")
 _TIMES: Final = ("timestamp", "time", "ts")
 _REDUCE_ONLY: Final = ("reduce_only", "reduceOnly")
 _POSITION_SIDE: Final = ("position_side", "positionSide")
-# In the order of precedence. Both kinds of size are read, so that an unreadable one is an error wherever it stands.
+# In the order of precedence. Notional and quantity are both read, so that an unreadable size is always an error.
 _NOTIONALS: Final = ("ai_size_usd", "position_size_usd", "notional")
 _LEVERAGES: Final = ("ai_leverage", "leverage")
 _PRICES: Final = ("price", "entry_price")
 _ORDER_TYPE: Final = ("order_type", "orderType")
-# Streams use `type` for other things too: it is read where it says an order type of the exchange's, and is aside else.
+# Streams use `type` for other things too. It is read when it holds one of these order types; else it goes to `aside`.
 _EXCHANGE_TYPES: Final = frozenset({*ORDER_TYPES, "STOP", "TAKE_PROFIT", "TRAILING_STOP_MARKET"})
-# Not `entry_price`, which is what was observed.
+# Without `entry_price`, which is a price that the producer observed.
 _LIMIT_PRICE: Final = ("limit_price", "limitPrice", "price")
 _TIME_IN_FORCE: Final = ("time_in_force", "timeInForce")
-# Not `stop_loss` and `take_profit`: a strategy's plan for the position, beside many an entry.
+# Without `stop_loss` and `take_profit`: many entries carry them as the strategy's plan for the position.
 _TRIGGER_PRICE: Final = ("trigger_price", "triggerPrice", "stop_price", "stopPrice")
 _WORKING_TYPE: Final = ("working_type", "workingType")
-# A conditional order of the exchange's that closes whatever there is: an exit, of the size that is given here.
+# The exchange's flag for a conditional order that closes the whole position. Here it marks an exit of the given size.
 _CLOSE_POSITION: Final = ("close_position", "closePosition")
 _YES: Final = frozenset({"true", "1", "yes"})
 _NO: Final = frozenset({"false", "0", "no"})
@@ -44,8 +44,8 @@ _KNOWN: Final = frozenset(
     {"symbol", "side", "action", "quantity", *ID_NAMES, *_TIMES, *_REDUCE_ONLY, *_POSITION_SIDE}
     | {*_NOTIONALS, *_LEVERAGES, *_ORDER_TYPE}
 )
-# What is read besides, by the type of order. What only another type has a use for stays aside: producers carry a stop
-# price beside a market entry as information.
+# The further fields to read, by order type. A field that only another type uses goes to `aside`: some producers give a
+# stop price with a market entry as information.
 _CONDITIONAL_TERMS: Final = frozenset({*_PRICES, *_TRIGGER_PRICE, *_WORKING_TYPE, *_CLOSE_POSITION})
 _TERMS: Final[Mapping[str, frozenset[str]]] = {
     "MARKET": frozenset(_PRICES),
@@ -87,7 +87,7 @@ def intent_arguments(mapping: Mapping[str, object], *, received_ms: int | None =
     if raw_time is None:
         if received_ms is None:
             raise InvalidIntent(
-                "timestamp", fields.get("timestamp"), "is missing; its age can't be told without it", missing=True
+                "timestamp", fields.get("timestamp"), "is missing; without it the intent's age is unknown", missing=True
             )
         timestamp_ms = received_ms
     else:
@@ -130,7 +130,7 @@ def intent_arguments(mapping: Mapping[str, object], *, received_ms: int | None =
 
 
 def _text(value: Any) -> Any:
-    """Redis clients give bytes unless told otherwise."""
+    """The text of a value. Redis clients give bytes by default."""
     if not isinstance(value, bytes):
         return value
     try:
@@ -168,7 +168,7 @@ def _first(fields: Mapping[str, Any], names: tuple[str, ...]) -> tuple[str, Any]
 
 
 def _agreed(fields: Mapping[str, Any], names: tuple[str, ...], read: Callable[[str, object], _Value]) -> _Value | None:
-    """What a field says that has several names. If two of them are there and differ, nobody can tell which is meant."""
+    """The value of a field that has several names. Two names with different values are an error."""
     said = [(name, read(name, fields[name])) for name in names if not _blank(fields.get(name))]
     if not said:
         return None
@@ -209,7 +209,7 @@ def _id(fields: Mapping[str, Any], symbol: str, raw_time: object) -> str:
 
 
 def _direction(fields: Mapping[str, Any]) -> tuple[str, bool, str | None]:
-    """Order side, whether it closes, and the position's side. CLOSE says nothing of the direction by itself."""
+    """The order's side, whether it closes, and the position's side. CLOSE alone gives no direction."""
     said = {name: _word(name, fields[name]) for name in ("action", "side") if not _blank(fields.get(name))}
     name, raw = _first(fields, _POSITION_SIDE)
     position = None if raw is None else _word(name, raw)
@@ -224,7 +224,7 @@ def _direction(fields: Mapping[str, Any]) -> tuple[str, bool, str | None]:
             continue
         if word not in _DIRECTIONS:
             raise InvalidIntent(field, fields[field], "is not one of BUY, SELL, LONG, SHORT, CLOSE")
-        # Beside CLOSE, LONG and SHORT name the position that is closed; BUY and SELL are the order's side as ever.
+        # With CLOSE, LONG and SHORT name the position to close. BUY and SELL still name the order's side.
         sides.add(_closing(word) if closes and word in ("LONG", "SHORT") else _DIRECTIONS[word])
     if closes and not sides and position in ("LONG", "SHORT"):
         sides.add(_closing(position))
@@ -238,7 +238,7 @@ def _direction(fields: Mapping[str, Any]) -> tuple[str, bool, str | None]:
 
 
 def _refuse_position_as_side(fields: Mapping[str, Any]) -> None:
-    """With reduce_only, LONG may mean the position to be reduced or the direction of the order. Nobody can tell."""
+    """Refuses LONG or SHORT as a side with reduce_only: it may mean the position to reduce or the order's direction."""
     for name in ("action", "side"):
         if not _blank(fields.get(name)) and _word(name, fields[name]) in ("LONG", "SHORT"):
             raise InvalidIntent(
@@ -264,7 +264,7 @@ def _yes_or_no(name: str, value: object) -> bool:
 
 
 def _size(fields: Mapping[str, Any]) -> tuple[Decimal | None, Decimal | None]:
-    """Notional or quantity. `ai_size_usd` goes before all; a quantity, being exact, before the other notionals."""
+    """Notional or quantity. `ai_size_usd` wins over all; a quantity wins over the other notionals, as it is exact."""
     notionals = {name: read_decimal(name, fields[name]) for name in _NOTIONALS if not _blank(fields.get(name))}
     quantity = None if _blank(fields.get("quantity")) else read_decimal("quantity", fields["quantity"])
     if "ai_size_usd" in notionals:
@@ -275,7 +275,7 @@ def _size(fields: Mapping[str, Any]) -> tuple[Decimal | None, Decimal | None]:
 
 
 def _price(terms: Mapping[str, Any], order_type: str, *, by_quantity: bool) -> Decimal | None:
-    """The limit of a LIMIT order. Else what is expected, which tells nothing more of a notional."""
+    """The limit of a LIMIT order, else the expected price. With a notional no expected price is read."""
     if order_type != "LIMIT":
         return _figure(terms, _PRICES) if by_quantity else None
     limit = _agreed(terms, _LIMIT_PRICE, read_decimal)

@@ -14,7 +14,7 @@ from gate.values.record import Record
 
 
 class Reason(StrEnum):
-    """Why. The guards' reasons in their order, and what the client adds."""
+    """Why an intent is admitted or denied: the guards' reasons in their order, and the client's own."""
 
     ADMITTED = "ADMITTED"
     CONFLICT = "CONFLICT"
@@ -45,7 +45,7 @@ class Mode(StrEnum):
     OBSERVE = "observe"
 
 
-# Structs, since both are made for every call: a frozen dataclass of so many fields takes ten times as long.
+# Every call makes both of these. As frozen dataclasses of so many fields they would take ten times as long.
 class Permit(Struct, frozen=True):
     """The right to send one order for one intent, until its deadline."""
 
@@ -56,60 +56,60 @@ class Permit(Struct, frozen=True):
     fence: int
     client_order_id: str
     deadline_ms: int
-    """On the server's clock, epoch ms."""
+    """The deadline in epoch ms of the server's clock."""
     expires_ns: int
-    """The same moment on this process's monotonic clock, counted from before the call: never later than the lock."""
+    """The deadline on this process's monotonic clock, counted from before the call: no permit outlives its lock."""
     verify: bool = False
     """Before sending, ask the exchange whether an order with this client order id exists."""
     memory_age_ms: int | None = None
-    """With verify: how long the store had been whole at the admission. An order of a permit that it has forgotten may
-    be on its way to the exchange so much later."""
+    """With verify: the least age, in ms, of an order that the store may have forgotten. A young order may still be on
+    its way to the exchange, so its absence there proves nothing yet."""
     is_exit: bool = False
     reserved: Decimal = Decimal(0)
     """Margin that this permit reserves while it is live, in the margin asset."""
     reserved_ahead: Decimal = Decimal(0)
-    """Margin that live permits admitted before this one have reserved."""
+    """Margin that earlier live permits reserve, in the margin asset."""
     observed: bool = False
-    """Would have been denied; the policy in force only observes. It claims nothing, and settling it does nothing."""
+    """The intent would be denied, but the policy in force only observes. Claims nothing; settling it does nothing."""
 
     @property
     def remaining_ms(self) -> int:
-        """Milliseconds in which this permit may still act; 0 when it has run out."""
+        """Milliseconds until the permit runs out; 0 when it has run out."""
         return max(0, (self.expires_ns - time.monotonic_ns()) // 1_000_000)
 
     @property
     def live(self) -> bool:
-        """Whether it may still act. A holder whose permit has run out sends nothing."""
+        """Whether the permit may still act. A holder must send nothing after its permit has run out."""
         return time.monotonic_ns() < self.expires_ns
 
 
 class Verdict(Struct, frozen=True):
-    """Admitted with a permit, or denied with a reason. True when admitted."""
+    """An admission with a permit, or a denial with a reason. True when admitted."""
 
     admitted: bool
     reason: Reason
-    """Of an observed admission: what it would have been denied for."""
+    """Of an observed admission: the reason for which an enforcing policy would deny."""
     detail: str = ""
     retry_after_ms: int | None = None
-    """When a retry makes sense; None when nobody can tell, or it never does (see `retryable`)."""
+    """Milliseconds after which a retry makes sense; None when that is unknown or never (see `retryable`)."""
     permit: Permit | None = None
     prior: Record | None = None
-    """What became of the earlier delivery, for DUPLICATE and CONFLICT."""
+    """For DUPLICATE and CONFLICT: the record of the earlier delivery."""
     mode: Mode = Mode.ENFORCE
     age_ms: int | None = None
-    """For STALE: the intent's age on the server's clock; below 0 when its time is still to come."""
+    """For STALE: the intent's age on the server's clock; below 0 when its time is in the future."""
 
     def __bool__(self) -> bool:
         return self.admitted
 
     @property
     def retryable(self) -> bool:
-        """Whether the same intent may be admitted later, while it is fresh."""
+        """Whether the gate may admit the same intent later, while it is fresh."""
         return not self.admitted and self.reason not in NEVER_RETRYABLE
 
     @property
     def from_the_future(self) -> bool:
-        """Whether it was denied because the intent's time is still to come."""
+        """Whether the denial's cause is an intent time in the future."""
         return self.age_ms is not None and self.age_ms < 0
 
     @property

@@ -1,7 +1,7 @@
--- Which fence comes next, and is this memory whole? Three functions; the last one answers, the others read for it.
+-- Which fence comes next, and is this memory whole? The last function answers; the two before it are its parts.
 -- Needs KEYS.state; ARGV.intent_id, is_exit, fence_seen, policy, dedup_ttl_ms, max_age_ms, skew_ms
 
--- A whole number as it was read: false where there was none, nil for damage. Beyond 2^53 a number no longer grows by 1.
+-- Reads a whole number: false when there is no text, nil when it is damaged. Lua can't add 1 to numbers above 2^53.
 local function whole(text)
   if not text then return false end
   local number = string.match(text, '^%d+$') and tonumber(text)
@@ -9,17 +9,17 @@ local function whole(text)
   return nil
 end
 
--- The deadline of an earlier permit, from its copy in the state; `now` for a copy that can't be read. After it, none of
--- its requests can be on its way any more.
+-- The deadline of an earlier permit, from its copy in the state; `now` when the copy can't be read. The permit's holder
+-- sends no request after it.
 local function deadline_of(copy, now)
   local admitted, span = string.match(copy, '^%l+ %S+ %d+ %S+ (%d+) %S+ %S+ (%d+) ')
   return admitted and admitted + span or now
 end
 
--- What an admission builds on. Returns the next fence, as text; since when this memory is known to be whole; the policy
--- in force; and, where the permit must say verify, for how many ms already an order that nobody remembers may exist.
--- A fence below one that the caller has seen was lost or rolled back: the memory is new from now on.
--- Damage denies an entry. An exit goes by it: without `since`, and with a fence that no counter has reached.
+-- Returns the next fence, as text; the time since which this memory is known to be whole; the policy in force; and,
+-- when the permit must say verify, the least age in ms of an order that the memory may have lost.
+-- A fence below one that the caller has seen shows that the server lost data or rolled back. Then the memory is new.
+-- Damage denies an entry. An exit passes: it gets no `since`, and a fence from the clock, higher than any counter's.
 local function fence_and_memory(now, micros, seen)
   local is_exit = ARGV.is_exit == '1'
   local state = seen.state or redis.pcall('HMGET', KEYS.state, 'fence', 'since', 'policy', 'permit:' .. ARGV.intent_id)
@@ -32,9 +32,9 @@ local function fence_and_memory(now, micros, seen)
   if not last or not since or last < fence_seen then
     last, since = math.max(last or 0, fence_seen), now
   end
-  -- The permit says verify in three cases: an intent can still be fresh whose record was lost with the old memory; an
-  -- exit comes with another policy, whose max_age may revive an intent after its record; an earlier permit of this very
-  -- intent was never settled, though its record has lapsed.
+  -- The permit says verify in three cases. First: the memory is so new that a lost record's intent may still be fresh.
+  -- Second: an exit comes with another policy, whose longer max_age may make an intent fresh after its record lapsed.
+  -- Third: the record of an earlier permit of this intent lapsed before the permit was settled.
   local remembers = math.max(ARGV.dedup_ttl_ms, ARGV.max_age_ms + ARGV.skew_ms)
   local whole_for, verify_age = now - since, nil
   if whole_for < remembers or copy or (in_force and in_force ~= ARGV.policy) then

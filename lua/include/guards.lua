@@ -1,21 +1,21 @@
--- Which guard denies first? Returns its reason, the wait in ms ('-1' when nobody can tell, '-2' never), a detail, and
--- its place in the order; nothing when all pass. It only reads.
--- evaluate asks once. inspect asks again from behind each denial, and so sees every guard. One code decides for both.
+-- Which guard denies first? Returns its reason, the wait in ms ('-1' unknown, '-2' a retry never helps), a detail, and
+-- the guard's place in the order; nothing when all pass. Writes nothing.
+-- evaluate calls this once. inspect calls it again after each denial, from the next place on, and so asks every guard.
 --
--- `from`     the place at which to begin. GUARDS.STALE is the place of the guard that denies with STALE: the loader
---            puts the number in, from the table in gate/values/guards.py. The guards stand here in that order
--- `seen`     keeps what the caller needs again: .state (fence, since, policy in force, copy of an earlier permit) and
+-- `from`     the place of the first guard to ask. The loader replaces GUARDS.STALE by the place of the guard with the
+--            reason STALE, from the table in gate/values/guards.py. The guards below are in the order of that table
+-- `seen`     keeps what the caller needs later: .state (fence, since, policy in force, copy of an earlier permit) and
 --            .live (members still in flight)
--- Needs      KEYS and ARGV of evaluate, all but KEYS.audit, and of ARGV not what only an admission writes
+-- Needs      KEYS and ARGV of evaluate, but not KEYS.audit, and not the ARGV that only an admission writes
 --
--- An exit skips the guards that exist to stop entries, and doesn't read their keys: damage there can't trap it.
+-- An exit skips the guards that stop entries. It doesn't read their keys, so a damaged key can't block it.
 local function first_denial(from, now, now_text, seen)
   local is_exit = ARGV.is_exit == '1'
 
-  -- Two questions instead of eight, where nothing is there: what isn't there can't deny, and can't have a wrong type.
+  -- For speed, two EXISTS replace eight reads when the keys are missing: a missing key can't deny and isn't damaged.
   local asks_once = from == 1 and not is_exit
 
-  -- One order for one intent. A record that the gate didn't write (`1`, of the replaced system) is a duplicate.
+  -- One intent gets one order. A record that the gate didn't write (the replaced system wrote `1`) is a duplicate too.
   local nothing_known = asks_once and redis.call('EXISTS', KEYS.record, KEYS.lock, KEYS.rate_symbol) == 0
   if from <= GUARDS.DUPLICATE and not nothing_known then
     local record = read('GET', KEYS.record)
@@ -26,20 +26,20 @@ local function first_denial(from, now, now_text, seen)
     end
   end
 
-  -- Acted upon while fresh, or not at all.
+  -- An intent must be fresh.
   if from <= GUARDS.STALE then
     local age, max_age, skew = now - ARGV.decided_ms, ARGV.max_age_ms, ARGV.skew_ms
     if age - max_age > 0 or age + skew < 0 then return 'STALE', '-2', integer(age), GUARDS.STALE end
   end
 
-  -- Two callers with different limits would each keep a wrong count, and both exceed.
+  -- Callers with different limits would spoil each other's counts, and both would exceed their limits.
   if from <= GUARDS.POLICY_MISMATCH and not is_exit then
     seen.state = seen.state or read('HMGET', KEYS.state, 'fence', 'since', 'policy', 'permit:' .. ARGV.intent_id)
     local in_force = seen.state[3]
     if in_force and in_force ~= ARGV.policy then return 'POLICY_MISMATCH', '-1', in_force, GUARDS.POLICY_MISMATCH end
   end
 
-  -- Halted by a person. A hash without a scope was made by hand: it halts entries.
+  -- A person has halted the account. A hash without a scope was made by hand; it halts entries.
   local nothing_on = asks_once and redis.call('EXISTS', KEYS.halt, KEYS.safe_mode, KEYS.failures, KEYS.cooldown_global,
     KEYS.cooldown_symbol) == 0
   if from <= GUARDS.HALTED and not nothing_on and redis.call('EXISTS', KEYS.halt) == 1 then
@@ -66,21 +66,21 @@ local function first_denial(from, now, now_text, seen)
     if why then return 'COOLDOWN_SYMBOL', time_left(KEYS.cooldown_symbol), why, GUARDS.COOLDOWN_SYMBOL end
   end
 
-  -- One permit for a symbol and side.
+  -- A symbol and side has one live permit at most.
   if from <= GUARDS.LOCKED and not nothing_known and read('GET', KEYS.lock) then
     return 'LOCKED', time_left(KEYS.lock), '', GUARDS.LOCKED
   end
 
   if is_exit then return end
 
-  -- Not too many at once.
+  -- Not too many permits at once.
   if from <= GUARDS.IN_FLIGHT_LIMIT then
     local max_in_flight = ARGV.max_in_flight
     seen.live = read('ZRANGEBYSCORE', KEYS.inflight, '(' .. now_text, '+inf', 'LIMIT', '0', max_in_flight)
     if #seen.live - max_in_flight >= 0 then return 'IN_FLIGHT_LIMIT', '-1', '', GUARDS.IN_FLIGHT_LIMIT end
   end
 
-  -- Not too many in a time.
+  -- Not too many orders in a window.
   if from <= GUARDS.RATE_SYMBOL and not nothing_known then
     local wait = window_wait(KEYS.rate_symbol, ARGV.rate_symbol_limit, ARGV.rate_symbol_window_ms, now)
     if wait then return 'RATE_SYMBOL', integer(wait), '', GUARDS.RATE_SYMBOL end

@@ -1,5 +1,5 @@
--- How does a whole number leave a script? As text, digit by digit: `..` and tostring turn to exponents at 10^14, some
--- servers' own conversion already at 10^8.
+-- How does a whole number leave a script? As text, with all its digits. `..` and tostring write exponents from 10^14
+-- on, and the conversion of some servers does from 10^8 on.
 local function integer(number)
   return string.format('%.0f', number)
 end

@@ -1,5 +1,4 @@
--- How much margin have live permits reserved that were admitted before this one? In millionths, as text.
--- An exit needs none.
+-- How much margin do earlier live permits reserve? In millionths, as text. 0 for an exit, which reserves none.
 -- Needs KEYS.inflight
 local function reserved_ahead(seen)
   if not seen.live or #seen.live == 0 then return '0' end

@@ -1,5 +1,5 @@
--- What time is it? By the server's clock: whole ms, the same as text, and the microseconds beyond. Asked once a call:
--- on Redis 7.0 the clock moves on inside a script.
+-- What time is it on the server's clock? Returns whole ms, the same as text, and the remaining microseconds. A script
+-- asks once: on Redis 7.0 the clock moves while a script runs.
 local function server_now()
   local time = redis.call('TIME')
   local micros = tonumber(time[2])

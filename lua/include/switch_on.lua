@@ -1,6 +1,6 @@
--- Was the switch off before? Switches safe mode or a cooldown on for `ttl_text` ms. One that stands longer, or without
--- end, stays as it is: an automatic trip must not shorten what a person has set. A key of the wrong type is left alone
--- too, for it denies already.
+-- Was the switch off before? Switches safe mode or a cooldown on for `ttl_text` ms. A switch that is on for longer, or
+-- without a TTL, stays as it is: an automatic trip must not shorten what a person set. A key of the wrong type stays as
+-- it is too, since it already denies.
 local function switch_on(key, why, ttl_text)
   local was = redis.pcall('GET', key)
   if type(was) == 'table' then return false end

@@ -1,5 +1,4 @@
--- How long does a lock or a switch still last? In ms, as text; '-1' (nobody can tell) where somebody left it
--- without a TTL.
+-- How long does a lock or a switch still last? In ms, as text; '-1' (unknown) when the key has no TTL.
 local function time_left(key)
   local left = redis.call('PTTL', key)
   if left < 0 then return '-1' end

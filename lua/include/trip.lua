@@ -1,7 +1,7 @@
--- Has it tripped just now? Safe mode and the cooldowns: the only writes that a denial may make, and what a penalty may
--- do. Each trip is audited.
--- Safe mode clears the counter of failures: otherwise a reset would trip again at the next verdict. By LTRIM, which
--- leaves a counter of the wrong type alone.
+-- Has this call tripped safe mode or a cooldown? A denial writes nothing else, and a penalty uses the same functions.
+-- Each trip is audited.
+-- Safe mode clears the failures: otherwise safe mode would trip again at the first verdict after a reset. LTRIM doesn't
+-- touch a key of the wrong type.
 local function trip_safe_mode(safe_mode_key, failures_key, audit_key, ttl, now_text, why)
   local tripped = switch_on(safe_mode_key, why, ttl)
   redis.pcall('LTRIM', failures_key, '1', '0')

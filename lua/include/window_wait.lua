@@ -1,5 +1,5 @@
--- How many ms until a window has room again? Nil when it has room now. The list holds times, newest first: the window
--- is full while its limit-th newest entry is younger than the window is long.
+-- How many ms until a window has room again? Nil when it has room now. The list holds times, newest first. The window
+-- is full while the entry at place `limit` is younger than the window is long.
 local function window_wait(key, limit, window, now)
   local limit_th = read('LINDEX', key, limit - 1)
   if not limit_th then return nil end

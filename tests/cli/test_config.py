@@ -131,7 +131,7 @@ def test_policy_show_offline(bare: Run, file: Path) -> None:
     assert rows["rate_global_limit"] == ["9", str(file)]
     assert rows["lock_ttl_ms"] == ["30000", "default"]
     assert rows["Fingerprint:"] == [Policy(rate_global_limit=9).fingerprint]
-    assert "In force: unknown, for no store is given." in done.stdout
+    assert "In force: unknown, since no store is given." in done.stdout
     assert f"Warning: {Policy().warnings[0]}" in done.stdout
 
 
@@ -160,7 +160,7 @@ def test_policy_show_beside_the_one_in_force(
 def test_policy_show_with_a_dead_store_shows_the_rest(bare: Run) -> None:
     done = bare("--url", "redis://127.0.0.1:1", "policy", "show")
     assert (done.exit_code, done.stderr.count("\n")) == (3, 1)
-    assert "In force: unknown, for the store gave no answer." in done.stdout
+    assert "In force: unknown, since the store gave no answer." in done.stdout
     assert Policy().fingerprint in done.stdout
     done = bare("--url", "redis://127.0.0.1:1", "policy", "show", "--json")
     answer = json.loads(done.stdout)

@@ -158,7 +158,7 @@ def test_another_policy_in_force_is_not_said_to_be_on_show(gate: Run, redis_clie
     redis_client.hset("quantum:exec:state", "policy", "enforce-other")
     out = gate("eval", *words()).stdout
     assert out.startswith("DENY POLICY_MISMATCH")
-    assert "Only the fingerprint of what is in force is stored: compare the callers' config files." in out
+    assert "The store has only the fingerprint of the policy in force: compare the config files." in out
 
 
 BAD = {
@@ -339,8 +339,8 @@ def test_a_lock_without_a_ttl_is_not_called_a_permit(gate: Run, redis_client: re
     redis_client.set(key, "1")
     for form in ([], ["--commit"]):
         out = gate("eval", *words(), "--reduce-only", *form).stdout
-        assert out.startswith(f"DENY LOCKED: {key} has no TTL, so no permit of the gate's holds it")
-        assert "then DEL it. No retry will change that before somebody has." in out
+        assert out.startswith(f"DENY LOCKED: {key} has no TTL, so no permit of the gate made it")
+        assert "then DEL it. No retry will change that until somebody ends the cause." in out
     redis_client.pexpire(key, 20_000)
     assert "LOCKED: another permit is live for this symbol and side. Retry in" in gate("eval", *words()).stdout
 
@@ -349,7 +349,7 @@ def test_a_leftover_record_says_how_to_end_it(gate: Run, redis_client: redis.Red
     key = "quantum:exec:processed:sig-81"
     redis_client.set(key, "1")
     out = gate("eval", *words()).stdout
-    assert f"while it is there: TTL {key} tells how long (-1: for good), DEL {key} ends it" in out
+    assert f"as long as it exists: TTL {key} tells how long (-1: for good), DEL {key} ends it" in out
     assert "No retry" not in out
 
 
@@ -374,7 +374,7 @@ def test_a_stale_intent_tells_its_age_in_a_field(gate: Run, commit: list[str]) -
 @pytest.mark.parametrize("commit", [[], ["--commit"]], ids=["look", "commit"])
 def test_an_intent_from_the_future_may_pass_later(gate: Run, commit: list[str]) -> None:
     out = gate("eval", *words(timestamp=str(int(time.time() * 1000) + 60_000)), *commit).stdout
-    assert "in the future, skew allows 5 s. It may pass once its time has come" in out
+    assert "in the future, skew allows 5 s. It may pass when its time has come" in out
     assert "No retry" not in out
 
 
@@ -393,7 +393,7 @@ def test_a_lost_answer_to_a_claim_says_that_nobody_can_tell(bare: Run, redis_cli
         assert all(fault.happened for fault in lost)
         assert result.exit_code == 3
         assert redis_client.exists("quantum:exec:processed:sig-81")
-        assert "gate show sig-81 tells" in result.output
+        assert "look with gate show sig-81" in result.output
         if form:
             answer = json.loads(result.stdout)
             assert (answer["reason"], answer["committed"], answer["permit"]) == ("STORE_UNAVAILABLE", None, None)

@@ -117,6 +117,6 @@ def test_a_file_has_its_own_terms(gate: Run, option: str, value: str) -> None:
 
 def test_the_help_says_what_a_price_means(gate: Run) -> None:
     said = " ".join(gate("eval", "--help").stdout.split())
-    assert "--price P The limit of a LIMIT order. Else the price that is expected" in said
+    assert "--price P The limit of a LIMIT order; else the expected price" in said
     for word in ("MARKET", "LIMIT", "STOP_MARKET", "TAKE_PROFIT_MARKET", "GTC", "IOC", "FOK", "GTX", "MARK_PRICE"):
         assert word in said

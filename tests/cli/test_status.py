@@ -134,7 +134,7 @@ def test_a_leftover_shows_as_what_the_gate_makes_of_it(
     assert [name for name in ("in_flight", "fence") if answer[name] is None] == [n for n in unknown if n != "policy"]
     assert answer["policy"]["agrees"] is (None if "policy" in unknown else True)
     shown = gate("policy", "show").stdout
-    assert ("In force: unknown, for quantum:exec:state is damaged" in shown) is ("policy" in unknown)
+    assert ("In force: unknown, since quantum:exec:state is damaged" in shown) is ("policy" in unknown)
 
 
 def test_damage_denies_in_observe_mode_too(gate: Run, store: Store, redis_client: redis.Redis) -> None:
@@ -146,7 +146,7 @@ def test_damage_denies_in_observe_mode_too(gate: Run, store: Store, redis_client
 
 def test_a_lock_without_a_ttl_is_no_permit(gate: Run, redis_client: redis.Redis) -> None:
     redis_client.set("quantum:exec:lock:BTCUSDT:BUY", "1")
-    assert "no permit of the gate's" in gate("status").stdout
+    assert "no permit of the gate made it" in gate("status").stdout
 
 
 def test_status_names_the_account_and_the_store(gate: Run, gate_json: RunJson, store: Store) -> None:
@@ -185,7 +185,7 @@ LINES = {
     "rejected tok 7 fp 1000 BTCUSDT BUY 5 0 - -2019 Margin": ("code", "-2019 Margin"),
     "rejected tok 7 fp 1000 BTCUSDT BUY 5 0 u LATE": ("phase", "rejected, before anything was sent"),
     "placed tok 7 fp 1000 BTCUSDT SELL 5 0 x 99": ("order", "SELL BTCUSDT, reduce-only"),
-    "1": ("holds", "'1', left by something else than the gate; it denies while it is there"),
+    "1": ("holds", "'1', not written by the gate; it denies as long as it exists"),
 }
 
 
@@ -199,7 +199,7 @@ def test_every_phase_reads_as_what_it_is(text: str, row: tuple[str, str]) -> Non
 def test_show_refuses_what_no_id_can_be(gate: Run, intent_id: str) -> None:
     done = gate("show", intent_id)
     assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert "is no id that an intent can have" in done.stderr
+    assert "is not an intent's id" in done.stderr
 
 
 def test_json_of_a_leftover_has_the_keys_of_every_record(

@@ -231,7 +231,8 @@ def test_halts_in_bytes_that_are_no_text_deny(redis_client: redis.Redis, open_ga
 
 
 @pytest.mark.parametrize(
-    ("key", "loses"), [(at.RECORD, "may be admitted again"), (at.INFLIGHT, "lost from sight"), (at.STATE, "say verify")]
+    ("key", "loses"),
+    [(at.RECORD, "may be admitted again"), (at.INFLIGHT, "shows which intents"), (at.STATE, "say verify")],
 )
 def test_the_remedy_says_what_is_lost_with_the_key(
     key: str, loses: str, open_gate: OpenGate, redis_client: redis.Redis

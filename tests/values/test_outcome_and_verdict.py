@@ -139,5 +139,5 @@ def test_a_penaltys_reason_is_one_short_line(reason: str) -> None:
 
 
 def test_an_answer_without_an_order_id_is_not_taken_for_a_placed_order() -> None:
-    with pytest.raises(InvalidField, match="order_id: None is None; of a conditional order the answer has algoId"):
+    with pytest.raises(InvalidField, match="order_id: None is None; for a conditional order, give the answer's algoId"):
         Outcome.placed(None)  # type: ignore[arg-type]

@@ -1,1 +1,1 @@
-"""One command a file: its options, what it asks the gate, and its exit code."""
+"""The commands, one in each file: its options, its questions to the gate, and its exit code."""

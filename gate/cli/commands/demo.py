@@ -12,8 +12,8 @@ import click
 def demo(as_json: bool) -> None:
     """Tell the gate's whole story on this machine, with nothing to set up.
 
-    Starts a Valkey server and a paper exchange of its own, sends intents through eight workers at once, and in the end
-    holds the exchange's books against the gate's records. Takes a few seconds, leaves nothing behind.
+    Starts its own Valkey server and paper exchange, sends intents through eight workers at once, and finally compares
+    the exchange's books with the gate's records. Takes a few seconds and leaves nothing behind.
 
     \b
     Exit codes: 0 every promise was kept, 1 one was broken or the books differ, 3 the store could not be started.
@@ -23,7 +23,7 @@ def demo(as_json: bool) -> None:
     from gate.demo.story import Promise, Story, run
     from gate.values.errors import StoreFailure
 
-    logging.getLogger("gate").addHandler(logging.NullHandler())  # the story says it already
+    logging.getLogger("gate").addHandler(logging.NullHandler())  # the story tells what these logs would repeat
     if as_json:
         story = Story(on_scene=lambda _: None, on_promise=lambda _: None)
     else:

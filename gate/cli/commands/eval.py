@@ -28,48 +28,47 @@ _DENIED: Final = 1
 
 @click.command("eval")
 @click.option("--id", "intent_id", metavar="ID", help="The intent's id: the same for every delivery of it.")
-@click.option("--symbol", metavar="S", help="As the exchange has it: BTCUSDT.")
+@click.option("--symbol", metavar="S", help="The exchange's symbol, such as BTCUSDT.")
 @click.option("--side", metavar="BUY|SELL", help="The order's side.")
 @click.option("--notional", metavar="N", help="Size in the quote asset.")
 @click.option("--quantity", metavar="Q", help="Size in the base asset, instead of --notional.")
 @click.option(
     "--price",
     metavar="P",
-    help="The limit of a LIMIT order. Else the price that is expected: it tells what margin a --quantity needs.",
+    help="The limit of a LIMIT order; else the expected price, which gives the margin of a --quantity.",
 )
 @click.option("--leverage", type=int, metavar="L", help="Leverage, 1 to 125.")
-@click.option("--reduce-only", is_flag=True, help="An exit: guards that exist to stop entries leave it alone.")
+@click.option("--reduce-only", is_flag=True, help="An exit: guards that stop entries let it pass.")
 @click.option("--position-side", metavar="LONG|SHORT", help="In hedge mode.")
 @click.option(
     "--order-type",
     metavar="TYPE",
-    help="MARKET, LIMIT, or, to wait for a --trigger-price first, STOP_MARKET or TAKE_PROFIT_MARKET.  "
-    "[default: MARKET]",
+    help="MARKET or LIMIT; STOP_MARKET or TAKE_PROFIT_MARKET to wait for a --trigger-price.  [default: MARKET]",
 )
 @click.option(
     "--time-in-force",
     metavar="GTC|IOC|FOK|GTX",
-    help="For LIMIT: GTC waits until cancelled, IOC takes what it gets at once, FOK all or nothing, GTX waits or isn't "
-    "placed at all.  [default: GTC]",
+    help="For LIMIT: GTC waits until cancelled; IOC fills what it can at once; FOK fills all at once or nothing; "
+    "GTX is placed only if it can wait.  [default: GTC]",
 )
-@click.option("--trigger-price", metavar="P", help="Where STOP_MARKET or TAKE_PROFIT_MARKET turns into MARKET.")
+@click.option("--trigger-price", metavar="P", help="The price at which the STOP_MARKET or TAKE_PROFIT_MARKET fires.")
 @click.option(
     "--working-type",
     metavar="TYPE",
-    help="The price that triggers: CONTRACT_PRICE, the last one traded, or MARK_PRICE.  [default: CONTRACT_PRICE]",
+    help="The price that triggers: CONTRACT_PRICE (the last trade) or MARK_PRICE.  [default: CONTRACT_PRICE]",
 )
 @click.option(
     "--timestamp",
     metavar="T",
-    help="When it was decided: ISO 8601 with a zone, or epoch ms.  [default: now; for --intent its own]",
+    help="The time of the decision: ISO 8601 with a zone, or epoch ms.  [default: now; with --intent the intent's own]",
 )
 @click.option(
     "--intent",
     "file",
     metavar="FILE",
-    help="A JSON object as streams carry it, instead; - reads it from stdin. One without a time needs --timestamp.",
+    help="Read the intent from a JSON object, as streams carry it; - is stdin. Without a time it needs --timestamp.",
 )
-@click.option("--commit", is_flag=True, help="Really claim: on admission this answer is the permit.")
+@click.option("--commit", is_flag=True, help="Really claim: an admission's answer is the permit.")
 @json_option
 @click.pass_obj
 def eval_(
@@ -99,11 +98,11 @@ def eval_(
       gate eval --id sig-82 --symbol BTCUSDT --side BUY --quantity 0.01 --order-type LIMIT --price 60000
       cat intent.json | gate eval --intent - --json
 
-    With --commit the intent is claimed, as by a worker: record, lock, rate slots, margin. Settle it, or its permit runs
-    out and it stays in doubt. The verdict comes from that one call. The guards are looked at just before it, and
-    where another worker was faster, the verdict's own reason holds: guards ahead of it show as passed.
+    With --commit an admission claims what a worker's does: record, lock, rate slots, margin. Settle it; otherwise its
+    permit runs out and the intent stays in doubt. The verdict comes from that one call, and the guards from a look just
+    before it. If another worker changes something in between, the verdict is right, and the guards are shown to agree.
 
-    Exit codes: 0 admit, 1 deny, 2 bad input or usage, 3 no verdict, for the store didn't answer.
+    Exit codes: 0 admit, 1 deny, 2 bad input or usage, 3 no verdict, since the store didn't answer.
     """
     described = {
         "--id": intent_id,
@@ -174,7 +173,7 @@ def _judge(gate: Gate, config: Config, intent: Intent, commit: bool, as_json: bo
     except StoreFailure as failure:
         detail = str(failure)
         if committed is None:
-            detail += f"; it may have been claimed all the same, gate show {intent.id} tells"
+            detail += f"; the store may have claimed it even so: look with gate show {intent.id}"
         reason = reason_of(failure)
         answer = unanswered(intent, reason, masked(one_line(detail)), config.policy.mode, committed)
         raise NoAnswer(f"no verdict, {reason}: {detail}", answer if as_json else None) from None
@@ -185,8 +184,9 @@ def _now_ms() -> int:
 
 
 def _from_file(name: str, timestamp: str | None) -> Intent:
-    """The intent as a worker would read it. `timestamp` stands in for a missing time; without it there is none, for
-    the gate calls such an intent INVALID, and an answer as of now would deny the denial that is looked into.
+    """The intent as a worker reads it. `timestamp` replaces a missing time.
+
+    The current time must not replace it: the gate denies an intent without a time as INVALID, and eval must show that.
     """
     source = "stdin" if name == "-" else name
     mapping = _read_mapping(name, source)
@@ -211,7 +211,7 @@ def _read_mapping(name: str, source: str) -> dict[str, object]:
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise InvalidField("intent", source, f"can't be read: {getattr(error, 'strerror', None) or error}") from None
     try:
-        text = raw.decode("utf-8-sig")  # with a byte order mark, as some editors leave it
+        text = raw.decode("utf-8-sig")  # -sig: some editors write a byte order mark
     except UnicodeDecodeError:
         raise InvalidField("intent", source, "is not UTF-8 text") from None
     if not text.strip():
@@ -220,7 +220,7 @@ def _read_mapping(name: str, source: str) -> dict[str, object]:
         mapping = json.loads(text, parse_float=Decimal)
     except RecursionError:
         raise InvalidField("intent", source, "is not JSON that can be read: it is nested too deeply") from None
-    except (ValueError, ArithmeticError) as error:  # a number beyond Decimal is arithmetic
+    except (ValueError, ArithmeticError) as error:  # ArithmeticError: a number that Decimal can't hold
         raise InvalidField("intent", source, f"is not JSON: {error}") from None
     if not isinstance(mapping, dict):
         raise InvalidIntent("intent", source, "is not a JSON object")

@@ -1,4 +1,4 @@
-"""`gate halt`, `gate resume`, `gate reset`: what an operator switches, each audited with its author and reason."""
+"""`gate halt`, `gate resume`, `gate reset`: an operator's acts. The audit has the author and reason of each."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 @json_option
 @click.pass_obj
 def halt(flags: Flags, by: str, reason: str, scope: str, as_json: bool) -> None:
-    """Stop entries, or everything, until somebody resumes. It never expires by itself.
+    """Stop entries, or everything, until somebody resumes. A halt never expires.
 
     \b
       gate halt --by ops --reason "CPI print"
@@ -52,9 +52,7 @@ def halt(flags: Flags, by: str, reason: str, scope: str, as_json: bool) -> None:
     told(act, by, reason, halt_sentence(act, scope, account_of(config), before), config, as_json)
     if before is not None and not before.ever_run:
         key = Keyspace(config.prefix).state
-        warn(
-            f"the gate has never run under the prefix {config.prefix} here (no {key}); is it the account that you mean?"
-        )
+        warn(f"the gate has never run under the prefix {config.prefix} here (no {key}); is this the right account?")
 
 
 @click.command()
@@ -63,7 +61,7 @@ def halt(flags: Flags, by: str, reason: str, scope: str, as_json: bool) -> None:
 @json_option
 @click.pass_obj
 def resume(flags: Flags, by: str, reason: str, as_json: bool) -> None:
-    """End a halt. What has tripped by itself, safe mode or a cooldown, stays on: that is what reset is for.
+    """End a halt. Safe mode and cooldowns stay on; `gate reset` switches them off.
 
     \b
       gate resume --by ops --reason "CPI is out"
@@ -87,7 +85,7 @@ def reset(flags: Flags, what: str, by: str, reason: str, as_json: bool) -> None:
     \b
       gate reset safe_mode --by ops --reason "balance topped up"
 
-    A halt stays: resume ends it. Records, locks and windows stay too, they keep the limits exact.
+    A halt stays on; `gate resume` ends it. Records, locks and windows stay too, since they keep the limits exact.
     """
     config = configured(flags)
     with acting(config, "reset", "reset", as_json) as gate:
@@ -97,14 +95,14 @@ def reset(flags: Flags, what: str, by: str, reason: str, as_json: bool) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """How an account stood a moment before an act."""
+    """The state of an account just before an act."""
 
     halt: Halt | None
     ever_run: bool
 
 
 def look(gate: Gate) -> Before | None:
-    """How the account stands; None when that can't be had. The act itself must not wait for it, nor fail by it."""
+    """The state of the account; None when it can't be read. The act must not fail because of that."""
     try:
         return Before(ever_run=gate.ever_run(), halt=gate.halt_in_force())
     except StoreFailure:
@@ -113,7 +111,7 @@ def look(gate: Gate) -> Before | None:
 
 @contextmanager
 def acting(config: Config, act: str, done: str, as_json: bool) -> Iterator[Gate]:
-    """The gate, for an act. A failure says that nobody knows whether it was done: its answer may be what was lost."""
+    """Opens the gate for an act. A failure's message says that the act may be done: its answer may be lost."""
     try:
         with open_gate(config, as_json) as gate:
             yield gate
@@ -126,17 +124,17 @@ def acting(config: Config, act: str, done: str, as_json: bool) -> Iterator[Gate]
 
 
 def told(act: Act, by: str, reason: str, sentence: str, config: Config, as_json: bool, **more: object) -> None:
-    """Says what was changed, and that it couldn't be audited where it couldn't."""
+    """Prints what was changed, and warns when it couldn't be audited."""
     if as_json:
         say_json({**act_json(act, by, reason), "prefix": config.prefix, "store": store_of(config), **more})
     else:
         click.echo(one_line(sentence))
     if not act.audited:
-        warn("it is done, but could not be written to the audit stream; look at the type of its key (safety:audit)")
+        warn("the act is done, but couldn't be written to the audit stream; look at the type of its key (safety:audit)")
 
 
 def act_json(act: Act, by: str, reason: str) -> dict[str, object]:
-    """An act that was done. `before` and `changed` as in gate.Act."""
+    """An act as JSON. `before` and `changed` are those of gate.Act."""
     return {
         "act": act.act,
         "by": by,
@@ -148,7 +146,7 @@ def act_json(act: Act, by: str, reason: str) -> dict[str, object]:
 
 
 def halt_sentence(act: Act, scope: str, account: str, before: Before | None) -> str:
-    """What a halt has come to."""
+    """The result of a halt, in words."""
     in_force = act.changed[0] if act.changed else scope
     if in_force != scope:
         said = f"Halted {account}, exits too: an earlier halt had scope all, and only resume narrows it."
@@ -156,11 +154,11 @@ def halt_sentence(act: Act, scope: str, account: str, before: Before | None) -> 
         said = f"Halted {account}, exits too." if in_force == "all" else f"Halted {account} for entries; exits pass."
     if before is None or before.halt is None:
         return said
-    return f"{said} It was halted already, {_halted(before.halt)}; now in this name, for this reason, since now."
+    return f"{said} It was halted already, {_halted(before.halt)}; this halt replaces that author, reason and time."
 
 
 def resume_sentence(act: Act, account: str, before: Before | None) -> str:
-    """What a resume has come to."""
+    """The result of a resume, in words."""
     if before is not None and before.halt is not None:
         return f"Resumed {account}: the halt ({_halted(before.halt)}) is off."
     if act.before is None:
@@ -174,7 +172,7 @@ def _halted(halt: Halt) -> str:
 
 
 def reset_sentence(act: Act, what: str, account: str) -> str:
-    """What a reset has come to."""
+    """The result of a reset, in words."""
     if not act.changed:
         return f"Reset {what} of {account}: nothing was on."
     return f"Reset {what} of {account}: {', '.join(act.changed)} off."

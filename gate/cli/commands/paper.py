@@ -1,4 +1,4 @@
-"""`gate paper`: the paper exchange as a process of its own."""
+"""`gate paper`: the paper exchange in its own process."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ import click
     multiple=True,
     default=("10000",),
     show_default=True,
-    help="USDT in the account; one for all keys, or one for each.",
+    help="USDT in the account; give one for all keys, or one for each key.",
 )
 @click.option(
     "--ledger",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Append every accepted order to this file as a JSON line, before the client is answered.",
+    help="Append every accepted order to this file, as a JSON line, before the client gets its answer.",
 )
 @click.option(
     "--exchange-info",
@@ -64,10 +64,10 @@ def paper(
 ) -> None:
     """Run a Binance USDⓈ-M futures REST server with its own books, for bots that test without a network.
 
-    Each key is an account of its own. Point python-binance at it with client.FUTURES_URL = "http://127.0.0.1:PORT/fapi".
-    Under /paper it takes prices, balances, the clock and faults, and GET /paper/ledger lists what it really accepted.
+    Each key has its own account. Point python-binance at it with client.FUTURES_URL = "http://127.0.0.1:PORT/fapi".
+    Set prices, balances, the clock and faults under /paper; GET /paper/ledger lists the accepted orders.
 
-    Exit codes: 1 a port that is in use, or a ledger that can't be written; 2 a setting or a file that can't be used.
+    Exit codes: 1 the port is in use, or the ledger can't be written; 2 a setting or a file can't be used.
     """
     from gate.paper.market.market_data import load_market
     from gate.paper.serving.faults import parse_faults
@@ -105,7 +105,7 @@ def paper(
 
 
 def _check_file(file: Path, read: Callable[[Path], object]) -> None:
-    """Reads a file once ahead of the server, so that a complaint about what is in it names it."""
+    """Reads a file before the server does, so that an error about its content names the file."""
     try:
         read(file)
     except ValueError as problem:
@@ -115,6 +115,6 @@ def _check_file(file: Path, read: Callable[[Path], object]) -> None:
 
 
 class _BadSetting(click.ClickException):
-    """A setting that can't be used, said in one line; usage errors of click's own take three."""
+    """A setting that can't be used. The message has one line; click's own usage errors have three."""
 
     exit_code = 2

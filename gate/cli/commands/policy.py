@@ -23,8 +23,9 @@ from gate.values.policy import mode_of
 def policy() -> None:
     """Limits and times: show them, put them in force.
 
-    One policy is in force for an account. A caller with another one is denied POLICY_MISMATCH, for each would keep a
-    wrong count. The first admission puts its caller's policy in force; after that, `gate policy apply` does.
+    One policy is in force for an account. The gate denies a caller with another policy (POLICY_MISMATCH), since callers
+    with different limits would spoil each other's counts. The first admission puts its caller's policy in force;
+    `gate policy apply` replaces it.
     """
 
 
@@ -32,13 +33,13 @@ def policy() -> None:
 @json_option
 @click.pass_obj
 def show(flags: Flags, as_json: bool) -> None:
-    """Every figure and its origin, and what is in force.
+    """Every figure and its origin, and the policy in force.
 
     \b
       gate --config gate.toml policy show
 
-    It warns of figures that defeat each other. A faulty file is refused with all its faults. Without a store it shows
-    the rest; a store that is named but doesn't answer ends it with exit code 3, after the rest.
+    Warns of figures that work against each other. Refuses a faulty file, with all its faults. Without a store, shows
+    only the figures. When a named store doesn't answer, shows the figures and ends with exit code 3.
     """
     config = configured(flags)
     in_force, failure, unknown = None, None, ""
@@ -85,8 +86,8 @@ def apply(flags: Flags, by: str, reason: str, as_json: bool) -> None:
     \b
       gate --config gate.toml policy apply --by ops --reason "wider limits for the listing"
 
-    Callers with another policy are denied from then on, until they have read the new one. Without a [policy] in a
-    config file these are the built-in defaults, and the answer says so.
+    From then on the gate denies callers with another policy, until they read the new one. Without a [policy] in a
+    config file this policy has the built-in defaults, and the answer says so.
     """
     config = configured(flags)
     with acting(config, "policy", "switched", as_json) as gate:
@@ -105,7 +106,7 @@ def _origin(config: Config, name: str) -> str:
 
 
 def policy_json(config: Config, in_force: str | None, known: bool) -> dict[str, object]:
-    """The policy of this configuration. `agrees` is null when nobody can tell what is in force."""
+    """The policy of this configuration as JSON. `agrees` is null when the policy in force is unknown."""
     values = {name: getattr(config.policy, name) for name in config.policy.texts()}
     return {
         "figures": {
@@ -120,9 +121,9 @@ def policy_json(config: Config, in_force: str | None, known: bool) -> dict[str, 
 
 
 def in_force_sentence(config: Config, in_force: str | None, unknown: str) -> str:
-    """How this policy stands to the one in force; `unknown`: why nobody can tell which that is."""
+    """How this policy relates to the policy in force. `unknown`: why the policy in force is unknown."""
     if unknown:
-        return f"In force: unknown, for {unknown}."
+        return f"In force: unknown, since {unknown}."
     if in_force is None:
         return "In force: none yet; the first admission puts its caller's policy in force."
     if in_force == config.policy.fingerprint:
@@ -143,7 +144,7 @@ def change(config: Config, before: str | None) -> str:
 
 
 def defaults_note(config: Config) -> str:
-    """Says that nobody has chosen these figures, where nobody has."""
+    """Says that the figures are the defaults, if nobody has chosen any."""
     if config.figures_from_file:
         return ""
     why = "no config file was given" if config.file is None else f"{config.file} has no figure in a table [policy]"
@@ -151,7 +152,7 @@ def defaults_note(config: Config) -> str:
 
 
 def apply_sentence(config: Config, account: str, before: str | None) -> str:
-    """What an apply has come to."""
+    """The result of an apply, in words."""
     if before == config.policy.fingerprint:
         said = f"{before} was in force already, mode {config.policy.mode}."
     else:

@@ -29,9 +29,9 @@ _DEMO_KEYS: Final = ("BINANCE_TESTNET_API_KEY", "BINANCE_TESTNET_SECRET_KEY")
 def reconcile(flags: Flags, base_url: str | None, demo_trading: bool, as_json: bool) -> None:
     """Ask the exchange about every intent in doubt, and settle it.
 
-    In doubt is what was admitted and is past its deadline without a word: a worker died, an answer was lost. An order
-    that the exchange has is recorded as placed; where there is none and none can come, the intent is forgotten. Safe
-    from several places at once.
+    An admitted intent is in doubt when nobody reported its outcome before its deadline: a worker died, or an answer
+    was lost. If the exchange has its order, the gate records the intent as placed. If there is no order and none can
+    come any more, the gate forgets the intent. Several processes may reconcile at once.
 
     \b
       export BINANCE_API_KEY=… BINANCE_API_SECRET=…
@@ -40,7 +40,7 @@ def reconcile(flags: Flags, base_url: str | None, demo_trading: bool, as_json: b
     With --demo the keys are BINANCE_TESTNET_API_KEY and BINANCE_TESTNET_SECRET_KEY.
 
     \b
-    Exit codes: 0 nothing is in doubt any more, 1 something still is, 2 usage, 3 the store gave no answer.
+    Exit codes: 0 nothing is in doubt now, 1 something is still in doubt, 2 usage, 3 the store gave no answer.
     """
     config = configured(flags)
     names = _DEMO_KEYS if demo_trading else _KEYS

@@ -23,16 +23,16 @@ _NONE: Final = 1
 @json_option
 @click.pass_obj
 def show(flags: Flags, intent_id: str, as_json: bool) -> None:
-    """What the gate remembers of an intent: what became of it, its order, its times.
+    """What the gate remembers of an intent: its outcome, its order, its times.
 
     \b
       gate show sig-81
 
-    Exit code 1, with --json `null`, when there is no record: it was never admitted, was given back, or dedup_ttl_ms has
-    passed.
+    Exit code 1, and `null` with --json, when there is no record: the intent was never admitted, its outcome removed the
+    record, or dedup_ttl_ms has passed.
     """
     if not 1 <= len(intent_id) <= 128 or " " in intent_id or not intent_id.isprintable():
-        problem = "is no id that an intent can have: 1 to 128 characters, no spaces or control characters"
+        problem = "is not an intent's id: 1 to 128 characters, no spaces or control characters"
         raise InvalidField("id", intent_id, problem)
     config = configured(flags)
     with open_gate(config, as_json) as gate:
@@ -53,7 +53,7 @@ def show(flags: Flags, intent_id: str, as_json: bool) -> None:
 
 
 def record_rows(record: Record, client_order_id: str, now_ms: int) -> list[tuple[str, str]]:
-    """A record, figure by figure. `now_ms`: this host's clock, for the ages."""
+    """The figures of a record, as rows. `now_ms`: this host's clock, for the ages."""
     if record.phase is Phase.FOREIGN:
         return [("phase", record.phase.value), ("holds", one_line(str(record)))]
     rows = [("phase", _phase(record, now_ms)), ("order", f"{record.side} {record.symbol}{_exit(record)}")]
@@ -70,7 +70,7 @@ def record_rows(record: Record, client_order_id: str, now_ms: int) -> list[tuple
     if record.reserved:
         rows.append(("reserved", plain(record.reserved)))
     if record.verify:
-        rows.append(("verify", "yes: admitted while memory wasn't known to be whole"))
+        rows.append(("verify", "yes: at the admission the store may have lost records"))
     if record.penalised:
         rows.append(("penalty", "applied"))
     return rows

@@ -19,8 +19,8 @@ def status(flags: Flags, as_json: bool) -> None:
       gate status
       gate --prefix acct7 status --json
 
-    It only reads, key by key, so a damaged key shows as damaged and hides no other. A key without a time to live, as
-    somebody may have left it by hand, is marked: it stays on until it is deleted.
+    Only reads, and reads each key by itself, so a damaged key shows as damaged and hides no other. Marks a key without
+    a time to live, such as one set by hand: it stays on until somebody deletes it.
     """
     config = configured(flags)
     with open_gate(config, as_json) as gate:
@@ -34,8 +34,8 @@ def status(flags: Flags, as_json: bool) -> None:
 
 
 def status_json(found: Status, store: str, dedup_ttl_ms: int) -> dict[str, object]:
-    """The account's state. Times are epoch ms, spans ms, sums text; `standing` is in the order of the guards. A figure
-    that stands under a damaged key is null: nobody can know it.
+    """The account's state as JSON. Times are epoch ms, spans are ms, sums are texts. `standing` is in the order of the
+    guards. A figure under a damaged key is unknown, and null.
     """
     permits, state = "in_flight" not in found.damaged, "state" not in found.damaged
     return {

@@ -1,1 +1,1 @@
-"""What a person reads in a terminal: rows, words and colours. Nothing here asks the store."""
+"""The output for a person at a terminal: rows, words and colours. Nothing here asks the store."""

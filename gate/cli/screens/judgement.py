@@ -1,4 +1,4 @@
-"""What `gate eval` has to say, as values: the verdict, the guards that agree with it, and both as JSON. Pure."""
+"""The answer of `gate eval` as values: the verdict, the guards that agree with it, and both as JSON. Pure."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ GUARD_OF: Final = {guard.reason: guard.name for guard in GUARDS}
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A verdict on an intent, with all guards."""
+    """A verdict on an intent, with the answers of all guards."""
 
     intent: Intent
     verdict: Verdict
     guards: tuple[GuardReport, ...]
     committed: bool | None
-    """Whether something was claimed; None when the store's answer was lost and nobody can tell."""
+    """Whether the intent claimed anything; None when that is unknown, because the store's answer was lost."""
 
 
 def looked(intent: Intent, inspection: Inspection, prior: Record | None) -> Judgement:
-    """What the verdict would be, from a look at the guards. `prior`: the record, where the intent has one."""
+    """The verdict that an inspection predicts. `prior`: the intent's record, if it has one."""
     denial = inspection.denial
     verdict = Verdict(
         inspection.admitted,
@@ -42,22 +42,22 @@ def looked(intent: Intent, inspection: Inspection, prior: Record | None) -> Judg
 
 
 def claimed(intent: Intent, before: Inspection, verdict: Verdict) -> Judgement:
-    """The verdict that was given, beside the guards as they stood a moment before, put right by what it proves."""
+    """The verdict of a claim, with the guards of an inspection just before it, corrected to agree with the verdict."""
     committed = verdict.permit is not None and not verdict.permit.observed
     return Judgement(intent, verdict, agreeing(before.guards, verdict), committed)
 
 
 def unanswered(intent: Intent, reason: Reason, detail: str, mode: str, committed: bool | None) -> dict[str, object]:
-    """What a machine is told when there is no verdict."""
+    """The JSON answer when there is no verdict."""
     verdict = Verdict(False, reason, detail)
     return {**judgement_json(Judgement(intent, verdict, (), committed)), "mode": mode, "detail": detail}
 
 
 def agreeing(before: Sequence[GuardReport], verdict: Verdict) -> tuple[GuardReport, ...]:
-    """Guards as they must have stood when the verdict was given.
+    """The guards' answers at the moment of the verdict.
 
-    Another worker may have been faster than the verdict that followed the look. But a verdict proves more than its
-    reason: every guard ahead of the one that denied has passed, and an admission passed them all.
+    Another worker may change them between the inspection and the verdict. But a denial proves that every guard before
+    the one that denied passed, and an admission proves that all guards passed.
     """
     names = [report.guard for report in before]
     denying = GUARD_OF.get(verdict.reason)
@@ -85,9 +85,7 @@ def _denying(report: GuardReport, verdict: Verdict) -> GuardReport:
 
 
 def judgement_json(judgement: Judgement) -> dict[str, object]:
-    """The answer of `gate eval --json`; `prior` beside it where the intent has a record, and in `intent`
-    the `order_type` where it isn't MARKET.
-    """
+    """The answer for --json. It has `prior` only if the intent has a record, and an `order_type` only if not MARKET."""
     intent, verdict = judgement.intent, judgement.verdict
     asked: dict[str, object] = {"id": intent.id, "symbol": intent.symbol, "side": intent.side}
     if intent.order_type != "MARKET":
@@ -120,7 +118,7 @@ def judgement_json(judgement: Judgement) -> dict[str, object]:
 
 
 def _permit_json(permit: Permit | None) -> dict[str, object] | None:
-    if permit is None or permit.observed:  # an observed one claims nothing, and there is nothing to settle
+    if permit is None or permit.observed:  # an observed permit claims nothing, so there is nothing to settle
         return None
     return {
         "token": permit.token,
@@ -132,7 +130,7 @@ def _permit_json(permit: Permit | None) -> dict[str, object] | None:
 
 
 def record_json(record: Record) -> dict[str, object]:
-    """A record. Of one that the gate didn't write only its text is known, in `note`; the rest is null."""
+    """A record as JSON. For a text that the gate didn't write, `note` has the text, and the other fields are null."""
     answer: dict[str, object] = {
         "id": record.intent_id,
         "phase": record.phase.value,

@@ -1,4 +1,4 @@
-"""A judgement as a person reads it: the verdict in a headline, then every guard."""
+"""Shows a judgement to a person: a headline with the verdict, then every guard."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gate.values.verdict import Mode, Reason, Verdict
 
 _ENDED_BY: Final = {
     Reason.HALTED: "`gate resume` ends it.",
-    Reason.POLICY_MISMATCH: "Only the fingerprint of what is in force is stored: compare the callers' config files.",
+    Reason.POLICY_MISMATCH: "The store has only the fingerprint of the policy in force: compare the config files.",
     Reason.IN_FLIGHT_LIMIT: "Retry when one of them is settled.",
     Reason.SAFE_MODE: "It has no TTL: `gate reset safe_mode` ends it.",
     Reason.COOLDOWN_GLOBAL: "It has no TTL: `gate reset cooldowns` ends it.",
@@ -37,7 +37,7 @@ def show_judgement(judgement: Judgement, *, asked_to_commit: bool) -> None:
 
 
 def headline(verdict: Verdict) -> str:
-    """The verdict, and when to come back."""
+    """The verdict, and when to retry."""
     why = f"{verdict.reason}: {verdict.detail}" if verdict.detail else str(verdict.reason)
     if verdict.reason is Reason.ADMITTED:
         return "ADMIT" if verdict.mode is Mode.ENFORCE else "ADMIT (observe mode)"
@@ -50,16 +50,16 @@ def _retry(verdict: Verdict) -> str:
     if verdict.prior is not None and verdict.prior.phase is Phase.FOREIGN:
         return "Make sure that no order of this intent was ever sent before you delete it."
     if verdict.from_the_future:
-        return "It may pass once its time has come; look at the clock of whoever made it."
+        return "It may pass when its time has come; check the clock of its producer."
     if not verdict.retryable:
         return "No retry will change that."
     if verdict.retry_after_ms is None:
-        return _ENDED_BY.get(verdict.reason, "No retry will change that before somebody has.")
+        return _ENDED_BY.get(verdict.reason, "No retry will change that until somebody ends the cause.")
     return f"Retry in {span(verdict.retry_after_ms)}."
 
 
 def described(intent: Intent) -> str:
-    """An intent in a line."""
+    """An intent in one line."""
     size = f"notional {plain(intent.notional)}" if intent.notional is not None else ""
     if intent.quantity is not None:
         size = f"quantity {plain(intent.quantity)}"
@@ -79,7 +79,7 @@ def described(intent: Intent) -> str:
 
 
 def guard_rows(guards: tuple[GuardReport, ...]) -> list[Row]:
-    """Guards in their order. The first that denies gives the verdict its reason; the others would deny too."""
+    """The guards in their order. The first that denies gives the verdict its reason."""
     rows = []
     denied = False
     for report in guards:
@@ -97,14 +97,14 @@ def guard_rows(guards: tuple[GuardReport, ...]) -> list[Row]:
 
 
 def consequence(judgement: Judgement, asked_to_commit: bool) -> str:
-    """What was claimed, and what to do with it."""
+    """What the intent claimed, and what to do next."""
     permit = judgement.verdict.permit
     if judgement.committed and permit is not None:
-        verify = " First ask the exchange whether it has this order: memory isn't known to be whole." * permit.verify
+        verify = " First ask the exchange whether it has this order: the store may have lost records." * permit.verify
         return (
             f"Claimed: fence {permit.fence}, client order id {permit.client_order_id}, token {permit.token}; "
             f"runs out in {span(permit.remaining_ms)}.{verify}"
         )
     if asked_to_commit:
         return "Nothing was claimed."
-    return "Only looked, nothing was claimed (--commit claims)."
+    return "This was only a look; it claimed nothing (--commit claims)."

@@ -1,4 +1,4 @@
-"""What is printed, before it is known where: rows of a table, and what takes them."""
+"""Rows of a table, and the interface of the screens that print them."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ GAP = "   "
 
 
 class Row(NamedTuple):
-    """A row of a table, and its style. A cell may have several lines; what came from the store is made `printable`."""
+    """A row of a table, and its style. A cell may have several lines; texts from the store are made `printable`."""
 
     cells: tuple[str, ...]
     style: str = ""
 
 
 class Screen(Protocol):
-    """What a command prints on. Styles are rich's: `bold red`."""
+    """A place to print on. Styles are rich's: `bold red`."""
 
     def say(self, text: str, style: str = "") -> None:
         """A line."""
 
     def table(self, headings: tuple[str, ...], rows: Iterable[Row]) -> None:
-        """A table. Nothing in it is cut off."""
+        """Prints a table, and cuts nothing off."""

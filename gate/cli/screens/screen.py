@@ -1,4 +1,4 @@
-"""Where lines and tables go: to a terminal, with rich; or into a pipe or file, as plain text, without loading rich."""
+"""Prints lines and tables: on a terminal with rich, else as plain text without loading rich."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from gate.cli.screens.wording import printable
 
 
 class PlainScreen:
-    """Text in columns. Every key stays whole, and on one line, for grep and awk."""
+    """Plain text in columns. Each key stays whole and on one line, for grep and awk."""
 
     def say(self, text: str, style: str = "") -> None:
-        """A line; the style is for terminals."""
+        """Prints a line. The style is only for terminals."""
         click.echo(printable(text))
 
     def table(self, headings: tuple[str, ...], rows: Iterable[Row]) -> None:
-        """A table as wide as what is in it."""
+        """Prints a table as wide as its cells need."""
         lines = [headings, *(line for row in rows for line in _lines(row))]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         for line in lines:
@@ -28,7 +28,7 @@ class PlainScreen:
 
 
 def _lines(row: Row) -> list[tuple[str, ...]]:
-    """A row as lines of cells: the further lines of a cell stand below its first."""
+    """A row as lines of cells. The further lines of a cell go below its first line."""
     cells = [cell.split("\n") for cell in row.cells]
     height = max(map(len, cells))
     return list(zip(*(cell + [""] * (height - len(cell)) for cell in cells), strict=True))

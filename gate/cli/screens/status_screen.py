@@ -1,4 +1,4 @@
-"""The account's state as a person reads it: may entries pass, what is on, and what is under way."""
+"""Shows an account's state to a person: whether entries pass, what is on, and what is in flight."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gate.values.fields import plain
 from gate.values.reports import ACCOUNT_WIDE, Standing, Status, verifying_until_ms
 
 _WINDOWS = frozenset({"failures", "rate_global", "rate_symbol"})
-_NO_PERMIT = "without a TTL, so no permit of the gate's: it holds entries and exits until somebody deletes it"
+_NO_PERMIT = "without a TTL, so no permit of the gate made it: it denies entries and exits until somebody deletes it"
 
 
 def show_status(found: Status, store: str, dedup_ttl_ms: int) -> None:
@@ -29,7 +29,7 @@ def show_status(found: Status, store: str, dedup_ttl_ms: int) -> None:
 
 
 def headline(found: Status) -> tuple[str, str]:
-    """Whether entries pass, and exits, as the gate would decide now, and what else a person must know first."""
+    """Whether the gate would admit entries and exits now, and what a person must know first. With its style."""
     broken = found.damaged
     if "halt" in broken:
         text = f"STOPPED, exits too: {broken['halt'].key} is damaged; `gate resume` clears it"
@@ -53,7 +53,7 @@ def headline(found: Status) -> tuple[str, str]:
 
 
 def standing_rows(found: Status) -> list[Row]:
-    """What denies first, then what only counts; else in the order of the guards."""
+    """Keys that deny come first, then keys that only count; both in the order of the guards."""
     return [_standing_row(each) for each in sorted(found.standing, key=lambda each: not each.on)]
 
 
@@ -74,7 +74,7 @@ def _standing_row(each: Standing) -> Row:
 
 
 def facts(found: Status, dedup_ttl_ms: int) -> list[tuple[str, str]]:
-    """The rest, a line each, with its style. What stands under a damaged key nobody can know: `?`."""
+    """The remaining facts, each a line with its style. A figure under a damaged key is unknown: `?`."""
     broken = found.damaged
     live, reserved, doubt = ("?",) * 3
     if "in_flight" not in broken:

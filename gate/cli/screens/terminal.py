@@ -1,4 +1,4 @@
-"""Lines and tables on a terminal. The only module here that knows rich."""
+"""Lines and tables on a terminal. Only this module uses rich."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from gate.cli.screens.rows import Row
 from gate.cli.screens.wording import printable
 
 _NARROW: Final = 24
-"""Columns that the last cell of a row needs, beside the others."""
+"""The least width of the last column, in characters."""
 
 
 class PipeAwareConsole(Console):
-    """A console that says of a reader who has gone what all commands say; rich would end with 1."""
+    """A console that leaves a broken pipe to program.py; rich would end with exit code 1."""
 
     def on_broken_pipe(self) -> None:
         problem = sys.exception()
@@ -28,7 +28,7 @@ class PipeAwareConsole(Console):
 
 
 class TerminalScreen:
-    """In colour, unless NO_COLOR is set or the terminal has none."""
+    """Prints in colour, unless NO_COLOR is set or the terminal has no colours."""
 
     def __init__(self) -> None:
         self._console = PipeAwareConsole(
@@ -36,11 +36,11 @@ class TerminalScreen:
         )
 
     def say(self, text: str, style: str = "") -> None:
-        """A line, wrapped by the terminal if it must be."""
+        """Prints a line. The terminal wraps it."""
         self._console.print(Text(printable(text), style), soft_wrap=True)
 
     def table(self, headings: tuple[str, ...], rows: Iterable[Row]) -> None:
-        """A table. Its last column takes what is left and folds; where that is next to nothing, it gets own lines."""
+        """Prints a table. Its last column folds into the remaining width, or gets lines of its own if that is small."""
         rows = list(rows)
         columns = list(zip(*(row.cells for row in rows), strict=True))[:-1]
         beside = sum(max(len(cell) for cell in column) + 1 for column in columns)

@@ -1,4 +1,4 @@
-"""Spans, moments, and texts that others wrote, as a person reads them. Pure."""
+"""Writes spans, moments and foreign texts for a person. Pure."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ def moment(time_ms: int) -> str:
     try:
         return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     except (OverflowError, ValueError, OSError):
-        return f"{time_ms} ms"  # written by hand; no calendar has it
+        return f"{time_ms} ms"  # somebody wrote it by hand: it is outside the calendar
 
 
 def ago(time_ms: int, now_ms: int) -> str:
-    """A moment, and how far it is from now."""
+    """A moment, and its distance from now."""
     distance = now_ms - time_ms
     return f"{moment(time_ms)} ({span(distance)} ago)" if distance >= 0 else f"{moment(time_ms)} (in {span(-distance)})"
 
 
 def printable(text: str) -> str:
-    """A text without control characters: what stands in Redis could else steer the terminal."""
+    """A text without control characters: those in a text from Redis could change the terminal."""
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

@@ -1,1 +1,1 @@
-"""What an account of the paper exchange owns and owes: balances, positions, orders, margin, the ledger."""
+"""The books of a paper account: balances, positions, orders, margin, the ledger."""

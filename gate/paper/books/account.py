@@ -1,4 +1,4 @@
-"""One account's books: wallets, positions, orders, fills and settings. No rules here, only what is so."""
+"""One account's books: wallets, positions, orders, fills and settings. Only state, no rules."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gate.paper.market.decimals import ZERO
 from gate.paper.market.symbols import Symbol
 from gate.paper.market.terms import AlgoStatus, OrderStatus, PositionSide
 
-DEFAULT_LEVERAGE = 20  # what the exchange gives a new account on every symbol
+DEFAULT_LEVERAGE = 20  # the exchange's default for a new account, on every symbol
 
 
 class AccountBooks:
@@ -45,7 +45,7 @@ class AccountBooks:
         self._leverage[symbol.name] = leverage
 
     def set_wallet(self, asset: str, amount: Decimal, now_ms: int) -> None:
-        """A deposit or withdrawal of the difference."""
+        """Sets a wallet, by a deposit or withdrawal of the difference."""
         change = amount - self.wallets.get(asset, ZERO)
         self.deposits[asset] = self.deposits.get(asset, ZERO) + change
         self.credit(asset, change, now_ms)
@@ -65,7 +65,7 @@ class AccountBooks:
         return [o for o in self.open_orders.values() if o.symbol == symbol and side in (None, o.position_side)]
 
     def write(self, order: Order) -> None:
-        """A new order, or its new state."""
+        """Stores a new order, or an order's new state."""
         self.orders[order.order_id] = order
         if order.status.is_open:
             self.open_orders[order.order_id] = order

@@ -1,4 +1,4 @@
-"""The independent books: every order that was really accepted, whatever the client got to see of it."""
+"""The independent books: every accepted order, whether or not its client got an answer."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from gate.paper.market.terms import OrderStatus, OrderType, PositionSide, Side, 
 
 
 class LedgerRow(msgspec.Struct, frozen=True, rename="camel"):
-    """One accepted order. `time` is when it was accepted, `receive_time` when its request arrived, ms since the epoch.
+    """One accepted order. `time` is its acceptance, `receive_time` its request's arrival, in ms since the epoch.
 
-    `request_count` says how many order requests with its client order id have arrived, accepted or not. It and the
-    state are as of now in answers, and as of acceptance in the file.
+    `request_count` counts the order requests with its client order id, accepted or not. Answers have the present count
+    and state; the file has those at acceptance.
     """
 
     client_order_id: str
@@ -50,17 +50,17 @@ _LOG = logging.getLogger(__name__)
 
 
 class LedgerFileError(ValueError):
-    """A file that isn't a ledger; it is left as it was."""
+    """The file isn't a ledger. It stays unchanged."""
 
 
 class Ledger:
-    """Keeps acceptances in memory and, with a path, appends each as a JSON line before the client is answered.
+    """Keeps accepted orders in memory. With a path, also appends each as a JSON line before the client gets its answer.
 
-    A file that exists is continued: its rows show in `rows` first. An order that was open when it was written shows as
-    expired, for nothing of an earlier run rests in the book.
+    An existing file is continued: `rows` begins with its rows. An order that was open shows as expired, since the book
+    doesn't keep resting orders over a restart.
 
-    What can't be written, say because the disk is full, is kept and comes first in what is written next, so that the
-    file never has a torn line but its last.
+    Text that can't be written, for example on a full disk, is kept and written first the next time. So only the file's
+    last line can be incomplete.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -69,10 +69,10 @@ class Ledger:
         self._requests: Counter[tuple[str, str]] = Counter()
         self._file: BinaryIO | None = None
         self._unwritten = b""
-        self._lags = False  # said already that it can't be written
+        self._lags = False  # whether the log has already said that the file can't be written
         if path is not None:
             self.earlier = _read(path)
-            # Unbuffered: a line is with the operating system before the answer leaves, so a kill can't take it back.
+            # Unbuffered: the operating system has a line before the answer leaves, so a kill can't lose it.
             self._file = path.open("ab", buffering=0)
 
     @property
@@ -91,11 +91,11 @@ class Ledger:
 
     @property
     def is_behind(self) -> bool:
-        """Whether orders were accepted that the file doesn't have."""
+        """Whether the file lacks accepted orders."""
         return bool(self._unwritten)
 
     def catch_up(self) -> None:
-        """Write what couldn't be written before. Never raises: the orders are accepted, whatever the file has."""
+        """Write the text that couldn't be written before. Never raises: the orders are accepted in any case."""
         while self._file is not None and self._unwritten:
             try:
                 written = self._file.write(self._unwritten)
@@ -146,7 +146,7 @@ class Ledger:
 
 
 def restored_order(row: LedgerRow) -> Order:
-    """The order of an earlier run's row, for look-ups."""
+    """The order in a row of an earlier run, for look-ups."""
     executed = Decimal(row.executed_qty)
     return Order(
         order_id=row.order_id,
@@ -182,7 +182,7 @@ def _row(path: Path, number: int, line: bytes) -> LedgerRow:
 
 
 def _read(path: Path) -> list[LedgerRow]:
-    """The rows of an earlier run. A last line that a kill cut short is dropped; no other kind of file is touched."""
+    """The rows of an earlier run. Drops a last line that a kill cut short; leaves a file that isn't a ledger alone."""
     if not path.exists():
         return []
     text = path.read_bytes()

@@ -21,7 +21,7 @@ _MARKET_MARKUP = Decimal("1.0015")
 
 
 def assumed_price(order_type: OrderType, side: Side, price: Decimal, quote: Quote) -> Decimal:
-    """The price at which the exchange reckons an order's margin."""
+    """The price at which the exchange calculates an order's margin."""
     if order_type is OrderType.MARKET:
         return quote.last * _MARKET_MARKUP
     if side is Side.BUY:
@@ -30,7 +30,7 @@ def assumed_price(order_type: OrderType, side: Side, price: Decimal, quote: Quot
 
 
 def open_loss(side: Side, quantity: Decimal, price: Decimal, mark: Decimal) -> Decimal:
-    """What the order would be under water at once: quantity x |min(0, direction x (mark - price))|."""
+    """The order's immediate loss at the mark price: quantity x |min(0, direction x (mark - price))|."""
     return quantity * max(ZERO, side.sign * (price - mark))
 
 
@@ -43,7 +43,7 @@ class Exposure(Struct, frozen=True):
 
     @property
     def largest(self) -> Decimal:
-        """The larger of what the position could become if all bids, or all asks, were filled."""
+        """The larger notional of the position after a fill of all bids, or of all asks."""
         return max(abs(self.position + self.bids), abs(self.position - self.asks))
 
     def with_order(self, side: Side, notional: Decimal) -> Exposure:
@@ -53,7 +53,7 @@ class Exposure(Struct, frozen=True):
 
 
 def exposure(position: Position, open_orders: Iterable[Order], mark: Decimal) -> Exposure:
-    """Orders that can only reduce hold no margin."""
+    """The exposure of a position and its open orders. Orders that can only reduce hold no margin."""
     bids = asks = ZERO
     for order in open_orders:
         if order.reduces:
@@ -68,18 +68,17 @@ def exposure(position: Position, open_orders: Iterable[Order], mark: Decimal) ->
 def order_cost(
     now: Exposure, side: Side, quantity: Decimal, opening: Decimal, price: Decimal, mark: Decimal, leverage: int
 ) -> Decimal:
-    """Margin that an order needs on top of what is held: growth of the largest exposure over leverage, plus open loss.
+    """The additional margin that an order needs: the growth of the largest exposure / leverage, plus open loss.
 
-    With neither position nor orders this is price x quantity / leverage + open loss. `opening` is the part of the
-    quantity that doesn't close a position; only that part can open at a loss. The fee isn't part of it: it is charged
-    on the fill.
+    Without a position and orders this is price x quantity / leverage + open loss. `opening` is the part of the
+    quantity that doesn't close a position; only that part can open at a loss. The cost has no fee: the fill charges it.
     """
     growth = max(ZERO, now.with_order(side, quantity * price).largest - now.largest)
     return growth / leverage + open_loss(side, opening, price, mark)
 
 
 class PositionMargin(Struct, frozen=True, kw_only=True):
-    """What one position and its open orders hold, in margin asset."""
+    """The margin of one position and its open orders, in margin asset."""
 
     position: Position
     asset: str
@@ -111,7 +110,7 @@ class PositionMargin(Struct, frozen=True, kw_only=True):
 
     @property
     def held_beyond_isolated(self) -> Decimal:
-        """What it takes from the cross wallet: all of it under cross margin, else only what its open orders need."""
+        """The margin from the cross wallet: all under cross margin, else only the margin of the open orders."""
         return self.open_order_initial if self.isolated else self.initial
 
 
@@ -139,7 +138,7 @@ class AssetMargin(Struct, frozen=True, kw_only=True):
 
     @property
     def free(self) -> Decimal:
-        """What is left for new orders; below zero when losses have eaten into the margin."""
+        """The margin left for new orders; below zero when losses exceed it."""
         return self.cross_wallet + self.cross_unrealized - self.held
 
 

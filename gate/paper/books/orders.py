@@ -1,4 +1,4 @@
-"""Orders, fills and what a client asks for, as frozen values."""
+"""Tickets, orders and fills, as frozen values."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gate.paper.market.terms import (
 
 
 class Ticket(Struct, frozen=True, kw_only=True):
-    """A new order as the client sent it, its parameters read and typed but not yet checked against anything."""
+    """A new order as the client sent it. Its parameters are read and typed, but no rule is checked yet."""
 
     symbol: str
     side: Side
@@ -90,7 +90,7 @@ class Order(Struct, frozen=True, kw_only=True):
 
     @property
     def reduces(self) -> bool:
-        """Whether it can only take from a position: by its flag, or in hedge mode by its direction."""
+        """Whether the order can only reduce a position: by its flag, or in hedge mode by its direction."""
         return self.reduce_only or (self.position_side, self.side) in _HEDGE_EXITS
 
 

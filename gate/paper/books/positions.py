@@ -1,4 +1,4 @@
-"""A position and what a fill does to it. Pure."""
+"""A position, and the effect of a fill on it. Pure."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from gate.paper.market.terms import PositionSide, Side
 class Position(Struct, frozen=True):
     """A holding in one symbol.
 
-    `quantity` is signed. `cost` is what the holding was opened for, with the same sign: kept instead of the entry
-    price, so that realised and unrealised PnL add up to the cash that flowed, without a remainder from an average.
-    `isolated_wallet` is the margin set aside for it, zero under cross margin.
+    `quantity` is signed. `cost` is the price of the whole holding at its opening, with the same sign. It replaces an
+    average entry price, whose rounding would keep realised and unrealised PnL from adding up to the cash flow.
+    `isolated_wallet` is the margin set aside for the position, zero under cross margin.
     """
 
     symbol: str
@@ -47,8 +47,8 @@ def after_fill(
 ) -> tuple[Position, Decimal]:
     """The position after a fill, and the PnL that it realised (margin asset).
 
-    A fill against the position closes first and opens the other way with the rest. With `isolated_leverage` the margin
-    of what is opened is set aside, and what is closed gives its share back.
+    A fill against the position closes it first; the rest opens the other side. With `isolated_leverage`, the opened
+    part sets its margin aside, and the closed part gives its share back.
     """
     closed = min(quantity, position.reducible_by(side))
     opened = quantity - closed

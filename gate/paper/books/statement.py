@@ -1,4 +1,4 @@
-"""What an account holds and what it may still use, reckoned at the current prices. Pure."""
+"""An account's margins and available balances at the current prices. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from gate.paper.market.terms import PositionSide
 Quotes = Mapping[str, Quote]
 
 _DOLLARS = frozenset({"USDT", "USDC"})
-# Shares at which the exchange counts collateral in multi-assets mode. It changes them; these are of medium confidence.
+# The share of each asset that counts as collateral in multi-assets mode. The exchange changes these figures; they are
+# of medium confidence.
 _HAIRCUT: Mapping[str, Decimal] = {
     "USDT": Decimal("0.9999"),
     "USDC": Decimal("0.9999"),
@@ -76,7 +77,7 @@ def usd_index(asset: str, quotes: Quotes) -> Decimal:
 
 
 def free_margin(account: AccountBooks, market: Market, quotes: Quotes, asset: str) -> Decimal:
-    """What new orders in a margin asset may use; below zero under water. In multi-assets mode it is in USD."""
+    """The margin for new orders in a margin asset; below zero when losses exceed it. In USD in multi-assets mode."""
     if account.multi_assets:
         return _collateral(asset_margins(account, market, quotes), quotes)
     lines_of_asset = position_margins(account, market, quotes, asset)
@@ -88,7 +89,7 @@ def _collateral(lines: Mapping[str, AssetMargin], quotes: Quotes) -> Decimal:
 
 
 def margin_suffices(account: AccountBooks, market: Market, quotes: Quotes, *, multi_assets: bool) -> bool:
-    """Whether what is held would be covered in an asset mode: asset by asset, or by all of them together."""
+    """Whether an asset mode would cover the positions and orders: each asset by itself, or all assets together."""
     lines = asset_margins(account, market, quotes)
     if multi_assets:
         return _collateral(lines, quotes) >= 0

@@ -1,1 +1,1 @@
-"""What the paper exchange trades, and by which rules: symbols, filters, prices, fees, error codes."""
+"""The paper exchange's market: symbols, filters, prices, fees, error codes."""

@@ -1,4 +1,4 @@
-"""Decimal figures in and out of the exchange's strings. No float touches a figure anywhere in this package."""
+"""Converts Decimal figures from and to the exchange's strings. This package never uses a float for a figure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def plain(value: Decimal) -> str:
 
 
 def to_satoshi(value: Decimal) -> Decimal:
-    """Rounded to the eight decimals in which wallets are kept."""
+    """Rounds to eight decimals, as wallets keep them."""
     return value.quantize(SATOSHI, ROUND_HALF_EVEN)
 
 
@@ -39,5 +39,5 @@ def is_multiple(value: Decimal, step: Decimal) -> bool:
     """Whether a figure lies on the grid of a tick or a step; a step of zero switches the rule off."""
     try:
         return not step or not value % step
-    except InvalidOperation:  # more steps than the context has digits: no real price or quantity
+    except InvalidOperation:  # the number of steps has more digits than the context: no real price or quantity does
         return False

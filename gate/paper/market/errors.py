@@ -157,7 +157,7 @@ STATUS: Mapping[Code, int] = {Code.BAD_API_KEY_FORMAT: 401, Code.REJECTED_API_KE
 
 
 class ExchangeError(Exception):
-    """A refusal: certainly nothing was accepted.
+    """A refusal: the exchange accepted nothing.
 
     `code` and `message` are the body's `code` and `msg`; `status` is the HTTP status; `retry_after_s` becomes the
     `Retry-After` header, in whole seconds.

@@ -1,4 +1,4 @@
-"""Symbols, brackets and opening prices from JSON: the built-in set, or a capture of the real exchange's answers.
+"""Reads symbols, brackets and opening prices from JSON: the built-in set, or a capture of the exchange's answers.
 
 A capture is either one exchangeInfo answer, or an object that holds several answers under the endpoints' names:
 `exchangeInfo`, and optionally `leverageBracket` and `premiumIndex`.
@@ -85,12 +85,12 @@ class _Capture(msgspec.Struct, rename="camel"):
 
 @functools.cache
 def built_in() -> Market:
-    """The set that is shipped with the package: about a dozen USDT perpetuals, one quarterly, one USDC perpetual."""
+    """The set in the package: about a dozen USDT perpetuals, one quarterly contract, one USDC perpetual."""
     return parse_market(resources.files("gate.paper.market").joinpath("market.json").read_bytes())
 
 
 def load_market(path: Path) -> Market:
-    """A capture from a file, completed with built-in brackets and prices where it has none.
+    """Reads a capture from a file. Built-in brackets and prices replace missing ones.
 
     Raises MarketDataError for a file that can't be read or understood.
     """
@@ -105,7 +105,7 @@ def load_market(path: Path) -> Market:
 
 
 def parse_market(raw: bytes, fallback: Market | None = None) -> Market:
-    """A market from JSON text; msgspec.MsgspecError says what is wrong with it and where."""
+    """Reads a market from JSON text. Raises msgspec.MsgspecError, which names the fault and its place."""
     capture = _decode(raw)
     brackets = {row.symbol: tuple(_bracket(b) for b in row.brackets) for row in capture.leverage_bracket}
     marks = {row.symbol: row.mark_price for row in capture.premium_index}
@@ -188,7 +188,7 @@ def _fallback_price(symbol: Symbol, fallback: Market | None) -> Decimal:
 
 
 def _on_tick(symbol: Symbol, price: Decimal) -> Decimal:
-    """A mark price has eight decimals, a last price stands on the tick grid."""
+    """A price on the tick grid. A captured mark price has eight decimals; a last price must be on the grid."""
     return max(symbol.tick, price // symbol.tick * symbol.tick) if symbol.tick else price
 
 

@@ -1,4 +1,4 @@
-"""Prices: one quote per symbol, set by hand or moved by a seeded walk. Pure; the exchange owns the current ones."""
+"""Prices: one quote per symbol, set by hand or moved by a seeded walk. Pure; the exchange owns the current quotes."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _WALK_RANGE = (Decimal("0.5"), Decimal(2))  # of the opening price: the walk tur
 
 
 class Quote(Struct, frozen=True):
-    """One symbol's prices, and how much is on offer at the best bid and ask (None: without limit).
+    """One symbol's prices, and the quantity on offer at the best bid and ask (None: no limit).
 
-    `mark_stands` says that the mark was set for itself and doesn't follow the last price.
+    `mark_stands`: the mark was set by itself and doesn't follow the last price.
     """
 
     bid: Decimal
@@ -38,12 +38,12 @@ class Quote(Struct, frozen=True):
         return self.ask_depth if taker is Side.BUY else self.bid_depth
 
     def walked_to(self, symbol: Symbol, last: Decimal) -> Quote:
-        """The quote around another last price. What is on offer stays, and so does a mark that was set for itself."""
+        """The quote around another last price. The quantity on offer stays, and a mark that was set by itself too."""
         mark = self.mark if self.mark_stands else last
         return msgspec.structs.replace(self, bid=last, ask=last + symbol.tick, last=last, mark=mark)
 
     def after_taking(self, taker: Side, quantity: Decimal) -> Quote:
-        """What is left on offer once a taker has taken a quantity."""
+        """The quote after a taker has taken a quantity."""
         left = self.offered_to(taker)
         if left is None:
             return self
@@ -67,7 +67,7 @@ class Walk:
         self._generators: dict[str, random.Random] = {}
 
     def next_price(self, symbol: Symbol, price: Decimal, opened_at: Decimal) -> Decimal:
-        """The next last price. The walk stays within half and twice the opening price, and from outside steps there."""
+        """The next last price. It stays between half and twice the opening price; from outside it moves back there."""
         generator = self._generators.setdefault(symbol.name, random.Random(f"{self._seed}:{symbol.name}"))
         span = max(1, int(price * _WALK_SPAN / symbol.tick))
         step = generator.randint(-span, span) * symbol.tick

@@ -1,4 +1,4 @@
-"""What the exchange knows of each symbol: precision, filters, leverage brackets. Plain values, no I/O."""
+"""The exchange's data of each symbol: precision, filters, leverage brackets. Plain values, no I/O."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ JsonObject = Mapping[str, object]
 
 
 class Bracket(Struct, frozen=True):
-    """Up to `cap` of notional (margin asset) the leverage may reach `leverage`."""
+    """The highest `leverage` for a notional up to `cap` (in margin asset)."""
 
     number: int
     leverage: int

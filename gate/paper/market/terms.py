@@ -11,7 +11,7 @@ class Side(StrEnum):
 
     @property
     def sign(self) -> int:
-        """+1 for what adds to a position's signed quantity, -1 for what takes from it."""
+        """+1 for the side that adds to a position's signed quantity, -1 for the side that subtracts."""
         return 1 if self is Side.BUY else -1
 
 

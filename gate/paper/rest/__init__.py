@@ -1,1 +1,1 @@
-"""The endpoints, in the exchange's own shapes: authentication, weights and limits, answers."""
+"""The endpoints, in the exchange's own shapes: authentication, weights, limits, answers."""

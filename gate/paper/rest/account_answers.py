@@ -127,7 +127,7 @@ def _asset_margin(exchange: Exchange, books: AccountBooks, name: str) -> AssetMa
 
 
 def every_position(exchange: Exchange, books: AccountBooks, symbol: str | None = None) -> list[PositionMargin]:
-    """A line per symbol; in hedge mode LONG and SHORT beside BOTH."""
+    """One line for each symbol; in hedge mode LONG and SHORT as well as BOTH."""
     sides = (PositionSide.BOTH, PositionSide.LONG, PositionSide.SHORT) if books.hedge else (PositionSide.BOTH,)
     return [
         position_margin(books, item, side, exchange.quotes[item.name], books.open_on(item.name, side))

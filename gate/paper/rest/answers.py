@@ -18,7 +18,7 @@ def error_body(error: ExchangeError) -> Answer:
 
 
 def new_order(order: Order, symbol: Symbol, response_type: ResponseType) -> Answer:
-    """The answer to a new order: with ACK nothing is said about fills, even of a market order."""
+    """The answer to a new order. With ACK it has no fills, even for a market order."""
     if response_type is ResponseType.RESULT:
         return {**_order(order, symbol), "avgPrice": _average(order, symbol), "cumQuote": _cum_quote(order, symbol)}
     return {
@@ -78,7 +78,7 @@ def _cum_quote(order: Order, symbol: Symbol) -> str:
 
 
 def algo_state(algo: AlgoOrder, symbol: Symbol, actual: Order | None) -> Answer:
-    """TRIGGERED while the order that it placed is open, FINISHED once that is filled, cancelled or expired."""
+    """TRIGGERED while the placed order is open, FINISHED when that order is filled, cancelled or expired."""
     ticket = algo.ticket
     places = symbol.price_precision
     status = AlgoStatus.TRIGGERED if actual is not None and actual.status.is_open else algo.status

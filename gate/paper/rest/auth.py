@@ -1,4 +1,4 @@
-"""Who sends a request, and whether it may be believed: API key, signature, timestamp. Pure."""
+"""Authenticates a request: API key, signature, timestamp. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SIGNATURE = "signature="
 
 
 class Credentials(Struct, frozen=True):
-    """An API key pair and the name of the account it opens. The secret shows in no repr."""
+    """An API key pair and the name of its account. No repr shows the secret."""
 
     key: str
     secret: str
@@ -32,7 +32,7 @@ class Credentials(Struct, frozen=True):
 
 
 def find_account(keys: Mapping[str, Credentials], sent: str | None) -> Credentials:
-    """The credentials of an API key; -2014 for none or a malformed one, -2015 for one that isn't known."""
+    """The credentials of an API key; -2014 for a missing or malformed key, -2015 for an unknown key."""
     if not sent or not KEY_FORMAT.fullmatch(sent):
         raise refuse(Code.BAD_API_KEY_FORMAT)
     try:
@@ -42,7 +42,7 @@ def find_account(keys: Mapping[str, Credentials], sent: str | None) -> Credentia
 
 
 def check_signed(credentials: Credentials, query: str, body: str, params: Params, now_ms: int) -> None:
-    """A signed request: mandatory parameters (-1102), then the signature (-1022), then the time (-1021)."""
+    """Checks a signed request: mandatory parameters (-1102), then the signature (-1022), then the time (-1021)."""
     timestamp_ms = params.need_integer("timestamp")
     params.need_text("signature")
     check_signature(credentials.secret, query, body)
@@ -59,9 +59,9 @@ def check_signature(secret: str, query: str, body: str) -> None:
 
 
 def _split_signature(query: str, body: str) -> tuple[str, str]:
-    """What was signed, and the signature.
+    """The signed text, and the signature.
 
-    Raw text, because a client that signs `:` and sends `%3A` must fail here as it fails on the live exchange.
+    The text is raw: a client that signs `:` and sends `%3A` must fail here, as it does on the live exchange.
     """
     if _SIGNATURE in body:
         rest, _, sent = body.rpartition(_SIGNATURE)
@@ -71,7 +71,7 @@ def _split_signature(query: str, body: str) -> tuple[str, str]:
 
 
 def check_timestamp(timestamp_ms: int, recv_window_ms: int, now_ms: int) -> None:
-    """Less than a second ahead of the server, and not older than the window; -1021 says which."""
+    """Checks a timestamp: less than a second ahead of the server, and not older than the window (-1021)."""
     if not 0 < recv_window_ms <= MAX_RECV_WINDOW_MS:
         raise refuse(Code.INVALID_PARAMETER, "recvWindow")
     if timestamp_ms >= now_ms + _AHEAD_MS:

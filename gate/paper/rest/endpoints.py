@@ -1,4 +1,4 @@
-"""What an endpoint is: a pure handler, its weight, and whether it must be signed."""
+"""Endpoints: a pure handler, its weight, and whether its requests are signed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Body = Mapping[str, object] | Sequence[object]
 
 
 class Call(Struct, frozen=True):
-    """One request, past authentication. Times are ms since the epoch on the server's clock."""
+    """One request after authentication. Times are ms since the epoch on the server's clock."""
 
     exchange: Exchange
     params: Params
@@ -26,7 +26,7 @@ class Call(Struct, frozen=True):
 
 
 class SignedCall(Struct, frozen=True):
-    """A call together with the account whose key signed it."""
+    """A call, with the account of the key that signed it."""
 
     call: Call
     account: AccountBooks
@@ -50,7 +50,7 @@ class PublicEndpoint(Struct, frozen=True):
 
 
 class SignedEndpoint(Struct, frozen=True):
-    """`orders` marks the endpoint that the order rate limits count."""
+    """A signed endpoint. `orders`: the order rate limits count its requests."""
 
     answer: Callable[[SignedCall], Body]
     weight: Weight = 1

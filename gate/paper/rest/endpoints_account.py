@@ -42,7 +42,7 @@ def position_risk_v2(call: SignedCall) -> Body:
 
 
 def position_risk_v3(call: SignedCall) -> Body:
-    """Only positions that are held or have open orders: a flat symbol answers an empty list."""
+    """Only held positions and symbols with open orders: a flat symbol gets an empty list."""
     name = _known_symbol(call)
     return [
         lines.position_risk_v3(row, call.exchange.market.symbols[row.position.symbol])
@@ -95,7 +95,7 @@ def leverage_bracket(call: SignedCall) -> Body:
 
 
 def _brackets(symbol: Symbol) -> Answer:
-    # The one place where the exchange answers figures as numbers; they leave as exact JSON numbers, not through floats.
+    # Only here the exchange answers figures as numbers. The encoder writes Decimals as exact JSON numbers, not floats.
     return {
         "symbol": symbol.name,
         "notionalCoef": 1,

@@ -23,7 +23,7 @@ _INTERVALS_MS = {
 }  # fmt: skip
 _MOST_KLINES = 1_500
 _DEPTH_LIMITS = (5, 10, 20, 50, 100, 500, 1000)
-_SHOWN_DEPTH = 1_000  # in lots, where a quote offers without limit
+_SHOWN_DEPTH = 1_000  # lots to show for a quote without a depth limit
 
 
 def ping(call: Call) -> Body:
@@ -56,7 +56,7 @@ def _rate_limit(kind: str, interval: str, number: int, limit: int) -> Answer:
 
 
 def _per_symbol(line: Callable[[Call, Symbol, Quote], Answer]) -> Callable[[Call], Body]:
-    """One object for the symbol that is asked for, a list of all without one."""
+    """One object for a requested symbol; without a symbol, a list of all."""
 
     def answer(call: Call) -> Body:
         name = call.params.text("symbol")
@@ -139,7 +139,7 @@ def _on_offer(quote: Quote, symbol: Symbol, *, bid: bool) -> str:
 
 
 def klines(call: Call) -> Body:
-    """Flat candles at the last price, enough for a client's start: the server keeps no price history."""
+    """Flat candles at the last price, since the server has no price history. They are enough for a client to start."""
     symbol = call.exchange.symbol(call.params.need_text("symbol"))
     length_ms = _INTERVALS_MS.get(call.params.need_text("interval"))
     if length_ms is None:

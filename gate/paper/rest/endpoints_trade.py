@@ -28,7 +28,7 @@ def place(call: SignedCall) -> Body:
 
 
 def place_test(call: SignedCall) -> Body:
-    """Every check of a new order, and no order."""
+    """Makes every check of a new order, but places none."""
     ticket = read_ticket(call.params)
     symbol = call.exchange.symbol(ticket.symbol)
     return answers.new_order(call.exchange.rehearse(call.account, ticket, call.now_ms), symbol, ResponseType.ACK)
@@ -91,7 +91,7 @@ def user_trades(call: SignedCall) -> Body:
 
 
 def countdown_cancel_all(call: SignedCall) -> Body:
-    """Arms, re-arms or with zero disarms the cancelling of a symbol's orders; `countdownTime` is in ms."""
+    """Starts, restarts or (with zero) stops a symbol's countdown, whose end cancels its orders. The time is in ms."""
     symbol = call.exchange.symbol(call.params.need_text("symbol"))
     countdown_ms = call.params.need_integer("countdownTime")
     if countdown_ms < 0:
@@ -177,7 +177,7 @@ def _in_time(call: SignedCall, time_ms: int) -> bool:
 
 
 def _page(call: SignedCall, rows: Iterable[_Row], *, from_start: bool) -> list[_Row]:
-    """The newest rows, or counted from an id the first; always oldest first."""
+    """The newest rows, or the first rows from an id on. Always the oldest first."""
     listed = list(rows)
     limit = max(1, min(call.params.integer("limit") or _DEFAULT_ROWS, _MOST_ROWS))
     return listed[:limit] if from_start else listed[-limit:]

@@ -1,4 +1,4 @@
-"""Rate limits as the exchange keeps them: fixed windows, 429 with Retry-After, 418 for those who go on. Pure."""
+"""The exchange's rate limits: fixed windows, 429 with Retry-After, 418 for clients that don't stop. Pure."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _LONGEST_BAN_MS = 3 * 24 * 60 * _MINUTE_MS
 
 
 class RateLimits(Struct, frozen=True):
-    """The figures in force. `tolerated` is how many 429s in one window a client may collect before it is banned.
+    """The limits. `tolerated` is the number of 429s in one window that don't ban a client yet.
 
-    The defaults are the exchange's published ones, but for `tolerated`, which it doesn't publish.
+    The defaults are the exchange's published figures; only `tolerated` isn't published.
     """
 
     weight_per_minute: int = 2_400
@@ -26,7 +26,7 @@ class RateLimits(Struct, frozen=True):
 
 
 class Window:
-    """A count that starts anew with every window of its length."""
+    """A count that starts again at 0 in each window of its length."""
 
     def __init__(self, length_ms: int) -> None:
         self.length_ms = length_ms
@@ -44,7 +44,7 @@ class Window:
         return self._count
 
     def seconds_left(self, now_ms: int) -> int:
-        """Whole seconds until the count starts anew, at least one."""
+        """Whole seconds until the count starts again, at least one."""
         return max(1, -(-(self.length_ms - now_ms % self.length_ms) // _SECOND_MS))
 
 

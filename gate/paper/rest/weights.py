@@ -13,7 +13,7 @@ from gate.paper.trading.params import Params
 
 Weight = int | Callable[[Params], int]
 
-_DEFAULT_LIMIT = 500  # what the exchange takes where none is sent, for depth and for klines
+_DEFAULT_LIMIT = 500  # the exchange's default for depth and for klines
 
 
 def weigh(weight: Weight, params: Params) -> int:
@@ -21,7 +21,7 @@ def weigh(weight: Weight, params: Params) -> int:
 
 
 def per_symbol(one: int, every: int) -> Weight:
-    """Little for the one symbol that is asked for, much for all of them."""
+    """A small weight for one symbol, a large one for all symbols."""
     return lambda params: every if params.text("symbol") is None else one
 
 
@@ -36,7 +36,7 @@ def klines(params: Params) -> int:
 
 
 def _limit(params: Params) -> int:
-    """A malformed one will be refused, and is weighed like none until then."""
+    """The `limit` parameter. A malformed limit weighs like a missing one; a later check refuses it."""
     try:
         limit = params.integer("limit")
     except ExchangeError:

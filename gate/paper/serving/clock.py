@@ -1,4 +1,4 @@
-"""The server's clock: the machine's, shifted, or standing still while a test holds it."""
+"""The server's clock: the machine's clock, a shifted one, or one that a test holds."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class Clock:
         self._held_ms = self.now_ms() if at_ms is None else at_ms
 
     def advance(self, by_ms: int) -> None:
-        """Move by so many milliseconds, either way; a held clock stays held."""
+        """Move forward or back, in ms. A held clock stays held."""
         if self._held_ms is not None:
             self._held_ms += by_ms
         else:
             self._offset_ms += by_ms
 
     def release(self) -> None:
-        """Run again, from where it stands."""
+        """Run again, from the held time on."""
         if self._held_ms is not None:
             self._offset_ms = self._held_ms - time.time_ns() // 1_000_000
             self._held_ms = None

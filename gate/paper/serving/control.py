@@ -26,8 +26,8 @@ class ControlError(ValueError):
 
 
 class PriceMove(Struct, frozen=True, forbid_unknown_fields=True):
-    """`price` moves last, bid and ask, and the mark with it unless `mark` is given. `depth` is what is on offer at the
-    best bid and at the best ask from now on, in base asset; without it there is no limit."""
+    """`price` moves last, bid and ask, and also the mark unless `mark` is given. `depth` is the quantity on offer at
+    the best bid and at the best ask from now on, in base asset; without `depth` there is no limit."""
 
     symbol: str
     price: Decimal | None = None
@@ -42,8 +42,8 @@ class BalanceChange(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ClockChange(Struct, frozen=True, forbid_unknown_fields=True):
-    """`hold`: true holds it now, a number at that time (ms). `advance_ms` moves it. `release` and `reset` run it again,
-    from where it stands and at the machine's time."""
+    """`hold`: true holds the clock now, a number holds it at that time (ms). `advance_ms` moves it. `release` lets it
+    run from the held time on, `reset` at the machine's time."""
 
     hold: bool | int = False
     advance_ms: int = 0
@@ -52,7 +52,7 @@ class ClockChange(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Release(Struct, frozen=True, forbid_unknown_fields=True):
-    """`at_least` waits first until so many requests are held."""
+    """`at_least`: first wait until this many requests are held."""
 
     at_least: int = 0
 
@@ -66,7 +66,7 @@ def move_price(venue: Venue, change: PriceMove) -> Answer:
     if change.depth is not None and not (change.depth.is_finite() and change.depth >= 0):
         raise ControlError(f"depth: {change.depth} is not a figure of zero or more")
     symbol = venue.exchange.symbol(change.symbol)
-    # Off its grid a figure would be filled at one value and printed, rounded, as another.
+    # A figure off the grid would fill at one value, but print rounded as another.
     _need_multiple("price", change.price, symbol.tick)
     _need_multiple("mark", change.mark, SATOSHI)
     _need_multiple("depth", change.depth, symbol.lot.step)
@@ -98,7 +98,7 @@ def show_prices(venue: Venue) -> Answer:
 
 
 def change_balance(venue: Venue, change: BalanceChange) -> Answer:
-    """Set a wallet; without an account name the first account's."""
+    """Set a wallet, by default of the first account."""
     if not change.balance.is_finite():
         raise ControlError(f"balance: {change.balance} is not a finite figure")
     if abs(change.balance) > LARGEST_BALANCE:

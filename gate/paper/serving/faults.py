@@ -1,7 +1,7 @@
-"""Faults on demand: which request one hits, whether that request is accepted, and what becomes of the answer. Pure.
+"""Faults on demand: the requests that a fault hits, whether they take effect, and what the client gets. Pure.
 
-What the name of a fault says about the books is in the table below: `accepts` is True (the request takes effect),
-False (it doesn't), or None where the real fault leaves it open; then the one who asks for the fault decides.
+The table below tells the effect of each kind on the books. `accepts` is True (the request takes effect), False (it
+doesn't), or None when the real fault leaves it open; then the fault's `accept` decides.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class FaultKind(StrEnum):
 
 
 class Nature(Struct, frozen=True):
-    """What a kind of fault means for the books, and for an undecided one what it means by default."""
+    """The effect of a kind of fault on the books, and the default of an open one."""
 
     accepts: bool | None
     default: bool
@@ -71,12 +71,12 @@ class FaultError(ValueError):
 
 
 class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A fault as it is asked for.
+    """A fault to arm.
 
-    It hits requests of this method and path (`*` for any), and if given of this symbol and client order id: the first
-    `times` of them after letting `skip` pass, or each with `probability`, drawn from a generator with `seed`.
-    `delay_ms` is real time; a `delay` or a `slow_body` without it waits until it is released. `retry_after_s` goes into
-    the header of a 429 or 418. `skew_ms` is how far the server's clock runs ahead for the request. An `error` answers
+    It hits requests with this method and path (`*` for any), and with this symbol and client order id if given. Of
+    these it lets `skip` pass, then hits the next `times`, or each with `probability`, drawn from a generator with
+    `seed`. `delay_ms` is real time; a `delay` or `slow_body` without it waits for a release. `retry_after_s` goes into
+    the header of a 429 or 418. `skew_ms`: how far the server's clock runs ahead for the request. An `error` answers
     `status` with a body of `code` and `msg`.
     """
 
@@ -107,17 +107,17 @@ class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def accepts(self) -> bool:
-        """Whether a request that it hits takes effect."""
+        """Whether the hit requests take effect."""
         return NATURE[self.kind].default if self.accept is None else self.accept
 
     @property
     def limit(self) -> int | None:
-        """How many requests it hits: once, unless told otherwise or drawn by probability."""
+        """How many requests the fault hits: `times`; without it any number with a probability, else one."""
         return self.times if self.times is not None or self.probability is not None else 1
 
 
 class RequestView(Struct, frozen=True):
-    """What a fault can see of a request."""
+    """The parts of a request that a fault can match."""
 
     method: str
     path: str
@@ -160,7 +160,7 @@ def _matches(fault: Fault, request: RequestView) -> bool:
 
 
 class FaultPlan:
-    """The armed faults, in the order in which they were asked for; the first that strikes has the request."""
+    """The armed faults, in the order of their arming. The first fault that matches a request hits it."""
 
     def __init__(self) -> None:
         self._armed: list[_Armed] = []
@@ -172,7 +172,7 @@ class FaultPlan:
         self._armed.clear()
 
     def strike(self, request: RequestView) -> Fault | None:
-        """The fault that hits this request, if any; it counts as used."""
+        """The fault that hits this request, or None. Counts the hit."""
         return next((armed.fault for armed in self._armed if armed.strikes(request)), None)
 
     def report(self) -> list[dict[str, object]]:
@@ -180,7 +180,7 @@ class FaultPlan:
 
 
 def parse_faults(text: bytes) -> list[Fault]:
-    """One fault or a list of them, from JSON; FaultError names what is wrong."""
+    """Reads one fault or a list of faults from JSON. Raises FaultError, which names the problem."""
     try:
         if text.lstrip()[:1] == b"[":
             return msgspec.json.decode(text, type=list[Fault])

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-_PATIENCE_S = 10  # for requests that are expected to arrive; loopback needs milliseconds
+_PATIENCE_S = 10  # how long to wait for expected requests; on loopback they need milliseconds
 
 
 class _Held:
@@ -16,7 +16,7 @@ class _Held:
 
 
 class Holds:
-    """Lives on the server's loop."""
+    """The held requests. Use it only on the server's loop."""
 
     def __init__(self) -> None:
         self._held: list[_Held] = []
@@ -27,7 +27,7 @@ class Holds:
 
     @asynccontextmanager
     async def hold(self, delay_ms: int | None) -> AsyncIterator[None]:
-        """Wait for a time, or with None until released; what is done inside counts as the request's effect."""
+        """Wait for a time, or with None until the release. The block's work counts as the request's effect."""
         held = _Held()
         self._held.append(held)
         self._arrived.set()
@@ -40,14 +40,14 @@ class Holds:
             held.done.set()
 
     async def wait_for(self, count: int) -> None:
-        """Return once so many requests are held. TimeoutError if they don't come."""
+        """Return when this many requests are held. TimeoutError if they don't come."""
         async with asyncio.timeout(_PATIENCE_S):
             while len(self._held) < count:
                 self._arrived.clear()
                 await self._arrived.wait()
 
     async def release(self) -> int:
-        """Let all that are held now go on; returns their number once each has taken effect."""
+        """Let all requests that are held now continue. Returns their number when each has taken effect."""
         released = list(self._held)
         self.let_go()
         for held in released:
@@ -55,6 +55,6 @@ class Holds:
         return len(released)
 
     def let_go(self) -> None:
-        """Let all that are held now go on, without waiting for them."""
+        """Let all requests that are held now continue, without waiting for their effect."""
         for held in self._held:
             held.go.set()

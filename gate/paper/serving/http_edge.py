@@ -1,4 +1,4 @@
-"""Sockets: requests in, replies out, and the faults that happen on the wire. Thin over the venue."""
+"""The HTTP server: reads requests, sends the venue's replies, and plays the faults of the wire."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gate.paper.serving.holding import Holds
 from gate.paper.serving.venue import Arrival, Reply, Request, Venue
 
 _JSON = "application/json"
-_TICK_S = 0.2  # how often time passes without a request
+_TICK_S = 0.2  # how often due events happen when no request comes
 
 # The live exchange's 503s carry a path and no code.
 _TEXTS_503 = {
@@ -54,7 +54,7 @@ class HttpEdge:
             self._server.close()
         self._stopping = True
         self.holds.let_go()
-        self._handler.pre_shutdown()  # ends idle kept-alive connections, for which shutdown would wait its whole time
+        self._handler.pre_shutdown()  # closes idle connections; shutdown would wait its full time for them
         await asyncio.sleep(0)
         await self._handler.shutdown(timeout=1)
         self._venue.close()
@@ -105,7 +105,7 @@ class HttpEdge:
         return 200, {"released": await self.holds.release()}
 
     async def _suffer(self, fault: Fault, arrival: Arrival, http: web.BaseRequest) -> web.StreamResponse:
-        """Let a fault happen: the request takes effect or not as its kind says, then the answer goes its way."""
+        """Play a fault: the request takes effect if the fault accepts it; then the client gets the fault's answer."""
         if fault.kind is FaultKind.CLOCK_SKEW:
             return _response(self._venue.answer(arrival, fault.skew_ms))
         if fault.kind is FaultKind.DELAY:
@@ -120,13 +120,13 @@ class HttpEdge:
 
     async def _after_delay(self, fault: Fault, arrival: Arrival, http: web.BaseRequest) -> web.Response:
         async with self.holds.hold(fault.delay_ms):
-            if self._stopping:  # what was held when the server stopped never takes effect
+            if self._stopping:  # a request that was held when the server stopped never takes effect
                 _hang_up(http.transport, reset=False)
                 return web.Response()
             return _response(self._venue.answer(arrival))
 
     async def _slow_body(self, fault: Fault, reply: Reply, http: web.BaseRequest) -> web.StreamResponse:
-        """Half of the body at once, the other half after the delay or when released."""
+        """Sends half of the body at once, and the other half after the delay or the release."""
         response = web.StreamResponse(status=reply.status, headers=reply.headers)
         response.content_type = _JSON
         response.content_length = len(reply.body)
@@ -156,7 +156,7 @@ def _hang_up(transport: asyncio.Transport | None, *, reset: bool) -> None:
 
 
 def _broken_response(fault: Fault, arrival: Arrival) -> web.Response:
-    """The answer of a fault that answers at all."""
+    """The answer of a fault, for the kinds that send one."""
     kind = fault.kind
     if kind in _TEXTS_503:
         body = {"timestamp": arrival.received_ms, "path": arrival.request.path, "msg": _TEXTS_503[kind]}

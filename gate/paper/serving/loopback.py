@@ -1,14 +1,14 @@
-"""Addresses that may be listened on: loopback alone, because the control endpoints have no authentication. Pure."""
+"""Checks the address to listen on: only loopback, because the control endpoints have no authentication. Pure."""
 
 from __future__ import annotations
 
 from ipaddress import IPv6Address, ip_address
 
-_LOCALHOST = "127.0.0.1"  # a name may resolve to anything, and to several addresses with different free ports
+_LOCALHOST = "127.0.0.1"  # for the name localhost, which may resolve to several addresses with different free ports
 
 
 def loopback_address(host: str) -> str:
-    """The address to bind for a host; ValueError for anything that others could reach."""
+    """The address to bind for a host; ValueError for an address that other machines can reach."""
     if host == "localhost":
         return _LOCALHOST
     try:

@@ -31,8 +31,8 @@ def serve(
 ) -> None:
     """Serve until a signal. `keys` holds key, secret and USDT balance of each account.
 
-    `announce` is told the address, `http://HOST:PORT`, once connections are accepted. Raises ValueError for a setting
-    that can't be used, OSError for a port or a file.
+    `announce` gets the address, `http://HOST:PORT`, when the server accepts connections. Raises ValueError for a
+    setting that can't be used, OSError for a port or a file.
     """
     settings = Settings(
         market=load_market(exchange_info) if exchange_info else built_in(),

@@ -1,4 +1,4 @@
-"""A paper exchange in a thread of its own, for tests and demos in the same process."""
+"""A paper exchange in its own thread, for tests and demos in the same process."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ Figure = Decimal | str | int
 class PaperExchange:
     """A Binance USDⓈ-M futures REST server on loopback, with its own books.
 
-    Use it as a context manager; inside, `url` is its address. Its methods may be called from any thread and act on the
-    running server at once. Prices are in quote asset, balances in the asset named, times in ms since the epoch.
+    Use it as a context manager. `url` is the address of the running server. Any thread may call its methods; they act
+    at once. Prices are in quote asset, balances in the named asset, times in ms since the epoch.
 
         with PaperExchange() as paper:
             client = Client(paper.key, paper.secret, ping=False)
@@ -52,11 +52,11 @@ class PaperExchange:
         fees: FeeSchedule = FeeSchedule(),  # noqa: B008 - frozen
         limits: RateLimits | None = RateLimits(),  # noqa: B008 - frozen
     ) -> None:
-        """Nothing listens before `start` or `with`.
+        """Sets the exchange up. It listens only after `start` or in a `with` block.
 
-        `port` 0 takes a free one; `limits` None switches the rate limits off; `exchange_info` is a capture from the
-        real exchange, the built-in symbols without it. Raises ValueError for a setting that can't be used, such as a
-        `host` that others could reach, and MarketDataError for a bad capture.
+        `port` 0 takes a free port; `limits` None switches the rate limits off; `exchange_info` is a capture of the real
+        exchange, which replaces the built-in symbols. Raises ValueError for a setting that can't be used, such as a
+        `host` that other machines can reach, and MarketDataError for a bad capture.
         """
         if not accounts:
             raise ValueError("accounts: there must be at least one")
@@ -84,7 +84,7 @@ class PaperExchange:
 
     @property
     def futures_url(self) -> str:
-        """What python-binance calls FUTURES_URL."""
+        """The value for python-binance's FUTURES_URL."""
         return f"{self.url}/fapi"
 
     @property
@@ -138,7 +138,7 @@ class PaperExchange:
         self.stop()
 
     def ledger(self) -> list[Answer]:
-        """Every order that was really accepted, oldest first, as `GET /paper/ledger` answers it."""
+        """Every accepted order, oldest first, as in `GET /paper/ledger`."""
         return self._on_loop(lambda venue: [msgspec.to_builtins(row) for row in venue.ledger.rows()])
 
     def set_price(
@@ -152,7 +152,7 @@ class PaperExchange:
         self._on_loop(lambda venue: control.move_price(venue, change))
 
     def set_balance(self, balance: Figure, *, asset: str = "USDT", account: str | None = None) -> None:
-        """Set a wallet balance, of the first account unless named."""
+        """Set a wallet balance, by default of the first account."""
         change = control.BalanceChange(Decimal(balance), asset, account)
         self._on_loop(lambda venue: control.change_balance(venue, change))
 
@@ -161,17 +161,17 @@ class PaperExchange:
         return self._on_loop(lambda venue: venue.clock.now_ms())
 
     def hold_clock(self, at_ms: int | None = None) -> None:
-        """Let the server's clock stand still, now or at a time."""
+        """Hold the server's clock, at the present or a given time."""
         self._on_loop(
             lambda venue: control.change_clock(venue, control.ClockChange(hold=True if at_ms is None else at_ms))
         )
 
     def move_clock(self, by_ms: int) -> None:
-        """Move the server's clock; a held one stays held. What falls due happens."""
+        """Move the server's clock. A held clock stays held. Events that fall due happen."""
         self._on_loop(lambda venue: control.change_clock(venue, control.ClockChange(advance_ms=by_ms)))
 
     def reset_clock(self) -> None:
-        """Let it run again, at the machine's time."""
+        """Let the server's clock run again, at the machine's time."""
         self._on_loop(lambda venue: control.change_clock(venue, control.ClockChange(reset=True)))
 
     def inject(self, *faults: Fault) -> None:
@@ -182,11 +182,11 @@ class PaperExchange:
         self._on_loop(lambda venue: venue.faults.clear())
 
     def wait_held(self, count: int = 1) -> None:
-        """Return once a fault holds so many requests. TimeoutError if they don't come within ten seconds."""
+        """Return when a fault holds this many requests. TimeoutError if they don't come within ten seconds."""
         self._await(self._running_edge().holds.wait_for(count))
 
     def release_held(self) -> int:
-        """Let requests that a fault holds go on; returns their number once each has taken effect."""
+        """Let the requests that a fault holds continue. Returns their number when each has taken effect."""
         return self._await(self._running_edge().holds.release())
 
     def _running_edge(self) -> HttpEdge:
@@ -195,7 +195,7 @@ class PaperExchange:
         return self._edge
 
     def wallets(self, account: str | None = None) -> Mapping[str, Decimal]:
-        """Wallet balances by asset, of the first account unless named."""
+        """Wallet balances by asset, by default of the first account."""
         return self._on_loop(lambda venue: dict(control.books_of(venue, account).wallets))
 
     def _on_loop(self, work: Callable[[Venue], _T]) -> _T:
@@ -231,7 +231,7 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
 
 
 async def _cancel_rest() -> None:
-    """Ends what other threads still wait for; nothing would ever answer them once the loop is closed."""
+    """Cancels the loop's tasks, for which other threads wait: a closed loop would never answer them."""
     rest = asyncio.all_tasks() - {asyncio.current_task()}
     for task in rest:
         task.cancel()

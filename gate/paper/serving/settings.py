@@ -1,4 +1,4 @@
-"""How a paper exchange is set up."""
+"""The settings of a paper exchange."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from gate.paper.rest.auth import KEY_FORMAT
 from gate.paper.rest.limits import RateLimits
 from gate.paper.serving.faults import Fault
 
-LARGEST_BALANCE = Decimal(10) ** 15  # with eight decimals well within the digits that are reckoned with
+LARGEST_BALANCE = Decimal(10) ** 15  # with eight decimals it has far fewer digits than the Decimal context
 
 
 class Account(Struct, frozen=True):
-    """One API key pair and what its account starts with.
+    """One API key pair and the opening balances of its account.
 
-    `balance` is in USDT; `assets` adds wallets in other assets. `name` shows in the ledger in place of the key, which
-    shows nowhere; by default the accounts are `account-1`, `account-2` and so on. The secret shows in no repr.
+    `balance` is in USDT; `assets` adds wallets in other assets. The ledger shows `name`, never the key; by default the
+    names are `account-1`, `account-2` and so on. No repr shows the secret.
     """
 
     key: str = "paper-key"
@@ -38,7 +38,7 @@ class Account(Struct, frozen=True):
         return {"USDT": Decimal(self.balance), **{asset: Decimal(amount) for asset, amount in self.assets.items()}}
 
     def check(self) -> None:
-        """ValueError, naming the field, for what no account can start with. A key or a secret is never shown."""
+        """Raises ValueError with the field's name for an unusable value. Never shows a key or a secret."""
         if not KEY_FORMAT.fullmatch(self.key):
             raise ValueError(f"key: {_flaw(self.key)}; it must be ASCII letters, digits, _ and -")
         if not (self.secret and self.secret.isascii() and self.secret.isprintable()):
@@ -74,7 +74,7 @@ class WalkSettings(Struct, frozen=True):
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """Everything a venue needs. `limits` None switches the rate limits off; `walk` None lets prices stand still."""
+    """All settings of a venue. `limits` None switches the rate limits off; with `walk` None prices stand still."""
 
     market: Market
     accounts: Sequence[Account]
@@ -85,7 +85,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     ledger_file: Path | None = None
 
     def __post_init__(self) -> None:
-        """ValueError, naming field and value, for a setting that can't be used."""
+        """Raises ValueError, with field and value, for a setting that can't be used."""
         for account in self.accounts:
             account.check()
         if self.walk is not None and self.walk.interval_ms < 1:

@@ -1,4 +1,4 @@
-"""The exchange as its clients meet it: authentication, limits, faults and clock around the books. No sockets here."""
+"""The exchange as its clients see it: the books, with authentication, limits, faults and clock. No sockets."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from gate.paper.trading.params import Params
 PUBLIC: Mapping[Route, PublicEndpoint] = endpoints_market.ENDPOINTS
 SIGNED: Mapping[Route, SignedEndpoint] = {**endpoints_account.ENDPOINTS, **endpoints_trade.ENDPOINTS}
 
-_MOST_STEPS_AT_ONCE = 1_000  # of the walk, when the clock jumps
-_ENCODER = msgspec.json.Encoder(decimal_format="number")  # figures are strings already, but for the brackets' numbers
+_MOST_STEPS_AT_ONCE = 1_000  # steps of the walk after a jump of the clock
+_ENCODER = msgspec.json.Encoder(decimal_format="number")  # only the brackets' figures are numbers
 
 
 class Request(Struct, frozen=True):
-    """A request as it came in, its texts raw."""
+    """A request with its raw texts."""
 
     method: str
     path: str
@@ -44,7 +44,7 @@ class Request(Struct, frozen=True):
 
 
 class Arrival(Struct, frozen=True):
-    """A request, its parameters, and when it came (ms on the server's clock)."""
+    """A request, its parameters, and its arrival in ms on the server's clock."""
 
     request: Request
     params: Params
@@ -92,14 +92,14 @@ class Venue:
         self._next_step_ms = self.clock.now_ms() + self._walk_interval_ms
 
     def _remember_earlier_orders(self) -> None:
-        """Orders of earlier runs can be looked up, so that a restart doesn't deny what was accepted."""
+        """Restore the orders of earlier runs, so that look-ups find accepted orders after a restart."""
         for row in self.ledger.earlier:
             books = self.exchange.accounts.get(row.account)
             if books is not None and row.symbol in self.exchange.market.symbols:
                 books.write(restored_order(row))
 
     def arrive(self, request: Request) -> Arrival:
-        """Note a request's arrival, before anything is decided about it."""
+        """Note a request's arrival, before any decision on it."""
         arrival = Arrival(request, Params.from_raw(request.query, request.body), self.clock.now_ms())
         if (request.method, request.path) == ("POST", "/fapi/v1/order"):
             credentials = self._keys.get(request.api_key or "")
@@ -112,9 +112,9 @@ class Venue:
         return self.faults.strike(arrival.view)
 
     def answer(self, arrival: Arrival, skew_ms: int = 0) -> Reply:
-        """Let a request take effect, and the exchange's reply to it.
+        """Let a request take effect now. Returns the exchange's reply.
 
-        Its timestamp is judged at its arrival, its effect happens now. `skew_ms` is how far the clock is off for it.
+        The timestamp check takes the time of the arrival. `skew_ms` is the error of the clock for this request.
         """
         self.tick()
         request, now_ms = arrival.request, self.clock.now_ms() + skew_ms
@@ -154,7 +154,7 @@ class Venue:
             ten_seconds, minute = orders.counts(now_ms)
             headers["X-MBX-ORDER-COUNT-10S"] = str(ten_seconds)
             headers["X-MBX-ORDER-COUNT-1M"] = str(minute)
-            if self.ledger.is_behind:  # the order is accepted, but whoever counts on the file mustn't be told so
+            if self.ledger.is_behind:  # the order is accepted, but no answer may say so before the file has it
                 raise refuse(Code.TIMEOUT)
         return body
 
@@ -175,11 +175,11 @@ class Venue:
         fire_triggered(self.exchange, symbol, before, now_ms)
 
     def tick(self) -> None:
-        """Let due time pass: countdowns, and steps of the walk; and what the ledger file lacks is written."""
+        """Do what is due: countdowns, steps of the walk, and unwritten lines of the ledger file."""
         self.ledger.catch_up()
         now_ms = self.clock.now_ms()
         self.exchange.run_countdowns(now_ms)
-        # A clock that was moved back doesn't hold the walk up until it has caught up.
+        # The walk must not wait for a clock that was moved back.
         self._next_step_ms = min(self._next_step_ms, now_ms + self._walk_interval_ms)
         if self._walk is None or now_ms < self._next_step_ms:
             return

@@ -1,4 +1,4 @@
-"""Whether the exchange takes an order: every check between a well-formed request and the book. Pure."""
+"""Checks whether the exchange accepts an order: every check between a well-formed request and the book. Pure."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def admit(account: AccountBooks, market: Market, quotes: Quotes, ticket: Ticket)
 def resolve_position_side(
     account: AccountBooks, sent: PositionSide | None, *, reduce_only_sent: bool = False
 ) -> PositionSide:
-    """One-way mode takes BOTH or nothing; hedge mode demands LONG or SHORT (-4061) and no reduceOnly (-1106)."""
+    """One-way mode takes BOTH or no side; hedge mode needs LONG or SHORT (-4061), without reduceOnly (-1106)."""
     side = sent or PositionSide.BOTH
     if account.hedge == (side is PositionSide.BOTH):
         raise refuse(Code.POSITION_SIDE_MISMATCH)
@@ -90,10 +90,10 @@ def check_order_filters(symbol: Symbol, quote: Quote, ticket: Ticket, *, exits: 
 
 
 def _reducible(account: AccountBooks, position: Position, ticket: Ticket) -> Decimal:
-    """What an exit may take: at most the position, for a limit less what resting exits have already claimed (-2022).
+    """The quantity that an exit may take: at most the position; for a limit, less the resting exits (-2022).
 
-    A reduce-only market order larger than the position is cut down to it; a limit, and in hedge mode any exit, is
-    refused (the exchange's FAQ on failed orders).
+    A reduce-only market order larger than the position is cut down to it. A larger limit is refused, and in hedge mode
+    any larger exit (the exchange's FAQ on failed orders).
     """
     held = position.reducible_by(ticket.side)
     claimed = ZERO
@@ -135,9 +135,9 @@ def _check_margin(
 
 
 def check_leverage(account: AccountBooks, market: Market, quotes: Quotes, symbol: Symbol, leverage: int) -> None:
-    """A change of leverage: in range (-4028), enough for what is held (-2027), and payable (-2028).
+    """Checks a change of leverage: in range (-4028), enough for the position and orders (-2027), payable (-2028).
 
-    An isolated position keeps the margin it was opened with, so its leverage can't be lowered (-4161).
+    An isolated position keeps its opening margin, so its leverage can't be lowered (-4161).
     """
     if not 1 <= leverage <= symbol.max_leverage:
         raise refuse(Code.INVALID_LEVERAGE, leverage)
@@ -162,8 +162,8 @@ def check_leverage(account: AccountBooks, market: Market, quotes: Quotes, symbol
 
 
 def check_multi_assets(account: AccountBooks, market: Market, quotes: Quotes, wanted: bool) -> None:
-    """A change of the asset mode: to another one (-4171), with nothing open (-4170), no symbol under isolated margin
-    (-4167), no wallet below zero (-4172), and margin for what is held in the new mode too (-4169)."""
+    """Checks a change of the asset mode: to another mode (-4171), without open orders (-4170), isolated symbols (-4167)
+    and negative wallets (-4172), and with enough margin in the new mode (-4169)."""
     if wanted == account.multi_assets:
         raise refuse(Code.SAME_MULTI_ASSETS)
     if account.open_orders or account.open_algos():

@@ -1,4 +1,4 @@
-"""Conditional orders: taken on the algo endpoint, waiting for their trigger, then placed as plain orders."""
+"""Conditional orders: the algo endpoint takes them, they wait for their trigger, and then become plain orders."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from gate.paper.trading.exchange import Exchange
 
 
 def place_algo(exchange: Exchange, account: AccountBooks, ticket: AlgoTicket, now_ms: int) -> AlgoOrder:
-    """Take a conditional order. One that would fire at once is refused (-2021).
+    """Take a conditional order. Refuses an order that would fire at once (-2021).
 
-    Margin is checked when it fires, not now.
+    The margin check comes when the order fires.
     """
     symbol = exchange.symbol(ticket.symbol)
     position_side = resolve_position_side(account, ticket.position_side, reduce_only_sent=ticket.reduce_only_sent)
@@ -68,16 +68,16 @@ def working_price(algo: AlgoOrder, quote: Quote) -> Decimal:
 
 
 def cancel_algo(account: AccountBooks, algo: AlgoOrder | None, now_ms: int) -> AlgoOrder:
-    """Cancel a waiting conditional order; -2011 for one that isn't waiting or isn't there."""
+    """Cancel a waiting conditional order; -2011 if there is none, or if it doesn't wait any more."""
     if algo is None or algo.status is not AlgoStatus.NEW:
         raise refuse(Code.CANCEL_REJECTED)
     return _finish(account, algo, AlgoStatus.CANCELED, now_ms)
 
 
 def fire_triggered(exchange: Exchange, symbol: Symbol, before: Quote, now_ms: int) -> None:
-    """Place every conditional order on a symbol whose trigger the prices have reached on their way from `before`.
+    """Place every conditional order on a symbol with a trigger that the prices have reached on their way from `before`.
 
-    In the order in which they came by: nearest to the old price first, then oldest first.
+    They fire in the order in which the prices reach them: nearest to the old price first, then oldest first.
     """
     quote = exchange.quotes[symbol.name]
     reached = [

@@ -1,6 +1,6 @@
-"""The exchange itself: accounts, quotes and the operations on them. No HTTP, no threads, and time comes as an argument.
+"""The exchange: accounts, quotes and the operations on them. No HTTP, no threads; the time is an argument.
 
-Every operation either raises ExchangeError and changes nothing, or happens whole.
+An operation either raises ExchangeError and changes nothing, or happens completely.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from gate.paper.market.terms import OrderStatus, OrderType, PositionSide, TimeIn
 from gate.paper.trading.admission import admit
 from gate.paper.trading.matching import crosses, fillable
 
-_FIRST_ORDER_ID = 8_000_000_001  # beyond 32 bits, as the live exchange's are
+_FIRST_ORDER_ID = 8_000_000_001  # more than 32 bits, like the live exchange's ids
 
 
 class Journal(Protocol):
-    """Told of every order that was accepted, once, after its first matching and before anyone is answered."""
+    """Gets every accepted order once, after its first matching and before its client gets an answer."""
 
     def accepted(self, account: AccountBooks, order: Order, received_ms: int) -> None: ...
 
@@ -59,7 +59,7 @@ class Exchange:
             raise refuse(Code.BAD_SYMBOL) from None
 
     def next_id(self) -> int:
-        """Orders and algo orders draw from one sequence."""
+        """The next id. Orders and algo orders share one sequence."""
         taken = self._next_order_id
         self._next_order_id += 1
         return taken
@@ -73,7 +73,7 @@ class Exchange:
         received_ms: int | None = None,
         orig_type: str | None = None,
     ) -> Order:
-        """Admit an order, match it, tell the journal. Returns its state after the first matching."""
+        """Admit an order, match it, and give it to the journal. Returns its state after the first matching."""
         order = self._admitted(account, ticket, now_ms, orig_type)
         order_id = self.next_id()
         client_order_id = order.client_order_id or f"paper-{order_id}"
@@ -84,7 +84,7 @@ class Exchange:
         return order
 
     def rehearse(self, account: AccountBooks, ticket: Ticket, now_ms: int) -> Order:
-        """Every check of `place`, and the order as it would have entered the book; nothing happens, its id is 0."""
+        """Make every check of `place` without placing the order. Returns the order with the id 0."""
         return self._admitted(account, ticket, now_ms, None)
 
     def _admitted(self, account: AccountBooks, ticket: Ticket, now_ms: int, orig_type: str | None) -> Order:
@@ -109,7 +109,7 @@ class Exchange:
         )
 
     def cancel(self, account: AccountBooks, order: Order | None, now_ms: int) -> Order:
-        """Cancel an open order; -2011 for one that isn't open or isn't there."""
+        """Cancel an open order; -2011 if there is none, or if it isn't open."""
         if order is None or not order.status.is_open:
             raise refuse(Code.CANCEL_REJECTED)
         return account.close(order, OrderStatus.CANCELED, now_ms)
@@ -118,14 +118,14 @@ class Exchange:
         return [account.close(order, OrderStatus.CANCELED, now_ms) for order in account.open_on(symbol)]
 
     def run_countdowns(self, now_ms: int) -> None:
-        """Cancel the orders of every symbol whose countdown has run out."""
+        """Cancel the orders of every symbol with an elapsed countdown."""
         for account in self.accounts.values():
             for symbol in [name for name, due_ms in account.countdowns.items() if due_ms <= now_ms]:
                 del account.countdowns[symbol]
                 self.cancel_all(account, symbol, now_ms)
 
     def set_quote(self, symbol: Symbol, quote: Quote, now_ms: int) -> None:
-        """Move a symbol's prices and match what rests on it: best price first, then oldest first."""
+        """Move a symbol's prices and match its resting orders: best price first, then oldest first."""
         self.quotes[symbol.name] = quote
         resting = [
             (-order.side.sign * order.price, order.order_id, account)
@@ -148,7 +148,7 @@ class Exchange:
         return order
 
     def _trade(self, account: AccountBooks, order: Order, price: Decimal, now_ms: int, *, maker: bool) -> Order:
-        """Fill as much of an order as is on offer, at one price."""
+        """Fill an order at one price, up to the quantity on offer."""
         quote = self.quotes[order.symbol]
         position = account.position(order.symbol, order.position_side)
         wanted = min(order.remaining, position.reducible_by(order.side)) if order.reduces else order.remaining
@@ -193,7 +193,7 @@ class Exchange:
         return account.orders[order.order_id]
 
     def _expire_exits(self, account: AccountBooks, symbol: str, side: PositionSide, now_ms: int) -> None:
-        """Exits that rest on a position which is gone, or has turned, expire."""
+        """Expire resting exits when their position is closed or has turned to the other side."""
         position = account.position(symbol, side)
         for order in account.open_on(symbol, side):
             if order.reduces and not position.reducible_by(order.side):

@@ -1,6 +1,6 @@
-"""How an order meets a quote. Pure.
+"""Matches an order with a quote. Pure.
 
-There is no order book of others: one best bid and one best ask stand for it, with as much on offer as the quote says.
+There is no order book of other traders. One best bid and one best ask replace it, with the quote's quantity on offer.
 """
 
 from __future__ import annotations

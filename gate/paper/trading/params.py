@@ -1,4 +1,4 @@
-"""A request's parameters, read and typed, with the exchange's complaints for what is missing or malformed."""
+"""Reads a request's parameters, with the exchange's errors for missing and malformed ones."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class Params:
         text = f"{query}&{body}" if query else body
         if "%" in text or "+" in text:
             return cls(dict(parse_qsl(text)))
-        # Nearly every order: nothing to unquote, and parse_qsl would cost a sixth of the time that the order takes.
+        # Nearly every order has nothing to unquote, and parse_qsl would take a sixth of the order's time.
         return cls(dict(pair.split("=", 1) for pair in text.split("&") if "=" in pair))
 
     def text(self, name: str) -> str | None:
         return self._values.get(name) or None
 
     def need_text(self, name: str) -> str:
-        """-1102 if it wasn't sent."""
+        """The text of a mandatory parameter; -1102 if it wasn't sent."""
         value = self.text(name)
         if value is None:
             raise refuse(Code.MANDATORY_PARAM, name)
@@ -89,7 +89,7 @@ class Params:
         return value
 
     def word(self, name: str, words: type[_Word], unknown: Code) -> _Word | None:
-        """One of the exchange's words; another one is refused with `unknown`."""
+        """One of the exchange's words. Refuses any other word with `unknown`."""
         value = self.text(name)
         if value is None:
             return None

@@ -1,4 +1,4 @@
-"""Order parameters into tickets: what is mandatory for which type, what may not be sent with it. Pure."""
+"""Reads order parameters into tickets: the mandatory and the forbidden parameters of each order type. Pure."""
 
 from __future__ import annotations
 
