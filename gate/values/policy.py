@@ -1,4 +1,4 @@
-"""The policy: the limits and times that the gate applies, with their defaults. docs/design.md says what they are for."""
+"""The limits and times that the gate applies, with their defaults. docs/design.md tells what each is for."""
 
 from __future__ import annotations
 

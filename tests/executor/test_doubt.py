@@ -13,9 +13,11 @@ import pytest
 
 from gate import InvalidField, Outcome, Permit, Phase, Policy, Settlement, Verdict
 from gate.exchange.binance import BinanceFutures
-from gate.exchange.failures import ExchangeFailure
+from gate.exchange.failures import ExchangeFailure, Failure, OrderNotFound
 from gate.exchange.port import OrderAnswer, OrderRequest
+from gate.executor.attempt import Attempt
 from gate.executor.execution import Terminal
+from gate.executor.look_up import look_up
 from gate.paper import Fault, FaultKind
 from tests.executor.conftest import Desk, OpenDesk
 
@@ -54,6 +56,19 @@ async def test_an_order_whose_answer_is_lost_is_found_by_its_client_order_id(des
     assert execution.state is Terminal.FILLED
     assert execution.order_id == str(order["orderId"])
     assert order["requestCount"] == 1, "a request is never repeated blindly"
+
+
+async def test_a_look_up_tells_only_of_its_own_failures(desk: Desk) -> None:
+    intent = desk.intent()
+    verdict = await desk.gate.evaluate(intent)
+    assert verdict.permit
+    earlier = Failure(may_exist=True, code="HTTP_429")
+    attempt = Attempt(intent, verdict, verdict.permit, desk.gate.policy, stopped_by=earlier, unanswered=earlier)
+
+    with pytest.raises(OrderNotFound):
+        await look_up(desk.exchange, attempt, acceptable_for_ms=0)
+
+    assert earlier not in (attempt.stopped_by, attempt.unanswered)
 
 
 @pytest.mark.parametrize("fault", LOST, ids=_name)

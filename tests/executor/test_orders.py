@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import redis
 
-from gate import Phase, Policy
+from gate import Outcome, Phase, Policy
 from gate.executor.execution import Terminal
 from tests.executor.conftest import ROOMY, Desk, OpenDesk
 
@@ -36,6 +36,17 @@ async def test_the_permit_is_given_back_when_the_order_is_placed(desk: Desk) -> 
     status = await desk.gate.status()
     assert status.in_flight == 0
     assert "lock" not in {each.name for each in status.standing}
+
+
+async def test_an_execution_tells_what_the_gate_was_told(desk: Desk) -> None:
+    intent = desk.intent()
+    placed = await desk.executor.execute(intent)
+    denied = await desk.executor.execute(intent)
+    unfit = await desk.executor.execute(desk.intent(notional="99"))
+
+    assert placed.outcome == Outcome.placed(str(placed.order_id))
+    assert denied.outcome is None
+    assert unfit.outcome == Outcome.unsent("MIN_QUANTITY", unfit.detail, retryable=False)
 
 
 async def test_a_second_delivery_is_told_the_order_of_the_first(desk: Desk) -> None:
