@@ -28,10 +28,18 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Without a store there is nothing to test: one line and an end, instead of an error at every test."""
+    if os.environ.get("GATE_TEST_URL") and getattr(session.config.option, "numprocesses", None):
+        raise pytest.UsageError("GATE_TEST_URL is one server, and tests side by side would empty it: leave out -n")
     try:
         session.config.stash[_SERVERS].open()
     except StoreUnavailableError as error:
         raise pytest.UsageError(str(error)) from None
+
+
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_xdist_auto_num_workers() -> int | None:
+    """With `-n auto`, tests share a server that is given one after the other; else each worker starts its own."""
+    return 0 if os.environ.get("GATE_TEST_URL") else None
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:

@@ -32,9 +32,15 @@ class NoAnswer(click.ClickException):
         self.answer: Final = answer
 
 
+_SHOWN_AS_HELP: Final = tuple(
+    getattr(click.exceptions, name) for name in ("NoArgsIsHelpError",) if hasattr(click.exceptions, name)
+)
+"""What click 8.2 and later raise where 8.1 prints the help and leaves by itself."""
+
+
 def end(problem: click.ClickException, as_json: bool) -> NoReturn:
     """Prints what a command couldn't do, and exits."""
-    if isinstance(problem, click.exceptions.NoArgsIsHelpError):
+    if isinstance(problem, _SHOWN_AS_HELP):
         problem.show()
     elif isinstance(problem, NoAnswer) and problem.answer is not None:
         click.echo(json.dumps(problem.answer))
@@ -58,9 +64,9 @@ def _usage(problem: click.UsageError) -> str:
     option, ctx = problem.option_name, problem.ctx
     ours = {each for parameter in ctx.find_root().command.params for each in parameter.opts}
     if ctx.parent is not None and option in ours:
-        return f"{problem.message} It goes before the command: gate {option} ... {ctx.info_name}."
+        return f"No such option {option!r}. It goes before the command: gate {option} ... {ctx.info_name}."
     if option == "--json" and isinstance(ctx.command, click.Group):
-        return f"{problem.message} It goes behind the command: {ctx.command_path} COMMAND --json."
+        return f"No such option {option!r}. It goes behind the command: {ctx.command_path} COMMAND --json."
     return problem.format_message()
 
 

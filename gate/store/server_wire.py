@@ -17,7 +17,6 @@ import redis
 import redis.asyncio
 from hiredis import pack_command
 from redis.backoff import NoBackoff
-from redis.driver_info import DriverInfo
 from redis.exceptions import (
     RedisError,
     ResponseError,
@@ -47,15 +46,25 @@ _POOL_ONLY: Final = frozenset(
         "himport_registry",
     }
 )
-# redis-py would else read its own package metadata for every connection: 3 ms each.
-_DRIVER: Final = DriverInfo(lib_version=redis.__version__)
+
+
+def _driver() -> dict[str, Any]:
+    """How a connection introduces itself; redis-py would else read its own package metadata for each: 3 ms."""
+    try:
+        from redis.driver_info import DriverInfo
+    except ImportError:  # before 7.2: read once, at import
+        return {}
+    return {"driver_info": DriverInfo(lib_version=redis.__version__)}
+
+
+_DRIVER: Final = _driver()
 
 
 def connection_settings(settings: dict[str, Any], socket_timeout: float | None) -> dict[str, Any]:
     """A pool's settings for connections, as the wire wants them: RESP2, bytes, bounded, no retries."""
     kept = {name: value for name, value in settings.items() if name not in _POOL_ONLY}
     return {
-        "driver_info": _DRIVER,
+        **_DRIVER,
         **kept,
         "protocol": 2,
         "decode_responses": False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,9 @@ from tests.servers.store import Store
 
 Run = Callable[..., Result]
 
+# click 8.1 keeps what is printed and what is complained of apart when it is told to, later ones always.
+_APART: dict[str, Any] = {"mix_stderr": False} if "mix_stderr" in inspect.signature(CliRunner).parameters else {}
+
 
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,7 +31,7 @@ def bare() -> Run:
     """Runs `gate` without naming a store: bare("status")."""
 
     def run(*words: str, **options: Any) -> Result:
-        result = CliRunner().invoke(program, list(words), prog_name="gate", **options)
+        result = CliRunner(**_APART).invoke(program, list(words), prog_name="gate", **options)
         assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
         return result
 

@@ -393,7 +393,7 @@ def test_a_lost_answer_to_a_claim_says_that_nobody_can_tell(bare: Run, redis_cli
         assert all(fault.happened for fault in lost)
         assert result.exit_code == 3
         assert redis_client.exists("quantum:exec:processed:sig-81")
-        assert "look with gate show sig-81" in result.output
+        assert "look with gate show sig-81" in result.stdout + result.stderr
         if form:
             answer = json.loads(result.stdout)
             assert (answer["reason"], answer["committed"], answer["permit"]) == ("STORE_UNAVAILABLE", None, None)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import redis
 from click.testing import Result
@@ -172,7 +173,7 @@ def test_an_audit_that_cannot_be_written_is_said(
         ),
         (("--json", "status"), "No such option '--json'. It goes behind the command: gate COMMAND --json."),
         (("policy", "--json", "show"), "It goes behind the command: gate policy COMMAND --json."),
-        (("status", "--jsn"), "No such option '--jsn'"),
+        (("status", "--jsn"), click.NoSuchOption("--jsn").format_message().rstrip(".")),
         (("--prefix", "a b", "halt", *WHO), "prefix: 'a b' is not a key prefix"),
     ],
 )

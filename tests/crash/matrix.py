@@ -21,6 +21,7 @@ BATCH: Final = 400
 """Runs that share a paper exchange, and a store with that many databases: losing its memory concerns one run."""
 
 
+_UNTIL_THE_FIRST_RESTART_S: Final = (1.0, 4.0)  # while even a few runs are all under way
 _BETWEEN_RESTARTS_S: Final = (5.0, 12.0)
 _LATE_MS: Final = 250
 """When the machine is so busy that a request takes that much longer than its delay, the exchange may accept it later
@@ -63,10 +64,12 @@ class Restarts:
 
     async def until_cancelled(self) -> None:
         """In between there is time enough for a delivery that waits until a young memory is old enough."""
+        pause_s = self._chance.uniform(*_UNTIL_THE_FIRST_RESTART_S)
         while True:
-            await asyncio.sleep(self._chance.uniform(*_BETWEEN_RESTARTS_S))
+            await asyncio.sleep(pause_s)
             # Not cancelled half way: the store must be up when the runs are judged.
             await asyncio.shield(asyncio.to_thread(self._restart))
+            pause_s = self._chance.uniform(*_BETWEEN_RESTARTS_S)
 
     def _restart(self) -> None:
         self._store.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 
@@ -10,8 +11,14 @@ import socket
 _RANGE = range(20_000, 32_000)
 
 
+def _own_ports() -> range:
+    """Those of this worker of pytest-xdist: no other may take the port of a server that is down for a moment."""
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    return _RANGE[number :: int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))]
+
+
 def free_port() -> int:
-    for port in random.sample(_RANGE, 200):
+    for port in random.sample(_own_ports(), 200):
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))

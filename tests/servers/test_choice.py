@@ -146,11 +146,43 @@ def test_a_killed_run_leaves_no_server_behind(tmp_path: Path) -> None:
         _wait_until_refused(url)
 
 
-def _pytest(directory: Path, body: str, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+def test_tests_side_by_side_do_not_share_the_given_server(
+    new_private_store: Callable[..., PrivateStore], tmp_path: Path
+) -> None:
+    given = {"GATE_TEST_URL": new_private_store().url, "GATE_TEST_CONTAINERS": ""}
+    body = "def test_alone(worker_id): assert worker_id == 'master'"
+
+    refused = _pytest(tmp_path, body, given, "--numprocesses", "2")
+    assert refused.returncode == pytest.ExitCode.USAGE_ERROR
+    assert [line for line in refused.stderr.splitlines() if line.startswith("ERROR: GATE_TEST_URL is one server")]
+
+    assert _pytest(tmp_path, body, given, "--numprocesses", "auto").returncode == pytest.ExitCode.OK
+
+
+def test_tests_side_by_side_have_a_server_each(tmp_path: Path) -> None:
+    body = """
+        import pathlib, pytest
+
+        @pytest.mark.parametrize("number", range(2))
+        def test_it(number, store, worker_id):
+            pathlib.Path(worker_id).write_text(store.url)
+    """
+    never = {"GATE_TEST_URL": "", "GATE_TEST_CONTAINERS": "never"}
+    run = _pytest(tmp_path, body, never, "--numprocesses", "2", "--dist", "each")
+    assert run.returncode == pytest.ExitCode.OK
+    assert (tmp_path / "gw0").read_text() != (tmp_path / "gw1").read_text()
+
+
+def _pytest(
+    directory: Path, body: str, environment: Mapping[str, str], *options: str
+) -> subprocess.CompletedProcess[str]:
     """A run of its own, with the fixtures and rules of this one."""
     (directory / "test_it.py").write_text(textwrap.dedent(body))
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-p", "no:cacheprovider", "--rootdir=.", "test_it.py"],
+        [
+            *(sys.executable, "-m", "pytest", "-p", "tests.conftest", "-p", "no:cacheprovider", "--rootdir=."),
+            *(*options, "test_it.py"),
+        ],
         cwd=directory,
         env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(directory), **environment},
         capture_output=True,
