@@ -255,7 +255,10 @@ class _LookUps(ThreadPoolExecutor):
             except BaseException as error:
                 answer.set_exception(error)
 
-        threading.Thread(target=look_up, name="gate-executor-look-up", daemon=True).start()
+        try:
+            threading.Thread(target=look_up, name="gate-executor-look-up", daemon=True).start()
+        except RuntimeError:  # Python 3.12 starts no thread once the main thread has ended; the loop has to wait
+            look_up()
         return answer
 
 
