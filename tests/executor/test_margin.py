@@ -137,7 +137,7 @@ async def test_a_stale_figure_sends_nothing_and_says_its_age(desk: Desk, monkeyp
 
     _rejected(execution, "MARGIN_STALE")
     assert execution.retryable
-    assert execution.detail.startswith("need 64.5945, have 10000: that was ")
+    assert execution.detail.startswith("need 64.5945, have 10000: read ")
     assert desk.orders() == []
 
 
