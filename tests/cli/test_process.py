@@ -115,7 +115,7 @@ def test_a_reader_of_the_demo_who_has_gone_ends_it_quietly() -> None:
 
 
 @pytest.mark.parametrize("words", [["policy", "show"], EVAL, [*EVAL, "--json"]], ids=" ".join)
-def test_a_full_disk_is_one_line_and_no_word_of_the_store(
+def test_a_full_disk_is_one_line_that_does_not_blame_the_store(
     store: Store, redis_client: redis.Redis, words: list[str]
 ) -> None:
     with Path("/dev/full").open("w") as full:
@@ -150,7 +150,7 @@ main()
 """
 
 
-def test_what_nobody_has_foreseen_is_one_line_and_not_a_denial() -> None:
+def test_an_unexpected_error_is_one_line_and_not_a_denial() -> None:
     words = [sys.executable, "-c", BROKEN, *EVAL]
     done = subprocess.run(words, capture_output=True, text=True, env=environment(), timeout=30)
     assert (done.returncode, done.stdout) == (70, "")

@@ -48,7 +48,7 @@ def assert_waits(row: Row, wait_ms: int | None, before: int, after: int) -> None
         assert row.wait(after) <= wait_ms <= row.wait(before)
 
 
-def test_the_rows_are_those_of_the_design_in_its_order(open_sync_gate: OpenGate) -> None:
+def test_the_rows_are_all_guards_in_their_order(open_sync_gate: OpenGate) -> None:
     assert [row.guard for row in ROWS] == NAMES
     assert [report.guard for report in open_sync_gate().inspect(at.entry()).guards] == NAMES
 
@@ -195,7 +195,7 @@ def prior_after(gate: AnyGate, outcome: Outcome | None) -> Verdict:
     ],
     ids=["unsettled", "placed", "rejected", "unsent", "unknown"],
 )
-def test_a_duplicate_is_told_what_became_of_the_first(
+def test_a_duplicate_gets_the_record_of_the_first(
     outcome: Outcome | None, phase: Phase, code: str | None, open_gate: OpenGate
 ) -> None:
     verdict = prior_after(open_gate(), outcome)

@@ -83,7 +83,7 @@ def test_a_report_that_was_lost_is_tried_again_at_the_end_of_the_block(
     assert record.order_id == "42"
 
 
-def test_a_replayed_removal_succeeded_also_when_another_permit_followed(
+def test_a_replayed_removal_succeeds_even_after_another_permit(
     store: Store, wire: Wire, redis_client: redis.Redis
 ) -> None:
     policy = Policy(rate_symbol_limit=100, rate_global_limit=100)
@@ -129,6 +129,6 @@ def test_the_fence_of_an_earlier_delivery_is_remembered(store: Store, redis_clie
 
 
 @pytest.mark.parametrize("asked", [None, [], "x", b"x", 7])
-def test_what_is_no_intent_at_all_is_denied(store: Store, redis_client: redis.Redis, asked: object) -> None:
+def test_input_that_is_no_intent_is_denied(store: Store, redis_client: redis.Redis, asked: object) -> None:
     with Gate.from_url(store.url) as gate:
         assert gate.evaluate(asked).reason is Reason.INVALID  # type: ignore[arg-type]

@@ -53,7 +53,7 @@ def admissions(told: list[Told]) -> list[tuple[str, str, str, int]]:
     return [admission for each in told for admission in each.admissions]
 
 
-def test_the_race_was_one(raced: Raced) -> None:
+def test_the_processes_really_raced(raced: Raced) -> None:
     denials = sum((each.denials for each in raced[0]), Counter[str]())
     assert len(admissions(raced[0])) > 50
     for reason in ("DUPLICATE", "LOCKED", "RATE_SYMBOL", "RATE_GLOBAL"):

@@ -43,7 +43,7 @@ def test_status_shows_what_denies_and_writes_nothing(row: Row, redis_client: red
 
 
 @pytest.mark.parametrize("row", SHOWN, ids=str)
-def test_status_does_not_show_as_on_what_passes(row: Row, redis_client: redis.Redis, open_gate: OpenGate) -> None:
+def test_status_does_not_show_a_passing_guard_as_on(row: Row, redis_client: redis.Redis, open_gate: OpenGate) -> None:
     gate = open_gate()
     row.spare(redis_client, gate, False)
     assert not standing(gate.status(), row.key)

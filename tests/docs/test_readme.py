@@ -131,7 +131,7 @@ def test_the_example_without_an_event_loop_fills_an_order(store: Store, redis_cl
     assert printed[0][0] == "FILLED"
 
 
-def test_the_table_of_guards_is_the_one_that_the_scripts_go_by() -> None:
+def test_the_table_of_guards_is_the_one_in_the_code() -> None:
     rows = re.findall(r"^\| `([A-Z_]+)` \| .* \| (.*) \|$", README, re.MULTILINE)
     assert rows == [(guard.reason, guard.exits) for guard in GUARDS]
 

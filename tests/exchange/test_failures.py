@@ -116,7 +116,7 @@ def test_an_earlier_request_that_never_left_says_nothing_of_this_one() -> None:
     assert (judged(earlier).may_exist, judged(error).may_exist) == (NO_ORDER, MAY_EXIST)
 
 
-def test_what_has_been_judged_already_stays_so() -> None:
+def test_a_failure_that_was_judged_keeps_its_meaning() -> None:
     failure = Failure(NO_ORDER, "-2019", "as asked for")
 
     assert failure_of(ExchangeFailure(failure)) is failure

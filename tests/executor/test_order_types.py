@@ -235,7 +235,7 @@ async def test_a_position_mode_that_does_not_settle_is_tried_once_more_and_no_mo
     assert (execution.state, execution.reason, execution.retryable) == (Terminal.REJECTED_EXCHANGE, "-4061", True)
 
 
-async def test_where_it_comes_to_no_second_request_the_answer_to_the_first_stands(desk: Desk) -> None:
+async def test_without_a_second_request_the_first_answer_stands(desk: Desk) -> None:
     """A request was made: its slots aren't given back, as they would be had nothing been sent."""
     desk.paper.inject(
         Fault(kind=FaultKind.ERROR, times=1, code=-4061, msg="as asked for"),
@@ -262,7 +262,7 @@ async def test_an_exit_does_not_wait_for_an_unreadable_position_mode(desk: Desk,
     assert closed.state is Terminal.FILLED
 
 
-async def test_an_order_of_a_time_before_the_intent_is_another_intents(desk: Desk, redis_client: redis.Redis) -> None:
+async def test_an_order_older_than_the_intent_belongs_to_another_intent(desk: Desk, redis_client: redis.Redis) -> None:
     """An id that was in use before: its old order is no answer to what became of the new intent."""
     old = desk.intent(id="counter-1")
     desk.paper.move_clock(-2 * CLOCKS_APART_MS)

@@ -102,7 +102,7 @@ def test_a_held_order_is_accepted_after_the_client_has_given_up(client: Client, 
     assert client.futures_get_order(symbol="BTCUSDT", origClientOrderId="mine")["status"] == "FILLED"
 
 
-def test_what_is_held_when_the_server_stops_is_never_accepted(tmp_path: Path) -> None:
+def test_an_order_held_when_the_server_stops_is_never_accepted(tmp_path: Path) -> None:
     ledger = tmp_path / "ledger.jsonl"
     delay = Fault(kind=FaultKind.DELAY)
     with PaperExchange(ledger_file=ledger, faults=[delay]) as paper:

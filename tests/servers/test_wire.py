@@ -25,7 +25,7 @@ def client(redis_client: redis.Redis, wire: Wire) -> Iterator[redis.Redis]:
         yield client
 
 
-def test_what_is_not_to_be_lost_arrives(client: redis.Redis, wire: Wire) -> None:
+def test_a_command_that_is_not_to_be_lost_arrives(client: redis.Redis, wire: Wire) -> None:
     value = b"\r\n*3\r\n$5\r\n\x00" * 40_000
     client.set("key", value)
     assert client.get("key") == value

@@ -191,7 +191,7 @@ def test_interrupted_while_it_opens_it_leaves_no_thread(in_main_thread: InMainTh
     assert set(threading.enumerate()) <= before
 
 
-def test_interrupted_while_its_thread_is_started_that_has_only_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_while_its_thread_starts_that_thread_only_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[threading.Thread] = []
 
     def start(thread: threading.Thread) -> None:
