@@ -1,4 +1,4 @@
-"""The list of commands tells the truth: each loads, under its own name, and teaches by an example."""
+"""Every listed command loads under its own name, and its help shows an example."""
 
 from __future__ import annotations
 

@@ -115,7 +115,9 @@ def test_json_output_reports_a_faulty_file_too(bare: Run, file: Path) -> None:
         (None, "can't be read: No such file"),
     ],
 )
-def test_an_unusable_config_file_is_one_line_that_names_it(bare: Run, file: Path, content: bytes | None, problem: str) -> None:
+def test_an_unusable_config_file_is_one_line_that_names_it(
+    bare: Run, file: Path, content: bytes | None, problem: str
+) -> None:
     if content is not None:
         file.write_bytes(content)
     done = bare("status", env={"GATE_CONFIG": str(file)})

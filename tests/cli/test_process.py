@@ -1,4 +1,4 @@
-"""The real program: what it loads, and how it ends when the store, the reader of its output or its user goes away."""
+"""The real program: what it loads, and how it ends without its store, the reader of its output or its user."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def gate(*words: str, store: str | None = None, **environ: str) -> subprocess.Co
 
 def environment(**changes: str) -> dict[str, str]:
     gone = {"GATE_URL", "REDIS_URL", "GATE_PREFIX", "GATE_CONFIG", "NO_COLOR", "FORCE_COLOR", "COLUMNS"}
-    gone.add("PYTHONUNBUFFERED")  # it would hide what is left unwritten at the end
+    gone.add("PYTHONUNBUFFERED")  # it would hide output that is still unwritten at the end
     return {name: value for name, value in os.environ.items() if name not in gone} | changes
 
 
@@ -193,7 +193,7 @@ def test_ctrl_c_is_no_error(tmp_path: Path) -> None:
 
 
 def on_terminal(columns: int, *words: str, **environ: str) -> tuple[int, str]:
-    """Exit code and output on a terminal so wide."""
+    """Exit code and output on a terminal of that width."""
     ours, theirs = pty.openpty()
     with subprocess.Popen(
         [*GATE, *words],

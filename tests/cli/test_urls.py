@@ -1,4 +1,4 @@
-"""Store URLs as people mistype them: refused before anything is sent, by a sentence without the password."""
+"""Mistyped store URLs are refused before anything is sent, in one sentence without the password."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Doubt denies: a key that can't be read stops what its guard guards, is named, and nothing is written."""
+"""Doubt denies: a damaged key stops the intents of its guard, is named, and nothing is written."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def report_of(inspection: Inspection, guard: str) -> GuardReport:
 
 
 def assert_waits(row: Row, wait_ms: int | None, before: int, after: int) -> None:
-    """The wait is exact for some moment between the two."""
+    """Asserts that the wait is exact at some moment between the two."""
     if row.wait is None:
         assert wait_ms is None
     else:
@@ -83,7 +83,7 @@ def test_a_guard_denies_alone_and_inspect_says_the_same(
     assert [each.guard for each in inspection.guards if not each.passed] == [row.guard]
     assert inspection.reason is row.reason
     assert (report.reason, report.passed) == (row.reason, False)
-    # Redis 7.0 moves its clock on within a script: what is left of a key may be read a moment after the time.
+    # The clock of Redis 7.0 runs on within a script: it may read a key's remaining time a moment after the time.
     assert_waits(row, report.wait_ms, inspection.now_ms, after)
 
     assert not verdict.admitted

@@ -1,4 +1,4 @@
-"""Nothing in doubt is lost from sight when its record lapses: the state keeps a copy until it is settled for good."""
+"""An intent in doubt stays in sight when its record lapses: the state keeps a copy until a final outcome."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A permit whose answer was lost: it is given to one caller, in time, or given back."""
+"""A permit whose reply was lost goes to one caller in time, or is given back."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ SHORT = Policy(lock_ttl_ms=400, rate_symbol_limit=100, rate_global_limit=100)
 
 @pytest.fixture
 def lossy(store: Store, wire: Wire, redis_client: redis.Redis) -> Gate:
-    """A gate whose evaluations are carried out while nobody hears of it, as long as the test says so."""
+    """A gate whose evaluations run while their replies are lost, as long as the test says so."""
     return Gate.from_url(wire.url, policy=SHORT, timeout_ms=300)
 
 
 def _unheard(gate: Gate, wire: Wire) -> Intent:
-    """An intent that was admitted, and nobody has heard of it."""
+    """An admitted intent whose replies were all lost."""
     gate.evaluate(entry("warm-up", symbol="ETHUSDT"))
     wire.lose_next_reply("EVALSHA")
     wire.lose_next_reply("EVALSHA")
@@ -115,7 +115,7 @@ def test_a_new_policy_makes_permits_verify(store: Store, redis_client: redis.Red
 
 
 def test_the_fence_of_an_earlier_delivery_is_remembered(store: Store, redis_client: redis.Redis) -> None:
-    """A worker that was only ever denied notices that the memory was rolled back."""
+    """Even a worker that got only denials notices that the memory was rolled back."""
     placing, denied = Gate.from_url(store.url), Gate.from_url(store.url)
     admitted(placing.evaluate(entry("first", symbol="ETHUSDT")))
     redis_client.hset("quantum:exec:state", "since", 1)

@@ -66,7 +66,7 @@ def test_a_fence_that_can_not_grow_by_one_is_damage(
 
 
 def numbers(client: redis.Redis) -> list[str]:
-    """Every number that is kept, as it is kept."""
+    """Every stored number, as it is stored."""
     found: list[str] = []
     for key in at.keys(client):
         kind = at.text(client.type(key))

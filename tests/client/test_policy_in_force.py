@@ -1,4 +1,4 @@
-"""One policy on an account: who brings another doesn't open, and observing claims nothing."""
+"""One policy per account: a caller with another policy opens nothing, and an observed permit claims nothing."""
 
 from __future__ import annotations
 

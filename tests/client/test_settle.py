@@ -1,4 +1,4 @@
-"""The outcome of an admitted intent: settled once, by its holder, and what it gives back."""
+"""The holder of a permit settles its outcome once, and that gives its claims back."""
 
 from __future__ import annotations
 

@@ -170,7 +170,7 @@ def test_a_fork_shares_no_connection_with_its_parent(store: Store, redis_client:
     with Gate.from_url(store.url, policy=ROOMY, timeout_ms=10_000) as gate:
 
         def symbols_of(letter: str) -> bool:
-            """Whether each answer is the one to its own question."""
+            """Whether each call got its own reply."""
             for number in range(100):
                 intent = at.entry(f"{letter}-{number}", f"{letter}{number}USDT")
                 if at.admitted(gate.evaluate(intent)).symbol != intent.symbol:

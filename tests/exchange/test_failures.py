@@ -1,4 +1,4 @@
-"""How a failure is read from whatever the client library raised, and what the gate is told of it."""
+"""How an exception of the client library becomes a failure, and the outcome that the gate gets."""
 
 from __future__ import annotations
 
@@ -256,7 +256,7 @@ async def test_an_exchange_that_is_not_there_places_nothing(desk: Desk) -> None:
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:
-    """An exception and all that it came from."""
+    """An exception and its chain."""
     chain = []
     while error is not None:
         chain.append(error)

@@ -1,6 +1,6 @@
 """The table of failures, row by row: raised by python-binance as it is, sync and async, and judged.
 
-What is expected is written out here once more, from the facts in docs/exchange.md, so that a changed row shows.
+The expected rows are written out again, from the facts in docs/exchange.md, so that a changed row fails.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ EXPECTED: dict[int, Row] = {
     -5022: TERMINAL,
 }
 
-# Status, code (None: a body without one), text, and what it means; where status and code disagree doubt outweighs.
+# Status, code (None: a body without one), text, and the meaning. If status and code disagree, doubt wins.
 ANSWERS: list[tuple[int, int | None, str, Row]] = [
     (400, -9999, "a code that nobody has heard of", TERMINAL),
     (400, None, "a refusal without a code", TERMINAL),
@@ -137,12 +137,12 @@ ANSWERS: list[tuple[int, int | None, str, Row]] = [
 
 @pytest.fixture(scope="module")
 def venue() -> Iterator[PaperExchange]:
-    """One paper exchange for all rows: a fault strikes once, and an order leaves nothing that another would notice."""
+    """One paper exchange for all rows: a fault acts once, and an order doesn't affect the next one."""
     with PaperExchange(accounts=[Account(KEY, SECRET)], limits=None) as paper:
         yield paper
 
 
-# Where a request can't even leave, and what says so: of aiohttp, and of requests or of urllib3 inside it.
+# Addresses that no request can reach, and the exceptions: aiohttp's, and those of requests or of urllib3 inside it.
 Place = Callable[[], AbstractContextManager[str]]
 UNREACHED: list[tuple[Place, type[BaseException], type[BaseException]]] = [
     (closed_port, aiohttp.ClientConnectorError, urllib3.exceptions.NewConnectionError),

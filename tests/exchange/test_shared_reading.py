@@ -1,4 +1,4 @@
-"""One request for all who ask at about the same time."""
+"""One request for all callers that ask at about the same time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When the answer of the exchange is lost, wrong or late: what became of the order is found out, never guessed."""
+"""After a lost, wrong or late answer, the executor finds the order's outcome out, and never guesses it."""
 
 from __future__ import annotations
 

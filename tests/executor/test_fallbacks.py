@@ -1,4 +1,4 @@
-"""What the executor falls back on when a read or a report fails, and what it learns from what it reads."""
+"""The executor's fallbacks when a reading or a report fails, and what it learns from its readings."""
 
 from __future__ import annotations
 

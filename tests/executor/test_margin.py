@@ -1,4 +1,4 @@
-"""The margin pre-flight: where it isn't sure, nothing is sent."""
+"""The margin check: in doubt, nothing is sent."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ async def test_an_intent_rejected_for_margin_may_come_again(desk: Desk) -> None:
 
 
 async def test_the_exchange_has_the_last_word(desk: Desk) -> None:
-    """The last price, by which it reckons, has run away from the mark price, by which we do."""
+    """The exchange uses the last price, which has moved away from the mark price, which the gate uses."""
     desk.balance(NEED)
     desk.paper.set_price("BTCUSDT", "105000", mark="100000")
 
@@ -203,7 +203,7 @@ async def test_calls_made_together_share_one_reading_of_the_account(desk: Desk) 
 
 
 async def test_a_reading_does_not_answer_a_caller_that_asks_after_it_began(desk: Desk) -> None:
-    """An order placed in between would be neither in its figure nor among the reserved."""
+    """Otherwise an order placed in between would count neither in the figure nor in the reserved margin."""
     desk.paper.inject(Fault(kind=FaultKind.DELAY, method="GET", path=ACCOUNT, times=1))
     early = asyncio.create_task(desk.exchange.account())
     await asyncio.to_thread(desk.paper.wait_held)

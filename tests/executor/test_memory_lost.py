@@ -1,4 +1,4 @@
-"""When Redis has lost its memory: the exchange is asked for an earlier order before one is sent."""
+"""After Redis has lost its memory, the executor asks the exchange for an earlier order before it sends one."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def test_a_look_up_before_sending_that_fails_is_tried_again(desk: Desk, re
 async def test_an_unclear_look_up_before_sending_leaves_the_intent_in_doubt(
     open_desk: OpenDesk, redis_client: redis.Redis, placed_before: bool
 ) -> None:
-    """To give the intent back would lose the earlier order from sight."""
+    """If the intent were given back, nobody would look for the earlier order any more."""
     desk = await open_desk(Policy(lock_ttl_ms=3500, rate_symbol_limit=9, rate_global_limit=100))
     intent = desk.intent()
     if placed_before:

@@ -1,4 +1,4 @@
-"""What is in doubt is found out, from any number of places at once."""
+"""Reconciling settles the intents in doubt, from any number of places at once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.servers.store import Store
 async def abandoned(
     desk: Desk, redis_client: redis.Redis, *, sent: bool, past_ms: int = 10_000, symbol: str = "BTCUSDT"
 ) -> Intent:
-    """An intent whose worker died before it could say what became of it, `past_ms` after its deadline."""
+    """An intent whose worker died before it could settle it, `past_ms` after its deadline."""
     intent = desk.intent(symbol, quantity="0.01")
     permit = (await desk.gate.evaluate(intent)).permit
     assert permit is not None
@@ -104,7 +104,7 @@ async def test_an_order_much_older_than_the_admission_belongs_to_another_intent(
     desk: Desk, redis_client: redis.Redis
 ) -> None:
     desk.paper.move_clock(-2 * CLOCKS_APART_MS - desk.gate.policy.max_age_ms)
-    await desk.exchange.hedge_mode()  # signed by that clock from here on
+    await desk.exchange.hedge_mode()  # requests are signed with that clock from here on
     intent = await abandoned(desk, redis_client, sent=True)
     desk.paper.reset_clock()
     desk.exchange._client.timestamp_offset = 0
@@ -146,7 +146,9 @@ async def test_an_intent_in_doubt_is_reconciled_after_its_record_has_lapsed(
     assert (await desk.gate.status()).in_doubt == 0
 
 
-async def test_an_intent_that_the_store_has_forgotten_is_shown_and_not_guessed(desk: Desk, redis_client: redis.Redis) -> None:
+async def test_an_intent_that_the_store_has_forgotten_is_shown_and_not_guessed(
+    desk: Desk, redis_client: redis.Redis
+) -> None:
     intent = await abandoned(desk, redis_client, sent=True)
     redis_client.delete(f"quantum:exec:processed:{intent.id}")
     redis_client.hdel("quantum:exec:state", f"permit:{intent.id}")

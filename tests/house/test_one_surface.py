@@ -13,7 +13,7 @@ from gate import AsyncGate, AsyncGuardedPermit, Gate, GuardedPermit
 
 PAIRS = [(Gate, AsyncGate), (GuardedPermit, AsyncGuardedPermit)]
 pairs = pytest.mark.parametrize(("blocking", "awaited"), PAIRS, ids=["Gate", "GuardedPermit"])
-# The block of a with statement: async with has names of its own.
+# The with statement and async with call methods of different names.
 BLOCKS = {"__enter__": "__aenter__", "__exit__": "__aexit__"}
 
 

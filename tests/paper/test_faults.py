@@ -1,4 +1,4 @@
-"""Every fault leaves the ledger in the state that its name says, and the client with the evidence of the real one."""
+"""Every fault leaves the ledger in the state of its name, and gives the client the real exchange's symptoms."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gate.paper import Fault, FaultError, FaultKind, PaperExchange
 from tests.paper.conftest import futures_client
 
 ORDER = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "0.001", "newClientOrderId": "mine"}
-SHORT = {"requests_params": {"timeout": (1, 0.05)}}  # a client that loses patience; the server's clock isn't involved
+SHORT = {"requests_params": {"timeout": (1, 0.05)}}  # an impatient client; the server's clock isn't involved
 
 Evidence = Callable[[BaseException | None, object], bool]
 

@@ -1,4 +1,4 @@
-"""Rate limits: counted in headers, refused with 429 and Retry-After, banned with 418 for those who go on."""
+"""Rate limits: headers count the use, 429 with Retry-After refuses, and 418 bans a client that goes on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The wire loses what it is told to lose, once, and nothing else."""
+"""The wire loses each chosen command or reply once, and nothing else."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.servers.wire import Wire
 
 @pytest.fixture
 def client(redis_client: redis.Redis, wire: Wire) -> Iterator[redis.Redis]:
-    """A client whose way to the emptied shared store is the wire."""
+    """A client that reaches the emptied shared store through the wire."""
     with connect(wire.url, socket_timeout=0.3) as client:
         client.ping()
         wire.forget_requests()

@@ -67,7 +67,7 @@ def is_up(node: ProcessStore) -> bool:
 
 @pytest.fixture(scope="module")
 def one_node() -> Iterator[ProcessStore]:
-    """It holds all slots. A new cluster takes two seconds to come up."""
+    """A cluster of one node with all slots, which takes two seconds to start."""
     with ExitStack() as stack:
         node = new_node(stack)
         ask(node, "CLUSTER", "ADDSLOTSRANGE", 0, 16383)

@@ -1,4 +1,4 @@
-"""Outcomes and verdicts as values: checked on the way in, and plain about what a caller may do next."""
+"""Outcomes and verdicts check their figures, and say what a caller may do next."""
 
 from __future__ import annotations
 

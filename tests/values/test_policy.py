@@ -1,4 +1,4 @@
-"""The policy: its default figures, every fault named at once, and warnings where figures defeat each other."""
+"""The policy has the documented defaults, names every fault at once, and warns of figures that defeat each other."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from gate import InvalidPolicy, Mode, Policy
 from gate.values.policy import MODES, mode_of
 
-# Written out once more, so that a changed default shows.
+# Written out again, so that a changed default fails.
 DEFAULTS: dict[str, Any] = {
     "rate_symbol_limit": 1,
     "rate_symbol_window_ms": 30_000,

@@ -1,4 +1,4 @@
-"""What streams say of an order's type becomes its terms; where it leaves a doubt it is an error, never a guess."""
+"""A stream's fields for an order's type become its terms; a doubt is an error, never a guess."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The executor without an event loop: what it answers to many threads, and where it can't be called."""
+"""The blocking executor: its answers to many threads, and the places where it can't be called."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_every_setting_goes_where_it_belongs() -> None:
 
 def test_a_call_that_has_ended_is_not_kept() -> None:
     class Fields(dict[str, object]):
-        """A mapping that can be watched."""
+        """A mapping whose deletion can be watched."""
 
     fields = Fields()
     with BlockingExecutor(NOWHERE, "the-key", "the-secret") as executor:

@@ -1,4 +1,4 @@
-"""A signal that raises in the thread that waits: what it has begun is settled before the exception goes on."""
+"""When a signal raises in the waiting thread, the call settles its attempt before it raises the exception."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.executor.blocking.conftest import NOWHERE, InMainThread, Lookup, an_i
 
 
 class Interruption(BaseException):
-    """What the signal raises."""
+    """The exception that the signal raises."""
 
 
 def interrupted(number: int = 1) -> None:
