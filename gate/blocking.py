@@ -1,4 +1,4 @@
-"""The executor for services without an event loop: the same one, on a loop in a thread of its own."""
+"""The executor for services without an event loop. It runs on an event loop in its own thread."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _T = TypeVar("_T")
 
 
 class BlockingExecutor:
-    """Executes intents of one account, from any number of threads at once. Close it, or use it in a `with` block.
+    """Executes intents of one account, for any number of threads at once. Close it, or use it in a `with` block.
 
-    Make one per process, after a fork. An interpreter that exits closes what is still open.
+    Make one per process, after a fork. At its exit, the interpreter closes every open one.
     """
 
     def __init__(
@@ -46,9 +46,9 @@ class BlockingExecutor:
         recv_window_ms: int = RECV_WINDOW_MS,
         timeout_ms: int = DEFAULT_TIMEOUT_MS,
     ) -> None:
-        """`url`, `prefix`, `policy` and `timeout_ms` as for AsyncGate.from_url; the others as for BinanceFutures.
+        """Passes `url`, `prefix`, `policy` and `timeout_ms` to AsyncGate.from_url, the others to BinanceFutures.
 
-        Raises what these two raise, such as InvalidField, and leaves no thread behind then.
+        Raises the errors of these two, such as InvalidField, and then leaves no thread behind.
         """
         self._shown = f"BlockingExecutor({masked(str(url))!r}, prefix={prefix!r})"
         self._pid = os.getpid()
@@ -59,7 +59,7 @@ class BlockingExecutor:
         self._shutting: asyncio.Task[None] | None = None
         self._begun = self._closed = False
         self._ended = _Latch()
-        # A daemon, or the interpreter would wait for it before it comes to atexit.
+        # A daemon: the interpreter joins other threads before it runs atexit, where this one ends.
         self._thread = threading.Thread(target=self._run, name="gate-executor", daemon=True)
 
         async def open_all() -> None:
@@ -78,26 +78,27 @@ class BlockingExecutor:
             raise
 
     def execute(self, intent: Intent | Mapping[str, object]) -> Execution:
-        """Takes one intent to a terminal state, and blocks until then. Raises nothing that an intent, the store or the
-        exchange can cause; RuntimeError where it can't be called: closed, after a fork, on an event loop.
+        """Takes one intent to a terminal state, and blocks until then.
 
-        An exception that comes up in the waiting thread, such as KeyboardInterrupt, breaks it off: what it has begun is
-        settled before that exception goes on.
+        An intent, the store or the exchange can't make it raise. Raises RuntimeError after close, after a fork, and on
+        an event loop. An exception in the waiting thread, such as KeyboardInterrupt, stops the execution: the call
+        settles the attempt first, and then raises that exception.
         """
         self._check_caller()
         return self._call(lambda: self._executor.execute(intent))
 
     def reconcile(self, at_most: int = 100) -> list[Reconciled]:
-        """Asks for every intent in doubt, the oldest first, and settles what is certain. Raises StoreFailure, and
-        RuntimeError as execute does.
+        """Looks up at most `at_most` intents in doubt, the oldest first, and settles those whose outcome is certain.
+
+        Raises StoreFailure, and RuntimeError as execute does.
         """
         self._check_caller()
         return self._call(lambda: reconcile(self._gate, self._exchange, at_most=at_most))
 
     def close(self) -> None:
-        """Refuses new calls, waits for those under way, and closes the connections. Can be repeated.
+        """Refuses new calls, waits for the running ones, and closes the connections. Can be repeated.
 
-        Raises what closing raises. Does nothing in a forked child: what is open is the parent's.
+        Raises an error of the closing. Does nothing in a forked child: the connections belong to the parent.
         """
         if os.getpid() == self._pid:
             self._end()
@@ -127,17 +128,20 @@ class BlockingExecutor:
         return call.task.result()
 
     def _break_off(self, call: _Call[Any]) -> None:
-        """Returns when the call has ended, whatever comes up in this thread meanwhile: the life of a permit at most."""
+        """Cancels the call and waits for its end, whatever exception this thread gets meanwhile.
+
+        Waits for the life of a permit at most.
+        """
         while True:
             try:
                 if self._on_loop(self._cancel, call):
                     call.over.wait()
                 return
-            except BaseException:  # the first exception is the one that goes on
+            except BaseException:  # _call raises the first exception
                 continue
 
     def _on_loop(self, act: Callable[..., None], *arguments: object) -> bool:
-        """Has the loop act, unless it is closed: then whatever had begun has ended."""
+        """Runs `act` on the loop. Returns False if the loop is closed: then every call has ended."""
         try:
             self._loop.call_soon_threadsafe(act, *arguments)
         except RuntimeError:
@@ -149,7 +153,7 @@ class BlockingExecutor:
     def _end(self) -> None:
         self._closed = True
         self._on_loop(self._shut)
-        if self._begun:  # a thread that is still being started finds nothing but its end to do
+        if self._begun:  # otherwise the thread is only starting, and will find just the shutdown to do
             self._ended.wait()
             self._thread.join()
 
@@ -157,14 +161,14 @@ class BlockingExecutor:
 
     def _run(self) -> None:
         self._begun = True
-        # Not asyncio.run: it ends by starting a thread, which an interpreter that exits refuses.
+        # Not asyncio.run: at its end it starts a thread, which the interpreter refuses during its exit.
         self._loop.set_default_executor(_LookUps())
         try:
             self._loop.run_forever()
         finally:
             self._loop.close()
             for call in tuple(self._calls):
-                call.over.open()  # it came after the loop's last round
+                call.over.open()  # the call came after the loop's last round
             self._ended.open()
 
     def _begin(self, call: _Call[_T]) -> None:
@@ -208,10 +212,10 @@ class BlockingExecutor:
 
 
 class _Latch:
-    """Opened by the loop's thread, waited for by others, which a signal's handler may interrupt at any point.
+    """The loop's thread opens it; other threads wait for it. A signal handler may interrupt a waiting thread anywhere.
 
-    Futures and events won't do: a thread that is interrupted in their code may keep their lock, and the loop would wait
-    for it for ever, with every intent on it.
+    A future or an event isn't safe here: a thread that is interrupted in its code may keep its lock. The loop would
+    then wait for that lock for ever, with every intent on it.
     """
 
     def __init__(self) -> None:
@@ -220,19 +224,19 @@ class _Latch:
         self._lock.acquire()
 
     def open(self) -> None:
-        """Lets everyone through. Can be repeated."""
+        """Lets every waiting thread go on. Can be repeated."""
         if not self._opened:
             self._opened = True
             self._lock.release()
 
     def wait(self) -> None:
-        """Returns when it is open."""
+        """Returns when the latch is open."""
         with self._lock:
             pass
 
 
 class _Call(Generic[_T]):
-    """What a thread wants done: `task` is None until it has begun, and stays so if it is refused."""
+    """A thread's call. `task` is None until the work begins, and stays None if the executor refuses the call."""
 
     def __init__(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> None:
         self.work: Final = work
@@ -241,8 +245,10 @@ class _Call(Generic[_T]):
 
 
 class _LookUps(ThreadPoolExecutor):
-    """A thread for each look-up of a host name, which is what the loop needs threads for. The pool's own take no more
-    work once the main thread has ended, when others may still have positions to close.
+    """Runs each look-up of a host name, the loop's only work for threads, in a thread of its own.
+
+    A pool's threads take no more work after the main thread's end, when other threads may still have positions to
+    close.
     """
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:

@@ -1,4 +1,4 @@
-"""Fixtures that every test may use: the shared store, private stores, and a wire that loses what it is told to lose."""
+"""Fixtures for every test: the shared store, private stores, and a wire that loses chosen commands and replies."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Without a store there is nothing to test: one line and an end, instead of an error at every test."""
+    """Ends the run with one line when there is no store, instead of an error at every test."""
     if os.environ.get("GATE_TEST_URL") and getattr(session.config.option, "numprocesses", None):
         raise pytest.UsageError("GATE_TEST_URL is one server, and tests side by side would empty it: leave out -n")
     try:
@@ -88,13 +88,13 @@ def new_private_store(pytestconfig: pytest.Config) -> Iterator[Callable[..., Pri
 
 @pytest.fixture
 def private_store(new_private_store: Callable[..., PrivateStore]) -> PrivateStore:
-    """A server of this test's own, to be stopped, started, frozen and resumed at will."""
+    """A private server, which the test may stop, start, freeze and resume."""
     return new_private_store()
 
 
 @pytest.fixture
 def wire(store: Store) -> Iterator[Wire]:
-    """A way to the shared store, at `wire.url`, that loses what it is told to lose."""
+    """A proxy to the shared store, at `wire.url`, that loses chosen commands and replies."""
     with Wire(store.url) as wire:
         yield wire
 

@@ -1,4 +1,4 @@
-"""The exchange's answers, decoded. Pure. What can't be read is an ExchangeFailure UNREADABLE, never a guess."""
+"""Decodes the exchange's answers. Pure. An answer that can't be read raises ExchangeFailure UNREADABLE; no guesses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gate.exchange.failures import ExchangeFailure, Failure
 from gate.exchange.port import AccountFigures, Filters, LotSize, OrderAnswer, PriceRange
 
 _ABOVE_ZERO: Final = Decimal("1e-18")
-_MOST: Final = Decimal("1e20")  # a number beyond is damage, and would take for ever to print
+_MOST: Final = Decimal("1e20")  # a larger number is damaged, and one with a huge exponent would take for ever to print
 _TOP_LEVEL_ASSET: Final = "USDT"
 """The asset of the account's totals; in multi-assets mode they are in USD."""
 
@@ -28,7 +28,7 @@ def decode_filters(symbol: Mapping[str, Any]) -> Filters:
             margin_asset=symbol.get("marginAsset", "USDT"),
             trading=symbol.get("status") == "TRADING",
             lot=_lot(lot),
-            # An order at market has to satisfy both; where they differ the coarser step and the narrower bounds hold.
+            # A market order must satisfy both filters: the coarser step and the narrower bounds hold.
             market_lot=_lot(lot, market_lot),
             prices=_prices(by_type.get("PRICE_FILTER", {}), by_type.get("PERCENT_PRICE", {})),
             min_notional=None if notional is None else Decimal(notional),
@@ -57,20 +57,20 @@ def _prices(range_: Mapping[str, Any], percent: Mapping[str, Any]) -> PriceRange
 
 
 def _bound(filter_: Mapping[str, Any], name: str) -> Decimal | None:
-    """A bound of a filter: 0 and absence both mean that there is none."""
+    """A bound of a filter. None for 0 and for a missing bound: both mean unbounded."""
     bound = Decimal(filter_.get(name, "0"))
     return bound if bound > 0 else None
 
 
 def decode_account(answer: Any, asked_ns: int) -> AccountFigures:
-    """The account, version 3. A figure that can't be read is kept as the reason why."""
+    """The account, version 3. In place of a figure that can't be read it holds the reason."""
     if not isinstance(answer, Mapping):
         raise unreadable("account", type(answer).__name__)
     try:
         available = {each["asset"]: _available(each) for each in answer["assets"]}
         top = _available(answer)
         beside = available.get(_TOP_LEVEL_ASSET, top)
-        # Two figures for one thing: where they differ, or one can't be read, the worse holds.
+        # The answer has this figure twice. The smaller holds; if one can't be read, neither counts.
         if isinstance(top, Decimal) and isinstance(beside, Decimal):
             available[_TOP_LEVEL_ASSET] = min(top, beside)
         else:
@@ -92,7 +92,7 @@ def _available(line: Mapping[str, Any]) -> Decimal | str:
 
 
 def decode_order(answer: Any) -> OrderAnswer:
-    """An order. An empty body, a list or a stranger's answer says nothing: unknown."""
+    """An order. An empty body, a list or another kind of answer is unreadable."""
     if not isinstance(answer, Mapping) or "orderId" not in answer or "clientOrderId" not in answer:
         raise unreadable("order", type(answer).__name__)
     average = _fill(answer.get("avgPrice"))
@@ -107,14 +107,14 @@ def decode_order(answer: Any) -> OrderAnswer:
 
 
 def _fill(value: object) -> Decimal:
-    """A figure of what was filled; 0 where it can't be read, for the order is there all the same."""
+    """A figure of a fill; 0 if it can't be read, since the order exists in any case."""
     with suppress(ExchangeFailure):
         return figure("fill", value or "0", least=Decimal(0))
     return Decimal(0)
 
 
 def decode_conditional_order(answer: Any) -> OrderAnswer:
-    """An order of the algo endpoint. What it filled, once triggered, is the business of the order that it placed."""
+    """An order of the algo endpoint, without fills: after the trigger, a separate order has them."""
     if not isinstance(answer, Mapping) or "algoId" not in answer or "clientAlgoId" not in answer:
         raise unreadable("conditional order", type(answer).__name__)
     return OrderAnswer(
@@ -128,14 +128,14 @@ def decode_conditional_order(answer: Any) -> OrderAnswer:
 
 
 def _time_ms(answer: Mapping[str, Any], name: str) -> int:
-    """When an order was taken; the answer to a new one has only the time of its last change, which is that."""
+    """When the exchange accepted the order. The answer to a new order has that only as the time of its last change."""
     with suppress(TypeError, ValueError):
         return int(answer.get(name) or answer.get("updateTime") or 0)
     return 0
 
 
 def figure(name: str, value: object, least: Decimal | None = _ABOVE_ZERO) -> Decimal:
-    """A figure of the exchange: finite, not below `least` where there is one. Anything else can't be relied on."""
+    """A figure of the exchange. Raises ExchangeFailure unless it is a finite number, and at least `least` if given."""
     if isinstance(value, str | int) and not isinstance(value, bool):
         with suppress(InvalidOperation):
             read = Decimal(value)
@@ -145,5 +145,5 @@ def figure(name: str, value: object, least: Decimal | None = _ABOVE_ZERO) -> Dec
 
 
 def unreadable(name: str, value: object) -> ExchangeFailure:
-    """What is raised where the exchange's answer has no usable value."""
+    """The failure for an answer without a usable value."""
     return ExchangeFailure(Failure(may_exist=True, code="UNREADABLE", detail=f"{name} is {value!r}"[:100]))

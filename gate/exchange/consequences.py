@@ -1,6 +1,6 @@
-"""From a failure to what the gate is told of it: outcome and penalty.
+"""Turns a failure of the exchange into the outcome and the penalty to settle.
 
-For a service that places its orders itself: it catches what python-binance raises, and settles what that means.
+Also for a service that places its orders itself: it settles the outcome of an exception from python-binance.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from gate.values.policy import LONGEST_MS, Policy
 
 
 def outcome_of(error: BaseException | Failure, policy: Policy, *, sent: bool = True) -> Outcome:
-    """What to settle after the order's own request has failed, or with `sent=False` after one made before it.
+    """The outcome to settle after the order's request has failed; with `sent=False`, after a request before it.
 
         except Exception as error:
             held.settle(outcome_of(error, gate.policy))
             raise
 
-    Rejected where there is certainly no order; unknown where there may be one: ask for it by its client order id
-    before anything else. Not for the exception of such a look-up: that one says nothing of the order.
+    Rejected if there is certainly no order. Unknown if there may be one: then look it up by its client order id before
+    anything else. Not for the exception of such a look-up, which says nothing about the order.
     """
     failure = error if isinstance(error, Failure) else failure_of(error)
     penalty = penalty_of(failure, policy)
     if not sent:
-        # Nothing can have come of it, so it may come again: but never by keys that don't work.
+        # No order can exist, so a retry is safe, but not with keys that the exchange refuses.
         again = failure.retryable or failure.consequence is not Consequence.STOP
         return Outcome.unsent(failure.code, failure.detail, retryable=again, penalty=penalty)
     if failure.may_exist:
@@ -32,7 +32,7 @@ def outcome_of(error: BaseException | Failure, policy: Policy, *, sent: bool = T
 
 
 def penalty_of(failure: Failure, policy: Policy) -> Penalty | None:
-    """What a refusal costs beyond itself. Rests last as long as the exchange or the table says, else as the policy."""
+    """The penalty of a refusal. A rest's length is the exchange's or the table's, else the policy's."""
     match failure.consequence:
         case Consequence.MARGIN:
             return Penalty.margin_rejection(policy)

@@ -1,10 +1,10 @@
-"""What every failure of a request means for its order: one table. What isn't in it is unknown.
+"""One table of what each failure of a request means for its order. A failure that isn't in the table means unknown.
 
-Codes and their meaning: the exchange's documentation, and what was run against python-binance 1.0.37 and its
-transports. Nothing here imports them: exceptions are told by name, so that reading this table costs nothing.
+The codes and their meaning come from the exchange's documentation, and from runs against python-binance 1.0.37 and its
+transports. This module imports neither: it knows exceptions by name, so importing it costs nothing.
 
-It holds for a client that neither repeats a request nor follows a redirect by itself (`allow_redirects=False`): one
-that does may fail the second time on a way that the first has passed.
+The table holds for a client that neither repeats a request nor follows a redirect by itself (`allow_redirects=False`).
+Otherwise the repeated request may fail to connect after the first has reached the exchange.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Final
 
 
 class Consequence(StrEnum):
-    """What a refusal asks for, beyond not having the order."""
+    """The effect of a refusal beyond its order."""
 
     NONE = "none"
     MARGIN = "margin rejection: counts as a failure, rests symbol and account"
@@ -28,27 +28,27 @@ class Consequence(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What a request that failed says of its order. A row of the tables below has neither code nor detail."""
+    """What a failed request says about its order. The rows of the tables below have no code and no detail."""
 
     may_exist: bool
-    """Whether there may be an order all the same. Where there may not, there is certainly none."""
+    """Whether the order may exist in spite of the failure. False means that it certainly doesn't."""
     code: str = ""
-    """The exchange's code, or a word for the transport's failure."""
+    """The exchange's code, or the name of the transport's failure."""
     detail: str = ""
     retryable: bool = False
     """A later delivery of the same intent may be placed."""
     consequence: Consequence = Consequence.NONE
     rest_ms: int | None = None
-    """How long to rest: as the exchange says (Retry-After), else as the table does; None leaves it to the policy."""
+    """The length of the rest: the exchange's (Retry-After), else the table's. None leaves it to the policy."""
 
     @property
     def stops_asking(self) -> bool:
-        """Whether the exchange wants to hear no more of us for now. Who goes on asking is banned for longer."""
+        """Whether to send no more requests for now. The exchange bans a caller for longer if it goes on."""
         return self.consequence in (Consequence.REST_ACCOUNT, Consequence.STOP)
 
 
 class ExchangeFailure(Exception):
-    """A request that failed; `failure` says what is certain. Its text holds no URL, key or signature."""
+    """A request failed; `failure` says what that means for the order. The text holds no URL, key or signature."""
 
     def __init__(self, failure: Failure) -> None:
         self.failure = failure
@@ -56,18 +56,18 @@ class ExchangeFailure(Exception):
 
 
 class OrderNotFound(Exception):
-    """The exchange knows no order of that client order id: now. A request under way may still be accepted."""
+    """The exchange has no order of that client order id yet. It may still accept a request that is on its way."""
 
 
 DOUBT: Final = Failure(may_exist=True)
-"""Hold, and ask by the client order id."""
+"""The order may exist. Don't send it again; look it up by its client order id."""
 REFUSED: Final = Failure(may_exist=False)
-"""Certainly no order, and none for a later delivery either."""
+"""The order doesn't exist, and a later delivery won't be placed either."""
 AGAIN: Final = replace(REFUSED, retryable=True)
-"""Certainly no order; a later delivery may be placed."""
-# The exchange counts its weights by the minute.
+"""The order doesn't exist; a later delivery may be placed."""
+# The exchange counts its request weights by the minute.
 _TOO_FAST: Final = replace(AGAIN, consequence=Consequence.REST_ACCOUNT, rest_ms=60_000)
-# Whoever goes on during a ban is banned for longer.
+# A caller that goes on during a ban is banned for longer.
 _BANNED: Final = replace(AGAIN, consequence=Consequence.STOP, rest_ms=60_000)
 _KEYS: Final = replace(REFUSED, consequence=Consequence.STOP)
 _MARGIN: Final = replace(AGAIN, consequence=Consequence.MARGIN)
@@ -82,13 +82,13 @@ CODES: Final[dict[int, Failure]] = {
     -1000: DOUBT,
     -1006: DOUBT,
     -1007: DOUBT,
-    # never passed on: disconnected, overloaded
+    # the exchange is disconnected or overloaded, and didn't pass the request on
     -1001: AGAIN,
     -1008: AGAIN,
     # too many requests, too many orders
     -1003: _TOO_FAST,
     -1015: _REST_ACCOUNT,
-    # our clock is off, and signing anew by the exchange's didn't help
+    # the local clock is off, and a new signature with the exchange's time was refused too
     -1021: _REST_ACCOUNT,
     -5028: _REST_ACCOUNT,
     # keys, signature, rights
@@ -97,7 +97,7 @@ CODES: Final[dict[int, Failure]] = {
     -2014: _KEYS,
     -2015: _KEYS,
     -4192: _KEYS,
-    # margin doesn't cover it
+    # the margin doesn't cover the order
     -2018: _MARGIN,
     -2019: _MARGIN,
     # more than the leverage allows
@@ -106,7 +106,7 @@ CODES: Final[dict[int, Failure]] = {
     # too many open orders, too many open stop orders
     -2025: _REST_SYMBOL,
     -4045: _REST_SYMBOL,
-    # the price is too far from the mark, or nobody is there to trade with: passes soon
+    # the price is too far from the mark price, or the book has no orders to match: both end soon
     -4016: _REST_SHORTLY,
     -4024: _REST_SHORTLY,
     -4131: _REST_SHORTLY,
@@ -123,23 +123,23 @@ CODES: Final[dict[int, Failure]] = {
     -1121: _SYMBOL_OFF,
     -4140: _SYMBOL_OFF,
     -4141: _SYMBOL_OFF,
-    # reduce-only with nothing to reduce: says nothing of margin
+    # reduce-only without a position to reduce; the margin isn't the reason
     -2022: REFUSED,
     -4118: REFUSED,
-    # the account's position mode isn't the one that the order was made for: it is read again
+    # the order was made for the other position mode; the mode is read again
     -4061: AGAIN,
-    # a conditional order at the wrong address: a fault of our own
+    # a conditional order at the wrong endpoint, the caller's fault
     -4120: REFUSED,
-    # FOK or GTX not filled: what was asked for
+    # FOK or GTX couldn't be filled as asked
     -5021: REFUSED,
     -5022: REFUSED,
-    # the id is in use, perhaps by our own order: only a look-up tells
+    # the client order id is in use, perhaps by this intent's own order: only a look-up tells
     -4116: DOUBT,
-    # no such order, yet: a request under way may still be accepted
+    # no such order yet; the exchange may still accept a request that is on its way
     -2013: DOUBT,
 }
 
-# Statuses that mean something of their own. Of the others a 4xx is a refusal, and the rest says nothing.
+# Statuses with their own meaning. Any other 4xx is a refusal; any other status is doubt.
 STATUSES: Final[dict[int, Failure]] = {
     408: DOUBT,
     429: _TOO_FAST,
@@ -147,40 +147,40 @@ STATUSES: Final[dict[int, Failure]] = {
     403: _BANNED,  # the exchange's firewall
 }
 
-# What a 503 says instead of a code, from its beginning: a page of some proxy on the way isn't the exchange's word.
+# The beginnings of the exchange's own 503 messages, which have no code. A 503 with another text may be a proxy's.
 TEXTS_OF_503: Final[dict[str, Failure]] = {
     "Unknown error": DOUBT,
     "Service Unavailable": AGAIN,
     "Internal error; unable to process": AGAIN,
 }
 
-# Codes that are believed under any status, for they say that the request was not passed on.
+# Codes that hold under any status: the exchange didn't pass the request on.
 _NOT_PASSED_ON: Final = (-1001, -1008)
 
-# Exceptions without an answer, by package and class, or that of a base. With these the request never left; after any
-# other it may have arrived.
+# Exceptions without an answer, by the package and name of their class or of a base class. After these, the request
+# never left; after any other exception, it may have arrived.
 NEVER_LEFT: Final[dict[str, Failure]] = {
     "aiohttp.ClientConnectorError": AGAIN,
     "aiohttp.ConnectionTimeoutError": AGAIN,
     "requests.ConnectTimeout": AGAIN,
-    "urllib3.NewConnectionError": AGAIN,  # a name that can't be resolved is one, too
+    "urllib3.NewConnectionError": AGAIN,  # also for a host name that can't be resolved
 }
 
-# Told by the rows themselves: another one may mean the same for its order.
+# Compared by identity: other rows may be equal to these without meaning the filters.
 FILTER_CODES: Final = frozenset(str(code) for code, row in CODES.items() if row is _FILTERS or row is _SYMBOL_OFF)
-"""After these the symbol's filters, or its state, have changed: they are to be read anew."""
+"""Codes that show that the symbol's filters or its state have changed. The filters must be read again."""
 
 _LARGEST_CODE: Final = 99_999
 _LONGEST_BAN_S: Final = Decimal(3 * 24 * 3600)  # the exchange bans for three days at most
 _LONGEST_DETAIL: Final = 120
-_LIBRARYS_OWN: Final = "Invalid JSON error message from Binance"  # and then the inside of a response object
+_LIBRARYS_OWN: Final = "Invalid JSON error message from Binance"  # python-binance appends the response object's repr
 _LONGEST_WORD: Final = 40  # keys and signatures are longer, client order ids and symbols aren't
 
 
 def failure_of(error: BaseException) -> Failure:
-    """What an exception of python-binance, sync or async, or of its transports means for the order that was asked for.
+    """What an exception means for the order: one of python-binance, sync or async, or of its transports.
 
-    Only what `error` itself says counts: the exceptions that it is chained to may be those of another request.
+    Only `error` itself counts: an exception in its chain may come from another request.
     """
     if isinstance(error, ExchangeFailure):
         return error.failure
@@ -195,7 +195,7 @@ def failure_of(error: BaseException) -> Failure:
 
 
 def failure_of_answer(status: int, code: int | None, message: str, retry_after_s: int | None) -> Failure:
-    """What an error answer means: HTTP status, the exchange's code (None or 0 without one), Retry-After in seconds."""
+    """What an error answer means, by HTTP status, the exchange's code (None or 0 without one) and Retry-After."""
     code, message = _whole(code), str(message)
     row = _row_of(status, code, message)
     return replace(
@@ -207,7 +207,7 @@ def failure_of_answer(status: int, code: int | None, message: str, retry_after_s
 
 
 def failure_of_transport(error: BaseException) -> Failure:
-    """What an exception without an answer means. Its text isn't used: it may hold a signed URL."""
+    """What an exception without an answer means. Its text is left out: it may hold a signed URL."""
     names = _names(error)
     if "requests.ConnectionError" in names:
         names |= _names(_reason(error))
@@ -218,9 +218,9 @@ def failure_of_transport(error: BaseException) -> Failure:
 
 
 def retry_after_s(response: object) -> int | None:
-    """The Retry-After header of a response in seconds, rounded up, at most three days; None without such a number.
+    """The Retry-After header of a response in seconds, rounded up, at most three days.
 
-    Raises nothing, whatever the header holds.
+    None for a missing or unreadable header. Raises nothing.
     """
     headers = getattr(response, "headers", None)
     with suppress(LookupError, TypeError, ArithmeticError):
@@ -236,13 +236,13 @@ def _row_of(status: int, code: int, message: str) -> Failure:
     if status == 503:
         by_text = next((row for text, row in TEXTS_OF_503.items() if message.startswith(text)), None)
     if DOUBT in (by_code, by_status, by_text):
-        return DOUBT  # where they disagree, doubt outweighs
+        return DOUBT  # if they disagree, doubt wins
     if by_code and code in _NOT_PASSED_ON:
         return by_code
     if not 400 <= status < 500:
-        return by_text or DOUBT  # a code doesn't make a refusal of a 5xx
+        return by_text or DOUBT  # a 5xx with a code is no refusal
     if by_code is _KEYS:
-        return by_code  # the sternest, whatever the status
+        return by_code  # the strictest consequence wins over any status
     return by_status or by_code or REFUSED
 
 
@@ -252,12 +252,12 @@ def _names(error: object) -> set[str]:
 
 
 def _reason(error: BaseException) -> object:
-    """Why requests couldn't connect: its ConnectionError holds urllib3's MaxRetryError, and that one the reason."""
+    """The reason of requests' ConnectionError, which holds urllib3's MaxRetryError, which holds the reason."""
     return getattr(error.args[0], "reason", None) if error.args else None
 
 
 def _whole(code: object) -> int:
-    """A code or status, from a body of any shape; 0 for what is none."""
+    """A code or status, from a body of any shape; 0 for anything else."""
     with suppress(TypeError, ValueError, OverflowError):
         number = int(code)  # type: ignore[call-overload]  # a list says so
         return number if abs(number) <= _LARGEST_CODE and code is not True else 0

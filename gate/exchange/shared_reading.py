@@ -1,4 +1,4 @@
-"""One request for all who ask at about the same time."""
+"""One request for all callers that ask at about the same time."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ T = TypeVar("T")
 
 
 class SharedReading(Generic[T]):
-    """Answers everybody who waits with one reading, which begins only after they have asked.
+    """Answers all waiting callers with one reading, which begins only after they have asked.
 
-    So nobody is given an answer older than the question: what was placed before is in it. Readings begin at least
-    `apart_ms` after each other, so that many who ask cost no more requests than that.
+    So no answer is older than its question: it includes every order placed before. Readings begin at least `apart_ms`
+    after each other, which bounds the requests of any number of callers.
     """
 
     def __init__(self, read: Callable[[], Awaitable[T]], apart_ms: int) -> None:
@@ -24,10 +24,10 @@ class SharedReading(Generic[T]):
         self._next: asyncio.Task[T] | None = None
 
     async def get(self) -> T:
-        """The answer. Raises what reading raises."""
+        """The answer. Raises the reading's errors."""
         if self._next is None:
             self._next = asyncio.create_task(self._reading())
-            # Should all who wait be cancelled, nobody is left to hear of a failure.
+            # If all callers are cancelled, nobody else takes the failure, and asyncio would log it.
             self._next.add_done_callback(lambda task: task.cancelled() or task.exception())
         return await asyncio.shield(self._next)
 
@@ -36,6 +36,6 @@ class SharedReading(Generic[T]):
             pause_ns = self._began_ns + self._apart_ns - time.monotonic_ns()
             if pause_ns > 0:
                 await asyncio.sleep(pause_ns / 1e9)
-        self._next = None  # who asks from here on gets the next one
+        self._next = None  # a caller from here on gets the next reading
         self._began_ns = time.monotonic_ns()
         return await self._read()

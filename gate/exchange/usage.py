@@ -1,7 +1,7 @@
-"""How much of the exchange's own limits is used, from the headers of its answers. Pure but for what it remembers.
+"""The use of the exchange's own rate limits, from the headers of its answers. No I/O.
 
-Whoever goes over a limit is answered 429, and who goes on is banned for minutes to days: exits too. So new entries rest
-before that.
+Over a limit, the exchange answers 429. A caller that goes on is banned for minutes to days, and so are its exits.
+Therefore new entries rest before a limit is reached.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 NEAR: Final = Decimal("0.8")
-"""From that share of a limit on, entries rest until its window ends. What is left is for exits and look-ups."""
+"""From this share of a limit on, entries rest until its window ends. The remainder is for exits and look-ups."""
 
 _UNITS_MS: Final = {"SECOND": 1_000, "MINUTE": 60_000, "HOUR": 3_600_000, "DAY": 86_400_000}
 _LETTERS: Final = {"SECOND": "S", "MINUTE": "M", "HOUR": "H", "DAY": "D"}
@@ -22,16 +22,16 @@ _HEADERS: Final = {"REQUEST_WEIGHT": "X-MBX-USED-WEIGHT-", "ORDERS": "X-MBX-ORDE
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """One limit of the exchange: so many in each window of its clock."""
+    """One limit of the exchange: at most `most` in each window of its clock."""
 
     header: str
-    """Which tells how many were used."""
+    """The answers' header with the number used."""
     most: int
     window_ms: int
 
 
 DEFAULT_LIMITS: Final[tuple[RateLimit, ...]] = (
-    # The published ones, until exchangeInfo has been read.
+    # The published limits, until exchangeInfo is read.
     RateLimit("X-MBX-USED-WEIGHT-1M", 2400, 60_000),
     RateLimit("X-MBX-ORDER-COUNT-10S", 300, 10_000),
     RateLimit("X-MBX-ORDER-COUNT-1M", 1200, 60_000),
@@ -39,7 +39,7 @@ DEFAULT_LIMITS: Final[tuple[RateLimit, ...]] = (
 
 
 def decode_limits(rows: Iterable[Any]) -> tuple[RateLimit, ...]:
-    """The limits of exchangeInfo's `rateLimits`. Rows of an unknown kind are passed over."""
+    """The limits of exchangeInfo's `rateLimits`. Skips rows of an unknown kind."""
     limits = []
     for row in rows:
         with suppress(KeyError, TypeError, ValueError):
@@ -52,20 +52,20 @@ def decode_limits(rows: Iterable[Any]) -> tuple[RateLimit, ...]:
 
 
 class Usage:
-    """What the last answers said was used."""
+    """The use of each limit, from the last answers."""
 
     def __init__(self) -> None:
         self.limits = DEFAULT_LIMITS
         self._seen: dict[str, tuple[int, int]] = {}
 
     def note(self, headers: Mapping[str, str], now_ms: int) -> None:
-        """Remembers what an answer's headers say. `now_ms`: the exchange's clock, as near as it is known."""
+        """Keeps the figures of an answer's headers. `now_ms`: the best estimate of the exchange's clock."""
         for limit in self.limits:
             with suppress(KeyError, ValueError):
                 self._seen[limit.header] = int(headers[limit.header]), now_ms
 
     def near_limit_ms(self, now_ms: int) -> int | None:
-        """How long until every limit that is nearly used up starts anew; None while none is."""
+        """How long until every limit near its end starts a new window; None if no limit is near its end."""
         rests = []
         for limit in self.limits:
             used, at_ms = self._seen.get(limit.header, (0, 0))

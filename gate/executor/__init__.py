@@ -1,4 +1,4 @@
-"""One intent, from verdict to settled outcome: plan, margin, last look, order, look-up; and what is left in doubt."""
+"""Executes one intent, from its verdict to a settled outcome, and reconciles the intents in doubt."""
 
 from gate.executor.execution import Execution, Terminal
 from gate.executor.executor import Executor

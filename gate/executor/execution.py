@@ -1,4 +1,4 @@
-"""What became of one intent: the executor's answer."""
+"""The executor's answer to one intent."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ class Terminal(StrEnum):
     """How an execution ended, in one word."""
 
     FILLED = "FILLED"
-    """All of the order is filled."""
+    """The whole order is filled."""
     PLACED = "PLACED"
-    """The exchange has the order; it isn't filled, or not wholly. One that ended with nothing filled is
+    """The exchange has the order, without a fill or with a part of it. An order that ended without a fill is
     REJECTED_EXCHANGE, with its order id."""
     DENIED = "DENIED"
     """The gate gave no permit."""
     REJECTED_MARGIN = "REJECTED_MARGIN"
-    """The margin doesn't cover the order, or nobody can tell whether it does."""
+    """The margin doesn't cover the order, or the free margin can't be read."""
     REJECTED_ORDER = "REJECTED_ORDER"
-    """No order that the exchange's filters accept can be made of the intent."""
+    """The intent gives no order that the exchange's filters accept."""
     REJECTED_EXCHANGE = "REJECTED_EXCHANGE"
-    """The exchange refused the order, or it wasn't sent: the reason says which."""
+    """The exchange refused the order, or the executor didn't send it. The reason says which."""
     UNKNOWN = "UNKNOWN"
-    """Nobody can tell whether the order exists; it stays in doubt until it is reconciled."""
+    """The order may exist. The intent stays in doubt until it is reconciled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Execution:
     intent_id: str
     verdict: Verdict
     reason: str
-    """A word: the verdict's reason, the exchange's code, or what the executor found."""
+    """One word: the verdict's reason, the exchange's code, or the executor's own."""
     detail: str = ""
     retryable: bool = False
     retry_after_ms: int | None = None
@@ -49,9 +49,9 @@ class Execution:
     average_price: Decimal | None = None
     margin: MarginCheck | None = None
     outcome: Outcome | None = None
-    """What the gate was told; None where the intent was denied."""
+    """The outcome that the executor reported to the gate; None for a denial."""
     settlement: Settlement | None = None
-    """What the gate said to it."""
+    """The gate's answer to the outcome."""
 
     def __bool__(self) -> bool:
         """Whether the exchange has the order."""

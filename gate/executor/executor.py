@@ -1,4 +1,4 @@
-"""One intent, from verdict to a settled outcome: never without a live permit, never blind to what became of it."""
+"""Executes one intent: asks for a verdict, places the order while the permit lives, and settles the outcome."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ _DENIAL_WORDS: Final = {
 class Executor:
     """Executes intents of one account. Any number may run at once.
 
-    In an `async with` block it also settles what is in doubt, its own and that of workers that died, whenever it has
-    nothing else to do.
+    In an `async with` block it also reconciles the account's intents in doubt while no execution runs: its own, and
+    those of workers that died.
     """
 
     def __init__(self, gate: AsyncGate, exchange: Exchange, policy: Policy | None = None) -> None:
@@ -53,7 +53,7 @@ class Executor:
         self._reconciling: asyncio.Task[None] | None = None
 
     async def execute(self, asked: Intent | Mapping[str, object]) -> Execution:
-        """Takes one intent to a terminal state. Raises nothing that an intent, the store or the exchange can cause."""
+        """Takes one intent to a terminal state. An intent, the store or the exchange can't make it raise."""
         self._running += 1
         try:
             return await self._read_and_execute(asked)
@@ -80,7 +80,7 @@ class Executor:
             return _denied(invalid.intent_id, Verdict(False, Reason.INVALID, str(invalid)))
         execution = await self._execute_once(intent)
         if execution.reason == MARGIN_UNRESERVED and execution.retryable:
-            # What the symbol takes is known by now: with that reserved it comes again, once.
+            # The first try has read the symbol's margin figures. The second reserves enough.
             execution = await self._execute_once(intent)
         return execution
 
@@ -91,7 +91,7 @@ class Executor:
         if cancelled is not None:
             outcome = attempt.broken_off(cancelled).outcome if attempt else None
             if attempt and outcome:
-                # Nobody acts on the permit any more: given back, so that it holds up no other.
+                # Nobody will use the permit. Giving it back keeps it from holding up other intents.
                 await _go_through_with(self._gate.settle(attempt.permit, outcome))
             raise cancelled
         if attempt is None:
@@ -101,8 +101,8 @@ class Executor:
         return await self._admitted(attempt)
 
     async def _observed(self, attempt: Attempt) -> Execution:
-        """What would be denied, under a policy that only observes. The gate remembers nothing of it: that one intent is
-        one order is seen to here."""
+        """Executes an intent that an observing policy admits despite a denial. The gate keeps no record of it, so
+        this method itself keeps one intent from becoming two orders."""
         intent, verdict = attempt.intent, attempt.verdict
         _log.warning("OBSERVED id=%s would be denied: %s %s", intent.id, verdict.reason, verdict.detail)
         if verdict.reason in (Reason.DUPLICATE, Reason.CONFLICT):
@@ -117,7 +117,7 @@ class Executor:
             self._observed_now.discard(intent.id)
 
     async def _admitted(self, attempt: Attempt) -> Execution:
-        """Does the permit's work, and settles whatever comes of it, also when this task is cancelled."""
+        """Places the permit's order, and settles the outcome even when this task is cancelled."""
         cancelled = None
         try:
             execution = await self._placer.place(attempt)
@@ -149,7 +149,7 @@ def _denied(intent_id: str, verdict: Verdict) -> Execution:
 
 
 async def _go_through_with(work: Coroutine[Any, Any, T]) -> tuple[T, asyncio.CancelledError | None]:
-    """Does the work to its end, in a task of its own, and then says whether this task was cancelled meanwhile."""
+    """Runs the work to its end in a separate task. Returns its result, and a cancellation of this task meanwhile."""
     task, cancelled = asyncio.create_task(work), None
     while not task.done():
         try:

@@ -1,4 +1,4 @@
-"""Whether the exchange has an intent's order: asked by client order id, until it shows or its absence is certain."""
+"""Looks up an intent's order by its client order id, until the order shows or its absence is certain."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _log: Final = logging.getLogger("gate.executor")
 FIRST_PAUSE_S: Final = 0.2
 LONGEST_PAUSE_S: Final = 2.0
 CLOCKS_APART_MS: Final = 3_600_000
-"""An order that the exchange took so much before the strategy decided isn't this intent's: the intent's id was in use
-before. It is far more than clocks differ: an order of this intent that counted as another's would be sent again."""
+"""An order older than the intent by more than this belongs to an earlier use of the intent's id. The bound is far above
+the difference of any two clocks: if this intent's own order counted as another's, it would be sent again."""
 
 
 async def find_order(
     exchange: Exchange, symbol: str, client_order_id: str, *, conditional: bool, decided_ms: int
 ) -> OrderAnswer:
-    """The order, if it is the intent's. Raises OrderNotFound, ExchangeFailure.
+    """The intent's order. Raises OrderNotFound, also for an order older than the intent, and ExchangeFailure.
 
-    `decided_ms`: when the strategy decided, epoch ms. No order of the intent is older.
+    `decided_ms`: the time of the strategy's decision, epoch ms. No order of the intent is older.
     """
     order = await exchange.find_order(symbol, client_order_id, conditional=conditional)
     if order.time_ms and order.time_ms < decided_ms - CLOCKS_APART_MS:
@@ -35,7 +35,7 @@ async def find_order(
 
 
 async def find_order_of_any_type(exchange: Exchange, symbol: str, client_order_id: str, decided_ms: int) -> OrderAnswer:
-    """The order of a record, which doesn't tell its type: a plain one or a conditional one. Raises as find_order."""
+    """The order of a record, plain or conditional, since a record doesn't hold the type. Raises as find_order."""
     try:
         return await find_order(exchange, symbol, client_order_id, conditional=False, decided_ms=decided_ms)
     except OrderNotFound:
@@ -43,10 +43,10 @@ async def find_order_of_any_type(exchange: Exchange, symbol: str, client_order_i
 
 
 async def look_up(exchange: Exchange, attempt: Attempt, *, acceptable_for_ms: int) -> OrderAnswer | None:
-    """The order of an attempt, asked for with back-off while the permit lives; None where nobody can tell by then.
+    """The order of an attempt, looked up with back-off while the permit lives. None if it stays unknown until then.
 
-    Raises OrderNotFound for a certain absence: only once no request for the order can be accepted any more, which is
-    `acceptable_for_ms` from now. The attempt holds what went wrong on the way.
+    Raises OrderNotFound only for a certain absence: not before `acceptable_for_ms` from now, when the exchange can no
+    longer accept a request for the order. The attempt keeps the failures of look-ups.
     """
     intent, permit = attempt.intent, attempt.permit
     acceptable_until_ns = time.monotonic_ns() + acceptable_for_ms * 1_000_000
@@ -74,7 +74,7 @@ async def look_up(exchange: Exchange, attempt: Attempt, *, acceptable_for_ms: in
                 attempt.stopped_by = failure
                 until_next_s = max(pause_s, (failure.rest_ms or 0) / 1000)
                 if failure.consequence is Consequence.STOP and not failure.rest_ms:
-                    break  # keys that don't work get no better by being tried again
+                    break  # keys that the exchange refuses will be refused again
         left_s = permit.remaining_ms / 1000
         if attempt.stopped_by is not None and until_next_s >= left_s:
             break

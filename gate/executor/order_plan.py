@@ -1,4 +1,4 @@
-"""From an intent to an order that the exchange's filters accept. Pure, in Decimal, never beyond the intent."""
+"""Plans an intent's order, within the intent and the exchange's filters. Pure, in Decimal."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from gate.exchange.port import Filters, LotSize, OrderRequest, PriceRange, Symbo
 from gate.values.fields import plain
 from gate.values.intent import Intent
 
-_FINEST: Final = Decimal("1e-15")  # no intent is finer
+_FINEST: Final = Decimal("1e-15")  # no intent has more decimals
 
 
 @dataclass(frozen=True, slots=True)
 class OrderPlan:
-    """An order that may be sent, but for its client order id, and what it is worth."""
+    """An order ready to send but for its client order id, with its reference price."""
 
     quantity: Decimal
     price: Decimal | None
-    """A limit order's price, on the tick; None for one at market."""
+    """A limit order's price, on the tick; None for a market order."""
     trigger_price: Decimal | None
     reference_price: Decimal
-    """The price by which it was sized: its own, or the mark price of an order at market. 0 where none is needed."""
+    """The price that sizes the order: its own, or the mark price for a market order. 0 if no price is needed."""
     position_side: str | None
     reduce_only: bool
 
@@ -32,7 +32,7 @@ class OrderPlan:
         return self.quantity * self.reference_price
 
     def request(self, intent: Intent, client_order_id: str) -> OrderRequest:
-        """What is sent."""
+        """The request to send."""
         return OrderRequest(
             symbol=intent.symbol,
             side=intent.side,
@@ -50,7 +50,7 @@ class OrderPlan:
 
 @dataclass(frozen=True, slots=True)
 class PlanRefusal:
-    """Why no order can be made of an intent: a code of one word, and the figures."""
+    """Why an intent gives no order: a code of one word, and the figures."""
 
     code: str
     detail: str
@@ -62,31 +62,31 @@ class _Refused(Exception):
 
 
 def needs_mark_price(intent: Intent) -> bool:
-    """Whether an order can't be planned without the mark price.
+    """Whether planning the order needs the mark price.
 
-    An exit needs it only to size an order at market by its notional: what else depends on it, the exchange judges.
+    An exit needs it only to size a market order by its notional. The exchange checks the rest.
     """
     return not intent.is_exit or (intent.quantity is None and intent.order_type == "MARKET")
 
 
 def sized_by_mark_price(intent: Intent) -> bool:
-    """Whether the mark price bounds the quantity of a limit order: a seller's below the market is filled at the market,
-    and sized by its own price alone would exceed the intent."""
+    """Whether the mark price bounds the quantity of a limit order. A sell limit below the market fills at the market
+    price; sized by its own price alone, it would exceed the intent."""
     return intent.order_type == "LIMIT" and intent.side == "SELL" and intent.quantity is None
 
 
 def unfiltered(symbol: str) -> Filters:
-    """Filters that bind nothing: for an exit, where the exchange's can't be had."""
+    """Filters without bounds, for an exit when the exchange's filters can't be read."""
     lot = LotSize(_FINEST, _FINEST, None)
     return Filters(symbol, "", True, lot, lot, PriceRange(None, Decimal(0), None, None, None), None)
 
 
 def plan_order(intent: Intent, filters: Filters, mark_price: Decimal, *, hedge_mode: bool) -> OrderPlan | PlanRefusal:
-    """The order for an intent at a mark price, which may be 0 where none is needed (see needs_mark_price).
+    """The order for an intent at a mark price. The mark price may be 0 if none is needed (see needs_mark_price).
 
-    The quantity is rounded down to the lot size; prices to the tick, so that a buyer never pays more and a seller never
-    gets less than the intent says, and a stop never triggers later. An exit need not reach the minimum notional: the
-    exchange lets positions of any size be closed.
+    Rounds the quantity down to the lot size, and prices to the tick: a buyer never pays more and a seller never gets
+    less than the intent says, and a stop never triggers later. An exit may be below the minimum notional: the exchange
+    closes positions of any size.
     """
     try:
         return _plan(intent, filters, mark_price, hedge_mode)
@@ -120,7 +120,7 @@ def _plan(intent: Intent, filters: Filters, mark: Decimal, hedge_mode: bool) -> 
 
 
 def _reference_price(intent: Intent, price: Decimal | None, trigger: Decimal | None, mark: Decimal) -> Decimal:
-    """What the exchange measures notional by: an order's own price, the mark price for one at market now."""
+    """The price of an order's notional: its limit, its trigger price, or the mark price for a market order."""
     if price is not None:
         return max(price, mark) if sized_by_mark_price(intent) else price
     return mark if trigger is None else trigger
@@ -176,11 +176,11 @@ def _in_lots(intent: Intent, wanted: Decimal, lot: LotSize) -> Decimal:
 
 
 def _position(intent: Intent, hedge_mode: bool) -> tuple[str | None, bool]:
-    """Position side and reduce-only as the account's mode wants them.
+    """Position side and reduce-only for the account's position mode.
 
-    Hedge mode demands the one (-4061) and forbids the other (-1106); in one-way mode it is the other way round. What
-    the intent leaves unsaid follows from its side: an entry opens the position of its direction, an exit closes the
-    other.
+    Hedge mode requires a position side (-4061) and forbids reduce-only (-1106). In one-way mode, an exit is reduce-only
+    and no order has a position side. Without a position side in the intent, the side decides: a buy opens LONG or
+    closes SHORT, a sell opens SHORT or closes LONG.
     """
     if not hedge_mode:
         return None, intent.is_exit
@@ -191,10 +191,9 @@ def _position(intent: Intent, hedge_mode: bool) -> tuple[str | None, bool]:
 
 
 def check_bracket(intent: Intent, plan: OrderPlan, held: Decimal, config: SymbolConfig) -> PlanRefusal | None:
-    """Why an entry is too large for the bracket of the leverage that is set; None when it isn't.
+    """Why an entry exceeds the bracket of the symbol's leverage; None when it fits.
 
-    `held`: signed notional of the position that it adds to. What rests in the book isn't counted: the exchange has the
-    last word (-2027).
+    `held`: the signed notional of the entry's position. Open orders aren't counted: the exchange decides (-2027).
     """
     after = held + (plan.notional if intent.side == "BUY" else -plan.notional)
     if config.max_notional is None or abs(after) <= config.max_notional or abs(after) <= abs(held):

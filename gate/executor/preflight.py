@@ -1,4 +1,4 @@
-"""Before an entry is sent: whether the account's margin and its leverage bracket cover it. In doubt they don't."""
+"""Checks an entry against the account's margin and leverage bracket before it is sent. Doubt counts as a refusal."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from gate.values.policy import Policy
 _log: Final = logging.getLogger("gate.executor")
 
 STALE_MS: Final = 3_000
-"""An older figure of the account says nothing of what is free: nothing is sent on it."""
+"""An older reading of the account no longer shows the free margin. Then nothing is sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What was last read for a symbol."""
+    """The last reading of a symbol."""
 
     mark_price: Decimal
     config: SymbolConfig
 
 
 class Preflight:
-    """The pre-flight of one account's entries. Exits skip it."""
+    """The checks of one account's entries. Exits skip them."""
 
     def __init__(self, exchange: Exchange, policy: Policy) -> None:
         self._exchange: Final = exchange
@@ -41,7 +41,7 @@ class Preflight:
         self._last_seen: dict[str, _Seen] = {}
 
     def reserve(self, intent: Intent) -> Decimal | None:
-        """Margin to hold, by what was last read for the symbol; None leaves it to what the intent says."""
+        """The margin to reserve, from the symbol's last reading. None leaves it to the intent's own figures."""
         seen = self._last_seen.get(intent.symbol)
         if seen is None or intent.is_exit:
             return None
@@ -53,7 +53,7 @@ class Preflight:
     async def cover(
         self, attempt: Attempt, plan: OrderPlan, filters: Filters, mark_price: Decimal
     ) -> MarginCheck | Execution:
-        """The margin that covers the order, or why nothing is sent."""
+        """The margin check that covers the order, or the execution that says why nothing is sent."""
         intent, permit, check = attempt.intent, attempt.permit, None
         try:
             seen = _Seen(mark_price, await self._exchange.symbol_config(intent.symbol))
@@ -77,7 +77,7 @@ class Preflight:
             _log.warning("INSUFFICIENT MARGIN id=%s %s", intent.id, check)
             return attempt.short_of_margin(check)
         if permit.reserved * (1 + self._policy.margin_buffer) < need and not permit.observed:
-            # By more than the buffer, that is, so that small moves of the price don't matter.
+            # Only a lack larger than the buffer counts, so small moves of the price don't matter.
             return attempt.under_reserved(check)
         return check
 
@@ -86,11 +86,11 @@ class Preflight:
 
 
 def grown_stale(attempt: Attempt, check: MarginCheck | None) -> Execution | None:
-    """Why nothing is sent on a margin that was checked too long ago; None while it is fresh, and for an exit."""
+    """The execution that ends an entry whose margin check is too old. None while it is fresh, and for an exit."""
     age_ms = attempt.account.age_ms if attempt.account else 0
     if age_ms <= STALE_MS:
         return None
-    return attempt.margin_unknown("MARGIN_STALE", check, f"that was {age_ms} ms ago, {STALE_MS} are allowed")
+    return attempt.margin_unknown("MARGIN_STALE", check, f"read {age_ms} ms ago, {STALE_MS} ms are allowed")
 
 
 def _unreadable(attempt: Attempt, check: MarginCheck | None, why: str, penalty: Penalty | None = None) -> Execution:

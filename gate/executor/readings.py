@@ -1,4 +1,4 @@
-"""What an order needs to know of the exchange. An exit must not wait: it does without what can't be had soon."""
+"""The readings of the exchange that an order needs. An exit doesn't wait: it goes on without a slow reading."""
 
 from __future__ import annotations
 
@@ -21,37 +21,37 @@ _LONGEST_WAIT_OF_AN_EXIT_S: Final = 1.0
 
 
 async def read_hedge_mode(exchange: Exchange, attempt: Attempt, *, otherwise: bool) -> bool:
-    """Whether the account is in hedge mode. For an exit `otherwise`, where that can't be read soon."""
+    """Whether the account is in hedge mode. For an exit, `otherwise` if the mode can't be read soon."""
     if not attempt.intent.is_exit:
         return await exchange.hedge_mode()
-    # An exit only reduces in either mode: where the account's can't be read, one is as good to try as the other.
+    # An exit only reduces a position in either mode, so it is safe to try one when the account's mode can't be read.
     said = await _soon(exchange.hedge_mode(), attempt.permit)
     return otherwise if said is None else said
 
 
 async def read_filters(exchange: Exchange, attempt: Attempt) -> Filters | None:
-    """What is allowed for the intent's symbol; None where the exchange doesn't have it."""
+    """The filters of the intent's symbol; None if the exchange doesn't have the symbol."""
     intent = attempt.intent
     if not intent.is_exit:
         return await exchange.filters(intent.symbol)
-    # An exit takes what filters there are, however old, and does without where there are none: the exchange judges.
+    # An exit uses the known filters at any age, and goes on without any if there are none: the exchange checks it.
     try:
         async with asyncio.timeout(_longest_wait_s(attempt.permit)):
             return await exchange.filters(intent.symbol, no_older_than_s=math.inf)
     except (ExchangeFailure, TimeoutError):
         known = exchange.known_filters(intent.symbol)
     if known is None and intent.quantity is None:
-        return await exchange.filters(intent.symbol)  # a notional makes no quantity without a lot size
+        return await exchange.filters(intent.symbol)  # a notional needs the lot size to become a quantity
     return known or unfiltered(intent.symbol)
 
 
 async def read_latest_filters(exchange: Exchange, symbol: str) -> Filters | None:
-    """What is allowed now: old filters refuse nothing for good."""
+    """The present filters, since old filters must not refuse an intent for good."""
     return await exchange.filters(symbol, no_older_than_s=_FRESH_FILTERS_S)
 
 
 async def read_mark_price(exchange: Exchange, attempt: Attempt) -> Decimal:
-    """The mark price; 0 where the order can be planned without."""
+    """The mark price; 0 if the order can be planned without it."""
     intent = attempt.intent
     if needs_mark_price(intent):
         return await exchange.mark_price(intent.symbol)
@@ -61,7 +61,7 @@ async def read_mark_price(exchange: Exchange, attempt: Attempt) -> Decimal:
 
 
 async def _soon(reading: Awaitable[T], permit: Permit) -> T | None:
-    """What is read, or None where it can't be had soon."""
+    """The reading; None if it fails or takes too long."""
     try:
         async with asyncio.timeout(_longest_wait_s(permit)):
             return await reading

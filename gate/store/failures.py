@@ -1,4 +1,4 @@
-"""How a command to the store fails, told from what redis-py raises."""
+"""Failures of a command to the store, from redis-py's exceptions."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from gate.values.errors import StoreError, StoreUnavailable
 
 
 class ReplyLost(StoreUnavailable):
-    """The command was sent and may have been carried out; its answer is lost."""
+    """The command was sent, its reply is lost. The store may have run it."""
 
 
 class ScriptMissing(StoreUnavailable):
-    """The server doesn't know the script: it was restarted, flushed, or never had it."""
+    """The server doesn't have the script: it restarted, was flushed, or never got it."""
 
 
 class SlotMoved(StoreUnavailable):
-    """Another node of the cluster holds the keys. Nothing was carried out here."""
+    """Another node of the cluster holds the keys. This node ran nothing."""
 
 
 _PASSING: Final = (BusyLoadingError, ClusterDownError, MasterDownError, ReadOnlyError, TryAgainError)
@@ -39,7 +39,7 @@ _UNAUTHENTICATED: Final = "the store wants a password; put it into the URL, in f
 
 
 def failure_of(error: ResponseError) -> StoreUnavailable | StoreError:
-    """The kind of an error reply."""
+    """The failure that an error reply means."""
     text = str(error)
     if isinstance(error, NoScriptError):
         return ScriptMissing(text)
@@ -49,13 +49,13 @@ def failure_of(error: ResponseError) -> StoreUnavailable | StoreError:
         return StoreUnavailable("the cluster is moving the slot of this account to another node")
     if isinstance(error, _PASSING) or text.startswith(_PASSING_CODES):
         return StoreUnavailable(text)
-    if "unauthenticated" in text:  # how a long command is refused that comes without one
+    if "unauthenticated" in text:  # the server's refusal of a long command before a password
         return StoreError(_UNAUTHENTICATED)
     return StoreError(text)
 
 
 def refusal_of(error: redis.AuthenticationError) -> StoreError:
-    """What is wrong with the password, or that there is none."""
+    """The error for a password that is wrong or missing."""
     text = one_line(error)
     return StoreError(_UNAUTHENTICATED if text.startswith(("NOAUTH", "Authentication required")) else text)
 

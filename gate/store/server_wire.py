@@ -1,8 +1,8 @@
-"""The wire to one server, or to whichever a sentinel names.
+"""The wire to one server, or to the master that a sentinel names.
 
-redis-py brings the connections: TCP, TLS, unix sockets, sentinel, authentication. Its own retries are off, since they
-can't tell a command that never arrived from one whose reply was lost. Connections are kept here rather than in its
-pool, which spends more time on a command than the server does.
+redis-py makes the connections: TCP, TLS, unix sockets, sentinel, authentication. Its own retries are off: they can't
+tell a command that never arrived from one whose reply was lost. The wire keeps the connections itself, since
+redis-py's pool spends more time on a command than the server does.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from gate.store.failures import ReplyLost, ScriptMissing, failure_of, one_line, 
 from gate.store.wire import DEFAULT_TIMEOUT_MS, Reply
 from gate.values.errors import StoreError, StoreUnavailable
 
-# What only matters to redis-py's own pool, or would bring its retries and push messages back.
+# Settings that only redis-py's own pool needs, or that would turn its retries and push messages on again.
 _POOL_ONLY: Final = frozenset(
     {
         "maint_notifications_config",
@@ -61,7 +61,7 @@ _DRIVER: Final = _driver()
 
 
 def connection_settings(settings: dict[str, Any], socket_timeout: float | None) -> dict[str, Any]:
-    """A pool's settings for connections, as the wire wants them: RESP2, bytes, bounded, no retries."""
+    """A pool's connection settings, changed for the wire: RESP2, bytes, a time-out, no retries."""
     kept = {name: value for name, value in settings.items() if name not in _POOL_ONLY}
     return {
         **_DRIVER,
@@ -76,22 +76,22 @@ def connection_settings(settings: dict[str, Any], socket_timeout: float | None) 
 
 
 def pack(command: Command) -> bytes:
-    """A command as it goes over the wire."""
+    """A command's bytes on the wire."""
     packed: bytes = pack_command(command)  # type: ignore[arg-type]  # its stub has one-element tuples only
     return packed
 
 
 def no_retries() -> Retry:
-    """redis-py's own retries, switched off."""
+    """The redis-py setting that turns its own retries off."""
     return Retry(NoBackoff(), 0)
 
 
 class ServerWire:
-    """To one server, or to whichever a sentinel names. May be used from many threads, and across a fork."""
+    """A wire to one server, or to the master that a sentinel names. Safe for many threads, and across a fork."""
 
     def __init__(self, client: redis.Redis, timeout_ms: int = DEFAULT_TIMEOUT_MS) -> None:
         pool = client.connection_pool
-        self._client: Final = client  # sentinel connections ask its pool, which would else be collected
+        self._client: Final = client  # keeps its pool alive, which sentinel connections ask
         self._make: Final[Callable[..., Any]] = pool.connection_class
         self._settings: Final = connection_settings(pool.connection_kwargs, timeout_ms / 1000)
         self._idle: deque[Any] = deque()
@@ -100,7 +100,7 @@ class ServerWire:
     def round_trip(self, command: Command) -> Reply:
         """Raises ReplyLost, ScriptMissing, StoreUnavailable, StoreError."""
         if self._pid != os.getpid():
-            self._idle, self._pid = deque(), os.getpid()  # a socket shared with the parent would mix up replies
+            self._idle, self._pid = deque(), os.getpid()  # two processes on one socket would mix up replies
         try:
             connection = self._idle.pop()
         except IndexError:
@@ -113,14 +113,14 @@ class ServerWire:
             if isinstance(failure, ScriptMissing | StoreError):
                 self._idle.append(connection)
             else:
-                connection.disconnect()  # so that the next call asks again who the master is
+                connection.disconnect()  # so the next call asks the sentinel for the master again
             raise failure from None
         except redis.AuthenticationError as error:
             connection.disconnect()
             raise refusal_of(error) from None
         except (RedisError, OSError) as error:
             connection.disconnect()
-            self.close()  # a server that dropped one has dropped the idle ones too; the replay needs a fresh one
+            self.close()  # the server has dropped the idle connections too; the replay needs a fresh one
             raise ReplyLost(one_line(error)) from None
         except BaseException:
             connection.disconnect()
@@ -144,7 +144,7 @@ class ServerWire:
         return connection
 
     def close(self) -> None:
-        """Closes every idle connection; one in use stays until its call has ended."""
+        """Closes every idle connection. A connection in use stays open until its call ends."""
         while True:
             try:
                 connection = self._idle.pop()
@@ -154,13 +154,13 @@ class ServerWire:
 
 
 class AsyncServerWire:
-    """The same for asyncio. One event loop at a time."""
+    """ServerWire for asyncio, on one event loop at a time."""
 
     def __init__(self, client: redis.asyncio.Redis, timeout_ms: int = DEFAULT_TIMEOUT_MS) -> None:
         pool = client.connection_pool
         self._client: Final = client
         self._make: Final[Callable[..., Any]] = pool.connection_class
-        # One time-out around the whole call serves better than one per read, and costs a third of it.
+        # One time-out bounds the whole call, and costs a third of a time-out per read.
         self._settings: Final = connection_settings(pool.connection_kwargs, None)
         self._timeout: Final = timeout_ms / 1000
         self._idle: deque[Any] = deque()
@@ -171,7 +171,7 @@ class AsyncServerWire:
         sent = False
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
-            self._idle, self._loop = deque(), loop  # connections of another event loop can't be used in this one
+            self._idle, self._loop = deque(), loop  # a connection works only on its own event loop
         connection = self._idle.pop() if self._idle else self._make(**self._settings)
         try:
             async with asyncio.timeout(self._timeout):
@@ -196,7 +196,7 @@ class AsyncServerWire:
             kind = ReplyLost if sent else StoreUnavailable
             raise kind(one_line(error) or f"no answer in {self._timeout * 1000:.0f} ms") from None
         except BaseException:
-            # Cancelled: a reply that is still to come must not be read by the next caller.
+            # After a cancellation the reply may still arrive; the next caller must not read it.
             await connection.disconnect(nowait=True)
             raise
         self._idle.append(connection)

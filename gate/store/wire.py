@@ -1,4 +1,4 @@
-"""What carries one command to the store and brings its reply, in bounded time."""
+"""A wire carries one command to the store and brings its reply, in bounded time."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from gate.protocol.scripts import Command
 
-Reply: TypeAlias = Any  # what RESP can carry; the protocol module gives it its types
+Reply: TypeAlias = Any  # any RESP value; gate.protocol decodes it
 
 DEFAULT_TIMEOUT_MS: Final = 250
 
 
 class Wire(Protocol):
-    """Carries commands."""
+    """Carries commands to the store."""
 
     def round_trip(self, command: Command) -> Reply:
         """Raises ReplyLost, ScriptMissing, StoreUnavailable, StoreError."""
@@ -22,7 +22,7 @@ class Wire(Protocol):
 
 
 class AsyncWire(Protocol):
-    """Carries commands, for asyncio."""
+    """Wire for asyncio."""
 
     async def round_trip(self, command: Command) -> Reply:
         """Raises ReplyLost, ScriptMissing, StoreUnavailable, StoreError."""

@@ -50,7 +50,7 @@ def gate(store: Store, redis_client: redis.Redis, bare: Run) -> Run:
 
 @pytest.fixture
 def gate_json(gate: Run) -> Callable[..., Any]:
-    """The same with --json; gives what was printed, read."""
+    """Runs `gate` with --json, and returns the parsed output."""
 
     def run(*words: str, **options: Any) -> Any:
         result = gate(*words, "--json", **options)

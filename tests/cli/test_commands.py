@@ -1,4 +1,4 @@
-"""The list of commands tells the truth: each loads, under its own name, and teaches by an example."""
+"""Every listed command loads under its own name, and its help shows an example."""
 
 from __future__ import annotations
 
@@ -38,6 +38,6 @@ def test_every_command_answers_in_json_and_shows_an_example(words: str) -> None:
 
 
 @pytest.mark.parametrize("words", ["halt", "resume", "reset", "policy apply"])
-def test_what_changes_something_wants_a_name_and_a_reason(words: str) -> None:
+def test_a_command_that_changes_something_requires_a_name_and_a_reason(words: str) -> None:
     required = {parameter.name for parameter in found(words).params if parameter.required}
     assert {"by", "reason"} <= required

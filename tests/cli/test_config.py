@@ -24,7 +24,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "gate.toml"
 
 
-def test_flags_go_before_the_environment_and_that_before_the_file(file: Path) -> None:
+def test_flags_win_over_the_environment_and_the_environment_over_the_file(file: Path) -> None:
     file.write_text('url = "redis://file"\nprefix = "file"\n')
     environ = {"GATE_CONFIG": str(file)}
     assert (read_config(Flags(), environ).url, read_config(Flags(), environ).prefix) == ("redis://file", "file")
@@ -94,7 +94,7 @@ def test_every_fault_is_named_at_once_in_one_line(bare: Run, file: Path) -> None
         assert fault in done.stderr
 
 
-def test_a_machine_is_told_of_a_faulty_file_too(bare: Run, file: Path) -> None:
+def test_json_output_reports_a_faulty_file_too(bare: Run, file: Path) -> None:
     file.write_text("[policy]\nrate_global_limit = 0\n")
     done = bare("--config", str(file), "policy", "show", "--json")
     assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
@@ -115,7 +115,9 @@ def test_a_machine_is_told_of_a_faulty_file_too(bare: Run, file: Path) -> None:
         (None, "can't be read: No such file"),
     ],
 )
-def test_a_file_that_is_none(bare: Run, file: Path, content: bytes | None, problem: str) -> None:
+def test_an_unusable_config_file_is_one_line_that_names_it(
+    bare: Run, file: Path, content: bytes | None, problem: str
+) -> None:
     if content is not None:
         file.write_bytes(content)
     done = bare("status", env={"GATE_CONFIG": str(file)})

@@ -1,4 +1,4 @@
-"""Opening a gate doesn't look up package metadata: that took a tenth of the time of `gate eval`."""
+"""Opening a gate doesn't look up package metadata, which would take a tenth of the time of `gate eval`."""
 
 from __future__ import annotations
 

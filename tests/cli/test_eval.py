@@ -154,7 +154,7 @@ def test_a_person_reads_reason_state_time_and_key(gate: Run, redis_client: redis
     assert "\x1b" not in out
 
 
-def test_another_policy_in_force_is_not_said_to_be_on_show(gate: Run, redis_client: redis.Redis) -> None:
+def test_another_policy_in_force_is_known_by_its_fingerprint_only(gate: Run, redis_client: redis.Redis) -> None:
     redis_client.hset("quantum:exec:state", "policy", "enforce-other")
     out = gate("eval", *words()).stdout
     assert out.startswith("DENY POLICY_MISMATCH")
@@ -233,7 +233,7 @@ TIMELESS = json.dumps({"id": "a", "symbol": "NEARUSDT", "side": "SELL", "quantit
 
 
 @pytest.mark.parametrize("asked", [TIMELESS, json.dumps({"payload": TIMELESS}), TIMELESS[:-1] + ', "timestamp": ""}'])
-def test_an_intent_without_a_time_gets_no_answer_that_a_worker_would_not_get(
+def test_an_intent_without_a_time_gets_the_answer_that_a_worker_would_get(
     gate: Run, redis_client: redis.Redis, asked: str
 ) -> None:
     result = gate("eval", "--intent", "-", "--commit", input=asked)

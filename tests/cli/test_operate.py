@@ -22,7 +22,7 @@ WHO = ("--by", "ops", "--reason", "CPI print")
 
 @pytest.fixture
 def account(store: Store, redis_client: redis.Redis) -> str:
-    """The account as it is named, under whose prefix the gate has run."""
+    """An account under whose prefix the gate has already run."""
     redis_client.hset("quantum:exec:state", "fence", 1)
     return f"quantum at {store.url}"
 

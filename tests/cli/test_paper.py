@@ -1,4 +1,4 @@
-"""`gate paper`: what it can't serve with, in one line that names it."""
+"""`gate paper` names a file or port that it can't use, in one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The real program: what it loads, and how it ends when the store, the reader of its output or its user goes away."""
+"""The real program: what it loads, and how it ends without its store, the reader of its output or its user."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def gate(*words: str, store: str | None = None, **environ: str) -> subprocess.Co
 
 def environment(**changes: str) -> dict[str, str]:
     gone = {"GATE_URL", "REDIS_URL", "GATE_PREFIX", "GATE_CONFIG", "NO_COLOR", "FORCE_COLOR", "COLUMNS"}
-    gone.add("PYTHONUNBUFFERED")  # it would hide what is left unwritten at the end
+    gone.add("PYTHONUNBUFFERED")  # it would hide output that is still unwritten at the end
     return {name: value for name, value in os.environ.items() if name not in gone} | changes
 
 
@@ -115,7 +115,7 @@ def test_a_reader_of_the_demo_who_has_gone_ends_it_quietly() -> None:
 
 
 @pytest.mark.parametrize("words", [["policy", "show"], EVAL, [*EVAL, "--json"]], ids=" ".join)
-def test_a_full_disk_is_one_line_and_no_word_of_the_store(
+def test_a_full_disk_is_one_line_that_does_not_blame_the_store(
     store: Store, redis_client: redis.Redis, words: list[str]
 ) -> None:
     with Path("/dev/full").open("w") as full:
@@ -150,7 +150,7 @@ main()
 """
 
 
-def test_what_nobody_has_foreseen_is_one_line_and_not_a_denial() -> None:
+def test_an_unexpected_error_is_one_line_and_not_a_denial() -> None:
     words = [sys.executable, "-c", BROKEN, *EVAL]
     done = subprocess.run(words, capture_output=True, text=True, env=environment(), timeout=30)
     assert (done.returncode, done.stdout) == (70, "")
@@ -193,7 +193,7 @@ def test_ctrl_c_is_no_error(tmp_path: Path) -> None:
 
 
 def on_terminal(columns: int, *words: str, **environ: str) -> tuple[int, str]:
-    """Exit code and output on a terminal so wide."""
+    """Exit code and output on a terminal of that width."""
     ours, theirs = pty.openpty()
     with subprocess.Popen(
         [*GATE, *words],

@@ -1,4 +1,4 @@
-"""`import gate` is light: every public name is there, and none is loaded before its use."""
+"""`import gate` is light: it has every public name, and loads each only on its first use."""
 
 from __future__ import annotations
 

@@ -111,9 +111,7 @@ LEFTOVERS = {
 
 
 @pytest.mark.parametrize("key", LEFTOVERS)
-def test_a_leftover_shows_as_what_the_gate_makes_of_it(
-    gate: Run, redis_client: redis.Redis, store: Store, key: str
-) -> None:
+def test_a_leftover_is_shown_as_the_gate_reads_it(gate: Run, redis_client: redis.Redis, store: Store, key: str) -> None:
     headline, unknown, belongs = LEFTOVERS[key]
     redis_client.set(f"quantum:{key}", "1")
     out = gate("status").stdout
@@ -196,7 +194,7 @@ def test_every_phase_reads_as_what_it_is(text: str, row: tuple[str, str]) -> Non
 
 
 @pytest.mark.parametrize("intent_id", ["a\nb", "a b", "", "x" * 129])
-def test_show_refuses_what_no_id_can_be(gate: Run, intent_id: str) -> None:
+def test_show_refuses_an_impossible_id(gate: Run, intent_id: str) -> None:
     done = gate("show", intent_id)
     assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert "is not an intent's id" in done.stderr

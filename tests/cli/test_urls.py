@@ -1,4 +1,4 @@
-"""Store URLs as people mistype them: refused before anything is sent, by a sentence without the password."""
+"""Mistyped store URLs are refused before anything is sent, in one sentence without the password."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ BAD = {
     "redis://u:s3/cret@host:6379/0": "write / ? # in a password as %2F",
     "redis://u:s3cret@[::1/0": "is not a URL",
     "redis://u:s3cret@host:99999/0": "is not a URL",
-    "redis://u:s3cret@host/first": "has 'first' where the number of the database should stand",
+    "redis://u:s3cret@host/first": "has 'first' as the database; give a number",
     "redis://u:s3cret@:6379/0": "names no host",
-    "redis:u:s3cret@host": "has an @ behind the host",
+    "redis:u:s3cret@host": "has an @ after the host",
     "http://u:s3cret@host": "is not a store",
-    "redis://u:s3cret@ho..st/0": "has 'ho..st' where the name of a host should stand",
-    "redis+cluster://u:s3cret@a:1,\udcff:2": "has '\\udcff' where the name of a host should stand",
+    "redis://u:s3cret@ho..st/0": "has 'ho..st' as the host, which is no host name",
+    "redis+cluster://u:s3cret@a:1,\udcff:2": "has '\\udcff' as the host, which is no host name",
     "unix://u:s3cret@": "names no socket",
     "": "is not a store",
 }

@@ -37,7 +37,7 @@ def test_moments() -> None:
     assert moment(10**20) == f"{10**20} ms"
 
 
-def test_others_texts_steer_nothing() -> None:
+def test_texts_from_others_can_not_steer_the_terminal() -> None:
     assert printable("ops: Ü, 5 %") == "ops: Ü, 5 %"
     assert printable("\x1b[31m\x07\u202e\udc80") == r"\x1b[31m\x07\u202e\udc80"
     assert one_line("two\n  lines\x1b") == r"two lines\x1b"

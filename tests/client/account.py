@@ -1,4 +1,4 @@
-"""An account as the tests see it: intents to ask for, its keys written out, and what Redis holds."""
+"""An account for the tests: its intents, its keys written out, and the contents of Redis."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SYMBOLS = tuple(f"{name}USDT" for name in ("BTC", "ETH", "SOL", "XRP", "ADA", "B
 
 
 def entry(id: str = "sig-1", symbol: str = "BTCUSDT", side: str = "BUY", **changes: Any) -> Intent:
-    """An intent to open, decided now."""
+    """An entry, decided now."""
     figures: dict[str, Any] = {"notional": "200", "leverage": 5, "timestamp": int(time.time() * 1000)}
     return Intent(id=id, symbol=symbol, side=side, **(figures | changes))
 
@@ -63,7 +63,7 @@ def keys(client: redis.Redis) -> set[str]:
 
 
 def contents(client: redis.Redis) -> dict[str, tuple[object, int]]:
-    """Every key with what it holds, to the byte, and the moment at which it expires."""
+    """Every key with its exact bytes and the time of its expiry."""
     return {key: (_held(client, key), client.pexpiretime(key)) for key in sorted(keys(client))}
 
 

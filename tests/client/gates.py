@@ -1,4 +1,4 @@
-"""A gate that a test talks to in the same words, whether it is Gate or AsyncGate."""
+"""Gate and AsyncGate behind one interface, so one test covers both."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PATIENT_MS = 5_000
 
 
 class AnyGate(Protocol):
-    """What Gate offers, and AsyncGate behind AwaitedGate."""
+    """The methods of Gate, and of AsyncGate behind AwaitedGate."""
 
     def evaluate(self, intent: Intent | Mapping[str, object], *, reserve: Decimal | None = None) -> Verdict: ...
     def settle(self, permit: Permit, outcome: Outcome) -> Settlement: ...
@@ -54,7 +54,7 @@ class AnyGate(Protocol):
 
 
 class AwaitedGate:
-    """An AsyncGate on an event loop of its own; each call waits for its end."""
+    """An AsyncGate on its own event loop. Each call blocks until its end."""
 
     def __init__(self, gate: AsyncGate) -> None:
         self._gate = gate
@@ -150,7 +150,7 @@ def open_gate(request: pytest.FixtureRequest, store: Store, redis_client: redis.
 
 @pytest.fixture
 def open_sync_gate(store: Store, redis_client: redis.Redis) -> Iterator[OpenGate]:
-    """The same, for what doesn't depend on the kind: the scripts are the same for both."""
+    """Opens Gates only, for tests of the scripts, which are the same for both kinds."""
     opened: list[AnyGate] = []
     yield _opener(store, "Gate", opened)
     for gate in opened:

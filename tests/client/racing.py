@@ -1,4 +1,4 @@
-"""What each process of the race does. A module of its own: a process imports it by name."""
+"""The work of each process of the race, in its own module, since a process imports it by name."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _start: Barrier
 
 @dataclass
 class Told:
-    """What one process was told."""
+    """The verdicts that one process got."""
 
     admissions: list[tuple[str, str, str, int]] = field(default_factory=list)
     """Id, token, outcome and fence, in the order of admission."""

@@ -1,4 +1,4 @@
-"""The thirteen rows of the table of guards: how each comes to deny alone, and how it only just passes."""
+"""The thirteen guards of the table: for each, a state in which it alone denies, and one in which it just passes."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class Row:
     wait: Callable[[int], int] | None = None
     """The wait at a moment of the server's clock; None when nobody can tell."""
     changes: dict[str, Any] = field(default_factory=dict)
-    """What the intent must be like."""
+    """The fields that the intent must have."""
     spare_changes: dict[str, Any] = field(default_factory=dict)
     writes: frozenset[str] = frozenset()
-    """The keys that the denial may change: those of the two trips."""
+    """The keys that the denial may change, for the two trips."""
 
     def __str__(self) -> str:
         return self.guard

@@ -1,4 +1,4 @@
-"""Doubt denies: a key that can't be read stops what its guard guards, is named, and nothing is written."""
+"""Doubt denies: a damaged key stops the intents of its guard, is named, and nothing is written."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def test_two_exits_past_an_unreadable_state_have_different_fences(
 )
 @pytest.mark.parametrize("kind", ["placed", "rejected", "unsent", "unknown"])
 @pytest.mark.parametrize("trips", [False, True], ids=["counts", "trips"])
-def test_the_truth_about_an_order_is_taken_in_over_damage_elsewhere(
+def test_an_outcome_is_recorded_despite_damage_under_other_keys(
     key: str, kind: str, trips: bool, redis_client: redis.Redis, open_sync_gate: OpenGate
 ) -> None:
     gate = open_sync_gate()

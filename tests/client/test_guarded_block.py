@@ -1,4 +1,4 @@
-"""`with gate.guard(intent)`: one block, one permit, and an outcome whatever happens in it."""
+"""`with gate.guard(intent)`: one block has one permit, and always an outcome."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def report_of(inspection: Inspection, guard: str) -> GuardReport:
 
 
 def assert_waits(row: Row, wait_ms: int | None, before: int, after: int) -> None:
-    """The wait is exact for some moment between the two."""
+    """Asserts that the wait is exact at some moment between the two."""
     if row.wait is None:
         assert wait_ms is None
     else:
@@ -48,7 +48,7 @@ def assert_waits(row: Row, wait_ms: int | None, before: int, after: int) -> None
         assert row.wait(after) <= wait_ms <= row.wait(before)
 
 
-def test_the_rows_are_those_of_the_design_in_its_order(open_sync_gate: OpenGate) -> None:
+def test_the_rows_are_all_guards_in_their_order(open_sync_gate: OpenGate) -> None:
     assert [row.guard for row in ROWS] == NAMES
     assert [report.guard for report in open_sync_gate().inspect(at.entry()).guards] == NAMES
 
@@ -83,7 +83,7 @@ def test_a_guard_denies_alone_and_inspect_says_the_same(
     assert [each.guard for each in inspection.guards if not each.passed] == [row.guard]
     assert inspection.reason is row.reason
     assert (report.reason, report.passed) == (row.reason, False)
-    # Redis 7.0 moves its clock on within a script: what is left of a key may be read a moment after the time.
+    # The clock of Redis 7.0 runs on within a script: it may read a key's remaining time a moment after the time.
     assert_waits(row, report.wait_ms, inspection.now_ms, after)
 
     assert not verdict.admitted
@@ -195,7 +195,7 @@ def prior_after(gate: AnyGate, outcome: Outcome | None) -> Verdict:
     ],
     ids=["unsettled", "placed", "rejected", "unsent", "unknown"],
 )
-def test_a_duplicate_is_told_what_became_of_the_first(
+def test_a_duplicate_gets_the_record_of_the_first(
     outcome: Outcome | None, phase: Phase, code: str | None, open_gate: OpenGate
 ) -> None:
     verdict = prior_after(open_gate(), outcome)

@@ -1,4 +1,4 @@
-"""What an inspection and a verdict know, they carry as fields: nobody has to read it out of a sentence."""
+"""An inspection and a verdict hold their facts as fields, so nobody has to parse a sentence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nothing in doubt is lost from sight when its record lapses: the state keeps a copy until it is settled for good."""
+"""An intent in doubt stays in sight when its record lapses: the state keeps a copy until a final outcome."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def copy_of(client: redis.Redis) -> str | None:
 
 @pytest.mark.parametrize("exits", [False, True], ids=["entry", "exit"])
 @pytest.mark.parametrize("kind", FINAL | UNKNOWN)
-def test_what_became_of_it_is_remembered_anew(
+def test_an_outcome_after_the_record_has_lapsed_makes_a_new_record(
     kind: str, exits: bool, redis_client: redis.Redis, open_gate: OpenGate
 ) -> None:
     gate = open_gate(ROOMY)
@@ -148,7 +148,7 @@ def test_what_is_in_doubt_is_shown_with_its_symbol(redis_client: redis.Redis, op
 
 
 @pytest.mark.parametrize("later", ["placed", "rejected", "rejected, retryable"])
-def test_what_was_unknown_may_become_known_long_after(
+def test_an_unknown_outcome_may_become_known_long_after(
     later: str, redis_client: redis.Redis, open_gate: OpenGate
 ) -> None:
     gate = open_gate(ROOMY)
@@ -165,7 +165,7 @@ def test_what_was_unknown_may_become_known_long_after(
     assert gate.in_doubt().records == ()
 
 
-def test_what_stays_unknown_stays_in_sight_for_ever(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+def test_an_unknown_outcome_stays_in_sight_for_ever(redis_client: redis.Redis, open_gate: OpenGate) -> None:
     gate = open_gate(ROOMY)
     permit = abandoned(gate, redis_client)
     assert gate.settle(permit, OUTCOMES["unknown"]).status is Settled.SETTLED
@@ -229,7 +229,7 @@ DAMAGED_COPIES = ["1", "", "admitted", "admitted {token} 7 - 1", "Störung \n".e
 
 
 @pytest.mark.parametrize("damaged", DAMAGED_COPIES, ids=repr)
-def test_a_damaged_copy_is_none(damaged: str | bytes, redis_client: redis.Redis, open_gate: OpenGate) -> None:
+def test_a_damaged_copy_counts_as_none(damaged: str | bytes, redis_client: redis.Redis, open_gate: OpenGate) -> None:
     gate = open_gate(ROOMY)
     permit = abandoned(gate, redis_client)
     redis_client.hset(at.STATE, COPY, damaged if isinstance(damaged, bytes) else damaged.format(token=permit.token))
@@ -323,7 +323,7 @@ def test_an_intent_that_comes_again_while_its_earlier_permit_is_in_doubt_says_ve
 
 
 @pytest.mark.parametrize("copy", ["alive", "damaged"])
-def test_an_earlier_permit_that_may_still_send_has_absence_prove_nothing_yet(
+def test_absence_proves_nothing_while_an_earlier_permit_may_still_send(
     copy: str, redis_client: redis.Redis, open_gate: OpenGate
 ) -> None:
     """Its record was deleted by hand, or its copy can't be read: an order of it may be on its way."""

@@ -1,4 +1,4 @@
-"""A permit whose answer was lost: it is given to one caller, in time, or given back."""
+"""A permit whose reply was lost goes to one caller in time, or is given back."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ SHORT = Policy(lock_ttl_ms=400, rate_symbol_limit=100, rate_global_limit=100)
 
 @pytest.fixture
 def lossy(store: Store, wire: Wire, redis_client: redis.Redis) -> Gate:
-    """A gate whose evaluations are carried out while nobody hears of it, as long as the test says so."""
+    """A gate whose evaluations run while their replies are lost, as long as the test says so."""
     return Gate.from_url(wire.url, policy=SHORT, timeout_ms=300)
 
 
 def _unheard(gate: Gate, wire: Wire) -> Intent:
-    """An intent that was admitted, and nobody has heard of it."""
+    """An admitted intent whose replies were all lost."""
     gate.evaluate(entry("warm-up", symbol="ETHUSDT"))
     wire.lose_next_reply("EVALSHA")
     wire.lose_next_reply("EVALSHA")
@@ -83,7 +83,7 @@ def test_a_report_that_was_lost_is_tried_again_at_the_end_of_the_block(
     assert record.order_id == "42"
 
 
-def test_a_replayed_removal_succeeded_also_when_another_permit_followed(
+def test_a_replayed_removal_succeeds_even_after_another_permit(
     store: Store, wire: Wire, redis_client: redis.Redis
 ) -> None:
     policy = Policy(rate_symbol_limit=100, rate_global_limit=100)
@@ -115,7 +115,7 @@ def test_a_new_policy_makes_permits_verify(store: Store, redis_client: redis.Red
 
 
 def test_the_fence_of_an_earlier_delivery_is_remembered(store: Store, redis_client: redis.Redis) -> None:
-    """A worker that was only ever denied notices that the memory was rolled back."""
+    """Even a worker that got only denials notices that the memory was rolled back."""
     placing, denied = Gate.from_url(store.url), Gate.from_url(store.url)
     admitted(placing.evaluate(entry("first", symbol="ETHUSDT")))
     redis_client.hset("quantum:exec:state", "since", 1)
@@ -129,6 +129,6 @@ def test_the_fence_of_an_earlier_delivery_is_remembered(store: Store, redis_clie
 
 
 @pytest.mark.parametrize("asked", [None, [], "x", b"x", 7])
-def test_what_is_no_intent_at_all_is_denied(store: Store, redis_client: redis.Redis, asked: object) -> None:
+def test_input_that_is_no_intent_is_denied(store: Store, redis_client: redis.Redis, asked: object) -> None:
     with Gate.from_url(store.url) as gate:
         assert gate.evaluate(asked).reason is Reason.INVALID  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""When Redis forgets, permits say verify until the memory is whole again, and no fence comes twice."""
+"""After Redis loses its memory, permits say verify until the memory is whole again, and no fence is given twice."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def admit(gate: AnyGate, exits: bool = False) -> tuple[int, bool]:
 
 
 def made_whole(client: redis.Redis) -> None:
-    """As if this memory had been whole for years."""
+    """Sets the memory as whole for years."""
     assert client.hset(at.STATE, "since", LONG_AGO) == 0
 
 

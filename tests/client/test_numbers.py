@@ -66,7 +66,7 @@ def test_a_fence_that_can_not_grow_by_one_is_damage(
 
 
 def numbers(client: redis.Redis) -> list[str]:
-    """Every number that is kept, as it is kept."""
+    """Every stored number, as it is stored."""
     found: list[str] = []
     for key in at.keys(client):
         kind = at.text(client.type(key))
@@ -149,7 +149,7 @@ def test_margin_is_reserved_in_whole_millionths_rounded_up(redis_client: redis.R
 
 
 @pytest.mark.parametrize("reserve", [Decimal("NaN"), Decimal("-Infinity"), Decimal("Infinity"), Decimal(-1)])
-def test_a_margin_figure_that_is_none_denies(reserve: Decimal, redis_client: redis.Redis, open_gate: OpenGate) -> None:
+def test_an_invalid_margin_figure_denies(reserve: Decimal, redis_client: redis.Redis, open_gate: OpenGate) -> None:
     verdict = open_gate().evaluate(at.entry(), reserve=reserve)
     assert not verdict.admitted
     assert verdict.reason == "INVALID"

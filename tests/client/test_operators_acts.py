@@ -1,4 +1,4 @@
-"""What a person does: halt, resume, reset. Done at once, audited with author and reason, and shown."""
+"""A person's acts, halt, resume and reset, take effect at once, are audited with author and reason, and are shown."""
 
 from __future__ import annotations
 

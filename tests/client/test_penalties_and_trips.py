@@ -95,7 +95,7 @@ def test_cooldowns_of_a_penalty_stop_entries_for_their_time(redis_client: redis.
     assert [act["what"] for act in at.audit(redis_client)] == ["trip cooldown_symbol BTCUSDT", "trip cooldown_global"]
 
 
-def test_the_penalties_of_the_policy_are_those_of_the_design(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+def test_the_penalties_of_the_policy_are_the_documented_ones(redis_client: redis.Redis, open_gate: OpenGate) -> None:
     policy = Policy(cooldown_symbol_ms=1, cooldown_global_ms=2, unknown_cooldown_ms=3)
     assert Penalty.margin_rejection(policy) == Penalty(True, 1, 2)
     assert Penalty.unknown_outcome(policy) == Penalty(False, 3, 0)
@@ -137,7 +137,7 @@ def test_safe_mode_trips_once_for_a_permit(redis_client: redis.Redis, open_gate:
     assert redis_client.exists(at.SAFE_MODE) == 0
 
 
-def test_what_has_tripped_already_does_not_trip_again(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+def test_a_switch_that_has_tripped_does_not_trip_again(redis_client: redis.Redis, open_gate: OpenGate) -> None:
     gate = open_gate(ROOMY)
     first, second = (at.admitted(gate.evaluate(at.entry(f"sig-{n}", at.SYMBOLS[n]))) for n in (1, 2))
     assert gate.settle(first, OUTCOMES["rejected"]).tripped_safe_mode
@@ -206,7 +206,7 @@ def test_failures_that_no_longer_count_are_not_kept(redis_client: redis.Redis, o
 
 @each_switch
 @pytest.mark.parametrize("was", [("by hand", 1_000), ("0", None), ("0", 5_000_000)], ids=["shorter", "off", "off, TTL"])
-def test_a_trip_lengthens_what_is_shorter_or_off(
+def test_a_trip_lengthens_a_switch_that_is_shorter_or_off(
     key: str, penalty: Penalty, was: tuple[str, int | None], redis_client: redis.Redis, open_gate: OpenGate
 ) -> None:
     gate = open_gate(Policy(failure_limit=1, safe_mode_ttl_ms=10_000))

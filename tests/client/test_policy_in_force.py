@@ -1,4 +1,4 @@
-"""One policy on an account: who brings another doesn't open, and observing claims nothing."""
+"""One policy per account: a caller with another policy opens nothing, and an observed permit claims nothing."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_denial_puts_no_policy_in_force(redis_client: redis.Redis, open_gate: 
     assert redis_client.exists(at.STATE) == 0
 
 
-def test_a_caller_that_disagrees_opens_nothing_and_closes_all_the_same(open_gate: OpenGate) -> None:
+def test_a_caller_with_another_policy_can_only_exit(open_gate: OpenGate) -> None:
     at.admitted(open_gate(STRICT).evaluate(at.entry()))
     other = open_gate(LAX)
     verdict = other.evaluate(at.entry("sig-2", "ETHUSDT"))
@@ -107,7 +107,7 @@ def test_observing_counts_what_it_admits_by_right(redis_client: redis.Redis, ope
 
 
 @pytest.mark.parametrize("exits", [False, True], ids=["entry", "exit"])
-def test_an_observing_caller_can_not_get_past_a_policy_that_binds(exits: bool, open_gate: OpenGate) -> None:
+def test_an_observing_caller_can_not_get_past_an_enforcing_policy(exits: bool, open_gate: OpenGate) -> None:
     enforcing, observing = open_gate(STRICT), open_gate(OBSERVE)
     enforcing.apply_policy(by="ops", reason="go live")
     enforcing.halt(by="ops", reason="maintenance", scope="all")

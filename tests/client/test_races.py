@@ -18,7 +18,7 @@ PROCESSES, DELIVERIES, INTENTS = 16, 2_000, 900
 
 
 def deliveries() -> list[list[int]]:
-    """Every intent at least twice, to different processes about as often as chance has it."""
+    """Every intent at least twice, each time to a random process."""
     chance = random.Random(81)
     numbers = [number % INTENTS for number in range(DELIVERIES)]
     # Neighbours in the list are delivered at about the same moment, by different processes.
@@ -28,7 +28,7 @@ def deliveries() -> list[list[int]]:
 
 @pytest.fixture(scope="module")
 def raced(store: Store) -> tuple[list[Told], dict[str, Record], int]:
-    """What the processes were told, the records that stand, and the last fence."""
+    """The verdicts of the processes, the records in the store, and the last fence."""
     with store.client() as client:
         client.flushall()
         # Not forked from here, where threads run; and one import of the gate for all, not sixteen.
@@ -53,7 +53,7 @@ def admissions(told: list[Told]) -> list[tuple[str, str, str, int]]:
     return [admission for each in told for admission in each.admissions]
 
 
-def test_the_race_was_one(raced: Raced) -> None:
+def test_the_processes_really_raced(raced: Raced) -> None:
     denials = sum((each.denials for each in raced[0]), Counter[str]())
     assert len(admissions(raced[0])) > 50
     for reason in ("DUPLICATE", "LOCKED", "RATE_SYMBOL", "RATE_GLOBAL"):
@@ -100,7 +100,7 @@ def test_no_two_permits_live_on_a_symbol_and_side(raced: Raced) -> None:
 
 
 def most_in_a_window(times_ms: list[int], window_ms: int) -> int:
-    """Of all windows of that length, wherever they start."""
+    """The largest count in any window of that length."""
     times_ms = sorted(times_ms)
     return max(
         (sum(start <= other < start + window_ms for other in times_ms[i:]) for i, start in enumerate(times_ms)),

@@ -1,4 +1,4 @@
-"""The outcome of an admitted intent: settled once, by its holder, and what it gives back."""
+"""The holder of a permit settles its outcome once, and that gives its claims back."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_settling_with_anothers_token_is_fenced_and_changes_nothing(
 
 
 @pytest.mark.parametrize("kind", OUTCOMES)
-def test_settling_what_nobody_remembers_is_fenced_and_writes_nothing(
+def test_settling_without_a_record_is_fenced_and_writes_nothing(
     kind: str, redis_client: redis.Redis, open_gate: OpenGate
 ) -> None:
     gate = open_gate()
@@ -93,7 +93,7 @@ def test_a_final_outcome_stands(first: str, second: str, redis_client: redis.Red
 
 
 @pytest.mark.parametrize("later", ["placed", "rejected"])
-def test_what_was_unknown_may_become_known(later: str, redis_client: redis.Redis, open_gate: OpenGate) -> None:
+def test_an_unknown_outcome_may_become_known(later: str, redis_client: redis.Redis, open_gate: OpenGate) -> None:
     gate = open_gate()
     permit = at.admitted(gate.evaluate(at.entry()))
     assert gate.settle(permit, OUTCOMES["unknown"])
@@ -107,7 +107,7 @@ def test_what_was_unknown_may_become_known(later: str, redis_client: redis.Redis
     assert gate.settle(permit, OUTCOMES["unknown"]).status is Settled.CONFLICT
 
 
-def test_what_was_unknown_was_sent_and_can_not_become_unsent(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+def test_an_unknown_outcome_can_not_become_unsent(redis_client: redis.Redis, open_gate: OpenGate) -> None:
     gate = open_gate()
     permit = at.admitted(gate.evaluate(at.entry()))
     gate.settle(permit, OUTCOMES["unknown"])

@@ -43,7 +43,7 @@ def test_status_shows_what_denies_and_writes_nothing(row: Row, redis_client: red
 
 
 @pytest.mark.parametrize("row", SHOWN, ids=str)
-def test_status_does_not_show_as_on_what_passes(row: Row, redis_client: redis.Redis, open_gate: OpenGate) -> None:
+def test_status_does_not_show_a_passing_guard_as_on(row: Row, redis_client: redis.Redis, open_gate: OpenGate) -> None:
     gate = open_gate()
     row.spare(redis_client, gate, False)
     assert not standing(gate.status(), row.key)
@@ -170,7 +170,7 @@ def test_a_fork_shares_no_connection_with_its_parent(store: Store, redis_client:
     with Gate.from_url(store.url, policy=ROOMY, timeout_ms=10_000) as gate:
 
         def symbols_of(letter: str) -> bool:
-            """Whether each answer is the one to its own question."""
+            """Whether each call got its own reply."""
             for number in range(100):
                 intent = at.entry(f"{letter}-{number}", f"{letter}{number}USDT")
                 if at.admitted(gate.evaluate(intent)).symbol != intent.symbol:

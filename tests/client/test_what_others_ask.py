@@ -1,4 +1,4 @@
-"""What reconciling and the command line need of a gate, it offers by name."""
+"""A gate offers what reconciling and the command line need under public names."""
 
 from __future__ import annotations
 

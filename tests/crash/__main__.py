@@ -1,4 +1,4 @@
-"""The command: starts a store, goes through the runs, prints what they came to."""
+"""The command: starts a store, does the runs, prints their results."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def main(runs: int, seed: str, only: int | None, restarts: bool) -> None:
     Exits 1 when an intent has two orders, an order isn't recorded, or anything is left in doubt.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the store is stopped on the way out
-    logging.disable()  # what they say is in the traces
+    logging.disable()  # the traces have their messages
     store = ProcessStore(("--databases", str(BATCH)))
     try:
         if only is not None:

@@ -35,7 +35,7 @@ _RECALLS = 4
 
 @dataclass(slots=True)
 class Report:
-    """What a run has come to."""
+    """The result of a run."""
 
     plan: Plan
     killed: list[str] = field(default_factory=list)
@@ -44,11 +44,11 @@ class Report:
     order_id: str | None = None
     """Of a record in phase placed: at the end, or before it lapsed."""
     lapsed: bool = False
-    """Its record lapsed while it was in doubt: only the state's copy tells of it."""
+    """Its record lapsed while it was in doubt, so only the state's copy holds it."""
     conditional_orders: list[str] = field(default_factory=list)
-    """Those that the algo endpoint has accepted."""
+    """The orders that the algo endpoint has accepted."""
     late: bool = False
-    """The machine was too busy for the run to prove anything."""
+    """Whether the machine was too busy for the run to prove anything."""
     started: float = field(default_factory=time.monotonic)
 
     def note(self, what: object) -> None:
@@ -80,7 +80,7 @@ class Course:
             account.key, account.secret, base_url=self._exchange_url, recv_window_ms=RECV_WINDOW_MS
         )
         async with self._store, self._gate, self._exchange:
-            # Memory that is whole since long, as on any account but a new one.
+            # The memory has long been whole, as on any account but a new one.
             state = self._keys.state
             await self._patiently(lambda: self._store.hset(state, mapping={"fence": 1, "since": 1}))
             try:
@@ -99,7 +99,7 @@ class Course:
         return self.report
 
     async def _asked(self) -> dict[str, Any]:
-        """What the intent asks for, on an account that is made ready for it."""
+        """Prepares the account for the intent, and returns the intent's terms."""
         plan = self._plan
         if plan.hedge:
             await self._exchange._client.futures_change_position_mode(dualSidePosition="true")
@@ -191,7 +191,7 @@ class Course:
         }
 
     async def _deliver(self, which: str) -> Execution | None:
-        """To a worker that lives."""
+        """Delivers the intent to a worker that lives."""
         async with self._new_gate() as gate:
             execution = await Executor(gate, self._exchange).execute(Intent.from_mapping(self._intent))
         permit = execution.verdict.permit
@@ -240,7 +240,7 @@ class Course:
         self.report.note("not quiet")
 
     async def _recall(self) -> None:
-        """Where the store was restarted after the last delivery, one more finds its order again."""
+        """Delivers once more after a restart of the store, to find the order of the last delivery again."""
         for _ in range(_RECALLS):
             self._remembered(record := await self._lookup())
             if self.report.order_id is not None or record is not None:
@@ -252,7 +252,7 @@ class Course:
         return await self._patiently(lambda: self._gate.lookup(self._plan.intent_id))
 
     async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """The answer of a store that may be restarting."""
+        """Repeats the call while the store may be restarting."""
         until = time.monotonic() + _PATIENCE_S
         while True:
             try:
@@ -263,7 +263,7 @@ class Course:
                 await asyncio.sleep(0.05)
 
     async def _judge(self) -> None:
-        """What the gate itself says at the end."""
+        """Checks the gate's own reports at the end."""
         report, plan = self.report, self._plan
         status = await self._gate.status()
         record = await self._gate.lookup(plan.intent_id)

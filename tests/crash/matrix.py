@@ -30,7 +30,7 @@ than it promises. Such a run proves nothing."""
 
 @dataclass(slots=True)
 class Tally:
-    """What the runs have come to."""
+    """The results of the runs."""
 
     runs: int = 0
     orders: int = 0
@@ -42,7 +42,7 @@ class Tally:
 
     @property
     def violations(self) -> int:
-        """How many promises were broken."""
+        """The number of broken promises."""
         return sum(len(each.violations) for each in self.bad)
 
     def __str__(self) -> str:
@@ -78,7 +78,7 @@ class Restarts:
 
 
 class Restartable(Protocol):
-    """A store of which the memory goes with the process."""
+    """A store that keeps its memory only in its process."""
 
     def stop(self) -> None: ...
 

@@ -1,4 +1,4 @@
-"""What happens in one run, drawn from its seed: where the worker dies, which faults strike, when the store forgets."""
+"""The plan of one run, drawn from its seed: where the worker dies, which faults occur, when the store forgets."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _SYMBOLS: Final = ("BTCUSDT", "ETHUSDT")
 
 
 class Trade(StrEnum):
-    """What the intent of a run asks for."""
+    """The kind of order that a run's intent asks for."""
 
     MARKET = "market"
     LIMIT = "limit"
@@ -117,12 +117,12 @@ class Plan:
 
     @property
     def client_order_id(self) -> str:
-        """What its order is called."""
+        """The client order id of its order."""
         return Keyspace(self.prefix).client_order_id(self.intent_id)
 
     @property
     def setup_id(self) -> str:
-        """What the order is called that opens the position of an exit."""
+        """The client order id of the order that opens the position for an exit."""
         return f"setup-{self.number}"
 
     @property
@@ -195,7 +195,7 @@ def _draw(seed: str, number: int) -> Plan:
         return dataclasses.replace(fresh, overlap_ms=None, forgets=("before the second",), lapses=False)
     faults = _faults(chance, blank.client_order_id, unclear=kill.step == "look-up")
     if blank.forgets and chance.random() < 0.5:
-        # What was sent is still on its way when the store has forgotten it.
+        # The request is still on its way when the store has forgotten it.
         faults = _delayed(blank, chance.randrange(400, _OUTLASTING_MS[1]))
     return dataclasses.replace(blank, faults=faults)
 
@@ -205,7 +205,7 @@ def _delayed(plan: Plan, delay_ms: int) -> tuple[Fault, ...]:
 
 
 def _kill_point(chance: random.Random, turn: int) -> KillPoint:
-    """In turn, so that a few runs see all steps; sending, where it matters most, more often."""
+    """The next step in turn, so that a few runs cover all. Sending matters most and comes more often."""
     points = [
         *(KillPoint(step, when) for step in STEPS for when in ("before", "after")),
         KillPoint("look-up", "after", chance.choice((1, 2, 3))),

@@ -18,7 +18,7 @@ STORE_TIMEOUT_MS = 2_000  # the store isn't what fails here, and the machine may
 
 
 class Job(Struct, frozen=True):
-    """A delivery: of which intent, to a worker of which account."""
+    """A delivery: its intent, and the account of its worker."""
 
     store_url: str
     prefix: str
@@ -48,7 +48,7 @@ async def deliver(job: Job) -> str:
 
 
 class _Deadly:
-    """Stands for a gate or an exchange; one call of one method kills the process."""
+    """Wraps a gate or an exchange; one call of one method kills the process."""
 
     def __init__(self, target: Any, method: str, kill: KillPoint) -> None:
         self._target = target

@@ -1,4 +1,4 @@
-"""The demo tells the truth: also when it isn't pleasant."""
+"""The demo's report is true, also when the books differ."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_the_command_prints_one_json_object_and_exits_0() -> None:
 
 
 def test_a_record_that_the_exchange_does_not_have_is_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody cooks the books: the last order vanishes from the ledger."""
+    """The last order is deleted from the ledger."""
     hold_together = books.hold_together
     monkeypatch.setattr(telling, "hold_together", lambda desk, ledger: hold_together(desk, ledger[:-1]))
 

@@ -1,4 +1,4 @@
-"""The page's table of guards is the one that the code takes them from."""
+"""The page's table of guards is the code's table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every promise names lines that stand where the page says, and tests that exist."""
+"""Every promise quotes lines that are in the named files, and names tests that exist."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def section(promise: str) -> str:
 
 
 def lines() -> list[tuple[str, str, str]]:
-    """Promise, file, and the line as it is quoted."""
+    """Promise, file and quoted line."""
     return [(promise, file, quoted) for promise in PROMISES for file, quoted, _ in KEPT_BY.findall(section(promise))]
 
 
@@ -40,7 +40,7 @@ def one_spaced(text: str) -> str:
 def test_there_are_eight_and_each_has_its_lines() -> None:
     assert " ".join(PROMISES) == "P1 P2 P3 P4 P5 P6 P7 P8"
     assert {promise for promise, _, _ in lines()} == set(PROMISES)
-    # Every entry was read: none has a form of its own that hides it from the tests below.
+    # The pattern has found every entry; an entry of another form would escape the tests below.
     assert len(lines()) == PAGE.count("Fails without it:") == PAGE.count("```") // 2
 
 

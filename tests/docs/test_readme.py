@@ -1,4 +1,4 @@
-"""The README's commands and code do what it says."""
+"""The README's commands and code work as it says."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_every_gate_command_runs(store: Store, redis_client: redis.Redis, comman
         text=True,
         check=False,
     )
-    # On an empty store there is nothing on record: 1, which is how `gate show` says so.
+    # An empty store has no record, so `gate show` exits with 1.
     assert done.returncode == (1 if arguments[0] == "show" else 0), done.stderr
     assert "Traceback" not in done.stderr
 
@@ -131,7 +131,7 @@ def test_the_example_without_an_event_loop_fills_an_order(store: Store, redis_cl
     assert printed[0][0] == "FILLED"
 
 
-def test_the_table_of_guards_is_the_one_that_the_scripts_go_by() -> None:
+def test_the_table_of_guards_is_the_one_in_the_code() -> None:
     rows = re.findall(r"^\| `([A-Z_]+)` \| .* \| (.*) \|$", README, re.MULTILINE)
     assert rows == [(guard.reason, guard.exits) for guard in GUARDS]
 

@@ -1,4 +1,4 @@
-"""The repository stands by itself: its files refer to its own pages, and every link leads somewhere."""
+"""The repository is complete: its files refer only to its own pages, and every link has a target."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 
 def _anchor(title: str) -> str:
-    """What a heading is linked by: small letters, hyphens for spaces, no punctuation."""
+    """The link anchor of a heading: small letters, hyphens for spaces, no punctuation."""
     return re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
 
 

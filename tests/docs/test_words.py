@@ -22,7 +22,7 @@ NAMES = [name for _, _, places in ROWS for name in re.findall(r"`([\w.]+)`", pla
 
 
 def defined(name: str) -> object:
-    """What a dotted name stands for: a class of a module, or a member of a class."""
+    """The object of a dotted name: a class of a module, or a member of a class."""
     parts = name.split(".")
     for split in range(len(parts) - 1, 0, -1):
         try:
@@ -36,7 +36,7 @@ def defined(name: str) -> object:
 
 
 def classes_of_what_came_of_it() -> set[type]:
-    """The public classes of the modules that say what came of an intent, of its request or of its report."""
+    """The public classes for the result of an intent, of its request or of its report."""
     executor = [f"gate.executor.{each.name}" for each in pkgutil.iter_modules(gate.executor.__path__)]
     modules = [outcome, failures, *map(importlib.import_module, executor)]
     return {
@@ -60,7 +60,7 @@ def test_every_row_is_a_word_with_one_meaning_and_its_place() -> None:
 
 
 def public_classes() -> set[type]:
-    """What `gate` itself hands out, but for its exceptions, whose names say what happened."""
+    """The public classes of `gate`, without its exceptions, whose names say what happened."""
     return {each for name in gate.__all__ if not issubclass(each := getattr(gate, name), Exception)}
 
 

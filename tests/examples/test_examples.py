@@ -1,4 +1,4 @@
-"""Each script of examples/ does what it teaches: on a real store and the paper exchange, as a process of its own."""
+"""Each script of examples/ does what it teaches, as a process, on a real store and the paper exchange."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A desk, for the tests of this folder."""
+"""The desk fixture for the tests of this folder."""
 
 from tests.executor.conftest import desk, open_desk, paper
 

@@ -22,18 +22,18 @@ MAY_EXIST, NO_ORDER = True, False
 Row = tuple[bool, bool, Consequence, int | None]
 """Whether an order may exist, retryable, consequence, rest in ms where it isn't the policy's."""
 
-# As long as real ones, so that nothing passes for their being short.
+# As long as real keys, so that no check passes just because they are short.
 KEY: Final = "K3y" + "a1B2c3D4" * 7 + "E5f6g"
 SECRET: Final = "S3c" + "h7I8j9K0" * 7 + "L1m2n"
 
 ORDER: Final = {"symbol": "BTCUSDT", "side": "BUY", "quantity": "0.001"}
 AMPLE_S: Final = 30.0
 BRIEF_S: Final = 0.05
-"""The patience of a client that is to lose it. Nothing is measured by it: what it waits for never comes."""
+"""The time-out of a client that must time out. It measures nothing: the answer never comes."""
 
 
 class Caller(Protocol):
-    """Sends an order to the exchange at `url`, and returns the exception that placing it ended with."""
+    """Sends an order to the exchange at `url`, and returns the exception that placing it raised."""
 
     async def __call__(self, url: str, *, connect_s: float = AMPLE_S, read_s: float = AMPLE_S) -> BaseException: ...
 
@@ -70,7 +70,7 @@ def sync_client(url: str, connect_s: float = AMPLE_S, read_s: float = AMPLE_S) -
     """python-binance's blocking client, pointed at `url`."""
     parameters = {"allow_redirects": False, "timeout": (connect_s, read_s)}
     client = Client(KEY, SECRET, requests_params=parameters, ping=False)
-    client.session.trust_env = False  # or a proxy of the machine would answer for the server
+    client.session.trust_env = False  # otherwise a proxy of the machine could answer instead of the server
     client.FUTURES_URL = f"{url}/fapi"
     try:
         yield client
@@ -82,7 +82,7 @@ CALLERS = pytest.mark.parametrize("caller", [by_async_client, by_sync_client], i
 
 
 def judged(error: BaseException) -> Failure:
-    """The failure of an exception, of which nothing may be told that would let others act for the account."""
+    """The failure of an exception. Asserts that it holds no secret of the account."""
     failure = failure_of(error)
     for text in (str(failure), repr(failure)):
         assert not [secret for secret in (KEY, SECRET, "signature", "://") if secret in text]
@@ -92,13 +92,13 @@ def judged(error: BaseException) -> Failure:
 
 
 def row_of(error: BaseException) -> Row:
-    """What was judged of an exception."""
+    """The failure that an exception was judged as."""
     failure = judged(error)
     return failure.may_exist, failure.retryable, failure.consequence, failure.rest_ms
 
 
 def _no_order_id(order: dict[str, object]) -> LookupError:
-    """What whoever places orders meets in an answer that is none."""
+    """The error that reading the order id from an answer without one raises."""
     try:
         order_id = order["orderId"]
     except LookupError as error:
@@ -108,7 +108,7 @@ def _no_order_id(order: dict[str, object]) -> LookupError:
 
 @contextmanager
 def raw_server(answer: Callable[[str], str]) -> Iterator[str]:
-    """A server at the yielded address that answers each request with that text, byte for byte, and hangs up."""
+    """A server at the yielded address that answers each request with exactly that text, and closes the connection."""
     stopped = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=_serve, args=(listener, answer, stopped), daemon=True)
@@ -131,7 +131,7 @@ def _serve(listener: socket.socket, answer: Callable[[str], str], stopped: threa
 
 
 def _request(connection: socket.socket) -> str:
-    """All of a request: closing with a part unread would reset the connection."""
+    """Reads all of a request: closing with a part unread would reset the connection."""
     received = b""
     while True:
         head, end, body = received.partition(b"\r\n\r\n")

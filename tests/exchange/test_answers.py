@@ -1,4 +1,4 @@
-"""An answer that isn't ours is never acted upon. The operations are generators, so no store is needed to ask them."""
+"""The client never acts on another call's reply. Its operations are generators, so these tests need no store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a failure is read from whatever the client library raised, and what the gate is told of it."""
+"""How an exception of the client library becomes a failure, and the outcome that the gate gets."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_an_earlier_request_that_never_left_says_nothing_of_this_one() -> None:
     assert (judged(earlier).may_exist, judged(error).may_exist) == (NO_ORDER, MAY_EXIST)
 
 
-def test_what_has_been_judged_already_stays_so() -> None:
+def test_a_failure_that_was_judged_keeps_its_meaning() -> None:
     failure = Failure(NO_ORDER, "-2019", "as asked for")
 
     assert failure_of(ExchangeFailure(failure)) is failure
@@ -256,7 +256,7 @@ async def test_an_exchange_that_is_not_there_places_nothing(desk: Desk) -> None:
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:
-    """An exception and all that it came from."""
+    """An exception and its chain."""
     chain = []
     while error is not None:
         chain.append(error)

@@ -1,6 +1,6 @@
 """The table of failures, row by row: raised by python-binance as it is, sync and async, and judged.
 
-What is expected is written out here once more, from the facts in docs/exchange.md, so that a changed row shows.
+The expected rows are written out again, from the facts in docs/exchange.md, so that a changed row fails.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ EXPECTED: dict[int, Row] = {
     -5022: TERMINAL,
 }
 
-# Status, code (None: a body without one), text, and what it means; where status and code disagree doubt outweighs.
+# Status, code (None: a body without one), text, and the meaning. If status and code disagree, doubt wins.
 ANSWERS: list[tuple[int, int | None, str, Row]] = [
     (400, -9999, "a code that nobody has heard of", TERMINAL),
     (400, None, "a refusal without a code", TERMINAL),
@@ -137,12 +137,12 @@ ANSWERS: list[tuple[int, int | None, str, Row]] = [
 
 @pytest.fixture(scope="module")
 def venue() -> Iterator[PaperExchange]:
-    """One paper exchange for all rows: a fault strikes once, and an order leaves nothing that another would notice."""
+    """One paper exchange for all rows: a fault acts once, and an order doesn't affect the next one."""
     with PaperExchange(accounts=[Account(KEY, SECRET)], limits=None) as paper:
         yield paper
 
 
-# Where a request can't even leave, and what says so: of aiohttp, and of requests or of urllib3 inside it.
+# Addresses that no request can reach, and the exceptions: aiohttp's, and those of requests or of urllib3 inside it.
 Place = Callable[[], AbstractContextManager[str]]
 UNREACHED: list[tuple[Place, type[BaseException], type[BaseException]]] = [
     (closed_port, aiohttp.ClientConnectorError, urllib3.exceptions.NewConnectionError),
@@ -161,7 +161,7 @@ def test_every_row_of_the_table_has_its_tests() -> None:
     assert NEVER_LEFT.keys() == {f"{each.__module__.partition('.')[0]}.{each.__name__}" for each in evidence}
 
 
-def test_the_codes_after_which_filters_are_read_anew() -> None:
+def test_the_codes_after_which_filters_are_read_again() -> None:
     filters = {-4164, -1111, -1013, -4003, -4004, -4005, -4014, -4023}
     symbol_off = {-4140, -4141, -1121}
     assert {str(code) for code in filters | symbol_off} == FILTER_CODES
@@ -169,7 +169,7 @@ def test_the_codes_after_which_filters_are_read_anew() -> None:
 
 @CALLERS
 @pytest.mark.parametrize(("code", "row"), EXPECTED.items(), ids=map(str, EXPECTED))
-async def test_a_code_means_what_the_reference_says(venue: PaperExchange, caller: Caller, code: int, row: Row) -> None:
+async def test_a_code_has_its_documented_meaning(venue: PaperExchange, caller: Caller, code: int, row: Row) -> None:
     venue.inject(Fault(kind=FaultKind.ERROR, code=code, msg="as asked for"))
 
     error = await caller(venue.url)
@@ -184,7 +184,7 @@ async def test_a_code_means_what_the_reference_says(venue: PaperExchange, caller
     ANSWERS,
     ids=[f"{row[0]} {row[1]} {row[2][:19]}" for row in ANSWERS],
 )
-async def test_status_code_and_text_together_say_what_became_of_it(
+async def test_status_code_and_text_together_decide_what_a_failure_means(
     caller: Caller, status: int, code: int | None, text: str, row: Row
 ) -> None:
     body = {"msg": text} if code is None else {"code": code, "msg": text}
@@ -218,7 +218,7 @@ async def test_status_code_and_text_together_say_what_became_of_it(
     ],
     ids=lambda value: value.kind.value if isinstance(value, Fault) else None,
 )
-async def test_a_fault_of_the_exchange_means_what_the_reference_says(
+async def test_a_fault_of_the_exchange_has_its_documented_meaning(
     venue: PaperExchange, caller: Caller, fault: Fault, row: Row
 ) -> None:
     venue.inject(fault)
@@ -252,7 +252,7 @@ async def test_a_fault_of_the_exchange_means_what_the_reference_says(
         "not HTTP",
     ],
 )
-async def test_an_answer_that_cannot_be_the_exchanges_leaves_it_open(
+async def test_an_answer_that_cannot_be_the_exchanges_leaves_the_order_in_doubt(
     caller: Caller, answer: str, raised: set[str]
 ) -> None:
     with raw_server(lambda _: answer) as url:
@@ -288,7 +288,7 @@ async def test_a_request_that_never_left_placed_nothing(
 
 @CALLERS
 @pytest.mark.parametrize("kind", [FaultKind.DELAY, FaultKind.SLOW_BODY])
-async def test_an_answer_that_does_not_come_in_time_leaves_it_open(
+async def test_an_answer_that_does_not_come_in_time_leaves_the_order_in_doubt(
     venue: PaperExchange, caller: Caller, kind: FaultKind
 ) -> None:
     venue.inject(Fault(kind=kind))
@@ -300,7 +300,7 @@ async def test_an_answer_that_does_not_come_in_time_leaves_it_open(
     venue.release_held()
 
 
-async def test_a_time_limit_of_the_callers_own_leaves_it_open(venue: PaperExchange) -> None:
+async def test_a_time_limit_of_the_caller_leaves_the_order_in_doubt(venue: PaperExchange) -> None:
     venue.inject(Fault(kind=FaultKind.DELAY))
 
     async def limited() -> None:
@@ -315,7 +315,7 @@ async def test_a_time_limit_of_the_callers_own_leaves_it_open(venue: PaperExchan
     venue.release_held()
 
 
-async def test_a_request_that_is_cancelled_is_left_open(venue: PaperExchange) -> None:
+async def test_a_cancelled_request_leaves_the_order_in_doubt(venue: PaperExchange) -> None:
     venue.inject(Fault(kind=FaultKind.DELAY))
     request = asyncio.create_task(by_async_client(venue.url))
     await asyncio.to_thread(venue.wait_held)

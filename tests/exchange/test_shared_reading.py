@@ -1,4 +1,4 @@
-"""One request for all who ask at about the same time."""
+"""One request for all callers that ask at about the same time."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def test_readings_begin_apart_and_all_who_ask_meanwhile_share_the_next() -
         task.cancel()
 
 
-async def test_who_asks_while_a_reading_is_under_way_gets_the_next_one() -> None:
+async def test_a_caller_during_a_reading_gets_the_next_one() -> None:
     source = _Source()
     shared = SharedReading(source.read, apart_ms=0)
     first = asyncio.create_task(shared.get())
@@ -54,7 +54,7 @@ async def test_who_asks_while_a_reading_is_under_way_gets_the_next_one() -> None
     assert (await first, await second) == (1, 2)
 
 
-async def test_who_no_longer_waits_does_not_take_the_answer_from_the_others() -> None:
+async def test_a_cancelled_caller_does_not_take_the_answer_from_the_others() -> None:
     source = _Source()
     shared = SharedReading(source.read, apart_ms=0)
     leaves, stays = (asyncio.create_task(shared.get()) for _ in range(2))
@@ -67,7 +67,7 @@ async def test_who_no_longer_waits_does_not_take_the_answer_from_the_others() ->
     assert await stays == 1
 
 
-async def test_a_reading_that_fails_fails_for_all_who_wait_and_not_for_the_next() -> None:
+async def test_a_failed_reading_fails_for_all_waiting_callers_and_not_for_the_next() -> None:
     failures = [OSError("away")]
 
     async def read() -> int:

@@ -20,7 +20,7 @@ from gate.paper import Account, Fault, FaultKind, PaperExchange
 from tests.servers.store import Store
 
 ROOMY = Policy(rate_symbol_limit=100, rate_global_limit=1000)
-"""Limits that don't get in the way of what a test is about."""
+"""Limits that no test reaches by accident."""
 
 
 @dataclass(slots=True)
@@ -41,7 +41,7 @@ class Desk:
         return Intent(symbol=symbol, side=side, **arguments)
 
     def orders(self, intent: Intent | None = None) -> list[Mapping[str, Any]]:
-        """What the exchange has really accepted, of one intent or at all."""
+        """The orders that the exchange has really accepted, of one intent or of all."""
         if intent is None:
             return list(self.paper.ledger())
         client_order_id = self.gate.client_order_id(intent.id)
@@ -52,7 +52,7 @@ class Desk:
         self.paper.set_balance(amount)
 
     def unreadable_account(self) -> None:
-        """The account can't be read any more."""
+        """Makes readings of the account fail."""
         for path in ("/fapi/v3/account", "/fapi/v1/symbolConfig"):
             self.paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path=path))
 
@@ -70,7 +70,7 @@ def paper() -> Iterator[PaperExchange]:
 @pytest.fixture
 async def open_desk(store: Store, redis_client: redis.Redis, paper: PaperExchange) -> AsyncIterator[OpenDesk]:
     """Opens desks of the one account: `await open_desk(policy)`."""
-    # Memory that is whole since long, as on any account but a new one.
+    # The memory has long been whole, as on any account but a new one.
     redis_client.hset("quantum:exec:state", mapping={"fence": 1, "since": 1})
     async with AsyncExitStack() as stack:
 

@@ -1,4 +1,4 @@
-"""What the last look refuses to send, and what absence proves while an order may still arrive."""
+"""Cases in which the last look sends nothing, and what absence proves while an order may still arrive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When the answer of the exchange is lost, wrong or late: what became of the order is found out, never guessed."""
+"""After a lost, wrong or late answer, the executor finds the order's outcome out, and never guesses it."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ async def test_a_certain_refusal_is_settled_at_once_and_may_come_again(desk: Des
     assert len(desk.orders(intent)) == 1
 
 
-async def test_what_can_not_be_resolved_within_the_permit_stays_in_doubt(open_desk: OpenDesk) -> None:
+async def test_an_order_not_found_within_the_permit_stays_in_doubt(open_desk: OpenDesk) -> None:
     desk = await open_desk(Policy(lock_ttl_ms=2500, rate_global_limit=100))
     desk.paper.inject(
         Fault(kind=FaultKind.DROP_BEFORE_ACCEPT),
@@ -189,7 +189,7 @@ async def test_too_many_requests_rest_the_account_as_long_as_the_exchange_says(d
     assert 70_000 < denied.retry_after_ms <= 77_000
 
 
-async def test_whom_the_exchange_bans_during_a_look_up_asks_no_further(desk: Desk) -> None:
+async def test_a_ban_during_a_look_up_ends_the_look_up(desk: Desk) -> None:
     desk.paper.inject(
         Fault(kind=FaultKind.DROP_BEFORE_ACCEPT, times=1),
         Fault(kind=FaultKind.BANNED_418, method="GET", path="/fapi/v1/order", times=1, retry_after_s=600),

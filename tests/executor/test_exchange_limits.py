@@ -33,7 +33,7 @@ def _usage(used: int, header: str = WEIGHT, at_ms: int = NOON_MS) -> Usage:
         ("X-MBX-ORDER-COUNT-1M", 960, 60_000),
     ],
 )
-def test_from_four_fifths_of_a_limit_on_entries_rest_until_its_window_ends(
+def test_entries_rest_from_four_fifths_of_a_limit_until_its_window_ends(
     header: str, used: int, rest_ms: int | None
 ) -> None:
     assert _usage(used, header).near_limit_ms(NOON_MS) == rest_ms
@@ -46,7 +46,7 @@ def test_a_new_window_starts_anew() -> None:
     assert usage.near_limit_ms(NOON_MS + MINUTE_MS) is None
 
 
-def test_of_several_limits_the_longest_rest_holds() -> None:
+def test_the_longest_rest_of_several_limits_holds() -> None:
     usage = _usage(2400)
     usage.note({"X-MBX-ORDER-COUNT-10S": "300"}, NOON_MS)
 

@@ -1,4 +1,4 @@
-"""An exit is never trapped: not by a read that it can do without, nor by what only concerns entries."""
+"""Nothing traps an exit: no reading that it can go without, and no rule for entries only."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ACCOUNT_CONFIG = "/fapi/v1/accountConfig"
 
 
 async def _open(desk: Desk, quantity: str = "0.01") -> None:
-    """A position, opened by somebody else: our client has read nothing yet."""
+    """A position that another client opened, so the desk's client has read nothing yet."""
     await desk.exchange._client.futures_create_order(symbol="BTCUSDT", side="BUY", type="MARKET", quantity=quantity)
 
 
@@ -40,7 +40,7 @@ async def test_filters_that_can_not_be_read_do_not_stop_an_exit(desk: Desk, kind
         desk.exchange.forget_filters()
     _fail(desk, EXCHANGE_INFO, kind)
 
-    closed = await _close(desk, quantity="0.0105" if known else "0.01")  # off the lot size, where that is known
+    closed = await _close(desk, quantity="0.0105" if known else "0.01")  # off the lot size, if that is known
 
     assert closed.state is Terminal.FILLED
 
@@ -57,7 +57,7 @@ async def test_filters_that_an_answer_has_shown_to_be_old_are_read_anew_for_exit
 
 
 async def test_an_exit_by_notional_without_any_filters_may_come_again(desk: Desk) -> None:
-    """A notional makes no quantity without a lot size: what the exchange would refuse for good isn't sent."""
+    """Without a lot size, a notional gives no quantity that the exchange is sure to accept, so nothing is sent."""
     await _open(desk)
     _fail(desk, EXCHANGE_INFO)
 

@@ -1,4 +1,4 @@
-"""What the executor falls back on when a read or a report fails, and what it learns from what it reads."""
+"""The executor's fallbacks when a reading or a report fails, and what it learns from its readings."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def test_old_filters_are_better_than_none(desk: Desk) -> None:
     assert (await desk.executor.execute(desk.intent("ETHUSDT"))).state is Terminal.FILLED
 
 
-async def test_a_code_that_speaks_of_filters_has_them_read_anew(desk: Desk) -> None:
+async def test_after_a_code_about_filters_they_are_read_again(desk: Desk) -> None:
     forgotten: list[bool] = []
     desk.exchange.forget_filters = lambda: forgotten.append(True)  # type: ignore[method-assign]
     desk.paper.inject(Fault(kind=FaultKind.ERROR, times=1, code=-4164, msg="as asked for"))
@@ -92,7 +92,7 @@ async def test_an_order_that_ended_without_a_fill_is_on_record_but_no_success(de
     assert record.order_id == execution.order_id
 
 
-async def test_a_removal_of_which_no_answer_came_counts_when_the_next_report_finds_nothing_left(desk: Desk) -> None:
+async def test_a_removal_whose_answer_is_lost_counts_when_the_next_report_finds_no_record(desk: Desk) -> None:
     settle, heard = desk.gate.settle, iter([False])
 
     async def first_answer_lost(permit: Permit, outcome: Outcome) -> Settlement:
@@ -129,7 +129,7 @@ async def test_an_exit_that_has_filled_nothing_is_not_said_to_be_executed(
 
 
 @pytest.mark.parametrize(("interval", "limit"), [(0, 10), (1, 0), (-1, 5)])
-async def test_limits_that_make_no_sense_are_none(desk: Desk, interval: int, limit: int) -> None:
+async def test_limits_that_make_no_sense_are_skipped(desk: Desk, interval: int, limit: int) -> None:
     row = {"rateLimitType": "ORDERS", "interval": "MINUTE", "intervalNum": interval, "limit": limit}
     await desk.exchange.filters("BTCUSDT")
     desk.exchange._usage.limits = decode_limits([row])

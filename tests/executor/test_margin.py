@@ -1,4 +1,4 @@
-"""The margin pre-flight: where it isn't sure, nothing is sent."""
+"""The margin check: in doubt, nothing is sent."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def test_the_margin_with_its_buffer_must_be_free_to_the_cent(desk: Desk) -
     assert desk.orders() == []
 
 
-async def test_what_is_just_enough_is_sent(desk: Desk) -> None:
+async def test_margin_that_is_just_enough_sends_the_order(desk: Desk) -> None:
     desk.balance(NEED)
 
     assert (await desk.executor.execute(desk.intent())).state is Terminal.FILLED
@@ -85,7 +85,7 @@ async def test_an_intent_rejected_for_margin_may_come_again(desk: Desk) -> None:
 
 
 async def test_the_exchange_has_the_last_word(desk: Desk) -> None:
-    """The last price, by which it reckons, has run away from the mark price, by which we do."""
+    """The exchange uses the last price, which has moved away from the mark price, which the gate uses."""
     desk.balance(NEED)
     desk.paper.set_price("BTCUSDT", "105000", mark="100000")
 
@@ -97,7 +97,7 @@ async def test_the_exchange_has_the_last_word(desk: Desk) -> None:
 
 @pytest.mark.parametrize("path", [ACCOUNT, "/fapi/v1/symbolConfig", "/fapi/v1/commissionRate"])
 @pytest.mark.parametrize("kind", [FaultKind.INTERNAL_503, FaultKind.JSON_LIST, FaultKind.EMPTY_200, FaultKind.HTML_502])
-async def test_a_figure_that_can_not_be_had_sends_nothing(desk: Desk, path: str, kind: FaultKind) -> None:
+async def test_a_margin_figure_that_can_not_be_read_sends_nothing(desk: Desk, path: str, kind: FaultKind) -> None:
     desk.paper.inject(Fault(kind=kind, method="GET", path=path))
 
     execution = await desk.executor.execute(desk.intent())
@@ -137,7 +137,7 @@ async def test_a_stale_figure_sends_nothing_and_says_its_age(desk: Desk, monkeyp
 
     _rejected(execution, "MARGIN_STALE")
     assert execution.retryable
-    assert execution.detail.startswith("need 64.5945, have 10000: that was ")
+    assert execution.detail.startswith("need 64.5945, have 10000: read ")
     assert desk.orders() == []
 
 
@@ -202,8 +202,8 @@ async def test_calls_made_together_share_one_reading_of_the_account(desk: Desk) 
     assert asked == 2
 
 
-async def test_a_reading_that_is_under_way_does_not_answer_who_asks_after_it_began(desk: Desk) -> None:
-    """An order placed in between would be neither in its figure nor among the reserved."""
+async def test_a_reading_does_not_answer_a_caller_that_asks_after_it_began(desk: Desk) -> None:
+    """Otherwise an order placed in between would count neither in the figure nor in the reserved margin."""
     desk.paper.inject(Fault(kind=FaultKind.DELAY, method="GET", path=ACCOUNT, times=1))
     early = asyncio.create_task(desk.exchange.account())
     await asyncio.to_thread(desk.paper.wait_held)
@@ -270,7 +270,7 @@ def test_a_figure_that_is_not_a_number_is_unknown_wherever_it_stands(figure: obj
 
 
 @pytest.mark.parametrize(("top", "asset", "free"), [("90", "100", "90"), ("100", "90", "90"), ("-3", "5", "-3")])
-def test_of_two_figures_for_one_asset_the_worse_holds(top: str, asset: str, free: str) -> None:
+def test_the_worse_of_two_figures_for_one_asset_holds(top: str, asset: str, free: str) -> None:
     account = decode_account({"availableBalance": top, "assets": [{"asset": "USDT", "availableBalance": asset}]}, 0)
 
     assert account.available["USDT"] == Decimal(free)
@@ -309,7 +309,7 @@ def test_the_check_is_exact_in_decimal() -> None:
     assert not MarginCheck(need, None, Decimal(0)).covered
 
 
-def test_what_does_not_suffice_never_looks_as_if_it_did() -> None:
+def test_margin_that_is_too_small_is_never_shown_as_enough() -> None:
     shown = str(MarginCheck(Decimal("64.000000001"), Decimal("64.000000009"), Decimal("1e-9")))
 
     assert shown == "need 64.00000001, have 64 less 0.00000001 reserved for others"

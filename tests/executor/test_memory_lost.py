@@ -1,4 +1,4 @@
-"""When Redis has lost its memory: the exchange is asked for an earlier order before one is sent."""
+"""After Redis has lost its memory, the executor asks the exchange for an earlier order before it sends one."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ async def test_a_look_up_before_sending_that_fails_is_tried_again(desk: Desk, re
 
 
 @pytest.mark.parametrize("placed_before", [True, False])
-async def test_what_the_look_up_before_sending_can_not_find_out_stays_in_doubt(
+async def test_an_unclear_look_up_before_sending_leaves_the_intent_in_doubt(
     open_desk: OpenDesk, redis_client: redis.Redis, placed_before: bool
 ) -> None:
-    """To give the intent back would lose the earlier order from sight."""
+    """If the intent were given back, nobody would look for the earlier order any more."""
     desk = await open_desk(Policy(lock_ttl_ms=3500, rate_symbol_limit=9, rate_global_limit=100))
     intent = desk.intent()
     if placed_before:
@@ -86,7 +86,7 @@ async def test_keys_that_do_not_work_end_the_look_up_at_once_and_are_named(
     assert (denied.reason, denied.detail) == ("SAFE_MODE", "-2015 on BTCUSDT")
 
 
-async def test_of_a_symbol_that_does_not_exist_there_is_no_earlier_order(desk: Desk, redis_client: redis.Redis) -> None:
+async def test_a_symbol_that_does_not_exist_has_no_earlier_order(desk: Desk, redis_client: redis.Redis) -> None:
     redis_client.delete("quantum:exec:state")
 
     execution = await desk.executor.execute(desk.intent("NOSUCHUSDT"))
@@ -127,7 +127,7 @@ async def test_a_task_cancelled_while_it_looks_for_an_earlier_order_leaves_the_i
     assert record.phase is Phase.UNKNOWN
 
 
-async def test_two_deliveries_round_a_loss_of_memory_send_one_order(
+async def test_two_deliveries_around_a_loss_of_memory_send_one_order(
     open_desk: OpenDesk, redis_client: redis.Redis
 ) -> None:
     """A is about to send when the memory goes; B gets the same intent, finds no order yet, and sends. A must not."""

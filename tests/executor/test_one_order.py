@@ -43,7 +43,7 @@ async def test_observing_deliveries_at_once_are_one_order(open_desk: OpenDesk) -
     assert len(desk.orders(intent)) == 1
 
 
-async def test_our_order_is_ours_though_the_hosts_clock_is_hours_ahead_of_the_exchanges(desk: Desk) -> None:
+async def test_the_intents_order_is_recognised_though_the_hosts_clock_is_hours_ahead(desk: Desk) -> None:
     desk.paper.move_clock(-2 * HOUR_MS)
     desk.paper.inject(Fault(kind=FaultKind.ACCEPT_THEN_DROP, times=1))
     intent = desk.intent(quantity="0.01")
@@ -54,7 +54,7 @@ async def test_our_order_is_ours_though_the_hosts_clock_is_hours_ahead_of_the_ex
     assert len(desk.orders(intent)) == 1
 
 
-async def test_after_redis_forgot_it_our_order_is_found_though_the_hosts_clock_is_hours_ahead(
+async def test_after_redis_forgot_it_the_intents_order_is_found_though_the_hosts_clock_is_hours_ahead(
     desk: Desk, redis_client: redis.Redis
 ) -> None:
     desk.paper.move_clock(-2 * HOUR_MS)

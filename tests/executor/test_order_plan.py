@@ -1,4 +1,4 @@
-"""The order plan, for any intent and any filters."""
+"""The order plan holds its rules for any intent and any filters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limit and conditional orders, in one-way and in hedge mode, as the exchange gets to see them."""
+"""Limit and conditional orders, in one-way and in hedge mode, as the exchange receives them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ALGO = "/fapi/v1/algoOrder"
 
 
 async def _conditional_orders(desk: Desk, intent: Intent) -> list[Mapping[str, Any]]:
-    """What the algo endpoint has really accepted of an intent."""
+    """The intent's orders that the algo endpoint has really accepted."""
     client_order_id = desk.gate.client_order_id(intent.id)
     rows = await desk.exchange._client._request_futures_api(
         "get", "allAlgoOrders", True, data={"symbol": intent.symbol}
@@ -235,8 +235,8 @@ async def test_a_position_mode_that_does_not_settle_is_tried_once_more_and_no_mo
     assert (execution.state, execution.reason, execution.retryable) == (Terminal.REJECTED_EXCHANGE, "-4061", True)
 
 
-async def test_where_it_comes_to_no_second_request_the_answer_to_the_first_stands(desk: Desk) -> None:
-    """A request was made: its slots aren't given back, as they would be had nothing been sent."""
+async def test_without_a_second_request_the_first_answer_stands(desk: Desk) -> None:
+    """A request was sent, so its slots aren't given back."""
     desk.paper.inject(
         Fault(kind=FaultKind.ERROR, times=1, code=-4061, msg="as asked for"),
         Fault(kind=FaultKind.INTERNAL_503, method="GET", path="/fapi/v3/account", skip=1, times=1),
@@ -262,8 +262,8 @@ async def test_an_exit_does_not_wait_for_an_unreadable_position_mode(desk: Desk,
     assert closed.state is Terminal.FILLED
 
 
-async def test_an_order_of_a_time_before_the_intent_is_another_intents(desk: Desk, redis_client: redis.Redis) -> None:
-    """An id that was in use before: its old order is no answer to what became of the new intent."""
+async def test_an_order_older_than_the_intent_belongs_to_another_intent(desk: Desk, redis_client: redis.Redis) -> None:
+    """The intent's id was in use before. The old order says nothing about the new intent."""
     old = desk.intent(id="counter-1")
     desk.paper.move_clock(-2 * CLOCKS_APART_MS)
     first = await desk.executor.execute(old)

@@ -38,7 +38,7 @@ async def test_the_permit_is_given_back_when_the_order_is_placed(desk: Desk) -> 
     assert "lock" not in {each.name for each in status.standing}
 
 
-async def test_an_execution_tells_what_the_gate_was_told(desk: Desk) -> None:
+async def test_an_execution_has_the_outcome_that_was_reported(desk: Desk) -> None:
     intent = desk.intent()
     placed = await desk.executor.execute(intent)
     denied = await desk.executor.execute(intent)

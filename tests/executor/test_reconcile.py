@@ -1,4 +1,4 @@
-"""What is in doubt is found out, from any number of places at once."""
+"""Reconciling settles the intents in doubt, from any number of places at once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.servers.store import Store
 async def abandoned(
     desk: Desk, redis_client: redis.Redis, *, sent: bool, past_ms: int = 10_000, symbol: str = "BTCUSDT"
 ) -> Intent:
-    """An intent whose worker died before it could say what became of it, `past_ms` after its deadline."""
+    """An intent whose worker died before it could settle it, `past_ms` after its deadline."""
     intent = desk.intent(symbol, quantity="0.01")
     permit = (await desk.gate.evaluate(intent)).permit
     assert permit is not None
@@ -61,7 +61,9 @@ async def test_an_order_that_a_dead_worker_placed_is_recorded(desk: Desk, redis_
     assert (await desk.gate.status()).in_doubt == 0
 
 
-async def test_what_was_never_placed_is_forgotten_and_may_come_again(desk: Desk, redis_client: redis.Redis) -> None:
+async def test_an_intent_that_was_never_placed_is_removed_and_may_come_again(
+    desk: Desk, redis_client: redis.Redis
+) -> None:
     intent = await abandoned(desk, redis_client, sent=False)
 
     [found] = await reconcile(desk.gate, desk.exchange)
@@ -84,7 +86,7 @@ async def test_absence_proves_nothing_while_a_request_may_still_be_accepted(
     assert record.phase is Phase.ADMITTED
 
 
-async def test_what_was_settled_as_unknown_is_found_out_too(open_desk: OpenDesk, redis_client: redis.Redis) -> None:
+async def test_an_unknown_outcome_is_reconciled_too(open_desk: OpenDesk, redis_client: redis.Redis) -> None:
     desk = await open_desk(ROOMY)
     intent = await abandoned(desk, redis_client, sent=True)
     [doubtful] = (await desk.gate.in_doubt()).permits
@@ -98,9 +100,11 @@ async def test_what_was_settled_as_unknown_is_found_out_too(open_desk: OpenDesk,
     assert settled.phase is Phase.PLACED
 
 
-async def test_an_order_of_long_before_the_admission_is_another_intents(desk: Desk, redis_client: redis.Redis) -> None:
+async def test_an_order_much_older_than_the_admission_belongs_to_another_intent(
+    desk: Desk, redis_client: redis.Redis
+) -> None:
     desk.paper.move_clock(-2 * CLOCKS_APART_MS - desk.gate.policy.max_age_ms)
-    await desk.exchange.hedge_mode()  # signed by that clock from here on
+    await desk.exchange.hedge_mode()  # requests are signed with that clock from here on
     intent = await abandoned(desk, redis_client, sent=True)
     desk.paper.reset_clock()
     desk.exchange._client.timestamp_offset = 0
@@ -128,7 +132,7 @@ async def test_an_exchange_that_does_not_answer_settles_nothing(desk: Desk, redi
 
 
 @pytest.mark.parametrize("sent", [True, False])
-async def test_what_is_in_doubt_is_found_out_after_its_record_has_lapsed(
+async def test_an_intent_in_doubt_is_reconciled_after_its_record_has_lapsed(
     desk: Desk, redis_client: redis.Redis, sent: bool
 ) -> None:
     intent = await abandoned(desk, redis_client, sent=sent)
@@ -142,7 +146,9 @@ async def test_what_is_in_doubt_is_found_out_after_its_record_has_lapsed(
     assert (await desk.gate.status()).in_doubt == 0
 
 
-async def test_what_nothing_is_known_of_is_shown_and_not_guessed(desk: Desk, redis_client: redis.Redis) -> None:
+async def test_an_intent_that_the_store_has_forgotten_is_shown_and_not_guessed(
+    desk: Desk, redis_client: redis.Redis
+) -> None:
     intent = await abandoned(desk, redis_client, sent=True)
     redis_client.delete(f"quantum:exec:processed:{intent.id}")
     redis_client.hdel("quantum:exec:state", f"permit:{intent.id}")
@@ -221,7 +227,7 @@ async def test_reconciling_goes_on_after_the_store_was_away(desk: Desk, redis_cl
     assert not refused
 
 
-async def test_whom_the_exchange_has_had_enough_of_asks_no_further(desk: Desk, redis_client: redis.Redis) -> None:
+async def test_reconciling_ends_when_the_exchange_wants_no_more_requests(desk: Desk, redis_client: redis.Redis) -> None:
     for _ in range(3):
         await abandoned(desk, redis_client, sent=True)
     desk.paper.inject(Fault(kind=FaultKind.BANNED_418, method="GET", path="/fapi/v1/order", times=1, retry_after_s=120))
@@ -232,7 +238,7 @@ async def test_whom_the_exchange_has_had_enough_of_asks_no_further(desk: Desk, r
     assert [each.detail for each in found][1:] == ["not asked: the exchange answers -1003, for 120000 ms"] * 2
 
 
-async def test_what_can_not_be_found_out_does_not_keep_the_rest_from_being_asked_for(
+async def test_a_failed_look_up_does_not_stop_the_others(
     desk: Desk, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for _ in range(10):
@@ -250,7 +256,7 @@ async def test_what_can_not_be_found_out_does_not_keep_the_rest_from_being_asked
     assert (await desk.gate.status()).in_doubt == 10
 
 
-async def test_all_that_is_in_doubt_is_gone_through_once(
+async def test_every_intent_in_doubt_is_looked_up_once(
     desk: Desk, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     intents = [await abandoned(desk, redis_client, sent=False) for _ in range(3)]
@@ -263,7 +269,7 @@ async def test_all_that_is_in_doubt_is_gone_through_once(
     assert [each.finding for each in found].count(Finding.UNREADABLE) == 1
 
 
-async def test_going_through_all_ends_where_the_exchange_has_had_enough(
+async def test_reconciling_all_ends_when_the_exchange_wants_no_more_requests(
     desk: Desk, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for _ in range(3):

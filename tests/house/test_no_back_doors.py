@@ -1,4 +1,4 @@
-"""What the client keeps to itself stays there: the rest of the house, and its tests, ask a gate by its public names."""
+"""Other rooms and their tests use only the public names of a gate."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BACK_DOORS = {"_calls", "_carry"}
 
 
 def back_doors(source: str) -> Iterator[str]:
-    """Where a source reaches into an object for what only the client may use. Of `self` it is the object's own."""
+    """The uses of the client's own names in a source, except on `self`."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Attribute) and node.attr in BACK_DOORS and ast.unparse(node.value) != "self":
             yield f"line {node.lineno}: {ast.unparse(node)}"

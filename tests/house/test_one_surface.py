@@ -13,7 +13,7 @@ from gate import AsyncGate, AsyncGuardedPermit, Gate, GuardedPermit
 
 PAIRS = [(Gate, AsyncGate), (GuardedPermit, AsyncGuardedPermit)]
 pairs = pytest.mark.parametrize(("blocking", "awaited"), PAIRS, ids=["Gate", "GuardedPermit"])
-# The block of a with statement: async with has names of its own.
+# The with statement and async with call methods of different names.
 BLOCKS = {"__enter__": "__aenter__", "__exit__": "__aexit__"}
 
 
@@ -41,14 +41,14 @@ def test_both_take_the_same_arguments(blocking: type, awaited: type) -> None:
 
 
 @pairs
-def test_what_talks_to_the_store_is_awaited_and_nothing_else(blocking: type, awaited: type) -> None:
+def test_only_methods_that_talk_to_the_store_are_awaited(blocking: type, awaited: type) -> None:
     same = {"__init__", "__bool__", "from_url", "guard", "client_order_id"}
     for name, method in public(blocking).items():
         if isinstance(method, types.FunctionType) and name not in same:
             assert inspect.iscoroutinefunction(public(awaited)[BLOCKS.get(name, name)]), name
 
 
-def test_the_words_of_the_design_are_public() -> None:
+def test_the_documented_words_are_public() -> None:
     for name in ("AsyncGate", "Gate", "Intent", "Outcome", "Policy", "Reason"):
         assert name in gate.__all__
     for name in gate.__all__:

@@ -19,7 +19,7 @@ PACKAGE = Path(gate.__file__).parent
 
 # From the ground up. A room imports only what its line names; what is lower never knows what is above it.
 ROOMS: dict[str, set[str]] = {
-    # plain values, and calls and replies as bytes: no I/O
+    # no I/O: plain values, and calls and replies as bytes
     "values": set(),
     "protocol": {"values"},
     # a connection, and the gate on it
@@ -47,7 +47,7 @@ ROOMS: dict[str, set[str]] = {
         *("paper.market", "paper.serving", "demo", "cli", "cli.screens"),
     },
 }
-# `gate`, `gate.executor` and the like only hand on what is inside them; `python -m gate` is the command line.
+# `gate`, `gate.executor` and the like only re-export names of their rooms; `python -m gate` is the command line.
 DOORS = {"gate", "gate.__main__", "gate.executor", "gate.paper"}
 
 
@@ -72,7 +72,7 @@ def room_of(module: str) -> str:
 
 
 def imported_by(module: str) -> Iterator[str]:
-    """Every module of ours that a module names in an import, wherever it stands: in a function, for type checking."""
+    """Every module of the package that a module imports, also in a function or for type checking only."""
     for node in ast.walk(ast.parse(MODULES[module].read_text())):
         if isinstance(node, ast.Import):
             yield from (each.name for each in node.names if each.name in MODULES)
@@ -91,7 +91,7 @@ def imports() -> tuple[Import, ...]:
 
 
 def circle(start: str, edges: dict[str, list[str]]) -> list[str] | None:
-    """A way from a module back to itself, the shortest."""
+    """The shortest path of imports from a module back to itself."""
     ways, seen = [[start]], set[str]()
     while ways:
         way = ways.pop(0)
@@ -140,7 +140,7 @@ def test_no_allowance_is_left_that_nobody_uses() -> None:
 def test_no_files_import_each_other_in_a_circle(module: str) -> None:
     edges: dict[str, list[str]] = {}
     for each in imports():
-        # A door hands on what is behind it: whoever stands there doesn't go through the door.
+        # A package's __init__ re-exports its own modules, and they don't import it.
         if each.importer not in DOORS:
             edges.setdefault(each.importer, []).append(each.imported)
     found = circle(module, edges)

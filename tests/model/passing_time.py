@@ -1,4 +1,4 @@
-"""Lets time pass for an account without waiting: everything that is stored grows older at once."""
+"""Lets time pass for an account without waiting: makes all stored data older at once."""
 
 from __future__ import annotations
 
@@ -37,6 +37,6 @@ end
 
 
 def let_pass(client: redis.Redis, span_ms: int) -> None:
-    """`span_ms` go by for every key of the server."""
+    """Makes every key of the server older by `span_ms`."""
     keys = sorted(at.keys(client))
     client.eval(_AGE, len(keys), *keys, span_ms)

@@ -1,4 +1,4 @@
-"""docs/design.md in plain Python: what the account must say at a moment, and what it remembers."""
+"""docs/design.md in plain Python: the answers that an account must give, and its memory."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Admission:
     code: str = ""
     punished: bool = False
     recorded_ms: int = 0
-    """When its record was made: at its admission, or anew when it was settled after the record had lapsed."""
+    """When its record was made: at its admission, or at a settlement after the record had lapsed."""
 
     def __post_init__(self) -> None:
         self.recorded_ms = self.at_ms

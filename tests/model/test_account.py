@@ -1,4 +1,4 @@
-"""Any sequence of intents, outcomes, penalties, stops and passing time: the account says what its shadow says."""
+"""For any sequence of intents, outcomes, penalties, stops and time, the account answers as its shadow does."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.model.passing_time import let_pass
 from tests.model.shadow import Admission, Shadow
 from tests.servers.store import Store
 
-# Windows so long that the time a test takes by itself is nothing, limits so low that every guard gets its turn.
+# The windows are long, so the test's own time doesn't matter. The limits are low, so every guard denies at times.
 POLICY = Policy(
     rate_symbol_limit=2,
     rate_symbol_window_ms=3_000_000,
@@ -80,7 +80,7 @@ class Account(RuleBasedStateMachine):
         self.gate.close()
 
     def now(self) -> int:
-        """The test's calendar: the server's clock, and what was let pass."""
+        """The test's time: the server's clock plus the time that the test let pass."""
         return at.server_ms(self.client) + self.passed_ms
 
     @rule(
@@ -116,7 +116,7 @@ class Account(RuleBasedStateMachine):
         self.permits.append((permit, admission))
 
     def forgive(self) -> None:
-        """The trips are of no interest here, the windows behind them are."""
+        """Ends the trips, to test the windows behind them."""
         self.client.delete(at.COOLDOWN_GLOBAL)
         self.shadow.switches.clear()
 
@@ -258,6 +258,6 @@ def test_the_account_says_what_its_shadow_says(store: Store, redis_client: redis
 def test_slots_given_back_open_a_window_that_exits_have_filled_no_further(
     limit: int, store: Store, redis_client: redis.Redis
 ) -> None:
-    """Few guards, so that the global window is what decides."""
+    """Only few guards deny, so the global window decides."""
     policy = dataclasses.replace(POLICY, rate_symbol_limit=50, rate_global_limit=limit, max_in_flight=50)
     run(Account, store, redis_client, policy, 40, 30)

@@ -1,4 +1,4 @@
-"""What is built is whole: an installation that never saw the checkout gives a verdict, its scripts included."""
+"""A built package is complete: an installation without the checkout gives a verdict, with the scripts inside."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EVAL = ("eval", "--id", "sig-81", "--symbol", "BTCUSDT", "--side", "BUY", "--not
 
 
 def run(*command: str | Path, cwd: Path) -> str:
-    """Runs a command, away from what this process was told by its environment."""
+    """Runs a command without this process's settings for Python's path and the store."""
     environ = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "GATE_URL", "REDIS_URL")}
     done = subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
@@ -74,7 +74,7 @@ def test_an_installed_wheel_gives_a_verdict(store: Store, redis_client: redis.Re
 
 
 def test_an_editable_installation_gives_a_verdict(store: Store, redis_client: redis.Redis, tmp_path: Path) -> None:
-    """The environment of these tests is one: scripts/environment makes it."""
+    """These tests run in one, which scripts/environment makes."""
     commands = Path(sys.executable).parent
     assert package_and_scripts(commands, tmp_path) == (ROOT / "gate", ROOT / "lua")
     assert admits(commands, store, tmp_path)

@@ -1,4 +1,4 @@
-"""Clients of a paper exchange: python-binance as it is, pointed there by configuration alone."""
+"""Clients of a paper exchange: unmodified python-binance, configured with its address."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The books balance, whatever is ordered, filled and moved: a property over random sequences."""
+"""The books balance after any random sequence of orders, fills and price moves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ccxt's binanceusdm, as it is, pointed at the paper exchange by configuration alone."""
+"""ccxt's unmodified binanceusdm works on the paper exchange by configuration alone."""
 
 from __future__ import annotations
 

@@ -134,7 +134,7 @@ def test_a_bad_row_is_an_error_that_names_its_line(tmp_path: Path, bad: str, say
     assert ledger.read_bytes() == before
 
 
-def test_what_rested_when_the_server_died_rests_no_more(tmp_path: Path) -> None:
+def test_an_order_that_rested_when_the_server_died_has_expired(tmp_path: Path) -> None:
     ledger = tmp_path / "ledger.jsonl"
     limit = {**ORDER, "type": "LIMIT", "timeInForce": "GTC", "price": "95000", "newClientOrderId": "resting"}
     with running("--ledger", str(ledger)) as server:

@@ -1,4 +1,4 @@
-"""Binance's own connector for USDⓈ-M futures, as it is, pointed at the paper exchange by configuration alone."""
+"""Binance's unmodified connector for USDⓈ-M futures works on the paper exchange by configuration alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The control interface: over HTTP what the Python methods do, with one line for what can't be done."""
+"""The control interface does over HTTP what the Python methods do, and answers an error in one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every fault leaves the ledger in the state that its name says, and the client with the evidence of the real one."""
+"""Every fault leaves the ledger in the state of its name, and gives the client the real exchange's symptoms."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gate.paper import Fault, FaultError, FaultKind, PaperExchange
 from tests.paper.conftest import futures_client
 
 ORDER = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "0.001", "newClientOrderId": "mine"}
-SHORT = {"requests_params": {"timeout": (1, 0.05)}}  # a client that loses patience; the server's clock isn't involved
+SHORT = {"requests_params": {"timeout": (1, 0.05)}}  # an impatient client; the server's clock isn't involved
 
 Evidence = Callable[[BaseException | None, object], bool]
 
@@ -102,7 +102,7 @@ def test_a_held_order_is_accepted_after_the_client_has_given_up(client: Client, 
     assert client.futures_get_order(symbol="BTCUSDT", origClientOrderId="mine")["status"] == "FILLED"
 
 
-def test_what_is_held_when_the_server_stops_is_never_accepted(tmp_path: Path) -> None:
+def test_an_order_held_when_the_server_stops_is_never_accepted(tmp_path: Path) -> None:
     ledger = tmp_path / "ledger.jsonl"
     delay = Fault(kind=FaultKind.DELAY)
     with PaperExchange(ledger_file=ledger, faults=[delay]) as paper:

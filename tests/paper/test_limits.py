@@ -1,4 +1,4 @@
-"""Rate limits: counted in headers, refused with 429 and Retry-After, banned with 418 for those who go on."""
+"""Rate limits: headers count the use, 429 with Retry-After refuses, and 418 bans a client that goes on."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_above_the_limit_comes_429_until_the_window_ends(client: Client, held: P
 
 
 @pytest.mark.paper(limits=TIGHT)
-def test_who_goes_on_is_banned_and_the_bans_grow(client: Client, held: PaperExchange) -> None:
+def test_a_client_that_goes_on_is_banned_and_the_bans_grow(client: Client, held: PaperExchange) -> None:
     spend(client, 20)
     assert [refusal(client)[0] for _ in range(3)] == [429, 429, 418]
     assert refusal(client) == (418, -1003, 120)

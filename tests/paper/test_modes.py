@@ -1,4 +1,4 @@
-"""Hedge mode, isolated margin and multi-assets mode change what the exchange does, not only what it says."""
+"""Hedge mode, isolated margin and multi-assets mode change the exchange's behaviour, not only its answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Other projects get the fixture by installing the package."""
+"""Another project gets the fixture by installing the package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Unmodified python-binance does its day's work on the paper exchange."""
+"""Unmodified python-binance works on the paper exchange."""
 
 from __future__ import annotations
 

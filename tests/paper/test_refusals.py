@@ -1,4 +1,4 @@
-"""Each rule of the exchange refuses with its own code, and what is refused leaves nothing behind."""
+"""Each rule of the exchange refuses with its own code, and a refused order changes nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The keys are known to people and to their programs, letter for letter; and the client order id never changes."""
+"""People and programs rely on the exact keys; and an intent's client order id never changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The scripts are whole, say in their headers what they use, and read no key behind a caller's back."""
+"""The scripts are complete, their headers list all that they use, and they touch no other key."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_script_begins_with_its_flags(name: str) -> None:
     assert script(name).source.startswith(f"#!lua flags={FLAGS[name]}\n")
 
 
-# The order in which the scripts have always been called, position by position: clients in other languages rely on it.
+# The positions of keys and arguments have never changed: clients in other languages rely on them.
 OF_AN_INTENT = (
     "record lock rate_symbol cooldown_symbol rate_global failures inflight state halt safe_mode cooldown_global audit"
 )
@@ -114,7 +114,7 @@ def test_the_server_gets_numbers_and_every_one_is_listed(name: str) -> None:
     for word, entries in (("KEYS", script(name).keys), ("ARGV", script(name).arguments)):
         used = {int(number) for number in re.findall(rf"{word}\[(\d+)\]", code(name))}
         assert used <= set(range(1, len(entries.names) + 1))
-        if word == "ARGV" and name != "inspect":  # which takes what evaluate takes, and claims nothing
+        if word == "ARGV" and name != "inspect":  # it takes the same arguments as evaluate, and claims nothing
             assert used == set(range(1, len(entries.names) + 1))
 
 

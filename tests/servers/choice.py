@@ -1,4 +1,4 @@
-"""Which servers this test run uses, by the environment and by what the machine offers."""
+"""Chooses the servers of this test run, by the environment and the machine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _REQUIRE, _NEVER, _AUTO = "require", "never", ""
 
 @dataclass(frozen=True)
 class Supply:
-    """Where servers come from."""
+    """A source of servers."""
 
     source: str
     start: Callable[[Sequence[str]], PrivateStore]
@@ -59,7 +59,7 @@ def without_password(url: str) -> str:
 
 
 def _insist_on_empty(url: str) -> None:
-    """The tests empty the server that they are given; one that holds keys may be somebody's."""
+    """Refuses a given server that holds keys, since the tests would delete them."""
     try:
         with connect(url) as client:
             databases = client.info("keyspace")

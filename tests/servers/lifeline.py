@@ -1,4 +1,4 @@
-"""Ends what a killed test run would leave behind."""
+"""Ends processes that a killed test run would leave behind."""
 
 from __future__ import annotations
 

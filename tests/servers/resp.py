@@ -1,4 +1,4 @@
-"""Where one RESP frame ends and the next begins: just enough of the protocol to count commands and replies."""
+"""Finds the ends of RESP frames: just enough of the protocol to count commands and replies."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _frame_end(buffer: bytearray, start: int) -> int | None:
             if kind in _AGGREGATES:
                 awaited += max(0, int(buffer[position + 1 : line_end])) * _AGGREGATES[kind]
             elif kind == _ATTRIBUTE:
-                # Its pairs come before the value that they describe, which is still owed.
+                # An attribute's pairs come before the value that they describe, which is still to come.
                 awaited += int(buffer[position + 1 : line_end]) * 2 + 1
             position = line_end + 2
         awaited -= 1

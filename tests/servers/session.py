@@ -22,7 +22,7 @@ class GivenStore:
 
 
 class Servers:
-    """What one run of pytest holds, from `open` to `close`."""
+    """The stores of one run of pytest, from `open` to `close`."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment

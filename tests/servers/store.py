@@ -1,4 +1,4 @@
-"""What a test sees of a server: its address, a client, and, if the server is its own, the means to harm it."""
+"""A server as a test sees it: its address, a client and, for a private server, ways to harm it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The wire loses what it is told to lose, once, and nothing else."""
+"""The wire loses each chosen command or reply once, and nothing else."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tests.servers.wire import Wire
 
 @pytest.fixture
 def client(redis_client: redis.Redis, wire: Wire) -> Iterator[redis.Redis]:
-    """A client whose way to the emptied shared store is the wire."""
+    """A client that reaches the emptied shared store through the wire."""
     with connect(wire.url, socket_timeout=0.3) as client:
         client.ping()
         wire.forget_requests()
         yield client
 
 
-def test_what_is_not_to_be_lost_arrives(client: redis.Redis, wire: Wire) -> None:
+def test_a_command_that_is_not_to_be_lost_arrives(client: redis.Redis, wire: Wire) -> None:
     value = b"\r\n*3\r\n$5\r\n\x00" * 40_000
     client.set("key", value)
     assert client.get("key") == value

@@ -20,7 +20,7 @@ from tests.servers.resp import Frames, command_words, is_push
 
 _CHUNK = 65536
 
-# What a client library sends on its own account when it connects.
+# Commands that a client library itself sends when it connects.
 HANDSHAKE = frozenset({"AUTH", "CLIENT", "COMMAND", "HELLO", "READONLY", "SELECT"})
 
 

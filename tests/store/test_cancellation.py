@@ -1,4 +1,4 @@
-"""An asyncio call that is cancelled leaves no reply for the next caller, and no permit without an owner."""
+"""A cancelled asyncio call leaves no reply for the next caller, and no permit without an owner."""
 
 from __future__ import annotations
 

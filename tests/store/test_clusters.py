@@ -67,7 +67,7 @@ def is_up(node: ProcessStore) -> bool:
 
 @pytest.fixture(scope="module")
 def one_node() -> Iterator[ProcessStore]:
-    """It holds all slots. A new cluster takes two seconds to come up."""
+    """A cluster of one node with all slots, which takes two seconds to start."""
     with ExitStack() as stack:
         node = new_node(stack)
         ask(node, "CLUSTER", "ADDSLOTSRANGE", 0, 16383)
@@ -105,7 +105,7 @@ def test_a_prefix_without_a_hash_tag_is_refused_on_a_cluster(
     with pytest.raises(InvalidField) as caught:
         kind.from_url(cluster_url(cluster), prefix="quantum")
     assert str(caught.value) == (
-        "prefix: 'quantum' has no hash tag, and a cluster keeps all keys of an account in one slot only by one: "
+        "prefix: 'quantum' has no hash tag, which a cluster needs to keep all keys of an account in one slot: "
         "use {quantum}"
     )
 

@@ -1,4 +1,4 @@
-"""A reply that is lost on the wire costs nothing: the same admission, the same fence, the same settlement."""
+"""A lost reply changes nothing: the replay gives the same admission, fence and settlement."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server that has forgotten the scripts is told them again, and nobody notices."""
+"""The client loads the scripts again into a server that has lost them, unnoticed by the caller."""
 
 from __future__ import annotations
 

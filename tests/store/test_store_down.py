@@ -1,4 +1,4 @@
-"""Without an answer from Redis nothing is admitted and nothing is raised; with it back, all goes on."""
+"""Without an answer from Redis, the gate admits nothing and raises nothing; when Redis is back, it goes on."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_what_can_not_be_settled_says_so_and_can_be_repeated(
     mend_it(private_store)
     admitted_soon(gate, private_store, "sig-2", "ETHUSDT")
     again = gate.settle(permit, Outcome.placed(1))
-    # A server that was stopped has lost the record; one that was paused may have carried out what it was sent.
+    # A stopped server has lost the record; a paused server may have run the command that it got.
     expected = {Settled.FENCED} if harm == "stopped" else {Settled.ALREADY, Settled.SETTLED}
     assert again.status in expected
 

@@ -25,13 +25,13 @@ ROOMY = Policy(rate_symbol_limit=99, rate_global_limit=99)
 
 @pytest.fixture
 def short_directory() -> Iterator[Path]:
-    """Short, for the path of a socket in it must be."""
+    """A short path, since the path of a socket in it must be short."""
     with tempfile.TemporaryDirectory(prefix="gate-") as name:
         yield Path(name)
 
 
 def works(gate: AnyGate) -> int:
-    """All that a gate does, once; the fence of its admission."""
+    """Calls each operation of a gate once, and returns the fence of its admission."""
     intent = at.entry()
     assert gate.inspect(intent).admitted
     permit = at.admitted(gate.evaluate(intent))

@@ -208,7 +208,7 @@ def test_the_fingerprint_tells_different_orders_apart(change: dict[str, Any]) ->
     assert intent(**change).fingerprint != intent().fingerprint
 
 
-def test_the_fingerprint_does_not_hang_on_what_is_no_part_of_the_order() -> None:
+def test_the_fingerprint_ignores_fields_that_are_no_part_of_the_order() -> None:
     assert intent(timestamp=NOW_MS + 1, id="sig-82", price="9", aside={"model": "x"}).fingerprint == (
         intent().fingerprint
     )
@@ -307,7 +307,7 @@ def test_an_intent_is_read_as_it_is_and_a_mapping_as_streams_carry_it() -> None:
     ],
     ids=lambda value: ascii(value)[:30],
 )
-def test_what_cannot_be_read_is_named_by_the_id_that_is_to_be_seen(asked: Any, intent_id: str) -> None:
+def test_an_unreadable_intent_is_named_by_the_id_that_can_be_read(asked: Any, intent_id: str) -> None:
     with pytest.raises(InvalidIntent) as caught:
         Intent.read(asked)
     copy = pickle.loads(pickle.dumps(caught.value))  # noqa: S301  # its own bytes

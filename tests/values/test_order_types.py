@@ -1,4 +1,4 @@
-"""An intent for more than a market order: its terms fit its type, or it is an error that says what to do."""
+"""The terms of an intent fit its order type, or the error says what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Outcomes and verdicts as values: checked on the way in, and plain about what a caller may do next."""
+"""Outcomes and verdicts check their figures, and say what a caller may do next."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_penalty_costs_only_what_it_names() -> None:
     assert Penalty() == Penalty(count_failure=False, cooldown_symbol_ms=0, cooldown_global_ms=0, safe_mode=False)
 
 
-def test_reasons_are_those_of_the_design() -> None:
+def test_reasons_are_the_documented_ones() -> None:
     assert [reason.value for reason in Reason] == [
         "ADMITTED",
         "CONFLICT",

@@ -1,4 +1,4 @@
-"""The policy: its default figures, every fault named at once, and warnings where figures defeat each other."""
+"""The policy has the documented defaults, names every fault at once, and warns of figures that defeat each other."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from gate import InvalidPolicy, Mode, Policy
 from gate.values.policy import MODES, mode_of
 
-# Written out once more, so that a changed default shows.
+# Written out again, so that a changed default fails.
 DEFAULTS: dict[str, Any] = {
     "rate_symbol_limit": 1,
     "rate_symbol_window_ms": 30_000,
@@ -33,7 +33,7 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
-def test_names_and_defaults_are_those_of_the_design() -> None:
+def test_names_and_defaults_are_the_documented_ones() -> None:
     assert dataclasses.asdict(Policy()) == DEFAULTS
     assert list(DEFAULTS) == [field.name for field in dataclasses.fields(Policy)]
 
@@ -43,7 +43,7 @@ LIMITS = [name for name in DEFAULTS if name not in ("mode", "margin_buffer")]
 
 @pytest.mark.parametrize("name", LIMITS)
 @pytest.mark.parametrize("value", [0, -1, 1.5, "5", None, True, float("nan"), float("inf"), 10**18])
-def test_a_figure_that_is_none_is_a_fault_that_names_it(name: str, value: Any) -> None:
+def test_an_invalid_figure_is_a_fault_that_names_it(name: str, value: Any) -> None:
     if name == "skew_ms" and value == 0:
         value = -5
     with pytest.raises(InvalidPolicy) as caught:
@@ -55,7 +55,7 @@ def test_a_figure_that_is_none_is_a_fault_that_names_it(name: str, value: Any) -
 @pytest.mark.parametrize(
     "value", [Decimal("NaN"), Decimal("Infinity"), Decimal("-0.1"), Decimal(11), 0.25, "0.25", None]
 )
-def test_a_margin_buffer_that_is_none_is_a_fault(value: Any) -> None:
+def test_an_invalid_margin_buffer_is_a_fault(value: Any) -> None:
     with pytest.raises(InvalidPolicy, match="margin_buffer"):
         Policy(margin_buffer=value)
 
@@ -96,7 +96,7 @@ def test_a_table_may_hold_the_buffer_in_any_notation(buffer: Any) -> None:
     assert policy.fingerprint == Policy(margin_buffer=Decimal("0.300"), rate_global_limit=7).fingerprint
 
 
-def test_the_fingerprint_hangs_on_every_figure() -> None:
+def test_the_fingerprint_depends_on_every_figure() -> None:
     fingerprints = {
         Policy().fingerprint,
         Policy(mode="observe").fingerprint,

@@ -1,4 +1,4 @@
-"""What streams say of an order's type becomes its terms; where it leaves a doubt it is an error, never a guess."""
+"""A stream's fields for an order's type become its terms; a doubt is an error, never a guess."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ USED_BY: dict[str, tuple[str, ...]] = {
     ("order_type", "name"),
     [(order_type, name) for order_type, used in USED_BY.items() for name in STRAY if name not in used],
 )
-def test_what_another_type_of_order_would_use_is_left_aside_unread(order_type: str, name: str) -> None:
+def test_a_term_of_another_order_type_is_ignored_unread(order_type: str, name: str) -> None:
     terms = {"MARKET": {}, "LIMIT": LIMIT}.get(order_type, STOP | {"order_type": order_type})
     without, stray = read(**terms), read(**terms, **{name: STRAY[name]})
     assert stray == without

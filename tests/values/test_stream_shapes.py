@@ -1,4 +1,4 @@
-"""Every shape in which streams carry intents becomes the same intent; what can't be read is an error, never a guess."""
+"""Every shape of a stream becomes the same intent; an unreadable one is an error, never a guess."""
 
 from __future__ import annotations
 
@@ -327,7 +327,7 @@ _values = st.recursive(
 
 
 def read_or_refused(entry: dict[Any, Any]) -> Intent | None:
-    """Anything but an intent and InvalidIntent is raised on."""
+    """The intent, or None for InvalidIntent. Any other exception goes through."""
     try:
         return Intent.from_mapping(entry)
     except InvalidIntent:

@@ -1,4 +1,4 @@
-"""Executors without an event loop, on the shared store and a paper exchange; and signals that strike meanwhile."""
+"""Blocking executors on the shared store and a paper exchange, and signals that interrupt them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def orders_of(paper: PaperExchange, intent: Intent) -> list[Mapping[str, Any]]:
 
 
 def meanwhile(act: Callable[[], None]) -> threading.Thread:
-    """Runs beside the test."""
+    """Runs `act` in a thread beside the test."""
     thread = threading.Thread(target=act, daemon=True)
     thread.start()
     return thread
@@ -61,7 +61,7 @@ def open_executor(store: Store, redis_client: redis.Redis, paper: PaperExchange)
             settings = {"policy": ROOMY, "recv_window_ms": 200, "timeout_ms": 2000, **more}
             executor = BlockingExecutor(url or store.url, paper.key, paper.secret, base_url=paper.url, **settings)
             stack.enter_context(executor)
-            stack.callback(paper.release_held)  # for a test that has failed on its way
+            stack.callback(paper.release_held)  # for a test that failed before it closed them
             return executor
 
         yield open_one
@@ -80,7 +80,7 @@ def lookup(store: Store) -> Iterator[Lookup]:
 
 @pytest.fixture
 def in_main_thread() -> Iterator[InMainThread]:
-    """Has something done by the main thread, wherever it is: by a signal's handler."""
+    """Runs a function on the main thread, wherever that thread is, by a signal handler."""
     asked: list[Callable[[], None]] = []
     before = signal.signal(signal.SIGUSR1, lambda *_: asked.pop(0)())
 

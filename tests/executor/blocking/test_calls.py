@@ -1,4 +1,4 @@
-"""The executor without an event loop: what it answers to many threads, and where it can't be called."""
+"""The blocking executor: its answers to many threads, and the places where it can't be called."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_reconciling_can_be_limited(executor: BlockingExecutor, store: Store, re
     assert len(executor.reconcile()) == 2
 
 
-async def test_on_an_event_loop_it_refuses_at_once_and_names_the_way(
+async def test_on_an_event_loop_it_refuses_at_once_and_names_the_alternative(
     executor: BlockingExecutor, paper: PaperExchange
 ) -> None:
     for call in (lambda: executor.execute(an_intent()), executor.reconcile):
@@ -126,9 +126,9 @@ def test_every_setting_goes_where_it_belongs() -> None:
         assert executor._exchange._client.demo
 
 
-def test_what_is_over_is_not_kept() -> None:
+def test_a_call_that_has_ended_is_not_kept() -> None:
     class Fields(dict[str, object]):
-        """A mapping that can be watched."""
+        """A mapping whose deletion can be watched."""
 
     fields = Fields()
     with BlockingExecutor(NOWHERE, "the-key", "the-secret") as executor:

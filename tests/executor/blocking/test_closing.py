@@ -30,7 +30,7 @@ def until_refused(executor: BlockingExecutor) -> None:
     ],
     ids=str,
 )
-def test_what_can_not_be_opened_raises_here_and_leaves_no_thread(wrong: dict[str, str]) -> None:
+def test_an_executor_that_can_not_open_raises_and_leaves_no_thread(wrong: dict[str, str]) -> None:
     before = set(threading.enumerate())
 
     with pytest.raises(InvalidField) as refused:
@@ -76,7 +76,7 @@ def test_closing_ends_the_thread_and_can_be_repeated(open_executor: OpenExecutor
     assert set(threading.enumerate()) <= before
 
 
-def test_closed_by_two_at_once_it_is_closed_once_and_to_the_end(executor: BlockingExecutor) -> None:
+def test_two_closes_at_once_close_it_once_and_completely(executor: BlockingExecutor) -> None:
     reached, go_on, done = threading.Event(), asyncio.Event(), threading.Event()
 
     async def slow() -> None:
@@ -115,7 +115,7 @@ def test_a_call_that_comes_after_the_last_round_of_the_loop_is_refused(executor:
         late[0].result()
 
 
-def test_what_closing_raises_is_raised_here_and_all_is_closed_nonetheless(paper: PaperExchange) -> None:
+def test_an_error_while_closing_is_raised_and_everything_is_closed(paper: PaperExchange) -> None:
     before = set(threading.enumerate())
     executor = BlockingExecutor(NOWHERE, paper.key, paper.secret, base_url=paper.url)
 
@@ -131,7 +131,7 @@ def test_what_closing_raises_is_raised_here_and_all_is_closed_nonetheless(paper:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_an_exit_that_is_raised_on_the_loop_leaves_nobody_waiting() -> None:
+def test_a_system_exit_on_the_loop_leaves_no_caller_waiting() -> None:
     class Fields(dict[str, object]):
         def __getitem__(self, name: str) -> object:
             raise SystemExit

@@ -1,4 +1,4 @@
-"""A signal that raises in the thread that waits: what it has begun is settled before the exception goes on."""
+"""When a signal raises in the waiting thread, the call settles its attempt before it raises the exception."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.executor.blocking.conftest import NOWHERE, InMainThread, Lookup, an_i
 
 
 class Interruption(BaseException):
-    """What the signal raises."""
+    """The exception that the signal raises."""
 
 
 def interrupted(number: int = 1) -> None:
@@ -191,7 +191,7 @@ def test_interrupted_while_it_opens_it_leaves_no_thread(in_main_thread: InMainTh
     assert set(threading.enumerate()) <= before
 
 
-def test_interrupted_while_its_thread_is_started_that_has_only_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_while_its_thread_starts_that_thread_only_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[threading.Thread] = []
 
     def start(thread: threading.Thread) -> None:

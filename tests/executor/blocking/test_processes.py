@@ -1,4 +1,4 @@
-"""The executor without an event loop in a service of its own: at the end of the process, and after a fork."""
+"""The blocking executor in its own process: at the end of the process, and after a fork."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ def execute(symbol="BTCUSDT"):
 
 @pytest.fixture
 def account(redis_client: redis.Redis) -> None:
-    """An account whose memory is whole since long."""
+    """An account whose memory has long been whole."""
     redis_client.hset("quantum:exec:state", mapping={"fence": 1, "since": 1})
 
 
 @contextmanager
 def running(program: str, store: Store, paper: PaperExchange) -> Iterator[subprocess.Popen[str]]:
-    """A service of its own. Stores and exchanges are mostly known by name, and a name has to be looked up."""
+    """Runs a service as a process. Its store and exchange have host names, which must be looked up."""
     urls = [url.replace("127.0.0.1", "localhost") for url in (store.url, paper.url)]
-    # Of a fork beside other threads Python 3.12 warns, as it should.
+    # Python 3.12 warns of a fork beside other threads, as it should.
     warnings = ["-W", "always::ResourceWarning", "-W", "ignore::DeprecationWarning"]
     python = [sys.executable, *warnings, "-c", _PREAMBLE + textwrap.dedent(program)]
     pipe = subprocess.PIPE
