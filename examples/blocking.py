@@ -1,16 +1,15 @@
 """A service on threads that leaves the orders to the executor: no event loop, no `await`.
 
 It reads intents from standard input, one JSON object a line, in any shape that a stream carries, and executes them on
-four threads:
-
-    {"id": "sig-81", "symbol": "BTCUSDT", "side": "BUY", "notional": "500", "timestamp": 1790000000000}
+four threads. A blank line is skipped. A line that can't be read is named, and the others go on.
 
 For a trial, `gate paper --port 8890 --key demo --secret demo` is the exchange. On a store that
 is new to it, the executor asks for an earlier order before it sends one; in the first seconds it waits for that.
 
     export GATE_URL=redis://127.0.0.1:6379/0 GATE_EXCHANGE_URL=http://127.0.0.1:8890
     export BINANCE_API_KEY=demo BINANCE_API_SECRET=demo
-    python examples/blocking.py < intents.jsonl
+    echo '{"id": "blocking-1", "symbol": "BTCUSDT", "side": "BUY", "notional": "500", "timestamp": '$(date +%s)000'}' |
+        python examples/blocking.py
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
-from gate import Policy
+from gate import Policy, Reason
 from gate.blocking import BlockingExecutor
 
 
@@ -36,14 +35,20 @@ def main() -> None:
         ) as executor,
         ThreadPoolExecutor(max_workers=4) as threads,
     ):
-        for answer in threads.map(lambda line: handle(executor, line), sys.stdin):
+        lines = ((number, line) for number, line in enumerate(sys.stdin.buffer, start=1) if line.strip())
+        for answer in threads.map(lambda numbered: handle(executor, *numbered), lines):
             print(answer, flush=True)
 
 
-def handle(executor: BlockingExecutor, line: str) -> str:
+def handle(executor: BlockingExecutor, number: int, line: bytes) -> str:
     """Takes one intent to its end: an order that is filled or placed, or the reason why there is none."""
-    intent = json.loads(line, parse_float=Decimal)  # a figure is never a float
+    try:
+        intent = json.loads(line, parse_float=Decimal)  # a figure is never a float
+    except Exception as problem:  # one bad line doesn't hold up the others
+        return f"INVALID line {number}: {problem}"
     execution = executor.execute(intent)  # raises nothing that an intent, the store or the exchange can cause
+    if execution.reason == Reason.INVALID:
+        return f"INVALID line {number}: {execution.detail}"
     again = ", may be delivered again while it is fresh" if execution.retryable else ""
     return f"{execution.intent_id} {execution.state} {execution.reason} {execution.order_id or '-'}{again}"
 

@@ -1,15 +1,15 @@
 """A service that places its own orders, with the gate in front of them.
 
-It reads signals from standard input, one JSON object a line, and sends market orders with python-binance's Client:
-
-    {"id": "sig-81", "symbol": "BTCUSDT", "side": "BUY", "quantity": "0.002", "timestamp": 1790000000000}
+It reads signals from standard input, one JSON object a line, and sends market orders with python-binance's Client.
+A blank line is skipped. A line that can't be read is named, and the others go on.
 
 `timestamp` is when the strategy decided, in epoch milliseconds; `"reduce_only": true` marks an exit. For a trial,
 `gate paper --port 8890 --key demo --secret demo` is the exchange:
 
     export GATE_URL=redis://127.0.0.1:6379/0 GATE_EXCHANGE_URL=http://127.0.0.1:8890
     export BINANCE_API_KEY=demo BINANCE_API_SECRET=demo
-    python examples/drop_in.py < signals.jsonl
+    echo '{"id": "drop-in-1", "symbol": "BTCUSDT", "side": "BUY", "quantity": "0.002", "timestamp": '$(date +%s)000'}' |
+        python examples/drop_in.py
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 from binance import Client
 from binance.exceptions import BinanceAPIException
 
-from gate import Gate, Intent, InvalidIntent, Permit, Policy
+from gate import Gate, Intent, Permit, Policy
 from gate.exchange.consequences import outcome_of
 
 ON_ITS_WAY_MS = 6_500
@@ -42,19 +42,31 @@ def main() -> None:
     )
     client.FUTURES_URL = os.environ["GATE_EXCHANGE_URL"] + "/fapi"  # without this line it is the real exchange
     with Gate.from_url(os.environ["GATE_URL"], policy=Policy()) as gate:
-        for line in sys.stdin:
-            print(handle(gate, client, json.loads(line)), flush=True)
+        for number, line in enumerate(sys.stdin.buffer, start=1):
+            if not line.strip():
+                continue
+            try:
+                intent = read(line)
+            except Exception as problem:  # one bad line doesn't hold up the others
+                print(f"INVALID line {number}: {problem}", flush=True)
+            else:
+                print(handle(gate, client, intent), flush=True)
 
 
-def handle(gate: Gate, client: Client, signal: dict[str, Any]) -> str:
-    """Takes one signal to its end, and says what came of it."""
+def read(line: bytes) -> Intent:
+    """The intent of one line. Raises what says why this service can't send it."""
+    signal = json.loads(line)
     try:
         intent = Intent(**signal)
-    except (InvalidIntent, TypeError) as problem:
-        return f"INVALID {problem}"
+    except TypeError as problem:  # not an object, a field is missing, or one that no intent has
+        raise ValueError(repr(str(problem))) from None  # repr: whatever the field's name, it stays on one line
     if intent.order_type != "MARKET" or intent.quantity is None:
-        return "INVALID this service sends market orders of a given quantity"
+        raise ValueError("this service sends market orders of a given quantity")
+    return intent
 
+
+def handle(gate: Gate, client: Client, intent: Intent) -> str:
+    """Takes one intent to its end, and says what came of it."""
     with gate.guard(intent) as held:  # one round trip: everything is checked, and claimed
         if not held:
             return f"DENIED {held.verdict.reason} {held.verdict.detail}"

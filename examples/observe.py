@@ -1,18 +1,21 @@
 """The gate beside the guards that a service has: it only observes, and they decide.
 
-Run it so for some days before the gate takes over. Every line of output says what the old guards and the gate think of
-one signal; where they disagree, look at the reason. Then set mode="enforce" and delete the old guards.
+Run it so for some days before the gate takes over. Every line of output says what the old guards decided on one signal,
+and what the gate would say. Where they disagree, look at the reason. Then set mode="enforce" and delete the old guards.
 
-It reads signals from standard input, one JSON object a line:
+**What the old guards admit is sent, whatever the gate would say**: an order for a STALE signal too, or during a halt.
+Nothing is sent only when the gate gets no answer, or no sound one, from the store.
 
-    {"id": "sig-81", "symbol": "BTCUSDT", "side": "BUY", "quantity": "0.002", "timestamp": 1790000000000}
+It reads signals from standard input, one JSON object a line. A blank line is skipped. A line that can't be read is
+named, and the others go on.
 
 For a trial, `gate paper --port 8890 --key demo --secret demo` is the exchange. The store is the Redis of
 the old guards:
 
     export GATE_URL=redis://127.0.0.1:6379/0 GATE_EXCHANGE_URL=http://127.0.0.1:8890
     export BINANCE_API_KEY=demo BINANCE_API_SECRET=demo
-    python examples/observe.py < signals.jsonl
+    echo '{"id": "observe-1", "symbol": "BTCUSDT", "side": "BUY", "quantity": "0.002", "timestamp": '$(date +%s)000'}' |
+        python examples/observe.py
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from typing import Any
 import redis
 from binance import Client
 
-from gate import Gate, Intent, InvalidIntent, Policy
+from gate import Gate, Intent, Policy
 from gate.exchange.consequences import outcome_of
 
 
@@ -43,29 +46,42 @@ def main() -> None:
         closing(redis.Redis.from_url(url)) as store,
         Gate.from_url(url, policy=Policy(mode="observe")) as gate,
     ):
-        for line in sys.stdin:
-            print(handle(gate, client, store, json.loads(line)), flush=True)
+        for number, line in enumerate(sys.stdin.buffer, start=1):
+            if not line.strip():
+                continue
+            try:
+                intent = read(line)
+            except Exception as problem:  # one bad line doesn't hold up the others
+                print(f"INVALID line {number}: {problem}", flush=True)
+            else:
+                print(handle(gate, client, store, intent), flush=True)
 
 
-def handle(gate: Gate, client: Client, store: redis.Redis, signal: dict[str, Any]) -> str:
-    """Takes one signal to its end, and says what the old guards and the gate think of it."""
+def read(line: bytes) -> Intent:
+    """The intent of one line. Raises what says why this service can't send it."""
+    signal = json.loads(line)
     try:
         intent = Intent(**signal)
-    except (InvalidIntent, TypeError) as problem:
-        return f"INVALID {problem}"
+    except TypeError as problem:  # not an object, a field is missing, or one that no intent has
+        raise ValueError(repr(str(problem))) from None  # repr: whatever the field's name, it stays on one line
     if intent.order_type != "MARKET" or intent.quantity is None:
-        return "INVALID this service sends market orders of a given quantity"
+        raise ValueError("this service sends market orders of a given quantity")
+    return intent
 
+
+def handle(gate: Gate, client: Client, store: redis.Redis, intent: Intent) -> str:
+    """Does what the old guards say, and tells what the gate would say."""
     with gate.guard(intent) as held:
         if not held:
-            # Observing, the gate denies only without an answer from the store.
+            # Observing, the gate denies only without a sound answer from the store.
             return f"{intent.id} gate: {held.verdict.reason} {held.verdict.detail}"
         old_says = old_guards(store, intent)
-        # The gate says ADMITTED, or the reason for which it would deny.
-        both = f"{intent.id} old guards: {old_says}, gate: {held.verdict.reason}"
+        # Here the gate's reason is ADMITTED, or that of the guard that would deny. Observing, it stops nothing.
+        both = f"{intent.id} old guards: {old_says}, gate would say: {held.verdict.reason}"
         if old_says != "ADMITTED":
             held.unsent("OLD_GUARDS", old_says)  # the gate takes back what it has counted
             return both
+        # The old guards decide: the order is sent for a STALE intent too, as without the gate.
         try:
             order = send(client, intent, held.client_order_id)
         except Exception as error:

@@ -188,13 +188,16 @@ def _visible_id(mapping: Mapping[str, object]) -> str | None:
 
 def _read_symbol(value: object) -> str:
     if not isinstance(value, str) or not _SYMBOL.fullmatch(value):
-        raise InvalidIntent("symbol", value, "is not a symbol: 2 to 30 of A-Z, 0-9 and _")
+        written = value.upper() if isinstance(value, str) else ""
+        remedy = f"; write {written}" if _SYMBOL.fullmatch(written) else ""
+        raise InvalidIntent("symbol", value, f"is not a symbol: 2 to 30 of A-Z, 0-9 and _{remedy}")
     return value
 
 
 def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> str:
     if not isinstance(value, str) or value not in allowed:
-        raise InvalidIntent(name, value, f"is not one of {', '.join(allowed)}")
+        remedy = f"; write {value.upper()}" if isinstance(value, str) and value.upper() in allowed else ""
+        raise InvalidIntent(name, value, f"is not one of {', '.join(allowed)}{remedy}")
     return value
 
 

@@ -162,6 +162,7 @@ def test_another_policy_in_force_is_known_by_its_fingerprint_only(gate: Run, red
 
 
 BAD = {
+    "a side in small letters": (words(side="buy"), "side: 'buy' is not one of BUY, SELL; write BUY\n"),
     "an unknown side": (words(side="UP"), "side: 'UP'"),
     "zero": (words(notional="0"), "notional: '0'"),
     "negative": (words(notional="-5"), "notional: '-5'"),
@@ -176,7 +177,10 @@ BAD = {
     "an id with a control character": (words(id="a\nb"), "id: 'a\\nb'"),
     "an id with a space": (words(id="a b"), "id: 'a b'"),
     "an empty id": (words(id=""), "id: ''"),
-    "a symbol in small letters": (words(symbol="btcusdt"), "symbol: 'btcusdt'"),
+    "a symbol in small letters": (
+        words(symbol="btcusdt"),
+        "symbol: 'btcusdt' is not a symbol: 2 to 30 of A-Z, 0-9 and _; write BTCUSDT\n",
+    ),
     "a symbol with a dash": (words(symbol="BTC-USDT"), "symbol: 'BTC-USDT'"),
     "a symbol of one letter": (words(symbol="B"), "symbol: 'B'"),
     "a time without a zone": (words(timestamp="2026-01-01T00:00:00"), "timestamp: '2026-01-01T00:00:00'"),
@@ -189,6 +193,10 @@ BAD = {
     "a file that isn't there": (["--intent", "no.json"], "intent: 'no.json' can't be read: No such file"),
     "an unknown option": ([*words(), "--size", "1"], "No such option"),
 }
+
+
+def test_help_says_that_the_gate_does_not_know_the_symbols(gate: Run) -> None:
+    assert "The gate doesn't know the exchange's symbols" in gate("eval", "--help").stdout
 
 
 @pytest.mark.parametrize("case", BAD)

@@ -25,6 +25,7 @@ def test_an_empty_account_is_open(gate: Run, gate_json: RunJson) -> None:
     out = gate("status").stdout
     assert out.startswith("OPEN\n")
     assert "none in force yet" in out
+    assert "\nNothing is on: " in out
     answer = gate_json("status")
     assert (answer["stopped"], answer["halt"], answer["standing"], answer["fence"]) == (False, None, [], 0)
     assert answer["policy"] == {"in_force": None, "own": Policy().fingerprint, "agrees": True}
@@ -49,7 +50,9 @@ def test_what_is_under_way(gate: Run, gate_json: RunJson) -> None:
 
 def test_a_halt_says_who_and_why(gate: Run, gate_json: RunJson) -> None:
     gate("halt", *WHO)
-    assert gate("status").stdout.startswith("HALTED for entries, exits pass. By ops: CPI print, since 2")
+    out = gate("status").stdout
+    assert out.startswith("HALTED for entries, exits pass. By ops: CPI print, since 2")
+    assert "\nNothing else is on: " in out
     answer = gate_json("status")
     assert answer["stopped"] is True
     assert (answer["halt"]["by"], answer["halt"]["scope"]) == ("ops", "entries")
@@ -156,6 +159,8 @@ def test_show(gate: Run, gate_json: RunJson, store: Store) -> None:
     missing = gate("show", "sig-81")
     assert (missing.exit_code, missing.stdout) == (1, "")
     assert "there is no record of sig-81" in missing.stderr
+    assert "A denial leaves none; the reason of a past denial is in the log of its caller." in missing.stderr
+    assert missing.stderr.count("\n") == 1
     missing = gate("show", "sig-81", "--json")
     assert (missing.exit_code, missing.stdout, missing.stderr) == (1, "null\n", "")
 

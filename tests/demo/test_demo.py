@@ -34,6 +34,14 @@ def test_the_command_prints_one_json_object_and_exits_0() -> None:
     assert {line["intent_id"] for line in document["books"]} >= {"alice-1", "bob-4-exit"}
 
 
+def test_the_screen_counts_checks_for_the_promises_of_the_documentation_are_others() -> None:
+    result = CliRunner().invoke(demo, [])
+
+    assert result.exit_code == 0
+    assert "9 of 9 checks passed" in result.output
+    assert "promise" not in result.output
+
+
 def test_a_record_that_the_exchange_does_not_have_is_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     """The last order is deleted from the ledger."""
     hold_together = books.hold_together

@@ -12,7 +12,6 @@ import tomllib
 from contextlib import closing
 from pathlib import Path
 
-import pytest
 import redis
 from binance import Client
 
@@ -42,19 +41,32 @@ def _commands() -> list[str]:
     return [line for line in block.splitlines() if line.startswith("gate ")]
 
 
-@pytest.mark.parametrize("command", _commands())
-def test_every_gate_command_runs(store: Store, redis_client: redis.Redis, command: str) -> None:
-    program, *arguments = shlex.split(command)
-    done = subprocess.run(
-        [str(Path(sys.executable).parent / program), *arguments],
-        env={**os.environ, "GATE_URL": store.url},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    # An empty store has no record, so `gate show` exits with 1.
-    assert done.returncode == (1 if arguments[0] == "show" else 0), done.stderr
-    assert "Traceback" not in done.stderr
+def test_the_gate_commands_run_one_after_the_other_as_pasted(store: Store, redis_client: redis.Redis) -> None:
+    printed = {}
+    for command in _commands():
+        program, *arguments = shlex.split(command)
+        done = subprocess.run(
+            [str(Path(sys.executable).parent / program), *arguments],
+            env={**os.environ, "GATE_URL": store.url},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, (command, done.stderr)
+        assert "Traceback" not in done.stderr
+        printed[command] = done.stdout
+
+    assert "client order id" in printed["gate show sig-81"]
+    assert {line.split()[1] for line in printed} == {"eval", "status", "show", "halt", "resume", "reset", "policy"}
+
+
+def test_below_the_drop_in_a_bold_line_says_what_a_loss_of_memory_asks_of_the_caller() -> None:
+    _, _, after = README.partition('return "PLACED", order["orderId"]\n```\n')
+    bold = after.lstrip().partition("\n\n")[0]
+    assert bold.startswith("**")
+    assert bold.endswith("**")
+    assert "`verify`" in bold
+    assert "examples/drop_in.py" in bold
 
 
 def test_the_drop_in_places_an_order_and_denies_its_duplicate(store: Store, redis_client: redis.Redis) -> None:

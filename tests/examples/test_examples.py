@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,30 +29,37 @@ Run = Callable[..., list[str]]
 
 @pytest.fixture
 def run(store: Store, redis_client: redis.Redis, paper_exchange: PaperExchange) -> Run:
-    """Runs an example with signals on its input, and gives the lines that it prints."""
+    """Runs an example with lines on its input, or runs the command that its docstring shows. Gives what it prints."""
     remember_since(redis_client, 1)
 
-    def run(script: str, *signals: Signal) -> list[str]:
+    def run(script: str, *lines: Signal | bytes, as_shown: bool = False) -> list[str]:
         done = subprocess.run(
-            [sys.executable, EXAMPLES / script],
-            input="".join(f"{json.dumps(signal)}\n" for signal in signals),
+            ["bash", "-c", shown(script)] if as_shown else [sys.executable, EXAMPLES / script],
+            input=b"".join(line if isinstance(line, bytes) else f"{json.dumps(line)}\n".encode() for line in lines),
+            cwd=ROOT,
             env={
                 **os.environ,
+                "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
                 "GATE_URL": store.url,
                 "GATE_EXCHANGE_URL": paper_exchange.url,
                 "BINANCE_API_KEY": paper_exchange.key,
                 "BINANCE_API_SECRET": paper_exchange.secret,
             },
             capture_output=True,
-            text=True,
             timeout=60,
             check=False,
         )
-        assert done.returncode == 0, done.stderr
-        assert paper_exchange.secret not in done.stdout + done.stderr
-        return done.stdout.splitlines()
+        assert done.returncode == 0, done.stderr.decode()
+        assert paper_exchange.secret.encode() not in done.stdout + done.stderr
+        return done.stdout.decode().splitlines()
 
     return run
+
+
+def shown(script: str) -> str:
+    """The command that the docstring of an example shows: an intent, and the pipe to the example."""
+    docstring = ast.get_docstring(ast.parse((EXAMPLES / script).read_text("utf-8"))) or ""
+    return textwrap.dedent(docstring[docstring.index("    echo ") :])
 
 
 def remember_since(client: redis.Redis, since_ms: int) -> None:
@@ -70,6 +79,56 @@ def now_ms() -> int:
 def test_every_example_has_a_test_here() -> None:
     tested = Path(__file__).read_text("utf-8")
     assert [path.name for path in EXAMPLES.iterdir() if path.is_file() and f'"{path.name}"' not in tested] == []
+
+
+SENT = {"drop_in.py": "PLACED", "observe.py": "PLACED", "executor.py": "FILLED", "blocking.py": "FILLED"}
+"""The word by which each example says that the exchange has the order."""
+
+BAD_LINES: tuple[bytes, ...] = (
+    b"\n",  # skipped, as the next one
+    b" \t\r\n",
+    b"not json\n",
+    b'{"id": "cut", "symbol": "BTCU\n',
+    b"[1, 2]\n",
+    b"7\n",
+    b"\xff\xfe\x00\n",
+    b"[" * 100_000 + b"\n",
+    b'{"id": "a", "quantity": 1e99999999999999999999}\n',
+    b'{"\\ud800\\n": 1}\n',
+    b'{"id": "no-symbol", "side": "BUY", "quantity": "0.05"}\n',
+)
+
+
+@pytest.mark.parametrize("script", SENT)
+def test_the_command_that_an_example_shows_works_as_pasted(
+    run: Run, paper_exchange: PaperExchange, script: str
+) -> None:
+    [said] = run(script, as_shown=True)
+
+    assert SENT[script] in said
+    assert len(paper_exchange.ledger()) == 1
+
+
+@pytest.mark.parametrize("script", SENT)
+def test_a_blank_or_bad_line_stops_neither_the_entries_nor_the_exits_around_it(
+    run: Run, paper_exchange: PaperExchange, script: str
+) -> None:
+    before, after = signal("before"), signal("after", "ETHUSDT")
+    said = run(script, before, *BAD_LINES, after)
+    leave = run(script, b"oops\n", signal("out", side="SELL", reduce_only=True), b"oops")
+
+    invalid = sorted(int(line.split()[2].rstrip(":")) for line in said if line.startswith("INVALID line "))
+    assert invalid == list(range(4, len(BAD_LINES) + 2))  # line 1 is good, 2 and 3 are blank
+    assert all(line.partition(": ")[2] for line in said if line.startswith("INVALID"))
+    assert sum(SENT[script] in line for line in said) == 2
+    assert len(said) == len(invalid) + 2
+    assert sorted(line.split(":")[0] for line in leave if line.startswith("INVALID")) == [
+        "INVALID line 1",
+        "INVALID line 3",
+    ]
+    orders = [(order["symbol"], order["side"], order["reduceOnly"]) for order in paper_exchange.ledger()]
+    assert sorted(orders[:2]) == [("BTCUSDT", "BUY", False), ("ETHUSDT", "BUY", False)]
+    assert orders[2:] == [("BTCUSDT", "SELL", True)]
 
 
 def test_drop_in_places_an_order_once(run: Run, paper_exchange: PaperExchange, store: Store) -> None:
@@ -182,9 +241,18 @@ def test_observe_lets_the_old_guards_decide_and_says_where_the_gate_disagrees(
     both, only_old, neither = run("observe.py", twice, signal("b"), twice)
 
     first, second = paper_exchange.ledger()
-    assert both == f"a old guards: ADMITTED, gate: ADMITTED, PLACED {first['orderId']}"
-    assert only_old == f"b old guards: ADMITTED, gate: RATE_SYMBOL, PLACED {second['orderId']}"
-    assert neither == "a old guards: SEEN, gate: DUPLICATE"
+    assert both == f"a old guards: ADMITTED, gate would say: ADMITTED, PLACED {first['orderId']}"
+    assert only_old == f"b old guards: ADMITTED, gate would say: RATE_SYMBOL, PLACED {second['orderId']}"
+    assert neither == "a old guards: SEEN, gate would say: DUPLICATE"
+
+
+def test_observe_sends_what_the_old_guards_admit_though_the_gate_would_call_it_stale(
+    run: Run, paper_exchange: PaperExchange
+) -> None:
+    [said] = run("observe.py", signal("a", timestamp=now_ms() - 3_600_000))
+
+    [order] = paper_exchange.ledger()
+    assert said == f"a old guards: ADMITTED, gate would say: STALE, PLACED {order['orderId']}"
 
 
 def test_observe_takes_back_what_the_old_guards_deny(run: Run, redis_client: redis.Redis, store: Store) -> None:
@@ -192,6 +260,6 @@ def test_observe_takes_back_what_the_old_guards_deny(run: Run, redis_client: red
 
     [denied] = run("observe.py", signal("a"))
 
-    assert denied == "a old guards: SEEN, gate: ADMITTED"
+    assert denied == "a old guards: SEEN, gate would say: ADMITTED"
     with Gate.from_url(store.url) as gate:
         assert gate.lookup("a") is None

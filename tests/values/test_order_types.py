@@ -83,7 +83,7 @@ def test_a_conditional_order_may_have_a_price_that_is_expected(conditional: dict
         (STOP | {"trigger_price": "NaN"}, "trigger_price: 'NaN' is not finite"),
         (STOP | {"trigger_price": -1}, "trigger_price: -1 must be above zero"),
         (LIMIT | {"time_in_force": "GTD"}, "time_in_force: 'GTD' is not one of GTC, IOC, FOK, GTX"),
-        (LIMIT | {"time_in_force": "ioc"}, "time_in_force: 'ioc' is not one of GTC, IOC, FOK, GTX"),
+        (LIMIT | {"time_in_force": "ioc"}, "time_in_force: 'ioc' is not one of GTC, IOC, FOK, GTX; write IOC"),
         (STOP | {"working_type": "LAST"}, "working_type: 'LAST' is not one of CONTRACT_PRICE, MARK_PRICE"),
         (
             {"time_in_force": "GTC"},

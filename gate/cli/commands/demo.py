@@ -16,7 +16,7 @@ def demo(as_json: bool) -> None:
     the exchange's books with the gate's records. Takes a few seconds and leaves nothing behind.
 
     \b
-    Exit codes: 0 every promise was kept, 1 one was broken or the books differ, 3 the store could not be started.
+    Exit codes: 0 every check passed, 1 one failed or the books differ, 3 the store could not be started.
     """
     import logging
 
@@ -38,7 +38,7 @@ def demo(as_json: bool) -> None:
             console.print(f"\n[bold]{next(number)}. {escape(title)}[/bold]")
 
         def on_promise(promise: Promise) -> None:
-            mark = "[green]kept[/green]  " if promise.kept else "[red]BROKEN[/red]"
+            mark = "[green]passed[/green]" if promise.kept else "[red]FAILED[/red]"
             console.print(f"   {mark} {escape(promise.said)}")
             console.print(f"          [dim]{escape(promise.seen)}[/dim]")
 
@@ -73,10 +73,10 @@ def demo(as_json: bool) -> None:
             table.add_row(*(escape(cell) for cell in cells), mark)
         console.print(table)
         orders = sum(line.orders != "-" for line in story.books)
-        kept = sum(promise.kept for promise in story.promises)
+        passed = sum(promise.kept for promise in story.promises)
         verdict = "[green]all is well[/green]" if story.true else "[red]SOMETHING IS WRONG[/red]"
         console.print(
-            f"\n{kept} of {len(story.promises)} promises kept, {orders} orders, each of one intent, "
+            f"\n{passed} of {len(story.promises)} checks passed, {orders} orders, each of one intent, "
             f"{story.seconds:.1f} s: {verdict}"
         )
     sys.exit(0 if story.true else 1)

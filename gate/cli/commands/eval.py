@@ -28,7 +28,7 @@ _DENIED: Final = 1
 
 @click.command("eval")
 @click.option("--id", "intent_id", metavar="ID", help="The intent's id: the same for every delivery of it.")
-@click.option("--symbol", metavar="S", help="The exchange's symbol, such as BTCUSDT.")
+@click.option("--symbol", metavar="S", help="The exchange's symbol, such as BTCUSDT; whether it exists isn't checked.")
 @click.option("--side", metavar="BUY|SELL", help="The order's side.")
 @click.option("--notional", metavar="N", help="Size in the quote asset.")
 @click.option("--quantity", metavar="Q", help="Size in the base asset, instead of --notional.")
@@ -101,6 +101,8 @@ def eval_(
     With --commit an admission claims what a worker's does: record, lock, rate slots, margin. Settle it; otherwise its
     permit runs out and the intent stays in doubt. The verdict comes from that one call, and the guards from a look just
     before it. If another worker changes something in between, the verdict is right, and the guards are shown to agree.
+
+    The gate doesn't know the exchange's symbols: it admits a symbol that the exchange doesn't have.
 
     Exit codes: 0 admit, 1 deny, 2 bad input or usage, 3 no verdict, since the store didn't answer.
     """

@@ -29,7 +29,7 @@ def show(flags: Flags, intent_id: str, as_json: bool) -> None:
       gate show sig-81
 
     Exit code 1, and `null` with --json, when there is no record: the intent was never admitted, its outcome removed the
-    record, or dedup_ttl_ms has passed.
+    record, or dedup_ttl_ms has passed. A denial leaves no record; its reason is in the log of its caller.
     """
     if not 1 <= len(intent_id) <= 128 or " " in intent_id or not intent_id.isprintable():
         problem = "is not an intent's id: 1 to 128 characters, no spaces or control characters"
@@ -41,7 +41,11 @@ def show(flags: Flags, intent_id: str, as_json: bool) -> None:
     if as_json:
         say_json(None if record is None else {**record_json(record), "client_order_id": client_order_id})
     elif record is None:
-        click.echo(f"gate show: there is no record of {intent_id} under the prefix {config.prefix}.", err=True)
+        click.echo(
+            f"gate show: there is no record of {intent_id} under the prefix {config.prefix}. A denial leaves none; "
+            "the reason of a past denial is in the log of its caller.",
+            err=True,
+        )
     else:
         from gate.cli.screens.rows import Row
         from gate.cli.screens.screen import screen

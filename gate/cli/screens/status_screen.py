@@ -22,7 +22,8 @@ def show_status(found: Status, store: str, dedup_ttl_ms: int) -> None:
     if found.standing:
         to.table(("what", "state", "time left", "key"), standing_rows(found))
     else:
-        to.say("Nothing is on: no cooldown, no lock, no window with an entry in it.")
+        nothing = "Nothing" if found.halt is None else "Nothing else"
+        to.say(f"{nothing} is on: no cooldown, no lock, no window with an entry in it.")
     to.say("")
     for line, style in facts(found, dedup_ttl_ms):
         to.say(line, style)
