@@ -4,7 +4,9 @@
 -- of an order matters more. The damaged key stays as it is.
 --
 -- A permit whose worker died can be in doubt for longer than its record lives. When the record has lapsed, its copy in
--- the state replaces it, and settle writes the record again.
+-- the state replaces it, and settle writes the record again. When the copy is missing too, the store has lost memory:
+-- settle writes the record of an order that exists, or may exist, from the admission that its holder sends along, and the
+-- memory is new from now on.
 --
 -- KEYS   as in evaluate.lua; the halt isn't used
 --
@@ -25,13 +27,15 @@
 --       13 dedup_ttl_ms
 --   and
 --       14 penalty_reason    the reason that the switches show; `` means the outcome's code
+--       15 admission         the record as the admission wrote it; `` if the caller doesn't have it
 --
--- Reply  SETTLED trips record        done. trips: safe_mode when the penalty has switched it on, else -. record:
---                                    left out when it was removed
+-- Reply  SETTLED found record        done. found: what this call has found out, joined by commas, else -: safe_mode, the
+--                                    penalty has switched it on; memory, the store had lost the record. record: left
+--                                    out when it was removed
 --        ALREADY record              the same token has reported the same outcome before
 --        CONFLICT record             the record has another outcome, which is final
 --        FENCED record               another token owns the record. record: left out when neither it nor its copy
---                                    exists
+--                                    exists, and no order must be remembered
 --        or an error that names the key: the record can't be read
 --@include integer
 --@include read
@@ -44,11 +48,16 @@
 
 local text = read('GET', KEYS.record)
 local permit_field = 'permit:' .. ARGV.intent_id
-local copy = redis.pcall('HGET', KEYS.state, permit_field)
-if type(copy) ~= 'string' then copy = '' end
+local state = redis.pcall('HMGET', KEYS.state, permit_field, 'fence')
+local copy, last_fence = state[1] or '', tonumber(state[2] or '')
 local lapsed = not text
-if lapsed then
-  if not record_fields(copy) then return 'FENCED' end
+local forgotten = lapsed and not record_fields(copy)
+if forgotten then
+  -- What was certainly not sent, or was refused, needs no memory.
+  if ARGV.outcome ~= 'placed' and ARGV.outcome ~= 'unknown' then return 'FENCED' end
+  if not record_fields(ARGV.admission) then return 'FENCED' end
+  text = ARGV.admission
+elseif lapsed then
   text = copy
 end
 local phase, token, fence, fingerprint, admitted, symbol, side, span, reserved, flags, note = record_fields(text)
@@ -102,6 +111,15 @@ else
   end
 end
 
+-- The lost memory had given this fence: no later fence may be lower. `since` makes the next permits say verify.
+if forgotten then
+  redis.pcall('HSET', KEYS.state, 'fence', integer(math.max(last_fence or 0, fence)), 'since', now_text)
+  if outcome == 'unknown' then
+    redis.pcall('ZADD', KEYS.inflight, integer(admitted + span), reserved .. ':' .. ARGV.intent_id)
+  end
+  audit(KEYS.audit, now_text, 'memory lost', 'gate', 'no record of ' .. ARGV.intent_id .. ', settled as ' .. outcome)
+end
+
 -- A permit in doubt stays in the in-flight set and in the state, where reconcile finds it. Its lock keeps its TTL.
 if outcome == 'unknown' then
   redis.pcall('HSET', KEYS.state, permit_field, settled)
@@ -118,14 +136,14 @@ if outcome == 'unsent' then
 end
 
 -- Penalties: once for each token.
-local trips = '-'
+local found = forgotten and 'memory' or '-'
 if trips_safe_mode or one_too_many then
   local why = code .. ' on ' .. symbol
   if not trips_safe_mode then
     why = ARGV.failure_limit .. ' failures in ' .. ARGV.failure_window_ms / 1000 .. ' s, the last: ' .. why
   end
   if trip_safe_mode(KEYS.safe_mode, KEYS.failures, KEYS.audit, ARGV.safe_mode_ttl_ms, now_text, why) then
-    trips = 'safe_mode'
+    found = forgotten and 'safe_mode,memory' or 'safe_mode'
   end
 elseif counts_failure and type(redis.pcall('LPUSH', KEYS.failures, now_text)) == 'number' then
   redis.call('LTRIM', KEYS.failures, '0', ARGV.failure_limit - 1)
@@ -139,4 +157,4 @@ if global_cooldown then
   trip_cooldown(KEYS.cooldown_global, KEYS.audit, global_cooldown, now_text, 'cooldown_global', why)
 end
 
-return 'SETTLED ' .. trips .. (settled and ' ' .. settled or '')
+return 'SETTLED ' .. found .. (settled and ' ' .. settled or '')

@@ -96,6 +96,7 @@ class Protocol:
             rest_global_ms=penalty.cooldown_global_ms,
             trips_safe_mode=1 if penalty.safe_mode else 0,
             penalty_reason=penalty.reason,
+            admission=permit.admission,
         )
 
     def control(
@@ -155,6 +156,7 @@ class Protocol:
             is_exit="x" in flags,
             reserved=reserve,
             reserved_ahead=Decimal(ahead) / MILLIONTHS,
+            admission=line,
         )
 
     def permit_of(self, record: Record) -> Permit:
@@ -226,8 +228,9 @@ def _age_ms(reason: Reason, detail: str) -> int | None:
 def decode_settlement(reply: bytes, intent_id: str) -> Settlement:
     """The answer from settle's line."""
     word, _, rest = reply.decode(errors="replace").partition(" ")
-    tripped = False
+    found: list[str] = []
     if word == "SETTLED":
-        trips, _, rest = rest.partition(" ")
-        tripped = trips == "safe_mode"
-    return Settlement(Settled(word), decode_record(intent_id, rest) if rest else None, tripped)
+        words, _, rest = rest.partition(" ")
+        found = words.split(",")
+    record = decode_record(intent_id, rest) if rest else None
+    return Settlement(Settled(word), record, "safe_mode" in found, memory_lost="memory" in found)

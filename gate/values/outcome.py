@@ -154,6 +154,9 @@ class Settlement:
     tripped_safe_mode: bool = False
     """The penalty has switched safe mode on: by one failure too many, or by its own `safe_mode`."""
     detail: str = ""
+    memory_lost: bool = False
+    """The store had no record of this order: it has lost memory. The order is remembered again, and permits say verify
+    until no other lost record can matter."""
 
     def __bool__(self) -> bool:
         return self.status in (Settled.SETTLED, Settled.ALREADY, Settled.OBSERVED)

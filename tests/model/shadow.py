@@ -131,11 +131,18 @@ class Shadow:
 
     def settle(self, admission: Admission, outcome: str, code: str, retryable: bool, now: int) -> str:
         """SETTLED, ALREADY, FENCED or CONFLICT, and what it gives back."""
-        lapsed = self.record_of(admission.id, now) is None
-        if lapsed and admission not in self.open:
+        record = self.record_of(admission.id, now)
+        lapsed = record is None
+        copy = next((each for each in self.open if each.id == admission.id), None)
+        if (record or copy or admission) is not admission:
             return "FENCED"
-        if not lapsed and self.record_of(admission.id, now) is not admission:
-            return "FENCED"
+        if lapsed and copy is None:
+            if outcome not in ("placed", "unknown"):
+                return "FENCED"
+            # Nothing is left of it: an order is remembered from what its holder knows, as the admission was.
+            admission.phase, admission.punished = "admitted", False
+            self.records[admission.id] = admission
+            self.open.append(admission)
         if admission.phase != "admitted":
             if admission.phase == outcome and (outcome == "unknown" or admission.code == code):
                 return "ALREADY"

@@ -94,7 +94,8 @@ CALLED_WITH = {
     "settle": (
         OF_AN_INTENT,
         "intent_id token outcome retryable note counts_failure rest_symbol_ms rest_global_ms trips_safe_mode "
-        "failure_limit failure_window_ms safe_mode_ttl_ms dedup_ttl_ms penalty_reason",
+        "failure_limit failure_window_ms safe_mode_ttl_ms dedup_ttl_ms penalty_reason "
+        "admission",
     ),
     "control": ("halt safe_mode cooldown_global failures state audit", "act by reason token what"),
 }
