@@ -15,7 +15,7 @@ from gate.values.intent import Intent
 from gate.values.outcome import Outcome, Penalty, Settled, Settlement
 from gate.values.policy import Policy, mode_of
 from gate.values.record import MILLIONTHS, Record, decode_record
-from gate.values.reports import GuardReport, Inspection
+from gate.values.reports import GuardReport, Inspection, LastLook
 from gate.values.verdict import Mode, Permit, Reason, Verdict
 
 # Lua counts in doubles. The sum of 64 such reserves is still exact in a double.
@@ -39,6 +39,7 @@ class Protocol:
         self._evaluate: Final = Call("EVALSHA", script("evaluate"), fixed)
         self._inspect: Final = Call("EVALSHA_RO", script("inspect"), fixed)
         self._settle: Final = Call("EVALSHA", script("settle"), fixed)
+        self._last_look: Final = Call("EVALSHA_RO", script("last_look"), fixed)
 
     def reserve(self, intent: Intent) -> Decimal:
         """The margin that an intent needs, with the policy's buffer, in the quote asset; 0 for an exit.
@@ -97,6 +98,16 @@ class Protocol:
             trips_safe_mode=1 if penalty.safe_mode else 0,
             penalty_reason=penalty.reason,
             admission=permit.admission,
+        )
+
+    def last_look(self, permit: Permit, needed_ms: int) -> Command:
+        """The call that asks whether a permit still holds, for as long as its order can be accepted."""
+        return self._last_look(
+            **self.keyspace.of_intent(permit.intent_id, permit.symbol, permit.side),
+            intent_id=permit.intent_id,
+            token=permit.token,
+            is_exit=1 if permit.is_exit else 0,
+            needed_ms=needed_ms,
         )
 
     def control(
@@ -223,6 +234,12 @@ class Protocol:
 def _age_ms(reason: Reason, detail: str) -> int | None:
     """The intent's age, which the scripts give as the detail of STALE."""
     return int(detail) if reason is Reason.STALE else None
+
+
+def decode_last_look(reply: bytes) -> LastLook:
+    """The answer from last_look's line. Nothing but its one word lets an order pass."""
+    word, _, detail = reply.decode(errors="replace").partition(" ")
+    return LastLook(word == "HOLDS", word, detail)
 
 
 def decode_settlement(reply: bytes, intent_id: str) -> Settlement:

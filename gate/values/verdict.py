@@ -70,7 +70,7 @@ class Permit(Struct, frozen=True):
     reserved_ahead: Decimal = Decimal(0)
     """Margin that earlier live permits reserve, in the margin asset."""
     admission: str = ""
-    """The record as the admission wrote it. Settling sends it along, so that the store can remember an order whose record
+    """The record as the admission wrote it. Settling sends it along, so that the store remembers an order whose record
     it has lost."""
     observed: bool = False
     """The intent would be denied, but the policy in force only observes. Claims nothing; settling it does nothing."""

@@ -31,7 +31,7 @@ async def abandoned(
     assert permit is not None
     if sent:
         order = OrderRequest(intent.symbol, intent.side, Decimal("0.01"), permit.client_order_id, False, None)
-        await desk.exchange.place(order, timeout_ms=5000)
+        await desk.exchange.place(order, desk.exchange.valid_for(5000), timeout_ms=5000)
     age(desk, redis_client, intent, past_ms)
     return intent
 
