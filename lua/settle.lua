@@ -30,8 +30,8 @@
 --       15 admission         the record as the admission wrote it; `` if the caller doesn't have it
 --
 -- Reply  SETTLED found record        done. found: what this call has found out, joined by commas, else -: safe_mode, the
---                                    penalty has switched it on; memory, the store had lost the record. record: left
---                                    out when it was removed
+--                                    penalty has switched it on; memory, the store had lost the record; late, the
+--                                    order had been settled as absent. record: left out when it was removed
 --        ALREADY record              the same token has reported the same outcome before
 --        CONFLICT record             the record has another outcome, which is final
 --        FENCED record               another token owns the record. record: left out when neither it nor its copy
@@ -65,8 +65,10 @@ if token ~= ARGV.token then return 'FENCED ' .. text end
 
 local outcome, retryable, code = ARGV.outcome, ARGV.retryable == '1', string.match(ARGV.note, '^%S*')
 
--- A settled record accepts no other outcome. A record in doubt may still become placed or rejected.
-if phase ~= 'admitted' then
+-- A settled record accepts no other outcome, but for one: an order that shows up after its absence was settled. A record
+-- in doubt may still become placed or rejected.
+local shows_up_late = outcome == 'placed' and phase == 'rejected' and string.match(note, '^%S*') == 'NOT_PLACED'
+if phase ~= 'admitted' and not shows_up_late then
   local settled_as = phase == 'rejected' and string.find(flags, 'u', 1, true) and 'unsent' or phase
   local same = settled_as == outcome and (outcome == 'unknown' or string.match(note, '^%S*') == code)
   if same then return 'ALREADY ' .. text end
@@ -135,15 +137,19 @@ if outcome == 'unsent' then
   redis.pcall('LREM', KEYS.rate_global, '1', admitted)
 end
 
+if shows_up_late then
+  audit(KEYS.audit, now_text, 'late order', 'gate', 'order ' .. code .. ' of ' .. ARGV.intent_id .. ', settled as absent')
+end
+
 -- Penalties: once for each token.
-local found = forgotten and 'memory' or '-'
+local found = forgotten and 'memory' or shows_up_late and 'late' or '-'
 if trips_safe_mode or one_too_many then
   local why = code .. ' on ' .. symbol
   if not trips_safe_mode then
     why = ARGV.failure_limit .. ' failures in ' .. ARGV.failure_window_ms / 1000 .. ' s, the last: ' .. why
   end
   if trip_safe_mode(KEYS.safe_mode, KEYS.failures, KEYS.audit, ARGV.safe_mode_ttl_ms, now_text, why) then
-    found = forgotten and 'safe_mode,memory' or 'safe_mode'
+    found = found == '-' and 'safe_mode' or 'safe_mode,' .. found
   end
 elseif counts_failure and type(redis.pcall('LPUSH', KEYS.failures, now_text)) == 'number' then
   redis.call('LTRIM', KEYS.failures, '0', ARGV.failure_limit - 1)

@@ -250,4 +250,4 @@ def decode_settlement(reply: bytes, intent_id: str) -> Settlement:
         words, _, rest = rest.partition(" ")
         found = words.split(",")
     record = decode_record(intent_id, rest) if rest else None
-    return Settlement(Settled(word), record, "safe_mode" in found, memory_lost="memory" in found)
+    return Settlement(Settled(word), record, "safe_mode" in found, memory_lost="memory" in found, late="late" in found)

@@ -156,6 +156,26 @@ def test_a_final_outcome_stands(first: str, second: str, redis_client: redis.Red
     assert at.contents(redis_client) == held
 
 
+def test_an_order_that_shows_up_after_its_absence_was_settled_is_recorded(
+    redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    gate = open_gate(ROOMY)
+    permit = at.admitted(gate.evaluate(at.entry()))
+    assert gate.settle(permit, Outcome.not_placed("looked up"))
+    assert gate.settle(permit, Outcome.not_placed("looked up")).status is Settled.ALREADY
+    assert gate.evaluate(at.entry()).reason is Reason.DUPLICATE, "it may have been sent"
+
+    settlement = gate.settle(permit, Outcome.placed("8389765"))
+    assert (settlement.status, settlement.late) == (Settled.SETTLED, True)
+    record = gate.lookup("sig-1")
+    assert record is not None
+    assert (record.phase, record.order_id) == (Phase.PLACED, "8389765")
+    [act] = [fields for fields in at.audit(redis_client) if fields["what"] == "late order"]
+    assert act["reason"] == "order 8389765 of sig-1, settled as absent"
+    assert gate.settle(permit, Outcome.not_placed("looked up")).status is Settled.CONFLICT
+    assert gate.settle(permit, Outcome.placed("1")).status is Settled.CONFLICT
+
+
 @pytest.mark.parametrize("later", ["placed", "rejected"])
 def test_an_unknown_outcome_may_become_known(later: str, redis_client: redis.Redis, open_gate: OpenGate) -> None:
     gate = open_gate()

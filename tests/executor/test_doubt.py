@@ -78,9 +78,12 @@ async def test_a_lost_request_counts_as_absent_once_it_can_no_longer_be_accepted
 
     execution = await desk.executor.execute(intent)
 
-    assert execution.state is Terminal.REJECTED_EXCHANGE
-    assert execution.retryable
-    assert await desk.gate.lookup(intent.id) is None, "so that a later delivery can be admitted"
+    assert (execution.state, execution.retryable) == (Terminal.REJECTED_EXCHANGE, False)
+    record = await desk.gate.lookup(intent.id)
+    assert record is not None
+    assert record.code == "NOT_PLACED"
+    again = await desk.executor.execute(intent)
+    assert (again.state, again.reason) == (Terminal.DENIED, "DUPLICATE"), "absence only says what to report"
     assert desk.orders(intent) == []
 
 
