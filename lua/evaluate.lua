@@ -124,8 +124,8 @@ end
 local fresh_for, remembered_for = ARGV.decided_ms + ARGV.max_age_ms - now + 1, ARGV.dedup_ttl_ms
 if fresh_for - remembered_for > 0 then remembered_for = integer(fresh_for) end
 redis.call('SET', KEYS.record, record, 'PX', remembered_for)
-redis.call('SET', KEYS.lock, ARGV.token, 'PX', lock_ttl)
 if not is_exit then
+  redis.call('SET', KEYS.lock, ARGV.token, 'PX', lock_ttl)
   if redis.call('LPUSH', KEYS.rate_symbol, now_text) - ARGV.rate_symbol_limit > 0 then
     redis.call('LTRIM', KEYS.rate_symbol, '0', ARGV.rate_symbol_limit - 1)
   end

@@ -100,9 +100,9 @@ class Shadow:
                 return "COOLDOWN_GLOBAL"
             if self.on(f"cooldown {symbol}", now):
                 return "COOLDOWN_SYMBOL"
-        if self.lock_of((symbol, side), now):
-            return "LOCKED"
         if not is_exit:
+            if self.lock_of((symbol, side), now):
+                return "LOCKED"
             if self.live(now) >= policy.max_in_flight:
                 return "IN_FLIGHT_LIMIT"
             if self.counted(now, symbol) >= policy.rate_symbol_limit:
@@ -125,7 +125,8 @@ class Shadow:
     def admit(self, admission: Admission) -> None:
         self.fence = admission.fence
         self.records[admission.id] = admission
-        self.locks[admission.symbol, admission.side] = admission
+        if not admission.is_exit:
+            self.locks[admission.symbol, admission.side] = admission
         self.slots.append(admission)
         self.open.append(admission)
 
