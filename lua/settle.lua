@@ -5,8 +5,8 @@
 --
 -- A permit whose worker died can be in doubt for longer than its record lives. When the record has lapsed, its copy in
 -- the state replaces it, and settle writes the record again. When the copy is missing too, the store has lost memory:
--- settle writes the record of an order that exists, or may exist, from the admission that its holder sends along, and the
--- memory is new from now on.
+-- settle writes the record of an order that exists, or may exist, from the admission that its holder sends along. The
+-- memory is new from then on.
 --
 -- KEYS   as in evaluate.lua; the halt isn't used
 --
@@ -20,7 +20,7 @@
 --        7 rest_symbol_ms    cooldown of the symbol
 --        8 rest_global_ms    cooldown of the account
 --        9 trips_safe_mode   1 or 0
---   figures of the policy, by the names of its fields:
+--   figures of the caller's policy, by the names of its fields; those in force go first:
 --       10 failure_limit
 --       11 failure_window_ms
 --       12 safe_mode_ttl_ms
@@ -29,8 +29,8 @@
 --       14 penalty_reason    the reason that the switches show; `` means the outcome's code
 --       15 admission         the record as the admission wrote it; `` if the caller doesn't have it
 --
--- Reply  SETTLED found record        done. found: what this call has found out, joined by commas, else -: safe_mode, the
---                                    penalty has switched it on; memory, the store had lost the record; late, the
+-- Reply  SETTLED found record        done. found: what this call has found out, joined by commas, else -: safe_mode,
+--                                    the penalty has switched it on; memory, the store had lost the record; late, the
 --                                    order had been settled as absent. record: left out when it was removed
 --        ALREADY record              the same token has reported the same outcome before
 --        CONFLICT record             the record has another outcome, which is final
@@ -42,14 +42,15 @@
 --@include record_fields
 --@include record_text
 --@include server_now
+--@include figure_of
 --@include audit
 --@include switch_on
 --@include trip
 
 local text = read('GET', KEYS.record)
 local permit_field = 'permit:' .. ARGV.intent_id
-local state = redis.pcall('HMGET', KEYS.state, permit_field, 'fence')
-local copy, last_fence = state[1] or '', tonumber(state[2] or '')
+local state = redis.pcall('HMGET', KEYS.state, permit_field, 'fence', 'figures')
+local copy, last_fence, figures = state[1] or '', tonumber(state[2] or ''), state[3]
 local lapsed = not text
 local forgotten = lapsed and not record_fields(copy)
 if forgotten then
@@ -65,8 +66,8 @@ if token ~= ARGV.token then return 'FENCED ' .. text end
 
 local outcome, retryable, code = ARGV.outcome, ARGV.retryable == '1', string.match(ARGV.note, '^%S*')
 
--- A settled record accepts no other outcome, but for one: an order that shows up after its absence was settled. A record
--- in doubt may still become placed or rejected.
+-- A settled record accepts no other outcome, but for one: an order that shows up after its absence was settled. One in
+-- doubt may still become placed or rejected.
 local shows_up_late = outcome == 'placed' and phase == 'rejected' and string.match(note, '^%S*') == 'NOT_PLACED'
 if phase ~= 'admitted' and not shows_up_late then
   local settled_as = phase == 'rejected' and string.find(flags, 'u', 1, true) and 'unsent' or phase
@@ -78,6 +79,12 @@ end
 local now, now_text = server_now()
 local is_exit = string.find(flags, 'x', 1, true)
 flags = flags == '-' and '' or flags
+
+-- The policy in force decides. The caller's own figures count only where the state doesn't hold them.
+local failure_limit = figure_of(figures, 'failure_limit') or ARGV.failure_limit
+local failure_window = figure_of(figures, 'failure_window_ms') or ARGV.failure_window_ms
+local safe_mode_ttl = figure_of(figures, 'safe_mode_ttl_ms') or ARGV.safe_mode_ttl_ms
+local dedup_ttl = figure_of(figures, 'dedup_ttl_ms') or ARGV.dedup_ttl_ms
 
 -- Reads what the writes below need. With pcall, so that a damaged key doesn't end the script.
 local holds_lock = redis.pcall('GET', KEYS.lock) == token
@@ -91,9 +98,9 @@ local global_cooldown = not punished and ARGV.rest_global_ms ~= '0' and ARGV.res
 local one_too_many = false
 if counts_failure then
   local entry = now_text
-  if ARGV.failure_limit - 2 >= 0 then entry = redis.pcall('LINDEX', KEYS.failures, ARGV.failure_limit - 2) end
+  if failure_limit - 2 >= 0 then entry = redis.pcall('LINDEX', KEYS.failures, failure_limit - 2) end
   local failed = type(entry) == 'string' and tonumber(entry)
-  one_too_many = failed and failed + ARGV.failure_window_ms - now > 0
+  one_too_many = failed and failed + failure_window - now > 0
 end
 
 -- The writes begin here, with the record: a crash of the server must not lose it.
@@ -107,7 +114,7 @@ else
     side, keeps_permit and span or integer(math.max(now - admitted, 0)), keeps_permit and reserved or '0',
     flags .. (outcome == 'unsent' and 'u' or ''), ARGV.note)
   if lapsed then
-    redis.call('SET', KEYS.record, settled, 'PX', ARGV.dedup_ttl_ms)
+    redis.call('SET', KEYS.record, settled, 'PX', dedup_ttl)
   else
     redis.call('SET', KEYS.record, settled, 'KEEPTTL')
   end
@@ -138,7 +145,8 @@ if outcome == 'unsent' then
 end
 
 if shows_up_late then
-  audit(KEYS.audit, now_text, 'late order', 'gate', 'order ' .. code .. ' of ' .. ARGV.intent_id .. ', settled as absent')
+  local order = 'order ' .. code .. ' of ' .. ARGV.intent_id
+  audit(KEYS.audit, now_text, 'late order', 'gate', order .. ', settled as absent')
 end
 
 -- Penalties: once for each token.
@@ -146,14 +154,14 @@ local found = forgotten and 'memory' or shows_up_late and 'late' or '-'
 if trips_safe_mode or one_too_many then
   local why = code .. ' on ' .. symbol
   if not trips_safe_mode then
-    why = ARGV.failure_limit .. ' failures in ' .. ARGV.failure_window_ms / 1000 .. ' s, the last: ' .. why
+    why = failure_limit .. ' failures in ' .. failure_window / 1000 .. ' s, the last: ' .. why
   end
-  if trip_safe_mode(KEYS.safe_mode, KEYS.failures, KEYS.audit, ARGV.safe_mode_ttl_ms, now_text, why) then
+  if trip_safe_mode(KEYS.safe_mode, KEYS.failures, KEYS.audit, safe_mode_ttl, now_text, why) then
     found = found == '-' and 'safe_mode' or 'safe_mode,' .. found
   end
 elseif counts_failure and type(redis.pcall('LPUSH', KEYS.failures, now_text)) == 'number' then
-  redis.call('LTRIM', KEYS.failures, '0', ARGV.failure_limit - 1)
-  redis.call('PEXPIRE', KEYS.failures, ARGV.failure_window_ms)
+  redis.call('LTRIM', KEYS.failures, '0', failure_limit - 1)
+  redis.call('PEXPIRE', KEYS.failures, failure_window)
 end
 local why = ARGV.penalty_reason ~= '' and ARGV.penalty_reason or code
 if symbol_cooldown then

@@ -36,6 +36,11 @@ class Protocol:
         self._mode: Final = Mode(policy.mode)
         # Every call carries these keys and figures, so they become texts once. Their names are those of the headers.
         fixed = {**keyspace.of_account(), **policy.texts(), "policy": policy.fingerprint}
+        # As the state keeps them: lua/include/figures_in_force.lua writes the same.
+        names = script("evaluate").arguments.names
+        self._figures: Final = (
+            "".join(f" {name}={text}" for name, text in policy.texts().items() if name in names) + " "
+        )
         self._evaluate: Final = Call("EVALSHA", script("evaluate"), fixed)
         self._inspect: Final = Call("EVALSHA_RO", script("inspect"), fixed)
         self._settle: Final = Call("EVALSHA", script("settle"), fixed)
@@ -115,7 +120,8 @@ class Protocol:
     ) -> Command:
         """The call for an operator's act. `cooldowns`: the keys of symbols' cooldowns, for a reset."""
         call = Call("EVALSHA", script("control"), self.keyspace.of_account(), open_list=cooldowns)
-        return call(act=act, by=by, reason=reason, token=token, what=what)
+        figures = self._figures if act == "policy" else ""
+        return call(act=act, by=by, reason=reason, token=token, what=what, figures=figures)
 
     def decode_verdict(self, reply: bytes, intent: Intent, reserve: Decimal, started_ns: int) -> Verdict:
         """The verdict from evaluate's line. `started_ns`: the monotonic clock before the call."""

@@ -68,7 +68,7 @@ local function first_denial(from, now, now_text, seen)
 
   if is_exit then return end
 
-  -- A symbol and side has one live permit of an entry at most. Exits need none: two of them can't close more than there is.
+  -- A symbol and side has one live permit of an entry at most. Exits need no lock: two can't close more than there is.
   if from <= GUARDS.LOCKED and not nothing_known and read('GET', KEYS.lock) then
     return 'LOCKED', time_left(KEYS.lock), '', GUARDS.LOCKED
   end
