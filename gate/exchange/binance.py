@@ -151,7 +151,7 @@ class BinanceFutures:
         answer = await self._read("futures_symbol_config", symbol=symbol)
         for each in answer if isinstance(answer, list) else [answer]:
             if _value(each, "symbol") == symbol:
-                leverage = int(figure("leverage", _value(each, "leverage")))
+                leverage = int(figure("leverage", _value(each, "leverage"), least=Decimal(1)))
                 most = _value(each, "maxNotionalValue")
                 bound = None if most is None else figure("maxNotionalValue", most)
                 return SymbolConfig(leverage, bound, await self._fee_rate(symbol))
