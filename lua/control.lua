@@ -5,7 +5,7 @@
 --        2 safe_mode         P:safety:safe_mode                 string
 --        3 cooldown_global   P:safety:cooldown_global           string
 --        4 failures          P:exec:failures                    list
---        5 state             P:exec:state                       hash    policy: fingerprint in force; since, ms
+--        5 state             P:exec:state                       hash    policy: fingerprint in force; figures; since
 --        6 audit             P:safety:audit                     stream
 --        7… cooldowns        P:safety:cooldown_symbol:{symbol}  string  every one that the caller found; for reset
 --
@@ -15,6 +15,7 @@
 --        4 token             made by the caller for this call and its replay
 --        5 what              halt: scope, entries or all; reset: safe_mode, cooldowns, failures or all; policy: the
 --                            fingerprint to put in force
+--        6 figures           policy: its figures, as figure_of reads them; else ``
 --
 -- Reply  {audited, detail, …}: audited is 1, or 0 when the audit stream is damaged (the act is done even so). Detail:
 --   halt    the scope in force. A later halt of scope `entries` doesn't narrow a halt of scope `all`; only resume
@@ -27,6 +28,8 @@
 --@include server_now
 --@include read
 --@include audit
+--@include switch_on
+--@include figure_of
 
 local _, now_text = server_now()
 local act, by, reason, token, what = ARGV.act, ARGV.by, ARGV.reason, ARGV.token, ARGV.what
@@ -75,8 +78,18 @@ if act == 'reset' then
 end
 
 if act == 'policy' then
-  local before = read('HGET', KEYS.state, 'policy')
-  redis.call('HSET', KEYS.state, 'policy', what)
+  local state = read('HMGET', KEYS.state, 'policy', 'figures')
+  local before, known = state[1], state[2]
+  redis.call('HSET', KEYS.state, 'policy', what, 'figures', ARGV.figures)
+  -- The lists know what a window needed that is shorter now. Until a whole longer window has passed, entries rest.
+  local rest = 0
+  for _, name in ipairs({'rate_symbol_window_ms', 'rate_global_window_ms'}) do
+    local window, shorter = figure_of(ARGV.figures, name), figure_of(known, name)
+    if window and shorter and window - shorter > 0 then rest = math.max(rest, window) end
+  end
+  if rest > 0 and switch_on(KEYS.cooldown_global, 'policy applied: a window gets longer', integer(rest)) then
+    audit(KEYS.audit, now_text, 'trip cooldown_global', 'gate', 'policy applied: a window gets longer')
+  end
   -- A longer max_age can make an intent fresh again after its record has lapsed. Permits say verify until that can no
   -- longer happen.
   if before ~= what then redis.call('HSET', KEYS.state, 'since', now_text) end

@@ -13,7 +13,8 @@
 --        5 rate_global       P:exec:rate:global                 list    as rate_symbol
 --        6 failures          P:exec:failures                    list    times of counted failures in ms, newest first
 --        7 inflight          P:exec:inflight                    zset    {reserved}:{intent_id} by deadline in ms
---        8 state             P:exec:state                       hash    fence, since, policy; permit:{intent_id}: a
+--        8 state             P:exec:state                       hash    fence, since, policy, figures (of that policy);
+--                                                               permit:{intent_id}: a
 --                                                               copy of the record, which has no TTL and stays until
 --                                                               the permit has its final outcome
 --        9 halt              P:safety:halt                      hash    scope, by, reason, at
@@ -59,6 +60,9 @@
 --@include switched_on
 --@include window_wait
 --@include time_left
+--@include figure_of
+--@include figures_in_force
+--@include figures_text
 --@include guards
 --@include fence_and_memory
 --@include reserved_ahead
@@ -67,6 +71,7 @@
 
 local now, now_text, micros = server_now()
 local seen = {}
+if ARGV.is_exit == '1' then take_figures_in_force(seen) end
 local reason, wait, detail = first_denial(1, now, now_text, seen)
 
 if reason then
@@ -114,9 +119,11 @@ local permit_field = 'permit:' .. ARGV.intent_id
 if not since then
   -- An exit on a damaged state. The damaged fields stay as they are.
   attempt('HSET', KEYS.state, permit_field, record)
-elseif since == now or not in_force then
-  attempt('HSET', KEYS.state, 'fence', fence, 'since', integer(since), 'policy', in_force or ARGV.policy,
+elseif not in_force then
+  attempt('HSET', KEYS.state, 'fence', fence, 'since', integer(since), 'policy', ARGV.policy, 'figures', figures_text(),
     permit_field, record)
+elseif since == now then
+  attempt('HSET', KEYS.state, 'fence', fence, 'since', integer(since), permit_field, record)
 else
   attempt('HSET', KEYS.state, 'fence', fence, permit_field, record)
 end
@@ -124,8 +131,8 @@ end
 local fresh_for, remembered_for = ARGV.decided_ms + ARGV.max_age_ms - now + 1, ARGV.dedup_ttl_ms
 if fresh_for - remembered_for > 0 then remembered_for = integer(fresh_for) end
 redis.call('SET', KEYS.record, record, 'PX', remembered_for)
-redis.call('SET', KEYS.lock, ARGV.token, 'PX', lock_ttl)
 if not is_exit then
+  redis.call('SET', KEYS.lock, ARGV.token, 'PX', lock_ttl)
   if redis.call('LPUSH', KEYS.rate_symbol, now_text) - ARGV.rate_symbol_limit > 0 then
     redis.call('LTRIM', KEYS.rate_symbol, '0', ARGV.rate_symbol_limit - 1)
   end

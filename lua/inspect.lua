@@ -12,6 +12,8 @@
 --@include switched_on
 --@include window_wait
 --@include time_left
+--@include figure_of
+--@include figures_in_force
 --@include guards
 --@include fence_and_memory
 --@include reserved_ahead
@@ -20,6 +22,7 @@
 local now, now_text, micros = server_now()
 local state = redis.pcall('HMGET', KEYS.state, 'policy')
 local rows, seen = {now_text, state[1] or ''}, {}
+if ARGV.is_exit == '1' then take_figures_in_force(seen) end
 local reason, wait, detail, place = first_denial(1, now, now_text, seen)
 while reason do
   rows[#rows + 1] = {reason, wait, detail}

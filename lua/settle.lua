@@ -4,7 +4,9 @@
 -- of an order matters more. The damaged key stays as it is.
 --
 -- A permit whose worker died can be in doubt for longer than its record lives. When the record has lapsed, its copy in
--- the state replaces it, and settle writes the record again.
+-- the state replaces it, and settle writes the record again. When the copy is missing too, the store has lost memory:
+-- settle writes the record of an order that exists, or may exist, from the admission that its holder sends along. The
+-- memory is new from then on.
 --
 -- KEYS   as in evaluate.lua; the halt isn't used
 --
@@ -18,37 +20,45 @@
 --        7 rest_symbol_ms    cooldown of the symbol
 --        8 rest_global_ms    cooldown of the account
 --        9 trips_safe_mode   1 or 0
---   figures of the policy, by the names of its fields:
+--   figures of the caller's policy, by the names of its fields; those in force go first:
 --       10 failure_limit
 --       11 failure_window_ms
 --       12 safe_mode_ttl_ms
 --       13 dedup_ttl_ms
 --   and
 --       14 penalty_reason    the reason that the switches show; `` means the outcome's code
+--       15 admission         the record as the admission wrote it; `` if the caller doesn't have it
 --
--- Reply  SETTLED trips record        done. trips: safe_mode when the penalty has switched it on, else -. record:
---                                    left out when it was removed
+-- Reply  SETTLED found record        done. found: what this call has found out, joined by commas, else -: safe_mode,
+--                                    the penalty has switched it on; memory, the store had lost the record; late, the
+--                                    order had been settled as absent. record: left out when it was removed
 --        ALREADY record              the same token has reported the same outcome before
 --        CONFLICT record             the record has another outcome, which is final
 --        FENCED record               another token owns the record. record: left out when neither it nor its copy
---                                    exists
+--                                    exists, and no order must be remembered
 --        or an error that names the key: the record can't be read
 --@include integer
 --@include read
 --@include record_fields
 --@include record_text
 --@include server_now
+--@include figure_of
 --@include audit
 --@include switch_on
 --@include trip
 
 local text = read('GET', KEYS.record)
 local permit_field = 'permit:' .. ARGV.intent_id
-local copy = redis.pcall('HGET', KEYS.state, permit_field)
-if type(copy) ~= 'string' then copy = '' end
+local state = redis.pcall('HMGET', KEYS.state, permit_field, 'fence', 'figures')
+local copy, last_fence, figures = state[1] or '', tonumber(state[2] or ''), state[3]
 local lapsed = not text
-if lapsed then
-  if not record_fields(copy) then return 'FENCED' end
+local forgotten = lapsed and not record_fields(copy)
+if forgotten then
+  -- What was certainly not sent, or was refused, needs no memory.
+  if ARGV.outcome ~= 'placed' and ARGV.outcome ~= 'unknown' then return 'FENCED' end
+  if not record_fields(ARGV.admission) then return 'FENCED' end
+  text = ARGV.admission
+elseif lapsed then
   text = copy
 end
 local phase, token, fence, fingerprint, admitted, symbol, side, span, reserved, flags, note = record_fields(text)
@@ -56,8 +66,10 @@ if token ~= ARGV.token then return 'FENCED ' .. text end
 
 local outcome, retryable, code = ARGV.outcome, ARGV.retryable == '1', string.match(ARGV.note, '^%S*')
 
--- A settled record accepts no other outcome. A record in doubt may still become placed or rejected.
-if phase ~= 'admitted' then
+-- A settled record accepts no other outcome, but for one: an order that shows up after its absence was settled. One in
+-- doubt may still become placed or rejected.
+local shows_up_late = outcome == 'placed' and phase == 'rejected' and string.match(note, '^%S*') == 'NOT_PLACED'
+if phase ~= 'admitted' and not shows_up_late then
   local settled_as = phase == 'rejected' and string.find(flags, 'u', 1, true) and 'unsent' or phase
   local same = settled_as == outcome and (outcome == 'unknown' or string.match(note, '^%S*') == code)
   if same then return 'ALREADY ' .. text end
@@ -67,6 +79,12 @@ end
 local now, now_text = server_now()
 local is_exit = string.find(flags, 'x', 1, true)
 flags = flags == '-' and '' or flags
+
+-- The policy in force decides. The caller's own figures count only where the state doesn't hold them.
+local failure_limit = figure_of(figures, 'failure_limit') or ARGV.failure_limit
+local failure_window = figure_of(figures, 'failure_window_ms') or ARGV.failure_window_ms
+local safe_mode_ttl = figure_of(figures, 'safe_mode_ttl_ms') or ARGV.safe_mode_ttl_ms
+local dedup_ttl = figure_of(figures, 'dedup_ttl_ms') or ARGV.dedup_ttl_ms
 
 -- Reads what the writes below need. With pcall, so that a damaged key doesn't end the script.
 local holds_lock = redis.pcall('GET', KEYS.lock) == token
@@ -80,9 +98,9 @@ local global_cooldown = not punished and ARGV.rest_global_ms ~= '0' and ARGV.res
 local one_too_many = false
 if counts_failure then
   local entry = now_text
-  if ARGV.failure_limit - 2 >= 0 then entry = redis.pcall('LINDEX', KEYS.failures, ARGV.failure_limit - 2) end
+  if failure_limit - 2 >= 0 then entry = redis.pcall('LINDEX', KEYS.failures, failure_limit - 2) end
   local failed = type(entry) == 'string' and tonumber(entry)
-  one_too_many = failed and failed + ARGV.failure_window_ms - now > 0
+  one_too_many = failed and failed + failure_window - now > 0
 end
 
 -- The writes begin here, with the record: a crash of the server must not lose it.
@@ -96,10 +114,19 @@ else
     side, keeps_permit and span or integer(math.max(now - admitted, 0)), keeps_permit and reserved or '0',
     flags .. (outcome == 'unsent' and 'u' or ''), ARGV.note)
   if lapsed then
-    redis.call('SET', KEYS.record, settled, 'PX', ARGV.dedup_ttl_ms)
+    redis.call('SET', KEYS.record, settled, 'PX', dedup_ttl)
   else
     redis.call('SET', KEYS.record, settled, 'KEEPTTL')
   end
+end
+
+-- The lost memory had given this fence: no later fence may be lower. `since` makes the next permits say verify.
+if forgotten then
+  redis.pcall('HSET', KEYS.state, 'fence', integer(math.max(last_fence or 0, fence)), 'since', now_text)
+  if outcome == 'unknown' then
+    redis.pcall('ZADD', KEYS.inflight, integer(admitted + span), reserved .. ':' .. ARGV.intent_id)
+  end
+  audit(KEYS.audit, now_text, 'memory lost', 'gate', 'no record of ' .. ARGV.intent_id .. ', settled as ' .. outcome)
 end
 
 -- A permit in doubt stays in the in-flight set and in the state, where reconcile finds it. Its lock keeps its TTL.
@@ -117,19 +144,24 @@ if outcome == 'unsent' then
   redis.pcall('LREM', KEYS.rate_global, '1', admitted)
 end
 
+if shows_up_late then
+  local order = 'order ' .. code .. ' of ' .. ARGV.intent_id
+  audit(KEYS.audit, now_text, 'late order', 'gate', order .. ', settled as absent')
+end
+
 -- Penalties: once for each token.
-local trips = '-'
+local found = forgotten and 'memory' or shows_up_late and 'late' or '-'
 if trips_safe_mode or one_too_many then
   local why = code .. ' on ' .. symbol
   if not trips_safe_mode then
-    why = ARGV.failure_limit .. ' failures in ' .. ARGV.failure_window_ms / 1000 .. ' s, the last: ' .. why
+    why = failure_limit .. ' failures in ' .. failure_window / 1000 .. ' s, the last: ' .. why
   end
-  if trip_safe_mode(KEYS.safe_mode, KEYS.failures, KEYS.audit, ARGV.safe_mode_ttl_ms, now_text, why) then
-    trips = 'safe_mode'
+  if trip_safe_mode(KEYS.safe_mode, KEYS.failures, KEYS.audit, safe_mode_ttl, now_text, why) then
+    found = found == '-' and 'safe_mode' or 'safe_mode,' .. found
   end
 elseif counts_failure and type(redis.pcall('LPUSH', KEYS.failures, now_text)) == 'number' then
-  redis.call('LTRIM', KEYS.failures, '0', ARGV.failure_limit - 1)
-  redis.call('PEXPIRE', KEYS.failures, ARGV.failure_window_ms)
+  redis.call('LTRIM', KEYS.failures, '0', failure_limit - 1)
+  redis.call('PEXPIRE', KEYS.failures, failure_window)
 end
 local why = ARGV.penalty_reason ~= '' and ARGV.penalty_reason or code
 if symbol_cooldown then
@@ -139,4 +171,4 @@ if global_cooldown then
   trip_cooldown(KEYS.cooldown_global, KEYS.audit, global_cooldown, now_text, 'cooldown_global', why)
 end
 
-return 'SETTLED ' .. trips .. (settled and ' ' .. settled or '')
+return 'SETTLED ' .. found .. (settled and ' ' .. settled or '')

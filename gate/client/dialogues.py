@@ -16,7 +16,7 @@ from contextlib import suppress
 from decimal import Decimal
 from typing import Final, TypeVar
 
-from gate.protocol.codec import Protocol, decode_settlement
+from gate.protocol.codec import Protocol, decode_last_look, decode_settlement
 from gate.protocol.explain import explain_error
 from gate.protocol.keyspace import Keyspace
 from gate.protocol.scripts import Command, script
@@ -27,7 +27,7 @@ from gate.values.intent import Intent
 from gate.values.outcome import Outcome, OutcomeKind, Settled, Settlement
 from gate.values.policy import Policy
 from gate.values.record import Record, decode_record
-from gate.values.reports import Act, DoubtfulPermit, Halt, InDoubt, Inspection
+from gate.values.reports import Act, DoubtfulPermit, Halt, InDoubt, Inspection, LastLook
 from gate.values.verdict import Permit, Reason, Verdict
 
 T = TypeVar("T")
@@ -141,6 +141,16 @@ class Calls:
         record = decode_record(intent_id, reply.decode(errors="replace"))
         self.saw(record.fence)
         return record
+
+    def last_look(self, permit: Permit, needed_ms: int) -> Dialogue[LastLook]:
+        """Whether a permit still holds. Never raises for a store failure: then it doesn't."""
+        if permit.observed:
+            return LastLook(True, "HOLDS")
+        try:
+            reply, _ = yield from self._scripted("last_look", self.protocol.last_look(permit, needed_ms))
+        except StoreFailure as failure:
+            return LastLook(False, "STORE_LOST", explain_error(str(failure)))
+        return decode_last_look(reply)
 
     def in_doubt(self, at_most: int, skip: int) -> Dialogue[InDoubt]:
         """Permits past their deadline without a final outcome, the oldest first. Raises StoreFailure."""

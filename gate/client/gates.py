@@ -23,7 +23,7 @@ from gate.values.intent import Intent
 from gate.values.outcome import Outcome, Settlement
 from gate.values.policy import Policy
 from gate.values.record import Record
-from gate.values.reports import Act, Halt, InDoubt, Inspection, Status
+from gate.values.reports import Act, Halt, InDoubt, Inspection, LastLook, Status
 from gate.values.verdict import Permit, Verdict
 
 if TYPE_CHECKING:
@@ -122,6 +122,13 @@ class Gate:
     def lookup(self, intent_id: str) -> Record | None:
         """The record of an intent, or None. Raises StoreFailure."""
         return self._carry(self._calls.lookup(intent_id))
+
+    def last_look(self, permit: Permit, *, needed_ms: int) -> LastLook:
+        """Whether the order of a permit may still be sent: asked right before. Never raises for a store failure.
+
+        `needed_ms`: how long from now the exchange may still accept the order.
+        """
+        return self._carry(self._calls.last_look(permit, needed_ms))
 
     def status(self) -> Status:
         """Every switch, lock and window that is on, with the time it has left. Raises StoreFailure."""
@@ -269,6 +276,10 @@ class AsyncGate:
     async def lookup(self, intent_id: str) -> Record | None:
         """As Gate.lookup."""
         return await self._carry(self._calls.lookup(intent_id))
+
+    async def last_look(self, permit: Permit, *, needed_ms: int) -> LastLook:
+        """As Gate.last_look."""
+        return await self._carry(self._calls.last_look(permit, needed_ms))
 
     async def status(self) -> Status:
         """As Gate.status."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from decimal import Decimal, InvalidOperation
@@ -9,8 +10,10 @@ from typing import Any, Final
 
 from gate.exchange.failures import ExchangeFailure, Failure
 from gate.exchange.port import AccountFigures, Filters, LotSize, OrderAnswer, PriceRange
+from gate.values.errors import shown
 
 _ABOVE_ZERO: Final = Decimal("1e-18")
+_ORDER_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _MOST: Final = Decimal("1e20")  # a larger number is damaged, and one with a huge exponent would take for ever to print
 _TOP_LEVEL_ASSET: Final = "USDT"
 """The asset of the account's totals; in multi-assets mode they are in USD."""
@@ -97,13 +100,20 @@ def decode_order(answer: Any) -> OrderAnswer:
         raise unreadable("order", type(answer).__name__)
     average = _fill(answer.get("avgPrice"))
     return OrderAnswer(
-        order_id=str(answer["orderId"]),
+        order_id=_order_id("orderId", answer["orderId"]),
         client_order_id=str(answer["clientOrderId"]),
         status=str(answer.get("status", "")),
         filled_quantity=_fill(answer.get("executedQty")),
         average_price=average or None,
         time_ms=_time_ms(answer, "time"),
     )
+
+
+def _order_id(name: str, value: object) -> str:
+    """The exchange's id of an order. Without one, the answer doesn't tell of an order."""
+    if isinstance(value, bool) or not isinstance(value, int | str) or not _ORDER_ID.fullmatch(shown(value).strip("'")):
+        raise unreadable(name, value)
+    return str(value)
 
 
 def _fill(value: object) -> Decimal:
@@ -118,7 +128,7 @@ def decode_conditional_order(answer: Any) -> OrderAnswer:
     if not isinstance(answer, Mapping) or "algoId" not in answer or "clientAlgoId" not in answer:
         raise unreadable("conditional order", type(answer).__name__)
     return OrderAnswer(
-        order_id=str(answer["algoId"]),
+        order_id=_order_id("algoId", answer["algoId"]),
         client_order_id=str(answer["clientAlgoId"]),
         status=str(answer.get("algoStatus", "")),
         filled_quantity=Decimal(0),
@@ -146,4 +156,4 @@ def figure(name: str, value: object, least: Decimal | None = _ABOVE_ZERO) -> Dec
 
 def unreadable(name: str, value: object) -> ExchangeFailure:
     """The failure for an answer without a usable value."""
-    return ExchangeFailure(Failure(may_exist=True, code="UNREADABLE", detail=f"{name} is {value!r}"[:100]))
+    return ExchangeFailure(Failure(may_exist=True, code="UNREADABLE", detail=f"{name} is {shown(value)}"))

@@ -24,7 +24,7 @@ from gate.exchange.answers import (
     unreadable,
 )
 from gate.exchange.failures import ExchangeFailure, OrderNotFound, failure_of
-from gate.exchange.port import AccountFigures, Filters, OrderAnswer, OrderRequest, SymbolConfig
+from gate.exchange.port import AccountFigures, Filters, OrderAnswer, OrderRequest, SymbolConfig, Validity
 from gate.exchange.shared_reading import SharedReading
 from gate.exchange.usage import Usage, decode_limits
 from gate.values.errors import InvalidField
@@ -73,10 +73,11 @@ class BinanceFutures:
         self._usage: Final = Usage()
         insist_on("aiohttp", "binance")  # half a second: only for those who place orders
         from aiohttp import ClientTimeout
-        from binance import AsyncClient
+
+        from gate.exchange.signing import TimedClient
 
         # The constructor, not create(): that one calls the spot exchange first.
-        self._client: Any = AsyncClient(
+        self._client: Any = TimedClient(
             api_key,
             api_secret,
             demo=demo,
@@ -150,7 +151,7 @@ class BinanceFutures:
         answer = await self._read("futures_symbol_config", symbol=symbol)
         for each in answer if isinstance(answer, list) else [answer]:
             if _value(each, "symbol") == symbol:
-                leverage = int(figure("leverage", _value(each, "leverage")))
+                leverage = int(figure("leverage", _value(each, "leverage"), least=Decimal(1)))
                 most = _value(each, "maxNotionalValue")
                 bound = None if most is None else figure("maxNotionalValue", most)
                 return SymbolConfig(leverage, bound, await self._fee_rate(symbol))
@@ -192,8 +193,12 @@ class BinanceFutures:
         found = _ours(answer, client_order_id, conditional=conditional)
         return replace(found, time_ms=max(found.time_ms, found.time_ms - int(self._client.timestamp_offset)))
 
-    async def place(self, order: OrderRequest, *, timeout_ms: int) -> OrderAnswer:
-        """Sends an order, once. The exchange can't accept it later than `timeout_ms` after signing, by its own clock.
+    def valid_for(self, span_ms: int) -> Validity:
+        """From now on, for so long, and at most for `recv_window_ms`."""
+        return Validity(self._now_ms(), min(span_ms, self.recv_window_ms))
+
+    async def place(self, order: OrderRequest, validity: Validity, *, timeout_ms: int) -> OrderAnswer:
+        """Sends an order, once. The exchange can't accept it beyond its validity, by its own clock.
 
         Where ours was off by more than it allows, it is set by then, and the order refused: it isn't signed anew here.
         """
@@ -219,9 +224,10 @@ class BinanceFutures:
             parameters["positionSide"] = order.position_side  # hedge mode, where reduceOnly is forbidden
         elif order.reduce_only:
             parameters["reduceOnly"] = "true"  # True would be sent as "True"
-        window_ms = min(self.recv_window_ms, timeout_ms)
         try:
-            answer = await self._try("futures_create_order", timeout_ms / 1000, window_ms, **parameters)
+            answer = await self._try(
+                "futures_create_order", timeout_ms / 1000, validity.span_ms, validity.from_ms, **parameters
+            )
         except ExchangeFailure as failed:
             if failed.failure.code in _CLOCK_CODES:
                 # Not signed anew here: that takes another look at the permit, for asking the time takes some.
@@ -235,7 +241,7 @@ class BinanceFutures:
         return self._usage.near_limit_ms(self._now_ms())
 
     def _now_ms(self) -> int:
-        """The exchange's clock, as far as it is known."""
+        """The exchange's clock, epoch ms, as far as it is known."""
         return time.time_ns() // 1_000_000 + int(self._client.timestamp_offset)
 
     def _trace(self) -> TraceConfig:
@@ -267,10 +273,13 @@ class BinanceFutures:
         except (KeyError, TypeError, ValueError):
             raise unreadable("serverTime", None) from None
 
-    async def _try(self, method: str, timeout_s: float, window_ms: int, **parameters: object) -> Any:
+    async def _try(
+        self, method: str, timeout_s: float, window_ms: int, signed_ms: int | None = None, /, **parameters: object
+    ) -> Any:
         # As an argument of the call it would be overwritten with this. The call signs before it first waits, so no
         # other call can come between.
         self._client.REQUEST_RECVWINDOW = max(1, window_ms)
+        self._client.signed_ms = signed_ms
         try:
             async with asyncio.timeout(timeout_s):
                 return await getattr(self._client, method)(**parameters)

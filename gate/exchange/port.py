@@ -132,6 +132,17 @@ class OrderAnswer:
         return self.filled_quantity == 0 and self.status in ("EXPIRED", "EXPIRED_IN_MATCH", "CANCELED", "REJECTED")
 
 
+@dataclass(frozen=True, slots=True)
+class Validity:
+    """When an order may be accepted. Its request is signed by this, whenever it is sent: after a pause that is longer,
+    the exchange refuses it."""
+
+    from_ms: int
+    """The exchange's clock as far as it is known, epoch ms: the request's timestamp."""
+    span_ms: int
+    """The request's recvWindow. An exchange accepts it SIGNER_AHEAD_MS longer, where our clock is ahead."""
+
+
 class Exchange(Protocol):
     """What the executor asks of an exchange. Every method raises ExchangeFailure."""
 
@@ -158,8 +169,14 @@ class Exchange(Protocol):
     async def find_order(self, symbol: str, client_order_id: str, *, conditional: bool) -> OrderAnswer:
         """The order of a client order id. Raises OrderNotFound too."""
 
-    async def place(self, order: OrderRequest, *, timeout_ms: int) -> OrderAnswer:
-        """Sends an order, once; it can't be accepted later than that. Where the clock was off, it is set by then."""
+    def valid_for(self, span_ms: int) -> Validity:
+        """From now on, for so long, and at most for `recv_window_ms`."""
+
+    async def place(self, order: OrderRequest, validity: Validity, *, timeout_ms: int) -> OrderAnswer:
+        """Sends an order, once; the exchange accepts it within its validity only, whenever it is sent.
+
+        Where our clock was off, it is set by then.
+        """
 
     def forget_filters(self) -> None:
         """Reads them anew at the next order."""

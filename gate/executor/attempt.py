@@ -97,9 +97,8 @@ class Attempt:
 
     def absent(self, unclear: Failure) -> Execution:
         """The request failed, and by now it is certain that it brought no order."""
-        detail, rest = "looked up: no such order", self._rest_of_the_look_up()
-        outcome = Outcome.rejected(unclear.code, detail, retryable=True, penalty=rest)
-        detail = "the request failed, and the exchange has no such order"
+        detail = f"{unclear.code}: the request failed, and the exchange has no such order"
+        outcome = Outcome.not_placed(detail, penalty=self._rest_of_the_look_up())
         return self._end(Terminal.REJECTED_EXCHANGE, outcome, unclear.code, detail)
 
     def in_doubt(self, unclear: Failure) -> Execution:

@@ -8,7 +8,7 @@ from typing import Final
 
 from gate.client.gates import AsyncGate
 from gate.exchange.failures import FILTER_CODES, ExchangeFailure, Failure, OrderNotFound
-from gate.exchange.port import CLOCK_LEAD_MS, SIGNER_AHEAD_MS, Exchange
+from gate.exchange.port import CLOCK_LEAD_MS, SIGNER_AHEAD_MS, Exchange, Validity
 from gate.executor.attempt import Attempt
 from gate.executor.execution import Execution
 from gate.executor.look_up import look_up
@@ -16,10 +16,8 @@ from gate.executor.margin import MarginCheck
 from gate.executor.order_plan import OrderPlan, PlanRefusal, plan_order
 from gate.executor.preflight import Preflight, grown_stale
 from gate.executor.readings import read_filters, read_hedge_mode, read_latest_filters, read_mark_price
-from gate.values.errors import StoreFailure
 from gate.values.outcome import OutcomeKind
 from gate.values.policy import Policy
-from gate.values.record import Phase
 
 _log: Final = logging.getLogger("gate.executor")
 
@@ -104,9 +102,13 @@ class Placer:
         cover = None if intent.is_exit else await self.preflight.cover(attempt, plan, filters, mark_price)
         if isinstance(cover, Execution):
             return cover
-        execution = await self._last_look(attempt, cover)
+        # Taken before the last look: the exchange refuses what is delayed after it.
+        # Nothing valid for so long is accepted after the deadline, be our clock ahead as far as the exchange allows.
+        left_ms = attempt.permit.remaining_ms - SIGNER_AHEAD_MS
+        validity = self._exchange.valid_for(min(attempt.policy.order_timeout_ms, left_ms))
+        execution = await self._last_look(attempt, cover, validity.span_ms + SIGNER_AHEAD_MS)
         if execution is None:
-            execution = await self._send(attempt, plan)
+            execution = await self._send(attempt, plan, validity)
         return replace(execution, margin=cover)
 
     @property
@@ -114,17 +116,12 @@ class Placer:
         """How long after signing the exchange may still accept a request."""
         return self._exchange.recv_window_ms + CLOCK_LEAD_MS
 
-    async def _last_look(self, attempt: Attempt, cover: MarginCheck | None) -> Execution | None:
-        """Right before sending: a permit that ran out, or that the store no longer knows, sends nothing."""
+    async def _last_look(self, attempt: Attempt, cover: MarginCheck | None, needed_ms: int) -> Execution | None:
+        """Right before sending: a permit that no longer holds, by the store's word or by our clock, sends nothing."""
         permit = attempt.permit
-        if not permit.observed:
-            try:
-                record = await self._gate.lookup(permit.intent_id)
-            except StoreFailure as failure:
-                return attempt.unsent("STORE_LOST", str(failure))
-            if record is None or record.token != permit.token or record.phase is not Phase.ADMITTED:
-                lost = "the store has forgotten this permit, or another has taken its place"
-                return attempt.unsent("PERMIT_LOST", lost)
+        look = await self._gate.last_look(permit, needed_ms=needed_ms)
+        if not look:
+            return attempt.unsent(look.reason, look.detail)
         stale = grown_stale(attempt, cover)
         if stale is not None:
             return stale
@@ -134,13 +131,12 @@ class Placer:
             return attempt.unsent("DEADLINE", f"{left_ms} ms of the permit were left, {_LEAST_TO_SEND_MS} are needed")
         return None
 
-    async def _send(self, attempt: Attempt, plan: OrderPlan) -> Execution:
+    async def _send(self, attempt: Attempt, plan: OrderPlan, validity: Validity) -> Execution:
         order = plan.request(attempt.intent, attempt.permit.client_order_id)
-        # Nothing signed within it can be accepted after the deadline, be our clock ahead as far as the exchange allows.
         timeout_ms = min(attempt.policy.order_timeout_ms, attempt.permit.remaining_ms - SIGNER_AHEAD_MS)
         attempt.may_exist = True
         try:
-            return attempt.placed(await self._exchange.place(order, timeout_ms=timeout_ms))
+            return attempt.placed(await self._exchange.place(order, validity, timeout_ms=timeout_ms))
         except ExchangeFailure as failed:
             failure = failed.failure
         if not failure.may_exist:

@@ -34,7 +34,8 @@ class Finding(StrEnum):
     PLACED = "PLACED"
     """The exchange has its order: recorded as placed."""
     NOT_PLACED = "NOT_PLACED"
-    """There is none, and none can come any more: forgotten, so that the intent may be admitted again while fresh."""
+    """The exchange has none, and can accept none any more. The intent is never admitted again, since it may have been
+    sent."""
     WAIT = "WAIT"
     """None is to be seen yet; a request may still be on its way. Ask again."""
     UNREADABLE = "UNREADABLE"
@@ -142,8 +143,7 @@ async def _ask(gate: AsyncGate, exchange: Exchange, record: Record, permit: Perm
         # Nothing is sent after the deadline, nor can the exchange accept it later than its clock may lag behind.
         if now_ms - permit.deadline_ms <= CLOCK_LEAD_MS:
             return Reconciled(record.intent_id, permit.client_order_id, Finding.WAIT)
-        outcome = Outcome.rejected("NOT_PLACED", "reconciled: the exchange has no such order", retryable=True)
-        settlement = await gate.settle(permit, outcome)
+        settlement = await gate.settle(permit, Outcome.not_placed("reconciled: the exchange has no such order"))
         return Reconciled(record.intent_id, permit.client_order_id, Finding.NOT_PLACED, settlement=settlement)
     settlement = await gate.settle(permit, Outcome.placed(order.order_id))
     detail = f"order {order.order_id} {order.status}"

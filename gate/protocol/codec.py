@@ -15,7 +15,7 @@ from gate.values.intent import Intent
 from gate.values.outcome import Outcome, Penalty, Settled, Settlement
 from gate.values.policy import Policy, mode_of
 from gate.values.record import MILLIONTHS, Record, decode_record
-from gate.values.reports import GuardReport, Inspection
+from gate.values.reports import GuardReport, Inspection, LastLook
 from gate.values.verdict import Mode, Permit, Reason, Verdict
 
 # Lua counts in doubles. The sum of 64 such reserves is still exact in a double.
@@ -36,9 +36,15 @@ class Protocol:
         self._mode: Final = Mode(policy.mode)
         # Every call carries these keys and figures, so they become texts once. Their names are those of the headers.
         fixed = {**keyspace.of_account(), **policy.texts(), "policy": policy.fingerprint}
+        # As the state keeps them: lua/include/figures_in_force.lua writes the same.
+        names = script("evaluate").arguments.names
+        self._figures: Final = (
+            "".join(f" {name}={text}" for name, text in policy.texts().items() if name in names) + " "
+        )
         self._evaluate: Final = Call("EVALSHA", script("evaluate"), fixed)
         self._inspect: Final = Call("EVALSHA_RO", script("inspect"), fixed)
         self._settle: Final = Call("EVALSHA", script("settle"), fixed)
+        self._last_look: Final = Call("EVALSHA_RO", script("last_look"), fixed)
 
     def reserve(self, intent: Intent) -> Decimal:
         """The margin that an intent needs, with the policy's buffer, in the quote asset; 0 for an exit.
@@ -96,6 +102,17 @@ class Protocol:
             rest_global_ms=penalty.cooldown_global_ms,
             trips_safe_mode=1 if penalty.safe_mode else 0,
             penalty_reason=penalty.reason,
+            admission=permit.admission,
+        )
+
+    def last_look(self, permit: Permit, needed_ms: int) -> Command:
+        """The call that asks whether a permit still holds, for as long as its order can be accepted."""
+        return self._last_look(
+            **self.keyspace.of_intent(permit.intent_id, permit.symbol, permit.side),
+            intent_id=permit.intent_id,
+            token=permit.token,
+            is_exit=1 if permit.is_exit else 0,
+            needed_ms=needed_ms,
         )
 
     def control(
@@ -103,7 +120,8 @@ class Protocol:
     ) -> Command:
         """The call for an operator's act. `cooldowns`: the keys of symbols' cooldowns, for a reset."""
         call = Call("EVALSHA", script("control"), self.keyspace.of_account(), open_list=cooldowns)
-        return call(act=act, by=by, reason=reason, token=token, what=what)
+        figures = self._figures if act == "policy" else ""
+        return call(act=act, by=by, reason=reason, token=token, what=what, figures=figures)
 
     def decode_verdict(self, reply: bytes, intent: Intent, reserve: Decimal, started_ns: int) -> Verdict:
         """The verdict from evaluate's line. `started_ns`: the monotonic clock before the call."""
@@ -155,6 +173,7 @@ class Protocol:
             is_exit="x" in flags,
             reserved=reserve,
             reserved_ahead=Decimal(ahead) / MILLIONTHS,
+            admission=line,
         )
 
     def permit_of(self, record: Record) -> Permit:
@@ -223,11 +242,18 @@ def _age_ms(reason: Reason, detail: str) -> int | None:
     return int(detail) if reason is Reason.STALE else None
 
 
+def decode_last_look(reply: bytes) -> LastLook:
+    """The answer from last_look's line. Nothing but its one word lets an order pass."""
+    word, _, detail = reply.decode(errors="replace").partition(" ")
+    return LastLook(word == "HOLDS", word, detail)
+
+
 def decode_settlement(reply: bytes, intent_id: str) -> Settlement:
     """The answer from settle's line."""
     word, _, rest = reply.decode(errors="replace").partition(" ")
-    tripped = False
+    found: list[str] = []
     if word == "SETTLED":
-        trips, _, rest = rest.partition(" ")
-        tripped = trips == "safe_mode"
-    return Settlement(Settled(word), decode_record(intent_id, rest) if rest else None, tripped)
+        words, _, rest = rest.partition(" ")
+        found = words.split(",")
+    record = decode_record(intent_id, rest) if rest else None
+    return Settlement(Settled(word), record, "safe_mode" in found, memory_lost="memory" in found, late="late" in found)

@@ -31,7 +31,7 @@ _PLACE: Final = re.compile(
 # What damage at each place stops, and which command clears it, if one does.
 _DAMAGE: Final = {
     "exec:processed": ("this intent is denied, be it an entry or an exit", ""),
-    "exec:lock": ("entries and exits of this symbol and side are denied", ""),
+    "exec:lock": ("entries of this symbol and side are denied, exits pass", ""),
     "exec:rate:symbol": (_OF_SYMBOL, ""),
     "exec:rate:global": (_ENTRIES, ""),
     "exec:failures": (_ENTRIES, "gate reset failures"),
@@ -76,7 +76,7 @@ def explain_denial(
             return f"{policy.failure_limit} failures in {policy.failure_window_ms / 1000:g} s"
         case Reason.LOCKED if endless:
             return (
-                f"{endless} has no TTL, so no permit of the gate made it; it denies entries and exits for good: "
+                f"{endless} has no TTL, so no permit of the gate made it; it denies entries for good, exits pass: "
                 f"look with GET {endless}, then DEL it"
             )
         case Reason.LOCKED:

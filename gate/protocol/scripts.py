@@ -26,7 +26,7 @@ Command = tuple[str | int, ...]
 """A Redis command: its name and arguments."""
 
 ReadText = Callable[[str], str]
-SCRIPTS: Final = ("evaluate", "settle", "inspect", "control")
+SCRIPTS: Final = ("evaluate", "settle", "inspect", "last_look", "control")
 
 _INCLUDE: Final = re.compile(r"^[ \t]*--@include[ \t]*(\S*)[ \t]*$", re.MULTILINE)
 _ENTRY: Final = re.compile(r"--(?: (?:KEYS|ARGV))? +(\d+)(…?) ([a-z_]+)\b")
@@ -182,6 +182,6 @@ def _directory() -> Path:
 
 @cache
 def script(name: str) -> Script:
-    """Loads an installed script by its name: evaluate, settle, inspect or control."""
+    """Loads an installed script by its name: evaluate, settle, inspect, last_look or control."""
     directory = _directory()
     return resolve(name, lambda path: (directory / path).read_text("utf-8"))

@@ -5,6 +5,15 @@ from __future__ import annotations
 from typing import Any, Final
 
 
+def shown(value: object) -> str:
+    """A value as a message quotes it: at most 80 characters, and no error whatever it is."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an int with more digits than Python prints, a nest of a thousand lists
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
 class GateError(Exception):
     """Base of everything that gate raises on purpose."""
 
@@ -17,13 +26,7 @@ class InvalidField(GateError, ValueError):
         self.value: Final = value
         self.problem: Final = problem
         self.missing: Final = missing
-        try:
-            shown = repr(value)
-        except ValueError:  # an int with more digits than Python prints
-            shown = f"<{type(value).__name__}>"
-        if len(shown) > 80:
-            shown = shown[:77] + "..."
-        super().__init__(f"{field}: {problem}" if missing and value is None else f"{field}: {shown} {problem}")
+        super().__init__(f"{field}: {problem}" if missing and value is None else f"{field}: {shown(value)} {problem}")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.field, self.value, self.problem, self.missing)

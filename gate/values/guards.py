@@ -54,7 +54,7 @@ GUARDS: Final = (
     Guard("failures", Reason.FAILURE_LIMIT, "failures", Exits.EXEMPT),
     Guard("cooldown_global", Reason.COOLDOWN_GLOBAL, "cooldown_global", Exits.EXEMPT),
     Guard("cooldown_symbol", Reason.COOLDOWN_SYMBOL, "cooldown_symbol", Exits.EXEMPT),
-    Guard("lock", Reason.LOCKED, "lock", Exits.APPLY),
+    Guard("lock", Reason.LOCKED, "lock", Exits.EXEMPT),
     Guard("in_flight", Reason.IN_FLIGHT_LIMIT, "inflight", Exits.EXEMPT),
     Guard("rate_symbol", Reason.RATE_SYMBOL, "rate_symbol", Exits.EXEMPT_NOT_COUNTED),
     Guard("rate_global", Reason.RATE_GLOBAL, "rate_global", Exits.EXEMPT_BUT_COUNTED),

@@ -11,6 +11,8 @@ from gate.values.errors import InvalidField
 from gate.values.policy import LONGEST_MS, Policy
 from gate.values.record import Record
 
+NOT_PLACED: Final = "NOT_PLACED"
+"""The code of an absence. lua/settle.lua lets an order follow it."""
 _WORD: Final = re.compile(r"\S{1,64}")
 _LONGEST_DETAIL: Final = 120
 _LONGEST_REASON: Final = 64
@@ -110,6 +112,14 @@ class Outcome:
         return cls(OutcomeKind.REJECTED, str(code), detail, retryable, penalty)
 
     @classmethod
+    def not_placed(cls, detail: str = "", *, penalty: Penalty | None = None) -> Outcome:
+        """An order may have been sent, and the exchange doesn't have it.
+
+        Absence proves only so much: the intent is never admitted again. An order that shows up late replaces this.
+        """
+        return cls(OutcomeKind.REJECTED, NOT_PLACED, detail, False, penalty)
+
+    @classmethod
     def unsent(
         cls, reason: str, detail: str = "", *, retryable: bool = True, penalty: Penalty | None = None
     ) -> Outcome:
@@ -154,6 +164,12 @@ class Settlement:
     tripped_safe_mode: bool = False
     """The penalty has switched safe mode on: by one failure too many, or by its own `safe_mode`."""
     detail: str = ""
+    memory_lost: bool = False
+    """The store had no record of this order: it has lost memory. The order is remembered again, and permits say verify
+    until no other lost record can matter."""
+
+    late: bool = False
+    """The order had been settled as absent, and has shown up."""
 
     def __bool__(self) -> bool:
         return self.status in (Settled.SETTLED, Settled.ALREADY, Settled.OBSERVED)

@@ -70,6 +70,19 @@ class Damage:
 
 
 @dataclass(frozen=True, slots=True)
+class LastLook:
+    """Whether a permit's order may still be sent. True when it may."""
+
+    holds: bool
+    reason: str
+    """HOLDS; else PERMIT_LOST, LOCK_LOST, HALTED, SAFE_MODE or STORE_LOST."""
+    detail: str = ""
+
+    def __bool__(self) -> bool:
+        return self.holds
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """A key that is on, counts, or is damaged. `on`: it denies entries. `ttl_ms` is None without a TTL."""
 

@@ -199,13 +199,21 @@ def _id(fields: Mapping[str, Any], symbol: str, raw_time: object) -> str:
     name, value = _first(fields, ID_NAMES)
     if value is not None:
         if isinstance(value, int) and not isinstance(value, bool):
-            return str(value)
+            return _digits(name, value)
         if not isinstance(value, str):
             raise InvalidIntent(name, value, "is not text")
         return value
     if raw_time is None:
         raise InvalidIntent("id", None, "is missing, and without a timestamp none can be made", missing=True)
-    return f"{symbol}_{str(raw_time).strip()}".replace(" ", "T")
+    time = _digits("timestamp", raw_time) if isinstance(raw_time, int) else str(raw_time)
+    return f"{symbol}_{time.strip()}".replace(" ", "T")
+
+
+def _digits(name: str, value: int) -> str:
+    try:
+        return str(value)
+    except ValueError:  # Python prints no more than some 4,300 of them
+        raise InvalidIntent(name, value, "has too many digits") from None
 
 
 def _direction(fields: Mapping[str, Any]) -> tuple[str, bool, str | None]:
@@ -257,7 +265,7 @@ def _word(name: str, value: object) -> str:
 
 
 def _yes_or_no(name: str, value: object) -> bool:
-    text = str(value).strip().lower()
+    text = (_digits(name, value) if isinstance(value, int) else str(value)).strip().lower()
     if text not in _YES | _NO:
         raise InvalidIntent(name, value, "is not true or false")
     return text in _YES

@@ -69,6 +69,9 @@ class Permit(Struct, frozen=True):
     """Margin that this permit reserves while it is live, in the margin asset."""
     reserved_ahead: Decimal = Decimal(0)
     """Margin that earlier live permits reserve, in the margin asset."""
+    admission: str = ""
+    """The record as the admission wrote it. Settling sends it along, so that the store remembers an order whose record
+    it has lost."""
     observed: bool = False
     """The intent would be denied, but the policy in force only observes. Claims nothing; settling it does nothing."""
 

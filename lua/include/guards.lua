@@ -66,12 +66,12 @@ local function first_denial(from, now, now_text, seen)
     if why then return 'COOLDOWN_SYMBOL', time_left(KEYS.cooldown_symbol), why, GUARDS.COOLDOWN_SYMBOL end
   end
 
-  -- A symbol and side has one live permit at most.
+  if is_exit then return end
+
+  -- A symbol and side has one live permit of an entry at most. Exits need no lock: two can't close more than there is.
   if from <= GUARDS.LOCKED and not nothing_known and read('GET', KEYS.lock) then
     return 'LOCKED', time_left(KEYS.lock), '', GUARDS.LOCKED
   end
-
-  if is_exit then return end
 
   -- Not too many permits at once.
   if from <= GUARDS.IN_FLIGHT_LIMIT then

@@ -18,6 +18,7 @@ from gate import (
     InDoubt,
     Inspection,
     Intent,
+    LastLook,
     Outcome,
     Permit,
     Policy,
@@ -41,6 +42,7 @@ class AnyGate(Protocol):
     def settle(self, permit: Permit, outcome: Outcome) -> Settlement: ...
     def inspect(self, intent: Intent) -> Inspection: ...
     def lookup(self, intent_id: str) -> Record | None: ...
+    def last_look(self, permit: Permit, *, needed_ms: int) -> LastLook: ...
     def in_doubt(self, at_most: int = 100, skip: int = 0) -> InDoubt: ...
     def client_order_id(self, intent_id: str) -> str: ...
     def ever_run(self) -> bool: ...
@@ -75,6 +77,9 @@ class AwaitedGate:
 
     def lookup(self, intent_id: str) -> Record | None:
         return self._run(self._gate.lookup(intent_id))
+
+    def last_look(self, permit: Permit, *, needed_ms: int) -> LastLook:
+        return self._run(self._gate.last_look(permit, needed_ms=needed_ms))
 
     def in_doubt(self, at_most: int = 100, skip: int = 0) -> InDoubt:
         return self._run(self._gate.in_doubt(at_most, skip))

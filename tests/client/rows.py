@@ -172,7 +172,7 @@ ROWS = (
         at.LOCK,
         _text(at.LOCK, "somebody", 20_000),
         _text("quantum:exec:lock:BTCUSDT:SELL", "somebody", 20_000),
-        True,
+        False,
         wait=_left(at.LOCK),
     ),
     Row("in_flight", Reason.IN_FLIGHT_LIMIT, at.INFLIGHT, _in_flight(64, 3), _in_flight(63, 80), False),

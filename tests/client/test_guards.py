@@ -240,6 +240,21 @@ def test_a_halt_made_by_hand_without_a_scope_stops_entries(redis_client: redis.R
     at.admitted(gate.evaluate(at.exit_()))
 
 
+def test_exits_neither_need_nor_take_the_lock(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    """A hung stop must not hold up the next one: two exits can't close more than there is."""
+    gate = open_gate()
+    held = at.admitted(gate.evaluate(at.entry()))
+    first = at.admitted(gate.evaluate(at.exit_("out-1")))
+    second = at.admitted(gate.evaluate(at.exit_("out-2")))
+    assert redis_client.get(at.LOCK) == held.token.encode()
+    assert gate.settle(first, Outcome.placed(1))
+    assert gate.settle(second, Outcome.placed(2))
+    assert redis_client.get(at.LOCK) == held.token.encode(), "settling an exit releases no other's lock"
+    assert gate.settle(held, Outcome.placed(3))
+    at.admitted(gate.evaluate(at.exit_("out-3")))
+    assert redis_client.get(at.LOCK) is None
+
+
 @pytest.mark.parametrize("key", [at.SAFE_MODE, at.COOLDOWN_GLOBAL, at.COOLDOWN_SYMBOL, at.LOCK])
 def test_a_switch_without_a_ttl_counts_as_on(key: str, redis_client: redis.Redis, open_gate: OpenGate) -> None:
     gate = open_gate()

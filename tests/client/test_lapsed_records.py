@@ -82,7 +82,7 @@ def test_a_retryable_outcome_leaves_nothing_behind(kind: str, redis_client: redi
     settlement = gate.settle(permit, OUTCOMES[kind])
     assert (settlement.status, settlement.record) == (Settled.SETTLED, None)
     assert at.keys(redis_client) == {at.STATE}
-    assert set(redis_client.hkeys(at.STATE)) == {b"fence", b"since", b"policy"}
+    assert set(redis_client.hkeys(at.STATE)) == {b"fence", b"since", b"policy", b"figures"}
     again = at.admitted(gate.evaluate(at.entry()))
     assert gate.settle(permit, Outcome.placed(1)).status is Settled.FENCED
     assert gate.settle(again, Outcome.placed(1)).status is Settled.SETTLED
@@ -234,7 +234,7 @@ def test_a_damaged_copy_counts_as_none(damaged: str | bytes, redis_client: redis
     permit = abandoned(gate, redis_client)
     redis_client.hset(at.STATE, COPY, damaged if isinstance(damaged, bytes) else damaged.format(token=permit.token))
     held = at.contents(redis_client)
-    settlement = gate.settle(permit, Outcome.placed(1))
+    settlement = gate.settle(permit, Outcome.rejected(-2019))
     assert (settlement.status, settlement.record) == (Settled.FENCED, None)
     doubt = gate.in_doubt()
     assert (doubt.records, doubt.lapsed) == ((), ("sig-1",))
@@ -277,8 +277,10 @@ def test_an_exit_past_a_state_of_the_wrong_type_is_settled_while_its_record_last
         assert gate.settle(permit, outcome).status is Settled.SETTLED, kind
         redis_client.delete(at.RECORD, at.LOCK, at.INFLIGHT)
     permit = abandoned(gate, redis_client, exits=True)
-    assert gate.settle(permit, Outcome.placed(1)).status is Settled.FENCED
+    assert gate.settle(permit, Outcome.rejected(-2022)).status is Settled.FENCED
     assert gate.in_doubt().lapsed == ("sig-1",), "known by its id alone"
+    assert gate.settle(permit, Outcome.placed(1)).status is Settled.SETTLED, "an order is remembered all the same"
+    assert gate.in_doubt().lapsed == ()
     assert redis_client.get(at.STATE) == b"1"
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import redis
 
-from gate import Mode, Outcome, Policy, Reason, Settled
+from gate import Mode, Outcome, Penalty, Policy, Reason, Settled
 from tests.client import account as at
 from tests.client.gates import OpenGate
 from tests.client.rows import ROWS, Row
@@ -127,3 +129,99 @@ def test_an_enforcing_caller_under_an_observing_policy_is_told_so(open_gate: Ope
     inspection = enforcing.inspect(at.exit_())
     assert (verdict.admitted, verdict.mode, verdict.reason) == (True, Mode.OBSERVE, Reason.HALTED)
     assert (inspection.admitted, inspection.mode, inspection.reason) == (True, Mode.OBSERVE, Reason.HALTED)
+
+
+# What an exit brings, and what a settlement brings: shorter in everything that keys live by.
+HASTY = Policy(
+    dedup_ttl_ms=60_000,
+    max_age_ms=20_000,
+    rate_global_limit=2,
+    rate_global_window_ms=5_000,
+    failure_window_ms=5_000,
+    failure_limit=2,
+    safe_mode_ttl_ms=5_000,
+)
+
+
+def test_an_exit_of_another_policy_is_remembered_as_long_as_the_policy_in_force_says(
+    redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    """Forgotten early, it would be sent a second time."""
+    at.admitted(open_gate(STRICT).evaluate(at.entry("sig-0", "ETHUSDT")))
+    hasty = open_gate(HASTY)
+    at.admitted(hasty.evaluate(at.exit_()))
+    assert redis_client.pttl(at.RECORD) > HASTY.dedup_ttl_ms
+    old = at.exit_("sig-2", timestamp=time.time_ns() // 1_000_000 - 60_000)
+    assert at.admitted(hasty.evaluate(old)), "fresh by the policy in force"
+
+
+def test_an_exit_of_another_policy_leaves_the_window_that_all_share(
+    redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    """Shortened to the exit's own window, the list would let more entries through than there may be."""
+    strict = open_gate(Policy(rate_symbol_limit=100))
+    for number in range(4):
+        at.admitted(strict.evaluate(at.entry(f"sig-{number}", f"A{number}USDT")))
+    hasty = open_gate(HASTY)
+    for number in range(4):
+        at.admitted(hasty.evaluate(at.exit_(f"out-{number}", f"A{number}USDT")))
+    assert redis_client.llen(at.RATE_GLOBAL) == 8
+    assert redis_client.pttl(at.RATE_GLOBAL) > HASTY.rate_global_window_ms
+    assert strict.evaluate(at.entry("sig-9", "A9USDT")).reason is Reason.RATE_GLOBAL
+
+
+def test_inspect_looks_at_an_exit_with_the_figures_in_force(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    at.admitted(open_gate(STRICT).evaluate(at.entry("sig-0", "ETHUSDT")))
+    assert open_gate(HASTY).inspect(at.exit_(timestamp=time.time_ns() // 1_000_000 - 60_000))
+
+
+def test_a_failure_is_counted_by_the_policy_in_force(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    at.admitted(open_gate(STRICT).evaluate(at.entry("sig-0", "ETHUSDT")))
+    hasty = open_gate(HASTY)
+    for number in range(2):
+        permit = at.admitted(hasty.evaluate(at.exit_(f"out-{number}")))
+        outcome = Outcome.rejected(-2022, penalty=Penalty(count_failure=True))
+        assert not hasty.settle(permit, outcome).tripped_safe_mode, "five make a trip, not two"
+    assert redis_client.pttl(at.FAILURES) > HASTY.failure_window_ms
+
+
+def test_without_figures_in_the_state_those_of_the_caller_decide(
+    redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    at.admitted(open_gate(STRICT).evaluate(at.entry("sig-0", "ETHUSDT")))
+    redis_client.hset(at.STATE, "figures", "damaged")
+    at.admitted(open_gate(HASTY).evaluate(at.exit_()))
+    assert redis_client.pttl(at.RECORD) <= HASTY.dedup_ttl_ms
+
+
+def test_apply_keeps_the_figures_and_entries_rest_for_a_window_that_gets_longer(
+    redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    """The lists know only what the shorter window needed."""
+    at.admitted(open_gate(STRICT).evaluate(at.entry("sig-0", "ETHUSDT")))
+    longer = open_gate(Policy(rate_global_window_ms=120_000))
+    longer.apply_policy(by="ops", reason="calmer")
+    verdict = longer.evaluate(at.entry())
+    assert verdict.reason is Reason.COOLDOWN_GLOBAL
+    assert verdict.detail == "policy applied: a window gets longer"
+    assert 100_000 < (verdict.retry_after_ms or 0) <= 120_000
+    at.admitted(longer.evaluate(at.exit_("sig-2")))
+    assert b" rate_global_window_ms=120000 " in (redis_client.hget(at.STATE, "figures") or b"")
+
+
+@pytest.mark.parametrize("policy", [Policy(rate_global_window_ms=30_000), Policy(rate_global_limit=50), Policy()])
+def test_apply_rests_nothing_where_no_window_gets_longer(
+    policy: Policy, redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    at.admitted(open_gate(STRICT).evaluate(at.entry("sig-0", "ETHUSDT")))
+    gate = open_gate(policy)
+    gate.apply_policy(by="ops", reason="test")
+    at.admitted(gate.evaluate(at.entry()))
+
+
+def test_the_script_and_the_client_write_the_figures_alike(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    gate = open_gate(STRICT)
+    at.admitted(gate.evaluate(at.entry()))
+    by_script = redis_client.hget(at.STATE, "figures")
+    gate.apply_policy(by="ops", reason="the same again")
+    assert redis_client.hget(at.STATE, "figures") == by_script

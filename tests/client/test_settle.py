@@ -56,8 +56,8 @@ def test_settling_with_anothers_token_is_fenced_and_changes_nothing(
     assert at.contents(redis_client) == held
 
 
-@pytest.mark.parametrize("kind", OUTCOMES)
-def test_settling_without_a_record_is_fenced_and_writes_nothing(
+@pytest.mark.parametrize("kind", ["rejected", "unsent"])
+def test_settling_what_nobody_remembers_and_brought_no_order_writes_nothing(
     kind: str, redis_client: redis.Redis, open_gate: OpenGate
 ) -> None:
     gate = open_gate()
@@ -67,6 +67,70 @@ def test_settling_without_a_record_is_fenced_and_writes_nothing(
     assert settlement.status is Settled.FENCED
     assert settlement.record is None
     assert redis_client.keys("*") == []
+
+
+@pytest.mark.parametrize("kind", ["placed", "unknown"])
+def test_an_order_that_the_store_has_forgotten_is_remembered_and_the_memory_is_new(
+    kind: str, redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    """Thrown away, it would be sent a second time by the next delivery."""
+    gate = open_gate(ROOMY)
+    permit = at.admitted(gate.evaluate(at.entry()))
+    before = gate.lookup("sig-1")
+    redis_client.flushall()
+    assert at.admitted(gate.evaluate(at.entry("sig-2", "ETHUSDT"))).verify, "another intent is admitted meanwhile"
+    # As if this memory had been whole for hours: nothing else tells that it wasn't.
+    redis_client.hset(at.STATE, "since", 1)
+    assert not at.admitted(gate.evaluate(at.entry("sig-3", "BNBUSDT"))).verify
+
+    settlement = gate.settle(permit, OUTCOMES[kind])
+    assert settlement.status is Settled.SETTLED
+    assert settlement.memory_lost
+    record = gate.lookup("sig-1")
+    assert record is not None
+    assert before is not None
+    assert (record.phase, record.token) == (Phase(kind), permit.token)
+    assert (record.fingerprint, record.admitted_ms) == (before.fingerprint, before.admitted_ms)
+    assert 0 < redis_client.pttl(at.RECORD) <= ROOMY.dedup_ttl_ms
+    verdict = gate.evaluate(at.entry())
+    assert verdict.reason is Reason.DUPLICATE
+    again = at.admitted(gate.evaluate(at.entry("sig-4", "XRPUSDT")))
+    assert again.verify, "other records may be lost too"
+    assert again.fence > permit.fence
+    [act] = [fields for fields in at.audit(redis_client) if fields["what"] == "memory lost"]
+    assert "sig-1" in act["reason"]
+    in_doubt = {"sig-1"} if kind == "unknown" else set()
+    assert {at.text(each).partition(":")[2] for each in redis_client.zrange(at.INFLIGHT, 0, -1)} == in_doubt | {
+        "sig-2",
+        "sig-3",
+        "sig-4",
+    }
+    # Settled once more, it is the same outcome: the loss is found once.
+    repeated = gate.settle(permit, OUTCOMES[kind])
+    assert (repeated.status, repeated.memory_lost) == (Settled.ALREADY, False)
+
+
+def test_a_forgotten_order_does_not_put_the_fence_back(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    gate = open_gate(ROOMY)
+    permit = at.admitted(gate.evaluate(at.entry()))
+    redis_client.delete(at.RECORD)
+    redis_client.hdel(at.STATE, "permit:sig-1")
+    redis_client.hset(at.STATE, "fence", 70)
+    assert gate.settle(permit, Outcome.placed(1)).memory_lost
+    assert redis_client.hget(at.STATE, "fence") == b"70"
+
+
+def test_an_order_is_not_written_over_an_intent_that_was_admitted_again(
+    redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    gate = open_gate(ROOMY)
+    first = at.admitted(gate.evaluate(at.entry()))
+    redis_client.flushall()
+    second = at.admitted(gate.evaluate(at.entry()))
+    assert gate.settle(first, Outcome.placed(1)).status is Settled.FENCED
+    record = gate.lookup("sig-1")
+    assert record is not None
+    assert record.token == second.token
 
 
 OTHERS = {
@@ -90,6 +154,26 @@ def test_a_final_outcome_stands(first: str, second: str, redis_client: redis.Red
     assert not settlement
     assert settlement.record is not None
     assert at.contents(redis_client) == held
+
+
+def test_an_order_that_shows_up_after_its_absence_was_settled_is_recorded(
+    redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    gate = open_gate(ROOMY)
+    permit = at.admitted(gate.evaluate(at.entry()))
+    assert gate.settle(permit, Outcome.not_placed("looked up"))
+    assert gate.settle(permit, Outcome.not_placed("looked up")).status is Settled.ALREADY
+    assert gate.evaluate(at.entry()).reason is Reason.DUPLICATE, "it may have been sent"
+
+    settlement = gate.settle(permit, Outcome.placed("8389765"))
+    assert (settlement.status, settlement.late) == (Settled.SETTLED, True)
+    record = gate.lookup("sig-1")
+    assert record is not None
+    assert (record.phase, record.order_id) == (Phase.PLACED, "8389765")
+    [act] = [fields for fields in at.audit(redis_client) if fields["what"] == "late order"]
+    assert act["reason"] == "order 8389765 of sig-1, settled as absent"
+    assert gate.settle(permit, Outcome.not_placed("looked up")).status is Settled.CONFLICT
+    assert gate.settle(permit, Outcome.placed("1")).status is Settled.CONFLICT
 
 
 @pytest.mark.parametrize("later", ["placed", "rejected"])

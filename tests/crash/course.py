@@ -118,7 +118,7 @@ class Course:
                 opens = "SELL" if plan.side == "BUY" else "BUY"
                 position_side = ("LONG" if opens == "BUY" else "SHORT") if plan.hedge else None
                 setup = OrderRequest(plan.symbol, opens, Decimal("0.05"), plan.setup_id, False, position_side)
-                await self._exchange.place(setup, timeout_ms=10_000)
+                await self._exchange.place(setup, self._exchange.valid_for(5000), timeout_ms=10_000)
                 return {"side": plan.side, "quantity": "0.01", "reduce_only": True}
 
     async def _deliveries(self) -> None:

@@ -38,7 +38,7 @@ STEPS: Final = {
     "leverage": ("exchange", "symbol_config"),
     "margin": ("exchange", "account"),
     "look-up": ("exchange", "find_order"),
-    "permit check": ("gate", "lookup"),
+    "last look": ("gate", "last_look"),
     "send": ("exchange", "place"),
     "settle": ("gate", "settle"),
 }
@@ -217,7 +217,7 @@ def _kill_point(chance: random.Random, turn: int) -> KillPoint:
         KillPoint("", "anytime", after_ms=chance.randrange(200)),
         KillPoint("", "anytime", after_ms=chance.randrange(2500)),
     ]
-    points += [KillPoint("permit check", "stalled", after_ms=chance.randrange(2_900, 3_300))]
+    points += [KillPoint("last look", "stalled", after_ms=chance.randrange(2_900, 3_300))]
     return points[turn % len(points)]
 
 

@@ -1,21 +1,54 @@
-"""The client never acts on another call's reply. Its operations are generators, so these tests need no store."""
+"""An answer of the exchange is read, or it is no answer: nothing is guessed, and nothing else is raised."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from gate import Intent, Policy, Reason
-from gate.client.dialogues import Calls
+from gate.exchange.answers import decode_conditional_order, decode_order, figure
+from gate.exchange.failures import ExchangeFailure
+from gate.executor.execution import Terminal
+from tests.executor.conftest import Desk
+
+HUGE = 10**5000
 
 
-def test_a_permit_with_another_calls_token_is_no_permit() -> None:
-    intent = Intent(id="sig-1", symbol="BTCUSDT", side="BUY", notional="200", timestamp=1_766_550_734_000)
-    asking = Calls("quantum", Policy()).evaluate(intent)
-    next(asking)
-    line = f"admitted somebodys-token1 7 {intent.fingerprint} 1766550734000 BTCUSDT BUY 30000 0 - 0"
+@pytest.mark.parametrize(
+    "order_id", [None, "", "a b", True, 1.5, [], {}, HUGE, "9" * 65, "\n"], ids=lambda each: repr(type(each))
+)
+def test_an_answer_without_an_order_id_tells_of_no_order(order_id: Any) -> None:
+    """Recorded as an order of the id None, it would be filled for ever and found never."""
+    with pytest.raises(ExchangeFailure) as unreadable:
+        decode_order({"orderId": order_id, "clientOrderId": "g-1", "status": "FILLED"})
+    assert unreadable.value.failure.may_exist
+    assert len(str(unreadable.value)) < 200
+    with pytest.raises(ExchangeFailure):
+        decode_conditional_order({"algoId": order_id, "clientAlgoId": "g-1"})
 
-    with pytest.raises(StopIteration) as answered:
-        asking.send(line.encode())
 
-    verdict = answered.value.value
-    assert (verdict.admitted, verdict.reason) == (False, Reason.STORE_ERROR)
+@pytest.mark.parametrize("order_id", [8389765, "8389765", 10**28])
+def test_an_order_id_is_kept_as_text(order_id: int | str) -> None:
+    assert decode_order({"orderId": order_id, "clientOrderId": "g-1"}).order_id == str(order_id)
+
+
+def test_a_figure_of_thousands_of_digits_is_unreadable() -> None:
+    with pytest.raises(ExchangeFailure, match="leverage"):
+        figure("leverage", HUGE)
+
+
+@pytest.mark.parametrize("leverage", ["0.5", "0", -1, HUGE], ids=["half", "0", "-1", "huge"])
+async def test_a_leverage_below_one_denies_and_the_next_intent_is_judged_anew(desk: Desk, leverage: Any) -> None:
+    """Kept as 0, it made every later intent of the symbol end in a division by zero."""
+    read = desk.exchange._client.futures_symbol_config
+
+    async def odd(**parameters: Any) -> Any:
+        return [{**each, "leverage": leverage} for each in await read(**parameters)]
+
+    desk.exchange._client.futures_symbol_config = odd
+    refused = await desk.executor.execute(desk.intent())
+    desk.exchange._client.futures_symbol_config = read
+    filled = await desk.executor.execute(desk.intent())
+
+    assert (refused.state, refused.retryable) == (Terminal.REJECTED_MARGIN, True)
+    assert filled.state is Terminal.FILLED

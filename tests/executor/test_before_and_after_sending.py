@@ -7,7 +7,7 @@ import asyncio
 import redis
 
 from gate.exchange.failures import ExchangeFailure, OrderNotFound, failure_of
-from gate.exchange.port import AccountFigures, OrderAnswer, OrderRequest
+from gate.exchange.port import AccountFigures, OrderAnswer, OrderRequest, Validity
 from gate.executor.execution import Terminal
 from tests.executor.conftest import Desk, OpenDesk
 from tests.servers.wire import Wire
@@ -32,12 +32,12 @@ async def test_an_order_that_arrives_after_the_first_look_up_is_found(desk: Desk
     """The request fails without an answer, and reaches the exchange only when a look-up has found nothing."""
     absent, place, late = heard_of_absence(desk), desk.exchange.place, []
 
-    async def arrive(order: OrderRequest, timeout_ms: int) -> OrderAnswer:
+    async def arrive(order: OrderRequest, validity: Validity, timeout_ms: int) -> OrderAnswer:
         await absent.wait()
-        return await place(order, timeout_ms=timeout_ms)
+        return await place(order, validity, timeout_ms=timeout_ms)
 
-    async def no_answer(order: OrderRequest, *, timeout_ms: int) -> OrderAnswer:
-        late.append(asyncio.create_task(arrive(order, timeout_ms)))
+    async def no_answer(order: OrderRequest, validity: Validity, *, timeout_ms: int) -> OrderAnswer:
+        late.append(asyncio.create_task(arrive(order, validity, timeout_ms)))
         raise ExchangeFailure(failure_of(TimeoutError()))
 
     desk.exchange.place = no_answer  # type: ignore[method-assign]  # a request that takes its time on the way
@@ -58,10 +58,10 @@ async def test_after_a_loss_of_memory_absence_counts_only_once_nothing_can_be_on
     intent = a.intent()
     absent, place, about_to_arrive = heard_of_absence(b), a.exchange.place, asyncio.Event()
 
-    async def on_its_way(order: OrderRequest, *, timeout_ms: int) -> OrderAnswer:
+    async def on_its_way(order: OrderRequest, validity: Validity, *, timeout_ms: int) -> OrderAnswer:
         about_to_arrive.set()
         await absent.wait()
-        return await place(order, timeout_ms=timeout_ms)
+        return await place(order, validity, timeout_ms=timeout_ms)
 
     a.exchange.place = on_its_way  # type: ignore[method-assign]  # a request that takes its time on the way
     first = asyncio.create_task(a.executor.execute(intent))
@@ -81,7 +81,7 @@ async def test_a_store_that_does_not_answer_the_last_look_sends_nothing(open_des
     async def then_lose_the_look() -> AccountFigures:
         figures = await account()
         for _ in range(2):  # it is asked twice
-            wire.lose_next_reply("GET")
+            wire.lose_next_reply("EVALSHA_RO")
         return figures
 
     desk.exchange.account = then_lose_the_look  # type: ignore[method-assign]  # the moment before the last look

@@ -14,7 +14,7 @@ import pytest
 from gate import InvalidField, Outcome, Permit, Phase, Policy, Settlement, Verdict
 from gate.exchange.binance import BinanceFutures
 from gate.exchange.failures import ExchangeFailure, Failure, OrderNotFound
-from gate.exchange.port import OrderAnswer, OrderRequest
+from gate.exchange.port import OrderAnswer, OrderRequest, Validity
 from gate.executor.attempt import Attempt
 from gate.executor.execution import Terminal
 from gate.executor.look_up import look_up
@@ -78,9 +78,12 @@ async def test_a_lost_request_counts_as_absent_once_it_can_no_longer_be_accepted
 
     execution = await desk.executor.execute(intent)
 
-    assert execution.state is Terminal.REJECTED_EXCHANGE
-    assert execution.retryable
-    assert await desk.gate.lookup(intent.id) is None, "so that a later delivery can be admitted"
+    assert (execution.state, execution.retryable) == (Terminal.REJECTED_EXCHANGE, False)
+    record = await desk.gate.lookup(intent.id)
+    assert record is not None
+    assert record.code == "NOT_PLACED"
+    again = await desk.executor.execute(intent)
+    assert (again.state, again.reason) == (Terminal.DENIED, "DUPLICATE"), "absence only says what to report"
     assert desk.orders(intent) == []
 
 
@@ -149,8 +152,8 @@ async def test_no_request_can_be_accepted_after_the_deadline(
     desk.exchange.recv_window_ms = 5000
     place, windows = desk.exchange.place, []
 
-    async def measured(order: OrderRequest, *, timeout_ms: int) -> OrderAnswer:
-        answer = await place(order, timeout_ms=timeout_ms)
+    async def measured(order: OrderRequest, validity: Validity, *, timeout_ms: int) -> OrderAnswer:
+        answer = await place(order, validity, timeout_ms=timeout_ms)
         windows.append((timeout_ms, desk.exchange._client.REQUEST_RECVWINDOW))
         return answer
 
@@ -158,7 +161,8 @@ async def test_no_request_can_be_accepted_after_the_deadline(
     assert (await desk.executor.execute(desk.intent())).state is Terminal.FILLED
 
     [(timeout_ms, recv_window_ms)] = windows
-    assert recv_window_ms <= timeout_ms <= 2500 - 1000
+    assert recv_window_ms <= 2500 - 1000
+    assert timeout_ms <= 2500 - 1000
 
 
 async def test_a_task_cancelled_after_sending_leaves_the_intent_in_doubt(desk: Desk) -> None:
@@ -328,7 +332,7 @@ async def test_a_second_signature_stays_within_the_one_time_out(desk: Desk) -> N
     order = OrderRequest("BTCUSDT", "BUY", Decimal("0.01"), "once", False, None)
 
     with pytest.raises(ExchangeFailure) as refused:
-        await desk.exchange.place(order, timeout_ms=300)
+        await desk.exchange.place(order, desk.exchange.valid_for(300), timeout_ms=300)
 
     desk.paper.release_held()
     assert refused.value.failure.code == "-1021"

@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 
 from gate import Outcome, Permit, Phase, Settled, Settlement
-from gate.exchange.port import OrderAnswer, OrderRequest
+from gate.exchange.port import OrderAnswer, OrderRequest, Validity
 from gate.exchange.usage import decode_limits
 from gate.executor.execution import Terminal
 from gate.paper import Fault, FaultKind
@@ -77,8 +77,8 @@ async def test_an_outcome_that_could_not_be_reported_is_reported_again(desk: Des
 async def test_an_order_that_ended_without_a_fill_is_on_record_but_no_success(desk: Desk) -> None:
     place = desk.exchange.place
 
-    async def expires(order: OrderRequest, *, timeout_ms: int) -> OrderAnswer:
-        answer = await place(order, timeout_ms=timeout_ms)
+    async def expires(order: OrderRequest, validity: Validity, *, timeout_ms: int) -> OrderAnswer:
+        answer = await place(order, validity, timeout_ms=timeout_ms)
         return replace(answer, status="EXPIRED", filled_quantity=Decimal(0), average_price=None)
 
     desk.exchange.place = expires  # type: ignore[method-assign]

@@ -125,16 +125,16 @@ async def test_a_conditional_order_whose_answer_is_lost_is_found_on_its_endpoint
     assert (execution.state, execution.order_id) == (Terminal.PLACED, str(order["algoId"]))
 
 
-async def test_a_conditional_order_that_never_arrived_may_come_again(desk: Desk) -> None:
+async def test_a_conditional_order_that_never_arrived_is_not_sent_again(desk: Desk) -> None:
     desk.paper.inject(Fault(kind=FaultKind.DROP_BEFORE_ACCEPT, path=ALGO, times=1))
     intent = desk.intent(**STOP)
 
     lost = await desk.executor.execute(intent)
     again = await desk.executor.execute(intent)
 
-    assert (lost.state, lost.retryable) == (Terminal.REJECTED_EXCHANGE, True)
-    assert again.state is Terminal.PLACED
-    assert len(await _conditional_orders(desk, intent)) == 1
+    assert (lost.state, lost.retryable) == (Terminal.REJECTED_EXCHANGE, False)
+    assert (again.state, again.reason) == (Terminal.DENIED, "DUPLICATE")
+    assert await _conditional_orders(desk, intent) == []
 
 
 async def test_after_redis_forgot_a_conditional_order_is_looked_up_before_it_is_sent(

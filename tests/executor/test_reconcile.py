@@ -31,7 +31,7 @@ async def abandoned(
     assert permit is not None
     if sent:
         order = OrderRequest(intent.symbol, intent.side, Decimal("0.01"), permit.client_order_id, False, None)
-        await desk.exchange.place(order, timeout_ms=5000)
+        await desk.exchange.place(order, desk.exchange.valid_for(5000), timeout_ms=5000)
     age(desk, redis_client, intent, past_ms)
     return intent
 
@@ -61,16 +61,34 @@ async def test_an_order_that_a_dead_worker_placed_is_recorded(desk: Desk, redis_
     assert (await desk.gate.status()).in_doubt == 0
 
 
-async def test_an_intent_that_was_never_placed_is_removed_and_may_come_again(
-    desk: Desk, redis_client: redis.Redis
-) -> None:
+async def test_what_may_have_been_sent_is_never_admitted_again(desk: Desk, redis_client: redis.Redis) -> None:
+    """The worker that held the permit may only be stopped: when it goes on, a second order would join its own."""
     intent = await abandoned(desk, redis_client, sent=False)
 
     [found] = await reconcile(desk.gate, desk.exchange)
 
     assert (found.finding, found.done) == (Finding.NOT_PLACED, True)
-    assert (await desk.executor.execute(intent)).state is Terminal.FILLED
-    assert len(desk.orders(intent)) == 1
+    again = await desk.executor.execute(intent)
+    assert (again.state, again.reason) == (Terminal.DENIED, "DUPLICATE")
+    assert desk.orders(intent) == []
+
+
+async def test_an_order_that_shows_up_after_its_absence_was_settled_is_recorded(
+    desk: Desk, redis_client: redis.Redis
+) -> None:
+    intent = desk.intent()
+    permit = (await desk.gate.evaluate(intent)).permit
+    assert permit is not None
+    await desk.gate.settle(permit, Outcome.not_placed("looked up"))
+    order = OrderRequest(intent.symbol, intent.side, Decimal("0.01"), permit.client_order_id, False, None)
+    placed = await desk.exchange.place(order, desk.exchange.valid_for(5000), timeout_ms=5000)
+
+    settlement = await desk.gate.settle(permit, Outcome.placed(placed.order_id))
+
+    assert settlement.late
+    record = await desk.gate.lookup(intent.id)
+    assert record is not None
+    assert record.order_id == placed.order_id
 
 
 async def test_absence_proves_nothing_while_a_request_may_still_be_accepted(
@@ -142,7 +160,8 @@ async def test_an_intent_in_doubt_is_reconciled_after_its_record_has_lapsed(
 
     record = await desk.gate.lookup(intent.id)
     assert (found.finding, found.done) == (Finding.PLACED if sent else Finding.NOT_PLACED, True)
-    assert (record is not None and record.order_id == str(desk.orders(intent)[0]["orderId"])) is sent
+    assert record is not None
+    assert record.order_id == (str(desk.orders(intent)[0]["orderId"]) if sent else None)
     assert (await desk.gate.status()).in_doubt == 0
 
 
@@ -170,7 +189,9 @@ async def test_many_at_once_come_to_the_same_end(open_desk: OpenDesk, redis_clie
         assert record is not None
         assert record.order_id == str(desks[0].orders(intent)[0]["orderId"])
     for intent in missing:
-        assert await desks[0].gate.lookup(intent.id) is None
+        absent = await desks[0].gate.lookup(intent.id)
+        assert absent is not None
+        assert absent.code == "NOT_PLACED"
     assert (await desks[0].gate.status()).in_doubt == 0
     assert sum(len(each) for each in findings) >= 6
 
@@ -188,7 +209,9 @@ async def test_an_executor_with_nothing_else_to_do_settles_what_dead_workers_lef
     record = await desk.gate.lookup(placed.id)
     assert record is not None
     assert record.order_id == str(desk.orders(placed)[0]["orderId"])
-    assert await desk.gate.lookup(missing.id) is None
+    absent = await desk.gate.lookup(missing.id)
+    assert absent is not None
+    assert absent.code == "NOT_PLACED"
 
 
 async def test_an_executor_at_work_leaves_reconciling_for_later(desk: Desk, redis_client: redis.Redis) -> None:
@@ -250,9 +273,12 @@ async def test_a_failed_look_up_does_not_stop_the_others(
     monkeypatch.setattr(reconciling, "RECONCILE_EVERY_S", 0)
 
     async with desk.executor:
-        while await desk.gate.lookup(other.id) is not None:  # noqa: ASYNC110  # the executor's own task is at it
+        while (await desk.gate.status()).in_doubt > 10:  # noqa: ASYNC110  # the executor's own task is at it
             await asyncio.sleep(0.01)
 
+    record = await desk.gate.lookup(other.id)
+    assert record is not None
+    assert record.code == "NOT_PLACED"
     assert (await desk.gate.status()).in_doubt == 10
 
 

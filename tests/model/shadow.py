@@ -100,9 +100,9 @@ class Shadow:
                 return "COOLDOWN_GLOBAL"
             if self.on(f"cooldown {symbol}", now):
                 return "COOLDOWN_SYMBOL"
-        if self.lock_of((symbol, side), now):
-            return "LOCKED"
         if not is_exit:
+            if self.lock_of((symbol, side), now):
+                return "LOCKED"
             if self.live(now) >= policy.max_in_flight:
                 return "IN_FLIGHT_LIMIT"
             if self.counted(now, symbol) >= policy.rate_symbol_limit:
@@ -125,17 +125,25 @@ class Shadow:
     def admit(self, admission: Admission) -> None:
         self.fence = admission.fence
         self.records[admission.id] = admission
-        self.locks[admission.symbol, admission.side] = admission
+        if not admission.is_exit:
+            self.locks[admission.symbol, admission.side] = admission
         self.slots.append(admission)
         self.open.append(admission)
 
     def settle(self, admission: Admission, outcome: str, code: str, retryable: bool, now: int) -> str:
         """SETTLED, ALREADY, FENCED or CONFLICT, and what it gives back."""
-        lapsed = self.record_of(admission.id, now) is None
-        if lapsed and admission not in self.open:
+        record = self.record_of(admission.id, now)
+        lapsed = record is None
+        copy = next((each for each in self.open if each.id == admission.id), None)
+        if (record or copy or admission) is not admission:
             return "FENCED"
-        if not lapsed and self.record_of(admission.id, now) is not admission:
-            return "FENCED"
+        if lapsed and copy is None:
+            if outcome not in ("placed", "unknown"):
+                return "FENCED"
+            # Nothing is left of it: an order is remembered from what its holder knows, as the admission was.
+            admission.phase, admission.punished = "admitted", False
+            self.records[admission.id] = admission
+            self.open.append(admission)
         if admission.phase != "admitted":
             if admission.phase == outcome and (outcome == "unknown" or admission.code == code):
                 return "ALREADY"

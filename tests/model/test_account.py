@@ -136,11 +136,17 @@ class Account(RuleBasedStateMachine):
         penalty: PenaltyFigures,
     ) -> None:
         outcome = Outcome(kind, "77", retryable=retryable, penalty=Penalty(*penalty))
-        settlement = self.gate.settle(permit, outcome)
+        settlement = self.gate.settle(self.aged(permit, admission), outcome)
         now = self.now()
         assert settlement.status == self.shadow.settle(admission, kind.value, "77", retryable, now)
         tripped = settlement.status == "SETTLED" and self.shadow.punish(admission, *penalty, now)
         assert settlement.tripped_safe_mode is tripped
+
+    def aged(self, permit: Permit, admission: Admission) -> Permit:
+        """The permit as its holder would have it, had the time really passed that the store's times were moved by."""
+        words = permit.admission.split(" ")
+        words[4] = str(admission.at_ms - self.passed_ms)
+        return structs.replace(permit, admission=" ".join(words))
 
     @rule(span_ms=st.sampled_from(SPANS_MS))
     def time_passes(self, span_ms: int) -> None:

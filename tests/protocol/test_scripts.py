@@ -94,9 +94,10 @@ CALLED_WITH = {
     "settle": (
         OF_AN_INTENT,
         "intent_id token outcome retryable note counts_failure rest_symbol_ms rest_global_ms trips_safe_mode "
-        "failure_limit failure_window_ms safe_mode_ttl_ms dedup_ttl_ms penalty_reason",
+        "failure_limit failure_window_ms safe_mode_ttl_ms dedup_ttl_ms penalty_reason "
+        "admission",
     ),
-    "control": ("halt safe_mode cooldown_global failures state audit", "act by reason token what"),
+    "control": ("halt safe_mode cooldown_global failures state audit", "act by reason token what figures"),
 }
 
 
@@ -146,8 +147,7 @@ def test_the_guards_are_asked_in_the_order_of_the_table() -> None:
 def test_an_include_says_which_question_it_answers_and_what_it_needs_of_its_caller(path: Path) -> None:
     text = path.read_text("utf-8")
     assert re.match(r"-- [A-Z][^?\n]*\?", text), "its first line is the question that it answers"
-    lines = text.splitlines()
-    needs = " ".join(line for line in lines if line.startswith("-- Needs"))
+    needs = " ".join(re.findall(r"^-- Needs .*(?:\n--    .*)*", text, re.MULTILINE)).replace("\n--", "")
     in_code = re.sub(r"--[^\n]*", "", text)
     for word in ("KEYS", "ARGV"):
         used = set(re.findall(rf"\b{word}\.(\w+)", in_code))
@@ -155,7 +155,7 @@ def test_an_include_says_which_question_it_answers_and_what_it_needs_of_its_call
             assert used <= set(CALLED_WITH["evaluate"][word == "ARGV"].split())
         else:
             said = re.search(rf"{word}\.([\w, ]+)", needs)
-            assert used == (set(said[1].split(", ")) if said else set())
+            assert used == (set(re.split(r",\s+", said[1])) if said else set())
     assert bool(needs) == bool(re.search(r"\b(KEYS|ARGV)\.", in_code))
 
 

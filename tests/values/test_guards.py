@@ -23,6 +23,6 @@ def test_every_reason_but_those_that_the_client_adds_is_a_guards_and_in_the_same
 
 def test_what_exits_are_held_to() -> None:
     held = {guard.name for guard in GUARDS if not guard.exempts_exits}
-    assert held == {"conflict", "duplicate", "stale", "halt", "lock"}
+    assert held == {"conflict", "duplicate", "stale", "halt"}
     assert [guard.name for guard in GUARDS if guard.exits is Exits.HALT_ALL] == ["halt"]
     assert [guard.name for guard in GUARDS if guard.exits is Exits.EXEMPT_BUT_COUNTED] == ["rate_global"]

@@ -351,3 +351,8 @@ def test_whatever_else_a_stream_carries_it_is_no_other_error(entry: dict[Any, An
 def test_a_number_of_thousands_of_digits_is_no_other_error(field: str) -> None:
     for digits in (20, 400, 4_000, 5_000):
         read_or_refused({"data": json.dumps(changed(**{field: "HERE"})).replace('"HERE"', "9" * digits)})
+
+
+@pytest.mark.parametrize("field", ["id", "timestamp", "position_size_usd", "leverage", "reduce_only", "side", "symbol"])
+def test_a_number_that_python_can_not_print_is_no_other_error(field: str) -> None:
+    read_or_refused(changed(**{field: 10**5000}))

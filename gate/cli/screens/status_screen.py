@@ -9,7 +9,7 @@ from gate.values.fields import plain
 from gate.values.reports import ACCOUNT_WIDE, Standing, Status, verifying_until_ms
 
 _WINDOWS = frozenset({"failures", "rate_global", "rate_symbol"})
-_NO_PERMIT = "without a TTL, so no permit of the gate made it: it denies entries and exits until somebody deletes it"
+_NO_PERMIT = "without a TTL, so no permit of the gate made it: it denies entries until somebody deletes it"
 
 
 def show_status(found: Status, store: str, dedup_ttl_ms: int) -> None:

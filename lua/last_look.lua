@@ -1,0 +1,48 @@
+#!lua flags=no-writes
+-- May the holder of a permit still send its order? Asked right before sending. Called by EVALSHA_RO.
+--
+-- KEYS   as in evaluate.lua
+--
+-- ARGV   1 intent_id
+--        2 token
+--        3 is_exit           1 for an intent that can only reduce, else 0
+--        4 needed_ms         how long from now the exchange may still accept the order
+--
+-- Reply  one line of text, its first word says which:
+--   HOLDS                 the permit holds
+--   PERMIT_LOST detail    the record isn't that of this permit, or the permit is settled
+--   LOCK_LOST detail      another permit may act for this symbol and side before the exchange has refused the order
+--   HALTED detail         a person has halted since the verdict
+--   SAFE_MODE detail      safe mode is on since the verdict
+--   or an error that names the key: a value of the wrong type
+--@include read
+--@include switched_on
+
+local record = read('GET', KEYS.record)
+local mine = 'admitted ' .. ARGV.token .. ' '
+if not record then return 'PERMIT_LOST the store has no record of ' .. ARGV.intent_id end
+if string.sub(record, 1, #mine) ~= mine then
+  return 'PERMIT_LOST the record is another permit\'s, or the permit is settled'
+end
+
+local is_exit = ARGV.is_exit == '1'
+
+-- As at the verdict: damage under a guard that stops entries doesn't stop an exit.
+local halt = is_exit and redis.pcall('HMGET', KEYS.halt, 'scope', 'by', 'reason')
+  or read('HMGET', KEYS.halt, 'scope', 'by', 'reason')
+local scope = halt[1] or (redis.call('EXISTS', KEYS.halt) == 1 and 'entries')
+if scope and (scope == 'all' or not is_exit) then
+  return 'HALTED ' .. scope .. ' halted by ' .. (halt[2] or '?') .. ': ' .. (halt[3] or '?')
+end
+if is_exit then return 'HOLDS' end
+
+-- The lock, not only our own clock: where the server's clock has stepped, the lock lapses before its holder expects it.
+if read('GET', KEYS.lock) ~= ARGV.token then return 'LOCK_LOST another permit holds this symbol and side, or none' end
+local left = redis.call('PTTL', KEYS.lock)
+if left - ARGV.needed_ms < 0 then
+  return 'LOCK_LOST ' .. left .. ' ms of the lock are left, ' .. ARGV.needed_ms .. ' are needed'
+end
+
+local why = switched_on(KEYS.safe_mode)
+if why then return 'SAFE_MODE ' .. why end
+return 'HOLDS'

@@ -1,0 +1,101 @@
+"""Right before sending: whether a permit still holds, its lock, and no stop since the verdict."""
+
+from __future__ import annotations
+
+import pytest
+import redis
+from msgspec import structs
+
+from gate import Outcome, Policy
+from tests.client import account as at
+from tests.client.gates import OpenGate
+
+ROOMY = Policy(rate_symbol_limit=100, rate_global_limit=100)
+NEEDED_MS = 6_000
+
+
+def test_a_permit_holds_after_its_admission_and_nothing_is_written(
+    redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    gate = open_gate(ROOMY)
+    for intent in (at.entry(), at.exit_("sig-2")):
+        permit = at.admitted(gate.evaluate(intent))
+        held = at.contents(redis_client)
+        look = gate.last_look(permit, needed_ms=NEEDED_MS)
+        assert look
+        assert look.reason == "HOLDS"
+        assert at.contents(redis_client) == held
+
+
+@pytest.mark.parametrize("exits", [False, True])
+def test_another_permit_or_none_in_the_record_loses_the_permit(
+    exits: bool, redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    gate = open_gate(ROOMY)
+    permit = at.admitted(gate.evaluate(at.intent(exits)))
+    other = structs.replace(permit, token=permit.token[::-1])
+    assert gate.last_look(other, needed_ms=NEEDED_MS).reason == "PERMIT_LOST"
+    redis_client.delete(at.RECORD)
+    assert gate.last_look(permit, needed_ms=NEEDED_MS).reason == "PERMIT_LOST"
+
+
+def test_a_settled_permit_is_lost(open_gate: OpenGate) -> None:
+    gate = open_gate(ROOMY)
+    permit = at.admitted(gate.evaluate(at.entry()))
+    gate.settle(permit, Outcome.unknown("who knows"))
+    assert gate.last_look(permit, needed_ms=NEEDED_MS).reason == "PERMIT_LOST"
+
+
+def test_a_lock_that_ends_too_early_is_lost(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    """As after a step of the server's clock: the holder's own clock says that it has time."""
+    gate = open_gate(ROOMY)
+    permit = at.admitted(gate.evaluate(at.entry()))
+    redis_client.pexpire(at.LOCK, NEEDED_MS - 1_000)
+    look = gate.last_look(permit, needed_ms=NEEDED_MS)
+    assert (look.holds, look.reason) == (False, "LOCK_LOST")
+    assert gate.last_look(permit, needed_ms=NEEDED_MS - 3_000)
+
+
+@pytest.mark.parametrize("holder", [None, "somebody"])
+def test_a_lock_of_another_permit_or_none_is_lost(
+    holder: str | None, redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    gate = open_gate(ROOMY)
+    permit = at.admitted(gate.evaluate(at.entry()))
+    redis_client.delete(at.LOCK)
+    if holder:
+        redis_client.set(at.LOCK, holder, px=30_000)
+    assert gate.last_look(permit, needed_ms=NEEDED_MS).reason == "LOCK_LOST"
+
+
+@pytest.mark.parametrize(("scope", "exits_hold"), [("entries", True), ("all", False)])
+def test_a_halt_binds_permits_that_are_out(scope: str, exits_hold: bool, open_gate: OpenGate) -> None:
+    gate = open_gate(ROOMY)
+    entry, leaving = (at.admitted(gate.evaluate(each)) for each in (at.entry(), at.exit_("sig-2")))
+    gate.halt(by="ops", reason="CPI print", scope=scope)
+    look = gate.last_look(entry, needed_ms=NEEDED_MS)
+    assert (look.holds, look.reason) == (False, "HALTED")
+    assert "ops: CPI print" in look.detail
+    assert bool(gate.last_look(leaving, needed_ms=NEEDED_MS)) is exits_hold
+
+
+def test_safe_mode_binds_entries_that_are_out(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    gate = open_gate(ROOMY)
+    entry, leaving = (at.admitted(gate.evaluate(each)) for each in (at.entry(), at.exit_("sig-2")))
+    redis_client.set(at.SAFE_MODE, "-2015", ex=900)
+    assert gate.last_look(entry, needed_ms=NEEDED_MS).reason == "SAFE_MODE"
+    assert gate.last_look(leaving, needed_ms=NEEDED_MS)
+    redis_client.set(at.SAFE_MODE, "0")
+    assert gate.last_look(entry, needed_ms=NEEDED_MS)
+
+
+@pytest.mark.parametrize("key", [at.LOCK, at.HALT, at.SAFE_MODE])
+def test_damage_stops_an_entry_and_no_exit(key: str, redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    gate = open_gate(ROOMY)
+    entry, leaving = (at.admitted(gate.evaluate(each)) for each in (at.entry(), at.exit_("sig-2")))
+    redis_client.delete(key)
+    redis_client.rpush(key, "damaged")
+    look = gate.last_look(entry, needed_ms=NEEDED_MS)
+    assert (look.holds, look.reason) == (False, "STORE_LOST")
+    assert key in look.detail
+    assert gate.last_look(leaving, needed_ms=NEEDED_MS)

@@ -1,0 +1,85 @@
+"""An order is signed by the moment that was taken before the last look, whenever it is sent."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import time
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from urllib.parse import urlencode
+
+import pytest
+import pytest_asyncio
+
+from gate.exchange.failures import ExchangeFailure
+from gate.exchange.port import OrderAnswer, OrderRequest, Validity
+from gate.exchange.signing import TimedClient
+from gate.executor.execution import Terminal
+from gate.values.policy import Policy
+from tests.executor.conftest import Desk, OpenDesk
+
+NOON_MS = 1_700_000_040_000
+SECRET = "secret"  # noqa: S105  # of a paper account
+
+
+@pytest_asyncio.fixture
+async def client() -> AsyncIterator[TimedClient]:
+    client = TimedClient("key", SECRET)
+    yield client
+    await client.close_connection()
+
+
+@pytest.mark.parametrize("method", ["post", "get"])
+async def test_the_library_sends_and_signs_the_moment_that_it_is_given(client: TimedClient, method: str) -> None:
+    """Fails when a new release of the library takes its time at another place."""
+    client.signed_ms = NOON_MS
+
+    sent = client._get_request_kwargs(method, True, data={"symbol": "BTCUSDT"})
+
+    query = sent["params"] if method == "get" else urlencode(sent["data"])
+    signed, _, signature = query.partition("&signature=")
+    assert f"timestamp={NOON_MS}" in signed
+    assert signature == hmac.new(SECRET.encode(), signed.encode(), hashlib.sha256).hexdigest()
+
+
+async def test_the_moment_is_for_one_request(client: TimedClient) -> None:
+    client.signed_ms = NOON_MS
+    client._get_request_kwargs("post", True, data={"symbol": "BTCUSDT"})
+
+    sent = dict(client._get_request_kwargs("post", True, data={"symbol": "BTCUSDT"})["data"])
+
+    assert abs(int(sent["timestamp"]) - time.time_ns() // 1_000_000) < 60_000
+
+
+async def test_the_exchange_refuses_an_order_that_is_sent_after_its_validity(desk: Desk) -> None:
+    order = OrderRequest("BTCUSDT", "BUY", Decimal("0.01"), "late", False, None)
+    validity = desk.exchange.valid_for(500)
+    earlier = Validity(validity.from_ms - 501 - 10, validity.span_ms)
+
+    with pytest.raises(ExchangeFailure) as refused:
+        await desk.exchange.place(order, earlier, timeout_ms=5000)
+
+    assert refused.value.failure.code == "-1021"
+    assert not refused.value.failure.may_exist
+    assert desk.orders() == []
+
+
+async def test_a_process_that_stops_after_its_last_look_sends_nothing_that_the_exchange_accepts(
+    open_desk: OpenDesk,
+) -> None:
+    """It goes on when its permit has run out, and another worker may hold the lock."""
+    desk = await open_desk(Policy(lock_ttl_ms=2500, rate_global_limit=100))
+    place = desk.exchange.place
+
+    async def stop_then_place(order: OrderRequest, validity: Validity, *, timeout_ms: int) -> OrderAnswer:
+        time.sleep(2.6)  # noqa: ASYNC251  # stops the whole process, as SIGSTOP does
+        return await place(order, validity, timeout_ms=timeout_ms)
+
+    desk.exchange.place = stop_then_place  # type: ignore[method-assign]  # a pause between the look and the signature
+    intent = desk.intent()
+
+    execution = await desk.executor.execute(intent)
+
+    assert desk.orders(intent) == []
+    assert execution.state is Terminal.REJECTED_EXCHANGE
