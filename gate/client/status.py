@@ -9,25 +9,16 @@ from typing import Final
 from gate.client.dialogues import HALT_FIELDS, Calls, Dialogue, halt_of
 from gate.store.wire import Reply
 from gate.values.errors import StoreError
+from gate.values.guards import GUARDS
+from gate.values.keys import KEYS
 from gate.values.policy import mode_of
 from gate.values.record import MILLIONTHS, Phase, decode_record
 from gate.values.reports import Damage, Standing, Status
 
 _READ_AT_MOST: Final = 1000  # members of the in-flight set; a sensible max_in_flight is far below
 _NAMED_AT_MOST: Final = 100
-_BELONGS: Final = {
-    "state": "hash",
-    "halt": "hash",
-    "safe_mode": "string",
-    "cooldown_global": "string",
-    "cooldown_symbol": "string",
-    "lock": "string",
-    "failures": "list",
-    "rate_global": "list",
-    "rate_symbol": "list",
-    "in_flight": "zset",
-    "audit": "stream",
-}
+_BELONGS: Final = {key.shown_as: key.holds for key in KEYS.values()}
+_PLACES: Final = {"state": 0, **{guard.name: place for place, guard in enumerate(GUARDS)}, "audit": len(GUARDS)}
 
 
 def status(calls: Calls) -> Dialogue[Status]:
@@ -76,7 +67,7 @@ def status(calls: Calls) -> Dialogue[Status]:
         prefix=keys.prefix,
         now_ms=now_ms,
         halt=halt,
-        standing=tuple(standing),
+        standing=tuple(sorted(standing, key=lambda each: _PLACES[each.name])),
         in_flight=permits.live,
         in_doubt=permits.in_doubt,
         doubtful=permits.doubtful,

@@ -6,51 +6,18 @@ import re
 from typing import Final
 
 from gate.protocol.keyspace import Keyspace
+from gate.values.keys import KEYS, Key
 from gate.values.policy import Policy
 from gate.values.record import Phase, Record
 from gate.values.verdict import Reason
 
 _KEY_IN_ERROR: Final = re.compile(r" key=(\S+)")
-
-
 _SCRIPT_IN_ERROR: Final = re.compile(r",? ?script: (?:\S+, )?on @user_script:\d+\.?")
-
-
-_ENTRIES: Final = "entries are denied, exits pass"
-
-
-_OF_SYMBOL: Final = "entries of this symbol are denied, exits pass"
-
-
-_PLACE: Final = re.compile(
-    r":(exec:(?:processed|lock|rate:symbol|rate:global|failures|inflight|state)"
-    r"|safety:(?:halt|safe_mode|cooldown_global|cooldown_symbol|audit))(?::|$)"
-)
-
-
-# What damage at each place stops, and which command clears it, if one does.
-_DAMAGE: Final = {
-    "exec:processed": ("this intent is denied, be it an entry or an exit", ""),
-    "exec:lock": ("entries of this symbol and side are denied, exits pass", ""),
-    "exec:rate:symbol": (_OF_SYMBOL, ""),
-    "exec:rate:global": (_ENTRIES, ""),
-    "exec:failures": (_ENTRIES, "gate reset failures"),
-    "exec:inflight": (_ENTRIES, ""),
-    "exec:state": (_ENTRIES, ""),
-    "safety:halt": ("entries and exits are denied", "gate resume"),
-    "safety:safe_mode": (_ENTRIES, "gate reset safe_mode"),
-    "safety:cooldown_global": (_ENTRIES, "gate reset cooldowns"),
-    "safety:cooldown_symbol": (_OF_SYMBOL, "gate reset cooldowns"),
-    "safety:audit": ("nothing is denied, but acts and trips aren't written down", ""),
-}
-
-
-# What a person loses by deleting the key, where that is more than the damage.
-_CAUTION: Final = {
-    "exec:processed": "; but ask the exchange for its order first: without the record the intent may be admitted again",
-    "exec:inflight": "; but note its members first (ZRANGE): without the key nothing shows which intents are in doubt",
-    "exec:state": "; after that, permits say verify for a while, and intents in doubt must be reconciled before their "
-    "records lapse",
+_PATTERNS: Final = tuple((re.compile(":" + re.sub(r"{\w+}", ".+", key.pattern) + "$"), key) for key in KEYS.values())
+_SCOPES: Final = {
+    "lock": "of this symbol and side ",
+    "rate_symbol": "of this symbol ",
+    "cooldown_symbol": "of this symbol ",
 }
 
 
@@ -96,14 +63,28 @@ def explain_error(error: str) -> str:
     key, said = found[1], _SCRIPT_IN_ERROR.sub("", _KEY_IN_ERROR.sub("", error))
     if not error.startswith("WRONGTYPE") and not _SCRIPT_IN_ERROR.search(error):
         return f"{said} ({key})"  # the error isn't about the key's value: no script complained about it
-    place = _PLACE.search(key)
-    stops, command = _DAMAGE[place[1]] if place else ("nothing is admitted", "")
-    cure = f"`{command}` clears it, and is audited; DEL {key} does too" if command else f"DEL {key} clears it"
+    kind = next((kind for pattern, kind in _PATTERNS if pattern.search(key)), None)
+    stops = _stopped_by(kind) if kind else "nothing is admitted"
+    cure = f"DEL {key} clears it"
+    if kind and kind.cleared_by:
+        cure = f"`{kind.cleared_by}` clears it, and is audited; DEL {key} does too"
     if error.startswith("WRONGTYPE"):
         what = f"{key} holds a value of the wrong type, perhaps left by the system that the gate replaces"
     else:
         what = f"{key}: {said}"
     return (
         f"{what}: {stops}, until its TTL runs out, or for good if it has none (TTL says -1); "
-        f"look with TYPE {key}, then {cure}{_CAUTION.get(place[1], '') if place else ''}"
+        f"look with TYPE {key}, then {cure}{kind.caution if kind else ''}"
     )
+
+
+def _stopped_by(damaged: Key) -> str:
+    """What a damaged key stops: what the guards that read it judge."""
+    if damaged.name == "record":
+        return "this intent is denied, be it an entry or an exit"
+    if not damaged.guards:
+        return "nothing is denied, but acts and trips aren't written down"
+    scope = _SCOPES.get(damaged.name, "")
+    if all(guard.exempts_exits for guard in damaged.guards):
+        return f"entries {scope}are denied, exits pass"
+    return f"entries and exits {scope}are denied"

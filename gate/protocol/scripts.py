@@ -75,6 +75,7 @@ class Call:
             *((None, key) for key in open_list),
             *((name, fixed.get(name, "")) for name in called.arguments.names),
         ]
+        self._name: Final = called.name
         start = (verb, called.sha, len(called.keys.names) + len(open_list))
         self._words: Final[list[str | int]] = [*start, *(value for _, value in listed)]
         self._places: Final = {
@@ -87,10 +88,11 @@ class Call:
         try:
             for name, value in given.items():
                 words[places[name]] = value
-        except KeyError:
-            given = {}
+        except KeyError as unknown:
+            raise ScriptError(f"a call of {self._name} takes no {unknown}") from None
         if len(given) != len(places):
-            raise ScriptError(f"a call of {words[1]} takes {', '.join(places)}, each once")
+            missing = ", ".join(name for name in places if name not in given)
+            raise ScriptError(f"a call of {self._name} lacks {missing}")
         return tuple(words)
 
 

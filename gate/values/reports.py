@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Final
 
+from gate.values.keys import KEYS
 from gate.values.record import Record
 from gate.values.verdict import Mode, Permit, Reason
 
@@ -157,10 +159,8 @@ class Status:
         )
 
 
-ACCOUNT_WIDE = frozenset(
-    # The last three are among the standing keys only when they are damaged.
-    {"safe_mode", "cooldown_global", "failures", "rate_global", "state", "halt", "in_flight"}
-)
+ACCOUNT_WIDE: Final = frozenset(key.shown_as for key in KEYS.values() if key.of_account and key.guards)
+"""The standing keys that stop entries of the whole account. Some of them stand there only when they are damaged."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@
 local function first_denial(from, now, now_text, seen)
   local is_exit = ARGV.is_exit == '1'
 
-  -- For speed, two EXISTS replace eight reads when the keys are missing: a missing key can't deny and isn't damaged.
+  -- For speed, two EXISTS replace eight reads when the keys are missing: a missing key can't deny and isn't damaged. Each
+  -- names every key that the guards behind it read.
   local asks_once = from == 1 and not is_exit
 
   -- One intent gets one order. A record that the gate didn't write (the replaced system wrote `1`) is a duplicate too.

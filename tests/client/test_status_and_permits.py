@@ -14,6 +14,7 @@ import redis
 from msgspec import structs
 
 from gate import Damage, Gate, Mode, Outcome, Policy, Status
+from gate.values.guards import GUARDS
 from tests.client import account as at
 from tests.client.gates import OpenGate
 from tests.client.rows import ROWS, Row
@@ -199,3 +200,23 @@ def test_the_audit_is_capped(redis_client: redis.Redis, open_sync_gate: OpenGate
         pipeline.execute()
     gate.halt(by="ops", reason="test")
     assert 10_000 <= redis_client.xlen(at.AUDIT) < 10_500
+
+
+def test_what_stands_is_listed_in_the_order_of_the_guards(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    gate = open_gate()
+    at.admitted(gate.evaluate(at.entry()))
+    for key in (at.COOLDOWN_SYMBOL, at.COOLDOWN_GLOBAL, at.SAFE_MODE):
+        redis_client.set(key, "1", ex=900)
+    redis_client.rpush(at.HALT, "damaged")
+    names = [each.name for each in gate.status().standing]
+    order = [guard.name for guard in GUARDS]
+    assert names == sorted(names, key=order.index)
+    assert set(names) == {
+        "halt",
+        "safe_mode",
+        "cooldown_global",
+        "cooldown_symbol",
+        "lock",
+        "rate_symbol",
+        "rate_global",
+    }

@@ -11,6 +11,7 @@ import pytest
 from gate.protocol.keyspace import Keyspace
 from gate.protocol.scripts import Call, Entries, ScriptError, resolve, script
 from gate.values.guards import GUARDS
+from gate.values.keys import KEYS
 
 LUA = Path(__file__).parents[2] / "lua"
 NAMES = ("evaluate", "settle", "inspect", "control")
@@ -134,6 +135,27 @@ def test_the_keyspace_makes_the_keys_that_the_headers_say() -> None:
         assert patterns == {key: made[key] for key in script(name).keys.names}
 
 
+def test_the_table_of_keys_says_what_the_header_says() -> None:
+    rows = re.findall(r"^-- .*?\d+ (\w+) +P:(\S+) +(\w+)", header("evaluate"), re.MULTILINE)
+    assert rows == [(key.name, key.pattern, key.holds) for key in KEYS.values()]
+    assert {guard.key for guard in GUARDS if guard.key} <= set(KEYS)
+
+
+def test_each_shortcut_names_every_key_that_the_guards_behind_it_read() -> None:
+    """A key that is left out would never deny, as long as the others are missing."""
+    text = re.sub(r"--[^\n]*", "", (LUA / "include" / "guards.lua").read_text("utf-8"))
+    shortcuts = dict(re.findall(r"local (nothing_\w+) = asks_once and redis\.call\('EXISTS', ([^)]*)\)", text))
+    assert set(shortcuts) == {"nothing_known", "nothing_on"}
+    for name, keys in shortcuts.items():
+        behind = set(re.findall(r"KEYS\.(\w+)", "".join(_blocks_that_ask(f"not {name}", text))))
+        assert behind == set(re.findall(r"KEYS\.(\w+)", keys))
+
+
+def _blocks_that_ask(question: str, text: str) -> list[str]:
+    """From an `if` with the question to its `end` at the same depth."""
+    return re.findall(rf"^  if [^\n]*{question}.*?^  end$", text, re.MULTILINE | re.DOTALL)
+
+
 def test_the_guards_are_asked_in_the_order_of_the_table() -> None:
     text = (LUA / "include" / "guards.lua").read_text("utf-8")
     asked = re.findall(r"return '([A-Z_]+)', .*, GUARDS\.([A-Z_]+)", text)
@@ -204,10 +226,17 @@ def test_a_call_takes_its_values_by_name_and_sends_them_by_place() -> None:
     assert call(what="u")[-1] == "u"
 
 
-@pytest.mark.parametrize("given", [{}, {"what": "t", "halt": "h"}, {"wat": "t"}])
-def test_a_call_that_lacks_a_value_or_has_one_too_many_is_refused(given: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "a call of main lacks what"),
+        ({"what": "t", "halt": "h"}, "a call of main takes no 'halt'"),
+        ({"wat": "t"}, "a call of main takes no 'wat'"),
+    ],
+)
+def test_a_call_that_lacks_a_value_or_has_one_too_many_is_refused(given: dict[str, str], message: str) -> None:
     call = Call("EVALSHA", resolve("main", files(main=MAIN)), {"halt": "P:halt"})
-    with pytest.raises(ScriptError, match="takes what, each once"):
+    with pytest.raises(ScriptError, match=message):
         call(**given)
 
 

@@ -6,9 +6,10 @@ from gate.cli.screens.rows import Row
 from gate.cli.screens.screen import screen
 from gate.cli.screens.wording import ago, moment, printable, span
 from gate.values.fields import plain
+from gate.values.keys import KEYS
 from gate.values.reports import ACCOUNT_WIDE, Standing, Status, verifying_until_ms
 
-_WINDOWS = frozenset({"failures", "rate_global", "rate_symbol"})
+_WINDOWS = frozenset(key.shown_as for key in KEYS.values() if key.holds == "list")
 _NO_PERMIT = "without a TTL, so no permit of the gate made it: it denies entries until somebody deletes it"
 
 

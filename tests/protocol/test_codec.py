@@ -1,0 +1,95 @@
+"""The calls, word for word: every value stands where the script's header expects it."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from gate import Intent, Outcome, Penalty, Permit, Policy
+from gate.protocol.codec import Protocol
+from gate.protocol.keyspace import Keyspace
+from gate.protocol.scripts import script
+
+PROTOCOL = Protocol(Keyspace("{acct7}"), Policy(failure_limit=7))
+INTENT = Intent(id="sig-81", symbol="BTCUSDT", side="BUY", notional="200", leverage=5, timestamp=1_766_550_734_000)
+KEYS = (
+    "{acct7}:exec:processed:sig-81",
+    "{acct7}:exec:lock:BTCUSDT:BUY",
+    "{acct7}:exec:rate:symbol:BTCUSDT",
+    "{acct7}:safety:cooldown_symbol:BTCUSDT",
+    "{acct7}:exec:rate:global",
+    "{acct7}:exec:failures",
+    "{acct7}:exec:inflight",
+    "{acct7}:exec:state",
+    "{acct7}:safety:halt",
+    "{acct7}:safety:safe_mode",
+    "{acct7}:safety:cooldown_global",
+    "{acct7}:safety:audit",
+)
+FIGURES = ("1", "30000", "5", "60000", "30000", "3600000", "600000", "5000", "7", "300000", "900000", "300000", "64")
+FINGERPRINT = PROTOCOL.policy.fingerprint
+ASKED = (INTENT.fingerprint, 1_766_550_734_000, "BTCUSDT", "BUY", 0)
+PERMIT = Permit(
+    intent_id="sig-81",
+    symbol="BTCUSDT",
+    side="BUY",
+    token="t0ken",  # noqa: S106  # of a permit
+    fence=7,
+    client_order_id="g-1",
+    deadline_ms=0,
+    expires_ns=0,
+    admission="admitted …",
+)
+
+
+def test_evaluate() -> None:
+    assert PROTOCOL.evaluate(INTENT, "t0ken", 41, Decimal("50.0000001")) == (
+        *("EVALSHA", script("evaluate").sha, 12, *KEYS),
+        *("sig-81", "t0ken", *ASKED, 50_000_001, 41, FINGERPRINT, *FIGURES),
+    )
+
+
+def test_inspect() -> None:
+    assert PROTOCOL.inspect(INTENT) == (
+        *("EVALSHA_RO", script("inspect").sha, 12, *KEYS),
+        *("sig-81", "-", *ASKED, 50_000_000, 0, FINGERPRINT, *FIGURES),
+    )
+
+
+def test_settle() -> None:
+    penalty = Penalty(True, 11, 22, safe_mode=False, reason="margin")
+    assert PROTOCOL.settle(PERMIT, Outcome.rejected(-2019, "Margin", retryable=True, penalty=penalty)) == (
+        *("EVALSHA", script("settle").sha, 12, *KEYS),
+        *("sig-81", "t0ken", "rejected", 1, "-2019 Margin", 1, 11, 22, 0),
+        *("7", "300000", "900000", "3600000", "margin", "admitted …"),
+    )
+    assert PROTOCOL.settle(PERMIT, Outcome.placed(81))[15:] == (
+        *("sig-81", "t0ken", "placed", 0, "81", 0, 0, 0, 0),
+        *("7", "300000", "900000", "3600000", "", "admitted …"),
+    )
+
+
+def test_last_look() -> None:
+    assert PROTOCOL.last_look(PERMIT, 6_500) == (
+        *("EVALSHA_RO", script("last_look").sha, 12, *KEYS),
+        *("sig-81", "t0ken", 0, 6_500),
+    )
+
+
+def test_control() -> None:
+    account = tuple(
+        "{acct7}:" + name
+        for name in (
+            *("safety:halt", "safety:safe_mode", "safety:cooldown_global"),
+            *("exec:failures", "exec:state", "safety:audit"),
+        )
+    )
+    cooldown = "{acct7}:safety:cooldown_symbol:BTCUSDT"
+    assert PROTOCOL.control("reset", "ops", "why", "t0ken", "all", (cooldown,)) == (
+        *("EVALSHA", script("control").sha, 7, *account, cooldown),
+        *("reset", "ops", "why", "t0ken", "all", ""),
+    )
+    assert PROTOCOL.control("policy", "ops", "why", "t0ken", FINGERPRINT)[-1] == (
+        " rate_symbol_limit=1 rate_symbol_window_ms=30000 rate_global_limit=5 rate_global_window_ms=60000"
+        " lock_ttl_ms=30000 dedup_ttl_ms=3600000 max_age_ms=600000 skew_ms=5000 failure_limit=7"
+        " failure_window_ms=300000 safe_mode_ttl_ms=900000 cooldown_global_ms=300000 max_in_flight=64 "
+    )
