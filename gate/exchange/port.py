@@ -1,4 +1,4 @@
-"""What the executor and an exchange say to each other: plain values."""
+"""The plain values between the executor and an exchange, and the questions that the executor asks."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Final, Protocol
 from gate.values.order_terms import OrderType
 
 SIGNER_AHEAD_MS: Final = 1_000
-"""The exchange lets a signer's clock be so far ahead: it accepts a request so much longer than recvWindow."""
+"""The exchange allows a signer's clock to be ahead by this much, so it accepts a request for longer than recvWindow."""
 CLOCK_LEAD_MS: Final = SIGNER_AHEAD_MS + 500
-"""Beyond signing time + recvWindow, until a request is certainly accepted no more; half a second of it is ours."""
+"""From signing time + recvWindow until the exchange certainly accepts the request no more. Half a second is our own."""
 
 
 @dataclass(frozen=True, slots=True)
 class LotSize:
-    """Which quantities the exchange takes, in base asset."""
+    """The quantities that the exchange accepts, in base asset."""
 
     step: Decimal
     """Quantities are multiples of it, counted from `min_quantity`."""
@@ -28,7 +28,7 @@ class LotSize:
 
 @dataclass(frozen=True, slots=True)
 class PriceRange:
-    """Which prices the exchange takes, in quote asset. None where it sets no bound."""
+    """The prices that the exchange accepts, in quote asset. None means no bound."""
 
     tick: Decimal | None
     """Prices are multiples of it, counted from `lowest`."""
@@ -42,7 +42,7 @@ class PriceRange:
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What the exchange allows for a symbol's orders, from its exchangeInfo. None where it sets no bound."""
+    """The exchange's limits for a symbol's orders, from its exchangeInfo. None means no bound."""
 
     symbol: str
     margin_asset: str
@@ -50,14 +50,14 @@ class Filters:
     lot: LotSize
     """Of limit orders."""
     market_lot: LotSize
-    """Of orders at market, which have to satisfy both lot sizes."""
+    """Of market orders, which must satisfy both lot sizes."""
     prices: PriceRange
     min_notional: Decimal | None
 
 
 @dataclass(frozen=True, slots=True)
 class SymbolConfig:
-    """What the account has set at the exchange for a symbol, and what it pays there."""
+    """The account's settings for a symbol at the exchange, and its fee."""
 
     leverage: int
     max_notional: Decimal | None
@@ -68,10 +68,10 @@ class SymbolConfig:
 
 @dataclass(frozen=True, slots=True)
 class AccountFigures:
-    """What the account has, as it was read at one moment."""
+    """The account's figures at one moment."""
 
     available: Mapping[str, Decimal | str]
-    """By margin asset: what is free for new orders, or why that can't be told."""
+    """By margin asset: the margin free for new orders, or the reason why it can't be read."""
     notional: Mapping[tuple[str, str], Decimal]
     """Of each position, signed, by symbol and position side (LONG, SHORT, BOTH), in margin asset."""
     asked_ns: int

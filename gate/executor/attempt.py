@@ -33,13 +33,12 @@ class Attempt:
     account: AccountFigures | None = None
     """What the margin was last checked against; None for an exit, whose margin isn't."""
     stopped_by: Failure | None = None
-    """Of the last look-up: the answer of an exchange that would hear no more of us. A ban, too many requests, keys that
-    don't work."""
+    """The answer that ended the last look-up early: a ban, too many requests, or keys that don't work."""
     unanswered: Failure | None = None
-    """Of the last look-up: why a question had no answer, the last of those that had none."""
+    """Why the last look-up had no answer, if a question had none."""
 
     def __post_init__(self) -> None:
-        # An earlier delivery may have placed it: one that the store has forgotten, or doesn't bind us to.
+        # An earlier delivery may have placed the order, and the store doesn't know of it.
         self.may_exist = self.permit.verify or self.permit.observed
 
     def placed(self, order: OrderAnswer) -> Execution:
@@ -67,13 +66,13 @@ class Attempt:
         return self._end(Terminal.REJECTED_ORDER, outcome, refusal.code, refusal.detail)
 
     def short_of_margin(self, check: MarginCheck) -> Execution:
-        """The margin doesn't cover it. Without what is reserved for others it may: that may be free in a moment."""
+        """The margin doesn't cover the order. If only the reservations of others are in the way, they may end soon."""
         if check.available is not None and check.available >= check.need:
             return self._without_margin("MARGIN_RESERVED", str(check), check)
         return self._without_margin("INSUFFICIENT_MARGIN", str(check), check, Penalty.margin_rejection(self.policy))
 
     def under_reserved(self, check: MarginCheck) -> Execution:
-        """The permit holds less margin than the order takes: a permit behind it counts on what this one would use."""
+        """The permit reserves less margin than the order needs, so a later permit may count on the same margin."""
         reserved = f"only {plain(self.permit.reserved)} is reserved"
         detail = f"{check}: {reserved}; come again, what the symbol takes is known by now"
         return self._without_margin(MARGIN_UNRESERVED, detail, check)
@@ -81,11 +80,11 @@ class Attempt:
     def margin_unknown(
         self, code: str, check: MarginCheck | None, why: str, penalty: Penalty | None = None
     ) -> Execution:
-        """A margin figure that can't be relied on is no figure: nothing was sent."""
+        """A margin figure can't be trusted, so nothing was sent."""
         return self._without_margin(code, f"{check or 'need unknown, have unknown'}: {why}", check, penalty)
 
     def refused(self, failure: Failure) -> Execution:
-        """The exchange refused the order itself, or, before anything was sent, to tell what is needed for one."""
+        """The exchange refused the order, or a question that comes before it."""
         outcome = outcome_of(failure, self.policy, sent=self.may_exist)
         if outcome.kind is OutcomeKind.UNKNOWN:
             state = Terminal.UNKNOWN
@@ -96,19 +95,19 @@ class Attempt:
         return self._end(state, outcome, failure.code, failure.detail)
 
     def absent(self, unclear: Failure) -> Execution:
-        """The request failed, and by now it is certain that it brought no order."""
+        """The request failed, and the exchange has no order and can accept none any more."""
         detail = f"{unclear.code}: the request failed, and the exchange has no such order"
         outcome = Outcome.not_placed(detail, penalty=self._rest_of_the_look_up())
         return self._end(Terminal.REJECTED_EXCHANGE, outcome, unclear.code, detail)
 
     def in_doubt(self, unclear: Failure) -> Execution:
-        """Nobody can tell whether the order exists: reconcile will."""
+        """Nobody can tell whether the order exists. Reconcile finds out later."""
         penalty = Penalty.unknown_outcome(self.policy).joined(self._rest_of_the_look_up())
         outcome = Outcome.unknown(unclear.detail, code=unclear.code, penalty=penalty)
         return self._end(Terminal.UNKNOWN, outcome, unclear.code, f"{unclear.code}: {unclear.detail}")
 
     def memory_lost(self) -> Execution:
-        """Nothing was sent; but the store's memory is new, and an earlier delivery may have placed an order."""
+        """Nothing was sent. But the store has lost memory, and an earlier delivery may have placed an order."""
         said = f": {self.unanswered.code} {self.unanswered.detail}" if self.unanswered else ""
         detail = (
             f"nothing was sent: the exchange doesn't say whether an order from before the store's memory exists{said}"
@@ -118,7 +117,7 @@ class Attempt:
         return self._end(Terminal.UNKNOWN, outcome, "MEMORY_LOST", detail)
 
     def broken_off(self, error: BaseException) -> Execution:
-        """Cancelled, or a fault of our own. Where an order may exist, nobody can tell any more."""
+        """The task was cancelled, or the executor has a bug. If an order may exist, the outcome is unknown."""
         word = type(error).__name__
         if not self.may_exist:
             return self._end(Terminal.REJECTED_EXCHANGE, Outcome.unsent(word), word, "broken off before sending")

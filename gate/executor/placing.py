@@ -22,13 +22,13 @@ from gate.values.policy import Policy
 _log: Final = logging.getLogger("gate.executor")
 
 _LEAST_TO_SEND_MS: Final = SIGNER_AHEAD_MS + 500
-"""An order isn't sent when its permit has less than that left: it could be accepted too late, or its answer could come
-too late to be acted upon."""
+"""The least life of a permit with which an order is sent. With less, the exchange could accept it too late, or its
+answer could come too late."""
 
 _POSITION_MODE: Final = frozenset({"-4061", "-1106"})
 """Position side or reduce-only doesn't fit the account's position mode."""
 _PUT_RIGHT_AT_ONCE: Final = _POSITION_MODE | {"-1021", "-5028"}
-"""Refused for what is put right at once: the mode is read again, the clock was set by the exchange's."""
+"""Refusals with a cure: read the position mode again; the clock has been set by the exchange's."""
 
 
 class Placer:
@@ -43,14 +43,14 @@ class Placer:
         """Takes an attempt to its end, which isn't settled yet. Raises nothing that an exchange can cause."""
         try:
             if attempt.may_exist:
-                # Before the margin, though it may be for nothing: an earlier order may have taken just that.
+                # Before the margin check: an earlier order may have taken that very margin.
                 earlier = await self._earlier_order(attempt)
                 if earlier is not None:
                     return earlier
                 attempt.may_exist = False
             return await self._place_anew(attempt)
         except ExchangeFailure as failed:
-            # A question whose answer the order needs: nothing was sent.
+            # The order needs this answer, so nothing was sent.
             return self._refused(attempt, failed.failure)
 
     async def _earlier_order(self, attempt: Attempt) -> Execution | None:
@@ -70,18 +70,18 @@ class Placer:
         return attempt.placed(order) if order else attempt.memory_lost()
 
     async def _place_anew(self, attempt: Attempt) -> Execution:
-        """One request for an order, and a second one where the first is refused for what is put right at once."""
+        """Sends one request for the order, and a second one after a refusal that has a cure."""
         hedge_mode = await read_hedge_mode(self._exchange, attempt, otherwise=attempt.intent.position_side is not None)
         first = await self._plan_and_send(attempt, hedge_mode)
         if not _came_to(first, OutcomeKind.REJECTED) or first.reason not in _PUT_RIGHT_AT_ONCE:
             return first
-        # Refused for certain, so that another request isn't a second order.
+        # The first request was certainly refused, so the second can't make a second order.
         attempt.may_exist = False
         if first.reason in _POSITION_MODE:
             self._exchange.forget_hedge_mode()
             hedge_mode = await read_hedge_mode(self._exchange, attempt, otherwise=not hedge_mode)
         second = await self._plan_and_send(attempt, hedge_mode)
-        # Where it came to no second request, the answer to the first one stands.
+        # If no second request was sent, the answer to the first one stands.
         return first if _came_to(second, OutcomeKind.UNSENT) else second
 
     async def _plan_and_send(self, attempt: Attempt, hedge_mode: bool) -> Execution:
@@ -103,7 +103,7 @@ class Placer:
         if isinstance(cover, Execution):
             return cover
         # Taken before the last look: the exchange refuses what is delayed after it.
-        # Nothing valid for so long is accepted after the deadline, be our clock ahead as far as the exchange allows.
+        # The exchange accepts nothing after the deadline, even if our clock is a second ahead, which it allows.
         left_ms = attempt.permit.remaining_ms - SIGNER_AHEAD_MS
         validity = self._exchange.valid_for(min(attempt.policy.order_timeout_ms, left_ms))
         execution = await self._last_look(attempt, cover, validity.span_ms + SIGNER_AHEAD_MS)
@@ -117,7 +117,7 @@ class Placer:
         return self._exchange.recv_window_ms + CLOCK_LEAD_MS
 
     async def _last_look(self, attempt: Attempt, cover: MarginCheck | None, needed_ms: int) -> Execution | None:
-        """Right before sending: a permit that no longer holds, by the store's word or by our clock, sends nothing."""
+        """Asks right before sending whether the permit still holds, by the store and by our clock. None: it does."""
         permit = attempt.permit
         look = await self._gate.last_look(permit, needed_ms=needed_ms)
         if not look:
@@ -125,7 +125,7 @@ class Placer:
         stale = grown_stale(attempt, cover)
         if stale is not None:
             return stale
-        # Last, for all of the above takes time.
+        # The last question, because the others take time.
         left_ms = permit.remaining_ms
         if left_ms < _LEAST_TO_SEND_MS:
             return attempt.unsent("DEADLINE", f"{left_ms} ms of the permit were left, {_LEAST_TO_SEND_MS} are needed")

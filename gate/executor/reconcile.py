@@ -1,4 +1,4 @@
-"""What is in doubt is asked of the exchange, and settled.
+"""Asks the exchange about intents in doubt, and settles them.
 
 Safe from any number of processes at once: settling is atomic, and the same answer twice changes nothing.
 """
@@ -24,7 +24,7 @@ from gate.values.verdict import Permit
 _log: Final = logging.getLogger("gate.reconcile")
 
 RECONCILE_EVERY_S: Final = 5.0
-"""How often an executor that has nothing else to do asks for what is in doubt."""
+"""The pause between two rounds of an executor that has nothing else to do."""
 _AT_ONCE: Final = 10
 
 
@@ -32,12 +32,12 @@ class Finding(StrEnum):
     """What became of an intent that was in doubt."""
 
     PLACED = "PLACED"
-    """The exchange has its order: recorded as placed."""
+    """The exchange has its order, and the record says so."""
     NOT_PLACED = "NOT_PLACED"
     """The exchange has none, and can accept none any more. The intent is never admitted again, since it may have been
     sent."""
     WAIT = "WAIT"
-    """None is to be seen yet; a request may still be on its way. Ask again."""
+    """The exchange has no order yet, but a request may still be on its way. Ask again."""
     UNREADABLE = "UNREADABLE"
     """The exchange gave no usable answer. Ask again."""
     LAPSED = "LAPSED"
@@ -55,18 +55,18 @@ class Reconciled:
     detail: str = ""
     settlement: Settlement | None = None
     retry_after_ms: int | None = None
-    """How long the exchange wants to hear nothing of us, where it says so."""
+    """How long to send no request, if the exchange says so."""
 
     @property
     def done(self) -> bool:
-        """Whether it is in doubt no longer."""
+        """Whether the intent is no longer in doubt."""
         return self.finding in (Finding.PLACED, Finding.NOT_PLACED) and bool(self.settlement)
 
 
 async def reconcile(gate: AsyncGate, exchange: Exchange, *, at_most: int = 100, skip: int = 0) -> list[Reconciled]:
     """Asks for intents in doubt, oldest first, after `skip` of them, and settles what is certain. Raises StoreFailure.
 
-    Once the exchange wants to hear no more of us, the rest is left for later.
+    When the exchange answers with a ban or a limit, the rest is left for later.
     """
     doubt = await gate.in_doubt(at_most, skip)
     found: list[Reconciled] = []
@@ -100,7 +100,7 @@ def _not_asked(permit: Permit, stopped_by: Failure) -> Reconciled:
 
 
 async def reconcile_all(gate: AsyncGate, exchange: Exchange) -> list[Reconciled]:
-    """Goes through everything in doubt once, however much it is. Raises StoreFailure."""
+    """Asks once for every intent in doubt. Raises StoreFailure."""
     found: list[Reconciled] = []
     while page := await reconcile(gate, exchange, skip=_still_open(found)):
         found += page
@@ -110,7 +110,7 @@ async def reconcile_all(gate: AsyncGate, exchange: Exchange) -> list[Reconciled]
 
 
 async def keep_reconciling(gate: AsyncGate, exchange: Exchange, idle: Callable[[], bool]) -> None:
-    """Asks for what is in doubt every RECONCILE_EVERY_S while `idle` says so, until it is cancelled.
+    """Asks for intents in doubt every RECONCILE_EVERY_S while `idle` says so, until the task is cancelled.
 
     A few at a time, and in turn: what can't be found out must not keep the rest from being asked for.
     """
@@ -121,12 +121,14 @@ async def keep_reconciling(gate: AsyncGate, exchange: Exchange, idle: Callable[[
             if idle() and exchange.near_limit_ms() is None:
                 found = await reconcile(gate, exchange, at_most=_AT_ONCE, skip=skip)
                 skip = skip + _still_open(found) if found else 0
-                # Who goes on asking is banned for longer, exits and all.
+                # The exchange prolongs a ban for those who go on asking, and a ban holds exits too.
                 pause_s = max([pause_s, *(each.retry_after_ms / 1000 for each in found if each.retry_after_ms)])
         except StoreFailure as failure:
-            _log.warning("nothing reconciled: %s", str(failure))  # a kept record must not keep its frames
+            _log.warning(
+                "nothing reconciled: %s", str(failure)
+            )  # as text: a log record that is kept would keep the frames of the error
         except Exception:
-            _log.exception("reconciling failed")  # a fault of our own must not end it for good
+            _log.exception("reconciling failed")  # a bug must not end the loop
         await asyncio.sleep(pause_s)
 
 
@@ -135,12 +137,12 @@ def _still_open(found: list[Reconciled]) -> int:
 
 
 async def _ask(gate: AsyncGate, exchange: Exchange, record: Record, permit: Permit, now_ms: int) -> Reconciled:
-    # The record doesn't say when the strategy decided; but an intent is admitted only while it is fresh.
+    # The record doesn't hold the time of the decision. But an intent is admitted only while it is fresh.
     decided_ms = record.admitted_ms - gate.policy.max_age_ms
     try:
         order = await find_order_of_any_type(exchange, record.symbol, permit.client_order_id, decided_ms)
     except OrderNotFound:
-        # Nothing is sent after the deadline, nor can the exchange accept it later than its clock may lag behind.
+        # Nothing is sent after the deadline. The exchange accepts nothing later than its clock may lag behind ours.
         if now_ms - permit.deadline_ms <= CLOCK_LEAD_MS:
             return Reconciled(record.intent_id, permit.client_order_id, Finding.WAIT)
         settlement = await gate.settle(permit, Outcome.not_placed("reconciled: the exchange has no such order"))
