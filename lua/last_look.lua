@@ -10,12 +10,15 @@
 --
 -- Reply  one line of text, its first word says which:
 --   HOLDS                 the permit holds
+--   DEADLINE detail       the permit ends before the exchange has refused the order
 --   PERMIT_LOST detail    the record isn't that of this permit, or the permit is settled
 --   LOCK_LOST detail      another permit may act for this symbol and side before the exchange has refused the order
 --   HALTED detail         a person has halted since the verdict
 --   SAFE_MODE detail      safe mode is on since the verdict
 --   or an error that names the key: a value of the wrong type
 --@include read
+--@include record_fields
+--@include server_now
 --@include switched_on
 
 local record = read('GET', KEYS.record)
@@ -24,6 +27,18 @@ if not record then return 'PERMIT_LOST the store has no record of ' .. ARGV.inte
 if string.sub(record, 1, #mine) ~= mine then
   return 'PERMIT_LOST the record is another permit\'s, or the permit is settled'
 end
+
+-- The deadline by the server's clock, too: our own may have stood still.
+local now = server_now()
+local _, _, _, _, admitted, _, _, span = record_fields(record)
+local life = admitted + span - now
+if life - ARGV.needed_ms < 0 then
+  return 'DEADLINE ' .. life .. ' ms of the permit are left, ' .. ARGV.needed_ms .. ' are needed'
+end
+
+-- While the policy in force only observes, nothing else binds.
+local policy = redis.pcall('HGET', KEYS.state, 'policy')
+if type(policy) == 'string' and string.sub(policy, 1, 8) == 'observe-' then return 'HOLDS' end
 
 local is_exit = ARGV.is_exit == '1'
 

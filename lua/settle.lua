@@ -47,24 +47,37 @@
 --@include switch_on
 --@include trip
 
+local now, now_text = server_now()
 local text = read('GET', KEYS.record)
 local permit_field = 'permit:' .. ARGV.intent_id
 local state = redis.pcall('HMGET', KEYS.state, permit_field, 'fence', 'figures')
 local copy, last_fence, figures = state[1] or '', tonumber(state[2] or ''), state[3]
+local outcome, retryable, code = ARGV.outcome, ARGV.retryable == '1', string.match(ARGV.note, '^%S*')
+
+-- The policy in force decides. The caller's own figures count only where the state doesn't hold them.
+local failure_limit = figure_of(figures, 'failure_limit') or ARGV.failure_limit
+local failure_window = figure_of(figures, 'failure_window_ms') or ARGV.failure_window_ms
+local safe_mode_ttl = figure_of(figures, 'safe_mode_ttl_ms') or ARGV.safe_mode_ttl_ms
+local dedup_ttl = figure_of(figures, 'dedup_ttl_ms') or ARGV.dedup_ttl_ms
+
 local lapsed = not text
-local forgotten = lapsed and not record_fields(copy)
-if forgotten then
-  -- What was certainly not sent, or was refused, needs no memory.
-  if ARGV.outcome ~= 'placed' and ARGV.outcome ~= 'unknown' then return 'FENCED' end
-  if not record_fields(ARGV.admission) then return 'FENCED' end
+local unrecorded = lapsed and not record_fields(copy)
+local forgotten = false
+if unrecorded then
+  -- What was certainly refused, or not sent, needs no memory. An absence needs it: its order may show up.
+  local may_exist = outcome == 'placed' or outcome == 'unknown' or code == 'NOT_PLACED'
+  local phase, _, _, _, admitted = record_fields(ARGV.admission)
+  if not may_exist or (phase ~= 'admitted' and phase ~= 'unknown') then return 'FENCED' end
+  -- A record that has lived its time is no loss, and an order that came of it is still written down.
+  forgotten = now - admitted - dedup_ttl < 0
+  if not forgotten and outcome ~= 'placed' then return 'FENCED' end
   text = ARGV.admission
 elseif lapsed then
   text = copy
 end
 local phase, token, fence, fingerprint, admitted, symbol, side, span, reserved, flags, note = record_fields(text)
-if token ~= ARGV.token then return 'FENCED ' .. text end
-
-local outcome, retryable, code = ARGV.outcome, ARGV.retryable == '1', string.match(ARGV.note, '^%S*')
+if token ~= ARGV.token then return 'FENCED' .. (unrecorded and '' or ' ' .. text) end
+if unrecorded then phase = 'admitted' end
 
 -- A settled record accepts no other outcome, but for one: an order that shows up after its absence was settled. One in
 -- doubt may still become placed or rejected.
@@ -76,15 +89,8 @@ if phase ~= 'admitted' and not shows_up_late then
   if phase ~= 'unknown' or outcome == 'unsent' then return 'CONFLICT ' .. text end
 end
 
-local now, now_text = server_now()
 local is_exit = string.find(flags, 'x', 1, true)
 flags = flags == '-' and '' or flags
-
--- The policy in force decides. The caller's own figures count only where the state doesn't hold them.
-local failure_limit = figure_of(figures, 'failure_limit') or ARGV.failure_limit
-local failure_window = figure_of(figures, 'failure_window_ms') or ARGV.failure_window_ms
-local safe_mode_ttl = figure_of(figures, 'safe_mode_ttl_ms') or ARGV.safe_mode_ttl_ms
-local dedup_ttl = figure_of(figures, 'dedup_ttl_ms') or ARGV.dedup_ttl_ms
 
 -- Reads what the writes below need. With pcall, so that a damaged key doesn't end the script.
 local holds_lock = redis.pcall('GET', KEYS.lock) == token

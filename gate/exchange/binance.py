@@ -40,6 +40,7 @@ _CLOCK_CODES: Final = ("-1021", "-5028")
 FILTERS_AGE_S: Final = 3600  # filters change seldom; a code that says so has them read anew
 _READ_TIMEOUT_S: Final = 5.0
 _CONNECT_TIMEOUT_S: Final = 3.0
+_LONGEST_TIME_READ_MS: Final = 2_000  # the clock of reads is off by half of it at most, and may be ahead by a second
 ACCOUNT_APART_MS: Final = 250
 """Calls made within so much share one reading of the account: four a second at most, whatever the backlog."""
 _FEE_AGE_S: Final = 3600  # a commission changes with the account's tier, once a day at most
@@ -94,6 +95,8 @@ class BinanceFutures:
         self._symbols_at: float | None = None
         self._fee_rates: dict[str, tuple[Decimal, float]] = {}
         self._hedge_mode: bool | None = None
+        # The exchange's clock at a moment of ours that doesn't step. Until the exchange tells its time, the machine's.
+        self._set_at = time.time_ns() // 1_000_000, time.monotonic_ns()
         self._account: Final = SharedReading(self._read_account, ACCOUNT_APART_MS)
 
     async def filters(self, symbol: str, *, no_older_than_s: float = FILTERS_AGE_S) -> Filters | None:
@@ -242,7 +245,8 @@ class BinanceFutures:
 
     def _now_ms(self) -> int:
         """The exchange's clock, epoch ms, as far as it is known."""
-        return time.time_ns() // 1_000_000 + int(self._client.timestamp_offset)
+        at_ms, at_ns = self._set_at
+        return at_ms + (time.monotonic_ns() - at_ns) // 1_000_000
 
     def _trace(self) -> TraceConfig:
         from aiohttp import TraceConfig
@@ -265,11 +269,15 @@ class BinanceFutures:
 
     async def _set_clock(self, timeout_s: float) -> None:
         """Signs by the exchange's clock from now on."""
-        sent_ms = time.time_ns() // 1_000_000
+        sent_ms, sent_ns = time.time_ns() // 1_000_000, time.monotonic_ns()
         answer = await self._try("futures_time", timeout_s, self.recv_window_ms)
-        took_ms = time.time_ns() // 1_000_000 - sent_ms
+        took_ms = (time.monotonic_ns() - sent_ns) // 1_000_000
         try:
+            if took_ms > _LONGEST_TIME_READ_MS:
+                raise unreadable("serverTime", f"read in {took_ms} ms")
             self._client.timestamp_offset = int(answer["serverTime"]) - sent_ms - took_ms // 2
+            # The answer is older than the moment of its arrival, so this clock is never ahead.
+            self._set_at = int(answer["serverTime"]), time.monotonic_ns()
         except (KeyError, TypeError, ValueError):
             raise unreadable("serverTime", None) from None
 

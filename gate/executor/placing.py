@@ -25,6 +25,8 @@ _LEAST_TO_SEND_MS: Final = SIGNER_AHEAD_MS + 500
 """The least life of a permit with which an order is sent. With less, the exchange could accept it too late, or its
 answer could come too late."""
 
+_ROUNDING_MS: Final = 2
+"""The store and this process cut their clocks to milliseconds, each its own."""
 _POSITION_MODE: Final = frozenset({"-4061", "-1106"})
 """Position side or reduce-only doesn't fit the account's position mode."""
 _PUT_RIGHT_AT_ONCE: Final = _POSITION_MODE | {"-1021", "-5028"}
@@ -104,7 +106,7 @@ class Placer:
             return cover
         # Taken before the last look: the exchange refuses what is delayed after it.
         # The exchange accepts nothing after the deadline, even if our clock is a second ahead, which it allows.
-        left_ms = attempt.permit.remaining_ms - SIGNER_AHEAD_MS
+        left_ms = attempt.permit.remaining_ms - SIGNER_AHEAD_MS - _ROUNDING_MS
         validity = self._exchange.valid_for(min(attempt.policy.order_timeout_ms, left_ms))
         execution = await self._last_look(attempt, cover, validity.span_ms + SIGNER_AHEAD_MS)
         if execution is None:

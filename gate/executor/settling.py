@@ -39,7 +39,9 @@ async def settle_attempt(gate: AsyncGate, exchange: Exchange, attempt: Attempt, 
     penalty = outcome.penalty
     rest_ms = max(penalty.cooldown_symbol_ms, penalty.cooldown_global_ms) if penalty else 0
     # Without a settlement the intent stays used up, so it can't be retried.
-    retryable = outcome.retryable and bool(settlement)
+    # Without a record, nothing uses the intent up either.
+    unrecorded = settlement.status is Settled.FENCED and settlement.record is None
+    retryable = outcome.retryable and (bool(settlement) or unrecorded)
     return replace(
         execution,
         retryable=retryable,

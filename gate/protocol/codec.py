@@ -190,6 +190,7 @@ class Protocol:
             verify=record.verify,
             is_exit=record.is_exit,
             reserved=record.reserved,
+            admission=record.line,
         )
 
     def _observed_permit(self, intent: Intent, started_ns: int) -> Permit:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from typing import Final
@@ -41,6 +41,8 @@ class Record:
     penalised: bool = False
     unsent: bool = False
     note: str = ""
+    line: str = field(default="", repr=False, compare=False)
+    """As it stands in the store."""
 
     @property
     def deadline_ms(self) -> int | None:
@@ -99,6 +101,7 @@ def decode_record(intent_id: str, text: str) -> Record:
             penalised="p" in flags,
             unsent="u" in flags,
             note=note,
+            line=text,
         )
     except ValueError:
         return Record(intent_id=intent_id, phase=Phase.FOREIGN, note=text[:80])

@@ -77,7 +77,7 @@ class LastLook:
 
     holds: bool
     reason: str
-    """HOLDS; else PERMIT_LOST, LOCK_LOST, HALTED, SAFE_MODE or STORE_LOST."""
+    """HOLDS; else PERMIT_LOST, DEADLINE, LOCK_LOST, HALTED, SAFE_MODE or STORE_LOST."""
     detail: str = ""
 
     def __bool__(self) -> bool:

@@ -110,6 +110,50 @@ def test_an_order_that_the_store_has_forgotten_is_remembered_and_the_memory_is_n
     assert (repeated.status, repeated.memory_lost) == (Settled.ALREADY, False)
 
 
+def aged(permit: Permit, by_ms: int) -> Permit:
+    words = permit.admission.split(" ")
+    words[4] = str(int(words[4]) - by_ms)
+    return structs.replace(permit, admission=" ".join(words))
+
+
+def test_a_record_that_has_lived_its_time_is_no_loss(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    gate = open_gate(ROOMY)
+    permit = aged(at.admitted(gate.evaluate(at.entry())), ROOMY.dedup_ttl_ms + 1)
+    redis_client.delete(at.RECORD)
+    redis_client.hdel(at.STATE, "permit:sig-1")
+    since = redis_client.hget(at.STATE, "since")
+    for outcome in (Outcome.unknown("late"), Outcome.not_placed("late"), Outcome.rejected(-2019)):
+        assert gate.settle(permit, outcome).status is Settled.FENCED
+    settlement = gate.settle(permit, Outcome.placed(1))
+    assert (settlement.status, settlement.memory_lost) == (Settled.SETTLED, False)
+    assert redis_client.hget(at.STATE, "since") == since
+    assert at.audit(redis_client) == []
+
+
+def test_an_absence_is_remembered_too_where_the_store_has_lost_the_record(
+    redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    gate = open_gate(ROOMY)
+    permit = at.admitted(gate.evaluate(at.entry()))
+    redis_client.flushall()
+    settlement = gate.settle(permit, Outcome.not_placed("looked up"))
+    assert (settlement.status, settlement.memory_lost) == (Settled.SETTLED, True)
+    assert gate.evaluate(at.entry()).reason is Reason.DUPLICATE
+
+
+@pytest.mark.parametrize("phase", ["placed", "rejected", "nonsense", ""])
+def test_nothing_is_written_from_what_is_no_admission(
+    phase: str, redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    gate = open_gate(ROOMY)
+    permit = at.admitted(gate.evaluate(at.entry()))
+    redis_client.flushall()
+    forged = structs.replace(permit, admission=permit.admission.replace("admitted", phase, 1))
+    for outcome in OUTCOMES.values():
+        assert gate.settle(forged, outcome).status is Settled.FENCED
+    assert redis_client.keys("*") == []
+
+
 def test_a_forgotten_order_does_not_put_the_fence_back(redis_client: redis.Redis, open_gate: OpenGate) -> None:
     gate = open_gate(ROOMY)
     permit = at.admitted(gate.evaluate(at.entry()))

@@ -65,6 +65,32 @@ async def test_the_exchange_refuses_an_order_that_is_sent_after_its_validity(des
     assert desk.orders() == []
 
 
+async def test_a_step_of_the_machines_clock_moves_no_order_beyond_its_deadline(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ahead by seconds, an order that is held up would be accepted by as many seconds later."""
+    before = desk.exchange.valid_for(500).from_ms
+    real = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: real() + 4_000_000_000)
+    assert 0 <= desk.exchange.valid_for(500).from_ms - before < 3_000
+
+
+async def test_the_clock_that_the_exchange_tells_is_never_ahead(desk: Desk) -> None:
+    desk.paper.hold_clock(NOON_MS)
+    await desk.exchange._set_clock(5)
+    assert NOON_MS <= desk.exchange.valid_for(500).from_ms < NOON_MS + 3_000
+
+
+async def test_a_time_that_was_long_on_its_way_sets_no_clock(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody can tell which half of the way took so long."""
+    monkeypatch.setattr("gate.exchange.binance._LONGEST_TIME_READ_MS", -1)
+    desk.paper.hold_clock(NOON_MS)
+    with pytest.raises(ExchangeFailure, match="read in"):
+        await desk.exchange._set_clock(5)
+    assert desk.exchange._client.timestamp_offset == 0
+    assert desk.exchange.valid_for(500).from_ms > NOON_MS + 3_000
+
+
 async def test_a_process_that_stops_after_its_last_look_sends_nothing_that_the_exchange_accepts(
     open_desk: OpenDesk,
 ) -> None:

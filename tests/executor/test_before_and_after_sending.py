@@ -106,3 +106,25 @@ async def test_a_fault_of_our_own_before_sending_is_answered_and_gives_the_inten
     assert (execution.state, execution.reason) == (Terminal.REJECTED_EXCHANGE, "RuntimeError")
     assert await desk.gate.lookup(intent.id) is None, "so that a later delivery can be admitted"
     assert desk.orders(intent) == []
+
+
+async def test_an_exit_whose_permit_the_store_forgot_may_come_again(
+    open_desk: OpenDesk, redis_client: redis.Redis
+) -> None:
+    desk = await open_desk()
+    await desk.executor.execute(desk.intent(quantity="0.01"))
+    hedge_mode = desk.exchange.hedge_mode
+
+    async def then_forget() -> bool:
+        redis_client.flushall()
+        return await hedge_mode()
+
+    desk.exchange.hedge_mode = then_forget  # type: ignore[method-assign]  # between the verdict and the last look
+    leaving = desk.intent(side="SELL", quantity="0.01", reduce_only=True)
+
+    lost = await desk.executor.execute(leaving)
+    desk.exchange.hedge_mode = hedge_mode  # type: ignore[method-assign]
+    again = await desk.executor.execute(leaving)
+
+    assert (lost.reason, lost.retryable) == ("PERMIT_LOST", True)
+    assert again.state is Terminal.FILLED

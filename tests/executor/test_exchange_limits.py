@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from gate.exchange.binance import BinanceFutures
@@ -77,12 +75,6 @@ def test_limits_are_those_that_the_exchange_publishes() -> None:
     assert decode_limits([{**rows[1], "limit": 50}]) == (RateLimit("X-MBX-ORDER-COUNT-10S", 50, 10_000),)  # type: ignore[dict-item]
 
 
-def hold_at_noon(paper: PaperExchange) -> int:
-    """Stops the exchange's clock at a full minute, far from the end of any window. Returns how far it is from ours."""
-    paper.hold_clock(NOON_MS)
-    return NOON_MS - time.time_ns() // 1_000_000
-
-
 @pytest.mark.parametrize(
     "limits",
     [RateLimits(orders_per_minute=5), RateLimits(orders_per_ten_seconds=5)],
@@ -91,9 +83,9 @@ def hold_at_noon(paper: PaperExchange) -> int:
 async def test_entries_rest_before_the_exchange_refuses_orders_and_exits_go_on(desk: Desk, limits: RateLimits) -> None:
     account = Account(key="key", secret="secret")  # noqa: S106  # of a paper account
     with PaperExchange(accounts=[account], limits=limits) as paper:
-        offset_ms = hold_at_noon(paper)
+        paper.hold_clock(NOON_MS)  # far from the end of any window
         async with BinanceFutures(paper.key, paper.secret, base_url=paper.url, recv_window_ms=60_000) as exchange:
-            exchange._client.timestamp_offset = offset_ms
+            await exchange._set_clock(5)
             executor = Executor(desk.gate, exchange)
 
             placed = [await executor.execute(desk.intent(quantity="0.01")) for _ in range(4)]
@@ -111,9 +103,9 @@ async def test_entries_rest_before_the_exchange_refuses_orders_and_exits_go_on(d
 async def test_used_weight_rests_entries_before_the_exchange_answers_429(desk: Desk) -> None:
     account = Account(key="key", secret="secret")  # noqa: S106  # of a paper account
     with PaperExchange(accounts=[account], limits=RateLimits(weight_per_minute=80)) as paper:
-        offset_ms = hold_at_noon(paper)
+        paper.hold_clock(NOON_MS)  # far from the end of any window
         async with BinanceFutures(paper.key, paper.secret, base_url=paper.url, recv_window_ms=60_000) as exchange:
-            exchange._client.timestamp_offset = offset_ms
+            await exchange._set_clock(5)
             executor = Executor(desk.gate, exchange)
             reasons = [(await executor.execute(desk.intent(quantity="0.01"))).reason for _ in range(10)]
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 import gate.executor.reconcile as reconciling
 from gate import InDoubt, Intent, Outcome, Phase, Policy, StoreUnavailable
 from gate.cli.program import program
-from gate.exchange.port import OrderRequest
+from gate.exchange.port import OrderAnswer, OrderRequest
 from gate.executor.execution import Terminal
 from gate.executor.look_up import CLOCKS_APART_MS
 from gate.executor.reconcile import Finding, reconcile
@@ -71,6 +71,28 @@ async def test_what_may_have_been_sent_is_never_admitted_again(desk: Desk, redis
     again = await desk.executor.execute(intent)
     assert (again.state, again.reason) == (Terminal.DENIED, "DUPLICATE")
     assert desk.orders(intent) == []
+
+
+async def test_an_order_that_reconciling_finds_is_remembered_though_the_store_loses_the_record_meanwhile(
+    desk: Desk, redis_client: redis.Redis
+) -> None:
+    intent = await abandoned(desk, redis_client, sent=True)
+    find_order = desk.exchange.find_order
+
+    async def then_forget(symbol: str, client_order_id: str, *, conditional: bool) -> OrderAnswer:
+        found = await find_order(symbol, client_order_id, conditional=conditional)
+        redis_client.delete(f"quantum:exec:processed:{intent.id}")
+        redis_client.hdel("quantum:exec:state", f"permit:{intent.id}")
+        return found
+
+    desk.exchange.find_order = then_forget  # type: ignore[method-assign]  # a failover between the answer and its record
+
+    [found] = await reconcile(desk.gate, desk.exchange)
+
+    assert (found.finding, found.done) == (Finding.PLACED, True)
+    again = await desk.executor.execute(intent)
+    assert (again.state, again.reason) == (Terminal.DENIED, "DUPLICATE")
+    assert len(desk.orders(intent)) == 1
 
 
 async def test_an_order_that_shows_up_after_its_absence_was_settled_is_recorded(
