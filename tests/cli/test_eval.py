@@ -13,26 +13,13 @@ import pytest
 import redis
 from click.testing import Result
 
+from gate.values.guards import GUARDS
 from tests.servers.wire import Wire
 
 Run = Callable[..., Result]
 RunJson = Callable[..., Any]
 
-GUARDS = [
-    "conflict",
-    "duplicate",
-    "stale",
-    "policy",
-    "halt",
-    "safe_mode",
-    "failures",
-    "cooldown_global",
-    "cooldown_symbol",
-    "lock",
-    "in_flight",
-    "rate_symbol",
-    "rate_global",
-]
+NAMES = [guard.name for guard in GUARDS]
 INTENT = {"--id": "sig-81", "--symbol": "BTCUSDT", "--side": "BUY", "--notional": "200"}
 
 
@@ -59,7 +46,7 @@ def test_admits_and_claims_nothing(gate_json: RunJson, gate: Run, redis_client: 
     assert (answer["admitted"], answer["reason"], answer["mode"]) == (True, "ADMITTED", "enforce")
     assert (answer["retryable"], answer["retry_after_ms"], answer["permit"]) == (False, None, None)
     assert answer["committed"] is False
-    assert [row["guard"] for row in answer["guards"]] == GUARDS
+    assert [row["guard"] for row in answer["guards"]] == NAMES
     assert all(
         list(row) == ["guard", "passed", "key", "ttl_ms", "detail", "exempt", "age_ms"] for row in answer["guards"]
     )

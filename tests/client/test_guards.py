@@ -9,25 +9,12 @@ import pytest
 import redis
 
 from gate import GuardReport, Inspection, Intent, Outcome, Phase, Reason, Verdict
+from gate.values.guards import GUARDS
 from tests.client import account as at
 from tests.client.gates import AnyGate, OpenGate
 from tests.client.rows import ROWS, Row
 
-NAMES = [
-    "conflict",
-    "duplicate",
-    "stale",
-    "policy",
-    "halt",
-    "safe_mode",
-    "failures",
-    "cooldown_global",
-    "cooldown_symbol",
-    "lock",
-    "in_flight",
-    "rate_symbol",
-    "rate_global",
-]
+NAMES = [guard.name for guard in GUARDS]
 
 
 def wanted(client: redis.Redis, exits: bool, changes: dict[str, Any]) -> Intent:
