@@ -225,8 +225,9 @@ async def test_an_executor_with_nothing_else_to_do_settles_what_dead_workers_lef
     missing = await abandoned(desk, redis_client, sent=False)
 
     async with desk.executor:
-        while (await desk.gate.status()).in_doubt:  # noqa: ASYNC110  # the executor's own task is at it
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(60):
+            while (await desk.gate.status()).in_doubt:  # noqa: ASYNC110  # the executor's own task is at it
+                await asyncio.sleep(0.01)
 
     record = await desk.gate.lookup(placed.id)
     assert record is not None
@@ -265,8 +266,9 @@ async def test_reconciling_goes_on_after_the_store_was_away(desk: Desk, redis_cl
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reconciling, "RECONCILE_EVERY_S", 0)
         async with desk.executor:
-            while (await desk.gate.status()).in_doubt:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+            async with asyncio.timeout(60):
+                while (await desk.gate.status()).in_doubt:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
 
     assert len(desk.orders(intent)) == 1
     assert not refused
@@ -295,8 +297,9 @@ async def test_a_failed_look_up_does_not_stop_the_others(
     monkeypatch.setattr(reconciling, "RECONCILE_EVERY_S", 0)
 
     async with desk.executor:
-        while (await desk.gate.status()).in_doubt > 10:  # noqa: ASYNC110  # the executor's own task is at it
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(60):
+            while (await desk.gate.status()).in_doubt > 10:  # noqa: ASYNC110  # the executor's own task is at it
+                await asyncio.sleep(0.01)
 
     record = await desk.gate.lookup(other.id)
     assert record is not None
