@@ -33,13 +33,13 @@ class AsyncSettler(Protocol):
         """Reports the outcome of an admitted intent."""
 
 
-class GuardedPermit:
-    """The permit in a `guard` block. It is true while the permit is live. The block reports the outcome to it."""
+class _Held:
+    """What both permits have, whether their calls are awaited or not."""
 
-    def __init__(self, gate: Settler, verdict: Verdict) -> None:
-        self._gate: Final = gate
+    def __init__(self, policy: Policy, verdict: Verdict) -> None:
         self.verdict: Final = verdict
         self.settlement: Settlement | None = None
+        self._policy: Final = policy
         self._outcome: Outcome | None = None
 
     def __bool__(self) -> bool:
@@ -48,12 +48,35 @@ class GuardedPermit:
     @property
     def permit(self) -> Permit:
         """The permit itself. Raises LookupError for a denied intent."""
-        return _permit_of(self.verdict)
+        if self.verdict.permit is None:
+            raise LookupError(
+                f"there is no permit: the intent was denied, {self.verdict.reason}: {self.verdict.detail}"
+            )
+        return self.verdict.permit
 
     @property
     def client_order_id(self) -> str:
         """The newClientOrderId to send. Raises LookupError for a denied intent."""
         return self.permit.client_order_id
+
+    def _unreported(self, word: str) -> Outcome | None:
+        """What the end of the block has to report: once more an outcome that wasn't reported; unknown without any."""
+        if self.verdict.permit is None:
+            return None
+        if self.settlement is None:
+            return self._unknown(word)
+        return self._outcome if self.settlement.status in _NOT_REPORTED else None
+
+    def _unknown(self, detail: str) -> Outcome:
+        return Outcome.unknown(detail, penalty=Penalty.unknown_outcome(self._policy))
+
+
+class GuardedPermit(_Held):
+    """The permit in a `guard` block. It is true while the permit is live. The block reports the outcome to it."""
+
+    def __init__(self, gate: Settler, verdict: Verdict) -> None:
+        super().__init__(gate.policy, verdict)
+        self._gate: Final = gate
 
     def settle(self, outcome: Outcome) -> Settlement:
         """Reports the outcome. Raises LookupError for a denied intent."""
@@ -63,12 +86,8 @@ class GuardedPermit:
 
     def leave(self, word: str) -> None:
         """Ends the block. Reports once more an outcome that wasn't reported; without any outcome, reports unknown."""
-        if self.verdict.permit is None:
-            return
-        if self.settlement is None:
-            self.unknown(word)
-        elif self._outcome is not None and self.settlement.status in _NOT_REPORTED:
-            self.settle(self._outcome)
+        if (outcome := self._unreported(word)) is not None:
+            self.settle(outcome)
 
     def placed(self, order_id: str | int) -> Settlement:
         """The exchange has the order."""
@@ -86,30 +105,15 @@ class GuardedPermit:
 
     def unknown(self, detail: str = "") -> Settlement:
         """Nobody knows whether the order exists. The permit stays in doubt."""
-        return self.settle(_unknown(self._gate.policy, detail))
+        return self.settle(self._unknown(detail))
 
 
-class AsyncGuardedPermit:
+class AsyncGuardedPermit(_Held):
     """GuardedPermit for asyncio."""
 
     def __init__(self, gate: AsyncSettler, verdict: Verdict) -> None:
+        super().__init__(gate.policy, verdict)
         self._gate: Final = gate
-        self.verdict: Final = verdict
-        self.settlement: Settlement | None = None
-        self._outcome: Outcome | None = None
-
-    def __bool__(self) -> bool:
-        return self.verdict.permit is not None and self.verdict.permit.live
-
-    @property
-    def permit(self) -> Permit:
-        """The permit itself. Raises LookupError for a denied intent."""
-        return _permit_of(self.verdict)
-
-    @property
-    def client_order_id(self) -> str:
-        """The newClientOrderId to send. Raises LookupError for a denied intent."""
-        return self.permit.client_order_id
 
     async def settle(self, outcome: Outcome) -> Settlement:
         """Reports the outcome. Raises LookupError for a denied intent."""
@@ -119,12 +123,8 @@ class AsyncGuardedPermit:
 
     async def leave(self, word: str) -> None:
         """Ends the block. Reports once more an outcome that wasn't reported; without any outcome, reports unknown."""
-        if self.verdict.permit is None:
-            return
-        if self.settlement is None:
-            await self.unknown(word)
-        elif self._outcome is not None and self.settlement.status in _NOT_REPORTED:
-            await self.settle(self._outcome)
+        if (outcome := self._unreported(word)) is not None:
+            await self.settle(outcome)
 
     async def placed(self, order_id: str | int) -> Settlement:
         """The exchange has the order."""
@@ -142,14 +142,4 @@ class AsyncGuardedPermit:
 
     async def unknown(self, detail: str = "") -> Settlement:
         """Nobody knows whether the order exists. The permit stays in doubt."""
-        return await self.settle(_unknown(self._gate.policy, detail))
-
-
-def _permit_of(verdict: Verdict) -> Permit:
-    if verdict.permit is None:
-        raise LookupError(f"there is no permit: the intent was denied, {verdict.reason}: {verdict.detail}")
-    return verdict.permit
-
-
-def _unknown(policy: Policy, detail: str) -> Outcome:
-    return Outcome.unknown(detail, penalty=Penalty.unknown_outcome(policy))
+        return await self.settle(self._unknown(detail))

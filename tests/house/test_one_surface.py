@@ -19,7 +19,8 @@ BLOCKS = {"__enter__": "__aenter__", "__exit__": "__aexit__"}
 
 def public(kind: type) -> dict[str, Any]:
     special = ("__init__", "__bool__", *BLOCKS, *BLOCKS.values())
-    return {name: value for name, value in vars(kind).items() if not name.startswith("_") or name in special}
+    members = {name: value for base in reversed(kind.__mro__[:-1]) for name, value in vars(base).items()}
+    return {name: value for name, value in members.items() if not name.startswith("_") or name in special}
 
 
 def arguments(method: Any) -> list[tuple[str, Any, Any]]:
