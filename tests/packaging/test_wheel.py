@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -107,6 +108,16 @@ def test_the_licence_goes_with_what_is_built(tmp_path: Path) -> None:
         assert carried is not None
         assert carried.read() == licence
         assert f"gate-{gate.__version__}/CHANGELOG.md" in source.getnames()
+
+
+def test_the_source_distribution_carries_what_its_pages_link_to(tmp_path: Path) -> None:
+    with tarfile.open(build("sdist", ROOT, tmp_path)) as source:
+        carried = {name.partition("/")[2] for name in source.getnames()}
+    linked = {
+        link for page in ROOT.glob("*.md") for link in re.findall(r"\]\(([^)#:]+)[^):]*\)", page.read_text("utf-8"))
+    }
+    assert linked >= {"docs/README.md", "examples/", "CONTRIBUTING.md", "SECURITY.md"}
+    assert {link for link in linked if not any(f"{name}/".startswith(link) for name in carried)} == set()
 
 
 def test_the_metadata_say_the_version_and_the_licence(tmp_path: Path) -> None:
