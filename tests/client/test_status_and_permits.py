@@ -39,8 +39,7 @@ def test_status_shows_what_denies_and_writes_nothing(row: Row, redis_client: red
     status = gate.status()
     assert standing(status, row.key)
     assert at.contents(redis_client) == held
-    account_wide = row.guard in ("safe_mode", "failures", "cooldown_global", "rate_global")
-    assert status.stopped is account_wide
+    assert status.stopped is ("BTCUSDT" not in row.key)
 
 
 @pytest.mark.parametrize("row", SHOWN, ids=str)
