@@ -23,7 +23,6 @@ from gate.values.order_terms import (
     TimeInForce,
     WorkingType,
 )
-from gate.values.stream_shapes import ID_NAMES, intent_arguments
 
 _SYMBOL: Final = re.compile(r"[A-Z0-9_]{2,30}", re.ASCII)
 _MAX_ID: Final = 128
@@ -161,6 +160,8 @@ class Intent:
         `received_ms` replaces a missing time. Raises InvalidIntent, which names the field as the stream does, and holds
         the intent's id where one can be seen.
         """
+        from gate.values.stream_shapes import intent_arguments  # loads msgspec, a third of `from gate import Intent`
+
         try:
             return cls(**intent_arguments(mapping, received_ms=received_ms))
         except InvalidIntent as invalid:
@@ -182,6 +183,8 @@ def _read_id(value: object) -> str:
 
 def _visible_id(mapping: Mapping[str, object]) -> str | None:
     """The id of what can't be read as an intent, in one line of no more than an id's length; None: there is none."""
+    from gate.values.stream_shapes import ID_NAMES
+
     said = (mapping.get(name) for name in ID_NAMES)
     return next((each[:_MAX_ID] for each in said if isinstance(each, str) and each and each.isprintable()), None)
 

