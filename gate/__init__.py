@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         StoreFailure,
         StoreUnavailable,
     )
+    from gate.values.guards import Reason
     from gate.values.intent import Intent
     from gate.values.outcome import Outcome, OutcomeKind, Penalty, Settled, Settlement
     from gate.values.policy import Policy
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
         Standing,
         Status,
     )
-    from gate.values.verdict import Mode, Permit, Reason, Verdict
+    from gate.values.verdict import Mode, Permit, Verdict
 else:
     _NAMES = {
         "client.gates": "AsyncGate Gate",
@@ -50,7 +51,8 @@ else:
         "values.outcome": "Outcome OutcomeKind Penalty Settled Settlement",
         "values.policy": "Policy",
         "values.record": "Phase Record",
-        "values.verdict": "Mode Permit Reason Verdict",
+        "values.guards": "Reason",
+        "values.verdict": "Mode Permit Verdict",
     }
     _HOMES = {name: f"gate.{module}" for module, names in _NAMES.items() for name in names.split()}
 

@@ -15,7 +15,7 @@ from gate.cli.screens.wording import one_line
 from gate.config import Config, Flags, read_config
 from gate.store.masking import masked
 from gate.values.errors import StoreFailure, StoreUnavailable
-from gate.values.verdict import Reason
+from gate.values.guards import Reason
 
 if TYPE_CHECKING:
     from gate.client.gates import Gate

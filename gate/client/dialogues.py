@@ -23,12 +23,13 @@ from gate.protocol.scripts import Command, script
 from gate.store.failures import ReplyLost, ScriptMissing
 from gate.store.wire import Reply
 from gate.values.errors import InvalidField, InvalidIntent, StoreError, StoreFailure, StoreUnavailable
+from gate.values.guards import Reason
 from gate.values.intent import Intent
 from gate.values.outcome import Outcome, OutcomeKind, Settled, Settlement
 from gate.values.policy import Policy
 from gate.values.record import Record, decode_record
 from gate.values.reports import Act, DoubtfulPermit, Halt, InDoubt, Inspection, LastLook
-from gate.values.verdict import Permit, Reason, Verdict
+from gate.values.verdict import Permit, Verdict
 
 T = TypeVar("T")
 Dialogue = Generator[Command, Reply, T]

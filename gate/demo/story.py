@@ -16,8 +16,8 @@ from gate.demo.stage import WORKERS, Credentials, Desk, open_desk
 from gate.executor.execution import Execution, Terminal
 from gate.paper import Account, PaperExchange
 from gate.store.embedded import EmbeddedStore
+from gate.values.guards import Reason
 from gate.values.policy import Policy
-from gate.values.verdict import Reason
 
 ALICE: Final = Credentials("alice", "demo-key-a", "demo-secret-a")
 BOB: Final = Credentials("bob", "demo-key-b", "demo-secret-b")

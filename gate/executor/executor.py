@@ -18,9 +18,10 @@ from gate.executor.placing import Placer
 from gate.executor.reconcile import keep_reconciling
 from gate.executor.settling import settle_attempt
 from gate.values.errors import InvalidIntent
+from gate.values.guards import Reason
 from gate.values.intent import Intent
 from gate.values.policy import Policy
-from gate.values.verdict import Reason, Verdict
+from gate.values.verdict import Verdict
 
 T = TypeVar("T")
 

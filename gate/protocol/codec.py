@@ -10,13 +10,13 @@ from gate.protocol.keyspace import Keyspace
 from gate.protocol.scripts import SCRIPTS, Call, Command, script
 from gate.values.errors import InvalidIntent
 from gate.values.fields import plain
-from gate.values.guards import GUARDS
+from gate.values.guards import GUARDS, Reason
 from gate.values.intent import Intent
 from gate.values.outcome import Outcome, Penalty, Settled, Settlement
 from gate.values.policy import Policy, mode_of
 from gate.values.record import MILLIONTHS, Record, decode_record
 from gate.values.reports import GuardReport, Inspection, LastLook
-from gate.values.verdict import Mode, Permit, Reason, Verdict
+from gate.values.verdict import Mode, Permit, Verdict
 
 # Lua counts in doubles. The sum of 64 such reserves is still exact in a double.
 _LARGEST_RESERVE: Final = 100_000_000 * MILLIONTHS

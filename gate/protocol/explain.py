@@ -6,10 +6,10 @@ import re
 from typing import Final
 
 from gate.protocol.keyspace import Keyspace
+from gate.values.guards import Reason
 from gate.values.keys import KEYS, Key
 from gate.values.policy import Policy
 from gate.values.record import Phase, Record
-from gate.values.verdict import Reason
 
 _KEY_IN_ERROR: Final = re.compile(r" key=(\S+)")
 _SCRIPT_IN_ERROR: Final = re.compile(r",? ?script: (?:\S+, )?on @user_script:\d+\.?")

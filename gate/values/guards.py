@@ -1,4 +1,4 @@
-"""The guards, in their order. The first guard that denies gives the verdict its reason.
+"""The reasons, and the guards that deny with them, in their order. The first that denies is the verdict's reason.
 
 lua/include/guards.lua checks them in this order, and gives these reasons. Keys, reports, screens and documents read
 this table. A new guard needs a line in this table, its check in guards.lua, and a test.
@@ -10,7 +10,27 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from gate.values.verdict import Reason
+
+class Reason(StrEnum):
+    """Why an intent is admitted or denied: the guards' reasons in their order, and the client's own."""
+
+    ADMITTED = "ADMITTED"
+    CONFLICT = "CONFLICT"
+    DUPLICATE = "DUPLICATE"
+    STALE = "STALE"
+    POLICY_MISMATCH = "POLICY_MISMATCH"
+    HALTED = "HALTED"
+    SAFE_MODE = "SAFE_MODE"
+    FAILURE_LIMIT = "FAILURE_LIMIT"
+    COOLDOWN_GLOBAL = "COOLDOWN_GLOBAL"
+    COOLDOWN_SYMBOL = "COOLDOWN_SYMBOL"
+    LOCKED = "LOCKED"
+    IN_FLIGHT_LIMIT = "IN_FLIGHT_LIMIT"
+    RATE_SYMBOL = "RATE_SYMBOL"
+    RATE_GLOBAL = "RATE_GLOBAL"
+    INVALID = "INVALID"
+    STORE_UNAVAILABLE = "STORE_UNAVAILABLE"
+    STORE_ERROR = "STORE_ERROR"
 
 
 class Exits(StrEnum):

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
+from gate.values.guards import Reason
 from gate.values.keys import KEYS
 from gate.values.record import Record
-from gate.values.verdict import Mode, Permit, Reason
+from gate.values.verdict import Mode, Permit
 
 
 @dataclass(frozen=True, slots=True)

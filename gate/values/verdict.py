@@ -10,30 +10,8 @@ from typing import Final
 
 from msgspec import Struct
 
+from gate.values.guards import Reason
 from gate.values.record import Record
-
-
-class Reason(StrEnum):
-    """Why an intent is admitted or denied: the guards' reasons in their order, and the client's own."""
-
-    ADMITTED = "ADMITTED"
-    CONFLICT = "CONFLICT"
-    DUPLICATE = "DUPLICATE"
-    STALE = "STALE"
-    POLICY_MISMATCH = "POLICY_MISMATCH"
-    HALTED = "HALTED"
-    SAFE_MODE = "SAFE_MODE"
-    FAILURE_LIMIT = "FAILURE_LIMIT"
-    COOLDOWN_GLOBAL = "COOLDOWN_GLOBAL"
-    COOLDOWN_SYMBOL = "COOLDOWN_SYMBOL"
-    LOCKED = "LOCKED"
-    IN_FLIGHT_LIMIT = "IN_FLIGHT_LIMIT"
-    RATE_SYMBOL = "RATE_SYMBOL"
-    RATE_GLOBAL = "RATE_GLOBAL"
-    INVALID = "INVALID"
-    STORE_UNAVAILABLE = "STORE_UNAVAILABLE"
-    STORE_ERROR = "STORE_ERROR"
-
 
 NEVER_RETRYABLE: Final = frozenset({Reason.CONFLICT, Reason.DUPLICATE, Reason.STALE, Reason.INVALID})
 

@@ -8,8 +8,8 @@ import pytest
 
 from gate import GuardReport, Verdict
 from gate.cli.screens.judgement import GUARD_OF, agreeing
-from gate.values.guards import GUARDS
-from gate.values.verdict import Mode, Reason
+from gate.values.guards import GUARDS, Reason
+from gate.values.verdict import Mode
 
 NAMES = [guard.name for guard in GUARDS]
 

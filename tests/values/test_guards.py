@@ -21,6 +21,15 @@ def test_every_reason_but_those_that_the_client_adds_is_a_guards_and_in_the_same
     assert [guard.reason for guard in GUARDS] == [reason for reason in Reason if reason not in client]
 
 
+def test_reasons_are_words_that_programs_know() -> None:
+    known = (
+        "CONFLICT DUPLICATE STALE POLICY_MISMATCH HALTED SAFE_MODE FAILURE_LIMIT COOLDOWN_GLOBAL COOLDOWN_SYMBOL "
+        "LOCKED IN_FLIGHT_LIMIT RATE_SYMBOL RATE_GLOBAL"
+    )
+    assert [guard.reason.value for guard in GUARDS] == known.split()
+    assert all(reason.value == reason.name for reason in Reason)
+
+
 def test_what_exits_are_held_to() -> None:
     held = {guard.name for guard in GUARDS if not guard.exempts_exits}
     assert held == {"conflict", "duplicate", "stale", "halt"}

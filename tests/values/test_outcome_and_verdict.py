@@ -46,28 +46,6 @@ def test_a_penalty_costs_only_what_it_names() -> None:
     assert Penalty() == Penalty(count_failure=False, cooldown_symbol_ms=0, cooldown_global_ms=0, safe_mode=False)
 
 
-def test_reasons_are_the_documented_ones() -> None:
-    assert [reason.value for reason in Reason] == [
-        "ADMITTED",
-        "CONFLICT",
-        "DUPLICATE",
-        "STALE",
-        "POLICY_MISMATCH",
-        "HALTED",
-        "SAFE_MODE",
-        "FAILURE_LIMIT",
-        "COOLDOWN_GLOBAL",
-        "COOLDOWN_SYMBOL",
-        "LOCKED",
-        "IN_FLIGHT_LIMIT",
-        "RATE_SYMBOL",
-        "RATE_GLOBAL",
-        "INVALID",
-        "STORE_UNAVAILABLE",
-        "STORE_ERROR",
-    ]
-
-
 @pytest.mark.parametrize("reason", Reason)
 def test_only_what_can_change_may_be_tried_again(reason: Reason) -> None:
     admitted = reason is Reason.ADMITTED

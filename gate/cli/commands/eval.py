@@ -20,8 +20,8 @@ from gate.config import Config, Flags
 from gate.store.masking import masked
 from gate.values.errors import InvalidField, InvalidIntent, StoreError, StoreFailure, StoreUnavailable
 from gate.values.fields import read_time_ms
+from gate.values.guards import Reason
 from gate.values.intent import Intent
-from gate.values.verdict import Reason
 
 _DENIED: Final = 1
 

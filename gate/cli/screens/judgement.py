@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from gate.values.guards import GUARDS
+from gate.values.guards import GUARDS, Reason
 from gate.values.intent import Intent
 from gate.values.record import Phase, Record
 from gate.values.reports import GuardReport, Inspection
-from gate.values.verdict import Permit, Reason, Verdict
+from gate.values.verdict import Permit, Verdict
 
 GUARD_OF: Final = {guard.reason: guard.name for guard in GUARDS}
 

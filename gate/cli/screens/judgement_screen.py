@@ -9,10 +9,11 @@ from gate.cli.screens.rows import Row
 from gate.cli.screens.screen import screen
 from gate.cli.screens.wording import printable, span
 from gate.values.fields import plain
+from gate.values.guards import Reason
 from gate.values.intent import Intent
 from gate.values.record import Phase
 from gate.values.reports import GuardReport
-from gate.values.verdict import Mode, Reason, Verdict
+from gate.values.verdict import Mode, Verdict
 
 _ENDED_BY: Final = {
     Reason.HALTED: "`gate resume` ends it.",
