@@ -133,6 +133,7 @@ def test_an_enforcing_caller_under_an_observing_policy_is_told_so(open_gate: Ope
 
 # What an exit brings, and what a settlement brings: shorter in everything that keys live by.
 HASTY = Policy(
+    skew_ms=0,
     dedup_ttl_ms=60_000,
     max_age_ms=20_000,
     rate_global_limit=2,
@@ -150,9 +151,11 @@ def test_an_exit_of_another_policy_is_remembered_as_long_as_the_policy_in_force_
     at.admitted(open_gate(STRICT).evaluate(at.entry("sig-0", "ETHUSDT")))
     hasty = open_gate(HASTY)
     at.admitted(hasty.evaluate(at.exit_()))
-    assert redis_client.pttl(at.RECORD) > HASTY.dedup_ttl_ms
+    assert redis_client.pttl(at.RECORD) > STRICT.dedup_ttl_ms - 60_000
     old = at.exit_("sig-2", timestamp=time.time_ns() // 1_000_000 - 60_000)
     assert at.admitted(hasty.evaluate(old)), "fresh by the policy in force"
+    ahead = at.exit_("sig-3", timestamp=time.time_ns() // 1_000_000 + 3_000)
+    assert at.admitted(hasty.evaluate(ahead)), "not too far ahead by the policy in force"
 
 
 def test_an_exit_of_another_policy_leaves_the_window_that_all_share(

@@ -141,6 +141,19 @@ def test_an_absence_is_remembered_too_where_the_store_has_lost_the_record(
     assert gate.evaluate(at.entry()).reason is Reason.DUPLICATE
 
 
+def test_doubt_is_remembered_too_where_the_store_has_lost_a_record_in_doubt(
+    redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    gate = open_gate(ROOMY)
+    permit = at.admitted(gate.evaluate(at.entry()))
+    known = gate.settle(permit, Outcome.unknown("timed out")).record
+    assert known is not None
+    redis_client.flushall()
+    in_doubt = structs.replace(permit, admission=known.line)
+    assert gate.settle(in_doubt, Outcome.unknown("timed out")).status is Settled.SETTLED
+    assert gate.evaluate(at.entry()).reason is Reason.DUPLICATE
+
+
 @pytest.mark.parametrize("phase", ["placed", "rejected", "nonsense", ""])
 def test_nothing_is_written_from_what_is_no_admission(
     phase: str, redis_client: redis.Redis, open_gate: OpenGate
