@@ -1,21 +1,23 @@
 #!lua flags=allow-oom
--- An operator's act: halt, resume, reset, policy. The same call writes its author and reason to the audit stream.
+-- An operator's act: halt, resume, reset, policy, init. The same call writes its author and reason to the audit stream.
 --
 -- KEYS   1 halt              P:safety:halt                      hash    scope, by, reason, at
 --        2 safe_mode         P:safety:safe_mode                 string
 --        3 cooldown_global   P:safety:cooldown_global           string
 --        4 failures          P:exec:failures                    list
---        5 state             P:exec:state                       hash    policy: fingerprint in force; figures; since
+--        5 state             P:exec:state                       hash    policy: fingerprint in force; figures; since,
+--                                                               fence, lost, run_id
 --        6 audit             P:safety:audit                     stream
 --        7… cooldowns        P:safety:cooldown_symbol:{symbol}  string  every one that the caller found; for reset
 --
--- ARGV   1 act               halt, resume, reset, policy
+-- ARGV   1 act               halt, resume, reset, policy, init
 --        2 by
 --        3 reason
 --        4 token             made by the caller for this call and its replay
 --        5 what              halt: scope, entries or all; reset: safe_mode, cooldowns, failures or all; policy: the
 --                            fingerprint to put in force
 --        6 figures           policy: its figures, as figure_of reads them; else ``
+--        7 server            init: the server's word, which evaluate.lua explains; else ``
 --
 -- Reply  {audited, detail, …}: audited is 1, or 0 when the audit stream is damaged (the act is done even so). Detail:
 --   halt    the scope in force. A later halt of scope `entries` doesn't narrow a halt of scope `all`; only resume
@@ -23,6 +25,7 @@
 --   resume  the scope that was in force, or `` when there was no halt
 --   reset   the keys that were on and are now off
 --   policy  the fingerprint that was in force, or ``
+--   init    the time in ms since which the memory was known to be whole, or ``
 --        or {2}: the server has already carried out this call, and its reply was lost
 --@include integer
 --@include server_now
@@ -92,8 +95,20 @@ if act == 'policy' then
   end
   -- A longer max_age can make an intent fresh again after its record has lapsed. Permits say verify until that can no
   -- longer happen.
-  if before ~= what then redis.call('HSET', KEYS.state, 'since', now_text) end
+  local fresh_for = figure_of(known, 'max_age_ms')
+  if before and not (fresh_for and figure_of(ARGV.figures, 'max_age_ms') - fresh_for <= 0) then
+    redis.call('HSET', KEYS.state, 'since', now_text)
+  end
   return done('policy ' .. what, before or '')
+end
+
+if act == 'init' then
+  local state = read('HMGET', KEYS.state, 'fence', 'since')
+  -- The fence goes on from the last one, where there is one. A whole memory has no time of a loss.
+  if not (state[1] and string.match(state[1], '^%d+$')) then redis.call('HSET', KEYS.state, 'fence', '0') end
+  redis.call('HSET', KEYS.state, 'since', '0', 'run_id', string.match(ARGV.server, '^%S*'))
+  redis.call('HDEL', KEYS.state, 'lost')
+  return done('init', state[2] or '')
 end
 
 return redis.error_reply('ERR unknown act ' .. act)

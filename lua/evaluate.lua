@@ -13,8 +13,8 @@
 --        5 rate_global       P:exec:rate:global                 list    as rate_symbol
 --        6 failures          P:exec:failures                    list    times of counted failures in ms, newest first
 --        7 inflight          P:exec:inflight                    zset    {reserved}:{intent_id} by deadline in ms
---        8 state             P:exec:state                       hash    fence, since, policy, figures (of that policy);
---                                                               permit:{intent_id}: a
+--        8 state             P:exec:state                       hash    fence, since, policy, figures (of that policy),
+--                                                               run_id, lost; permit:{intent_id}: a
 --                                                               copy of the record, which has no TTL and stays until
 --                                                               the permit has its final outcome
 --        9 halt              P:safety:halt                      hash    scope, by, reason, at
@@ -46,15 +46,20 @@
 --       21 safe_mode_ttl_ms
 --       22 cooldown_global_ms
 --       23 max_in_flight
+--       24 after_memory_loss verify or halt
+--   and
+--       25 server            the run id of the server, as its connection has learnt it. Behind it, after a space, why the
+--                            server isn't trusted: `evicts`, or `lacks …`, a right; see identify.lua
 --
 -- Reply  one line of text. Its first word tells which:
 --   admitted …                      the permit: the record as written (see record_text). A replay with the same token
 --                                   gets the same line again
 --   REASON wait detail              denied. wait: ms; -1 unknown, -2 a retry never helps. detail: for CONFLICT and
 --                                   DUPLICATE the record, for POLICY_MISMATCH the policy in force, for STALE the age
---                                   in ms
+--                                   in ms, for MEMORY_YOUNG the time when the loss was noticed, in ms
 --   OBSERVED REASON wait detail     an enforcing policy would deny; the policy in force only observes. Claims nothing
---   or an error that names the key: its value has the wrong type, or is damaged
+--   or an error that names the key: its value has the wrong type, or is damaged; or NOPERM, for an entry: the user lacks
+--   a right, or the server doesn't say which one it is
 --@include integer
 --@include read
 --@include switched_on
@@ -63,8 +68,9 @@
 --@include figure_of
 --@include figures_in_force
 --@include figures_text
+--@include audit
+--@include memory
 --@include guards
---@include fence_and_memory
 --@include reserved_ahead
 --@include record_text
 --@include server_now
@@ -80,8 +86,9 @@ if reason then
     return detail  -- this caller's own admission; its reply was lost
   end
 
+  if reason == 'MEMORY_YOUNG' and seen.new then note_new_memory(now_text, seen, redis.call) end
+
   if reason == 'FAILURE_LIMIT' or reason == 'RATE_GLOBAL' then
-    --@include audit
     --@include switch_on
     --@include trip
     if reason == 'FAILURE_LIMIT' then
@@ -107,7 +114,7 @@ local deadline = integer(now + lock_ttl)
 -- A damaged key must not block an exit. An exit's writes to the keys that only count or note it may therefore fail.
 local attempt = is_exit and redis.pcall or redis.call
 
-local fence, since, in_force, verify_age = fence_and_memory(now, micros, seen)
+local fence, verify_age = fence_and_verify_age(now, micros, seen)
 local ahead = reserved_ahead(seen)
 
 local note = verify_age and ahead .. ' ' .. integer(verify_age) or ahead
@@ -115,15 +122,12 @@ local record = record_text('admitted', ARGV.token, fence, ARGV.fingerprint, now_
   ARGV.reserve, (verify_age and 'v' or '') .. (is_exit and 'x' or ''), note)
 local permit_field = 'permit:' .. ARGV.intent_id
 
--- The writes begin here.
-if not since then
-  -- An exit on a damaged state. The damaged fields stay as they are.
-  attempt('HSET', KEYS.state, permit_field, record)
-elseif not in_force then
-  attempt('HSET', KEYS.state, 'fence', fence, 'since', integer(since), 'policy', ARGV.policy, 'figures', figures_text(),
-    permit_field, record)
-elseif since == now then
-  attempt('HSET', KEYS.state, 'fence', fence, 'since', integer(since), permit_field, record)
+-- The writes begin here. An exit may be the first to find that the memory is new.
+if seen.new then note_new_memory(now_text, seen, attempt) end
+if seen.damaged then
+  attempt('HSET', KEYS.state, permit_field, record)  -- an exit's; the damaged fields stay as they are
+elseif not seen.state[3] then
+  attempt('HSET', KEYS.state, 'fence', fence, 'policy', ARGV.policy, 'figures', figures_text(), permit_field, record)
 else
   attempt('HSET', KEYS.state, 'fence', fence, permit_field, record)
 end

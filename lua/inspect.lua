@@ -14,8 +14,9 @@
 --@include time_left
 --@include figure_of
 --@include figures_in_force
+--@include audit
+--@include memory
 --@include guards
---@include fence_and_memory
 --@include reserved_ahead
 --@include server_now
 
@@ -30,7 +31,7 @@ while reason do
 end
 if #rows == 2 then
   -- Every guard passes. evaluate now reads two more things; damage there ends inspect with the same error.
-  fence_and_memory(now, micros, seen)
+  fence_and_verify_age(now, micros, seen)
   reserved_ahead(seen)
 end
 return rows

@@ -126,9 +126,10 @@ else
   end
 end
 
--- The lost memory had given this fence: no later fence may be lower. `since` makes the next permits say verify.
+-- The lost memory had given this fence: no later fence may be lower. The memory is new: entries wait, permits say verify.
 if forgotten then
-  redis.pcall('HSET', KEYS.state, 'fence', integer(math.max(last_fence or 0, fence)), 'since', now_text)
+  redis.pcall('HSET', KEYS.state, 'fence', integer(math.max(last_fence or 0, fence)), 'since', now_text,
+    'lost', now_text)
   if outcome == 'unknown' then
     redis.pcall('ZADD', KEYS.inflight, integer(admitted + span), reserved .. ':' .. ARGV.intent_id)
   end

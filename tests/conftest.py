@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from tests.servers.choice import skipping_is_off
-from tests.servers.session import Servers, empty
+from tests.servers.session import Servers, declare_whole, empty
 from tests.servers.store import PrivateStore, Store, StoreUnavailableError
 from tests.servers.wire import Wire
 
@@ -66,9 +66,11 @@ def store(pytestconfig: pytest.Config) -> Store:
 
 @pytest.fixture
 def redis_client(store: Store) -> Iterator[redis.Redis]:
-    """A client of the shared store, which holds neither keys nor scripts when the test begins."""
+    """A client of the shared store. When the test begins it holds no scripts, and of the account only the word that
+    its memory is whole."""
     empty(store)
     with store.client() as client:
+        declare_whole(client)
         yield client
 
 

@@ -231,6 +231,11 @@ class Calls:
         audited, before = yield from self._control("policy", by, reason, fingerprint)
         return Act("policy", audited, before=_first(before), changed=(fingerprint,))
 
+    def init(self, by: str, reason: str) -> Dialogue[Act]:
+        """Says that no order of an earlier memory is on its way. Raises InvalidField, StoreFailure."""
+        audited, before = yield from self._control("init", by, reason, "")
+        return Act("init", audited, before=_first(before))
+
     def scan(self, pattern: str) -> Dialogue[list[str]]:
         """Keys that match a pattern. Uses SCAN, since KEYS would block the server. Raises StoreFailure."""
         cursor, found = b"0", set[str]()

@@ -14,6 +14,7 @@ import redis.asyncio
 from gate.client.dialogues import Calls, Dialogue
 from gate.client.guarded import AsyncGuardedPermit, GuardedPermit
 from gate.client.status import status
+from gate.protocol.codec import identify
 from gate.protocol.keyspace import DEFAULT_PREFIX, Keyspace
 from gate.store.cluster_wire import AsyncClusterWire, ClusterWire
 from gate.store.connect import connect, connect_async, refuse_cluster_without_hash_tag
@@ -48,12 +49,12 @@ class Gate:
         The gate opens its own connections. `timeout_ms` limits connecting, and limits each wait for an answer. Raises
         InvalidField for a cluster with a prefix that has no hash tag.
         """
+        keyspace = Keyspace(prefix)
         if isinstance(client, redis.RedisCluster):
-            keyspace = Keyspace(prefix)
             refuse_cluster_without_hash_tag(keyspace)
-            wire: Wire = ClusterWire(lambda: client, keyspace.state, timeout_ms)
+            wire: Wire = ClusterWire(lambda: client, keyspace.state, timeout_ms, identify(keyspace))
         else:
-            wire = ServerWire(client, timeout_ms)
+            wire = ServerWire(client, timeout_ms, identify(keyspace))
         self._set_up(wire, None, prefix, policy)
 
     def _set_up(self, wire: Wire, embedded: EmbeddedStore | None, prefix: str, policy: Policy | None) -> None:
@@ -165,6 +166,13 @@ class Gate:
         """Puts this caller's policy in force for the account. Raises InvalidField, StoreFailure."""
         return self._carry(self._calls.apply_policy(by, reason))
 
+    def init(self, *, by: str, reason: str) -> Act:
+        """Says that the account is new, or that a person has looked: no order of an earlier memory is on its way.
+
+        Ends the wait and the look-ups that follow a loss of memory. Raises InvalidField, StoreFailure.
+        """
+        return self._carry(self._calls.init(by, reason))
+
     @contextmanager
     def guard(self, intent: Intent | Mapping[str, object]) -> Iterator[GuardedPermit]:
         """Runs a block with the intent's permit. The permit is false when the intent was denied.
@@ -206,12 +214,12 @@ class AsyncGate:
         timeout_ms: int = DEFAULT_TIMEOUT_MS,
     ) -> None:
         """As Gate, with a redis-py asyncio client."""
+        keyspace = Keyspace(prefix)
         if isinstance(client, redis.asyncio.RedisCluster):
-            keyspace = Keyspace(prefix)
             refuse_cluster_without_hash_tag(keyspace)
-            wire: AsyncWire = AsyncClusterWire(lambda: client, keyspace.state, timeout_ms)
+            wire: AsyncWire = AsyncClusterWire(lambda: client, keyspace.state, timeout_ms, identify(keyspace))
         else:
-            wire = AsyncServerWire(client, timeout_ms)
+            wire = AsyncServerWire(client, timeout_ms, identify(keyspace))
         self._set_up(wire, None, prefix, policy)
 
     def _set_up(self, wire: AsyncWire, embedded: EmbeddedStore | None, prefix: str, policy: Policy | None) -> None:
@@ -312,6 +320,10 @@ class AsyncGate:
     async def apply_policy(self, *, by: str, reason: str) -> Act:
         """As Gate.apply_policy."""
         return await self._carry(self._calls.apply_policy(by, reason))
+
+    async def init(self, *, by: str, reason: str) -> Act:
+        """As Gate.init."""
+        return await self._carry(self._calls.init(by, reason))
 
     @asynccontextmanager
     async def guard(self, intent: Intent | Mapping[str, object]) -> AsyncIterator[AsyncGuardedPermit]:

@@ -7,7 +7,7 @@ from typing import Final
 
 from gate.protocol.explain import explain_denial
 from gate.protocol.keyspace import Keyspace
-from gate.protocol.scripts import SCRIPTS, Call, Command, script
+from gate.protocol.scripts import SCRIPTS, SERVER, Call, Command, script
 from gate.values.errors import InvalidIntent
 from gate.values.fields import plain
 from gate.values.guards import GUARDS, Reason
@@ -35,7 +35,7 @@ class Protocol:
             script(name)
         self._mode: Final = Mode(policy.mode)
         # Every call carries these keys and figures, so they become texts once. Their names are those of the headers.
-        fixed = {**keyspace.of_account(), **policy.texts(), "policy": policy.fingerprint}
+        fixed = {**keyspace.of_account(), **policy.texts(), "policy": policy.fingerprint, "server": SERVER}
         # As the state keeps them: lua/include/figures_in_force.lua writes the same.
         names = script("evaluate").arguments.names
         self._figures: Final = (
@@ -120,8 +120,8 @@ class Protocol:
     ) -> Command:
         """The call for an operator's act. `cooldowns`: the keys of symbols' cooldowns, for a reset."""
         call = Call("EVALSHA", script("control"), self.keyspace.of_account(), open_list=cooldowns)
-        figures = self._figures if act == "policy" else ""
-        return call(act=act, by=by, reason=reason, token=token, what=what, figures=figures)
+        figures, server = self._figures if act == "policy" else "", SERVER if act == "init" else ""
+        return call(act=act, by=by, reason=reason, token=token, what=what, figures=figures, server=server)
 
     def decode_verdict(self, reply: bytes, intent: Intent, reserve: Decimal, started_ns: int) -> Verdict:
         """The verdict from evaluate's line. `started_ns`: the monotonic clock before the call."""
@@ -236,6 +236,12 @@ class Protocol:
         # A permit's lock always has a TTL. A lock without a wait has none, so the gate didn't make it.
         endless = self.keyspace.lock(intent.symbol, intent.side) if reason is Reason.LOCKED and wait_ms is None else ""
         return explain_denial(reason, detail, self.policy, self.keyspace, prior, endless)
+
+
+def identify(keyspace: Keyspace) -> Command:
+    """The call that asks a server who it is, and what its user may not do."""
+    call = Call("EVALSHA_RO", script("identify"), keyspace.of_account())
+    return call(**keyspace.of_intent("-", "-", "-"))
 
 
 def _age_ms(reason: Reason, detail: str) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import Final
 
 from gate.protocol.keyspace import Keyspace
@@ -35,6 +36,12 @@ def explain_denial(
             return f"{int(detail) / 1000:.1f} s old, max_age is {policy.max_age_ms / 1000:g} s"
         case Reason.STALE:
             return f"{-int(detail) / 1000:.1f} s in the future, skew allows {policy.skew_ms / 1000:g} s"
+        case Reason.MEMORY_YOUNG:
+            at = datetime.fromtimestamp(int(detail) / 1000, UTC)
+            return (
+                f"this memory is new since {at:%H:%M:%S} UTC: entries wait until no order of an earlier memory can be "
+                "on its way; if the account is new, `gate init` says so once"
+            )
         case Reason.POLICY_MISMATCH:
             return f"this caller has {policy.fingerprint}, in force is {detail}"
         case Reason.IN_FLIGHT_LIMIT:

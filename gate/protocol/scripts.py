@@ -26,7 +26,10 @@ Command = tuple[str | int, ...]
 """A Redis command: its name and arguments."""
 
 ReadText = Callable[[str], str]
-SCRIPTS: Final = ("evaluate", "settle", "inspect", "last_look", "control")
+SCRIPTS: Final = ("evaluate", "settle", "inspect", "last_look", "control", "identify")
+SERVER: Final = "-server-"
+"""The last word of a command whose script asks which server it runs on. The wire replaces this very object by what the
+connection's server has said of itself."""
 
 _INCLUDE: Final = re.compile(r"^[ \t]*--@include[ \t]*(\S*)[ \t]*$", re.MULTILINE)
 _ENTRY: Final = re.compile(r"--(?: (?:KEYS|ARGV))? +(\d+)(…?) ([a-z_]+)\b")
@@ -184,6 +187,6 @@ def _directory() -> Path:
 
 @cache
 def script(name: str) -> Script:
-    """Loads an installed script by its name: evaluate, settle, inspect, last_look or control."""
+    """Loads an installed script by its name, one of SCRIPTS."""
     directory = _directory()
     return resolve(name, lambda path: (directory / path).read_text("utf-8"))

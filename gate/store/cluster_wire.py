@@ -15,7 +15,7 @@ from redis.exceptions import (
 from gate.protocol.scripts import Command
 from gate.store.failures import ScriptMissing, SlotMoved, one_line
 from gate.store.server_wire import AsyncServerWire, ServerWire
-from gate.store.wire import DEFAULT_TIMEOUT_MS, Reply
+from gate.store.wire import Reply
 from gate.values.errors import StoreUnavailable
 
 _NO_CLUSTER: Final = (RedisError, RedisClusterException, OSError)  # the second isn't a subclass of the first
@@ -24,10 +24,11 @@ _NO_CLUSTER: Final = (RedisError, RedisClusterException, OSError)  # the second 
 class ClusterWire:
     """A wire to the cluster node that holds the account's slot. Follows the slot to another node."""
 
-    def __init__(self, make_client: Callable[[], Any], slot_key: str, timeout_ms: int = DEFAULT_TIMEOUT_MS) -> None:
+    def __init__(self, make_client: Callable[[], Any], slot_key: str, timeout_ms: int, identify: Command) -> None:
         self._make_client: Final = make_client
         self._slot_key: Final = slot_key
         self._timeout_ms: Final = timeout_ms
+        self._identify: Final = identify
         self._lock: Final = threading.Lock()
         self._client: Any = None
         self._wire: ServerWire | None = None
@@ -54,7 +55,7 @@ class ClusterWire:
                     node = self._client.get_node_from_key(self._slot_key)
                     if node is None:
                         raise StoreUnavailable(f"no cluster node holds the slot of {self._slot_key}")
-                    self._wire = ServerWire(self._client.get_redis_connection(node), self._timeout_ms)
+                    self._wire = ServerWire(self._client.get_redis_connection(node), self._timeout_ms, self._identify)
                 except _NO_CLUSTER as error:
                     raise StoreUnavailable(one_line(error)) from None
             return self._wire
@@ -77,10 +78,11 @@ class ClusterWire:
 class AsyncClusterWire:
     """ClusterWire for asyncio."""
 
-    def __init__(self, make_client: Callable[[], Any], slot_key: str, timeout_ms: int = DEFAULT_TIMEOUT_MS) -> None:
+    def __init__(self, make_client: Callable[[], Any], slot_key: str, timeout_ms: int, identify: Command) -> None:
         self._make_client: Final = make_client
         self._slot_key: Final = slot_key
         self._timeout_ms: Final = timeout_ms
+        self._identify: Final = identify
         self._client: Any = None
         self._wire: AsyncServerWire | None = None
 
@@ -106,7 +108,7 @@ class AsyncClusterWire:
                 node = self._client.get_node_from_key(self._slot_key)
                 if node is None:
                     raise StoreUnavailable(f"no cluster node holds the slot of {self._slot_key}")
-                self._wire = AsyncServerWire(_NodeClient(node), self._timeout_ms)  # type: ignore[arg-type]
+                self._wire = AsyncServerWire(_NodeClient(node), self._timeout_ms, self._identify)  # type: ignore[arg-type]
             except _NO_CLUSTER as error:
                 raise StoreUnavailable(one_line(error)) from None
         return self._wire

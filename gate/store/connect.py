@@ -11,6 +11,7 @@ import redis.asyncio
 import redis.asyncio.retry
 from redis.backoff import NoBackoff
 
+from gate.protocol.codec import identify
 from gate.protocol.keyspace import Keyspace
 from gate.store.address import StoreAddress, parse_url
 from gate.store.cluster_wire import AsyncClusterWire, ClusterWire
@@ -86,17 +87,17 @@ def connect(url: str, keyspace: Keyspace, timeout_ms: int = DEFAULT_TIMEOUT_MS) 
 
         embedded = EmbeddedStore.open(Path(address.url))
         address = parse_url(embedded.url)
-    settings = _client_settings(address, timeout_ms)
+    settings, asking = _client_settings(address, timeout_ms), identify(keyspace)
     if address.cluster:
         refuse_cluster_without_hash_tag(keyspace)
         nodes = [redis.cluster.ClusterNode(host, port) for host, port in address.hosts]
         make = lambda: redis.RedisCluster(startup_nodes=nodes, **settings)  # noqa: E731
-        return ClusterWire(make, keyspace.state, timeout_ms), embedded
+        return ClusterWire(make, keyspace.state, timeout_ms, asking), embedded
     if address.scheme.endswith("+sentinel"):
         own = _sentinel_settings(address, timeout_ms, no_retries())
         sentinel = redis.sentinel.Sentinel(list(address.hosts), sentinel_kwargs=own, **settings)
-        return ServerWire(sentinel.master_for(address.service, db=address.db), timeout_ms), embedded
-    return ServerWire(_from_url(redis.Redis, address.url, settings), timeout_ms), embedded
+        return ServerWire(sentinel.master_for(address.service, db=address.db), timeout_ms, asking), embedded
+    return ServerWire(_from_url(redis.Redis, address.url, settings), timeout_ms, asking), embedded
 
 
 def connect_async(
@@ -110,15 +111,15 @@ def connect_async(
 
         embedded = EmbeddedStore.open(Path(address.url))
         address = parse_url(embedded.url)
-    settings = _client_settings(address, timeout_ms)
+    settings, asking = _client_settings(address, timeout_ms), identify(keyspace)
     settings["retry"] = None
     if address.cluster:
         refuse_cluster_without_hash_tag(keyspace)
         nodes = [redis.asyncio.cluster.ClusterNode(host, port) for host, port in address.hosts]
         make = lambda: redis.asyncio.RedisCluster(startup_nodes=nodes, **settings)  # noqa: E731
-        return AsyncClusterWire(make, keyspace.state, timeout_ms), embedded
+        return AsyncClusterWire(make, keyspace.state, timeout_ms, asking), embedded
     if address.scheme.endswith("+sentinel"):
         own = _sentinel_settings(address, timeout_ms, redis.asyncio.retry.Retry(NoBackoff(), 0))
         sentinel = redis.asyncio.Sentinel(list(address.hosts), sentinel_kwargs=own, **settings)
-        return AsyncServerWire(sentinel.master_for(address.service, db=address.db), timeout_ms), embedded
-    return AsyncServerWire(_from_url(redis.asyncio.Redis, address.url, settings), timeout_ms), embedded
+        return AsyncServerWire(sentinel.master_for(address.service, db=address.db), timeout_ms, asking), embedded
+    return AsyncServerWire(_from_url(redis.asyncio.Redis, address.url, settings), timeout_ms, asking), embedded

@@ -18,6 +18,7 @@ import redis.asyncio
 from hiredis import pack_command
 from redis.backoff import NoBackoff
 from redis.exceptions import (
+    NoPermissionError,
     RedisError,
     ResponseError,
 )
@@ -25,7 +26,8 @@ from redis.retry import Retry
 
 from gate.protocol.scripts import Command
 from gate.store.failures import ReplyLost, ScriptMissing, failure_of, one_line, refusal_of
-from gate.store.wire import DEFAULT_TIMEOUT_MS, Reply
+from gate.store.identity import addressed, ask_identity
+from gate.store.wire import Reply
 from gate.values.errors import StoreError, StoreUnavailable
 
 # Settings that only redis-py's own pool needs, or that would turn its retries and push messages on again.
@@ -89,12 +91,14 @@ def no_retries() -> Retry:
 class ServerWire:
     """A wire to one server, or to the master that a sentinel names. Safe for many threads, and across a fork."""
 
-    def __init__(self, client: redis.Redis, timeout_ms: int = DEFAULT_TIMEOUT_MS) -> None:
+    def __init__(self, client: redis.Redis, timeout_ms: int, identify: Command) -> None:
+        """`identify`: the command that asks a server who it is, sent first on each connection."""
         pool = client.connection_pool
         self._client: Final = client  # keeps its pool alive, which sentinel connections ask
         self._make: Final[Callable[..., Any]] = pool.connection_class
         self._settings: Final = connection_settings(pool.connection_kwargs, timeout_ms / 1000)
-        self._idle: deque[Any] = deque()
+        self._identify: Final = identify
+        self._idle: deque[tuple[Any, str]] = deque()  # connections, each with its server's word
         self._pid = os.getpid()
 
     def round_trip(self, command: Command) -> Reply:
@@ -102,18 +106,19 @@ class ServerWire:
         if self._pid != os.getpid():
             self._idle, self._pid = deque(), os.getpid()  # two processes on one socket would mix up replies
         try:
-            connection = self._idle.pop()
+            link = self._idle.pop()
         except IndexError:
-            connection = self._connect()
+            link = self._connect()
+        connection, server = link
         try:
-            connection.send_packed_command((pack(command),), check_health=False)
+            connection.send_packed_command((pack(addressed(command, server)),), check_health=False)
             reply = connection.read_response(disable_decoding=True)
         except ResponseError as error:
             failure = failure_of(error)
-            if isinstance(failure, ScriptMissing | StoreError):
-                self._idle.append(connection)
+            if isinstance(failure, ScriptMissing | StoreError) and not isinstance(error, NoPermissionError):
+                self._idle.append(link)
             else:
-                connection.disconnect()  # so the next call asks the sentinel for the master again
+                connection.disconnect()  # the next call asks the sentinel for the master, and the server for the rights
             raise failure from None
         except redis.AuthenticationError as error:
             connection.disconnect()
@@ -125,13 +130,17 @@ class ServerWire:
         except BaseException:
             connection.disconnect()
             raise
-        self._idle.append(connection)
+        self._idle.append(link)
         return reply
 
-    def _connect(self) -> Any:
+    def _connect(self) -> tuple[Any, str]:
         connection = self._make(**self._settings)
         try:
             connection.connect()
+            return connection, _ask(connection, self._identify)
+        except StoreUnavailable:
+            connection.disconnect()
+            raise
         except ResponseError as error:
             connection.disconnect()
             raise failure_of(error) from None
@@ -141,29 +150,69 @@ class ServerWire:
         except (RedisError, OSError) as error:
             connection.disconnect()
             raise StoreUnavailable(one_line(error)) from None
-        return connection
+        except BaseException:
+            connection.disconnect()
+            raise
 
     def close(self) -> None:
         """Closes every idle connection. A connection in use stays open until its call ends."""
         while True:
             try:
-                connection = self._idle.pop()
+                connection, _ = self._idle.pop()
             except IndexError:
                 return
             connection.disconnect()
 
 
+def _ask(connection: Any, identify: Command) -> str:
+    """The word of a new connection's server. Raises StoreUnavailable, RedisError, OSError."""
+    asking = ask_identity(identify)
+    try:
+        command = next(asking)
+        while True:
+            connection.send_packed_command((pack(command),), check_health=False)
+            try:
+                reply = connection.read_response(disable_decoding=True)
+            except ResponseError as error:
+                command = asking.throw(failure_of(error))
+            else:
+                command = asking.send(reply)
+    except StopIteration as done:
+        word: str = done.value
+        return word
+
+
+async def _ask_async(connection: Any, identify: Command) -> str:
+    """_ask for asyncio."""
+    asking = ask_identity(identify)
+    try:
+        command = next(asking)
+        while True:
+            await connection.send_packed_command((pack(command),), check_health=False)
+            try:
+                reply = await connection.read_response(disable_decoding=True)
+            except ResponseError as error:
+                command = asking.throw(failure_of(error))
+            else:
+                command = asking.send(reply)
+    except StopIteration as done:
+        word: str = done.value
+        return word
+
+
 class AsyncServerWire:
     """ServerWire for asyncio, on one event loop at a time."""
 
-    def __init__(self, client: redis.asyncio.Redis, timeout_ms: int = DEFAULT_TIMEOUT_MS) -> None:
+    def __init__(self, client: redis.asyncio.Redis, timeout_ms: int, identify: Command) -> None:
+        """As ServerWire."""
         pool = client.connection_pool
         self._client: Final = client
         self._make: Final[Callable[..., Any]] = pool.connection_class
         # One time-out bounds the whole call, and costs a third of a time-out per read.
         self._settings: Final = connection_settings(pool.connection_kwargs, None)
         self._timeout: Final = timeout_ms / 1000
-        self._idle: deque[Any] = deque()
+        self._identify: Final = identify
+        self._idle: deque[tuple[Any, str]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def round_trip(self, command: Command) -> Reply:
@@ -172,18 +221,20 @@ class AsyncServerWire:
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             self._idle, self._loop = deque(), loop  # a connection works only on its own event loop
-        connection = self._idle.pop() if self._idle else self._make(**self._settings)
+        connection, server = self._idle.pop() if self._idle else (self._make(**self._settings), None)
         try:
             async with asyncio.timeout(self._timeout):
-                if not connection.is_connected:
+                if server is None:
                     await connection.connect()
+                    server = await _ask_async(connection, self._identify)
                 sent = True
-                await connection.send_packed_command((pack(command),), check_health=False)
+                await connection.send_packed_command((pack(addressed(command, server)),), check_health=False)
                 reply = await connection.read_response(disable_decoding=True)
         except ResponseError as error:
             failure = failure_of(error)
-            if isinstance(failure, ScriptMissing | StoreError) and sent:
-                self._idle.append(connection)
+            kept = isinstance(failure, ScriptMissing | StoreError) and not isinstance(error, NoPermissionError)
+            if kept and server is not None:
+                self._idle.append((connection, server))
             else:
                 await connection.disconnect(nowait=True)
             raise failure from None
@@ -199,10 +250,11 @@ class AsyncServerWire:
             # After a cancellation the reply may still arrive; the next caller must not read it.
             await connection.disconnect(nowait=True)
             raise
-        self._idle.append(connection)
+        self._idle.append((connection, server))
         return reply
 
     async def close(self) -> None:
         """Closes every idle connection."""
         while self._idle:
-            await self._idle.pop().disconnect(nowait=True)
+            connection, _ = self._idle.pop()
+            await connection.disconnect(nowait=True)

@@ -19,6 +19,7 @@ class Reason(StrEnum):
     DUPLICATE = "DUPLICATE"
     STALE = "STALE"
     POLICY_MISMATCH = "POLICY_MISMATCH"
+    MEMORY_YOUNG = "MEMORY_YOUNG"
     HALTED = "HALTED"
     SAFE_MODE = "SAFE_MODE"
     FAILURE_LIMIT = "FAILURE_LIMIT"
@@ -69,6 +70,7 @@ GUARDS: Final = (
     Guard("duplicate", Reason.DUPLICATE, "record", Exits.APPLY),
     Guard("stale", Reason.STALE, None, Exits.APPLY),
     Guard("policy", Reason.POLICY_MISMATCH, "state", Exits.EXEMPT),
+    Guard("memory", Reason.MEMORY_YOUNG, "state", Exits.EXEMPT),
     Guard("halt", Reason.HALTED, "halt", Exits.HALT_ALL),
     Guard("safe_mode", Reason.SAFE_MODE, "safe_mode", Exits.EXEMPT),
     Guard("failures", Reason.FAILURE_LIMIT, "failures", Exits.EXEMPT),

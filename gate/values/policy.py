@@ -21,6 +21,7 @@ _MOST: Final = 100_000
 _FOR_NEW_MEMORY_MS: Final = 10_000
 _MAY_BE_ZERO: Final = frozenset({"skew_ms"})
 MODES: Final = ("enforce", "observe")
+_WORDS: Final = {"mode": MODES, "after_memory_loss": ("verify", "halt")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +59,8 @@ class Policy:
     """Margin to keep free beyond the margin of an order, as a share of that margin."""
     max_in_flight: int = 64
     """The most permits that may be live at once."""
+    after_memory_loss: str = "verify"
+    """After Redis has lost memory, entries wait, then permits say verify. With `halt`, a person must resume first."""
     mode: str = "enforce"
     """`enforce`, or `observe`: judge and record every intent, but deny none."""
 
@@ -70,9 +73,9 @@ class Policy:
         faults = []
         for each in fields(self):
             value = getattr(self, each.name)
-            if each.name == "mode":
-                if value not in MODES:
-                    faults.append(f"mode: {value!r} is not one of {', '.join(MODES)}")
+            if each.name in _WORDS:
+                if value not in _WORDS[each.name]:
+                    faults.append(f"{each.name}: {value!r} is not one of {', '.join(_WORDS[each.name])}")
             elif each.name == "margin_buffer":
                 if not isinstance(value, Decimal) or not value.is_finite() or not 0 <= value <= 10:
                     faults.append(f"margin_buffer: {value!r} is not a Decimal between 0 and 10 (0.25 keeps 25 % free)")

@@ -4,8 +4,8 @@
 --
 -- `from`     the place of the first guard to ask. The loader replaces GUARDS.STALE by the place of the guard with the
 --            reason STALE, from the table in gate/values/guards.py. The guards below are in the order of that table
--- `seen`     keeps what the caller needs later: .state (fence, since, policy in force, copy of an earlier permit) and
---            .live (members still in flight)
+-- `seen`     keeps what the caller needs later: .state (fence, since, policy in force, copy of an earlier permit, run id,
+--            time of a loss), what memory() fills in, and .live (members still in flight)
 -- Needs      KEYS and ARGV of evaluate, but not KEYS.audit, and not the ARGV that only an admission writes
 --
 -- An exit skips the guards that stop entries. It doesn't read their keys, so a damaged key can't block it.
@@ -27,17 +27,27 @@ local function first_denial(from, now, now_text, seen)
     end
   end
 
-  -- An intent must be fresh.
+  -- An intent must be fresh. One from the future is due later. A strategy's clock that is ahead doesn't stop an exit.
   if from <= GUARDS.STALE then
-    local age, max_age, skew = now - ARGV.decided_ms, ARGV.max_age_ms, ARGV.skew_ms
-    if age - max_age > 0 or age + skew < 0 then return 'STALE', '-2', integer(age), GUARDS.STALE end
+    local age = now - ARGV.decided_ms
+    if age - ARGV.max_age_ms > 0 then return 'STALE', '-2', integer(age), GUARDS.STALE end
+    local early = -age - ARGV.skew_ms
+    if early > 0 and not is_exit then return 'STALE', integer(early), integer(age), GUARDS.STALE end
   end
 
   -- Callers with different limits would spoil each other's counts, and both would exceed their limits.
   if from <= GUARDS.POLICY_MISMATCH and not is_exit then
-    seen.state = seen.state or read('HMGET', KEYS.state, 'fence', 'since', 'policy', 'permit:' .. ARGV.intent_id)
+    seen.state = seen.state
+      or read('HMGET', KEYS.state, 'fence', 'since', 'policy', 'permit:' .. ARGV.intent_id, 'run_id', 'lost')
     local in_force = seen.state[3]
     if in_force and in_force ~= ARGV.policy then return 'POLICY_MISMATCH', '-1', in_force, GUARDS.POLICY_MISMATCH end
+  end
+
+  -- Permits of a memory that was lost may still be alive.
+  if from <= GUARDS.MEMORY_YOUNG and not is_exit then
+    memory(now, seen)
+    local wait = memory_wait(now, seen)
+    if wait then return 'MEMORY_YOUNG', integer(wait), integer(seen.lost), GUARDS.MEMORY_YOUNG end
   end
 
   -- A person has halted the account. A hash without a scope was made by hand; it halts entries.

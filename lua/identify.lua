@@ -1,0 +1,55 @@
+#!lua flags=no-writes
+-- Which server is this, may it lose keys, and may this user do all that the gate needs? Asked once on each connection.
+-- Called by EVALSHA_RO. The wire sends the reply along with every call whose last argument is `server`.
+--
+-- KEYS   as in evaluate.lua, for any intent
+--
+-- Reply  one line of text: the server's run id, which changes when the server restarts, and differs from that of each of
+--        its replicas. Then, if there is something to say:
+--   … evicts               the server may evict keys, so records may be missing one by one
+--   … lacks COMMAND key    the user may not call this command on this key. The first one that is missing
+--   ? lacks INFO           the user may not ask the server who it is
+
+-- A whole command each: its arguments are checked like a call's.
+local needed = {
+  {'INFO'},
+  {'TIME'},
+  {'GET', KEYS.record}, {'SET', KEYS.record, '', 'PX', '1'}, {'DEL', KEYS.record}, {'EXISTS', KEYS.record},
+  {'GET', KEYS.lock}, {'SET', KEYS.lock, '', 'PX', '1'}, {'DEL', KEYS.lock}, {'EXISTS', KEYS.lock},
+  {'PTTL', KEYS.lock},
+  {'HMGET', KEYS.state, 'fence'}, {'HGET', KEYS.state, 'policy'}, {'HSET', KEYS.state, 'fence', '1'},
+  {'HDEL', KEYS.state, 'permit:'},
+  {'HMGET', KEYS.halt, 'scope'}, {'EXISTS', KEYS.halt},
+  {'ZRANGEBYSCORE', KEYS.inflight, '0', '0'}, {'ZADD', KEYS.inflight, '0', ''}, {'ZREM', KEYS.inflight, ''},
+  {'LPUSH', KEYS.failures, ''}, {'LTRIM', KEYS.failures, '0', '0'}, {'LINDEX', KEYS.failures, '0'},
+  {'PEXPIRE', KEYS.failures, '1'}, {'EXISTS', KEYS.failures},
+  {'XADD', KEYS.audit, '*', '', ''},
+}
+for _, window in ipairs({KEYS.rate_symbol, KEYS.rate_global}) do
+  for _, command in ipairs({{'LPUSH', ''}, {'LTRIM', '0', '0'}, {'LINDEX', '0'}, {'LREM', '0', ''}, {'PEXPIRE', '1'}}) do
+    needed[#needed + 1] = {command[1], window, command[2], command[3]}
+  end
+end
+needed[#needed + 1] = {'EXISTS', KEYS.rate_symbol}
+needed[#needed + 1] = {'RPOP', KEYS.rate_global}
+for _, switch in ipairs({KEYS.safe_mode, KEYS.cooldown_global, KEYS.cooldown_symbol}) do
+  needed[#needed + 1] = {'GET', switch}
+  needed[#needed + 1] = {'SET', switch, '', 'PX', '1'}
+  needed[#needed + 1] = {'PTTL', switch}
+  needed[#needed + 1] = {'EXISTS', switch}
+end
+
+local lacks = ''
+for _, command in ipairs(needed) do
+  if not redis.acl_check_cmd(unpack(command)) then
+    lacks = ' lacks ' .. command[1] .. (command[2] and ' ' .. command[2] or '')
+    break
+  end
+end
+local info = redis.pcall('INFO', 'server', 'memory')
+local run_id = type(info) == 'string' and string.match(info, '\nrun_id:(%w+)') or '?'
+if lacks ~= '' then return run_id .. lacks end
+if run_id == '?' then return '? lacks a run id in its INFO' end
+local evicts = string.match(info, '\nmaxmemory:(%d+)') ~= '0'
+  and string.match(info, '\nmaxmemory_policy:(%S+)') ~= 'noeviction'
+return run_id .. (evicts and ' evicts' or '')
