@@ -153,12 +153,13 @@ if type(counted) == 'number' then
       -- once settle gives a slot back. So this removes only entries that are too old, two for each one added, and the
       -- list doesn't grow without end.
       for _ = 1, 2 do
-        local oldest = tonumber(redis.call('LINDEX', KEYS.rate_global, -1))
-        if not oldest or oldest + window - now <= 0 then redis.call('RPOP', KEYS.rate_global) end
+        local oldest = redis.pcall('LINDEX', KEYS.rate_global, -1)
+        oldest = type(oldest) == 'string' and tonumber(oldest) or 0
+        if oldest + window - now <= 0 then redis.pcall('RPOP', KEYS.rate_global) end
       end
     end
   end
-  redis.call('PEXPIRE', KEYS.rate_global, window)
+  attempt('PEXPIRE', KEYS.rate_global, window)
 end
 attempt('ZADD', KEYS.inflight, deadline, ARGV.reserve .. ':' .. ARGV.intent_id)
 return record

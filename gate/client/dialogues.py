@@ -192,7 +192,11 @@ class Calls:
 
     def ever_run(self) -> Dialogue[bool]:
         """Whether anything was ever admitted under the prefix. Raises StoreFailure."""
-        return bool((yield ("EXISTS", self.keyspace.state)))
+        try:
+            fence = yield ("HGET", self.keyspace.state, "fence")
+        except StoreError:
+            return True  # damaged, so somebody has used it
+        return fence not in (None, b"0")
 
     def halt_in_force(self) -> Dialogue[Halt | None]:
         """The halt that is on, or None. A halt with a damaged key has `?` in its fields. Raises StoreFailure."""

@@ -65,6 +65,10 @@ def explain_denial(
 def explain_error(error: str) -> str:
     """A script's error in words: the key, what is wrong with it, what it stops, what to do."""
     found = _KEY_IN_ERROR.search(error)
+    if "permission" in error.lower():  # nothing is wrong with the key
+        said = _SCRIPT_IN_ERROR.sub("", _KEY_IN_ERROR.sub("", error))
+        where = f" ({found[1]})" if found else ""
+        return f"{said}{where}; the store's user needs every right that identify.lua lists, on all keys of the prefix"
     if not found:
         return _SCRIPT_IN_ERROR.sub("", error)
     key, said = found[1], _SCRIPT_IN_ERROR.sub("", _KEY_IN_ERROR.sub("", error))

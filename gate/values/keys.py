@@ -63,8 +63,8 @@ KEYS: Final = {
             "state",
             "exec:state",
             "hash",
-            caution="; after that, permits say verify for a while, and intents in doubt must be reconciled before "
-            "their records lapse",
+            caution="; after that, entries wait and permits say verify as after a loss of memory, and intents in doubt "
+            "must be reconciled before their records lapse",
         ),
         Key("halt", "safety:halt", "hash", "gate resume"),
         Key("safe_mode", "safety:safe_mode", "string", "gate reset safe_mode"),

@@ -85,8 +85,8 @@ class Verdict(Struct, frozen=True):
 
     @property
     def retryable(self) -> bool:
-        """Whether the gate may admit the same intent later, while it is fresh."""
-        return not self.admitted and self.reason not in NEVER_RETRYABLE
+        """Whether the gate may admit the same intent later: while it is fresh, or once its time has come."""
+        return not self.admitted and (self.reason not in NEVER_RETRYABLE or self.from_the_future)
 
     @property
     def from_the_future(self) -> bool:

@@ -1,7 +1,7 @@
 -- Is this memory whole? Redis forgets: by a flush, a restart, a log cut short, an old snapshot, a failover to a replica
 -- that lags behind. The first function answers. The others are its parts, or need its answer.
--- Needs KEYS.state, halt, audit; ARGV.is_exit, fence_seen, policy, dedup_ttl_ms, max_age_ms, skew_ms, server,
---       after_memory_loss
+-- Needs KEYS.state, halt, audit; ARGV.is_exit, fence_seen, policy, rate_symbol_window_ms,
+--       rate_global_window_ms, lock_ttl_ms, dedup_ttl_ms, max_age_ms, skew_ms, after_memory_loss, server
 
 -- Reads a whole number: false when there is no text, nil when it is damaged. Lua can't add 1 to numbers above 2^53.
 local function whole(text)

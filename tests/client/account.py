@@ -48,6 +48,12 @@ def admitted(verdict: Verdict) -> Permit:
     return verdict.permit
 
 
+def wait_out(client: redis.Redis, wait_ms: int = 60_000) -> None:
+    """Makes a new memory older, by what its entries have to wait."""
+    for field in ("since", "lost"):
+        client.hincrby(STATE, field, -wait_ms)
+
+
 def server_ms(client: redis.Redis) -> int:
     seconds, micros = client.time()
     return int(seconds) * 1000 + int(micros) // 1000

@@ -52,6 +52,7 @@ class AnyGate(Protocol):
     def resume(self, *, by: str, reason: str) -> Act: ...
     def reset(self, what: str, *, by: str, reason: str) -> Act: ...
     def apply_policy(self, *, by: str, reason: str) -> Act: ...
+    def init(self, *, by: str, reason: str) -> Act: ...
     def close(self) -> None: ...
 
 
@@ -107,6 +108,9 @@ class AwaitedGate:
 
     def apply_policy(self, *, by: str, reason: str) -> Act:
         return self._run(self._gate.apply_policy(by=by, reason=reason))
+
+    def init(self, *, by: str, reason: str) -> Act:
+        return self._run(self._gate.init(by=by, reason=reason))
 
     def close(self) -> None:
         if not self._closed:

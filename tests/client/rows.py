@@ -1,4 +1,4 @@
-"""The thirteen guards of the table: for each, a state in which it alone denies, and one in which it just passes."""
+"""The fourteen guards of the table: for each, a state in which it alone denies, and one in which it just passes."""
 
 from __future__ import annotations
 
@@ -103,6 +103,20 @@ def _own_policy(client: redis.Redis, gate: AnyGate, exits: bool) -> None:
     client.delete(at.AUDIT)
 
 
+def _lost(ago_ms: int) -> Arrange:
+    """A loss of memory that was noticed so long ago."""
+
+    def arrange(client: redis.Redis, gate: AnyGate, exits: bool) -> None:
+        _moments[at.STATE] = _now(client) - ago_ms
+        client.hset(at.STATE, "lost", _moments[at.STATE])
+
+    return arrange
+
+
+def _until_old(now: int) -> int:
+    return _moments[at.STATE] + 60_000 - now
+
+
 def _in_flight(live: int, past: int) -> Arrange:
     def arrange(client: redis.Redis, gate: AnyGate, exits: bool) -> None:
         now = _now(client)
@@ -128,6 +142,7 @@ ROWS = (
         spare_changes={"age_ms": 590_000},
     ),
     Row("policy", Reason.POLICY_MISMATCH, at.STATE, _policy, _own_policy, False),
+    Row("memory", Reason.MEMORY_YOUNG, at.STATE, _lost(50_000), _lost(60_000), False, wait=_until_old),
     Row("halt", Reason.HALTED, at.HALT, _halted("entries"), _nothing, False),
     Row(
         "safe_mode",

@@ -51,7 +51,7 @@ def test_a_denied_block_runs_with_a_permit_that_is_false(gate: Gate, redis_clien
             permit.placed(1)
     assert ran
     assert phase(gate) is None
-    assert at.keys(redis_client) == {at.SAFE_MODE}
+    assert at.keys(redis_client) == {at.SAFE_MODE, at.STATE}
 
 
 def test_a_block_that_leaves_without_a_word_is_in_doubt(gate: Gate, redis_client: redis.Redis) -> None:
@@ -91,7 +91,7 @@ def test_every_outcome_can_be_said_in_a_block(gate: Gate, redis_client: redis.Re
         assert settlement.status is Settled.SETTLED
     assert phase(gate) is Phase.REJECTED
     assert redis_client.llen(at.FAILURES) == 1
-    redis_client.flushall()
+    redis_client.delete(at.RECORD, at.RATE_SYMBOL, at.RATE_GLOBAL)
     with gate.guard(at.entry()) as permit:
         assert permit.unsent("FILTERS", "quantity below the minimum")
     assert phase(gate) is None
@@ -105,7 +105,7 @@ def test_an_exception_in_an_observed_block_settles_nothing(store: Store, redis_c
         assert permit
         assert permit.permit.observed
         assert permit.placed(1).status is Settled.OBSERVED
-    assert at.keys(redis_client) == {at.SAFE_MODE}
+    assert at.keys(redis_client) == {at.SAFE_MODE, at.STATE}
 
 
 async def test_the_same_with_asyncio(store: Store, redis_client: redis.Redis) -> None:

@@ -130,6 +130,7 @@ def test_the_first_guard_in_order_is_the_reason_and_inspect_shows_all(
         "duplicate": lambda: redis_client.delete(at.RECORD),
         "stale": lambda: None,
         "policy": lambda: redis_client.hdel(at.STATE, "policy"),
+        "memory": lambda: redis_client.hdel(at.STATE, "lost"),
         "halt": lambda: gate.resume(by="ops", reason="over"),
         "safe_mode": lambda: redis_client.delete(at.SAFE_MODE),
         "failures": lambda: redis_client.delete(at.FAILURES),
@@ -203,10 +204,28 @@ def test_the_same_intent_in_another_notation_is_a_duplicate(open_gate: OpenGate)
     assert gate.evaluate(at.entry(notional="2E2")).reason is Reason.DUPLICATE
 
 
-def test_an_intent_from_the_future_is_stale_beyond_the_skew(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+def test_an_entry_from_the_future_waits_exactly_until_it_is_due(redis_client: redis.Redis, open_gate: OpenGate) -> None:
     gate = open_gate()
-    assert gate.evaluate(wanted(redis_client, False, {"age_ms": -60_000})).reason is Reason.STALE
+    asked = wanted(redis_client, False, {"age_ms": -60_000})
+    before = at.server_ms(redis_client)
+    verdict = gate.evaluate(asked)
+    after = at.server_ms(redis_client)
+    assert (verdict.reason, verdict.retryable) == (Reason.STALE, True)
+    assert verdict.retry_after_ms is not None
+    assert before <= asked.timestamp_ms - 5_000 - verdict.retry_after_ms <= after
     at.admitted(gate.evaluate(wanted(redis_client, False, {"age_ms": -4_000})))
+    assert not gate.evaluate(wanted(redis_client, False, {"age_ms": 700_000})).retryable
+
+
+def test_a_strategys_clock_that_is_ahead_does_not_stop_an_exit(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    gate = open_gate()
+    asked = wanted(redis_client, True, {"age_ms": -7_200_000})
+    assert gate.inspect(asked).admitted
+    at.admitted(gate.evaluate(asked))
+    # It stays fresh for two hours more than others, and so does its record.
+    fresh_for = 7_200_000 + Policy().max_age_ms
+    assert fresh_for - 60_000 < redis_client.pttl(at.RECORD) <= fresh_for + 1
+    assert gate.evaluate(wanted(redis_client, True, {"age_ms": 700_000, "id": "old"})).reason is Reason.STALE
 
 
 @pytest.mark.parametrize("exits", [False, True], ids=["entry", "exit"])

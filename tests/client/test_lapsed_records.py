@@ -82,7 +82,7 @@ def test_a_retryable_outcome_leaves_nothing_behind(kind: str, redis_client: redi
     settlement = gate.settle(permit, OUTCOMES[kind])
     assert (settlement.status, settlement.record) == (Settled.SETTLED, None)
     assert at.keys(redis_client) == {at.STATE}
-    assert set(redis_client.hkeys(at.STATE)) == {b"fence", b"since", b"policy", b"figures"}
+    assert set(redis_client.hkeys(at.STATE)) == {b"fence", b"since", b"policy", b"figures", b"run_id"}
     again = at.admitted(gate.evaluate(at.entry()))
     assert gate.settle(permit, Outcome.placed(1)).status is Settled.FENCED
     assert gate.settle(again, Outcome.placed(1)).status is Settled.SETTLED
@@ -192,7 +192,7 @@ def test_a_gate_that_has_only_seen_the_copy_knows_its_fence(redis_client: redis.
     reader = open_gate(ROOMY)
     reader.in_doubt()
     redis_client.hset(at.STATE, "fence", 0)
-    assert at.admitted(reader.evaluate(at.entry("sig-2"))).fence == 2
+    assert at.admitted(reader.evaluate(at.exit_("sig-2"))).fence == 2
 
 
 def test_a_record_that_runs_out_by_itself_is_no_different(redis_client: redis.Redis, open_gate: OpenGate) -> None:
@@ -300,7 +300,7 @@ def test_a_state_that_was_lost_keeps_the_unknown_and_is_not_taken_for_whole(
     permit = at.admitted(gate.evaluate(at.entry()))
     redis_client.delete(at.STATE)
     gate.settle(permit, OUTCOMES["unknown"])
-    later = at.admitted(gate.evaluate(at.entry("sig-2", "ETHUSDT")))
+    later = at.admitted(gate.evaluate(at.exit_("sig-2", "ETHUSDT")))
     assert later.verify
     assert later.fence > permit.fence
     let_pass(redis_client, DAY_MS)

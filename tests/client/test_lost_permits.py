@@ -125,7 +125,8 @@ def test_the_fence_of_an_earlier_delivery_is_remembered(store: Store, redis_clie
     redis_client.hset("quantum:exec:state", "fence", fence_before)
     redis_client.delete(RECORD, "quantum:exec:lock:SOLUSDT:BUY", "quantum:exec:rate:symbol:SOLUSDT")
 
-    assert admitted(denied.evaluate(entry("sig-1", symbol="SOLUSDT"))).verify
+    assert denied.evaluate(entry("sig-1", symbol="SOLUSDT")).reason is Reason.MEMORY_YOUNG
+    assert admitted(denied.evaluate(entry("sig-1", symbol="SOLUSDT", reduce_only=True))).verify
 
 
 @pytest.mark.parametrize("asked", [None, [], "x", b"x", 7])

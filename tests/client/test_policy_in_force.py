@@ -33,7 +33,7 @@ def test_an_admission_puts_its_policy_in_force_where_there_is_none(
 def test_a_denial_puts_no_policy_in_force(redis_client: redis.Redis, open_gate: OpenGate) -> None:
     redis_client.set(at.SAFE_MODE, "1")
     assert not open_gate(STRICT).evaluate(at.entry())
-    assert redis_client.exists(at.STATE) == 0
+    assert not redis_client.hexists(at.STATE, "policy")
 
 
 def test_a_caller_with_another_policy_can_only_exit(open_gate: OpenGate) -> None:

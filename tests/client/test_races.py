@@ -12,6 +12,7 @@ import pytest
 
 from gate import Gate, Phase, Record
 from tests.client.racing import POLICY, Told, get_ready, race
+from tests.servers.session import declare_whole
 from tests.servers.store import Store
 
 PROCESSES, DELIVERIES, INTENTS = 16, 2_000, 900
@@ -31,6 +32,7 @@ def raced(store: Store) -> tuple[list[Told], dict[str, Record], int]:
     """The verdicts of the processes, the records in the store, and the last fence."""
     with store.client() as client:
         client.flushall()
+        declare_whole(client)
         # Not forked from here, where threads run; and one import of the gate for all, not sixteen.
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["__main__", "tests.client.racing"])

@@ -9,6 +9,7 @@ from msgspec import structs
 from gate import Outcome, Permit, Phase, Policy, Reason, Settled
 from tests.client import account as at
 from tests.client.gates import OpenGate
+from tests.servers.session import declare_whole
 
 ROOMY = Policy(rate_symbol_limit=100, rate_global_limit=100)
 
@@ -78,9 +79,9 @@ def test_an_order_that_the_store_has_forgotten_is_remembered_and_the_memory_is_n
     permit = at.admitted(gate.evaluate(at.entry()))
     before = gate.lookup("sig-1")
     redis_client.flushall()
-    assert at.admitted(gate.evaluate(at.entry("sig-2", "ETHUSDT"))).verify, "another intent is admitted meanwhile"
     # As if this memory had been whole for hours: nothing else tells that it wasn't.
-    redis_client.hset(at.STATE, "since", 1)
+    declare_whole(redis_client)
+    redis_client.hset(at.STATE, "fence", permit.fence)
     assert not at.admitted(gate.evaluate(at.entry("sig-3", "BNBUSDT"))).verify
 
     settlement = gate.settle(permit, OUTCOMES[kind])
@@ -94,14 +95,14 @@ def test_an_order_that_the_store_has_forgotten_is_remembered_and_the_memory_is_n
     assert 0 < redis_client.pttl(at.RECORD) <= ROOMY.dedup_ttl_ms
     verdict = gate.evaluate(at.entry())
     assert verdict.reason is Reason.DUPLICATE
-    again = at.admitted(gate.evaluate(at.entry("sig-4", "XRPUSDT")))
+    assert gate.evaluate(at.entry("sig-5", "ADAUSDT")).reason is Reason.MEMORY_YOUNG
+    again = at.admitted(gate.evaluate(at.exit_("sig-4", "XRPUSDT")))
     assert again.verify, "other records may be lost too"
     assert again.fence > permit.fence
     [act] = [fields for fields in at.audit(redis_client) if fields["what"] == "memory lost"]
     assert "sig-1" in act["reason"]
     in_doubt = {"sig-1"} if kind == "unknown" else set()
     assert {at.text(each).partition(":")[2] for each in redis_client.zrange(at.INFLIGHT, 0, -1)} == in_doubt | {
-        "sig-2",
         "sig-3",
         "sig-4",
     }
@@ -183,6 +184,8 @@ def test_an_order_is_not_written_over_an_intent_that_was_admitted_again(
     gate = open_gate(ROOMY)
     first = at.admitted(gate.evaluate(at.entry()))
     redis_client.flushall()
+    assert not gate.evaluate(at.entry())
+    at.wait_out(redis_client)
     second = at.admitted(gate.evaluate(at.entry()))
     assert gate.settle(first, Outcome.placed(1)).status is Settled.FENCED
     record = gate.lookup("sig-1")

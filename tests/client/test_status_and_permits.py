@@ -60,6 +60,7 @@ def test_status_shows_damage_and_hides_nothing_behind_it(
     key: str, redis_client: redis.Redis, open_gate: OpenGate
 ) -> None:
     gate = open_gate()
+    redis_client.delete(key)
     if key == at.INFLIGHT:
         redis_client.set(key, "1")
     else:

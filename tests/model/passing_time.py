@@ -20,7 +20,10 @@ for _, key in ipairs(KEYS) do
   elseif kind == 'zset' then
     for _, member in ipairs(redis.call('ZRANGE', key, 0, -1)) do redis.call('ZINCRBY', key, -by, member) end
   elseif kind == 'hash' and redis.call('HEXISTS', key, 'since') == 1 then
-    redis.call('HSET', key, 'since', older(redis.call('HGET', key, 'since')))
+    for _, field in ipairs({'since', 'lost'}) do
+      local time = redis.call('HGET', key, field)
+      if time then redis.call('HSET', key, field, older(time)) end
+    end
     for _, field in ipairs(redis.call('HKEYS', key)) do
       local copy = string.sub(field, 1, 7) == 'permit:' and older_record(redis.call('HGET', key, field))
       if copy then redis.call('HSET', key, field, copy) end

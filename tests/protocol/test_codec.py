@@ -5,9 +5,9 @@ from __future__ import annotations
 from decimal import Decimal
 
 from gate import Intent, Outcome, Penalty, Permit, Policy
-from gate.protocol.codec import Protocol
+from gate.protocol.codec import Protocol, identify
 from gate.protocol.keyspace import Keyspace
-from gate.protocol.scripts import script
+from gate.protocol.scripts import SERVER, script
 
 PROTOCOL = Protocol(Keyspace("{acct7}"), Policy(failure_limit=7))
 INTENT = Intent(id="sig-81", symbol="BTCUSDT", side="BUY", notional="200", leverage=5, timestamp=1_766_550_734_000)
@@ -25,7 +25,22 @@ KEYS = (
     "{acct7}:safety:cooldown_global",
     "{acct7}:safety:audit",
 )
-FIGURES = ("1", "30000", "5", "60000", "30000", "3600000", "600000", "5000", "7", "300000", "900000", "300000", "64")
+FIGURES = (
+    "1",
+    "30000",
+    "5",
+    "60000",
+    "30000",
+    "3600000",
+    "600000",
+    "5000",
+    "7",
+    "300000",
+    "900000",
+    "300000",
+    "64",
+    "verify",
+)
 FINGERPRINT = PROTOCOL.policy.fingerprint
 ASKED = (INTENT.fingerprint, 1_766_550_734_000, "BTCUSDT", "BUY", 0)
 PERMIT = Permit(
@@ -44,14 +59,14 @@ PERMIT = Permit(
 def test_evaluate() -> None:
     assert PROTOCOL.evaluate(INTENT, "t0ken", 41, Decimal("50.0000001")) == (
         *("EVALSHA", script("evaluate").sha, 12, *KEYS),
-        *("sig-81", "t0ken", *ASKED, 50_000_001, 41, FINGERPRINT, *FIGURES),
+        *("sig-81", "t0ken", *ASKED, 50_000_001, 41, FINGERPRINT, *FIGURES, SERVER),
     )
 
 
 def test_inspect() -> None:
     assert PROTOCOL.inspect(INTENT) == (
         *("EVALSHA_RO", script("inspect").sha, 12, *KEYS),
-        *("sig-81", "-", *ASKED, 50_000_000, 0, FINGERPRINT, *FIGURES),
+        *("sig-81", "-", *ASKED, 50_000_000, 0, FINGERPRINT, *FIGURES, SERVER),
     )
 
 
@@ -86,10 +101,17 @@ def test_control() -> None:
     cooldown = "{acct7}:safety:cooldown_symbol:BTCUSDT"
     assert PROTOCOL.control("reset", "ops", "why", "t0ken", "all", (cooldown,)) == (
         *("EVALSHA", script("control").sha, 7, *account, cooldown),
-        *("reset", "ops", "why", "t0ken", "all", ""),
+        *("reset", "ops", "why", "t0ken", "all", "", ""),
     )
-    assert PROTOCOL.control("policy", "ops", "why", "t0ken", FINGERPRINT)[-1] == (
+    assert PROTOCOL.control("policy", "ops", "why", "t0ken", FINGERPRINT)[-2] == (
         " rate_symbol_limit=1 rate_symbol_window_ms=30000 rate_global_limit=5 rate_global_window_ms=60000"
         " lock_ttl_ms=30000 dedup_ttl_ms=3600000 max_age_ms=600000 skew_ms=5000 failure_limit=7"
-        " failure_window_ms=300000 safe_mode_ttl_ms=900000 cooldown_global_ms=300000 max_in_flight=64 "
+        " failure_window_ms=300000 safe_mode_ttl_ms=900000 cooldown_global_ms=300000 max_in_flight=64"
+        " after_memory_loss=verify "
     )
+    assert PROTOCOL.control("init", "ops", "why", "t0ken", "")[-1] is SERVER
+
+
+def test_identify() -> None:
+    keys = (*(key.replace("sig-81", "-").replace("BTCUSDT:BUY", "-:-").replace("BTCUSDT", "-") for key in KEYS),)
+    assert identify(Keyspace("{acct7}")) == ("EVALSHA_RO", script("identify").sha, 12, *keys)

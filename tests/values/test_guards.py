@@ -7,7 +7,7 @@ from gate.values.guards import GUARDS, Exits
 
 # As `gate eval --json` lists them.
 NAMES = (
-    "conflict duplicate stale policy halt safe_mode failures cooldown_global cooldown_symbol lock in_flight "
+    "conflict duplicate stale policy memory halt safe_mode failures cooldown_global cooldown_symbol lock in_flight "
     "rate_symbol rate_global"
 )
 
@@ -23,8 +23,8 @@ def test_every_reason_but_those_that_the_client_adds_is_a_guards_and_in_the_same
 
 def test_reasons_are_words_that_programs_know() -> None:
     known = (
-        "CONFLICT DUPLICATE STALE POLICY_MISMATCH HALTED SAFE_MODE FAILURE_LIMIT COOLDOWN_GLOBAL COOLDOWN_SYMBOL "
-        "LOCKED IN_FLIGHT_LIMIT RATE_SYMBOL RATE_GLOBAL"
+        "CONFLICT DUPLICATE STALE POLICY_MISMATCH MEMORY_YOUNG HALTED SAFE_MODE FAILURE_LIMIT COOLDOWN_GLOBAL "
+        "COOLDOWN_SYMBOL LOCKED IN_FLIGHT_LIMIT RATE_SYMBOL RATE_GLOBAL"
     )
     assert [guard.reason.value for guard in GUARDS] == known.split()
     assert all(reason.value == reason.name for reason in Reason)

@@ -29,6 +29,7 @@ DEFAULTS: dict[str, Any] = {
     "unknown_cooldown_ms": 300_000,
     "margin_buffer": Decimal("0.25"),
     "max_in_flight": 64,
+    "after_memory_loss": "verify",
     "mode": "enforce",
 }
 
@@ -38,7 +39,7 @@ def test_names_and_defaults_are_the_documented_ones() -> None:
     assert list(DEFAULTS) == [field.name for field in dataclasses.fields(Policy)]
 
 
-LIMITS = [name for name in DEFAULTS if name not in ("mode", "margin_buffer")]
+LIMITS = [name for name in DEFAULTS if name not in ("mode", "margin_buffer", "after_memory_loss")]
 
 
 @pytest.mark.parametrize("name", LIMITS)
@@ -100,6 +101,7 @@ def test_the_fingerprint_depends_on_every_figure() -> None:
     fingerprints = {
         Policy().fingerprint,
         Policy(mode="observe").fingerprint,
+        Policy(after_memory_loss="halt").fingerprint,
         Policy(margin_buffer=Decimal(1)).fingerprint,
     }
     for name in LIMITS:
@@ -111,7 +113,7 @@ def test_the_fingerprint_depends_on_every_figure() -> None:
 
 
 def test_the_fingerprint_is_the_same_in_every_version() -> None:
-    assert Policy().fingerprint == "enforce-TaMYMQ3O1FTf"
+    assert Policy().fingerprint == "enforce-y75jHDrnVsTl"
 
 
 @pytest.mark.parametrize(
