@@ -14,7 +14,8 @@
 --        6 failures          P:exec:failures                    list    times of counted failures in ms, newest first
 --        7 inflight          P:exec:inflight                    zset    {reserved}:{intent_id} by deadline in ms
 --        8 state             P:exec:state                       hash    fence, since, policy, figures (of that policy),
---                                                               run_id, lost; permit:{intent_id}: a
+--                                                               run_id, lost, in_flight (see
+--                                                               in_flight.lua); permit:{intent_id}: a
 --                                                               copy of the record, which has no TTL and stays until
 --                                                               the permit has its final outcome
 --        9 halt              P:safety:halt                      hash    scope, by, reason, at
@@ -70,8 +71,9 @@
 --@include figures_text
 --@include audit
 --@include memory
+--@include in_flight_text
+--@include in_flight
 --@include guards
---@include reserved_ahead
 --@include record_text
 --@include server_now
 
@@ -115,7 +117,7 @@ local deadline = integer(now + lock_ttl)
 local attempt = is_exit and redis.pcall or redis.call
 
 local fence, verify_age = fence_and_verify_age(now, micros, seen)
-local ahead = reserved_ahead(seen)
+local ahead = seen.reserved and integer(seen.reserved) or '0'  -- an exit reserves none, and asks for none
 
 local note = verify_age and ahead .. ' ' .. integer(verify_age) or ahead
 local record = record_text('admitted', ARGV.token, fence, ARGV.fingerprint, now_text, ARGV.symbol, ARGV.side, lock_ttl,
@@ -124,12 +126,15 @@ local permit_field = 'permit:' .. ARGV.intent_id
 
 -- The writes begin here. An exit may be the first to find that the memory is new.
 if seen.new then note_new_memory(now_text, seen, attempt) end
+local added = attempt('ZADD', KEYS.inflight, deadline, ARGV.reserve .. ':' .. ARGV.intent_id)
+local in_flight = in_flight_with_one_more(seen, deadline, added)
 if seen.damaged then
   attempt('HSET', KEYS.state, permit_field, record)  -- an exit's; the damaged fields stay as they are
 elseif not seen.state[3] then
-  attempt('HSET', KEYS.state, 'fence', fence, 'policy', ARGV.policy, 'figures', figures_text(), permit_field, record)
+  attempt('HSET', KEYS.state, 'fence', fence, 'in_flight', in_flight, permit_field, record, 'policy', ARGV.policy,
+    'figures', figures_text())
 else
-  attempt('HSET', KEYS.state, 'fence', fence, permit_field, record)
+  attempt('HSET', KEYS.state, 'fence', fence, 'in_flight', in_flight, permit_field, record)
 end
 -- The record must live as long as the intent is fresh. An intent whose time is in the future is fresh for longer.
 local fresh_for, remembered_for = ARGV.decided_ms + ARGV.max_age_ms - now + 1, ARGV.dedup_ttl_ms
@@ -161,5 +166,4 @@ if type(counted) == 'number' then
   end
   attempt('PEXPIRE', KEYS.rate_global, window)
 end
-attempt('ZADD', KEYS.inflight, deadline, ARGV.reserve .. ':' .. ARGV.intent_id)
 return record

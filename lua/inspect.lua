@@ -16,8 +16,9 @@
 --@include figures_in_force
 --@include audit
 --@include memory
+--@include in_flight_text
+--@include in_flight
 --@include guards
---@include reserved_ahead
 --@include server_now
 
 local now, now_text, micros = server_now()
@@ -30,8 +31,7 @@ while reason do
   reason, wait, detail, place = first_denial(place + 1, now, now_text, seen)
 end
 if #rows == 2 then
-  -- Every guard passes. evaluate now reads two more things; damage there ends inspect with the same error.
+  -- Every guard passes. evaluate now reads the memory, also for an exit; damage there ends inspect with the same error.
   fence_and_verify_age(now, micros, seen)
-  reserved_ahead(seen)
 end
 return rows

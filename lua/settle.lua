@@ -43,6 +43,7 @@
 --@include record_text
 --@include server_now
 --@include figure_of
+--@include in_flight_text
 --@include audit
 --@include switch_on
 --@include trip
@@ -50,8 +51,8 @@
 local now, now_text = server_now()
 local text = read('GET', KEYS.record)
 local permit_field = 'permit:' .. ARGV.intent_id
-local state = redis.pcall('HMGET', KEYS.state, permit_field, 'fence', 'figures')
-local copy, last_fence, figures = state[1] or '', tonumber(state[2] or ''), state[3]
+local state = redis.pcall('HMGET', KEYS.state, permit_field, 'fence', 'figures', 'in_flight')
+local copy, last_fence, figures, in_flight = state[1] or '', tonumber(state[2] or ''), state[3], state[4]
 local outcome, retryable, code = ARGV.outcome, ARGV.retryable == '1', string.match(ARGV.note, '^%S*')
 
 -- The policy in force decides. The caller's own figures count only where the state doesn't hold them.
@@ -140,7 +141,12 @@ end
 if outcome == 'unknown' then
   redis.pcall('HSET', KEYS.state, permit_field, settled)
 else
-  redis.pcall('ZREM', KEYS.inflight, reserved .. ':' .. ARGV.intent_id)
+  local card, live, all_reserved, counted, earliest = in_flight_fields(in_flight)
+  if redis.pcall('ZREM', KEYS.inflight, reserved .. ':' .. ARGV.intent_id) == 1 and card then
+    local is_counted = admitted + span > counted and 1 or 0
+    redis.pcall('HSET', KEYS.state, 'in_flight', in_flight_text(card - 1, live - is_counted,
+      all_reserved - is_counted * reserved, counted, earliest))
+  end
   if string.match(copy, '^%l+ (%S+) ') == token then redis.call('HDEL', KEYS.state, permit_field) end
   if holds_lock then redis.call('DEL', KEYS.lock) end
 end

@@ -4,8 +4,8 @@
 -- Needs KEYS.state; ARGV.intent_id, policy, rate_global_window_ms, dedup_ttl_ms, max_age_ms, skew_ms
 local function take_figures_in_force(seen)
   seen.state = redis.pcall('HMGET', KEYS.state, 'fence', 'since', 'policy', 'permit:' .. ARGV.intent_id, 'run_id',
-    'lost', 'figures')
-  local in_force, figures = seen.state[3], seen.state[7]
+    'lost', 'in_flight', 'figures')
+  local in_force, figures = seen.state[3], seen.state[8]
   if not in_force or in_force == ARGV.policy or not figures then return end
   -- The permit's own life, lock_ttl_ms, is the caller's: it has counted its deadline by it before the call.
   ARGV.rate_global_window_ms = figure_of(figures, 'rate_global_window_ms') or ARGV.rate_global_window_ms

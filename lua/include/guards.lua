@@ -5,7 +5,7 @@
 -- `from`     the place of the first guard to ask. The loader replaces GUARDS.STALE by the place of the guard with the
 --            reason STALE, from the table in gate/values/guards.py. The guards below are in the order of that table
 -- `seen`     keeps what the caller needs later: .state (fence, since, policy in force, copy of an earlier permit, run id,
---            time of a loss), what memory() fills in, and .live (members still in flight)
+--            time of a loss, permits in flight), and what memory and count_in_flight fill in
 -- Needs      KEYS and ARGV of evaluate, but not KEYS.audit, and not the ARGV that only an admission writes
 --
 -- An exit skips the guards that stop entries. It doesn't read their keys, so a damaged key can't block it.
@@ -38,7 +38,8 @@ local function first_denial(from, now, now_text, seen)
   -- Callers with different limits would spoil each other's counts, and both would exceed their limits.
   if from <= GUARDS.POLICY_MISMATCH and not is_exit then
     seen.state = seen.state
-      or read('HMGET', KEYS.state, 'fence', 'since', 'policy', 'permit:' .. ARGV.intent_id, 'run_id', 'lost')
+      or read('HMGET', KEYS.state, 'fence', 'since', 'policy', 'permit:' .. ARGV.intent_id, 'run_id', 'lost',
+        'in_flight')
     local in_force = seen.state[3]
     if in_force and in_force ~= ARGV.policy then return 'POLICY_MISMATCH', '-1', in_force, GUARDS.POLICY_MISMATCH end
   end
@@ -86,9 +87,8 @@ local function first_denial(from, now, now_text, seen)
 
   -- Not too many permits at once.
   if from <= GUARDS.IN_FLIGHT_LIMIT then
-    local max_in_flight = ARGV.max_in_flight
-    seen.live = read('ZRANGEBYSCORE', KEYS.inflight, '(' .. now_text, '+inf', 'LIMIT', '0', max_in_flight)
-    if #seen.live - max_in_flight >= 0 then return 'IN_FLIGHT_LIMIT', '-1', '', GUARDS.IN_FLIGHT_LIMIT end
+    count_in_flight(now, now_text, seen.state[7], seen)
+    if seen.live - ARGV.max_in_flight >= 0 then return 'IN_FLIGHT_LIMIT', '-1', '', GUARDS.IN_FLIGHT_LIMIT end
   end
 
   -- Not too many orders in a window.

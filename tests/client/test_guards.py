@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis
 
-from gate import GuardReport, Inspection, Intent, Outcome, Phase, Reason, Verdict
+from gate import GuardReport, Inspection, Intent, Outcome, Phase, Policy, Reason, Verdict
 from gate.values.guards import GUARDS
 from tests.client import account as at
 from tests.client.gates import AnyGate, OpenGate
@@ -225,7 +225,8 @@ def test_a_strategys_clock_that_is_ahead_does_not_stop_an_exit(redis_client: red
     # It stays fresh for two hours more than others, and so does its record.
     fresh_for = 7_200_000 + Policy().max_age_ms
     assert fresh_for - 60_000 < redis_client.pttl(at.RECORD) <= fresh_for + 1
-    assert gate.evaluate(wanted(redis_client, True, {"age_ms": 700_000, "id": "old"})).reason is Reason.STALE
+    old = at.exit_("old", timestamp=at.server_ms(redis_client) - 700_000)
+    assert gate.evaluate(old).reason is Reason.STALE
 
 
 @pytest.mark.parametrize("exits", [False, True], ids=["entry", "exit"])

@@ -82,7 +82,7 @@ def test_a_retryable_outcome_leaves_nothing_behind(kind: str, redis_client: redi
     settlement = gate.settle(permit, OUTCOMES[kind])
     assert (settlement.status, settlement.record) == (Settled.SETTLED, None)
     assert at.keys(redis_client) == {at.STATE}
-    assert set(redis_client.hkeys(at.STATE)) == {b"fence", b"since", b"policy", b"figures", b"run_id"}
+    assert set(redis_client.hkeys(at.STATE)) == {b"fence", b"since", b"policy", b"figures", b"run_id", b"in_flight"}
     again = at.admitted(gate.evaluate(at.entry()))
     assert gate.settle(permit, Outcome.placed(1)).status is Settled.FENCED
     assert gate.settle(again, Outcome.placed(1)).status is Settled.SETTLED
