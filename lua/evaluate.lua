@@ -15,7 +15,7 @@
 --        7 inflight          P:exec:inflight                    zset    {reserved}:{intent_id} by deadline in ms
 --        8 state             P:exec:state                       hash    fence, since, policy, figures (of that policy),
 --                                                               run_id, lost, in_flight (see
---                                                               in_flight.lua); permit:{intent_id}: a
+--                                                               in_flight_packed); permit:{intent_id}: a
 --                                                               copy of the record, which has no TTL and stays until
 --                                                               the permit has its final outcome
 --        9 halt              P:safety:halt                      hash    scope, by, reason, at
@@ -69,9 +69,8 @@
 --@include figure_of
 --@include figures_in_force
 --@include figures_text
---@include audit
 --@include memory
---@include in_flight_text
+--@include in_flight_packed
 --@include in_flight
 --@include guards
 --@include record_text
@@ -82,24 +81,32 @@ local seen = {}
 if ARGV.is_exit == '1' then take_figures_in_force(seen) end
 local reason, wait, detail = first_denial(1, now, now_text, seen)
 
+local token, is_exit = ARGV.token, ARGV.is_exit == '1'
+-- A damaged key must not block an exit. An exit's writes to the keys that only count or note it may therefore fail.
+local attempt = is_exit and redis.pcall or redis.call
+
+-- What is found out for all callers, whatever becomes of this intent: a loss of memory, and the two trips.
+if not reason then memory(now, seen) end  -- an exit that passes hasn't asked yet
+local finds_new_memory = seen.new and (not reason or reason == 'MEMORY_YOUNG')
+if finds_new_memory or reason == 'FAILURE_LIMIT' or reason == 'RATE_GLOBAL' then
+  --@include audit
+  --@include note_new_memory
+  --@include switch_on
+  --@include trip
+  if finds_new_memory then
+    note_new_memory(now_text, seen, attempt)
+  elseif reason == 'FAILURE_LIMIT' then
+    detail = ARGV.failure_limit .. ' failures in ' .. ARGV.failure_window_ms / 1000 .. ' s'
+    trip_safe_mode(KEYS.safe_mode, KEYS.failures, KEYS.audit, ARGV.safe_mode_ttl_ms, now_text, detail)
+  else
+    detail = ARGV.rate_global_limit .. ' orders in ' .. ARGV.rate_global_window_ms / 1000 .. ' s'
+    trip_cooldown(KEYS.cooldown_global, KEYS.audit, ARGV.cooldown_global_ms, now_text, 'cooldown_global', detail)
+  end
+end
+
 if reason then
-  local token = ARGV.token
   if reason == 'DUPLICATE' and string.sub(detail, 1, #token + 10) == 'admitted ' .. token .. ' ' then
     return detail  -- this caller's own admission; its reply was lost
-  end
-
-  if reason == 'MEMORY_YOUNG' and seen.new then note_new_memory(now_text, seen, redis.call) end
-
-  if reason == 'FAILURE_LIMIT' or reason == 'RATE_GLOBAL' then
-    --@include switch_on
-    --@include trip
-    if reason == 'FAILURE_LIMIT' then
-      detail = ARGV.failure_limit .. ' failures in ' .. ARGV.failure_window_ms / 1000 .. ' s'
-      trip_safe_mode(KEYS.safe_mode, KEYS.failures, KEYS.audit, ARGV.safe_mode_ttl_ms, now_text, detail)
-    else
-      detail = ARGV.rate_global_limit .. ' orders in ' .. ARGV.rate_global_window_ms / 1000 .. ' s'
-      trip_cooldown(KEYS.cooldown_global, KEYS.audit, ARGV.cooldown_global_ms, now_text, 'cooldown_global', detail)
-    end
   end
 
   -- The policy in force decides whether a denial binds. A caller with an observing policy can't avoid an enforcing one.
@@ -109,25 +116,30 @@ if reason then
   return observed .. reason .. ' ' .. wait .. ' ' .. detail
 end
 
-local is_exit = ARGV.is_exit == '1'
 local lock_ttl = ARGV.lock_ttl_ms
 local deadline = integer(now + lock_ttl)
 
--- A damaged key must not block an exit. An exit's writes to the keys that only count or note it may therefore fail.
-local attempt = is_exit and redis.pcall or redis.call
-
 local fence, verify_age = fence_and_verify_age(now, micros, seen)
-local ahead = seen.reserved and integer(seen.reserved) or '0'  -- an exit reserves none, and asks for none
+local ahead = is_exit and '0' or integer(seen.reserved)
 
 local note = verify_age and ahead .. ' ' .. integer(verify_age) or ahead
-local record = record_text('admitted', ARGV.token, fence, ARGV.fingerprint, now_text, ARGV.symbol, ARGV.side, lock_ttl,
+local record = record_text('admitted', token, fence, ARGV.fingerprint, now_text, ARGV.symbol, ARGV.side, lock_ttl,
   ARGV.reserve, (verify_age and 'v' or '') .. (is_exit and 'x' or ''), note)
 local permit_field = 'permit:' .. ARGV.intent_id
 
--- The writes begin here. An exit may be the first to find that the memory is new.
-if seen.new then note_new_memory(now_text, seen, attempt) end
+-- The writes begin here.
 local added = attempt('ZADD', KEYS.inflight, deadline, ARGV.reserve .. ':' .. ARGV.intent_id)
-local in_flight = in_flight_with_one_more(seen, deadline, added)
+
+-- One more permit is in the set. Where that isn't known, the next entry counts: an exit doesn't, and its place in a
+-- damaged set may be missing.
+local in_flight = ''
+if is_exit and not seen.damaged then
+  seen.card, seen.live, seen.reserved, seen.counted, seen.earliest = in_flight_unpacked(seen.state[7])
+end
+if seen.card and added == 1 then
+  in_flight = in_flight_packed(seen.card + 1, seen.live + 1, seen.reserved + ARGV.reserve, seen.counted,
+    math.min(seen.earliest, now + lock_ttl))
+end
 if seen.damaged then
   attempt('HSET', KEYS.state, permit_field, record)  -- an exit's; the damaged fields stay as they are
 elseif not seen.state[3] then
@@ -141,7 +153,7 @@ local fresh_for, remembered_for = ARGV.decided_ms + ARGV.max_age_ms - now + 1, A
 if fresh_for - remembered_for > 0 then remembered_for = integer(fresh_for) end
 redis.call('SET', KEYS.record, record, 'PX', remembered_for)
 if not is_exit then
-  redis.call('SET', KEYS.lock, ARGV.token, 'PX', lock_ttl)
+  redis.call('SET', KEYS.lock, token, 'PX', lock_ttl)
   if redis.call('LPUSH', KEYS.rate_symbol, now_text) - ARGV.rate_symbol_limit > 0 then
     redis.call('LTRIM', KEYS.rate_symbol, '0', ARGV.rate_symbol_limit - 1)
   end
@@ -159,8 +171,9 @@ if type(counted) == 'number' then
       -- list doesn't grow without end.
       for _ = 1, 2 do
         local oldest = redis.pcall('LINDEX', KEYS.rate_global, -1)
-        oldest = type(oldest) == 'string' and tonumber(oldest) or 0
-        if oldest + window - now <= 0 then redis.pcall('RPOP', KEYS.rate_global) end
+        if type(oldest) == 'string' and (tonumber(oldest) or 0) + window - now <= 0 then
+          redis.pcall('RPOP', KEYS.rate_global)
+        end
       end
     end
   end

@@ -14,14 +14,13 @@
 --@include time_left
 --@include figure_of
 --@include figures_in_force
---@include audit
 --@include memory
---@include in_flight_text
+--@include in_flight_packed
 --@include in_flight
 --@include guards
 --@include server_now
 
-local now, now_text, micros = server_now()
+local now, now_text = server_now()
 local state = redis.pcall('HMGET', KEYS.state, 'policy')
 local rows, seen = {now_text, state[1] or ''}, {}
 if ARGV.is_exit == '1' then take_figures_in_force(seen) end
@@ -32,6 +31,6 @@ while reason do
 end
 if #rows == 2 then
   -- Every guard passes. evaluate now reads the memory, also for an exit; damage there ends inspect with the same error.
-  fence_and_verify_age(now, micros, seen)
+  memory(now, seen)
 end
 return rows

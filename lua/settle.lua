@@ -43,7 +43,7 @@
 --@include record_text
 --@include server_now
 --@include figure_of
---@include in_flight_text
+--@include in_flight_packed
 --@include audit
 --@include switch_on
 --@include trip
@@ -141,11 +141,11 @@ end
 if outcome == 'unknown' then
   redis.pcall('HSET', KEYS.state, permit_field, settled)
 else
-  local card, live, all_reserved, counted, earliest = in_flight_fields(in_flight)
+  local card, live, all_reserved, counted, earliest = in_flight_unpacked(in_flight)
   if redis.pcall('ZREM', KEYS.inflight, reserved .. ':' .. ARGV.intent_id) == 1 and card then
     local is_counted = admitted + span > counted and 1 or 0
-    redis.pcall('HSET', KEYS.state, 'in_flight', in_flight_text(card - 1, live - is_counted,
-      all_reserved - is_counted * reserved, counted, earliest))
+    redis.pcall('HSET', KEYS.state, 'in_flight',
+      in_flight_packed(card - 1, live - is_counted, all_reserved - is_counted * reserved, counted, earliest))
   end
   if string.match(copy, '^%l+ (%S+) ') == token then redis.call('HDEL', KEYS.state, permit_field) end
   if holds_lock then redis.call('DEL', KEYS.lock) end

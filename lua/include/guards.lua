@@ -12,12 +12,13 @@
 local function first_denial(from, now, now_text, seen)
   local is_exit = ARGV.is_exit == '1'
 
-  -- For speed, two EXISTS replace eight reads when the keys are missing: a missing key can't deny and isn't damaged. Each
-  -- names every key that the guards behind it read.
+  -- For speed, one EXISTS replaces eight reads when the keys are missing, or a second one five of them: a missing key
+  -- can't deny and isn't damaged. Each names every key that the guards behind it read.
   local asks_once = from == 1 and not is_exit
+  local nothing_known = asks_once and redis.call('EXISTS', KEYS.record, KEYS.lock, KEYS.rate_symbol, KEYS.halt,
+    KEYS.safe_mode, KEYS.failures, KEYS.cooldown_global, KEYS.cooldown_symbol) == 0
 
   -- One intent gets one order. A record that the gate didn't write (the replaced system wrote `1`) is a duplicate too.
-  local nothing_known = asks_once and redis.call('EXISTS', KEYS.record, KEYS.lock, KEYS.rate_symbol) == 0
   if from <= GUARDS.DUPLICATE and not nothing_known then
     local record = read('GET', KEYS.record)
     if record then
@@ -44,15 +45,20 @@ local function first_denial(from, now, now_text, seen)
     if in_force and in_force ~= ARGV.policy then return 'POLICY_MISMATCH', '-1', in_force, GUARDS.POLICY_MISMATCH end
   end
 
-  -- Permits of a memory that was lost may still be alive.
+  -- Permits of a memory that was lost may still be alive, and its windows are lost too: of a window, five minutes count.
+  -- The exchange accepts an order for up to 6.5 s after it is signed: its recvWindow of 5 s, 1 s for a clock ahead, and
+  -- half a second to spare.
   if from <= GUARDS.MEMORY_YOUNG and not is_exit then
     memory(now, seen)
-    local wait = memory_wait(now, seen)
-    if wait then return 'MEMORY_YOUNG', integer(wait), integer(seen.lost), GUARDS.MEMORY_YOUNG end
+    if seen.lost then
+      local windows = math.min(math.max(ARGV.rate_symbol_window_ms, ARGV.rate_global_window_ms), 300000)
+      local wait = seen.lost + math.max(ARGV.lock_ttl_ms + 6500, windows) - now
+      if wait > 0 then return 'MEMORY_YOUNG', integer(wait), integer(seen.lost), GUARDS.MEMORY_YOUNG end
+    end
   end
 
   -- A person has halted the account. A hash without a scope was made by hand; it halts entries.
-  local nothing_on = asks_once and redis.call('EXISTS', KEYS.halt, KEYS.safe_mode, KEYS.failures, KEYS.cooldown_global,
+  local nothing_on = nothing_known or asks_once and redis.call('EXISTS', KEYS.halt, KEYS.safe_mode, KEYS.failures, KEYS.cooldown_global,
     KEYS.cooldown_symbol) == 0
   if from <= GUARDS.HALTED and not nothing_on and redis.call('EXISTS', KEYS.halt) == 1 then
     local halt = read('HMGET', KEYS.halt, 'scope', 'by', 'reason')

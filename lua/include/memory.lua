@@ -1,7 +1,6 @@
 -- Is this memory whole? Redis forgets: by a flush, a restart, a log cut short, an old snapshot, a failover to a replica
--- that lags behind. The first function answers. The others are its parts, or need its answer.
--- Needs KEYS.state, halt, audit; ARGV.is_exit, fence_seen, policy, rate_symbol_window_ms,
---       rate_global_window_ms, lock_ttl_ms, dedup_ttl_ms, max_age_ms, skew_ms, after_memory_loss, server
+-- that lags behind. `memory` answers; `whole` is a part of it.
+-- Needs KEYS.state; ARGV.is_exit, fence_seen, policy, dedup_ttl_ms, max_age_ms, skew_ms, server
 
 -- Reads a whole number: false when there is no text, nil when it is damaged. Lua can't add 1 to numbers above 2^53.
 local function whole(text)
@@ -48,41 +47,9 @@ local function memory(now, seen)
   seen.fence, seen.since, seen.lost, seen.run_id = last, since, lost, run_id
 end
 
--- How long do entries wait, in ms? Nil for no wait. Until a permit of the lost memory can be alive no more, and until
--- the windows, which are lost too, are empty. The exchange accepts an order for up to 6.5 s after it is signed (its
--- recvWindow of 5 s, 1 s for a clock ahead, and 0.5 s to spare). Of a window, five minutes count at most.
-local function memory_wait(now, seen)
-  if not seen.lost then return nil end
-  local windows = math.max(ARGV.rate_symbol_window_ms, ARGV.rate_global_window_ms)
-  local wait = seen.lost + math.max(ARGV.lock_ttl_ms + 6500, math.min(windows, 300000)) - now
-  if wait > 0 then return wait end
-  return nil
-end
-
--- Notes that the memory is new. A policy may want a person to look first: then it halts. The halt goes before the note,
--- so that a loss isn't taken as noted without it.
-local function note_new_memory(now_text, seen, attempt)
-  local halted = attempt('EXISTS', KEYS.halt) == 1
-  if ARGV.after_memory_loss == 'halt' and not halted then
-    attempt('HSET', KEYS.halt, 'scope', 'entries', 'by', 'gate', 'reason', 'memory lost: ' .. seen.new, 'at', now_text)
-  end
-  attempt('HSET', KEYS.state, 'fence', integer(seen.fence), 'since', now_text, 'lost', now_text,
-    'run_id', seen.run_id or '')
-  audit(KEYS.audit, now_text, 'memory lost', 'gate',
-    seen.new .. '; halts, switches, windows and records of before may be lost')
-end
-
--- The deadline of an earlier permit, from its copy in the state; `now` when the copy can't be read. The permit's holder
--- sends no request after it.
-local function deadline_of(copy, now)
-  local admitted, span = string.match(copy, '^%l+ %S+ %d+ %S+ (%d+) %S+ %S+ (%d+) ')
-  return admitted and admitted + span or now
-end
-
 -- Which fence comes next? As text. And, when the permit must say verify, the least age in ms of an order that the
 -- memory may have lost. On a damaged state, an exit gets a fence from the clock, higher than any counter's.
 local function fence_and_verify_age(now, micros, seen)
-  memory(now, seen)
   if seen.damaged then return integer(now * 1000 + micros), 0 end
   -- The permit says verify in four cases. First: the memory is so new that a lost record's intent may still be fresh.
   -- Second: an exit comes with another policy, whose longer max_age may make an intent fresh after its record lapsed.
@@ -92,7 +59,13 @@ local function fence_and_verify_age(now, micros, seen)
   local remembers = math.max(ARGV.dedup_ttl_ms, ARGV.max_age_ms + ARGV.skew_ms)
   local whole_for, verify_age = now - seen.since, nil
   if whole_for < remembers or copy or seen.untrusted or (in_force and in_force ~= ARGV.policy) then
-    verify_age = math.max(copy and math.min(whole_for, now - deadline_of(copy, now)) or whole_for, 0)
+    verify_age = whole_for
+    if copy then
+      -- The earlier permit's holder sends no request after its deadline; where that can't be read, the age is 0.
+      local admitted, span = string.match(copy, '^%l+ %S+ %d+ %S+ (%d+) %S+ %S+ (%d+) ')
+      verify_age = admitted and math.min(whole_for, now - admitted - span) or 0
+    end
+    verify_age = math.max(verify_age, 0)
   end
   return integer(seen.fence + 1), verify_age
 end

@@ -24,11 +24,10 @@ for _, key in ipairs(KEYS) do
       local time = redis.call('HGET', key, field)
       if time then redis.call('HSET', key, field, older(time)) end
     end
-    local card, live, reserved, counted, earliest = string.match(redis.call('HGET', key, 'in_flight') or '',
-      '^(%d+) (%d+) (%d+) (%d+) (%d+)$')
-    if card then
-      local words = {card, live, reserved, older(counted), older(earliest)}
-      redis.call('HSET', key, 'in_flight', table.concat(words, ' '))
+    local kept = redis.call('HGET', key, 'in_flight')
+    if kept and #kept == 40 then
+      local card, live, reserved, counted, earliest = struct.unpack('>ddddd', kept)
+      redis.call('HSET', key, 'in_flight', struct.pack('>ddddd', card, live, reserved, counted - by, earliest - by))
     end
     for _, field in ipairs(redis.call('HKEYS', key)) do
       local copy = string.sub(field, 1, 7) == 'permit:' and older_record(redis.call('HGET', key, field))
