@@ -58,8 +58,8 @@ local function first_denial(from, now, now_text, seen)
   end
 
   -- A person has halted the account. A hash without a scope was made by hand; it halts entries.
-  local nothing_on = nothing_known or asks_once and redis.call('EXISTS', KEYS.halt, KEYS.safe_mode, KEYS.failures, KEYS.cooldown_global,
-    KEYS.cooldown_symbol) == 0
+  local nothing_on = nothing_known or asks_once and redis.call('EXISTS', KEYS.halt, KEYS.safe_mode, KEYS.failures,
+    KEYS.cooldown_global, KEYS.cooldown_symbol) == 0
   if from <= GUARDS.HALTED and not nothing_on and redis.call('EXISTS', KEYS.halt) == 1 then
     local halt = read('HMGET', KEYS.halt, 'scope', 'by', 'reason')
     local scope = halt[1] or 'entries'
