@@ -49,7 +49,7 @@
 --       23 max_in_flight
 --       24 after_memory_loss verify or halt
 --   and
---       25 server            the run id of the server, as its connection has learnt it. Behind it, after a space, why the
+--       25 server            the server's run id, as its connection has learnt it. Behind it, after a space, why the
 --                            server isn't trusted: `evicts`, or `lacks …`, a right; see identify.lua
 --
 -- Reply  one line of text. Its first word tells which:
@@ -59,8 +59,8 @@
 --                                   DUPLICATE the record, for POLICY_MISMATCH the policy in force, for STALE the age
 --                                   in ms, for MEMORY_YOUNG the time when the loss was noticed, in ms
 --   OBSERVED REASON wait detail     an enforcing policy would deny; the policy in force only observes. Claims nothing
---   or an error that names the key: its value has the wrong type, or is damaged; or NOPERM, for an entry: the user lacks
---   a right, or the server doesn't say which one it is
+--   or an error that names the key: its value has the wrong type, or is damaged
+--   or NOPERM, for an entry: the user lacks a right, or the server doesn't say which one it is
 --@include integer
 --@include read
 --@include switched_on

@@ -4,8 +4,8 @@
 --
 -- KEYS   as in evaluate.lua, for any intent
 --
--- Reply  one line of text: the server's run id, which changes when the server restarts, and differs from that of each of
---        its replicas. Then, if there is something to say:
+-- Reply  one line of text: the server's run id, which changes when the server restarts, and differs from those of its
+--        replicas. Then, if there is something to say:
 --   … evicts               the server may evict keys, so records may be missing one by one
 --   … lacks COMMAND key    the user may not call this command on this key. The first one that is missing
 --   ? lacks INFO           the user may not ask the server who it is
@@ -27,9 +27,11 @@ local needed = {
   {'XADD', KEYS.audit, '*', '', ''},
 }
 for _, window in ipairs({KEYS.rate_symbol, KEYS.rate_global}) do
-  for _, command in ipairs({{'LPUSH', ''}, {'LTRIM', '0', '0'}, {'LINDEX', '0'}, {'LREM', '0', ''}, {'PEXPIRE', '1'}}) do
-    needed[#needed + 1] = {command[1], window, command[2], command[3]}
-  end
+  needed[#needed + 1] = {'LPUSH', window, ''}
+  needed[#needed + 1] = {'LTRIM', window, '0', '0'}
+  needed[#needed + 1] = {'LINDEX', window, '0'}
+  needed[#needed + 1] = {'LREM', window, '0', ''}
+  needed[#needed + 1] = {'PEXPIRE', window, '1'}
 end
 needed[#needed + 1] = {'EXISTS', KEYS.rate_symbol}
 needed[#needed + 1] = {'RPOP', KEYS.rate_global}

@@ -127,7 +127,7 @@ else
   end
 end
 
--- The lost memory had given this fence: no later fence may be lower. The memory is new: entries wait, permits say verify.
+-- The lost memory had given this fence: no later fence may be lower. The memory is new: entries wait, permits verify.
 if forgotten then
   redis.pcall('HSET', KEYS.state, 'fence', integer(math.max(last_fence or 0, fence)), 'since', now_text,
     'lost', now_text)

@@ -4,8 +4,8 @@
 --
 -- `from`     the place of the first guard to ask. The loader replaces GUARDS.STALE by the place of the guard with the
 --            reason STALE, from the table in gate/values/guards.py. The guards below are in the order of that table
--- `seen`     keeps what the caller needs later: .state (fence, since, policy in force, copy of an earlier permit, run id,
---            time of a loss, permits in flight), and what memory and count_in_flight fill in
+-- `seen`     keeps what the caller needs later: .state (fence, since, policy in force, copy of an earlier permit, run
+--            id, time of a loss, permits in flight), and what memory and count_in_flight fill in
 -- Needs      KEYS and ARGV of evaluate, but not KEYS.audit, and not the ARGV that only an admission writes
 --
 -- An exit skips the guards that stop entries. It doesn't read their keys, so a damaged key can't block it.
@@ -45,8 +45,8 @@ local function first_denial(from, now, now_text, seen)
     if in_force and in_force ~= ARGV.policy then return 'POLICY_MISMATCH', '-1', in_force, GUARDS.POLICY_MISMATCH end
   end
 
-  -- Permits of a memory that was lost may still be alive, and its windows are lost too: of a window, five minutes count.
-  -- The exchange accepts an order for up to 6.5 s after it is signed: its recvWindow of 5 s, 1 s for a clock ahead, and
+  -- Permits of a memory that was lost may still be alive, and its windows are lost too; of a window, five minutes
+  -- count. The exchange accepts an order for up to 6.5 s after it is signed: its recvWindow of 5 s, 1 s for a clock ahead, and
   -- half a second to spare.
   if from <= GUARDS.MEMORY_YOUNG and not is_exit then
     memory(now, seen)

@@ -1,6 +1,6 @@
--- How many permits are live, and how much margin do they reserve? The state keeps both, so that a verdict costs the same
--- whether one permit is live or ten thousand. The set itself is walked only over permits whose deadline has passed since
--- the last count, once for each, or wholly where the state doesn't fit the set.
+-- How many permits are live, and how much margin do they reserve? The state keeps both. So a verdict costs the same
+-- whether one permit is live or ten thousand. This walks only over permits whose deadline has passed since the last
+-- count, once for each; or over all live ones, where the state doesn't fit the set.
 -- Fills seen.card, .live, .reserved, .counted, .earliest, which in_flight_packed explains. `kept` is the state's.
 -- Needs KEYS.inflight
 local function count_in_flight(now, now_text, kept, seen)
