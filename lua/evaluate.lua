@@ -66,9 +66,6 @@
 --@include switched_on
 --@include window_wait
 --@include time_left
---@include figure_of
---@include figures_in_force
---@include figures_text
 --@include memory
 --@include in_flight_packed
 --@include in_flight
@@ -78,7 +75,12 @@
 
 local now, now_text, micros = server_now()
 local seen = {}
-if ARGV.is_exit == '1' then take_figures_in_force(seen) end
+-- What only few calls need is included where they need it: every function that a script makes costs each of its calls.
+if ARGV.is_exit == '1' then
+  --@include figure_of
+  --@include figures_in_force
+  take_figures_in_force(seen)
+end
 local reason, wait, detail = first_denial(1, now, now_text, seen)
 
 local token, is_exit = ARGV.token, ARGV.is_exit == '1'
@@ -143,6 +145,7 @@ end
 if seen.damaged then
   attempt('HSET', KEYS.state, permit_field, record)  -- an exit's; the damaged fields stay as they are
 elseif not seen.state[3] then
+  --@include figures_text
   attempt('HSET', KEYS.state, 'fence', fence, 'in_flight', in_flight, permit_field, record, 'policy', ARGV.policy,
     'figures', figures_text())
 else
