@@ -18,6 +18,9 @@ from tests.servers.wire import Wire
 
 Run = Callable[..., Result]
 WHO = ("--by", "ops", "--reason", "CPI print")
+# The shared store has neither replicas nor an append-only file. tests/store/test_acts_that_last.py has servers with both.
+KEPT = "Only in this server's memory: no replica, no append-only file.\n"
+LOSABLE = "gate: warning: a restart of this server can lose this {}\n"
 
 
 @pytest.fixture
@@ -31,15 +34,15 @@ def test_halt_and_resume(
     gate: Run, gate_json: Callable[..., Any], redis_client: redis.Redis, store: Store, account: str
 ) -> None:
     halted = gate("halt", *WHO)
-    assert (halted.exit_code, halted.stdout) == (0, f"Halted {account} for entries; exits pass.\n")
-    assert halted.stderr == ""
+    assert (halted.exit_code, halted.stdout) == (0, f"Halted {account} for entries; exits pass.\n{KEPT}")
+    assert halted.stderr == LOSABLE.format("halt")
     assert redis_client.hget("quantum:safety:halt", "reason") == b"CPI print"
     assert gate("halt", "--scope", "all", *WHO).stdout.startswith(f"Halted {account}, exits too. It was halted already")
     assert "only resume narrows it" in gate("halt", *WHO).stdout
     resumed = gate("resume", *WHO).stdout
     assert resumed.startswith(f"Resumed {account}: the halt (all by ops: CPI print, since 2")
-    assert resumed.endswith("Z) is off.\n")
-    assert gate("resume", *WHO).stdout == f"There was no halt of {account}; nothing was changed.\n"
+    assert resumed.endswith(f"Z) is off.\n{KEPT}")
+    assert gate("resume", *WHO).stdout == f"There was no halt of {account}; nothing was changed.\n{KEPT}"
     assert redis_client.xlen("quantum:safety:audit") == 5
     assert gate_json("halt", *WHO) == {
         "act": "halt",
@@ -48,6 +51,15 @@ def test_halt_and_resume(
         "before": None,
         "changed": ["entries"],
         "audited": True,
+        "kept": {
+            "replicas": 0,
+            "on_replicas": 0,
+            "append_only": False,
+            "on_disk": False,
+            "survives_failover": False,
+            "survives_restart": False,
+            "warning": "a restart of this server can lose this halt",
+        },
         "prefix": "quantum",
         "store": store.url,
     }
@@ -59,7 +71,8 @@ def test_a_second_halt_says_whose_the_first_was(gate: Run, account: str) -> None
     assert (
         f"Halted {account} for entries; exits pass. It was halted already, entries by ann: CPI print, since 2" in second
     )
-    assert second.count("\n") == 1
+    assert second.endswith(KEPT)
+    assert second.count("\n") == 2
 
 
 def test_a_halt_that_cannot_be_read_is_replaced_and_cleared(gate: Run, redis_client: redis.Redis, account: str) -> None:
@@ -67,14 +80,14 @@ def test_a_halt_that_cannot_be_read_is_replaced_and_cleared(gate: Run, redis_cli
     assert "It was halted already, ? by ?: its key was damaged; this halt replaces" in gate("halt", *WHO).stdout
     redis_client.delete("quantum:safety:halt")
     redis_client.set("quantum:safety:halt", "1")
-    assert gate("resume", *WHO).stdout == f"Resumed {account}: the halt (? by ?: its key was damaged) is off.\n"
+    assert gate("resume", *WHO).stdout == (f"Resumed {account}: the halt (? by ?: its key was damaged) is off.\n{KEPT}")
     assert not redis_client.exists("quantum:safety:halt")
 
 
 def test_a_halt_of_an_account_that_nobody_knows_warns(gate: Run, redis_client: redis.Redis, store: Store) -> None:
-    for form in ([], ["--json"]):
+    for form, lines in ([], 2), (["--json"], 1):
         done = gate("--prefix", "qantum", "halt", *WHO, *form)
-        assert (done.exit_code, done.stdout.count("\n"), done.stderr.count("\n")) == (0, 1, 1)
+        assert (done.exit_code, done.stdout.count("\n"), done.stderr.count("\n")) == (0, lines, lines)
         assert "has never run under the prefix qantum here (no qantum:exec:state)" in done.stderr
     assert f"qantum at {store.url}" in gate("--prefix", "qantum", "resume", *WHO).stdout
 
@@ -104,7 +117,7 @@ def test_a_halt_goes_through_where_the_look_before_it_fails(bare: Run, redis_cli
     lost = wire.lose_next_reply("EXISTS")
     done = bare("--url", wire.url, "halt", *WHO)
     assert lost.happened
-    assert (done.exit_code, done.stderr) == (0, "")
+    assert (done.exit_code, done.stderr) == (0, LOSABLE.format("halt"))
     assert redis_client.exists("quantum:safety:halt")
 
 
@@ -112,9 +125,9 @@ def test_reset_names_what_it_has_switched_off(gate: Run, redis_client: redis.Red
     redis_client.set("quantum:safety:safe_mode", "1")
     redis_client.set("quantum:safety:cooldown_symbol:BTCUSDT", "1")
     cooldowns = gate("reset", "cooldowns", *WHO).stdout
-    assert cooldowns == f"Reset cooldowns of {account}: quantum:safety:cooldown_symbol:BTCUSDT off.\n"
-    assert gate("reset", "failures", *WHO).stdout == f"Reset failures of {account}: nothing was on.\n"
-    assert gate("reset", "all", *WHO).stdout == f"Reset all of {account}: quantum:safety:safe_mode off.\n"
+    assert cooldowns == f"Reset cooldowns of {account}: quantum:safety:cooldown_symbol:BTCUSDT off.\n{KEPT}"
+    assert gate("reset", "failures", *WHO).stdout == f"Reset failures of {account}: nothing was on.\n{KEPT}"
+    assert gate("reset", "all", *WHO).stdout == f"Reset all of {account}: quantum:safety:safe_mode off.\n{KEPT}"
 
 
 def test_policy_apply_says_what_it_has_changed(
@@ -126,12 +139,12 @@ def test_policy_apply_says_what_it_has_changed(
     own, observing = Policy().fingerprint, Policy(mode="observe").fingerprint
     defaults = "These are the BUILT-IN DEFAULTS: no config file was given."
     said = gate("policy", "apply", *WHO).stdout
-    assert said == f"Policy of {account}: none -> {own}, mode enforce. {defaults}\n"
+    assert said == f"Policy of {account}: none -> {own}, mode enforce. {defaults}\n{KEPT}"
     said = gate("policy", "apply", *WHO).stdout
-    assert said == f"Policy of {account}: {own} was in force already, mode enforce. {defaults}\n"
+    assert said == f"Policy of {account}: {own} was in force already, mode enforce. {defaults}\n{KEPT}"
     said = gate("--config", str(file), "policy", "apply", *WHO).stdout
     changed = f"{own} -> {observing}, mode enforce -> observe"
-    assert said == f"Policy of {account}: {changed}. Observe mode: from now on no guard denies.\n"
+    assert said == f"Policy of {account}: {changed}. Observe mode: from now on no guard denies.\n{KEPT}"
     assert redis_client.hget("quantum:exec:state", "policy") == observing.encode()
     said = gate("--config", str(empty), "policy", "apply", *WHO).stdout
     assert f"{observing} -> {own}, mode observe -> enforce. These are the BUILT-IN DEFAULTS: {empty} has no" in said
@@ -149,7 +162,7 @@ def test_an_audit_that_cannot_be_written_is_said(
     redis_client.set("quantum:safety:audit", "in the way")
     done = gate(*words, *WHO)
     assert done.exit_code == 0
-    assert done.stdout.count("\n") == done.stderr.count("\n") == 1
+    assert done.stdout.count("\n") == done.stderr.count("\n") == 2
     assert "couldn't be written to the audit stream" in done.stderr
     assert json.loads(gate(*words, *WHO, "--json").stdout)["audited"] is False
 
