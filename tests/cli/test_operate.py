@@ -18,8 +18,8 @@ from tests.servers.wire import Wire
 
 Run = Callable[..., Result]
 WHO = ("--by", "ops", "--reason", "CPI print")
-# The shared store has neither replicas nor an append-only file. tests/store/test_acts_that_last.py has servers with both.
-KEPT = "Only in this server's memory: no replica, no append-only file.\n"
+# The shared store has neither; tests/store/test_acts_that_last.py has servers with replicas and with files.
+KEPT = "In memory only: no replica, no append-only file.\n"
 LOSABLE = "gate: warning: a restart of this server can lose this {}\n"
 
 

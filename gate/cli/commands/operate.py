@@ -161,7 +161,7 @@ def copies_sentence(copies: Copies) -> str:
     """Where an act is kept, in words."""
     replicas, on_replicas = copies.replicas, copies.on_replicas
     if replicas == 0 and copies.append_only is False:
-        return "Only in this server's memory: no replica, no append-only file."
+        return "In memory only: no replica, no append-only file."
     if replicas == 0:
         said = "No replica is connected"
     elif on_replicas is None or (replicas is None and on_replicas == 0):
@@ -183,14 +183,14 @@ def copies_warning(act: Act) -> str:
     if replicas == 0 and copies.append_only is False:
         return f"a restart of this server can lose this {act.act}"
     if replicas == 0:
-        crash = f"a crash of this host now can lose this {act.act}; repeat it until it is on disk"
+        crash = f"a crash of its host can still lose this {act.act}; repeat it"
         return crash if copies.on_disk is False else ""
     if on_replicas is None or (replicas is None and on_replicas == 0):
-        return f"it is unknown whether a failover keeps this {act.act}: {copies.doubt}"
+        return f"unknown whether a failover keeps this {act.act}: {copies.doubt}"
     if on_replicas == 0:
-        return f"a failover now loses this {act.act}; repeat it until a replica has it"
+        return f"a failover now loses this {act.act}; repeat it"
     if replicas is not None and on_replicas < replicas:
-        return f"a failover now can lose this {act.act}; repeat it until every replica has it"
+        return f"a failover can still lose this {act.act}; repeat it"
     return ""
 
 
