@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,13 @@ import pytest
 import redis
 from click.testing import Result
 
-from gate import Policy
+from gate import Act, Copies, Policy
+from gate.cli.commands.operate import copies_sentence, copies_warning
+from tests.servers.process import ProcessStore
 from tests.servers.store import Store
 from tests.servers.wire import Wire
+from tests.store.test_acts_that_last import in_step
+from tests.store.test_clusters import port_of
 
 Run = Callable[..., Result]
 WHO = ("--by", "ops", "--reason", "CPI print")
@@ -119,6 +124,70 @@ def test_a_halt_goes_through_where_the_look_before_it_fails(bare: Run, redis_cli
     assert lost.happened
     assert (done.exit_code, done.stderr) == (0, LOSABLE.format("halt"))
     assert redis_client.exists("quantum:safety:halt")
+
+
+@pytest.mark.parametrize(
+    ("copies", "kept", "warned"),
+    [
+        (Copies(2, 2, True, True), "On 2 of 2 replicas; on disk.", ""),
+        (Copies(1, 1, False, False), "On 1 of 1 replica; no append-only file.", ""),
+        (Copies(1, 1, True, None), "On 1 of 1 replica; in the append-only file.", ""),
+        (Copies(2, 1, True, True), "On 1 of 2 replicas; on disk.", "a failover can still lose this halt; repeat it"),
+        (
+            Copies(2, 0, True, False),
+            "On 0 of 2 replicas; not on disk yet.",
+            "a failover now loses this halt; repeat it",
+        ),
+        (Copies(0, 0, True, True), "No replica is connected; on disk.", ""),
+        (Copies(0, 0, True, None), "No replica is connected; in the append-only file.", ""),
+        (
+            Copies(0, 0, True, False),
+            "No replica is connected; not on disk yet.",
+            "a crash of its host can still lose this halt; repeat it",
+        ),
+        (
+            Copies(0, 0, False, False),
+            "In memory only: no replica, no append-only file.",
+            "a restart of this server can lose this halt",
+        ),
+        (Copies(None, 1, True, True, "no"), "On 1 of an unknown number of replicas; on disk.", ""),
+        (
+            Copies(None, 0, None, None, "NOPERM info"),
+            "Whether a replica has it is unknown; whether it is on disk is unknown.",
+            "unknown whether a failover keeps this halt: NOPERM info",
+        ),
+        (
+            Copies(2, None, True, True, "no answer"),
+            "Whether a replica has it is unknown; on disk.",
+            "unknown whether a failover keeps this halt: no answer",
+        ),
+    ],
+)
+def test_an_act_says_where_it_is_kept_and_warns_of_what_can_lose_it(copies: Copies, kept: str, warned: str) -> None:
+    assert copies_sentence(copies) == kept
+    assert copies_warning(Act("halt", True, copies=copies)) == warned
+    assert len(kept) <= 80
+    assert len(f"gate: warning: {warned}") <= 80
+
+
+def test_a_replica_that_hangs_is_said_and_the_act_is_done(bare: Run) -> None:
+    with (
+        closing(ProcessStore(["--repl-diskless-sync-delay", "0"])) as primary,
+        closing(ProcessStore(["--replicaof", "127.0.0.1", str(port_of(primary))])) as replica,
+        primary.client() as client,
+    ):
+        client.hset("quantum:exec:state", "fence", 1)
+        in_step(primary, replica)
+        said = bare("--url", primary.url, "halt", *WHO)
+        assert said.stdout.endswith("\nOn 1 of 1 replica; no append-only file.\n")
+        assert (said.exit_code, said.stderr) == (0, "")
+        replica.pause()
+        said = bare("--url", primary.url, "halt", *WHO)
+        assert said.stdout.endswith("\nOn 0 of 1 replica; no append-only file.\n")
+        assert said.stderr == "gate: warning: a failover now loses this halt; repeat it\n"
+        assert said.exit_code == 0, "it is in force"
+        answer = json.loads(bare("--url", primary.url, "resume", *WHO, "--json").stdout)
+        assert (answer["kept"]["on_replicas"], answer["kept"]["survives_failover"]) == (0, False)
 
 
 def test_reset_names_what_it_has_switched_off(gate: Run, redis_client: redis.Redis, account: str) -> None:

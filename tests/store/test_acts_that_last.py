@@ -264,18 +264,21 @@ def test_an_act_that_is_sent_again_is_waited_for_again(
         assert client.xlen(at.AUDIT) == 2
 
 
+@pytest.mark.parametrize(("rights", "on_replicas"), [("+xsetid", 0), ("-xsetid", None)])
 def test_a_replay_does_not_take_a_connection_that_wrote_nothing_for_a_confirmation(
-    primary: ProcessStore, replicas: list[ProcessStore], open_gate: OpenGate
+    rights: str, on_replicas: int | None, primary: ProcessStore, replicas: list[ProcessStore], open_gate: OpenGate
 ) -> None:
     with Wire(primary.url) as wire, primary.client() as client:
         gate = open_gate(url=wire.url, timeout_ms=BRIEF_MS)
         ACTS["resume"](gate)
+        client.execute_command("ACL", "SETUSER", "default", rights)
         for replica in replicas:
             replica.pause()
         lost = wire.lose_next_reply("EVALSHA")
         done = ACTS["halt"](gate)
         assert lost.happened
-        assert (done.copies.replicas, done.copies.on_replicas) == (2, 0)
+        assert (done.copies.replicas, done.copies.on_replicas) == (2, on_replicas)
+        assert not done.copies.survives_failover
         assert client.xlen(at.AUDIT) == 2
 
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import redis
 
-from gate import StoreError
+from gate import StoreError, StoreUnavailable
 from gate.protocol.keyspace import Keyspace
 from gate.protocol.scripts import Message, Pipeline
 from gate.store.connect import connect, connect_async
 from gate.store.failures import ReplyLost, ScriptMissing
-from tests.servers.store import Store
+from tests.servers.store import PrivateStore, Store
 from tests.servers.wire import Wire
 
 BRIEF_MS = 400
@@ -79,3 +79,31 @@ def test_a_command_behind_the_first_may_block_for_longer_than_the_time_out(store
     blocking = ("BLPOP", "nothing", "0.6")
     assert send(Pipeline((("ECHO", "a"), blocking, ("ECHO", "b")), allow_ms=5_000)) == [b"a", None, b"b"]
     assert send(("ECHO", "next")) == b"next"
+
+
+def test_a_server_that_may_not_write_is_raised_and_its_connection_is_left(
+    private_store: PrivateStore, new_send: NewSend
+) -> None:
+    send = new_send(private_store.url)
+    with private_store.client() as client:
+        client.replicaof("127.0.0.1", "1")
+        with pytest.raises(StoreUnavailable, match="read only replica"):
+            send(THREE)
+        seen = client.info("stats")["total_connections_received"]
+        send(("ECHO", "next"))
+        assert client.info("stats")["total_connections_received"] == seen + 1, (
+            "sentinels are asked for the master again"
+        )
+
+
+async def test_a_cancelled_pipeline_leaves_no_reply_for_the_next_caller(store: Store, wire: Wire) -> None:
+    carries = connect_async(wire.url, Keyspace("quantum"), BRIEF_MS)[0]
+    await carries.round_trip(("ECHO", "warm"))
+    lost = wire.withhold_next_reply("LPUSH")
+    cancelled = asyncio.create_task(carries.round_trip(Pipeline(THREE.commands, allow_ms=60_000)))
+    await asyncio.to_thread(lost.wait)
+    cancelled.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await cancelled
+    assert await carries.round_trip(("ECHO", "next")) == b"next"
+    await carries.close()
