@@ -11,7 +11,7 @@ from contextlib import ExitStack, suppress
 import pytest
 import redis
 
-from gate import Act, Policy, Reason
+from gate import Act, Policy, Reason, StoreError
 from tests.client import account as at
 from tests.client.gates import AnyGate, OpenGate
 from tests.servers.process import ProcessStore
@@ -190,10 +190,8 @@ def test_a_disk_that_does_not_confirm_in_time_is_no_copy(new_store: NewStore, op
     assert (done.audited, done.copies.append_only, done.copies.on_disk) == (True, True, False)
 
 
-def test_a_server_without_replica_and_log_keeps_it_in_memory_only(
-    redis_client: redis.Redis, open_gate: OpenGate
-) -> None:
-    done = ACTS["halt"](open_gate())
+def test_a_server_without_replica_and_file_keeps_it_in_memory_only(primary: ProcessStore, open_gate: OpenGate) -> None:
+    done = ACTS["halt"](open_gate(url=primary.url))
     assert (done.copies.replicas, done.copies.on_replicas, done.copies.survives_failover) == (0, 0, False)
     assert (done.copies.append_only, done.copies.on_disk) == (False, False)
 
@@ -289,5 +287,11 @@ def test_an_act_that_looks_at_a_server_in_vain_is_done(
     lost = wire.lose_next_reply("INFO")
     done = ACTS["halt"](gate)
     assert lost.happened
-    assert (done.copies.replicas, done.copies.append_only) == (None, False)
+    assert (done.audited, done.copies.replicas) == (True, None)
     assert gate.evaluate(at.entry()).reason is Reason.HALTED
+
+
+def test_an_act_that_the_store_refuses_names_the_key(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    redis_client.set(at.STATE, "not a hash")
+    with pytest.raises(StoreError, match=at.STATE):
+        ACTS["policy"](open_gate())
