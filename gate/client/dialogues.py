@@ -239,8 +239,8 @@ class Calls:
 
     def init(self, by: str, reason: str) -> Dialogue[Act]:
         """Says that no order of an earlier memory is on its way. Raises InvalidField, StoreFailure."""
-        audited, before = yield from self._control("init", by, reason, "")
-        return Act("init", audited, before=_first(before))
+        audited, before, copies = yield from self._control("init", by, reason, "")
+        return Act("init", audited, before=_first(before), copies=copies)
 
     def scan(self, pattern: str) -> Dialogue[list[str]]:
         """Keys that match a pattern. Uses SCAN, since KEYS would block the server. Raises StoreFailure."""

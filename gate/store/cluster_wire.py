@@ -12,7 +12,7 @@ from redis.exceptions import (
     RedisError,
 )
 
-from gate.protocol.scripts import Message
+from gate.protocol.scripts import Command, Message
 from gate.store.failures import ScriptMissing, SlotMoved, one_line
 from gate.store.server_wire import AsyncServerWire, ServerWire
 from gate.store.wire import Reply

@@ -10,7 +10,7 @@ import redis
 from redis.exceptions import RedisError, ResponseError
 
 from gate.protocol.scripts import Pipeline
-from gate.store.failures import ReplyLost, ScriptMissing, failure_of, one_line
+from gate.store.failures import Forbidden, ReplyLost, ScriptMissing, failure_of, one_line
 from gate.store.wire import Reply
 from gate.values.errors import StoreUnavailable
 
@@ -63,5 +63,8 @@ def _and_lost(replies: list[Reply], pipeline: Pipeline, error: BaseException) ->
 
 
 def keeps_connection(replies: list[Reply]) -> bool:
-    """Whether the connection serves further messages. It doesn't after a lost reply, or when the server can't serve."""
-    return not any(isinstance(each, StoreUnavailable) and not isinstance(each, ScriptMissing) for each in replies)
+    """Whether the connection serves further messages: not after a lost reply, nor when the server can't serve, nor when
+    a right was missing, since a new connection asks for the rights."""
+    return not any(
+        isinstance(each, StoreUnavailable | Forbidden) and not isinstance(each, ScriptMissing) for each in replies
+    )

@@ -24,6 +24,7 @@ ACTS: dict[str, Callable[[AnyGate], Act]] = {
     "resume": lambda gate: gate.resume(by="ops", reason="CPI is out"),
     "reset": lambda gate: gate.reset("all", by="ops", reason="looked into"),
     "policy": lambda gate: gate.apply_policy(by="ops", reason="new limits"),
+    "init": lambda gate: gate.init(by="ops", reason="a new account"),
 }
 
 NewStore = Callable[..., ProcessStore]
