@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from gate.values.record import Phase, Record
     from gate.values.reports import (
         Act,
+        Copies,
         Damage,
         DoubtfulPermit,
         GuardReport,
@@ -46,7 +47,8 @@ else:
         "client.gates": "AsyncGate Gate",
         "values.errors": "GateError InvalidField InvalidIntent InvalidPolicy StoreError StoreFailure StoreUnavailable",
         "client.guarded": "AsyncGuardedPermit GuardedPermit",
-        "values.reports": "Act Damage DoubtfulPermit GuardReport Halt InDoubt Inspection LastLook Standing Status",
+        "values.reports": "Act Copies Damage DoubtfulPermit GuardReport Halt InDoubt Inspection LastLook Standing "
+        "Status",
         "values.intent": "Intent",
         "values.outcome": "Outcome OutcomeKind Penalty Settled Settlement",
         "values.policy": "Policy",
@@ -70,6 +72,7 @@ __all__ = [
     "Act",
     "AsyncGate",
     "AsyncGuardedPermit",
+    "Copies",
     "Damage",
     "DoubtfulPermit",
     "Gate",

@@ -16,10 +16,11 @@ from contextlib import suppress
 from decimal import Decimal
 from typing import Final, TypeVar
 
+from gate.client.copies import LOOK, Server, copies_of, followed_by_waits, server_of
 from gate.protocol.codec import Protocol, decode_last_look, decode_settlement
 from gate.protocol.explain import explain_error
 from gate.protocol.keyspace import Keyspace
-from gate.protocol.scripts import Command, script
+from gate.protocol.scripts import Message, script
 from gate.store.failures import ReplyLost, ScriptMissing
 from gate.store.wire import Reply
 from gate.values.errors import InvalidField, InvalidIntent, StoreError, StoreFailure, StoreUnavailable
@@ -28,17 +29,18 @@ from gate.values.intent import Intent
 from gate.values.outcome import Outcome, OutcomeKind, Settled, Settlement
 from gate.values.policy import Policy
 from gate.values.record import Record, decode_record
-from gate.values.reports import Act, DoubtfulPermit, Halt, InDoubt, Inspection, LastLook
+from gate.values.reports import Act, Copies, DoubtfulPermit, Halt, InDoubt, Inspection, LastLook
 from gate.values.verdict import Permit, Verdict
 
 T = TypeVar("T")
-Dialogue = Generator[Command, Reply, T]
+Dialogue = Generator[Message, Reply, T]
 
 SCOPES: Final = ("entries", "all")
 HALT_FIELDS: Final = ("scope", "by", "reason", "at")
 RESETS: Final = ("safe_mode", "cooldowns", "failures", "all")
 _REMEMBERED_UNANSWERED: Final = 4096
 _REPLAYED: Final = 2
+_ANSWER_LOST: Final = "the answer was lost; repeat it"
 _NO_FENCE: Final = 2**53  # Lua can't count by one beyond 2**53, so a fence that reaches it is damage
 _UNREADABLE: Final = Halt("?", "?", "its key was damaged", None)
 _log: Final = logging.getLogger("gate")
@@ -212,13 +214,13 @@ class Calls:
     def halt(self, by: str, reason: str, scope: str) -> Dialogue[Act]:
         """Stops entries, or everything. Raises InvalidField, StoreFailure."""
         _one_of("scope", scope, SCOPES)
-        audited, in_force = yield from self._control("halt", by, reason, scope)
-        return Act("halt", audited, changed=in_force)
+        audited, in_force, copies = yield from self._control("halt", by, reason, scope)
+        return Act("halt", audited, changed=in_force, copies=copies)
 
     def resume(self, by: str, reason: str) -> Dialogue[Act]:
         """Ends a halt. Raises InvalidField, StoreFailure."""
-        audited, before = yield from self._control("resume", by, reason, "")
-        return Act("resume", audited, before=_first(before))
+        audited, before, copies = yield from self._control("resume", by, reason, "")
+        return Act("resume", audited, before=_first(before), copies=copies)
 
     def reset(self, what: str, by: str, reason: str) -> Dialogue[Act]:
         """Switches off safe mode, cooldowns or the failure count. Raises InvalidField, StoreFailure."""
@@ -226,19 +228,19 @@ class Calls:
         cooldowns: tuple[str, ...] = ()
         if what in ("cooldowns", "all"):
             cooldowns = tuple((yield from self.scan(self.keyspace.cooldown_symbol_prefix + "*")))
-        audited, cleared = yield from self._control("reset", by, reason, what, cooldowns)
-        return Act("reset", audited, changed=cleared)
+        audited, cleared, copies = yield from self._control("reset", by, reason, what, cooldowns)
+        return Act("reset", audited, changed=cleared, copies=copies)
 
     def apply_policy(self, by: str, reason: str) -> Dialogue[Act]:
         """Puts this caller's policy in force for the account. Raises InvalidField, StoreFailure."""
         fingerprint = self.protocol.policy_fingerprint
-        audited, before = yield from self._control("policy", by, reason, fingerprint)
-        return Act("policy", audited, before=_first(before), changed=(fingerprint,))
+        audited, before, copies = yield from self._control("policy", by, reason, fingerprint)
+        return Act("policy", audited, before=_first(before), changed=(fingerprint,), copies=copies)
 
     def init(self, by: str, reason: str) -> Dialogue[Act]:
         """Says that no order of an earlier memory is on its way. Raises InvalidField, StoreFailure."""
-        audited, before = yield from self._control("init", by, reason, "")
-        return Act("init", audited, before=_first(before))
+        audited, before, copies = yield from self._control("init", by, reason, "")
+        return Act("init", audited, before=_first(before), copies=copies)
 
     def scan(self, pattern: str) -> Dialogue[list[str]]:
         """Keys that match a pattern. Uses SCAN, since KEYS would block the server. Raises StoreFailure."""
@@ -251,20 +253,31 @@ class Calls:
 
     def _control(
         self, act: str, by: str, reason: str, what: str, cooldowns: tuple[str, ...] = ()
-    ) -> Dialogue[tuple[bool, tuple[str, ...]]]:
+    ) -> Dialogue[tuple[bool, tuple[str, ...], Copies]]:
+        """Whether the act is audited, what it has changed, and where it is kept. Waits for replicas and disk."""
         _sentence("by", by)
         _sentence("reason", reason)
         command = self.protocol.control(act, by, reason, _new_token(), what, cooldowns)
         try:
-            (audited, *rest), _ = yield from self._scripted("control", command)
+            server = server_of((yield LOOK))
+        except StoreFailure as failure:
+            server = Server(doubt=str(failure))  # the act must not fail because of a look
+        pipeline = followed_by_waits(command, server)
+        try:
+            replies, _ = yield from self._scripted("control", pipeline)
+            if isinstance(replies[0], StoreError):
+                raise replies[0]
         except StoreError as error:
             raise StoreError(explain_error(str(error))) from None
+        (audited, *rest), copies = replies[0], copies_of(server, pipeline, replies)
         if audited == _REPLAYED:
-            return True, ()
-        return bool(audited), tuple(part.decode(errors="replace") for part in rest)
+            written = rest == [1]
+            return True, (), copies if written else Copies(copies.replicas, doubt=_ANSWER_LOST)
+        return bool(audited), tuple(part.decode(errors="replace") for part in rest), copies
 
-    def _scripted(self, name: str, command: Command) -> Dialogue[tuple[Reply, bool]]:
-        """Calls a script. Loads it when the server doesn't have it; repeats the call once when a reply is lost.
+    def _scripted(self, name: str, command: Message) -> Dialogue[tuple[Reply, bool]]:
+        """Calls a script, the first command of a pipeline. Loads it when the server doesn't have it; repeats the call
+        once when a reply is lost.
 
         The scripts recognise a repeated call by its token. Returns the reply, and whether it answers the repeated call.
         """

@@ -151,7 +151,11 @@ class Gate:
         return self._carry(self._calls.in_doubt(at_most, skip))
 
     def halt(self, *, by: str, reason: str, scope: str = "entries") -> Act:
-        """Stops entries until `resume`; with scope `all` it stops exits too. Raises InvalidField, StoreFailure."""
+        """Stops entries until `resume`; with scope `all` it stops exits too. Raises InvalidField, StoreFailure.
+
+        Like every act, it takes effect at once, then waits until replicas and disk have it, 1.5 s at most:
+        `Act.copies` tells.
+        """
         return self._carry(self._calls.halt(by, reason, scope))
 
     def resume(self, *, by: str, reason: str) -> Act:

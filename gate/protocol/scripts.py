@@ -25,6 +25,22 @@ from gate.values.guards import GUARDS
 Command = tuple[str | int, ...]
 """A Redis command: its name and arguments."""
 
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """Commands that go out in one send on one connection. Their replies come as a list, in the same order.
+
+    WAIT and WAITAOF need this: they answer for what their own connection has written.
+    """
+
+    commands: tuple[Command, ...]
+    allow_ms: int = 0
+    """How long commands behind the first may block, all together; comes on top of the wire's time-out."""
+
+
+Message = Command | Pipeline
+"""What a wire carries in one round trip."""
+
 ReadText = Callable[[str], str]
 SCRIPTS: Final = ("evaluate", "settle", "inspect", "last_look", "control", "identify")
 SERVER: Final = "-server-"

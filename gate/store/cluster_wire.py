@@ -12,7 +12,7 @@ from redis.exceptions import (
     RedisError,
 )
 
-from gate.protocol.scripts import Command
+from gate.protocol.scripts import Command, Message
 from gate.store.failures import ScriptMissing, SlotMoved, one_line
 from gate.store.server_wire import AsyncServerWire, ServerWire
 from gate.store.wire import Reply
@@ -33,13 +33,13 @@ class ClusterWire:
         self._client: Any = None
         self._wire: ServerWire | None = None
 
-    def round_trip(self, command: Command) -> Reply:
+    def round_trip(self, message: Message) -> Reply:
         """Raises ReplyLost, ScriptMissing, StoreUnavailable, StoreError."""
         try:
-            return self._node().round_trip(command)
+            return self._node().round_trip(message)
         except SlotMoved:
             self._forget()
-            return self._node().round_trip(command)
+            return self._node().round_trip(message)
         except ScriptMissing:
             raise
         except StoreUnavailable:
@@ -86,13 +86,13 @@ class AsyncClusterWire:
         self._client: Any = None
         self._wire: AsyncServerWire | None = None
 
-    async def round_trip(self, command: Command) -> Reply:
+    async def round_trip(self, message: Message) -> Reply:
         """Raises ReplyLost, ScriptMissing, StoreUnavailable, StoreError."""
         try:
-            return await (await self._node()).round_trip(command)
+            return await (await self._node()).round_trip(message)
         except SlotMoved:
             await self._forget()
-            return await (await self._node()).round_trip(command)
+            return await (await self._node()).round_trip(message)
         except ScriptMissing:
             raise
         except StoreUnavailable:

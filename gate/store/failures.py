@@ -12,6 +12,7 @@ from redis.exceptions import (
     ClusterDownError,
     MasterDownError,
     MovedError,
+    NoPermissionError,
     NoScriptError,
     ReadOnlyError,
     ResponseError,
@@ -27,6 +28,10 @@ class ReplyLost(StoreUnavailable):
 
 class ScriptMissing(StoreUnavailable):
     """The server doesn't have the script: it restarted, was flushed, or never got it."""
+
+
+class Forbidden(StoreError):
+    """The connection's user has no right to the command, or to a key."""
 
 
 class SlotMoved(StoreUnavailable):
@@ -47,6 +52,8 @@ def failure_of(error: ResponseError) -> StoreUnavailable | StoreError:
         return SlotMoved(text)
     if isinstance(error, AskError):
         return StoreUnavailable("the cluster is moving the slot of this account to another node")
+    if isinstance(error, NoPermissionError):
+        return Forbidden(text)
     if isinstance(error, _PASSING) or text.startswith(_PASSING_CODES):
         return StoreUnavailable(text)
     if "unauthenticated" in text:  # the server's refusal of a long command before a password

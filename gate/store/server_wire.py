@@ -24,9 +24,10 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
-from gate.protocol.scripts import Command
+from gate.protocol.scripts import Command, Message, Pipeline
 from gate.store.failures import ReplyLost, ScriptMissing, failure_of, one_line, refusal_of
 from gate.store.identity import addressed, ask_identity
+from gate.store.replies import keeps_connection, read_first, read_others, read_replies
 from gate.store.wire import Reply
 from gate.values.errors import StoreError, StoreUnavailable
 
@@ -83,6 +84,13 @@ def pack(command: Command) -> bytes:
     return packed
 
 
+def pack_message(message: Message, server: str) -> bytes:
+    """The bytes of a command, or of all commands of a pipeline. `server`: the word of the server that gets them."""
+    if isinstance(message, Pipeline):
+        return b"".join(pack(addressed(command, server)) for command in message.commands)
+    return pack(addressed(message, server))
+
+
 def no_retries() -> Retry:
     """The redis-py setting that turns its own retries off."""
     return Retry(NoBackoff(), 0)
@@ -96,13 +104,14 @@ class ServerWire:
         pool = client.connection_pool
         self._client: Final = client  # keeps its pool alive, which sentinel connections ask
         self._make: Final[Callable[..., Any]] = pool.connection_class
-        self._settings: Final = connection_settings(pool.connection_kwargs, timeout_ms / 1000)
+        self._timeout: Final = timeout_ms / 1000
+        self._settings: Final = connection_settings(pool.connection_kwargs, self._timeout)
         self._identify: Final = identify
         self._idle: deque[tuple[Any, str]] = deque()  # connections, each with its server's word
         self._pid = os.getpid()
 
-    def round_trip(self, command: Command) -> Reply:
-        """Raises ReplyLost, ScriptMissing, StoreUnavailable, StoreError."""
+    def round_trip(self, message: Message) -> Reply:
+        """Raises ReplyLost, ScriptMissing, StoreUnavailable, StoreError. gate.store.wire.Wire tells of a pipeline's."""
         if self._pid != os.getpid():
             self._idle, self._pid = deque(), os.getpid()  # two processes on one socket would mix up replies
         try:
@@ -111,8 +120,11 @@ class ServerWire:
             link = self._connect()
         connection, server = link
         try:
-            connection.send_packed_command((pack(addressed(command, server)),), check_health=False)
-            reply = connection.read_response(disable_decoding=True)
+            connection.send_packed_command((pack_message(message, server),), check_health=False)
+            if isinstance(message, Pipeline):
+                reply = read_replies(connection, message, self._timeout)
+            else:
+                reply = connection.read_response(disable_decoding=True)
         except ResponseError as error:
             failure = failure_of(error)
             if isinstance(failure, ScriptMissing | StoreError) and not isinstance(error, NoPermissionError):
@@ -130,8 +142,20 @@ class ServerWire:
         except BaseException:
             connection.disconnect()
             raise
+        if isinstance(message, Pipeline):
+            return self._after(link, reply)
         self._idle.append(link)
         return reply
+
+    def _after(self, link: tuple[Any, str], replies: list[Reply]) -> list[Reply]:
+        """Keeps or closes a pipeline's connection. Raises a failure of the first command that concerns them all."""
+        if keeps_connection(replies):
+            self._idle.append(link)
+        else:
+            link[0].disconnect()
+        if isinstance(replies[0], StoreUnavailable):
+            raise replies[0]
+        return replies
 
     def _connect(self) -> tuple[Any, str]:
         connection = self._make(**self._settings)
@@ -215,8 +239,8 @@ class AsyncServerWire:
         self._idle: deque[tuple[Any, str]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    async def round_trip(self, command: Command) -> Reply:
-        """Raises ReplyLost, ScriptMissing, StoreUnavailable, StoreError."""
+    async def round_trip(self, message: Message) -> Reply:
+        """As ServerWire.round_trip."""
         sent = False
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
@@ -228,8 +252,13 @@ class AsyncServerWire:
                     await connection.connect()
                     server = await _ask_async(connection, self._identify)
                 sent = True
-                await connection.send_packed_command((pack(addressed(command, server)),), check_health=False)
-                reply = await connection.read_response(disable_decoding=True)
+                await connection.send_packed_command((pack_message(message, server),), check_health=False)
+                if isinstance(message, Pipeline):
+                    reply = await read_first(connection)
+                else:
+                    reply = await connection.read_response(disable_decoding=True)
+            if isinstance(message, Pipeline):
+                reply = await read_others(connection, reply, message, self._timeout)
         except ResponseError as error:
             failure = failure_of(error)
             kept = isinstance(failure, ScriptMissing | StoreError) and not isinstance(error, NoPermissionError)
@@ -250,8 +279,20 @@ class AsyncServerWire:
             # After a cancellation the reply may still arrive; the next caller must not read it.
             await connection.disconnect(nowait=True)
             raise
+        if isinstance(message, Pipeline):
+            return await self._after((connection, server), reply)
         self._idle.append((connection, server))
         return reply
+
+    async def _after(self, link: tuple[Any, str], replies: list[Reply]) -> list[Reply]:
+        """As ServerWire._after."""
+        if keeps_connection(replies):
+            self._idle.append(link)
+        else:
+            await link[0].disconnect(nowait=True)
+        if isinstance(replies[0], StoreUnavailable):
+            raise replies[0]
+        return replies
 
     async def close(self) -> None:
         """Closes every idle connection."""

@@ -1,21 +1,25 @@
-"""A wire carries one command to the store and brings its reply, in bounded time."""
+"""A wire carries one message to the store and brings its reply, in bounded time."""
 
 from __future__ import annotations
 
 from typing import Any, Final, Protocol, TypeAlias
 
-from gate.protocol.scripts import Command
+from gate.protocol.scripts import Message
 
-Reply: TypeAlias = Any  # any RESP value; gate.protocol decodes it
+Reply: TypeAlias = Any  # any RESP value; gate.protocol decodes it. Of a pipeline: one for each command, in a list
 
 DEFAULT_TIMEOUT_MS: Final = 250
 
 
 class Wire(Protocol):
-    """Carries commands to the store."""
+    """Carries messages to the store."""
 
-    def round_trip(self, command: Command) -> Reply:
-        """Raises ReplyLost, ScriptMissing, StoreUnavailable, StoreError."""
+    def round_trip(self, message: Message) -> Reply:
+        """Raises ReplyLost, ScriptMissing, StoreUnavailable, StoreError.
+
+        A pipeline raises only what concerns it as a whole: its first reply is a StoreUnavailable or doesn't come. Any
+        other failure stands in the list, in the place of the reply: a StoreError, and ReplyLost for what didn't come.
+        """
 
     def close(self) -> None:
         """Closes every connection."""
@@ -24,8 +28,8 @@ class Wire(Protocol):
 class AsyncWire(Protocol):
     """Wire for asyncio."""
 
-    async def round_trip(self, command: Command) -> Reply:
-        """Raises ReplyLost, ScriptMissing, StoreUnavailable, StoreError."""
+    async def round_trip(self, message: Message) -> Reply:
+        """As Wire.round_trip."""
 
     async def close(self) -> None:
         """Closes every connection."""

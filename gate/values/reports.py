@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
 
@@ -165,6 +165,42 @@ ACCOUNT_WIDE: Final = frozenset(key.shown_as for key in KEYS.values() if key.of_
 
 
 @dataclass(frozen=True, slots=True)
+class Copies:
+    """Where an act is, beside the memory of the server that did it. None: unknown.
+
+    Replicas and disk were waited for, 1.5 s at most. What isn't there yet may come later.
+    """
+
+    replicas: int | None = None
+    """Replicas that are connected to the server."""
+    on_replicas: int | None = None
+    """How many of them have the act."""
+    append_only: bool | None = None
+    """Whether the server keeps an append-only file."""
+    on_disk: bool | None = None
+    """Whether the act is in that file, on the server's disk. A server before Redis 7.2 can't say."""
+    doubt: str = ""
+    """Why something is unknown: the failure in the store's words."""
+
+    @property
+    def survives_failover(self) -> bool | None:
+        """Whether the act outlives the loss of this server: every connected replica has it, and one of them takes over.
+
+        A replica that isn't connected now could take over too; it has nothing of late.
+        """
+        if self.replicas == 0:
+            return False
+        if self.replicas is None or self.on_replicas is None:
+            return None
+        return self.on_replicas >= self.replicas
+
+    @property
+    def survives_restart(self) -> bool | None:
+        """Whether the act outlives a crash of this server's host: it is on its disk."""
+        return self.on_disk
+
+
+@dataclass(frozen=True, slots=True)
 class Act:
     """An act of an operator that was done."""
 
@@ -176,6 +212,8 @@ class Act:
     when the answer was lost and the repeated call found the act done."""
     changed: tuple[str, ...] = ()
     """halt: the scope in force; reset: the keys that were on, and are now off."""
+    copies: Copies = field(default=Copies())
+    """Where the act is kept."""
 
 
 @dataclass(frozen=True, slots=True)

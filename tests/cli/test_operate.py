@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,19 @@ import pytest
 import redis
 from click.testing import Result
 
-from gate import Policy
+from gate import Act, Copies, Policy
+from gate.cli.commands.operate import copies_sentence, copies_warning
+from tests.servers.process import ProcessStore
 from tests.servers.store import Store
 from tests.servers.wire import Wire
+from tests.store.test_acts_that_last import in_step
+from tests.store.test_clusters import port_of
 
 Run = Callable[..., Result]
 WHO = ("--by", "ops", "--reason", "CPI print")
+# The shared store has neither; tests/store/test_acts_that_last.py has servers with replicas and with files.
+KEPT = "In memory only: no replica, no append-only file.\n"
+LOSABLE = "gate: warning: a restart of this server can lose this {}\n"
 
 
 @pytest.fixture
@@ -31,15 +39,15 @@ def test_halt_and_resume(
     gate: Run, gate_json: Callable[..., Any], redis_client: redis.Redis, store: Store, account: str
 ) -> None:
     halted = gate("halt", *WHO)
-    assert (halted.exit_code, halted.stdout) == (0, f"Halted {account} for entries; exits pass.\n")
-    assert halted.stderr == ""
+    assert (halted.exit_code, halted.stdout) == (0, f"Halted {account} for entries; exits pass.\n{KEPT}")
+    assert halted.stderr == LOSABLE.format("halt")
     assert redis_client.hget("quantum:safety:halt", "reason") == b"CPI print"
     assert gate("halt", "--scope", "all", *WHO).stdout.startswith(f"Halted {account}, exits too. It was halted already")
     assert "only resume narrows it" in gate("halt", *WHO).stdout
     resumed = gate("resume", *WHO).stdout
     assert resumed.startswith(f"Resumed {account}: the halt (all by ops: CPI print, since 2")
-    assert resumed.endswith("Z) is off.\n")
-    assert gate("resume", *WHO).stdout == f"There was no halt of {account}; nothing was changed.\n"
+    assert resumed.endswith(f"Z) is off.\n{KEPT}")
+    assert gate("resume", *WHO).stdout == f"There was no halt of {account}; nothing was changed.\n{KEPT}"
     assert redis_client.xlen("quantum:safety:audit") == 5
     assert gate_json("halt", *WHO) == {
         "act": "halt",
@@ -48,6 +56,15 @@ def test_halt_and_resume(
         "before": None,
         "changed": ["entries"],
         "audited": True,
+        "kept": {
+            "replicas": 0,
+            "on_replicas": 0,
+            "append_only": False,
+            "on_disk": False,
+            "survives_failover": False,
+            "survives_restart": False,
+            "warning": "a restart of this server can lose this halt",
+        },
         "prefix": "quantum",
         "store": store.url,
     }
@@ -59,7 +76,8 @@ def test_a_second_halt_says_whose_the_first_was(gate: Run, account: str) -> None
     assert (
         f"Halted {account} for entries; exits pass. It was halted already, entries by ann: CPI print, since 2" in second
     )
-    assert second.count("\n") == 1
+    assert second.endswith(KEPT)
+    assert second.count("\n") == 2
 
 
 def test_a_halt_that_cannot_be_read_is_replaced_and_cleared(gate: Run, redis_client: redis.Redis, account: str) -> None:
@@ -67,14 +85,14 @@ def test_a_halt_that_cannot_be_read_is_replaced_and_cleared(gate: Run, redis_cli
     assert "It was halted already, ? by ?: its key was damaged; this halt replaces" in gate("halt", *WHO).stdout
     redis_client.delete("quantum:safety:halt")
     redis_client.set("quantum:safety:halt", "1")
-    assert gate("resume", *WHO).stdout == f"Resumed {account}: the halt (? by ?: its key was damaged) is off.\n"
+    assert gate("resume", *WHO).stdout == (f"Resumed {account}: the halt (? by ?: its key was damaged) is off.\n{KEPT}")
     assert not redis_client.exists("quantum:safety:halt")
 
 
 def test_a_halt_of_an_account_that_nobody_knows_warns(gate: Run, redis_client: redis.Redis, store: Store) -> None:
-    for form in ([], ["--json"]):
+    for form, lines in ([], 2), (["--json"], 1):
         done = gate("--prefix", "qantum", "halt", *WHO, *form)
-        assert (done.exit_code, done.stdout.count("\n"), done.stderr.count("\n")) == (0, 1, 1)
+        assert (done.exit_code, done.stdout.count("\n"), done.stderr.count("\n")) == (0, lines, lines)
         assert "has never run under the prefix qantum here (no qantum:exec:state)" in done.stderr
     assert f"qantum at {store.url}" in gate("--prefix", "qantum", "resume", *WHO).stdout
 
@@ -104,17 +122,81 @@ def test_a_halt_goes_through_where_the_look_before_it_fails(bare: Run, redis_cli
     lost = wire.lose_next_reply("EXISTS")
     done = bare("--url", wire.url, "halt", *WHO)
     assert lost.happened
-    assert (done.exit_code, done.stderr) == (0, "")
+    assert (done.exit_code, done.stderr) == (0, LOSABLE.format("halt"))
     assert redis_client.exists("quantum:safety:halt")
+
+
+@pytest.mark.parametrize(
+    ("copies", "kept", "warned"),
+    [
+        (Copies(2, 2, True, True), "On 2 of 2 replicas; on disk.", ""),
+        (Copies(1, 1, False, False), "On 1 of 1 replica; no append-only file.", ""),
+        (Copies(1, 1, True, None), "On 1 of 1 replica; in the append-only file.", ""),
+        (Copies(2, 1, True, True), "On 1 of 2 replicas; on disk.", "a failover can still lose this halt; repeat it"),
+        (
+            Copies(2, 0, True, False),
+            "On 0 of 2 replicas; not on disk yet.",
+            "a failover now loses this halt; repeat it",
+        ),
+        (Copies(0, 0, True, True), "No replica is connected; on disk.", ""),
+        (Copies(0, 0, True, None), "No replica is connected; in the append-only file.", ""),
+        (
+            Copies(0, 0, True, False),
+            "No replica is connected; not on disk yet.",
+            "a crash of its host can still lose this halt; repeat it",
+        ),
+        (
+            Copies(0, 0, False, False),
+            "In memory only: no replica, no append-only file.",
+            "a restart of this server can lose this halt",
+        ),
+        (Copies(None, 1, True, True, "no"), "On 1 of an unknown number of replicas; on disk.", ""),
+        (
+            Copies(None, 0, None, None, "NOPERM info"),
+            "Whether a replica has it is unknown; whether it is on disk is unknown.",
+            "unknown whether a failover keeps this halt: NOPERM info",
+        ),
+        (
+            Copies(2, None, True, True, "no answer"),
+            "Whether a replica has it is unknown; on disk.",
+            "unknown whether a failover keeps this halt: no answer",
+        ),
+    ],
+)
+def test_an_act_says_where_it_is_kept_and_warns_of_what_can_lose_it(copies: Copies, kept: str, warned: str) -> None:
+    assert copies_sentence(copies) == kept
+    assert copies_warning(Act("halt", True, copies=copies)) == warned
+    assert len(kept) <= 80
+    assert len(f"gate: warning: {warned}") <= 80
+
+
+def test_a_replica_that_hangs_is_said_and_the_act_is_done(bare: Run) -> None:
+    with (
+        closing(ProcessStore(["--repl-diskless-sync-delay", "0"])) as primary,
+        closing(ProcessStore(["--replicaof", "127.0.0.1", str(port_of(primary))])) as replica,
+        primary.client() as client,
+    ):
+        client.hset("quantum:exec:state", "fence", 1)
+        in_step(primary, replica)
+        said = bare("--url", primary.url, "halt", *WHO)
+        assert said.stdout.endswith("\nOn 1 of 1 replica; no append-only file.\n")
+        assert (said.exit_code, said.stderr) == (0, "")
+        replica.pause()
+        said = bare("--url", primary.url, "halt", *WHO)
+        assert said.stdout.endswith("\nOn 0 of 1 replica; no append-only file.\n")
+        assert said.stderr == "gate: warning: a failover now loses this halt; repeat it\n"
+        assert said.exit_code == 0, "it is in force"
+        answer = json.loads(bare("--url", primary.url, "resume", *WHO, "--json").stdout)
+        assert (answer["kept"]["on_replicas"], answer["kept"]["survives_failover"]) == (0, False)
 
 
 def test_reset_names_what_it_has_switched_off(gate: Run, redis_client: redis.Redis, account: str) -> None:
     redis_client.set("quantum:safety:safe_mode", "1")
     redis_client.set("quantum:safety:cooldown_symbol:BTCUSDT", "1")
     cooldowns = gate("reset", "cooldowns", *WHO).stdout
-    assert cooldowns == f"Reset cooldowns of {account}: quantum:safety:cooldown_symbol:BTCUSDT off.\n"
-    assert gate("reset", "failures", *WHO).stdout == f"Reset failures of {account}: nothing was on.\n"
-    assert gate("reset", "all", *WHO).stdout == f"Reset all of {account}: quantum:safety:safe_mode off.\n"
+    assert cooldowns == f"Reset cooldowns of {account}: quantum:safety:cooldown_symbol:BTCUSDT off.\n{KEPT}"
+    assert gate("reset", "failures", *WHO).stdout == f"Reset failures of {account}: nothing was on.\n{KEPT}"
+    assert gate("reset", "all", *WHO).stdout == f"Reset all of {account}: quantum:safety:safe_mode off.\n{KEPT}"
 
 
 def test_policy_apply_says_what_it_has_changed(
@@ -126,12 +208,12 @@ def test_policy_apply_says_what_it_has_changed(
     own, observing = Policy().fingerprint, Policy(mode="observe").fingerprint
     defaults = "These are the BUILT-IN DEFAULTS: no config file was given."
     said = gate("policy", "apply", *WHO).stdout
-    assert said == f"Policy of {account}: none -> {own}, mode enforce. {defaults}\n"
+    assert said == f"Policy of {account}: none -> {own}, mode enforce. {defaults}\n{KEPT}"
     said = gate("policy", "apply", *WHO).stdout
-    assert said == f"Policy of {account}: {own} was in force already, mode enforce. {defaults}\n"
+    assert said == f"Policy of {account}: {own} was in force already, mode enforce. {defaults}\n{KEPT}"
     said = gate("--config", str(file), "policy", "apply", *WHO).stdout
     changed = f"{own} -> {observing}, mode enforce -> observe"
-    assert said == f"Policy of {account}: {changed}. Observe mode: from now on no guard denies.\n"
+    assert said == f"Policy of {account}: {changed}. Observe mode: from now on no guard denies.\n{KEPT}"
     assert redis_client.hget("quantum:exec:state", "policy") == observing.encode()
     said = gate("--config", str(empty), "policy", "apply", *WHO).stdout
     assert f"{observing} -> {own}, mode observe -> enforce. These are the BUILT-IN DEFAULTS: {empty} has no" in said
@@ -149,7 +231,7 @@ def test_an_audit_that_cannot_be_written_is_said(
     redis_client.set("quantum:safety:audit", "in the way")
     done = gate(*words, *WHO)
     assert done.exit_code == 0
-    assert done.stdout.count("\n") == done.stderr.count("\n") == 1
+    assert done.stdout.count("\n") == done.stderr.count("\n") == 2
     assert "couldn't be written to the audit stream" in done.stderr
     assert json.loads(gate(*words, *WHO, "--json").stdout)["audited"] is False
 

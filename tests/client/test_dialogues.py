@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gate import Intent, Policy, Reason
+from gate.client.copies import LOOK, Server, copies_of, followed_by_waits, server_of
 from gate.client.dialogues import Calls
 
 
@@ -19,3 +20,23 @@ def test_a_permit_with_another_calls_token_is_no_permit() -> None:
 
     verdict = answered.value.value
     assert (verdict.admitted, verdict.reason) == (False, Reason.STORE_ERROR)
+
+
+def test_an_act_waits_for_what_its_server_has() -> None:
+    act, wait, file = ("EVALSHA", "…"), ("WAIT", 2, 300), ("WAITAOF", 1, 0, 1200)
+    assert followed_by_waits(act, Server(0, False)).commands == (act,)
+    assert followed_by_waits(act, Server(2, False)).commands == (act, wait)
+    assert followed_by_waits(act, Server(2, True)).commands == (act, wait, file)
+    assert followed_by_waits(act, Server(None, None)).commands == (act, ("WAIT", 1, 300), file), "the waits find out"
+
+
+def test_a_server_whose_answer_has_no_figures_is_unknown() -> None:
+    assert len(LOOK.commands) == 2
+    assert server_of([b"# Replication\r\nconnected_slaves:2\r\n", b"aof_enabled:1\r\n"]) == Server(2, True)
+    assert server_of([b"role:master\r\n", None]) == Server(None, None)
+
+
+def test_a_replica_that_connects_meanwhile_is_counted() -> None:
+    pipeline = followed_by_waits(("EVALSHA",), Server(1, False))
+    copies = copies_of(Server(1, False), pipeline, [[1], 2])
+    assert (copies.replicas, copies.on_replicas, copies.survives_failover) == (2, 2, True)

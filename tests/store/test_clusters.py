@@ -141,6 +141,9 @@ def test_a_slot_that_moves_is_followed(open_gate: OpenGate) -> None:
         assert gate.inspect(at.entry()).admitted
         for node in (there, here):
             ask(node, "CLUSTER", "SETSLOT", slot, "NODE", names[there])
+        assert gate.halt(by="ops", reason="test").copies.replicas == 0
+        assert int(ask(there, "EXISTS", f"{TAGGED}:safety:halt")) == 1
+        assert gate.resume(by="ops", reason="test").before == "entries"
         assert works(gate) == 1
         assert int(ask(there, "DBSIZE")) > 0
         assert int(ask(here, "DBSIZE")) == 0

@@ -26,7 +26,7 @@ from gate.client.dialogues import RESETS, SCOPES
 from gate.config import Config, Flags
 from gate.protocol.keyspace import Keyspace
 from gate.values.errors import StoreFailure
-from gate.values.reports import Act, Halt
+from gate.values.reports import Act, Copies, Halt
 
 if TYPE_CHECKING:
     from gate.client.gates import Gate
@@ -44,6 +44,9 @@ def halt(flags: Flags, by: str, reason: str, scope: str, as_json: bool) -> None:
     \b
       gate halt --by ops --reason "CPI print"
       gate halt --scope all --by ops --reason "exchange is down"
+
+    It is in force at once, and the exit code is 0. Then the command waits, 1.5 s at most, and says how many replicas
+    have it and whether it is on disk. A warning says what can still lose it: repeat it until the warning is gone.
     """
     config = configured(flags)
     with acting(config, "halt", "halted", as_json) as gate:
@@ -124,17 +127,20 @@ def acting(config: Config, act: str, done: str, as_json: bool) -> Iterator[Gate]
 
 
 def told(act: Act, by: str, reason: str, sentence: str, config: Config, as_json: bool, **more: object) -> None:
-    """Prints what was changed, and warns when it couldn't be audited."""
+    """Prints what was changed and where it is kept. Warns when it could get lost, or couldn't be audited."""
     if as_json:
         say_json({**act_json(act, by, reason), "prefix": config.prefix, "store": store_of(config), **more})
     else:
         click.echo(one_line(sentence))
+        click.echo(copies_sentence(act.copies))
+        if warning := copies_warning(act):
+            warn(warning)
     if not act.audited:
         warn("the act is done, but couldn't be written to the audit stream; look at the type of its key (safety:audit)")
 
 
 def act_json(act: Act, by: str, reason: str) -> dict[str, object]:
-    """An act as JSON. `before` and `changed` are those of gate.Act."""
+    """An act as JSON. `before` and `changed` are those of gate.Act; `kept` is its Copies, with the warning."""
     return {
         "act": act.act,
         "by": by,
@@ -142,7 +148,53 @@ def act_json(act: Act, by: str, reason: str) -> dict[str, object]:
         "before": act.before,
         "changed": list(act.changed),
         "audited": act.audited,
+        "kept": {
+            "replicas": act.copies.replicas,
+            "on_replicas": act.copies.on_replicas,
+            "append_only": act.copies.append_only,
+            "on_disk": act.copies.on_disk,
+            "survives_failover": act.copies.survives_failover,
+            "survives_restart": act.copies.survives_restart,
+            "warning": copies_warning(act) or None,
+        },
     }
+
+
+def copies_sentence(copies: Copies) -> str:
+    """Where an act is kept, in words."""
+    replicas, on_replicas = copies.replicas, copies.on_replicas
+    if replicas == 0 and copies.append_only is False:
+        return "In memory only: no replica, no append-only file."
+    if replicas == 0:
+        said = "No replica is connected"
+    elif on_replicas is None or (replicas is None and on_replicas == 0):
+        said = "Whether a replica has it is unknown"
+    else:
+        said = f"On {on_replicas} of {replicas or 'an unknown number of'} replica{'' if replicas == 1 else 's'}"
+    if copies.on_disk:
+        return f"{said}; on disk."
+    if copies.append_only is False:
+        return f"{said}; no append-only file."
+    if copies.on_disk is False:
+        return f"{said}; not on disk yet."
+    return f"{said}; in the append-only file." if copies.append_only else f"{said}; whether it is on disk is unknown."
+
+
+def copies_warning(act: Act) -> str:
+    """What can still lose an act, and what to do about it; else empty."""
+    copies, replicas, on_replicas = act.copies, act.copies.replicas, act.copies.on_replicas
+    if replicas == 0 and copies.append_only is False:
+        return f"a restart of this server can lose this {act.act}"
+    if replicas == 0:
+        crash = f"a crash of its host can still lose this {act.act}; repeat it"
+        return crash if copies.on_disk is False else ""
+    if on_replicas is None or (replicas is None and on_replicas == 0):
+        return f"unknown whether a failover keeps this {act.act}: {copies.doubt}"
+    if on_replicas == 0:
+        return f"a failover now loses this {act.act}; repeat it"
+    if replicas is not None and on_replicas < replicas:
+        return f"a failover can still lose this {act.act}; repeat it"
+    return ""
 
 
 def halt_sentence(act: Act, scope: str, account: str, before: Before | None) -> str:

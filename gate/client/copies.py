@@ -1,0 +1,79 @@
+"""Where an operator's act is kept: what to ask a server about its replicas and disk, and what its replies mean.
+
+WAIT and WAITAOF answer for what their own connection has written, so they go out behind the act in one pipeline.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from gate.protocol.scripts import Command, Pipeline
+from gate.store.wire import Reply
+from gate.values.errors import StoreFailure
+from gate.values.reports import Copies
+
+LOOK: Final = Pipeline((("INFO", "replication"), ("INFO", "persistence")))
+"""Asks a server for its replicas and its append-only file. An ACL may forbid it."""
+
+_REPLICAS_MS: Final = 300
+_DISK_MS: Final = 1200  # `appendfsync everysec` writes to disk once in a second
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server before an act. None: unknown."""
+
+    replicas: int | None = None
+    append_only: bool | None = None
+    doubt: str = ""
+
+
+def server_of(replies: list[Reply]) -> Server:
+    """The server that has answered LOOK."""
+    replication, persistence = replies
+    replicas, append_only = _figure(replication, b"connected_slaves"), _figure(persistence, b"aof_enabled")
+    return Server(replicas, None if append_only is None else append_only == 1, _doubt(replies))
+
+
+def followed_by_waits(act: Command, server: Server) -> Pipeline:
+    """The act, and the waits for what the server has. Without replicas or append-only file there is nothing to wait
+    for; where they are unknown, the waits find out."""
+    commands, allow_ms = [act], 0
+    if server.replicas != 0:
+        commands.append(("WAIT", server.replicas or 1, _REPLICAS_MS))
+        allow_ms += _REPLICAS_MS
+    if server.append_only is not False:
+        commands.append(("WAITAOF", 1, 0, _DISK_MS))
+        allow_ms += _DISK_MS
+    return Pipeline(tuple(commands), allow_ms)
+
+
+def copies_of(server: Server, pipeline: Pipeline, replies: list[Reply]) -> Copies:
+    """Where the act is kept, by the replies to followed_by_waits."""
+    answers = {command[0]: reply for command, reply in zip(pipeline.commands, replies, strict=True)}
+    replicas, append_only, on_disk = server.replicas, server.append_only, None
+    on_replicas, disk = answers.get("WAIT", 0), answers.get("WAITAOF")
+    if isinstance(on_replicas, StoreFailure):
+        on_replicas = None
+    elif replicas is not None:
+        replicas = max(replicas, on_replicas)  # one may have connected in between
+    if isinstance(disk, list):
+        append_only, on_disk = True, disk[0] == 1
+    elif append_only is False or "appendonly is disabled" in str(disk):
+        append_only, on_disk = False, False
+    return Copies(replicas, on_replicas, append_only, on_disk, server.doubt or _doubt([*answers.values()]))
+
+
+def _figure(info: Reply, name: bytes) -> int | None:
+    """A figure of an INFO reply."""
+    if isinstance(info, bytes):
+        for line in info.splitlines():
+            field, _, value = line.partition(b":")
+            if field == name and value.isdigit():
+                return int(value)
+    return None
+
+
+def _doubt(replies: list[Reply]) -> str:
+    return next((str(each) for each in replies if isinstance(each, StoreFailure)), "")
