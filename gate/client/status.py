@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
@@ -15,6 +16,7 @@ from gate.values.policy import mode_of
 from gate.values.record import MILLIONTHS, Phase, decode_record
 from gate.values.reports import Damage, Standing, Status
 
+_RUN_ID: Final = re.compile(rb"\nrun_id:(\w+)")
 _READ_AT_MOST: Final = 1000  # members of the in-flight set; a sensible max_in_flight is far below
 _NAMED_AT_MOST: Final = 100
 _BELONGS: Final = {key.shown_as: key.holds for key in KEYS.values()}
@@ -28,7 +30,9 @@ def status(calls: Calls) -> Dialogue[Status]:
     now_ms = int(seconds) * 1000 + int(micros) // 1000
     standing: list[Standing] = []
 
-    state = yield from _hash(keys.state, ("fence", "since", "policy"), standing)
+    state = yield from _hash(keys.state, ("fence", "since", "policy", "run_id", "lost"), standing)
+    if not standing:
+        yield from _memory(calls, state, now_ms, standing)
     halted = yield from _hash(keys.halt, HALT_FIELDS, standing)
     halt = halt_of(halted) if any(halted) or (yield from _ask("EXISTS", keys.halt)) == 1 else None
 
@@ -60,7 +64,7 @@ def status(calls: Calls) -> Dialogue[Status]:
             )
     yield from _audit(keys.audit, standing)
 
-    fence, since, in_force = state
+    fence, since, in_force, _, _ = state
     if fence and fence.isdigit():
         calls.saw(int(fence))
     return Status(
@@ -78,6 +82,24 @@ def status(calls: Calls) -> Dialogue[Status]:
         policy_own=calls.protocol.policy_fingerprint,
         mode_in_force=mode_of(in_force) if in_force else None,
     )
+
+
+def _memory(calls: Calls, state: list[str | None], now_ms: int, standing: list[Standing]) -> Dialogue[None]:
+    """A memory that is new denies entries. Where nobody has noticed a loss yet, the next verdict does."""
+    fence, since, _, known, lost = state
+    wait_ms = calls.policy.memory_wait_ms
+    info = yield from _ask("INFO", "server")
+    found = _RUN_ID.search(info) if isinstance(info, bytes) else None
+    if not fence or not since:
+        detail = "nothing is known of this account; `gate init` says once that it is new"
+    elif found and known != found[1].decode():
+        detail = "another server answers than before, or it has restarted"
+    elif lost and lost.isdigit() and int(lost) + wait_ms > now_ms:
+        wait_ms = int(lost) + wait_ms - now_ms
+        detail = "new: entries wait until no order of an earlier memory can be on its way"
+    else:
+        return
+    standing.append(Standing("memory", calls.keyspace.state, True, wait_ms, detail))
 
 
 def _ask(*command: str | int) -> Dialogue[Reply | StoreError]:

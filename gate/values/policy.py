@@ -98,6 +98,14 @@ class Policy:
         return max(1, min(10_000, self.lock_ttl_ms // 2))
 
     @property
+    def memory_wait_ms(self) -> int:
+        """How long entries wait after the store has lost memory, in ms: until no permit of before can be alive and no
+        order of before be accepted any more, and until the windows, which are lost too, are empty; of a window, five
+        minutes count. lua/include/guards.lua does the same."""
+        windows_ms = max(self.rate_symbol_window_ms, self.rate_global_window_ms)
+        return max(self.lock_ttl_ms + 6_500, min(windows_ms, 300_000))
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """One sentence for each pair of figures that are allowed but work against each other."""
         found = []

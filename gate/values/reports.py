@@ -126,7 +126,7 @@ class Status:
     """Margin reserved by live permits."""
     fence: int
     memory_since_ms: int | None
-    """The time since which the store's memory is known to be whole."""
+    """The time since which the store's memory is known to be whole: 0 by a person's word, `gate init`."""
     policy_in_force: str | None
     policy_own: str
     mode_in_force: Mode | None = None
@@ -160,7 +160,7 @@ class Status:
         )
 
 
-ACCOUNT_WIDE: Final = frozenset(key.shown_as for key in KEYS.values() if key.of_account and key.guards)
+ACCOUNT_WIDE: Final = frozenset({"memory", *(key.shown_as for key in KEYS.values() if key.of_account and key.guards)})
 """The standing keys that stop entries of the whole account. Some of them stand there only when they are damaged."""
 
 

@@ -96,8 +96,17 @@ def facts(found: Status, dedup_ttl_ms: int) -> list[tuple[str, str]]:
 
 
 def _memory(found: Status, dedup_ttl_ms: int) -> tuple[str, str]:
+    new = next((each for each in found.standing if each.name == "memory"), None)
+    if new is not None:
+        left = "" if new.ttl_ms is None else f" for {span(new.ttl_ms)}"
+        return (
+            f"Memory: entries are denied MEMORY_YOUNG{left}. Exits pass, after a look at the exchange.",
+            "bold yellow",
+        )
     if found.memory_since_ms is None:
-        return "Memory: new, or lost: no admission is known. The next permits say verify.", ""
+        return "Memory: nothing is known of this account.", ""
+    if found.memory_since_ms == 0:
+        return "Memory: whole, by a person's word (gate init).", ""
     whole = f"Memory: whole since {ago(found.memory_since_ms, found.now_ms)}"
     until = verifying_until_ms(found, dedup_ttl_ms)
     return f"{whole}." if until is None else f"{whole}; permits say verify until {moment(until)}.", ""
