@@ -46,7 +46,7 @@ def halt(flags: Flags, by: str, reason: str, scope: str, as_json: bool) -> None:
       gate halt --scope all --by ops --reason "exchange is down"
 
     It is in force at once, and the exit code is 0. Then the command waits, 1.5 s at most, and says how many replicas
-    have it and whether it is on disk. A warning says what can still lose it: repeat it until the warning is gone.
+    have it and whether it is on disk. A warning says what can still lose it, and whether to repeat it.
     """
     config = configured(flags)
     with acting(config, "halt", "halted", as_json) as gate:
