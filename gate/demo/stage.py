@@ -71,12 +71,11 @@ async def open_desk(store_url: str, exchange_url: str, account: Credentials, pol
             # Patient, since a machine that is busy with other things must not deny what the story admits.
             patient = AsyncGate.from_url(store_url, prefix=prefix, policy=policy, timeout_ms=2_000)
             gate = await stack.enter_async_context(patient)
-            # With a new store, the executor first waits until no forgotten order can still reach the exchange. The real
-            # exchange's recvWindow makes that seconds; a paper exchange on this machine needs only a short one.
-            exchange = BinanceFutures(account.key, account.secret, base_url=exchange_url, recv_window_ms=1_000)
+            exchange = BinanceFutures(account.key, account.secret, base_url=exchange_url)
             await stack.enter_async_context(exchange)
             await gate.lookup("warm-up")
             await exchange.filters("BTCUSDT")
             gates.append(gate)
             executors.append(Executor(gate, exchange))
+        await gates[0].init(by="demo", reason="a new account")
         yield Desk(account, prefix, policy, gates, executors)

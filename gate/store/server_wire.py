@@ -159,8 +159,10 @@ class ServerWire:
 
     def _connect(self) -> tuple[Any, str]:
         connection = self._make(**self._settings)
+        connected = False
         try:
             connection.connect()
+            connected = True
             return connection, _ask(connection, self._identify)
         except StoreUnavailable:
             connection.disconnect()
@@ -173,7 +175,8 @@ class ServerWire:
             raise refusal_of(error) from None
         except (RedisError, OSError) as error:
             connection.disconnect()
-            raise StoreUnavailable(one_line(error)) from None
+            # A server that is there, but loses its first reply, is worth another try.
+            raise (ReplyLost if connected else StoreUnavailable)(one_line(error)) from None
         except BaseException:
             connection.disconnect()
             raise
@@ -241,7 +244,7 @@ class AsyncServerWire:
 
     async def round_trip(self, message: Message) -> Reply:
         """As ServerWire.round_trip."""
-        sent = False
+        connected = False
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             self._idle, self._loop = deque(), loop  # a connection works only on its own event loop
@@ -250,8 +253,9 @@ class AsyncServerWire:
             async with asyncio.timeout(self._timeout):
                 if server is None:
                     await connection.connect()
+                    connected = True
                     server = await _ask_async(connection, self._identify)
-                sent = True
+                connected = True
                 await connection.send_packed_command((pack_message(message, server),), check_health=False)
                 if isinstance(message, Pipeline):
                     reply = await read_first(connection)
@@ -273,7 +277,7 @@ class AsyncServerWire:
         except (RedisError, OSError, TimeoutError) as error:
             await connection.disconnect(nowait=True)
             await self.close()
-            kind = ReplyLost if sent else StoreUnavailable
+            kind = ReplyLost if connected else StoreUnavailable  # as in ServerWire._connect
             raise kind(one_line(error) or f"no answer in {self._timeout * 1000:.0f} ms") from None
         except BaseException:
             # After a cancellation the reply may still arrive; the next caller must not read it.

@@ -19,4 +19,4 @@ def test_more_margin_than_can_be_reserved_is_refused_by_both(store: Store, redis
         assert gate.evaluate(intent).reason is Reason.INVALID
         with pytest.raises(InvalidIntent, match="is more margin than 100,000,000"):
             gate.inspect(intent)
-    assert redis_client.dbsize() == 0
+    assert redis_client.keys("*") == [b"quantum:exec:state"]

@@ -70,6 +70,7 @@ def test_without_a_store_it_tells_the_three_ways() -> None:
 
 def test_a_stopped_store_is_one_line_and_exit_code_3(private_store: PrivateStore) -> None:
     url = private_store.url
+    assert gate("init", "--by", "ops", "--reason", "a new account", store=url).returncode == 0
     assert gate(*EVAL, store=url).returncode == 0
     private_store.stop()
     for words in (EVAL, [*EVAL, "--commit"], ["status"], ["halt", "--by", "ops", "--reason", "test"]):

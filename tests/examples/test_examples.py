@@ -17,6 +17,7 @@ import redis
 
 from gate import Gate, Reason
 from gate.paper import Fault, FaultKind, PaperExchange
+from tests.servers.session import declare_whole
 from tests.servers.store import Store
 
 ROOT = Path(__file__).parents[2]
@@ -64,6 +65,7 @@ def shown(script: str) -> str:
 
 def remember_since(client: redis.Redis, since_ms: int) -> None:
     """The store has been whole since then. Permits of a younger store say verify."""
+    declare_whole(client)
     client.hset(MEMORY, mapping={"fence": 1, "since": since_ms})
 
 
@@ -166,7 +168,7 @@ def test_drop_in_finds_the_order_that_a_store_without_memory_has_forgotten(
     first = signal("a")
     run("drop_in.py", first)
     redis_client.flushdb()
-    remember_since(redis_client, now_ms() - 10_000)
+    remember_since(redis_client, now_ms() - 60_000)
 
     [again] = run("drop_in.py", first)
 

@@ -10,8 +10,11 @@ import redis
 from tests.servers.store import PrivateStore, Store
 
 
-def test_the_shared_store_is_empty_when_a_test_begins(store: Store, redis_client: redis.Redis) -> None:
-    assert redis_client.info("keyspace") == {}
+def test_the_shared_store_holds_no_more_than_a_whole_memory_when_a_test_begins(
+    store: Store, redis_client: redis.Redis
+) -> None:
+    assert redis_client.keys("*") == [b"quantum:exec:state"]
+    assert set(redis_client.hkeys("quantum:exec:state")) == {b"fence", b"since", b"run_id"}
     redis_client.set("left-over", "1")
 
 

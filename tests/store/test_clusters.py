@@ -121,6 +121,7 @@ def test_an_existing_cluster_client_is_used(cluster: ProcessStore) -> None:
 async def test_an_existing_asyncio_cluster_client_is_used(cluster: ProcessStore) -> None:
     client = redis.asyncio.RedisCluster(host="127.0.0.1", port=port_of(cluster))
     async with AsyncGate(client=client, prefix=TAGGED, policy=ROOMY, timeout_ms=5_000) as gate:
+        assert (await gate.init(by="ops", reason="a new account")).audited
         assert at.admitted(await gate.evaluate(at.entry())).fence == 1
     with pytest.raises(InvalidField, match="hash tag"):
         AsyncGate(client=client, prefix="quantum")
@@ -138,7 +139,7 @@ def test_a_slot_that_moves_is_followed(open_gate: OpenGate) -> None:
         wait_until(lambda: all(name in ask(here, "CLUSTER", "NODES") for name in names.values()))
 
         gate = open_gate(ROOMY, url=cluster_url(here), prefix=TAGGED)
-        assert gate.inspect(at.entry()).admitted
+        assert gate.inspect(at.exit_()).admitted
         for node in (there, here):
             ask(node, "CLUSTER", "SETSLOT", slot, "NODE", names[there])
         assert gate.halt(by="ops", reason="test").copies.replicas == 0
@@ -151,6 +152,7 @@ def test_a_slot_that_moves_is_followed(open_gate: OpenGate) -> None:
 
 def test_a_cluster_out_of_reach_denies_and_comes_back(cluster: ProcessStore, open_gate: OpenGate) -> None:
     gate = open_gate(ROOMY, url=cluster_url(cluster), prefix=TAGGED, timeout_ms=400)
+    gate.init(by="ops", reason="a new account")
     assert gate.evaluate(at.entry())
     cluster.pause()
     assert gate.evaluate(at.entry("sig-2", "ETHUSDT")).reason is Reason.STORE_UNAVAILABLE

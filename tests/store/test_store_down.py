@@ -12,6 +12,7 @@ import pytest
 from gate import Gate, Outcome, Policy, Reason, Settled, StoreUnavailable
 from tests.client import account as at
 from tests.client.gates import AnyGate, OpenGate
+from tests.servers.session import declare_whole
 from tests.servers.store import PrivateStore
 
 # The default time-outs: connect and read 250 ms, once more for the replay. The bound leaves a loaded machine its time.
@@ -24,11 +25,11 @@ HARMS: dict[str, tuple[Callable[[PrivateStore], None], Callable[[PrivateStore], 
 each_harm = pytest.mark.parametrize("harm", HARMS)
 
 
-def admitted_soon(gate: AnyGate, store: PrivateStore, id: str, symbol: str) -> int:
+def admitted_soon(gate: AnyGate, store: PrivateStore, id: str, symbol: str, *, exits: bool = False) -> int:
     """Its fence. A server that has just come back may still be too slow for the first time-out."""
     deadline = time.monotonic() + 20
     while True:
-        verdict = gate.evaluate(at.entry(id, symbol))
+        verdict = gate.evaluate(at.intent(exits, id, symbol=symbol))
         if verdict.admitted or time.monotonic() > deadline:
             return at.admitted(verdict).fence
         assert verdict.reason is Reason.STORE_UNAVAILABLE, verdict
@@ -41,6 +42,8 @@ def test_it_denies_in_time_raises_nothing_and_works_again(
 ) -> None:
     break_it, mend_it = HARMS[harm]
     gate = open_gate(url=private_store.url, timeout_ms=DEFAULT_MS)
+    with private_store.client() as client:
+        declare_whole(client)
     if warm:
         admitted_soon(gate, private_store, "sig-0", "ADAUSDT")
     break_it(private_store)
@@ -54,6 +57,11 @@ def test_it_denies_in_time_raises_nothing_and_works_again(
         assert verdict.detail
         assert "\n" not in verdict.detail
     mend_it(private_store)
+    if harm == "stopped":  # it has forgotten everything
+        admitted_soon(gate, private_store, "sig-3", "SOLUSDT", exits=True)
+        assert gate.evaluate(at.entry("sig-2", "ETHUSDT")).reason is Reason.MEMORY_YOUNG
+        with private_store.client() as client:
+            at.wait_out(client)
     admitted_soon(gate, private_store, "sig-2", "ETHUSDT")
 
 
@@ -63,6 +71,8 @@ def test_what_can_not_be_settled_says_so_and_can_be_repeated(
 ) -> None:
     break_it, mend_it = HARMS[harm]
     gate = open_gate(url=private_store.url, timeout_ms=DEFAULT_MS)
+    with private_store.client() as client:
+        declare_whole(client)
     admitted_soon(gate, private_store, "sig-0", "ADAUSDT")
     permit = at.admitted(gate.evaluate(at.entry()))
     break_it(private_store)
@@ -72,7 +82,7 @@ def test_what_can_not_be_settled_says_so_and_can_be_repeated(
     assert settlement.status is Settled.STORE_UNAVAILABLE
     assert not settlement
     mend_it(private_store)
-    admitted_soon(gate, private_store, "sig-2", "ETHUSDT")
+    admitted_soon(gate, private_store, "sig-2", "ETHUSDT", exits=True)
     again = gate.settle(permit, Outcome.placed(1))
     # A server that was paused may have carried out what it was sent. One that was stopped has lost the record.
     assert again.status in ({Settled.SETTLED} if harm == "stopped" else {Settled.ALREADY, Settled.SETTLED})
@@ -99,14 +109,15 @@ def test_looking_and_acting_raise_store_unavailable(
 
 def test_the_memory_that_a_stopped_server_lost_is_noticed(private_store: PrivateStore, open_gate: OpenGate) -> None:
     gate = open_gate(url=private_store.url, timeout_ms=DEFAULT_MS)
-    fence = admitted_soon(gate, private_store, "sig-0", "ADAUSDT")
     with private_store.client() as client:
-        client.hset(at.STATE, "since", 1_700_000_000_000)
+        declare_whole(client)
+        fence = admitted_soon(gate, private_store, "sig-0", "ADAUSDT")
         assert not at.admitted(gate.evaluate(at.entry("sig-1", "BTCUSDT"))).verify
     private_store.stop()
     private_store.start()
     gate.inspect(at.entry())
-    permit = at.admitted(gate.evaluate(at.entry("sig-2", "ETHUSDT")))
+    assert gate.evaluate(at.entry("sig-2", "ETHUSDT")).reason is Reason.MEMORY_YOUNG
+    permit = at.admitted(gate.evaluate(at.exit_("sig-2", "ETHUSDT")))
     assert permit.fence > fence + 1
     assert permit.verify
 
@@ -121,12 +132,12 @@ def test_connections_that_a_restart_broke_cost_no_verdict(private_store: Private
 
         def look(number: int) -> bool:
             together.wait()
-            return gate.inspect(at.entry(f"sig-{number}")).admitted
+            return gate.inspect(at.exit_(f"sig-{number}")).admitted
 
         assert all(pool.map(look, range(callers)))
         private_store.stop()
         private_store.start()
-        at.admitted(gate.evaluate(at.entry()))
+        at.admitted(gate.evaluate(at.exit_()))
 
 
 def test_a_server_out_of_memory_refuses_admissions_and_still_takes_outcomes(
@@ -134,6 +145,7 @@ def test_a_server_out_of_memory_refuses_admissions_and_still_takes_outcomes(
 ) -> None:
     store = new_private_store()
     gate = open_gate(Policy(rate_symbol_limit=9), url=store.url)
+    gate.init(by="ops", reason="a new account")
     permit = at.admitted(gate.evaluate(at.entry()))
     with store.client() as client:
         client.config_set("maxmemory", 1)
@@ -173,4 +185,4 @@ def test_a_wrong_password_denies_and_says_so(
             assert not verdict.admitted
             assert verdict.reason is Reason.STORE_ERROR
             assert "wrong" not in verdict.detail.lower().replace("wrongpass", "")
-        assert open_gate(url=store.url.replace("redis://", "redis://:right@")).evaluate(at.entry()).admitted
+        assert open_gate(url=store.url.replace("redis://", "redis://:right@")).evaluate(at.exit_()).admitted

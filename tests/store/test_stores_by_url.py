@@ -13,7 +13,7 @@ import pytest
 import redis
 import redis.asyncio
 
-from gate import AsyncGate, Gate, InvalidField, Outcome, Policy, Settled
+from gate import AsyncGate, Gate, InvalidField, Outcome, Policy, Reason, Settled
 from gate.store.address import parse_url
 from tests.client import account as at
 from tests.client.gates import AnyGate, OpenGate
@@ -33,6 +33,7 @@ def short_directory() -> Iterator[Path]:
 def works(gate: AnyGate) -> int:
     """Calls each operation of a gate once, and returns the fence of its admission."""
     intent = at.entry()
+    gate.init(by="ops", reason="a new account")
     assert gate.inspect(intent).admitted
     permit = at.admitted(gate.evaluate(intent))
     assert gate.settle(permit, Outcome.placed(1)).status is Settled.SETTLED
@@ -50,7 +51,7 @@ def test_tcp_with_a_database_and_credentials(redis_client: redis.Redis, store: S
     parts = urlsplit(store.url)
     url = parts._replace(path="/3").geturl()
     assert works(open_gate(url=url)) == 1
-    assert redis_client.dbsize() == 0
+    assert at.keys(redis_client) == {at.STATE}
     with connect(url) as other:
         assert other.exists(at.RECORD) == 1
 
@@ -71,7 +72,7 @@ def test_two_accounts_on_one_server_know_nothing_of_each_other(redis_client: red
     one.halt(by="ops", reason="test", scope="all")
     assert works(other) == 1
     assert not one.evaluate(at.entry())
-    assert {key.partition(":")[0] for key in at.keys(redis_client)} == {"acct1", "acct2"}
+    assert {key.partition(":")[0] for key in at.keys(redis_client)} == {"acct1", "acct2", "quantum"}
 
 
 @pytest.mark.parametrize(
@@ -115,7 +116,8 @@ def test_an_embedded_store_is_shared_and_keeps_its_records(short_directory: Path
     assert record is not None
     assert record.order_id == "1"
     assert not again.evaluate(at.entry())
-    assert at.admitted(again.evaluate(at.entry("sig-3", "SOLUSDT"))).fence == fence + 2
+    assert again.evaluate(at.entry("sig-3", "SOLUSDT")).reason is Reason.MEMORY_YOUNG, "the server has restarted"
+    assert at.admitted(again.evaluate(at.exit_("sig-3", "SOLUSDT"))).fence == fence + 2
     again.close()
 
 
