@@ -244,18 +244,17 @@ class AsyncServerWire:
 
     async def round_trip(self, message: Message) -> Reply:
         """As ServerWire.round_trip."""
-        connected = False
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             self._idle, self._loop = deque(), loop  # a connection works only on its own event loop
         connection, server = self._idle.pop() if self._idle else (self._make(**self._settings), None)
+        connected = server is not None
         try:
             async with asyncio.timeout(self._timeout):
                 if server is None:
                     await connection.connect()
                     connected = True
                     server = await _ask_async(connection, self._identify)
-                connected = True
                 await connection.send_packed_command((pack_message(message, server),), check_health=False)
                 if isinstance(message, Pipeline):
                     reply = await read_first(connection)

@@ -17,6 +17,8 @@ from gate import AsyncGate, Intent, Policy
 from gate.exchange.binance import BinanceFutures
 from gate.executor import Executor
 from gate.paper import Account, Fault, FaultKind, PaperExchange
+from tests.client.account import STATE, server_ms
+from tests.servers.session import declare_whole
 from tests.servers.store import Store
 
 ROOMY = Policy(rate_symbol_limit=100, rate_global_limit=1000)
@@ -57,6 +59,21 @@ class Desk:
             self.paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path=path))
 
 
+def forget(client: redis.Redis, *keys: str, ago_ms: int = 60_000) -> None:
+    """Deletes the keys, or everything: the store has lost its memory so long ago. After a minute, entries go again.
+
+    With 0 nobody has noticed a loss, but the memory is young: the executor's own wait is all that is left.
+    """
+    if keys:
+        client.delete(*keys)
+    else:
+        client.flushall()
+    declare_whole(client)
+    since_ms = server_ms(client) - ago_ms
+    # Others have brought the fence above all that was seen.
+    client.hset(STATE, mapping={"fence": 1_000, "since": since_ms, **({"lost": since_ms} if ago_ms else {})})
+
+
 OpenDesk = Callable[..., Awaitable[Desk]]
 
 
@@ -70,8 +87,7 @@ def paper() -> Iterator[PaperExchange]:
 @pytest.fixture
 async def open_desk(store: Store, redis_client: redis.Redis, paper: PaperExchange) -> AsyncIterator[OpenDesk]:
     """Opens desks of the one account: `await open_desk(policy)`."""
-    # The memory has long been whole, as on any account but a new one.
-    redis_client.hset("quantum:exec:state", mapping={"fence": 1, "since": 1})
+    declare_whole(redis_client)
     async with AsyncExitStack() as stack:
 
         async def open_one(policy: Policy = ROOMY, url: str | None = None) -> Desk:

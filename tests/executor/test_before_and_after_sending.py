@@ -9,7 +9,7 @@ import redis
 from gate.exchange.failures import ExchangeFailure, OrderNotFound, failure_of
 from gate.exchange.port import AccountFigures, OrderAnswer, OrderRequest, Validity
 from gate.executor.execution import Terminal
-from tests.executor.conftest import Desk, OpenDesk
+from tests.executor.conftest import Desk, OpenDesk, forget
 from tests.servers.wire import Wire
 
 
@@ -66,7 +66,7 @@ async def test_after_a_loss_of_memory_absence_counts_only_once_nothing_can_be_on
     a.exchange.place = on_its_way  # type: ignore[method-assign]  # a request that takes its time on the way
     first = asyncio.create_task(a.executor.execute(intent))
     await about_to_arrive.wait()
-    redis_client.flushall()
+    forget(redis_client, ago_ms=0)
 
     second = await b.executor.execute(intent)
 

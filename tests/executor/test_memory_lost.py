@@ -12,7 +12,7 @@ from gate.exchange.port import AccountFigures
 from gate.executor.execution import Terminal
 from gate.executor.reconcile import Finding, reconcile
 from gate.paper import Fault, FaultKind
-from tests.executor.conftest import Desk, OpenDesk
+from tests.executor.conftest import Desk, OpenDesk, forget
 from tests.executor.test_reconcile import age
 
 
@@ -21,7 +21,7 @@ async def test_after_redis_forgot_an_order_is_looked_up_before_it_is_sent(
 ) -> None:
     intent = desk.intent()
     first = await desk.executor.execute(intent)
-    redis_client.flushall()
+    forget(redis_client)
 
     second = await desk.executor.execute(intent)
 
@@ -32,7 +32,7 @@ async def test_after_redis_forgot_an_order_is_looked_up_before_it_is_sent(
 
 
 async def test_a_look_up_before_sending_that_fails_is_tried_again(desk: Desk, redis_client: redis.Redis) -> None:
-    redis_client.delete("quantum:exec:state")
+    forget(redis_client, "quantum:exec:state")
     desk.paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path="/fapi/v1/order"))
 
     execution = await desk.executor.execute(desk.intent())
@@ -51,7 +51,7 @@ async def test_an_unclear_look_up_before_sending_leaves_the_intent_in_doubt(
     intent = desk.intent()
     if placed_before:
         await desk.executor.execute(intent)
-    redis_client.delete("quantum:exec:state", f"quantum:exec:processed:{intent.id}")
+    forget(redis_client, "quantum:exec:state", f"quantum:exec:processed:{intent.id}")
     desk.paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path="/fapi/v1/order", times=1000))
 
     execution = await desk.executor.execute(intent)
@@ -71,7 +71,7 @@ async def test_an_unclear_look_up_before_sending_leaves_the_intent_in_doubt(
 async def test_keys_that_do_not_work_end_the_look_up_at_once_and_are_named(
     desk: Desk, redis_client: redis.Redis
 ) -> None:
-    redis_client.delete("quantum:exec:state")
+    forget(redis_client, "quantum:exec:state")
     desk.paper.inject(
         Fault(kind=FaultKind.ERROR, method="GET", path="/fapi/v1/order", status=401, code=-2015, msg="Invalid API-key.")
     )
@@ -87,7 +87,7 @@ async def test_keys_that_do_not_work_end_the_look_up_at_once_and_are_named(
 
 
 async def test_a_symbol_that_does_not_exist_has_no_earlier_order(desk: Desk, redis_client: redis.Redis) -> None:
-    redis_client.delete("quantum:exec:state")
+    forget(redis_client, "quantum:exec:state")
 
     execution = await desk.executor.execute(desk.intent("NOSUCHUSDT"))
 
@@ -99,7 +99,7 @@ async def test_an_earlier_order_is_found_though_no_margin_is_left_for_another(
 ) -> None:
     intent = desk.intent()
     first = await desk.executor.execute(intent)
-    redis_client.flushall()
+    forget(redis_client)
     desk.balance("0")
 
     second = await desk.executor.execute(intent)
@@ -112,7 +112,7 @@ async def test_a_task_cancelled_while_it_looks_for_an_earlier_order_leaves_the_i
 ) -> None:
     intent = desk.intent()
     await desk.executor.execute(intent)
-    redis_client.flushall()
+    forget(redis_client)
     desk.paper.inject(Fault(kind=FaultKind.DELAY, method="GET", path="/fapi/v1/order"))
     task = asyncio.create_task(desk.executor.execute(intent))
     await asyncio.to_thread(desk.paper.wait_held)
@@ -144,7 +144,7 @@ async def test_two_deliveries_around_a_loss_of_memory_send_one_order(
     a.exchange.account = stalled  # type: ignore[method-assign]  # a stall, wherever it comes from
     first = asyncio.create_task(a.executor.execute(intent))
     await about_to_send.wait()
-    redis_client.flushall()
+    forget(redis_client)
     second = await b.executor.execute(intent)
     go_on.set()
 
@@ -162,7 +162,7 @@ async def test_an_order_on_its_way_when_the_memory_was_lost_is_found(
     intent = desk.intent()
     first = asyncio.create_task(desk.executor.execute(intent))
     await asyncio.to_thread(desk.paper.wait_held)
-    redis_client.flushall()
+    forget(redis_client, ago_ms=0)
 
     second = asyncio.create_task(other.executor.execute(intent))
     while await other.gate.lookup(intent.id) is None:  # noqa: ASYNC110  # until Redis has heard of it

@@ -10,7 +10,7 @@ import redis
 from gate import Policy
 from gate.executor.execution import Terminal
 from gate.paper import Fault, FaultKind
-from tests.executor.conftest import ROOMY, Desk, OpenDesk
+from tests.executor.conftest import ROOMY, Desk, OpenDesk, forget
 from tests.executor.test_reconcile import abandoned
 
 HOUR_MS = 3_600_000
@@ -60,7 +60,7 @@ async def test_after_redis_forgot_it_the_intents_order_is_found_though_the_hosts
     desk.paper.move_clock(-2 * HOUR_MS)
     intent = desk.intent(quantity="0.01")
     first = await desk.executor.execute(intent)
-    redis_client.flushall()
+    forget(redis_client)
 
     second = await desk.executor.execute(intent)
 
@@ -92,7 +92,7 @@ async def test_a_clock_that_is_set_slowly_costs_another_look_at_the_permit(
     )
     first = asyncio.create_task(a.executor.execute(intent))
     await asyncio.to_thread(a.paper.wait_held)
-    redis_client.flushall()
+    forget(redis_client)
 
     second = await b.executor.execute(intent)
     a.paper.release_held()

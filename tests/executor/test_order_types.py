@@ -14,8 +14,9 @@ from gate.executor.execution import Terminal
 from gate.executor.look_up import CLOCKS_APART_MS
 from gate.executor.reconcile import Finding, reconcile
 from gate.paper import Fault, FaultKind
-from tests.executor.conftest import Desk
+from tests.executor.conftest import Desk, forget
 from tests.executor.test_reconcile import age
+from tests.servers.session import declare_whole
 
 STOP: Mapping[str, Any] = {
     "side": "SELL",
@@ -142,7 +143,7 @@ async def test_after_redis_forgot_a_conditional_order_is_looked_up_before_it_is_
 ) -> None:
     intent = desk.intent(**STOP)
     first = await desk.executor.execute(intent)
-    redis_client.flushall()
+    forget(redis_client)
 
     second = await desk.executor.execute(intent)
 
@@ -269,7 +270,8 @@ async def test_an_order_older_than_the_intent_belongs_to_another_intent(desk: De
     first = await desk.executor.execute(old)
     desk.paper.reset_clock()
     redis_client.flushall()
-    redis_client.hset("quantum:exec:state", mapping={"fence": 1, "since": 1})
+    declare_whole(redis_client)
+    redis_client.hset("quantum:exec:state", "fence", 1)
     desk.paper.inject(Fault(kind=FaultKind.DROP_BEFORE_ACCEPT, times=1))
 
     second = await desk.executor.execute(desk.intent(id="counter-1"))

@@ -18,6 +18,7 @@ from gate.blocking import BlockingExecutor
 from gate.paper import PaperExchange
 from gate.protocol.keyspace import Keyspace
 from tests.executor.conftest import ROOMY
+from tests.servers.session import declare_whole
 from tests.servers.store import Store
 
 NOWHERE = "redis://127.0.0.1:1/0"
@@ -54,7 +55,7 @@ def meanwhile(act: Callable[[], None]) -> threading.Thread:
 @pytest.fixture
 def open_executor(store: Store, redis_client: redis.Redis, paper: PaperExchange) -> Iterator[OpenExecutor]:
     """Opens executors of the one account: `open_executor(url)`."""
-    redis_client.hset("quantum:exec:state", mapping={"fence": 1, "since": 1})
+    declare_whole(redis_client)
     with ExitStack() as stack:
 
         def open_one(url: str | None = None, **more: Any) -> BlockingExecutor:

@@ -13,6 +13,7 @@ import redis
 
 from gate import Gate, Phase
 from gate.paper import Fault, FaultKind, PaperExchange
+from tests.servers.session import declare_whole
 from tests.servers.store import Store
 
 _PREAMBLE = """
@@ -32,7 +33,7 @@ def execute(symbol="BTCUSDT"):
 @pytest.fixture
 def account(redis_client: redis.Redis) -> None:
     """An account whose memory has long been whole."""
-    redis_client.hset("quantum:exec:state", mapping={"fence": 1, "since": 1})
+    declare_whole(redis_client)
 
 
 @contextmanager
