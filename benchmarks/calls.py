@@ -28,7 +28,7 @@ def measure(server: Server, sizes: Sizes) -> list[Figure]:
     """Makes a few calls of each side in turn, so that noise hits all. Gives ratios of each round's medians."""
     with server.client() as client, Gate.from_url(server.url(), policy=WITHOUT_LIMITS) as gate:
         client.flushall()
-        account = Account(gate.prefix)
+        account = Account(gate.prefix, on=client)
         contenders = {
             "admission": _admissions(gate, account),
             "set": _sets(client, account),

@@ -45,6 +45,7 @@ async def _rounds(server: Server, sizes: Sizes) -> tuple[list[float], list[float
         AsyncGate.from_url(server.url(), policy=WITHOUT_LIMITS, timeout_ms=5_000) as gate,
         redis.asyncio.Redis(host="127.0.0.1", port=server.port, retry=Retry(NoBackoff(), 0)) as client,
     ):
+        await gate.init(by="bench", reason="a new account")
         for _ in range(sizes.burst_rounds + 1):
             gate_s = set_s = 0.0
             for _ in range(sizes.bursts):

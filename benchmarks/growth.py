@@ -36,11 +36,12 @@ def _records(server: Server, sizes: Sizes) -> Figure:
     with server.client(db=0) as few, server.client(db=1) as many:
         few.flushall()
         empty_sha = load_scripts(few)
-        _fill(few, Account(), _FEW_RECORDS)
-        _fill(many, Account(), sizes.records)
+        on_few, on_many = Account(on=few), Account(on=many)
+        _fill(few, on_few, _FEW_RECORDS)
+        _fill(many, on_many, sizes.records)
         batches = {
-            "few": _admissions(few, empty_sha, Account().admission, sizes.batch),
-            "many": _admissions(many, empty_sha, Account().admission, sizes.batch),
+            "few": _admissions(few, empty_sha, on_few.admission, sizes.batch),
+            "many": _admissions(many, empty_sha, on_many.admission, sizes.batch),
         }
         figure = _compared(
             "growth_records",
@@ -58,7 +59,7 @@ def _limits(server: Server, sizes: Sizes) -> Figure:
         empty_sha = load_scripts(client)
         batches = {}
         for limit in _LIMITS:
-            account = Account(f"limit{limit:04}", _limited_to(limit))
+            account = Account(f"limit{limit:04}", _limited_to(limit), on=client)
             _fill_windows(client, account, [symbol(0)])
             turns = itertools.repeat(symbol(0))
             batches[f"{limit}"] = _admissions(client, empty_sha, _taking_turns(account, turns), sizes.batch)
@@ -72,7 +73,7 @@ def _symbols(server: Server, sizes: Sizes) -> Figure:
         empty_sha = load_scripts(client)
         batches = {}
         for count in _SYMBOLS:
-            account = Account(f"symbols{count:04}", _limited_to(_LIMITS[0]))
+            account = Account(f"symbols{count:04}", _limited_to(_LIMITS[0]), on=client)
             symbols = [symbol(number) for number in range(count)]
             _fill_windows(client, account, symbols)
             turns = itertools.cycle(symbols)

@@ -24,9 +24,10 @@ def measure(server: Server, sizes: Sizes) -> list[Figure]:
     with server.client() as client:
         client.flushall()
         load_scripts(client)
-        account = Account()
+        account = Account(on=client)
         _settle_as_placed(client, account, _CHUNK)  # first, so that one-time allocations and buffers don't count
         client.flushdb()
+        account = Account(on=client)
         _settle_as_placed(client, account, 1)
         before = _used_memory(client)
         for _ in range(sizes.settled // _CHUNK):

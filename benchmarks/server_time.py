@@ -31,7 +31,7 @@ def measure(server: Server, sizes: Sizes) -> list[Figure]:
         def batch(step: Callable[[], Step]) -> Batch:
             return lambda: run(client, empty_sha, [step() for _ in range(sizes.batch)])
 
-        quiet = Account("quantum")
+        quiet = Account("quantum", on=client)
         batches = {
             "admission": batch(quiet.admission),
             "admission_after_failure": batch(_after_a_failure(client).admission),
@@ -81,14 +81,14 @@ def _admit(client: redis.Redis, account: Account, on_symbol: str | None = None) 
 
 
 def _after_a_failure(client: redis.Redis) -> Account:
-    account = Account("failing")
+    account = Account("failing", on=client)
     client.lpush(account.keyspace.failures, 0)
     return account
 
 
 def _duplicate(client: redis.Redis) -> Callable[[], Step]:
     """The second delivery of a settled intent."""
-    account = Account("doubled")
+    account = Account("doubled", on=client)
     intent = account.intent()
     token = secrets.token_urlsafe(12)
     verdict = account.protocol.decode_verdict(
@@ -101,20 +101,20 @@ def _duplicate(client: redis.Redis) -> Callable[[], Step]:
 
 
 def _locked(client: redis.Redis) -> Callable[[], Step]:
-    account = Account("locked")
+    account = Account("locked", on=client)
     _admit(client, account, "BTCUSDT")
     return lambda: Step(account.evaluate(account.intent("BTCUSDT")), b"LOCKED ")
 
 
 def _in_safe_mode(client: redis.Redis) -> Callable[[], Step]:
-    account = Account("stopped")
+    account = Account("stopped", on=client)
     client.set(account.keyspace.safe_mode, "5 failures in 300 s", ex=900)
     return lambda: Step(account.evaluate(account.intent()), b"SAFE_MODE ")
 
 
 def _symbol_window_full(client: redis.Redis) -> Callable[[], Step]:
     policy = Policy(rate_symbol_limit=1, rate_symbol_window_ms=600_000, rate_global_limit=100_000)
-    account = Account("limited", policy)
+    account = Account("limited", policy, on=client)
     admitted = _admit(client, account, "BTCUSDT")
     client.execute_command(*admitted.clean_up[0])
     client.delete(account.keyspace.lock("BTCUSDT", "BUY"))

@@ -14,6 +14,7 @@ from typing import Final
 from benchmarks.figure import Figure, of_rounds, ratios
 from benchmarks.server import Server
 from benchmarks.sizes import Sizes
+from benchmarks.workload import Account
 
 _AT_MOST: Final = 1.4
 _NAME: Final = "shell_eval"
@@ -24,6 +25,7 @@ def measure(server: Server, sizes: Sizes) -> list[Figure]:
     """Starts both in turn. The first start of each warms the disk's cache and doesn't count."""
     with server.client() as client:
         client.flushall()
+        Account(on=client)
     gate = Path(sys.executable).parent / "gate"
     intent = ("--id", "bench-1", "--symbol", "NEARUSDT", "--side", "BUY", "--notional", "200", "--leverage", "5")
     ours = (str(gate), "--url", server.url(), "eval", *intent)

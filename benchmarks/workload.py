@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import itertools
 import secrets
+import struct
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
+
+import redis
 
 from gate.protocol.codec import Protocol
 from gate.protocol.keyspace import Keyspace
 from gate.protocol.scripts import Command
+from gate.store.identity import addressed
 from gate.values.intent import Intent
 from gate.values.policy import Policy
 from gate.values.record import MILLIONTHS
@@ -46,10 +50,18 @@ class Step:
 class Account:
     """The calls of one account. Every intent is new, with a new symbol by default."""
 
-    def __init__(self, prefix: str = "quantum", policy: Policy = WITHOUT_LIMITS) -> None:
+    def __init__(
+        self, prefix: str = "quantum", policy: Policy = WITHOUT_LIMITS, *, on: redis.Redis | None = None
+    ) -> None:
+        """`on`: the server that gets its calls. The account's memory counts as whole there."""
         self.policy: Final = policy
         self.keyspace: Final = Keyspace(prefix)
         self.protocol: Final = Protocol(self.keyspace, policy)
+        self._server = ""
+        if on is not None:
+            about: Any = on.info("server")
+            self._server = about["run_id"]
+            on.hset(self.keyspace.state, mapping={"fence": 0, "since": 1, "run_id": self._server})
         self._numbers = itertools.count()
         self._begin = datetime.now(UTC).replace(tzinfo=None)
 
@@ -68,8 +80,13 @@ class Account:
         )
 
     def evaluate(self, intent: Intent, token: str | None = None) -> Command:
-        """The call of Gate.evaluate."""
-        return self.protocol.evaluate(intent, token or secrets.token_urlsafe(12), 0, self.protocol.reserve(intent))
+        """The call of Gate.evaluate, as it goes over the wire."""
+        call = self.protocol.evaluate(intent, token or secrets.token_urlsafe(12), 0, self.protocol.reserve(intent))
+        return addressed(call, self._server)
+
+    def count_none_in_flight(self) -> Command:
+        """A settlement's effect on what the state keeps of the in-flight set."""
+        return ("HSET", self.keyspace.state, "in_flight", struct.pack(">5d", 0, 0, 0, 0, 2**53 - 1))  # type: ignore[return-value]  # bytes go over the wire too
 
     def forget_permit(self, intent: Intent) -> Command:
         """A settlement's effect on the state key, as a plain command too."""
@@ -98,7 +115,7 @@ class Account:
         return Step(
             self.evaluate(intent),
             b"admitted ",
-            (self.leave_in_flight(intent), self.forget_permit(intent), forget, shorten),
+            (self.leave_in_flight(intent), self.count_none_in_flight(), self.forget_permit(intent), forget, shorten),
         )
 
     def admission_beside_windows(self, on_symbol: str) -> Step:
@@ -111,6 +128,7 @@ class Account:
         old = time.time_ns() // 1_000_000 - 10 * self.policy.rate_global_window_ms
         clean_up = (
             self.leave_in_flight(intent),
+            self.count_none_in_flight(),
             self.forget_permit(intent),
             ("DEL", keyspace.record(intent.id), keyspace.lock(intent.symbol, intent.side)),
             ("LSET", keyspace.rate_symbol(intent.symbol), 0, old),

@@ -133,6 +133,7 @@ if forgotten then
     'lost', now_text)
   if outcome == 'unknown' then
     redis.pcall('ZADD', KEYS.inflight, integer(admitted + span), reserved .. ':' .. ARGV.intent_id)
+    redis.pcall('HDEL', KEYS.state, 'in_flight')  -- the next entry counts
   end
   audit(KEYS.audit, now_text, 'memory lost', 'gate', 'no record of ' .. ARGV.intent_id .. ', settled as ' .. outcome)
 end

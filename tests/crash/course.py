@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import redis.asyncio
 import redis.exceptions
 
-from gate import AsyncGate, Intent, Policy, StoreUnavailable
+from gate import AsyncGate, Intent, Policy, Reason, StoreUnavailable
 from gate.exchange.binance import BinanceFutures
 from gate.exchange.port import CLOCK_LEAD_MS, OrderRequest
 from gate.executor import Executor
@@ -80,9 +80,7 @@ class Course:
             account.key, account.secret, base_url=self._exchange_url, recv_window_ms=RECV_WINDOW_MS
         )
         async with self._store, self._gate, self._exchange:
-            # The memory has long been whole, as on any account but a new one.
-            state = self._keys.state
-            await self._patiently(lambda: self._store.hset(state, mapping={"fence": 1, "since": 1}))
+            await self._patiently(lambda: self._gate.init(by="tests", reason="a new account"))
             try:
                 async with asyncio.timeout(6 * _PATIENCE_S):
                     self._intent = {
@@ -147,6 +145,7 @@ class Course:
             inflight = self._keys.inflight
             self.report.lapsed = await self._patiently(lambda: self._store.zcard(inflight)) > 0
         await self._until_gone(self._keys.lock(plan.symbol, plan.side))
+        await self._wait_out()
         await self._forget("before the third")
         if plan.reconciled_meanwhile:
             await asyncio.gather(self._deliver("third"), self._deliver("beside it"), self._reconcile())
@@ -159,7 +158,10 @@ class Course:
             execution = await self._deliver("last")
             if execution is None or not execution.retryable:
                 break
-            await asyncio.sleep((execution.retry_after_ms or 100) / 1000)
+            if execution.reason == Reason.MEMORY_YOUNG:
+                await self._wait_out()
+            else:
+                await asyncio.sleep((execution.retry_after_ms or 100) / 1000)
         await self._until_quiet()
 
     async def _worker(self, which: str, kill: KillPoint) -> None:
@@ -209,6 +211,26 @@ class Course:
             await self._patiently(self._store.flushdb)
             self.report.note(f"memory lost {when}")
 
+    async def _wait_out(self) -> None:
+        """After a loss of memory, makes the memory as old as entries have to wait.
+
+        No worker of before lives by now. What it has sent may still be accepted, for so long this really waits.
+        """
+        state = self._keys.state
+        if await self._patiently(lambda: self._store.exists(state)) and not await self._patiently(
+            lambda: self._store.hexists(state, "lost")
+        ):
+            return
+        await asyncio.sleep((RECV_WINDOW_MS + CLOCK_LEAD_MS) / 1000)
+        times = await self._patiently(lambda: self._store.hmget(state, ["since", "lost"]))
+        if all(times):
+            older: dict[bytes | str | float, bytes | str | float] = {
+                name: int(held) - self._policy.memory_wait_ms
+                for name, held in zip(("since", "lost"), times, strict=True)
+                if held
+            }
+            await self._patiently(lambda: self._store.hset(state, mapping=older))
+
     async def _until_gone(self, key: str) -> None:
         """Waits for a key to run out; one that can't is a violation."""
         async with asyncio.timeout(_PATIENCE_S):
@@ -245,6 +267,7 @@ class Course:
             self._remembered(record := await self._lookup())
             if self.report.order_id is not None or record is not None:
                 return
+            await self._wait_out()
             await self._deliver("recalling")
             await self._until_quiet()
 

@@ -45,6 +45,8 @@ class Shadow:
     switches: dict[str, int] = field(default_factory=dict)
     """Until when safe mode and the cooldowns are on."""
     halt: str = ""
+    lost_ms: int | None = None
+    """When a settlement proved that the store has lost memory."""
     fence: int = 0
 
     def on(self, switch: str, now: int) -> bool:
@@ -89,6 +91,8 @@ class Shadow:
             return "DUPLICATE" if (record.symbol, record.side, record.is_exit, record.notional) == asked else "CONFLICT"
         if now - decided_ms > policy.max_age_ms:
             return "STALE"
+        if not is_exit and self.lost_ms is not None and self.lost_ms + policy.memory_wait_ms > now:
+            return "MEMORY_YOUNG"
         if self.halt and (self.halt == "all" or not is_exit):
             return "HALTED"
         if not is_exit:
@@ -138,8 +142,11 @@ class Shadow:
         if (record or copy or admission) is not admission:
             return "FENCED"
         if lapsed and copy is None:
-            if outcome not in ("placed", "unknown"):
+            forgotten = now - admission.at_ms < self.policy.dedup_ttl_ms  # else it has only lived its time
+            if outcome != "placed" and not (forgotten and outcome == "unknown"):
                 return "FENCED"
+            if forgotten:
+                self.lost_ms = now
             # Nothing is left of it: an order is remembered from what its holder knows, as the admission was.
             admission.phase, admission.punished = "admitted", False
             self.records[admission.id] = admission
