@@ -224,7 +224,7 @@ class Course:
         await asyncio.sleep((RECV_WINDOW_MS + CLOCK_LEAD_MS) / 1000)
         times = await self._patiently(lambda: self._store.hmget(state, ["since", "lost"]))
         if all(times):
-            older: dict[bytes | str | float, bytes | str | float] = {
+            older: dict[Any, Any] = {
                 name: int(held) - self._policy.memory_wait_ms
                 for name, held in zip(("since", "lost"), times, strict=True)
                 if held
