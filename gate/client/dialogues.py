@@ -8,20 +8,19 @@ two gates can't differ.
 from __future__ import annotations
 
 import logging
-import os
 import secrets
 import time
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import suppress
 from decimal import Decimal
 from typing import Final, TypeVar
 
 from gate.client.copies import LOOK, Server, copies_of, followed_by_waits, server_of
+from gate.client.unheard import Unheard, UnheardCalls
 from gate.protocol.codec import Protocol, decode_last_look, decode_settlement
 from gate.protocol.explain import explain_error
 from gate.protocol.keyspace import Keyspace
 from gate.protocol.scripts import Message, script
-from gate.store.failures import ReplyLost, ScriptMissing
+from gate.store.failures import Forbidden, ReplyLost, ScriptMissing
 from gate.store.wire import Reply
 from gate.values.errors import InvalidField, InvalidIntent, StoreError, StoreFailure, StoreUnavailable
 from gate.values.guards import Reason
@@ -38,7 +37,8 @@ Dialogue = Generator[Message, Reply, T]
 SCOPES: Final = ("entries", "all")
 HALT_FIELDS: Final = ("scope", "by", "reason", "at")
 RESETS: Final = ("safe_mode", "cooldowns", "failures", "all")
-_REMEMBERED_UNANSWERED: Final = 4096
+_GIVEN_BACK_AT_ONCE: Final = 64
+_NOBODY_HEARD: Final = Outcome.unsent("UNHEARD", "the answer to the evaluation was lost")
 _REPLAYED: Final = 2
 _ANSWER_LOST: Final = "the answer was lost; repeat it"
 _NO_FENCE: Final = 2**53  # Lua can't count by one beyond 2**53, so a fence that reaches it is damage
@@ -54,11 +54,7 @@ class Calls:
         self.keyspace: Final = Keyspace(prefix)
         self.protocol: Final = Protocol(self.keyspace, policy)
         self._fence_seen = 0
-        # Tokens of evaluations whose answer was lost: the store may have admitted them. The next delivery of the intent
-        # uses the token again, and so gets the lost permit instead of DUPLICATE. No lock protects the dictionary, since
-        # a fork could leave a lock held for ever; every access is a single, atomic operation instead.
-        self._unanswered: dict[tuple[str, str], tuple[str, int]] = {}
-        self._pid = os.getpid()
+        self._unheard: Final = UnheardCalls(policy.lock_ttl_ms)
 
     def evaluate(self, asked: Intent | Mapping[str, object], reserve: Decimal | None = None) -> Dialogue[Verdict]:
         """Returns the verdict. Denies for bad input or a store failure; never raises for them."""
@@ -67,25 +63,36 @@ class Calls:
             if not isinstance(reserve, Decimal | None):
                 raise InvalidIntent("reserve", reserve, "is not a Decimal")
             margin = self.protocol.reserve(intent) if reserve is None else reserve
-            token, started_ns = self._token_for(intent)
+            known = self._unheard.take(intent)
+            token, started_ns = (known.token, known.started_ns) if known else (_new_token(), time.monotonic_ns())
+            unheard = Unheard(intent.id, intent.symbol, intent.side, intent.fingerprint, token, started_ns)
             command = self.protocol.evaluate(intent, token, self._fence_seen, margin)
         except InvalidIntent as invalid:
             return Verdict(False, Reason.INVALID, str(invalid))
+        if self._unheard and not intent.is_exit:
+            # Before the verdict: what nobody has heard of may hold this symbol, and a full window trips a cooldown.
+            try:
+                yield from self._give_back()
+            except StoreUnavailable as unavailable:  # asking the same store again would double the time
+                if known:
+                    self._unheard.keep(unheard)
+                return Verdict(False, Reason.STORE_UNAVAILABLE, str(unavailable))
         try:
             reply, _ = yield from self._scripted("evaluate", command)
         except StoreFailure as failure:
-            if failure.maybe_done:
-                self._remember(intent, token, started_ns)
+            # A script breaks off half way only where a right is taken from its user.
+            if failure.maybe_done or isinstance(failure, Forbidden):
+                self._unheard.keep(unheard)
             if isinstance(failure, StoreError):
                 return Verdict(False, Reason.STORE_ERROR, explain_error(str(failure)))
             return Verdict(False, Reason.STORE_UNAVAILABLE, str(failure))
         except BaseException:
-            self._remember(intent, token, started_ns)  # cancelled while the command was under way
+            self._unheard.keep(unheard)  # cancelled while the command was under way
             raise
         verdict = self.protocol.decode_verdict(reply, intent, margin, started_ns)
         if verdict.permit is not None and not verdict.permit.observed and verdict.permit.token != token:
             # This is the answer to another call. Nobody may act on it.
-            self._remember(intent, token, started_ns)
+            self._unheard.keep(unheard)
             return Verdict(False, Reason.STORE_ERROR, "the store answered with another permit's token")
         if verdict.prior is not None:
             self.saw(verdict.prior.fence)
@@ -99,6 +106,39 @@ class Calls:
             detail = "the store's answer came after the permit had run out"
             return Verdict(False, Reason.STORE_UNAVAILABLE, detail)
         return verdict
+
+    def give_back(self) -> Dialogue[int]:
+        """Settles as unsent what was admitted and nobody has heard of. Returns how many claims are gone.
+
+        A store failure leaves the rest for later; it is never raised.
+        """
+        try:
+            return (yield from self._give_back())
+        except StoreUnavailable:
+            return 0
+
+    def _give_back(self) -> Dialogue[int]:
+        """Raises StoreUnavailable."""
+        given = 0
+        for _ in range(_GIVEN_BACK_AT_ONCE):
+            unheard = self._unheard.next_due()
+            if unheard is None:
+                break
+            try:
+                reply, _ = yield from self._scripted("settle", self.protocol.settle(unheard.permit, _NOBODY_HEARD))
+            except StoreError:
+                self._unheard.keep_tried(unheard)
+                continue
+            except BaseException:
+                self._unheard.keep(unheard)
+                raise
+            settlement = decode_settlement(reply, unheard.intent_id)
+            if settlement.status is Settled.FENCED and settlement.record is None:
+                self._unheard.keep_tried(unheard)  # the call may still reach a store that stood still
+            elif settlement:
+                given += 1
+                _log.info("id=%s given back: its admission wasn't heard", unheard.intent_id)
+        return given
 
     def settle(self, permit: Permit, outcome: Outcome) -> Dialogue[Settlement]:
         """Reports an outcome. A store failure is part of the answer; it is never raised."""
@@ -301,19 +341,6 @@ class Calls:
             except StoreFailure as failure:
                 failure.maybe_done = replayed
                 raise
-
-    def _token_for(self, intent: Intent) -> tuple[str, int]:
-        if self._pid != os.getpid():
-            self._unanswered, self._pid = {}, os.getpid()  # after a fork: the tokens belong to the parent process
-        # pop, so that two callers never hold the same token.
-        unanswered = self._unanswered.pop((intent.id, intent.fingerprint), None)
-        return unanswered or (_new_token(), time.monotonic_ns())
-
-    def _remember(self, intent: Intent, token: str, started_ns: int) -> None:
-        self._unanswered[intent.id, intent.fingerprint] = token, started_ns
-        if len(self._unanswered) > _REMEMBERED_UNANSWERED:
-            with suppress(StopIteration, RuntimeError):  # another thread was quicker
-                self._unanswered.pop(next(iter(self._unanswered)), None)
 
     def saw(self, fence: int) -> None:
         """Remembers the highest fence that the store has given. A lower fence later shows that the store lost data."""

@@ -131,6 +131,14 @@ class Gate:
         """
         return self._carry(self._calls.last_look(permit, needed_ms))
 
+    def give_back(self) -> int:
+        """Gives back what the store has admitted and this process hasn't heard of, because the answers were lost.
+
+        Every evaluation of an entry does this first. A process that waits for its next intent calls it from time to
+        time, so that nothing is held meanwhile. Returns how many claims are gone. Never raises for a store failure.
+        """
+        return self._carry(self._calls.give_back())
+
     def status(self) -> Status:
         """Every switch, lock and window that is on, with the time it has left. Raises StoreFailure."""
         return self._carry(status(self._calls))
@@ -292,6 +300,10 @@ class AsyncGate:
     async def last_look(self, permit: Permit, *, needed_ms: int) -> LastLook:
         """As Gate.last_look."""
         return await self._carry(self._calls.last_look(permit, needed_ms))
+
+    async def give_back(self) -> int:
+        """As Gate.give_back."""
+        return await self._carry(self._calls.give_back())
 
     async def status(self) -> Status:
         """As Gate.status."""

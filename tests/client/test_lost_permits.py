@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import redis
 
 from gate import Gate, Intent, Outcome, Policy, Reason, Settled
 from tests.client.account import LOCK, RECORD, admitted, entry, exit_
-from tests.servers.store import Store
+from tests.servers.store import PrivateStore, Store
 from tests.servers.wire import Wire
 
+ROOMY = Policy(rate_symbol_limit=100, rate_global_limit=100)
 SHORT = Policy(lock_ttl_ms=400, rate_symbol_limit=100, rate_global_limit=100)
 
 
@@ -133,3 +135,87 @@ def test_the_fence_of_an_earlier_delivery_is_remembered(store: Store, redis_clie
 def test_input_that_is_no_intent_is_denied(store: Store, redis_client: redis.Redis, asked: object) -> None:
     with Gate.from_url(store.url) as gate:
         assert gate.evaluate(asked).reason is Reason.INVALID  # type: ignore[arg-type]
+
+
+def test_what_nobody_heard_of_is_given_back_as_soon_as_the_store_answers(
+    lossy: Gate, wire: Wire, redis_client: redis.Redis
+) -> None:
+    _unheard(lossy, wire)
+    assert redis_client.exists(LOCK)
+
+    other = admitted(lossy.evaluate(entry("sig-2")))
+
+    assert redis_client.get(LOCK) == other.token.encode(), "the same symbol and side, at once"
+    assert redis_client.get(RECORD) is None, "so that it can come again"
+    assert redis_client.hget("quantum:exec:state", "permit:sig-1") is None
+    assert redis_client.llen("quantum:exec:rate:global") == 2, "warm-up and sig-2"
+
+
+def test_a_process_without_intents_gives_back_when_it_is_told_to(
+    lossy: Gate, wire: Wire, redis_client: redis.Redis
+) -> None:
+    intent = _unheard(lossy, wire)
+    assert lossy.give_back() == 1
+    assert not redis_client.exists(LOCK, RECORD)
+    assert lossy.give_back() == 0
+    assert admitted(lossy.evaluate(intent)).token
+
+
+def test_an_intent_that_comes_again_takes_up_its_own_permit_instead(
+    lossy: Gate, wire: Wire, redis_client: redis.Redis
+) -> None:
+    intent = _unheard(lossy, wire)
+    token = redis_client.get(LOCK)
+    assert admitted(lossy.evaluate(intent)).token.encode() == token
+    assert lossy.give_back() == 0, "it has a holder now"
+
+
+def test_an_outage_leaves_no_symbol_locked(private_store: PrivateStore) -> None:
+    """The store stands still while many intents come. It carries out their calls later, and nobody waits for them."""
+    policy = Policy(rate_symbol_limit=1000, rate_global_limit=1000, max_in_flight=1000)
+    symbols = [f"S{number}USDT" for number in range(40)]
+    with Gate.from_url(private_store.url, policy=policy, timeout_ms=100) as gate, private_store.client() as client:
+        gate.init(by="tests", reason="a new account")
+        callers = [Gate.from_url(private_store.url, policy=policy, timeout_ms=100) for _ in range(4)]
+        for number, caller in enumerate(callers):
+            admitted(caller.evaluate(exit_(f"warm-{number}")))
+        client.delete("quantum:exec:inflight")
+        private_store.pause()
+        with ThreadPoolExecutor(4) as pool:
+            shares = [(caller, symbols[number::4]) for number, caller in enumerate(callers)]
+            list(pool.map(lambda share: [share[0].evaluate(entry(f"lost-{s}", s)) for s in share[1]], shares))
+        private_store.resume()
+        client.ping()
+        held = client.keys("quantum:exec:lock:*")
+        for caller in callers:
+            caller.give_back()
+        assert held, "some calls were carried out"
+        assert client.keys("quantum:exec:lock:*") == []
+        assert client.zcard("quantum:exec:inflight") == 0
+        for caller, share in shares:
+            for symbol in share:
+                assert caller.evaluate(entry(f"next-{symbol}", symbol)).admitted
+            caller.close()
+
+
+def test_a_call_that_reaches_the_store_late_is_given_back_late(
+    store: Store, wire: Wire, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its bytes may wait in the buffer of a server that stands still."""
+    with Gate.from_url(wire.url, policy=ROOMY, timeout_ms=300) as gate:
+        gate.evaluate(entry("warm-up", symbol="ETHUSDT"))
+        wire.lose_next_request("EVALSHA")
+        wire.lose_next_request("EVALSHA")
+        assert gate.evaluate(entry()).reason is Reason.STORE_UNAVAILABLE
+        assert gate.give_back() == 0, "the store doesn't know of it"
+        assert gate.give_back() == 0
+        calls = redis_client.info("commandstats")["cmdstat_evalsha"]["calls"]
+        gate.give_back()
+        assert redis_client.info("commandstats")["cmdstat_evalsha"]["calls"] == calls, "not more than once a second"
+        later_ns = time.monotonic_ns() + 1_000_000_000
+        monkeypatch.setattr("gate.client.unheard.time.monotonic_ns", lambda: later_ns)
+        gate.give_back()
+        assert redis_client.info("commandstats")["cmdstat_evalsha"]["calls"] == calls + 1
+        later_ns += ROOMY.lock_ttl_ms * 1_000_000
+        gate.give_back()
+        assert redis_client.info("commandstats")["cmdstat_evalsha"]["calls"] == calls + 1, "for a permit's life at most"
