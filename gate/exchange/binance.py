@@ -26,7 +26,7 @@ from gate.exchange.answers import (
 from gate.exchange.failures import ExchangeFailure, OrderNotFound, failure_of
 from gate.exchange.port import AccountFigures, Filters, OrderAnswer, OrderRequest, SymbolConfig, Validity
 from gate.exchange.shared_reading import SharedReading
-from gate.exchange.usage import Usage, decode_limits
+from gate.exchange.usage import NEAR, Usage, decode_limits
 from gate.values.errors import InvalidField
 from gate.values.fields import plain
 from gate.values.versions import insist_on
@@ -239,9 +239,9 @@ class BinanceFutures:
             raise
         return _ours(answer, order.client_order_id, conditional=order.conditional)
 
-    def near_limit_ms(self) -> int | None:
-        """How long entries had better rest, by the headers of the last answers; None while the limits are far."""
-        return self._usage.near_limit_ms(self._now_ms())
+    def near_limit_ms(self, share: Decimal = NEAR) -> int | None:
+        """How long to rest, by the headers of the last answers; None while less than `share` of each limit is used."""
+        return self._usage.near_limit_ms(self._now_ms(), share)
 
     def _now_ms(self) -> int:
         """The exchange's clock, epoch ms, as far as it is known."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, Protocol
 
+from gate.exchange.usage import NEAR
 from gate.values.order_terms import OrderType
 
 SIGNER_AHEAD_MS: Final = 1_000
@@ -184,5 +185,5 @@ class Exchange(Protocol):
     def forget_hedge_mode(self) -> None:
         """Reads it anew at the next order."""
 
-    def near_limit_ms(self) -> int | None:
-        """How long to rest so as not to reach the exchange's own limits; None while they are far."""
+    def near_limit_ms(self, share: Decimal = NEAR) -> int | None:
+        """How long to rest so as not to reach the exchange's own limits; None while less than `share` is used."""

@@ -64,12 +64,12 @@ class Usage:
             with suppress(KeyError, ValueError):
                 self._seen[limit.header] = int(headers[limit.header]), now_ms
 
-    def near_limit_ms(self, now_ms: int) -> int | None:
-        """How long until every limit near its end starts a new window; None if no limit is near its end."""
+    def near_limit_ms(self, now_ms: int, share: Decimal = NEAR) -> int | None:
+        """How long until every limit of which `share` is used starts a new window; None if no limit is so far."""
         rests = []
         for limit in self.limits:
             used, at_ms = self._seen.get(limit.header, (0, 0))
             this_window = at_ms // limit.window_ms == now_ms // limit.window_ms
-            if this_window and used >= limit.most * NEAR:
+            if this_window and used >= limit.most * share:
                 rests.append(limit.window_ms - now_ms % limit.window_ms)
         return max(rests, default=None)

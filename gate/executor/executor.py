@@ -14,6 +14,7 @@ from gate.client.gates import AsyncGate
 from gate.exchange.port import Exchange
 from gate.executor.attempt import MARGIN_UNRESERVED, Attempt
 from gate.executor.execution import Execution, Terminal
+from gate.executor.late_orders import LateOrders
 from gate.executor.placing import Placer
 from gate.executor.reconcile import keep_reconciling
 from gate.executor.settling import settle_attempt
@@ -40,7 +41,7 @@ _DENIAL_WORDS: Final = {
 class Executor:
     """Executes intents of one account. Any number may run at once.
 
-    In an `async with` block it also reconciles the account's intents in doubt while no execution runs: its own, and
+    In an `async with` block it also reconciles the account's intents in doubt, beside the executions: its own, and
     those of workers that died.
     """
 
@@ -50,31 +51,11 @@ class Executor:
         self._policy: Final = policy or gate.policy
         self._placer: Final = Placer(gate, exchange, self._policy)
         self._observed_now: set[str] = set()
-        self._running = 0
+        self._late: Final = LateOrders()
         self._reconciling: asyncio.Task[None] | None = None
 
     async def execute(self, asked: Intent | Mapping[str, object]) -> Execution:
         """Takes one intent to a terminal state. An intent, the store or the exchange can't make it raise."""
-        self._running += 1
-        try:
-            return await self._read_and_execute(asked)
-        finally:
-            self._running -= 1
-
-    async def __aenter__(self) -> Self:
-        self._reconciling = asyncio.create_task(
-            keep_reconciling(self._gate, self._exchange, idle=lambda: self._running == 0)
-        )
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._reconciling is not None:
-            self._reconciling.cancel()
-            await asyncio.wait([self._reconciling])
-
-    async def _read_and_execute(self, asked: Intent | Mapping[str, object]) -> Execution:
         try:
             intent = Intent.read(asked)
         except InvalidIntent as invalid:
@@ -84,6 +65,17 @@ class Executor:
             # The first try has read the symbol's margin figures. The second reserves enough.
             execution = await self._execute_once(intent)
         return execution
+
+    async def __aenter__(self) -> Self:
+        self._reconciling = asyncio.create_task(keep_reconciling(self._gate, self._exchange, self._late))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._reconciling is not None:
+            self._reconciling.cancel()
+            await asyncio.wait([self._reconciling])
 
     async def _execute_once(self, intent: Intent) -> Execution:
         reserve = self._placer.preflight.reserve(intent)
@@ -128,6 +120,8 @@ class Executor:
             _log.exception("id=%s executor failed", attempt.intent.id)
             execution = attempt.broken_off(error)
         settled, again = await _go_through_with(settle_attempt(self._gate, self._exchange, attempt, execution))
+        if settled.outcome is not None and settled.outcome.is_absence and settled.settlement:
+            self._late.settled_as_absent(attempt.permit)
         cancelled = again or cancelled
         if cancelled is not None:
             raise cancelled

@@ -7,25 +7,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
 from typing import Final
 
 from gate.client.gates import AsyncGate
 from gate.exchange.failures import ExchangeFailure, Failure, OrderNotFound
 from gate.exchange.port import CLOCK_LEAD_MS, Exchange
+from gate.executor.late_orders import LateOrders
 from gate.executor.look_up import find_order_of_any_type
 from gate.values.errors import StoreFailure
 from gate.values.outcome import Outcome, Settlement
 from gate.values.record import Record
+from gate.values.reports import DoubtfulPermit
 from gate.values.verdict import Permit
 
 _log: Final = logging.getLogger("gate.reconcile")
 
 RECONCILE_EVERY_S: Final = 5.0
-"""The pause between two rounds of an executor that has nothing else to do."""
-_AT_ONCE: Final = 10
+"""The pause between two rounds."""
+_PAGE: Final = 20
+_TOGETHER: Final = 10
+_BUDGET: Final = Decimal("0.5")
+"""From this share of the exchange's limits on, the loop rests until their windows end. Entries rest from 0.8 on."""
 
 
 class Finding(StrEnum):
@@ -56,6 +61,8 @@ class Reconciled:
     settlement: Settlement | None = None
     retry_after_ms: int | None = None
     """How long to send no request, if the exchange says so."""
+    permit: Permit | None = None
+    """The permit that it was settled with; None for LAPSED."""
 
     @property
     def done(self) -> bool:
@@ -71,20 +78,32 @@ async def reconcile(gate: AsyncGate, exchange: Exchange, *, at_most: int = 100, 
     doubt = await gate.in_doubt(at_most, skip)
     found: list[Reconciled] = []
     stopped_by: Failure | None = None
-    for doubtful in doubt.permits:
-        permit = doubtful.permit
+    waiting = list(doubt.permits)
+    while waiting:
+        # The first goes alone: where the exchange wants no requests, it gets one and not many.
+        together = _TOGETHER if found else 1
+        wave, waiting = waiting[:together], waiting[together:]
         if stopped_by is not None:
-            found.append(_not_asked(permit, stopped_by))
+            found += [_not_asked(doubtful.permit, stopped_by) for doubtful in wave]
             continue
-        try:
-            found.append(await _ask(gate, exchange, doubtful.record, permit, doubt.now_ms))
-        except ExchangeFailure as failed:
-            stopped_by = failed.failure if failed.failure.stops_asking else None
-            found.append(_unreadable(permit, str(failed), stopped_by.rest_ms if stopped_by else None))
+        asked = await asyncio.gather(*(_ask_safely(gate, exchange, each, doubt.now_ms) for each in wave))
+        found += [each for each, _ in asked]
+        stopped_by = next((failure for _, failure in asked if failure is not None), None)
     found += [Reconciled(intent_id, gate.client_order_id(intent_id), Finding.LAPSED) for intent_id in doubt.lapsed]
     for each in found:
         _log.info("RECONCILED id=%s %s %s", each.intent_id, each.finding, each.detail)
     return found
+
+
+async def _ask_safely(
+    gate: AsyncGate, exchange: Exchange, doubtful: DoubtfulPermit, now_ms: int
+) -> tuple[Reconciled, Failure | None]:
+    """What became of one intent, and the failure after which nothing more must be asked."""
+    try:
+        return await _ask(gate, exchange, doubtful.record, doubtful.permit, now_ms), None
+    except ExchangeFailure as failed:
+        stops = failed.failure if failed.failure.stops_asking else None
+        return _unreadable(doubtful.permit, str(failed), stops.rest_ms if stops else None), stops
 
 
 def _unreadable(permit: Permit, detail: str, retry_after_ms: int | None = None) -> Reconciled:
@@ -109,20 +128,33 @@ async def reconcile_all(gate: AsyncGate, exchange: Exchange) -> list[Reconciled]
     return found
 
 
-async def keep_reconciling(gate: AsyncGate, exchange: Exchange, idle: Callable[[], bool]) -> None:
-    """Asks for intents in doubt every RECONCILE_EVERY_S while `idle` says so, until the task is cancelled.
+async def keep_reconciling(gate: AsyncGate, exchange: Exchange, late: LateOrders) -> None:
+    """Asks for intents in doubt, beside the executions, until the task is cancelled.
 
-    A few at a time, and in turn: what can't be found out must not keep the rest from being asked for.
+    A page at a time, every RECONCILE_EVERY_S; at once after a full page that got on, so that many in doubt don't take
+    hours. In turn: what can't be found out must not keep the rest from being asked for. With a budget: orders must not
+    come near the exchange's limits because of it. Also gives back claims that nobody heard of, and looks for orders
+    that are late.
     """
     skip = 0
     while True:
         pause_s = RECONCILE_EVERY_S
         try:
-            if idle() and exchange.near_limit_ms() is None:
-                found = await reconcile(gate, exchange, at_most=_AT_ONCE, skip=skip)
+            await gate.give_back()
+            rest_ms = exchange.near_limit_ms(_BUDGET)
+            if rest_ms is None:
+                await late.look(gate, exchange)
+                found = await reconcile(gate, exchange, at_most=_PAGE, skip=skip)
                 skip = skip + _still_open(found) if found else 0
+                for each in found:
+                    if each.finding is Finding.NOT_PLACED and each.done and each.permit is not None:
+                        late.settled_as_absent(each.permit)
+                if len(found) >= _PAGE and any(each.done for each in found):
+                    pause_s = 0
                 # The exchange prolongs a ban for those who go on asking, and a ban holds exits too.
                 pause_s = max([pause_s, *(each.retry_after_ms / 1000 for each in found if each.retry_after_ms)])
+            else:
+                pause_s = max(pause_s, rest_ms / 1000)
         except StoreFailure as failure:
             _log.warning(
                 "nothing reconciled: %s", str(failure)
@@ -146,7 +178,9 @@ async def _ask(gate: AsyncGate, exchange: Exchange, record: Record, permit: Perm
         if now_ms - permit.deadline_ms <= CLOCK_LEAD_MS:
             return Reconciled(record.intent_id, permit.client_order_id, Finding.WAIT)
         settlement = await gate.settle(permit, Outcome.not_placed("reconciled: the exchange has no such order"))
-        return Reconciled(record.intent_id, permit.client_order_id, Finding.NOT_PLACED, settlement=settlement)
+        return Reconciled(
+            record.intent_id, permit.client_order_id, Finding.NOT_PLACED, settlement=settlement, permit=permit
+        )
     settlement = await gate.settle(permit, Outcome.placed(order.order_id))
     detail = f"order {order.order_id} {order.status}"
     return Reconciled(record.intent_id, permit.client_order_id, Finding.PLACED, detail, settlement)

@@ -119,6 +119,11 @@ class Outcome:
         """
         return cls(OutcomeKind.REJECTED, NOT_PLACED, detail, False, penalty)
 
+    @property
+    def is_absence(self) -> bool:
+        """Whether it is that of `not_placed`."""
+        return self.kind is OutcomeKind.REJECTED and self.code == NOT_PLACED
+
     @classmethod
     def unsent(
         cls, reason: str, detail: str = "", *, retryable: bool = True, penalty: Penalty | None = None

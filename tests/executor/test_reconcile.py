@@ -20,6 +20,7 @@ from gate.executor.reconcile import Finding, reconcile
 from gate.paper import Fault, FaultKind
 from tests.executor.conftest import ROOMY, Desk, OpenDesk
 from tests.servers.store import Store
+from tests.servers.wire import Wire
 
 
 async def abandoned(
@@ -237,20 +238,88 @@ async def test_an_executor_with_nothing_else_to_do_settles_what_dead_workers_lef
     assert absent.code == "NOT_PLACED"
 
 
-async def test_an_executor_at_work_leaves_reconciling_for_later(desk: Desk, redis_client: redis.Redis) -> None:
-    await abandoned(desk, redis_client, sent=True)
+async def test_an_executor_at_work_reconciles_beside_it(desk: Desk, redis_client: redis.Redis) -> None:
+    intent = await abandoned(desk, redis_client, sent=True)
     desk.paper.inject(Fault(kind=FaultKind.DELAY, times=1))
     at_work = asyncio.create_task(desk.executor.execute(desk.intent("ETHUSDT")))
     await asyncio.to_thread(desk.paper.wait_held)
 
-    async with desk.executor:
-        for _ in range(20):
-            await asyncio.sleep(0)  # the reconciling task has its turns
-        in_doubt = (await desk.gate.status()).in_doubt
-    desk.paper.release_held()
+    async with desk.executor, asyncio.timeout(60):
+        while (await desk.gate.status()).in_doubt:  # noqa: ASYNC110  # the executor's own task is at it
+            await asyncio.sleep(0.01)
+        assert not at_work.done(), "an execution runs all the while"
+        desk.paper.release_held()
+        assert (await at_work).state is Terminal.FILLED
 
-    assert in_doubt == 1
-    assert (await at_work).state is Terminal.FILLED
+    record = await desk.gate.lookup(intent.id)
+    assert record is not None
+    assert record.phase is Phase.PLACED
+
+
+async def _rounds(monkeypatch: pytest.MonkeyPatch, desk: Desk, rounds: int) -> list[float]:
+    """The pauses after so many rounds of the executor's own reconciling."""
+    pauses: list[float] = []
+    enough = asyncio.Event()
+
+    async def noted(pause_s: float) -> None:
+        pauses.append(pause_s)
+        if len(pauses) >= rounds:
+            enough.set()
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr("gate.executor.reconcile.asyncio.sleep", noted)
+    async with desk.executor, asyncio.timeout(60):
+        await enough.wait()
+    return pauses
+
+
+async def test_a_full_page_is_followed_at_once(
+    desk: Desk, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(45):
+        await abandoned(desk, redis_client, sent=False)
+    assert await _rounds(monkeypatch, desk, 3) == [0, 0, reconciling.RECONCILE_EVERY_S]
+    assert (await desk.gate.status()).in_doubt == 0
+
+
+async def test_a_full_page_that_does_not_get_on_is_no_reason_to_hurry(
+    desk: Desk, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(25):
+        await abandoned(desk, redis_client, sent=False)
+    desk.paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path="/fapi/v1/order", times=10**6))
+    assert await _rounds(monkeypatch, desk, 2) == [reconciling.RECONCILE_EVERY_S] * 2
+    assert (await desk.gate.status()).in_doubt == 25
+
+
+async def test_reconciling_stops_where_orders_would_come_near_the_exchanges_limits(
+    desk: Desk, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await abandoned(desk, redis_client, sent=False)
+    shares: list[Decimal] = []
+
+    def half_used(share: Decimal = Decimal("0.8")) -> int | None:
+        shares.append(share)
+        return 42_000 if share <= Decimal("0.5") else None
+
+    desk.exchange.near_limit_ms = half_used  # type: ignore[method-assign]
+    assert await _rounds(monkeypatch, desk, 1) == [42]
+    assert shares == [Decimal("0.5")]
+    assert (await desk.gate.status()).in_doubt == 1
+
+
+async def test_what_nobody_heard_of_is_given_back_without_a_further_intent(
+    open_desk: OpenDesk, redis_client: redis.Redis, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = await open_desk(url=wire.url)
+    await desk.gate.evaluate(desk.intent("ETHUSDT"))
+    for _ in range(2):
+        wire.lose_next_reply("EVALSHA")
+    lost = await desk.gate.evaluate(desk.intent())
+    assert not lost.admitted
+    assert redis_client.exists("quantum:exec:lock:BTCUSDT:BUY")
+    await _rounds(monkeypatch, desk, 1)
+    assert not redis_client.exists("quantum:exec:lock:BTCUSDT:BUY")
 
 
 async def test_reconciling_goes_on_after_the_store_was_away(desk: Desk, redis_client: redis.Redis) -> None:
@@ -288,6 +357,7 @@ async def test_reconciling_ends_when_the_exchange_wants_no_more_requests(desk: D
 async def test_a_failed_look_up_does_not_stop_the_others(
     desk: Desk, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(reconciling, "_PAGE", 10)
     for _ in range(10):
         await abandoned(desk, redis_client, sent=False, past_ms=20_000)
     desk.paper.inject(

@@ -1,0 +1,78 @@
+"""Orders that show up after their absence was settled. Rare: a request that the exchange takes in long after it failed.
+
+An intent that was settled NOT_PLACED is looked up again for ten minutes. Its order, once found, is settled as placed.
+The log gets an error, for the strategy has been told that there is no order.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from dataclasses import dataclass, replace
+from typing import Final
+
+from gate.client.gates import AsyncGate
+from gate.exchange.failures import ExchangeFailure, OrderNotFound
+from gate.exchange.port import Exchange
+from gate.executor.look_up import find_order_of_any_type
+from gate.values.outcome import Outcome
+from gate.values.verdict import Permit
+
+_log: Final = logging.getLogger("gate.reconcile")
+
+LOOKS_AFTER_S: Final = (5, 15, 60, 180, 600)
+"""When an absence is looked up again, in seconds after it was settled."""
+_KEPT_AT_MOST: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Absence:
+    permit: Permit
+    since_s: float
+    looks: int = 0
+
+    @property
+    def due_s(self) -> float:
+        return self.since_s + LOOKS_AFTER_S[self.looks]
+
+
+class LateOrders:
+    """The absences that one process has settled, while they are looked up again. Beyond 1,000 the oldest is dropped."""
+
+    def __init__(self) -> None:
+        self._absences: deque[_Absence] = deque(maxlen=_KEPT_AT_MOST)
+
+    def settled_as_absent(self, permit: Permit) -> None:
+        """Notes an intent that has just been settled NOT_PLACED."""
+        self._absences.append(_Absence(permit, time.monotonic()))
+
+    async def look(self, gate: AsyncGate, exchange: Exchange) -> int:
+        """Looks up what is due. Returns how many orders it found. A failed look-up counts as one in vain."""
+        found = 0
+        for _ in range(len(self._absences)):
+            absence = self._absences.popleft()
+            if absence.due_s > time.monotonic():
+                self._absences.append(absence)
+            elif await self._shows_up(gate, exchange, absence.permit):
+                found += 1
+            elif absence.looks + 1 < len(LOOKS_AFTER_S):
+                self._absences.append(replace(absence, looks=absence.looks + 1))
+        return found
+
+    async def _shows_up(self, gate: AsyncGate, exchange: Exchange, permit: Permit) -> bool:
+        decided_ms = permit.deadline_ms - gate.policy.lock_ttl_ms - gate.policy.max_age_ms
+        try:
+            order = await find_order_of_any_type(exchange, permit.symbol, permit.client_order_id, decided_ms)
+        except (OrderNotFound, ExchangeFailure):
+            return False
+        settlement = await gate.settle(permit, Outcome.placed(order.order_id))
+        _log.error(
+            "LATE ORDER id=%s symbol=%s order=%s %s: it was settled as absent; %s",
+            permit.intent_id,
+            permit.symbol,
+            order.order_id,
+            order.status,
+            settlement.status,
+        )
+        return True
