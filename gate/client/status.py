@@ -31,8 +31,9 @@ def status(calls: Calls) -> Dialogue[Status]:
     standing: list[Standing] = []
 
     state = yield from _hash(keys.state, ("fence", "since", "policy", "run_id", "lost"), standing)
+    lost_ms = None
     if not standing:
-        yield from _memory(calls, state, now_ms, standing)
+        lost_ms = yield from _memory(calls, state, now_ms, standing)
     halted = yield from _hash(keys.halt, HALT_FIELDS, standing)
     halt = halt_of(halted) if any(halted) or (yield from _ask("EXISTS", keys.halt)) == 1 else None
 
@@ -81,25 +82,29 @@ def status(calls: Calls) -> Dialogue[Status]:
         policy_in_force=in_force,
         policy_own=calls.protocol.policy_fingerprint,
         mode_in_force=mode_of(in_force) if in_force else None,
+        memory_lost_ms=lost_ms,
     )
 
 
-def _memory(calls: Calls, state: list[str | None], now_ms: int, standing: list[Standing]) -> Dialogue[None]:
-    """A memory that is new denies entries. Where nobody has noticed a loss yet, the next verdict does."""
+def _memory(calls: Calls, state: list[str | None], now_ms: int, standing: list[Standing]) -> Dialogue[int | None]:
+    """A memory that is new denies entries. Where nobody has noticed a loss yet, the next verdict does. Returns the time
+    of a noticed one."""
     fence, since, _, known, lost = state
-    wait_ms = calls.policy.memory_wait_ms
+    wait_ms, lost_ms = calls.policy.memory_wait_ms, None
     info = yield from _ask("INFO", "server")
     found = _RUN_ID.search(info) if isinstance(info, bytes) else None
     if not fence or not since:
-        detail = "nothing is known of this account; `gate init` says once that it is new"
+        detail = "nothing is known of this account; if it is new, `gate init` says so"
     elif found and known != found[1].decode():
-        detail = "another server answers than before, or it has restarted"
+        detail = "another server answers than before, or it has restarted; the next verdict begins the wait"
     elif lost and lost.isdigit() and int(lost) + wait_ms > now_ms:
-        wait_ms = int(lost) + wait_ms - now_ms
-        detail = "new: entries wait until no order of an earlier memory can be on its way"
+        lost_ms = int(lost)
+        wait_ms = lost_ms + wait_ms - now_ms
+        detail = "new: an order of before may still be on its way; if none can, `gate init` says so"
     else:
-        return
+        return None
     standing.append(Standing("memory", calls.keyspace.state, True, wait_ms, detail))
+    return lost_ms
 
 
 def _ask(*command: str | int) -> Dialogue[Reply | StoreError]:

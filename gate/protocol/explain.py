@@ -39,8 +39,8 @@ def explain_denial(
         case Reason.MEMORY_YOUNG:
             at = datetime.fromtimestamp(int(detail) / 1000, UTC)
             return (
-                f"this memory is new since {at:%H:%M:%S} UTC: entries wait until no order of an earlier memory can be "
-                "on its way; if the account is new, `gate init` says so once"
+                f"the memory is new since {at:%H:%M:%S} UTC: an order of before may still be on its way; if none can, "
+                "as on a new account, `gate init` says so"
             )
         case Reason.POLICY_MISMATCH:
             return f"this caller has {policy.fingerprint}, in force is {detail}"

@@ -131,6 +131,15 @@ class Status:
     policy_own: str
     mode_in_force: Mode | None = None
     """The mode of the policy in force; None when no policy is in force yet, or when it is unknown."""
+    memory_lost_ms: int | None = None
+    """The time at which a loss of memory was noticed, while entries wait because of it; else None."""
+
+    @property
+    def memory_wait_ms(self) -> int | None:
+        """How long entries are still denied MEMORY_YOUNG; None when they aren't. After a loss that nobody has noticed
+        yet, the wait begins with the next verdict."""
+        young = next((each for each in self.standing if each.name == "memory"), None)
+        return None if young is None else young.ttl_ms
 
     @property
     def observing(self) -> bool:

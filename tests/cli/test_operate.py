@@ -1,4 +1,4 @@
-"""halt, resume, reset, policy apply: done, audited, said in one line."""
+"""halt, resume, reset, policy apply, init: done, audited, said in one line."""
 
 from __future__ import annotations
 
@@ -104,6 +104,7 @@ def test_a_halt_of_an_account_that_nobody_knows_warns(gate: Run, redis_client: r
         (("resume",), "resumed"),
         (("reset", "all"), "reset"),
         (("policy", "apply"), "switched"),
+        (("init",), "initialised"),
     ],
     ids=lambda words: " ".join(words) if isinstance(words, tuple) else "",
 )
@@ -223,7 +224,9 @@ def test_policy_apply_says_what_it_has_changed(
 
 
 @pytest.mark.parametrize(
-    "words", [("halt",), ("resume",), ("reset", "all"), ("policy", "apply")], ids=lambda words: " ".join(words)
+    "words",
+    [("halt",), ("resume",), ("reset", "all"), ("policy", "apply"), ("init",)],
+    ids=lambda words: " ".join(words),
 )
 def test_an_audit_that_cannot_be_written_is_said(
     gate: Run, redis_client: redis.Redis, account: str, words: tuple[str, ...]
@@ -247,6 +250,7 @@ def test_an_audit_that_cannot_be_written_is_said(
         (("reset", "halt", *WHO), "'halt' is not one of 'safe_mode'"),
         (("reset", *WHO), "Missing argument 'WHAT'"),
         (("policy", "apply", "--by", "ops"), "Missing option '--reason'"),
+        (("init", "--by", "ops"), "Missing option '--reason'"),
         (("stop",), "No such command 'stop'"),
         (("halp",), "Did you mean 'halt'"),
         (

@@ -5,11 +5,11 @@ from __future__ import annotations
 import click
 
 from gate.cli.commands.operate import acting, told
-from gate.cli.screens.wording import moment
+from gate.cli.screens.wording import moment, printable, span
 from gate.cli.session import account_of, by_option, configured, json_option, reason_option, warn
 from gate.config import Flags
 from gate.values.errors import StoreFailure
-from gate.values.reports import Act
+from gate.values.reports import Act, Status
 
 
 @click.command()
@@ -23,29 +23,47 @@ def init(flags: Flags, by: str, reason: str, as_json: bool) -> None:
     \b
       gate init --by ops --reason "a new account"
 
-    The gate can't tell a store that is new from one that has forgotten: after a restart, a failover or a flush. So it
-    denies entries MEMORY_YOUNG for a minute or more, and then asks the exchange before each order, for an hour. With
-    this word both end at once. You say by it: no order of an earlier memory is open or on its way, and no service
-    that used the account before still runs. Exits pass without it. Windows, records and switches stay as they are.
+    The gate can't tell a store that is new from one that has forgotten, by a flush, a restart or a failover. So it
+    denies entries MEMORY_YOUNG for a minute or more, and for an hour it asks the exchange before each order. This word
+    ends both at once. You say by it:
+
+    \b
+      - no order of before can be on its way: what used the account has stopped;
+      - no intent whose order was sent before comes again: it would be sent twice.
+
+    On a new account both are true. After a loss, look at the exchange first, and wait until the intents of before are
+    stale. When in doubt, don't say it: the gate finds out by itself, which only takes longer. Exits pass anyway.
+    Windows, records, halts and switches stay as they are.
     """
     config = configured(flags)
     with acting(config, "init", "initialised", as_json) as gate:
-        act = gate.init(by=by, reason=reason)
         try:
-            found = gate.status()
+            before = gate.status()
         except StoreFailure:
-            found = None
-    told(act, by, reason, init_sentence(act, account_of(config)), config, as_json)
-    if found is not None and (found.in_flight or found.in_doubt):
+            before = None  # the act must not fail because of that
+        act = gate.init(by=by, reason=reason)
+    told(act, by, reason, init_sentence(act, account_of(config), before), config, as_json)
+    if before is not None and (before.in_flight or before.in_doubt):
         warn(
-            f"{found.in_flight} permits are live and {found.in_doubt} in doubt: their orders may be on their way; "
-            "gate status names those in doubt, gate reconcile asks the exchange"
+            f"permits are live ({before.in_flight}) or in doubt ({before.in_doubt}): their orders may be on their way; "
+            "gate status names those in doubt, gate reconcile settles them"
         )
+    if before is not None and before.halt is not None:
+        warn(f"the halt by {printable(before.halt.by)} stays on; gate resume ends it")
 
 
-def init_sentence(act: Act, account: str) -> str:
+def init_sentence(act: Act, account: str, before: Status | None) -> str:
     """The result of an init, in words."""
-    before = "nothing was known of it"
-    if act.before is not None and act.before.isdigit():
-        before = "it was whole already" if act.before == "0" else f"it was whole since {moment(int(act.before))}"
-    return f"The memory of {account} counts as whole: entries go at once, without a look-up. Before, {before}."
+    said = f"The memory of {account} counts as whole: entries go at once, without a look-up."
+    if before is not None and before.memory_lost_ms is not None and before.memory_wait_ms is not None:
+        was = f"new since {moment(before.memory_lost_ms)}, and entries had to wait {span(before.memory_wait_ms)} more"
+        return f"{said} Before, it was {was}."
+    if act.before is None:
+        return f"{said} Before, nothing was known of it."
+    if act.before == "0":
+        was = "whole already, by a person's word"
+    else:
+        was = f"whole since {moment(int(act.before))}" if act.before.isdigit() else "damaged"
+    if before is not None and before.memory_wait_ms is not None:
+        was += ", but on another server, or before a restart"
+    return f"{said} Before, it was {was}."

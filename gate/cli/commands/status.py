@@ -71,6 +71,8 @@ def status_json(found: Status, store: str, dedup_ttl_ms: int) -> dict[str, objec
         "reserved": f"{found.reserved:f}" if permits else None,
         "fence": found.fence if state else None,
         "memory_since_ms": found.memory_since_ms,
+        "memory_lost_ms": found.memory_lost_ms,
+        "memory_wait_ms": found.memory_wait_ms,
         "verifying_until_ms": verifying_until_ms(found, dedup_ttl_ms),
         "mode_in_force": found.mode_in_force,
         "policy": {

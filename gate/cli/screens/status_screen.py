@@ -96,15 +96,14 @@ def facts(found: Status, dedup_ttl_ms: int) -> list[tuple[str, str]]:
 
 
 def _memory(found: Status, dedup_ttl_ms: int) -> tuple[str, str]:
-    new = next((each for each in found.standing if each.name == "memory"), None)
-    if new is not None:
-        left = "" if new.ttl_ms is None else f" for {span(new.ttl_ms)}"
-        return (
-            f"Memory: entries are denied MEMORY_YOUNG{left}. Exits pass, after a look at the exchange.",
-            "bold yellow",
-        )
+    if found.memory_wait_ms is not None:
+        new, wait = "new", f"entries wait {span(found.memory_wait_ms)} from the next verdict on"
+        if found.memory_lost_ms is not None:
+            new = f"new since {ago(found.memory_lost_ms, found.now_ms)}"
+            wait = f"entries wait {span(found.memory_wait_ms)} more"
+        return f"Memory: {new}; {wait}; exits pass, after a look at the exchange.", "bold yellow"
     if found.memory_since_ms is None:
-        return "Memory: nothing is known of this account.", ""
+        return "Memory: unknown, `since` in its key is damaged.", ""
     if found.memory_since_ms == 0:
         return "Memory: whole, by a person's word (gate init).", ""
     whole = f"Memory: whole since {ago(found.memory_since_ms, found.now_ms)}"
