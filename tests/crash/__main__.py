@@ -9,6 +9,7 @@ import sys
 import click
 
 from tests.crash.matrix import BATCH, Tally, run_batch, run_matrix
+from tests.faults.command import take_through
 from tests.servers.process import ProcessStore
 
 
@@ -17,11 +18,24 @@ from tests.servers.process import ProcessStore
 @click.option("--seed", default="1", show_default=True)
 @click.option("--only", type=click.IntRange(min=0), help="Just the run of that number, with its trace.")
 @click.option("--restarts", is_flag=True, help="The store, which keeps nothing, is restarted meanwhile.")
-def main(runs: int, seed: str, only: int | None, restarts: bool) -> None:
+@click.option("--memory", "groups", flag_value="memory", multiple=True, help="The store loses its last admissions.")
+@click.option("--clocks", "groups", flag_value="clocks", multiple=True, help="Workers stand still; its clock steps.")
+@click.option("--policies", "groups", flag_value="policies", multiple=True, help="Two policies; one is applied.")
+@click.option("--acl", "groups", flag_value="acl", multiple=True, help="The store's user lacks a command.")
+@click.option("--evict", "groups", flag_value="evict", multiple=True, help="The store evicts keys.")
+@click.option("--on-redis", is_flag=True, help="With these, on the redis-server of this machine, not on Valkey.")
+def main(runs: int, seed: str, only: int | None, restarts: bool, groups: tuple[str, ...], on_redis: bool) -> None:
     """Kills workers at every step, crossed with the faults of the exchange and with lost memory.
 
-    Exits 1 when an intent has two orders, an order isn't recorded, or anything is left in doubt.
+    With --memory, --clocks, --policies, --acl or --evict it takes accounts through those faults instead: RUNS accounts
+    for each kind of fault. --only takes the number of a batch then.
+
+    Exits 1 when an intent has two orders, an order comes after its deadline, an order isn't recorded, a window is
+    exceeded, or anything is left in doubt.
     """
+    if groups:
+        logging.disable()
+        sys.exit(1 if take_through(groups, runs, seed, only, on_redis) else 0)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the store is stopped on the way out
     logging.disable()  # the traces have their messages
     store = ProcessStore(("--databases", str(BATCH)))
