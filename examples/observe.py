@@ -10,10 +10,11 @@ It reads signals from standard input, one JSON object a line. A blank line is sk
 named, and the others go on.
 
 For a trial, `gate paper --port 8890 --key demo --secret demo` is the exchange. The store is the Redis of
-the old guards:
+the old guards, to which the gate's account is new:
 
     export GATE_URL=redis://127.0.0.1:6379/0 GATE_EXCHANGE_URL=http://127.0.0.1:8890
     export BINANCE_API_KEY=demo BINANCE_API_SECRET=demo
+    gate init --by ME --reason "a new account"
     echo '{"id": "observe-1", "symbol": "BTCUSDT", "side": "BUY", "quantity": "0.002", "timestamp": '$(date +%s)000'}' |
         python examples/observe.py
 """

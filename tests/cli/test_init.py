@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import redis
 from click.testing import Result
 
 from gate import Gate, Outcome
+from gate.store.embedded import EmbeddedStore
 from tests.client import account as at
 from tests.servers.store import Store
 from tests.servers.wire import Wire
@@ -97,6 +99,15 @@ def test_it_goes_through_where_the_look_before_it_fails(bare: Run, unused: redis
     assert lost.happened
     assert done.exit_code == 0
     assert unused.hget(at.STATE, "since") == b"0"
+
+
+def test_on_an_embedded_store_it_says_how_long_that_holds(bare: Run, tmp_path: Path) -> None:
+    url = f"embedded:{tmp_path}"
+    with EmbeddedStore.open(tmp_path):
+        said = bare("--url", url, "init", *WHO)
+        assert (said.exit_code, said.stderr.count("until the process that started the embedded store ends")) == (0, 1)
+        assert bare("--url", url, *EVAL).exit_code == 0
+    assert "MEMORY_YOUNG" in bare("--url", url, *EVAL).stdout, "the next server isn't the one that was meant"
 
 
 def test_its_help_teaches_what_one_says_by_it(gate: Run) -> None:

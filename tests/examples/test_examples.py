@@ -58,9 +58,9 @@ def run(store: Store, redis_client: redis.Redis, paper_exchange: PaperExchange) 
 
 
 def shown(script: str) -> str:
-    """The command that the docstring of an example shows: an intent, and the pipe to the example."""
+    """The commands that the docstring of an example shows: gate init, then an intent and its pipe to the example."""
     docstring = ast.get_docstring(ast.parse((EXAMPLES / script).read_text("utf-8"))) or ""
-    return textwrap.dedent(docstring[docstring.index("    echo ") :])
+    return textwrap.dedent(docstring[docstring.index("    gate init ") :])
 
 
 def remember_since(client: redis.Redis, since_ms: int) -> None:
@@ -102,10 +102,14 @@ BAD_LINES: tuple[bytes, ...] = (
 
 
 @pytest.mark.parametrize("script", SENT)
-def test_the_command_that_an_example_shows_works_as_pasted(
-    run: Run, paper_exchange: PaperExchange, script: str
+def test_the_commands_that_an_example_shows_work_as_pasted_on_an_empty_store(
+    run: Run, redis_client: redis.Redis, paper_exchange: PaperExchange, script: str
 ) -> None:
-    [said] = run(script, as_shown=True)
+    redis_client.flushall()
+
+    *initialised, said = run(script, as_shown=True)
+
+    assert "counts as whole" in initialised[0]
 
     assert SENT[script] in said
     assert len(paper_exchange.ledger()) == 1

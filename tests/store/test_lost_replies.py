@@ -151,13 +151,30 @@ def test_when_the_replay_is_lost_too_it_denies_and_the_next_delivery_gets_the_pe
     assert gate.settle(permit, Outcome.placed(1)).status is Settled.SETTLED
 
 
-def test_another_intent_with_that_id_does_not_get_the_lost_permit(wire: Wire, open_gate: OpenGate) -> None:
+def test_another_intent_with_that_id_does_not_get_the_lost_permit(
+    redis_client: redis.Redis, wire: Wire, open_gate: OpenGate
+) -> None:
     gate = open_gate(url=wire.url, timeout_ms=BRIEF_MS)
     gate.evaluate(at.entry("warm", "ETHUSDT"))
     for _ in range(2):
         wire.lose_next_reply("EVALSHA")
     assert not gate.evaluate(at.entry())
-    assert gate.evaluate(at.entry(notional="300")).reason is Reason.CONFLICT
+    lost = at.text(redis_client.get(at.LOCK))
+    other = at.admitted(gate.evaluate(at.entry(notional="300")))
+    assert other.token != lost, "the lost permit was given back, and this one is its own"
+    assert redis_client.get(at.LOCK) == other.token.encode()
+    assert redis_client.zcard(at.INFLIGHT) == 2, "it and the first"
+    assert gate.evaluate(at.entry()).reason is Reason.CONFLICT
+
+
+def test_an_exit_with_that_id_does_not_get_the_lost_permit(wire: Wire, open_gate: OpenGate) -> None:
+    """An exit goes at once: it doesn't give back first what nobody has heard of."""
+    gate = open_gate(url=wire.url, timeout_ms=BRIEF_MS)
+    gate.evaluate(at.entry("warm", "ETHUSDT"))
+    for _ in range(2):
+        wire.lose_next_reply("EVALSHA")
+    assert not gate.evaluate(at.entry())
+    assert gate.evaluate(at.exit_()).reason is Reason.CONFLICT
     at.admitted(gate.evaluate(at.entry()))
 
 

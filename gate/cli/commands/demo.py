@@ -43,7 +43,9 @@ def demo(as_json: bool) -> None:
             console.print(f"          [dim]{escape(promise.seen)}[/dim]")
 
         story = Story(on_scene=on_scene, on_promise=on_promise)
-        console.print("gate demo: an embedded Valkey, a paper exchange, two accounts, eight workers each")
+        console.print(
+            "gate demo: an embedded Valkey, a paper exchange, two new accounts (gate init), eight workers each"
+        )
     try:
         run(story)
     except StoreFailure as failure:

@@ -6,7 +6,7 @@ import click
 
 from gate.cli.commands.operate import acting, told
 from gate.cli.screens.wording import moment, printable, span
-from gate.cli.session import account_of, by_option, configured, json_option, reason_option, warn
+from gate.cli.session import account_of, by_option, configured, json_option, reason_option, store_of, warn
 from gate.config import Flags
 from gate.values.errors import StoreFailure
 from gate.values.reports import Act, Status
@@ -43,6 +43,8 @@ def init(flags: Flags, by: str, reason: str, as_json: bool) -> None:
             before = None  # the act must not fail because of that
         act = gate.init(by=by, reason=reason)
     told(act, by, reason, init_sentence(act, account_of(config), before), config, as_json)
+    if store_of(config).startswith("embedded:"):
+        warn("this holds until the process that started the embedded store ends; if this command did, it has ended")
     if before is not None and (before.in_flight or before.in_doubt):
         warn(
             f"permits are live ({before.in_flight}) or in doubt ({before.in_doubt}): their orders may be on their way; "
