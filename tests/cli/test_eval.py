@@ -15,7 +15,7 @@ from click.testing import Result
 
 from gate.values.guards import GUARDS
 from tests.client import account as at
-from tests.servers.session import declare_whole
+from tests.servers.session import declare_whole, holds_only_a_whole_memory
 from tests.servers.wire import Wire
 
 Run = Callable[..., Result]
@@ -53,7 +53,7 @@ def test_admits_and_claims_nothing(gate_json: RunJson, gate: Run, redis_client: 
         list(row) == ["guard", "passed", "key", "ttl_ms", "detail", "exempt", "age_ms"] for row in answer["guards"]
     )
     assert all(row["passed"] for row in answer["guards"])
-    assert redis_client.keys("*") == [b"quantum:exec:state"]
+    assert holds_only_a_whole_memory(redis_client)
     assert gate("eval", *words()).exit_code == 0
 
 
@@ -198,7 +198,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert result.exit_code == 2
     assert result.stderr.count("\n") == 1
     assert names in result.stderr
-    assert redis_client.keys("*") == [b"quantum:exec:state"]
+    assert holds_only_a_whole_memory(redis_client)
     if not form:
         assert result.stdout == ""
         return
@@ -237,7 +237,7 @@ def test_an_intent_without_a_time_gets_the_answer_that_a_worker_would_get(
     assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
     assert "timestamp: " in result.stderr
     assert "put one in, or pass --timestamp" in result.stderr
-    assert redis_client.keys("*") == [b"quantum:exec:state"]
+    assert holds_only_a_whole_memory(redis_client)
 
 
 def test_a_time_can_be_given_to_an_intent_without_one(gate: Run, gate_json: RunJson) -> None:

@@ -11,6 +11,8 @@ import pytest
 import redis
 from click.testing import Result
 
+from tests.servers.session import holds_only_a_whole_memory
+
 Run = Callable[..., Result]
 RunJson = Callable[..., Any]
 
@@ -97,7 +99,7 @@ def test_terms_that_do_not_fit_are_one_line_and_exit_code_2(gate: Run, redis_cli
     result = gate("eval", *ASKED, *terms, "--commit")
     assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
     assert names in result.stderr
-    assert redis_client.keys("*") == [b"quantum:exec:state"]
+    assert holds_only_a_whole_memory(redis_client)
 
 
 @pytest.mark.parametrize(

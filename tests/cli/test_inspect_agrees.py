@@ -8,6 +8,7 @@ import pytest
 import redis
 
 from gate import Gate, Intent, InvalidIntent, Reason
+from tests.servers.session import holds_only_a_whole_memory
 from tests.servers.store import Store
 
 
@@ -19,4 +20,4 @@ def test_more_margin_than_can_be_reserved_is_refused_by_both(store: Store, redis
         assert gate.evaluate(intent).reason is Reason.INVALID
         with pytest.raises(InvalidIntent, match="is more margin than 100,000,000"):
             gate.inspect(intent)
-    assert redis_client.keys("*") == [b"quantum:exec:state"]
+    assert holds_only_a_whole_memory(redis_client)

@@ -16,6 +16,7 @@ from click.testing import Result
 from gate import Act, Copies, Policy
 from gate.cli.commands.operate import copies_sentence, copies_warning
 from tests.servers.process import ProcessStore
+from tests.servers.session import holds_only_a_whole_memory
 from tests.servers.store import Store
 from tests.servers.wire import Wire
 from tests.store.test_acts_that_last import in_step
@@ -268,4 +269,4 @@ def test_bad_input_changes_nothing(gate: Run, redis_client: redis.Redis, words: 
     said = done.stdout if "--json" in words else ""
     assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (2, said, 1)
     assert names in done.stderr
-    assert redis_client.keys("*") == [b"quantum:exec:state"]
+    assert holds_only_a_whole_memory(redis_client)

@@ -79,3 +79,11 @@ def declare_whole(client: redis.Redis, prefix: str = "quantum") -> None:
     """Makes an account's memory whole since long ago, as `gate init` does."""
     run_id = client.info("server")["run_id"]
     client.hset(f"{prefix}:exec:state", mapping={"fence": 0, "since": 1_000_000_000_000, "run_id": run_id})
+
+
+def holds_only_a_whole_memory(client: redis.Redis, prefix: str = "quantum") -> bool:
+    """Whether nothing was written since declare_whole: no other key, and no claim in the state."""
+    state = f"{prefix}:exec:state"
+    run_id = client.info("server")["run_id"].encode()
+    declared = {b"fence": b"0", b"since": b"1000000000000", b"run_id": run_id}
+    return client.keys("*") == [state.encode()] and client.hgetall(state) == declared

@@ -7,14 +7,14 @@ from collections.abc import Callable
 import pytest
 import redis
 
+from tests.servers.session import holds_only_a_whole_memory
 from tests.servers.store import PrivateStore, Store
 
 
 def test_the_shared_store_holds_no_more_than_a_whole_memory_when_a_test_begins(
     store: Store, redis_client: redis.Redis
 ) -> None:
-    assert redis_client.keys("*") == [b"quantum:exec:state"]
-    assert set(redis_client.hkeys("quantum:exec:state")) == {b"fence", b"since", b"run_id"}
+    assert holds_only_a_whole_memory(redis_client)
     redis_client.set("left-over", "1")
 
 

@@ -18,6 +18,7 @@ from gate.store.address import parse_url
 from tests.client import account as at
 from tests.client.gates import AnyGate, OpenGate
 from tests.servers.process import ProcessStore
+from tests.servers.session import holds_only_a_whole_memory
 from tests.servers.store import Store, connect
 
 ROOMY = Policy(rate_symbol_limit=99, rate_global_limit=99)
@@ -51,7 +52,7 @@ def test_tcp_with_a_database_and_credentials(redis_client: redis.Redis, store: S
     parts = urlsplit(store.url)
     url = parts._replace(path="/3").geturl()
     assert works(open_gate(url=url)) == 1
-    assert at.keys(redis_client) == {at.STATE}
+    assert holds_only_a_whole_memory(redis_client)
     with connect(url) as other:
         assert other.exists(at.RECORD) == 1
 
