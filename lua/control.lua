@@ -110,8 +110,9 @@ end
 
 if act == 'init' then
   local state = read('HMGET', KEYS.state, 'fence', 'since')
-  -- The fence goes on from the last one, where there is one. A whole memory has no time of a loss.
-  if not (state[1] and string.match(state[1], '^%d+$')) then redis.call('HSET', KEYS.state, 'fence', '0') end
+  -- The fence goes on from the last one, where there is one that memory.lua can read. A whole memory has no time of a loss.
+  local fence = state[1] and string.match(state[1], '^%d+$') and tonumber(state[1])
+  if not fence or fence >= 9007199254740992 then redis.call('HSET', KEYS.state, 'fence', '0') end
   redis.call('HSET', KEYS.state, 'since', '0', 'run_id', string.match(ARGV.server, '^%S*'))
   redis.call('HDEL', KEYS.state, 'lost')
   return done('init', state[2] or '')

@@ -17,8 +17,12 @@ from gate.values.record import MILLIONTHS, Phase, decode_record
 from gate.values.reports import Damage, Standing, Status
 
 _RUN_ID: Final = re.compile(rb"\nrun_id:(\w+)")
+_MAXMEMORY: Final = re.compile(rb"\nmaxmemory:(\d+)")
+_EVICTION: Final = re.compile(rb"\nmaxmemory_policy:(\S+)")
 _READ_AT_MOST: Final = 1000  # members of the in-flight set; a sensible max_in_flight is far below
 _NAMED_AT_MOST: Final = 100
+_LUA_COUNTS_TO: Final = 2**53
+_LONGEST_NUMBER: Final = 1000  # digits; Python refuses to read some thousands, and leading zeros are allowed
 _BELONGS: Final = {key.shown_as: key.holds for key in KEYS.values()}
 _PLACES: Final = {"state": 0, **{guard.name: place for place, guard in enumerate(GUARDS)}, "audit": len(GUARDS)}
 
@@ -31,9 +35,11 @@ def status(calls: Calls) -> Dialogue[Status]:
     standing: list[Standing] = []
 
     state = yield from _hash(keys.state, ("fence", "since", "policy", "run_id", "lost"), standing)
+    info = yield from _ask("INFO", "server", "memory")
+    server = info if isinstance(info, bytes) else b""
     lost_ms = None
     if not standing:
-        lost_ms = yield from _memory(calls, state, now_ms, standing)
+        lost_ms = yield from _memory(calls, state, server, now_ms, standing)
     halted = yield from _hash(keys.halt, HALT_FIELDS, standing)
     halt = halt_of(halted) if any(halted) or (yield from _ask("EXISTS", keys.halt)) == 1 else None
 
@@ -65,9 +71,9 @@ def status(calls: Calls) -> Dialogue[Status]:
             )
     yield from _audit(keys.audit, standing)
 
-    fence, since, in_force, _, _ = state
-    if fence and fence.isdigit():
-        calls.saw(int(fence))
+    fence, since, in_force = _whole(state[0]), _whole(state[1]), state[2]
+    if fence is not None:
+        calls.saw(fence)
     return Status(
         prefix=keys.prefix,
         now_ms=now_ms,
@@ -77,34 +83,53 @@ def status(calls: Calls) -> Dialogue[Status]:
         in_doubt=permits.in_doubt,
         doubtful=permits.doubtful,
         reserved=permits.reserved,
-        fence=int(fence) if fence and fence.isdigit() else 0,
-        memory_since_ms=int(since) if since and since.isdigit() else None,
+        fence=fence or 0,
+        memory_since_ms=since,
         policy_in_force=in_force,
         policy_own=calls.protocol.policy_fingerprint,
         mode_in_force=mode_of(in_force) if in_force else None,
         memory_lost_ms=lost_ms,
+        evicts=_evicts(server),
     )
 
 
-def _memory(calls: Calls, state: list[str | None], now_ms: int, standing: list[Standing]) -> Dialogue[int | None]:
-    """A memory that is new denies entries. Where nobody has noticed a loss yet, the next verdict does. Returns the time
-    of a noticed one."""
+def _memory(
+    calls: Calls, state: list[str | None], server: bytes, now_ms: int, standing: list[Standing]
+) -> Dialogue[int | None]:
+    """A memory that is new denies entries, and so does damage to it. Where nobody has noticed a loss yet, the next
+    verdict does. Returns the time of a noticed one."""
     fence, since, _, known, lost = state
+    if any(text is not None and _whole(text) is None for text in (fence, since, lost)):
+        damage = StoreError("fence, since or lost is not a whole number")
+        yield from _damaged("state", calls.keyspace.state, damage, standing)
+        return None
     wait_ms, lost_ms = calls.policy.memory_wait_ms, None
-    info = yield from _ask("INFO", "server")
-    found = _RUN_ID.search(info) if isinstance(info, bytes) else None
-    if not fence or not since:
+    found = _RUN_ID.search(server)
+    if fence is None or since is None:
         detail = "nothing is known of this account; if it is new, `gate init` says so"
     elif found and known != found[1].decode():
         detail = "another server answers than before, or it has restarted; the next verdict begins the wait"
-    elif lost and lost.isdigit() and int(lost) + wait_ms > now_ms:
-        lost_ms = int(lost)
-        wait_ms = lost_ms + wait_ms - now_ms
+    elif (noticed_ms := _whole(lost)) is not None and noticed_ms + wait_ms > now_ms:
+        lost_ms = noticed_ms
+        wait_ms = noticed_ms + wait_ms - now_ms
         detail = "new: an order of before may still be on its way; if none can, `gate init` says so"
     else:
         return None
     standing.append(Standing("memory", calls.keyspace.state, True, wait_ms, detail))
     return lost_ms
+
+
+def _whole(text: str | None) -> int | None:
+    """A whole number as the scripts read it: Lua can't add 1 to one above 2^53."""
+    if text is None or not (text.isascii() and text.isdigit()) or len(text) > _LONGEST_NUMBER:
+        return None
+    number = int(text)
+    return number if number < _LUA_COUNTS_TO else None
+
+
+def _evicts(server: bytes) -> bool:
+    limit, eviction = _MAXMEMORY.search(server), _EVICTION.search(server)
+    return limit is not None and limit[1] != b"0" and eviction is not None and eviction[1] != b"noeviction"
 
 
 def _ask(*command: str | int) -> Dialogue[Reply | StoreError]:

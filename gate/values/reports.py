@@ -133,6 +133,8 @@ class Status:
     """The mode of the policy in force; None when no policy is in force yet, or when it is unknown."""
     memory_lost_ms: int | None = None
     """The time at which a loss of memory was noticed, while entries wait because of it; else None."""
+    evicts: bool = False
+    """Whether the server may evict keys. Records may be missing one by one then, so every permit says `verify`."""
 
     @property
     def memory_wait_ms(self) -> int | None:

@@ -15,7 +15,7 @@ from click.testing import Result
 from gate import Gate, Outcome
 from gate.store.embedded import EmbeddedStore
 from tests.client import account as at
-from tests.servers.store import Store
+from tests.servers.store import PrivateStore, Store
 from tests.servers.wire import Wire
 
 Run = Callable[..., Result]
@@ -66,6 +66,8 @@ def test_it_says_what_was_known_before(gate: Run, unused: redis.Redis) -> None:
     assert WHOLE + elsewhere in gate("init", *WHO).stdout
     unused.hset(at.STATE, "since", "yesterday")
     assert f"{WHOLE}it was damaged.\n" in gate("init", *WHO).stdout
+    unused.hset(at.STATE, "since", "9" * 5_000)
+    assert f"{WHOLE}it was damaged.\n" in gate("init", *WHO).stdout
     assert gate(*EVAL).exit_code == 0
 
 
@@ -110,6 +112,27 @@ def test_on_an_embedded_store_it_says_how_long_that_holds(bare: Run, tmp_path: P
     assert "MEMORY_YOUNG" in bare("--url", url, *EVAL).stdout, "the next server isn't the one that was meant"
 
 
+def test_on_a_server_that_may_evict_nobody_calls_the_memory_whole(
+    bare: Run, new_private_store: Callable[..., PrivateStore]
+) -> None:
+    url = new_private_store("--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru").url
+    said = bare("--url", url, "init", *WHO)
+    assert said.exit_code == 0
+    assert "the server may evict keys: every permit still says verify; set maxmemory-policy noeviction" in said.stderr
+    out = bare("--url", url, "status").stdout
+    assert "Memory: never whole, since the server may evict keys; every permit says verify.\n" in out
+    assert json.loads(bare("--url", url, "status", "--json").stdout)["evicts"] is True
+
+
+@pytest.mark.parametrize("limits", [(), ("--maxmemory", "50mb", "--maxmemory-policy", "noeviction")], ids=str)
+def test_a_server_that_keeps_its_keys_needs_no_warning(
+    bare: Run, new_private_store: Callable[..., PrivateStore], limits: tuple[str, ...]
+) -> None:
+    url = new_private_store("--maxmemory-policy", "allkeys-lru", *limits).url
+    assert "evict" not in bare("--url", url, "init", *WHO).stderr
+    assert json.loads(bare("--url", url, "status", "--json").stdout)["evicts"] is False
+
+
 def test_its_help_teaches_what_one_says_by_it(gate: Run) -> None:
     told = " ".join(gate("init", "--help").stdout.split())
     assert "no order of before can be on its way" in told
@@ -142,6 +165,8 @@ def test_status_tells_how_long_entries_wait(gate: Run, gate_json: RunJson, unuse
     assert "; permits say verify until 2" in out
     answer = gate_json("status")
     assert (answer["memory_lost_ms"], answer["memory_wait_ms"], answer["stopped"]) == (None, None, False)
+    assert answer["verifying_until_ms"] == answer["memory_since_ms"] + 3_600_000
+    assert "First ask the exchange whether it has this order" in gate(*EVAL, "--commit").stdout
 
     gate("init", *WHO)
     assert "Memory: whole, by a person's word (gate init).\n" in gate("status").stdout

@@ -138,6 +138,32 @@ def test_a_leftover_is_shown_as_the_gate_reads_it(gate: Run, redis_client: redis
     assert ("In force: unknown, since quantum:exec:state is damaged" in shown) is ("policy" in unknown)
 
 
+@pytest.mark.parametrize("damage", ["yesterday", "", "-1", "1.5", str(2**53), "9" * 5_000])
+@pytest.mark.parametrize("field", ["fence", "since", "lost"])
+def test_a_memory_that_cannot_be_read_stops_entries_and_status_says_so(
+    gate: Run, redis_client: redis.Redis, field: str, damage: str
+) -> None:
+    assert gate("policy", "apply", *WHO).exit_code == 0
+    redis_client.hset("quantum:exec:state", field, damage)
+    assert "not a whole number" in gate(*EVAL).stderr
+    out = gate("status").stdout
+    answer = json.loads(gate("status", "--json").stdout)
+    assert out.startswith("STOPPED for entries by state (damaged); exits pass\n")
+    assert "damaged: fence, since or lost is not a whole number" in out
+    assert "Last fence ?.\n" in out
+    assert "Memory: unknown, quantum:exec:state is damaged.\n" in out
+    assert (answer["stopped"], answer["stops_exits"], answer["fence"]) == (True, False, None)
+
+    own = Policy().fingerprint
+    assert f"Policy: {own} in force, the same as here.\n" in out, "this can still be read"
+    assert (answer["policy"]["in_force"], answer["policy"]["agrees"]) == (own, True)
+    assert "In force: unknown" not in gate("policy", "show").stdout
+
+    gate("init", *WHO)
+    assert gate("status").stdout.startswith("OPEN\n")
+    assert gate(*EVAL).exit_code == 0
+
+
 def test_damage_denies_in_observe_mode_too(gate: Run, store: Store, redis_client: redis.Redis) -> None:
     with Gate.from_url(store.url, policy=Policy(mode="observe")) as other:
         other.apply_policy(by="ops", reason="test")

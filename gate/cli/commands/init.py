@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import click
 
 from gate.cli.commands.operate import acting, told
@@ -10,6 +12,8 @@ from gate.cli.session import account_of, by_option, configured, json_option, rea
 from gate.config import Flags
 from gate.values.errors import StoreFailure
 from gate.values.reports import Act, Status
+
+_LONGEST_TIME: Final = 16  # digits
 
 
 @click.command()
@@ -52,6 +56,8 @@ def init(flags: Flags, by: str, reason: str, as_json: bool) -> None:
         )
     if before is not None and before.halt is not None:
         warn(f"the halt by {printable(before.halt.by)} stays on; gate resume ends it")
+    if before is not None and before.evicts:
+        warn("the server may evict keys: every permit still says verify; set maxmemory-policy noeviction")
 
 
 def init_sentence(act: Act, account: str, before: Status | None) -> str:
@@ -65,7 +71,8 @@ def init_sentence(act: Act, account: str, before: Status | None) -> str:
     if act.before == "0":
         was = "whole already, by a person's word"
     else:
-        was = f"whole since {moment(int(act.before))}" if act.before.isdigit() else "damaged"
+        since_ms = int(act.before) if act.before.isdigit() and len(act.before) <= _LONGEST_TIME else None
+        was = "damaged" if since_ms is None else f"whole since {moment(since_ms)}"
     if before is not None and before.memory_wait_ms is not None:
         was += ", but on another server, or before a restart"
     return f"{said} Before, it was {was}."

@@ -53,7 +53,7 @@ def show(flags: Flags, as_json: bool) -> None:
             failure, unknown = no_answer, "the store gave no answer"
         else:
             in_force = found.policy_in_force
-            if "state" in found.damaged:
+            if "state" in found.damaged and found.policy_in_force is None:
                 unknown = f"{found.damaged['state'].key} is damaged, and entries are denied"
     if as_json:
         say_json({**policy_json(config, in_force, not unknown), **((failure and failure.answer) or {})})

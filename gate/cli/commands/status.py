@@ -73,11 +73,12 @@ def status_json(found: Status, store: str, dedup_ttl_ms: int) -> dict[str, objec
         "memory_since_ms": found.memory_since_ms,
         "memory_lost_ms": found.memory_lost_ms,
         "memory_wait_ms": found.memory_wait_ms,
+        "evicts": found.evicts,
         "verifying_until_ms": verifying_until_ms(found, dedup_ttl_ms),
         "mode_in_force": found.mode_in_force,
         "policy": {
             "in_force": found.policy_in_force,
             "own": found.policy_own,
-            "agrees": found.policy_agrees if state else None,
+            "agrees": found.policy_agrees if state or found.policy_in_force is not None else None,
         },
     }

@@ -91,7 +91,8 @@ def facts(found: Status, dedup_ttl_ms: int) -> list[tuple[str, str]]:
         lines.append((f"In doubt: {doubt}.", ""))
     if "state" in broken:
         unknown = f"unknown, {broken['state'].key} is damaged"
-        return [*lines, (f"Memory: {unknown}.", ""), (f"Policy: in force is {unknown}; own {found.policy_own}.", "")]
+        policy = (f"Policy: in force is {unknown}; own {found.policy_own}.", "")
+        return [*lines, (f"Memory: {unknown}.", ""), policy if found.policy_in_force is None else _policy(found)]
     return [*lines, _memory(found, dedup_ttl_ms), _policy(found)]
 
 
@@ -102,9 +103,9 @@ def _memory(found: Status, dedup_ttl_ms: int) -> tuple[str, str]:
             new = f"new since {ago(found.memory_lost_ms, found.now_ms)}"
             wait = f"entries wait {span(found.memory_wait_ms)} more"
         return f"Memory: {new}; {wait}; exits pass, after a look at the exchange.", "bold yellow"
-    if found.memory_since_ms is None:
-        return "Memory: unknown, `since` in its key is damaged.", ""
-    if found.memory_since_ms == 0:
+    if found.evicts:
+        return "Memory: never whole, since the server may evict keys; every permit says verify.", "bold yellow"
+    if not found.memory_since_ms:
         return "Memory: whole, by a person's word (gate init).", ""
     whole = f"Memory: whole since {ago(found.memory_since_ms, found.now_ms)}"
     until = verifying_until_ms(found, dedup_ttl_ms)
