@@ -46,8 +46,8 @@ local function first_denial(from, now, now_text, seen)
   end
 
   -- Permits of a memory that was lost may still be alive, and its windows are lost too; of a window, five minutes
-  -- count. The exchange accepts an order for up to 6.5 s after it is signed: its recvWindow of 5 s, 1 s for a clock ahead, and
-  -- half a second to spare.
+  -- count. The exchange accepts an order for up to 6.5 s after it is signed: its recvWindow of 5 s, 1 s for a clock
+  -- ahead, and half a second to spare.
   if from <= GUARDS.MEMORY_YOUNG and not is_exit then
     memory(now, seen)
     if seen.lost then
