@@ -118,7 +118,9 @@ def test_on_a_server_that_may_evict_nobody_calls_the_memory_whole(
     url = new_private_store("--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru").url
     said = bare("--url", url, "init", *WHO)
     assert said.exit_code == 0
-    assert "the server may evict keys: every permit still says verify; set maxmemory-policy noeviction" in said.stderr
+    assert "the server may evict keys, so its memory is never whole; set maxmemory-policy noeviction" in said.stderr
+    assert "is no longer new: entries go at once, each after a look at the exchange. Before, nothing" in said.stdout
+    assert bare("--url", url, *EVAL, "--commit").stdout.endswith("the store may have lost records.\n")
     out = bare("--url", url, "status").stdout
     assert "Memory: never whole, since the server may evict keys; every permit says verify.\n" in out
     assert json.loads(bare("--url", url, "status", "--json").stdout)["evicts"] is True

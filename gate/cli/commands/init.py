@@ -57,12 +57,14 @@ def init(flags: Flags, by: str, reason: str, as_json: bool) -> None:
     if before is not None and before.halt is not None:
         warn(f"the halt by {printable(before.halt.by)} stays on; gate resume ends it")
     if before is not None and before.evicts:
-        warn("the server may evict keys: every permit still says verify; set maxmemory-policy noeviction")
+        warn("the server may evict keys, so its memory is never whole; set maxmemory-policy noeviction")
 
 
 def init_sentence(act: Act, account: str, before: Status | None) -> str:
     """The result of an init, in words."""
     said = f"The memory of {account} counts as whole: entries go at once, without a look-up."
+    if before is not None and before.evicts:
+        said = f"The memory of {account} is no longer new: entries go at once, each after a look at the exchange."
     if before is not None and before.memory_lost_ms is not None and before.memory_wait_ms is not None:
         was = f"new since {moment(before.memory_lost_ms)}, and entries had to wait {span(before.memory_wait_ms)} more"
         return f"{said} Before, it was {was}."
