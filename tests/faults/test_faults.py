@@ -13,13 +13,13 @@ import pytest
 from gate.paper import PaperExchange
 from tests.faults.desk import POLICY, Admitted, Desk, Findings
 from tests.faults.kinds import KINDS
-from tests.faults.runs import available, run_batch
+from tests.faults.runs import run_batch
 from tests.servers.process import ProcessStore
 
 
 async def test_no_fault_makes_a_second_order_or_a_late_one() -> None:
     """All kinds at once, since they mostly wait."""
-    names = [name for name in KINDS if available(name)]
+    names = [name for name in KINDS if KINDS[name].available]
     found = dict(
         zip(names, await asyncio.gather(*(run_batch(name, "suite", 0, accounts=2) for name in names)), strict=True)
     )
