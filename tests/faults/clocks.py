@@ -93,7 +93,7 @@ async def process_stopped(arena: Arena) -> None:
         desk.deliveries += 1
     async with Hand() as hand:
         await hand.begin(jobs)
-        await asyncio.sleep(arena.chance.uniform(0.05, 1.0))
+        await asyncio.sleep(arena.chance.uniform(0, 0.35))
         hand.send_signal(signal.SIGSTOP)
         asyncio.get_running_loop().call_later(stand_s, hand.send_signal, signal.SIGCONT)
         if forgets:

@@ -75,6 +75,7 @@ async def _serve() -> None:
         came = await asyncio.gather(*deliveries)
         sys.stdout.buffer.write(msgspec.json.encode(came) + b"\n")
         sys.stdout.buffer.flush()
+        await asyncio.to_thread(sys.stdin.buffer.readline)  # a signal may be on its way still
 
 
 class Hand:
