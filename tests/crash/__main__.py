@@ -24,6 +24,9 @@ from tests.servers.process import ProcessStore
 @click.option("--policies", "groups", flag_value="policies", multiple=True, help="Two policies; one is applied.")
 @click.option("--acl", "groups", flag_value="acl", multiple=True, help="The store's user lacks a command.")
 @click.option("--evict", "groups", flag_value="evict", multiple=True, help="The store evicts keys.")
+@click.option(
+    "--limits", "groups", flag_value="limits", multiple=True, help="What isn't promised: shows how it breaks."
+)
 @click.option("--kind", "kinds", type=click.Choice(list(KINDS)), multiple=True, help="Just that fault of these.")
 @click.option("--on-redis", is_flag=True, help="With these, on the redis-server of this machine, not on Valkey.")
 def main(
@@ -37,8 +40,8 @@ def main(
 ) -> None:
     """Kills workers at every step, crossed with the faults of the exchange and with lost memory.
 
-    With --memory, --clocks, --policies, --acl or --evict it takes accounts through those faults instead: RUNS accounts
-    for each kind of fault. --only takes the number of a batch then.
+    With --memory, --clocks, --policies, --acl, --evict or --kind it takes accounts through those faults instead: RUNS
+    accounts for each kind of fault. --only takes the number of a batch then. docs/faults.md tells what each is.
 
     Exits 1 when an intent has two orders, an order comes after its deadline, an order isn't recorded, a window is
     exceeded, or anything is left in doubt.

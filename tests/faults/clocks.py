@@ -120,7 +120,7 @@ async def clock_steps(arena: Arena) -> None:
     await _steps(arena, [arena.chance.choice((1, 3, 10, 60, 700, -1, -3, -30)) for _ in range(3)])
 
 
-async def clock_passes_all_records(arena: Arena) -> None:
+async def clock_passes_records(arena: Arena) -> None:
     """The store's clock steps ahead by so much that records lapse, and back again."""
     await _steps(arena, [POLICY.dedup_ttl_ms / 1000 + 400])
 

@@ -14,7 +14,7 @@ from tests.faults.kinds import KINDS
 from tests.faults.runs import BATCH, run_batch
 from tests.faults.store import FaultyStore
 
-_AT_ONCE: Final = 6
+_AT_ONCE: Final = 10
 _SHOWN: Final = 20
 _HEADS: Final = ("runs", "intents", "orders", "redelivered", "verify", "young", "violations", "seconds")
 
