@@ -10,7 +10,7 @@ from gate import Intent
 from tests.faults.arena import Arena
 from tests.faults.desk import POLICY, Admitted, Desk
 from tests.faults.hand import Hand, Job
-from tests.faults.stalls import FOR_EXITS, POINTS, stalled
+from tests.faults.stalls import stand
 
 _OUT_S = POLICY.lock_ttl_ms / 1000 + 1.8
 """After that, no order of a permit can come, and reconciling may settle its absence."""
@@ -28,10 +28,8 @@ async def worker_stands_still(arena: Arena) -> None:
     async def begin(desk: Desk) -> None:
         intent = desk.new_intent()
         arena.watched[desk] = [intent]
-        deliveries[desk] = asyncio.create_task(_stand(desk, intent, standing[desk], go_on[desk]))
-        here = asyncio.create_task(standing[desk].wait())
-        await asyncio.wait({here, deliveries[desk]}, return_when=asyncio.FIRST_COMPLETED)
-        here.cancel()
+        deliveries[desk] = asyncio.create_task(stand(desk, intent, standing[desk], go_on[desk]))
+        await standing[desk].wait()
 
     async def meanwhile(desk: Desk) -> None:
         asyncio.get_running_loop().call_later(desk.chance.uniform(0, stand_s), go_on[desk].set)
@@ -44,19 +42,6 @@ async def worker_stands_still(arena: Arena) -> None:
     if forgets:
         await arena.client(arena.store).flushall()
     await arena.each(meanwhile)
-
-
-async def _stand(desk: Desk, intent: Intent, standing: asyncio.Event, go_on: asyncio.Event) -> None:
-    async def pause() -> None:
-        standing.set()
-        while not go_on.is_set():
-            try:
-                await go_on.wait()
-            except asyncio.CancelledError:
-                continue  # a process that stands still doesn't hear of its time-outs
-
-    with stalled(desk.workers[2], desk.chance.choice(FOR_EXITS if intent.is_exit else POINTS), pause):
-        await desk.deliver(intent, 2)
 
 
 async def _others_try(desk: Desk, intents: list[Intent], for_s: float) -> None:
@@ -135,7 +120,7 @@ async def _steps(arena: Arena, steps: list[float]) -> None:
             await desk.deliver(before, desk.chance.randrange(2))
             standing = asyncio.Event()
             go_on = asyncio.Event()
-            delivery = asyncio.create_task(_stand(desk, slow, standing, go_on))
+            delivery = asyncio.create_task(stand(desk, slow, standing, go_on))
             await stepped.wait()
             asyncio.get_running_loop().call_later(desk.chance.uniform(0, 2), go_on.set)
             await _others_try(desk, desk.chance.sample(arena.watched[desk], 2), 1)

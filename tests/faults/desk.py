@@ -6,13 +6,13 @@ import asyncio
 import random
 import time
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final
 
-from gate import AsyncGate, Intent, Permit, Policy
+from gate import AsyncGate, Intent, Permit, Policy, StoreFailure
 from gate.exchange.binance import BinanceFutures
 from gate.exchange.port import OrderAnswer, OrderRequest, Validity
 from gate.executor import Executor
@@ -198,14 +198,16 @@ class Desk:
 
     async def reconcile(self, worker: int = 0) -> None:
         """Asks the exchange about what is in doubt, once."""
-        await reconcile_all(self.gate(worker), self.workers[worker].exchange)
+        with suppress(StoreFailure):
+            await reconcile_all(self.gate(worker), self.workers[worker].exchange)
 
     async def until_quiet(self, worker: int = 0) -> None:
         """Reconciles until nothing is in doubt."""
         for _ in range(60):
-            status = await self.gate(worker).status()
-            if not status.in_doubt and not status.in_flight:
-                return
+            with suppress(StoreFailure):
+                status = await self.gate(worker).status()
+                if not status.in_doubt and not status.in_flight:
+                    return
             await self.reconcile(worker)
             await asyncio.sleep(0.2)
 

@@ -43,6 +43,7 @@ KINDS: Final = {
     "flush": Kind("memory", memory.flushed),
     "log cut short": Kind("memory", memory.log_cut_short),
     "old snapshot": Kind("memory", memory.old_snapshot),
+    "restored by hand": Kind("memory", memory.restored_by_hand),
     "worker stands still": Kind("clocks", clocks.worker_stands_still),
     "process stopped": Kind("clocks", clocks.process_stopped),
     # A step ahead ends windows early; docs/design.md says so. Orders and deadlines are judged.

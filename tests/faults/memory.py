@@ -89,3 +89,25 @@ async def old_snapshot(arena: Arena) -> None:
     await asyncio.to_thread(arena.store.start)
     arena.switch(arena.store)
     await come_again(arena)
+
+
+async def restored_by_hand(arena: Arena) -> None:
+    """A person puts an account's keys back to what they were before. The server runs on, so only the fence tells."""
+    client = arena.client(arena.store)
+
+    async def restore(desk: Desk) -> None:
+        keys = [key async for key in client.scan_iter(f"{desk.name}:*", count=1_000)]
+        await client.delete(*keys)
+        for key, ttl_ms, value in before[desk]:
+            await client.restore(key, max(ttl_ms, 0), value)
+
+    async def dump(desk: Desk) -> list[tuple[bytes, int, bytes]]:
+        keys = [key async for key in client.scan_iter(f"{desk.name}:*", count=1_000)]
+        held = [(key, await client.pttl(key), await client.dump(key)) for key in keys]
+        return [(key, ttl_ms, value) for key, ttl_ms, value in held if value is not None]
+
+    await arena.each(some_trade)
+    before = {desk: await dump(desk) for desk in arena.desks}
+    await what_will_be_lost(arena)
+    await arena.each(restore)
+    await come_again(arena, hidden=False)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from tests.faults.desk import Worker
+from gate import Intent
+from tests.faults.desk import Desk, Worker
 
 FOR_EXITS: Final = ("filters", "hedge_mode", "mark_price", "last_look before", "last_look after", "place", "socket")
 POINTS: Final = (*FOR_EXITS, "symbol_config", "account")
@@ -65,3 +67,19 @@ def stalled(worker: Worker, point: str, pause: Callable[[], Awaitable[None]]) ->
         yield
     finally:
         delattr(owner, name)
+
+
+async def stand(desk: Desk, intent: Intent, standing: asyncio.Event, go_on: asyncio.Event) -> None:
+    """Delivers to worker 2, which stands still at a point that the chance draws, until it may go on."""
+
+    async def pause() -> None:
+        standing.set()
+        while not go_on.is_set():
+            try:
+                await go_on.wait()
+            except asyncio.CancelledError:
+                continue  # a process that stands still doesn't hear of its time-outs
+
+    with stalled(desk.workers[2], desk.chance.choice(FOR_EXITS if intent.is_exit else POINTS), pause):
+        await desk.deliver(intent, 2)
+    standing.set()
