@@ -32,7 +32,8 @@ async def worker_stands_still(arena: Arena) -> None:
         await standing[desk].wait()
 
     async def meanwhile(desk: Desk) -> None:
-        asyncio.get_running_loop().call_later(desk.chance.uniform(0, stand_s), go_on[desk].set)
+        longest_s = desk.chance.choice((1.5, POLICY.lock_ttl_ms / 1000, stand_s))
+        asyncio.get_running_loop().call_later(desk.chance.uniform(0, longest_s), go_on[desk].set)
         await _others_try(desk, arena.watched[desk], stand_s if forgets else _OUT_S)
         await deliveries[desk]
         await desk.until_quiet(1)
@@ -45,11 +46,13 @@ async def worker_stands_still(arena: Arena) -> None:
 
 
 async def _others_try(desk: Desk, intents: list[Intent], for_s: float) -> None:
-    """Workers 0 and 1 reconcile and get the intents again."""
+    """Workers 0 and 1 reconcile and get the intents again, and at times another one of the same symbol and side."""
     until = time.monotonic() + for_s
     while time.monotonic() < until:
         for intent in intents:
             await desk.deliver(intent, desk.chance.randrange(2))
+            if not intent.is_exit and desk.chance.random() < 0.3:
+                await desk.deliver(desk.new_intent(exits=False, symbol=intent.symbol), desk.chance.randrange(2))
         await desk.reconcile(desk.chance.randrange(2))
         await asyncio.sleep(desk.chance.uniform(0.2, 0.8))
 
@@ -73,7 +76,10 @@ async def process_stopped(arena: Arena) -> None:
         account, url = desk.account, arena.line.url
         after_ms = arena.chance.randrange(300)
         jobs.append(
-            Job(url, desk.name, desk.exchange_url, account.key, account.secret, policy, asked, after_ms),
+            Job(
+                *(url, desk.name, desk.exchange_url, account.key, account.secret),
+                *(desk.recv_window_ms, policy, asked, after_ms),
+            )
         )
         desk.deliveries += 1
     async with Hand() as hand:
@@ -107,10 +113,10 @@ async def clock_steps(arena: Arena) -> None:
 
 async def clock_passes_records(arena: Arena) -> None:
     """The store's clock steps ahead by so much that records lapse, and back again."""
-    await _steps(arena, [POLICY.dedup_ttl_ms / 1000 + 400])
+    await _steps(arena, [POLICY.dedup_ttl_ms / 1000 + 400], stays=True)
 
 
-async def _steps(arena: Arena, steps: list[float]) -> None:
+async def _steps(arena: Arena, steps: list[float], *, stays: bool = False) -> None:
     for seconds in steps:
         stepped = asyncio.Event()
 
@@ -118,17 +124,19 @@ async def _steps(arena: Arena, steps: list[float]) -> None:
             before, slow = desk.new_intent(), desk.new_intent()
             arena.watched[desk] += [before, slow]
             await desk.deliver(before, desk.chance.randrange(2))
-            standing = asyncio.Event()
-            go_on = asyncio.Event()
+            standing, go_on = asyncio.Event(), asyncio.Event()
             delivery = asyncio.create_task(stand(desk, slow, standing, go_on))
             await stepped.wait()
             asyncio.get_running_loop().call_later(desk.chance.uniform(0, 2), go_on.set)
-            await _others_try(desk, desk.chance.sample(arena.watched[desk], 2), 1)
+            await _others_try(desk, [slow, desk.chance.choice(arena.watched[desk])], 1.5)
             await delivery
 
         async def step(to: float = seconds, stepped: asyncio.Event = stepped) -> None:
             await asyncio.sleep(0.3)
             arena.store.step(to)
+            if not stays and arena.chance.random() < 0.5:
+                await asyncio.sleep(0.2)  # the server, too, throws away what has lapsed
+                arena.store.step(0)
             stepped.set()
 
         await asyncio.gather(arena.each(trade), step())

@@ -23,7 +23,7 @@ from gate.values.outcome import OutcomeKind
 from gate.values.record import decode_record
 
 POLICY: Final = Policy(
-    lock_ttl_ms=2_500,
+    lock_ttl_ms=4_500,
     rate_symbol_limit=3,
     rate_symbol_window_ms=4_000,
     rate_global_limit=9,
@@ -33,8 +33,9 @@ POLICY: Final = Policy(
     unknown_cooldown_ms=200,
     failure_limit=100,
 )
-"""Short, so that a fault and all that follows fit into seconds. The wait after a loss of memory is 9 s."""
-RECV_WINDOW_MS: Final = 200
+"""Short, so that a fault and all that follows fit into seconds. The wait after a loss of memory is 11 s."""
+RECV_WINDOWS_MS: Final = (200, 3_000)
+"""A short one lets absence count early, a long one leaves it to the permit's end until when the exchange accepts."""
 SYMBOLS: Final = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT", "ADAUSDT", "BNBUSDT")
 _SENDS: ContextVar[list[str]] = ContextVar("sends")
 """The exchange's ids of the orders that the present delivery has placed."""
@@ -52,6 +53,11 @@ class Admitted:
     placed: Sequence[str] = ()
     """The orders that its holder knows it has placed."""
     given_back: bool = False
+
+    @property
+    def asked_ms(self) -> float:
+        """Right before the admission, by the host's clock."""
+        return self.until_ms - self.policy.lock_ttl_ms
 
     @property
     def at_ms(self) -> int:
@@ -120,6 +126,7 @@ class Desk:
         self.account: Final = account
         self.exchange_url: Final = exchange_url
         self.chance: Final = chance
+        self.recv_window_ms: Final = chance.choice(RECV_WINDOWS_MS)
         self.intents: list[Intent] = []
         self.admitted: list[Admitted] = []
         self.deliveries = self.denied_young = 0
@@ -142,7 +149,7 @@ class Desk:
     async def hire(self, url: str, policy: Policy = POLICY) -> int:
         """One more worker, who has seen nothing yet. Returns its number."""
         key, secret = self.account.key, self.account.secret
-        exchange = TellingExchange(key, secret, base_url=self.exchange_url, recv_window_ms=RECV_WINDOW_MS)
+        exchange = TellingExchange(key, secret, base_url=self.exchange_url, recv_window_ms=self.recv_window_ms)
         await self._stack.enter_async_context(exchange)
         gate = await self._stack.enter_async_context(
             AsyncGate.from_url(url, prefix=self.name, policy=policy, timeout_ms=1_000)
@@ -156,10 +163,10 @@ class Desk:
     def gate(self, worker: int) -> AsyncGate:
         return self.workers[worker].gate
 
-    def new_intent(self, *, exits: bool | None = None) -> Intent:
+    def new_intent(self, *, exits: bool | None = None, symbol: str | None = None) -> Intent:
         """An entry or an exit, decided now."""
         exits = self.chance.random() < 0.4 if exits is None else exits
-        symbol = self.chance.choice(SYMBOLS[:2] if exits else SYMBOLS)
+        symbol = symbol or self.chance.choice(SYMBOLS[:2] if exits else SYMBOLS)
         size: dict[str, Any] = {"quantity": "0.001"} if exits else {"notional": "60"}
         intent = Intent(
             id=f"{self.name}-{len(self.intents)}",
@@ -242,9 +249,31 @@ class Desk:
                 elif float(order["time"]) > until_ms + 1:
                     late_ms = float(order["time"]) - until_ms
                     found.violations.append(f"{intent.id}: accepted {late_ms:.0f} ms after its deadline")
+        found.violations += self._overtaken(
+            {str(order["orderId"]): float(order["time"]) for orders in ledger.values() for order in orders}
+        )
         if windows:
             found.violations += self._exceeded(exits_count)
         return found
+
+    def _overtaken(self, times: Mapping[str, float]) -> list[str]:
+        """The entries that were accepted after another permit had had their symbol, and had placed its order."""
+        entries = [
+            (each, times[number])
+            for each in self.admitted
+            for number in each.placed
+            if not each.intent.is_exit and number in times
+        ]
+        return [
+            f"{first.intent.id}: {late_ms - early_ms:.0f} ms after {then.intent.id}, which had its symbol by then"
+            for first, late_ms in entries
+            for then, early_ms in entries
+            if first.intent.symbol == then.intent.symbol
+            and first.intent.id != then.intent.id
+            and first.permit.fence < then.permit.fence
+            and first.asked_ms < then.asked_ms
+            and late_ms > early_ms
+        ]
 
     def _exceeded(self, exits_count: bool) -> list[str]:
         """The entries that a full window should have denied, by the policy under which each was admitted: another one

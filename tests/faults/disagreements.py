@@ -27,7 +27,7 @@ COMMANDS: Final = sorted(
 
 TIGHTER: Final = replace(POLICY, rate_symbol_limit=1, rate_symbol_window_ms=2_000, rate_global_limit=4)
 SHORTER: Final = replace(
-    POLICY, rate_symbol_window_ms=1_000, rate_global_window_ms=1_500, max_age_ms=1_500, dedup_ttl_ms=4_000
+    POLICY, rate_symbol_window_ms=1_000, rate_global_window_ms=1_500, max_age_ms=1_500, dedup_ttl_ms=6_000
 )
 """Exits of a caller with it would forget records and windows early, if its figures counted."""
 LONGER: Final = replace(POLICY, rate_symbol_window_ms=7_000, rate_global_window_ms=8_000)

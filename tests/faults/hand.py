@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from gate import AsyncGate, Intent, Permit, Policy
-from tests.faults.desk import RECV_WINDOW_MS, TellingExchange, Worker, given_back, sends_of
+from tests.faults.desk import TellingExchange, Worker, given_back, sends_of
 
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,6 +30,7 @@ class Job(Struct, frozen=True):
     exchange_url: str
     key: str
     secret: str
+    recv_window_ms: int
     policy: dict[str, str | int]
     intent: dict[str, str | int | bool]
     after_ms: int
@@ -46,7 +47,7 @@ class Came(Struct, frozen=True):
 
 
 async def _deliver(job: Job, ready: asyncio.Event, stack: AsyncExitStack) -> Came:
-    exchange = TellingExchange(job.key, job.secret, base_url=job.exchange_url, recv_window_ms=RECV_WINDOW_MS)
+    exchange = TellingExchange(job.key, job.secret, base_url=job.exchange_url, recv_window_ms=job.recv_window_ms)
     await stack.enter_async_context(exchange)
     gate = await stack.enter_async_context(
         AsyncGate.from_url(job.store_url, prefix=job.prefix, policy=Policy.from_mapping(job.policy), timeout_ms=1_000)

@@ -12,7 +12,7 @@ import pytest
 
 from gate import Permit
 from gate.paper import Account
-from tests.faults.desk import POLICY, Admitted, Desk, Findings
+from tests.faults.desk import POLICY, SYMBOLS, Admitted, Desk, Findings
 from tests.faults.kinds import GROUPS, KINDS
 from tests.faults.runs import run_batch
 
@@ -47,7 +47,7 @@ async def judged(orders: list[int], admissions: list[int], *, exits: bool = Fals
     accepted so long after its permit's end."""
     desk = await a_desk()
     for fence, at_ms in enumerate(admissions, 1):
-        intent = desk.new_intent(exits=exits and fence < len(admissions))
+        intent = desk.new_intent(exits=exits and fence < len(admissions), symbol=SYMBOLS[fence % len(SYMBOLS)])
         line = f"admitted token {fence} print {NOON_MS + at_ms} {intent.symbol} {intent.side} 2500 0 - 0"
         permit = Permit(intent.id, intent.symbol, intent.side, "token", fence, "", 0, 0, admission=line)
         placed = [f"{number}" for number in range(len(orders))] if fence == 1 else []
@@ -92,6 +92,26 @@ async def test_the_judge_condemns_an_order_after_its_own_permit_though_a_later_p
     found = desk.judge(ledger, windows=False)
 
     assert found.violations == ["d-0: accepted 500 ms after its deadline"]
+
+
+async def test_the_judge_condemns_an_entry_that_comes_after_another_permit_had_its_symbol() -> None:
+    desk = await a_desk()
+    first, then = (desk.new_intent(exits=False, symbol="BTCUSDT") for _ in range(2))
+    permits = [Permit(each.id, each.symbol, each.side, "token", 1, "", 0, 0) for each in (first, then)]
+    later = msgspec.structs.replace(permits[1], fence=2)
+    desk.admitted = [Admitted(first, permits[0], POLICY, 5_000, ["7"]), Admitted(then, later, POLICY, 6_000, ["8"])]
+    numbers = {first.id: (7, 4_000), then.id: (8, 3_000)}
+    ledger = {
+        desk.gate(0).client_order_id(each.id): [
+            {"orderId": numbers[each.id][0], "account": "account", "time": numbers[each.id][1]}
+        ]
+        for each in (first, then)
+    }
+    await desk.close()
+
+    found = desk.judge(ledger, windows=False)
+
+    assert found.violations == ["d-0: 1000 ms after d-1, which had its symbol by then"]
 
 
 async def test_the_judge_condemns_an_order_of_no_intent() -> None:
