@@ -10,6 +10,7 @@ import click
 
 from tests.crash.matrix import BATCH, Tally, run_batch, run_matrix
 from tests.faults.command import take_through
+from tests.faults.kinds import KINDS
 from tests.servers.process import ProcessStore
 
 
@@ -23,19 +24,32 @@ from tests.servers.process import ProcessStore
 @click.option("--policies", "groups", flag_value="policies", multiple=True, help="Two policies; one is applied.")
 @click.option("--acl", "groups", flag_value="acl", multiple=True, help="The store's user lacks a command.")
 @click.option("--evict", "groups", flag_value="evict", multiple=True, help="The store evicts keys.")
+@click.option(
+    "--limits", "groups", flag_value="limits", multiple=True, help="What isn't promised: shows how it breaks."
+)
+@click.option("--kind", "kinds", type=click.Choice(list(KINDS)), multiple=True, help="Just that fault of these.")
 @click.option("--on-redis", is_flag=True, help="With these, on the redis-server of this machine, not on Valkey.")
-def main(runs: int, seed: str, only: int | None, restarts: bool, groups: tuple[str, ...], on_redis: bool) -> None:
+def main(
+    runs: int,
+    seed: str,
+    only: int | None,
+    restarts: bool,
+    groups: tuple[str, ...],
+    kinds: tuple[str, ...],
+    on_redis: bool,
+) -> None:
     """Kills workers at every step, crossed with the faults of the exchange and with lost memory.
 
-    With --memory, --clocks, --policies, --acl or --evict it takes accounts through those faults instead: RUNS accounts
-    for each kind of fault. --only takes the number of a batch then.
+    With --memory, --clocks, --policies, --acl, --evict or --kind it takes accounts through those faults instead: RUNS
+    accounts for each kind of fault. --only takes the number of a batch then. docs/faults.md tells what each is.
 
     Exits 1 when an intent has two orders, an order comes after its deadline, an order isn't recorded, a window is
     exceeded, or anything is left in doubt.
     """
-    if groups:
+    named = [name for name, kind in KINDS.items() if name in kinds or kind.group in groups]
+    if named:
         logging.disable()
-        sys.exit(1 if take_through(groups, runs, seed, only, on_redis) else 0)
+        sys.exit(1 if take_through(named, runs, seed, only, on_redis) else 0)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the store is stopped on the way out
     logging.disable()  # the traces have their messages
     store = ProcessStore(("--databases", str(BATCH)))

@@ -5,41 +5,45 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Collection
+from typing import Final
 
 import click
 
 from tests.faults.desk import Findings
-from tests.faults.kinds import KINDS, FaultyStore, version_of
-from tests.faults.runs import BATCH, available, run_batch
+from tests.faults.kinds import KINDS
+from tests.faults.runs import BATCH, run_batch
+from tests.faults.store import FaultyStore
 
-_AT_ONCE = 6
+_AT_ONCE: Final = 10
+_SHOWN: Final = 20
+_HEADS: Final = ("runs", "intents", "orders", "redelivered", "verify", "young", "violations", "seconds")
 
 
-def take_through(groups: Collection[str], runs: int, seed: str, only: int | None, on_redis: bool) -> int:
+def take_through(names: Collection[str], runs: int, seed: str, only: int | None, on_redis: bool) -> int:
     """Does the runs, and prints a row for each kind. Returns how many violations there were."""
     store = FaultyStore(on_redis=on_redis)
-    server = version_of(store)
+    click.echo(f"{store.version}, seed {seed}, {BATCH} accounts in a batch")
     store.close()
-    click.echo(f"{server}, seed {seed}, {BATCH} accounts in a batch")
-    head = ("fault", "runs", "intents", "deliveries", "orders", "verify", "young", "violations", "seconds")
-    click.echo(f"{head[0]:22}" + "".join(f"{word:>12}" for word in head[1:]))
+    click.echo(f"{'fault':20}" + "".join(f"{head:>12}" for head in _HEADS))
     violations = 0
-    for name, kind in KINDS.items():
-        if kind.group not in groups:
-            continue
-        if not available(name):
-            click.echo(f"{name:22}  skipped: there is no libfaketime (Debian: apt-get install libfaketime)")
+    for name in names:
+        if not KINDS[name].available:
+            click.echo(f"{name:20}  skipped: there is no libfaketime (Debian: apt-get install libfaketime)")
             continue
         began = time.monotonic()
         batches = [only] if only is not None else list(range(-(-runs // BATCH)))
         found = asyncio.run(_batches(name, seed, batches, on_redis))
         figures = (
-            *(len(batches) * BATCH, found.intents, found.deliveries, found.orders, found.verified, found.denied_young),
-            *(len(found.violations), round(time.monotonic() - began)),
+            *(len(batches) * BATCH, found.intents, found.orders, found.redelivered, found.verified),
+            *(found.denied_young, len(found.violations), round(time.monotonic() - began)),
         )
-        click.echo(f"{name:22}" + "".join(f"{figure:>12,}" for figure in figures))
-        for each in found.violations:
-            click.echo(f"  {each}; again with --{kind.group} --seed {seed} --only N")
+        click.echo(f"{name:20}" + "".join(f"{figure:>12,}" for figure in figures))
+        for each in found.violations[:_SHOWN]:
+            number = each.removeprefix("batch ").partition(":")[0]
+            again = f"--kind {name!r} --seed {seed} --only {number}" + (" --on-redis" if on_redis else "")
+            click.echo(f"  {each}\n    scripts/crash-matrix {again}".replace("'", '"'))
+        if len(found.violations) > _SHOWN:
+            click.echo(f"  … and {len(found.violations) - _SHOWN} more")
         violations += len(found.violations)
     return violations
 

@@ -5,23 +5,25 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Iterable, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final
 
-from gate import AsyncGate, Intent, Permit, Policy
+from gate import AsyncGate, Intent, Permit, Policy, StoreFailure
 from gate.exchange.binance import BinanceFutures
-from gate.exchange.port import OrderRequest
+from gate.exchange.port import OrderAnswer, OrderRequest, Validity
 from gate.executor import Executor
-from gate.executor.execution import Execution, Terminal
+from gate.executor.execution import Execution
 from gate.executor.reconcile import reconcile_all
 from gate.paper import Account
 from gate.values.outcome import OutcomeKind
+from gate.values.record import decode_record
 
 POLICY: Final = Policy(
-    lock_ttl_ms=2_500,
+    lock_ttl_ms=4_500,
     rate_symbol_limit=3,
     rate_symbol_window_ms=4_000,
     rate_global_limit=9,
@@ -31,25 +33,36 @@ POLICY: Final = Policy(
     unknown_cooldown_ms=200,
     failure_limit=100,
 )
-"""Short, so that a fault and all that follows fit into seconds. The wait after a loss of memory is 9 s."""
-RECV_WINDOW_MS: Final = 200
+"""Short, so that a fault and all that follows fit into seconds. The wait after a loss of memory is 11 s."""
+RECV_WINDOWS_MS: Final = (200, 3_000)
+"""A short one lets absence count early, a long one leaves it to the permit's end until when the exchange accepts."""
 SYMBOLS: Final = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT", "ADAUSDT", "BNBUSDT")
+_SENDS: ContextVar[list[str]] = ContextVar("sends")
+"""The exchange's ids of the orders that the present delivery has placed."""
 
 
 @dataclass(slots=True)
 class Admitted:
-    """A permit, in the exchange's time."""
+    """A permit, in the times by which it is judged."""
 
     intent: Intent
     permit: Permit
     policy: Policy
     until_ms: float
     """The end of the permit by the host's clock, which is the exchange's."""
+    placed: Sequence[str] = ()
+    """The orders that its holder knows it has placed."""
     given_back: bool = False
 
     @property
-    def at_ms(self) -> float:
+    def asked_ms(self) -> float:
+        """Right before the admission, by the host's clock."""
         return self.until_ms - self.policy.lock_ttl_ms
+
+    @property
+    def at_ms(self) -> int:
+        """The admission by the store's clock, which alone decides about windows."""
+        return decode_record(self.intent.id, self.permit.admission).admitted_ms
 
 
 @dataclass(slots=True)
@@ -63,6 +76,10 @@ class Findings:
     denied_young: int = 0
     violations: list[str] = field(default_factory=list)
 
+    @property
+    def redelivered(self) -> int:
+        return self.deliveries - self.intents
+
     def add(self, other: Findings) -> None:
         self.intents += other.intents
         self.deliveries += other.deliveries
@@ -72,45 +89,84 @@ class Findings:
         self.violations += other.violations
 
 
+class TellingExchange(BinanceFutures):
+    """Tells the delivery which orders it has placed, so that each can be held against its own permit."""
+
+    async def place(self, order: OrderRequest, validity: Validity, *, timeout_ms: int) -> OrderAnswer:
+        placed = await super().place(order, validity, timeout_ms=timeout_ms)
+        _SENDS.get([]).append(placed.order_id)
+        return placed
+
+
+async def sends_of(delivery: Coroutine[Any, Any, Execution]) -> tuple[Execution, list[str]]:
+    """What a delivery came to, and the orders that it has placed."""
+    sends: list[str] = []
+
+    async def execute() -> Execution:
+        _SENDS.set(sends)
+        return await delivery
+
+    return await asyncio.create_task(execute()), sends
+
+
+class Worker:
+    """A gate of its own, which has seen what it has seen, and connections of its own to the exchange."""
+
+    def __init__(self, gate: AsyncGate, exchange: TellingExchange) -> None:
+        self.gate: Final = gate
+        self.exchange: Final = exchange
+        self.executor: Final = Executor(gate, exchange)
+
+
 class Desk:
-    """An account with workers. Each worker is a gate of its own, which has seen what it has seen."""
+    """An account with workers."""
 
     def __init__(self, name: str, account: Account, exchange_url: str, chance: random.Random) -> None:
         self.name: Final = name
+        self.account: Final = account
+        self.exchange_url: Final = exchange_url
         self.chance: Final = chance
+        self.recv_window_ms: Final = chance.choice(RECV_WINDOWS_MS)
         self.intents: list[Intent] = []
         self.admitted: list[Admitted] = []
         self.deliveries = self.denied_young = 0
-        self.workers: list[Executor] = []
+        self.raised: list[str] = []
+        self.workers: list[Worker] = []
+        self._opened: list[str] = []
         self._stack = AsyncExitStack()
-        self.exchange = BinanceFutures(
-            account.key, account.secret, base_url=exchange_url, recv_window_ms=RECV_WINDOW_MS
-        )
-        self.client_order_id = ""
 
     async def open(self, urls: Iterable[str], policies: Iterable[Policy] = (POLICY, POLICY, POLICY)) -> None:
         """Opens a worker at each address. Begins with a position, so that exits have something to reduce."""
-        await self._stack.enter_async_context(self.exchange)
         for url, policy in zip(urls, policies, strict=False):
-            gate = await self._stack.enter_async_context(
-                AsyncGate.from_url(url, prefix=self.name, policy=policy, timeout_ms=1_000)
-            )
-            self.workers.append(Executor(gate, self.exchange))
+            await self.hire(url, policy)
         await self.gate(0).init(by="tests", reason="a new account")
-        for symbol in SYMBOLS[:2]:
-            position = OrderRequest(symbol, "BUY", Decimal("1"), f"{self.name}-opens-{symbol}", False, None)
-            await self.exchange.place(position, self.exchange.valid_for(5_000), timeout_ms=10_000)
+        async with BinanceFutures(self.account.key, self.account.secret, base_url=self.exchange_url) as patient:
+            for symbol in SYMBOLS[:2]:
+                opens = OrderRequest(symbol, "BUY", Decimal("1"), f"{self.name}-opens-{symbol}", False, None)
+                self._opened.append(opens.client_order_id)
+                await patient.place(opens, patient.valid_for(5_000), timeout_ms=10_000)
+
+    async def hire(self, url: str, policy: Policy = POLICY) -> int:
+        """One more worker, who has seen nothing yet. Returns its number."""
+        key, secret = self.account.key, self.account.secret
+        exchange = TellingExchange(key, secret, base_url=self.exchange_url, recv_window_ms=self.recv_window_ms)
+        await self._stack.enter_async_context(exchange)
+        gate = await self._stack.enter_async_context(
+            AsyncGate.from_url(url, prefix=self.name, policy=policy, timeout_ms=1_000)
+        )
+        self.workers.append(Worker(gate, exchange))
+        return len(self.workers) - 1
 
     async def close(self) -> None:
         await self._stack.aclose()
 
     def gate(self, worker: int) -> AsyncGate:
-        return self.workers[worker]._gate
+        return self.workers[worker].gate
 
-    def new_intent(self, *, exits: bool | None = None) -> Intent:
+    def new_intent(self, *, exits: bool | None = None, symbol: str | None = None) -> Intent:
         """An entry or an exit, decided now."""
         exits = self.chance.random() < 0.4 if exits is None else exits
-        symbol = self.chance.choice(SYMBOLS[:2] if exits else SYMBOLS)
+        symbol = symbol or self.chance.choice(SYMBOLS[:2] if exits else SYMBOLS)
         size: dict[str, Any] = {"quantity": "0.001"} if exits else {"notional": "60"}
         intent = Intent(
             id=f"{self.name}-{len(self.intents)}",
@@ -123,12 +179,22 @@ class Desk:
         self.intents.append(intent)
         return intent
 
-    async def deliver(self, intent: Intent, worker: int) -> Execution:
-        """Gives an intent to a worker."""
+    async def deliver(self, intent: Intent, worker: int) -> Execution | None:
+        """Gives an intent to a worker. None: it has raised, which it must not."""
         self.deliveries += 1
-        executor = self.workers[worker]
-        execution = await executor.execute(intent)
-        self._note(intent, execution, executor._policy)
+        holder = self.workers[worker]
+        try:
+            execution, placed = await sends_of(holder.executor.execute(intent))
+        except Exception as error:
+            self.raised.append(f"{intent.id}: raised {error!r}")
+            return None
+        now_ms, now_ns = time.time() * 1000, time.monotonic_ns()
+        permit = execution.verdict.permit
+        if permit is None:
+            self.denied_young += execution.reason == "MEMORY_YOUNG"
+        else:
+            until_ms = now_ms + (permit.expires_ns - now_ns) / 1e6
+            self.admitted.append(Admitted(intent, permit, holder.gate.policy, until_ms, placed, given_back(execution)))
         return execution
 
     async def deliver_to_all(self, intents: Iterable[Intent]) -> None:
@@ -137,75 +203,106 @@ class Desk:
         self.chance.shuffle(tasks)
         await asyncio.gather(*(self.deliver(intent, worker) for intent, worker in tasks))
 
-    def _note(self, intent: Intent, execution: Execution, policy: Policy) -> None:
-        permit = execution.verdict.permit
-        if permit is None:
-            self.denied_young += execution.reason == "MEMORY_YOUNG"
-            return
-        now_ms, now_ns = time.time() * 1000, time.monotonic_ns()
-        until_ms = now_ms + (permit.expires_ns - now_ns) / 1e6
-        settled = execution.settlement
-        given_back = (
-            execution.outcome is not None
-            and execution.outcome.kind is OutcomeKind.UNSENT
-            and settled is not None
-            and bool(settled)
-        )
-        self.admitted.append(Admitted(intent, permit, policy, until_ms, given_back))
+    async def reconcile(self, worker: int = 0) -> None:
+        """Asks the exchange about what is in doubt, once."""
+        with suppress(StoreFailure):
+            await reconcile_all(self.gate(worker), self.workers[worker].exchange)
 
     async def until_quiet(self, worker: int = 0) -> None:
         """Reconciles until nothing is in doubt."""
         for _ in range(60):
-            status = await self.gate(worker).status()
-            if not status.in_doubt and not status.in_flight:
-                return
-            await reconcile_all(self.gate(worker), self.exchange)
+            with suppress(StoreFailure):
+                status = await self.gate(worker).status()
+                if not status.in_doubt and not status.in_flight:
+                    return
+            await self.reconcile(worker)
             await asyncio.sleep(0.2)
 
-    def judge(self, ledger: Mapping[str, list[Mapping[str, Any]]], *, windows: bool) -> Findings:
+    def judge(
+        self, ledger: Mapping[str, Sequence[Mapping[str, Any]]], *, windows: bool = True, exits_count: bool = True
+    ) -> Findings:
         """Compares what the exchange has with what one may expect. `ledger`: its orders by client order id."""
         found = Findings(
             intents=len(self.intents),
             deliveries=self.deliveries,
             verified=sum(each.permit.verify for each in self.admitted),
             denied_young=self.denied_young,
+            violations=list(self.raised),
         )
-        for intent in self.intents:
-            orders = ledger.get(self.gate(0).client_order_id(intent.id), [])
+        expected = {self.gate(0).client_order_id(intent.id): intent for intent in self.intents}
+        for client_order_id, orders in ledger.items():
+            mine = any(order["account"] == self.account.name for order in orders)
+            if mine and client_order_id not in expected and client_order_id not in self._opened:
+                found.violations.append(f"{client_order_id}: an order of no intent")
+        for client_order_id, intent in expected.items():
+            orders = ledger.get(client_order_id, ())
             found.orders += len(orders)
             if len(orders) > 1:
                 found.violations.append(f"{intent.id}: {len(orders)} orders")
-            until_ms = max((each.until_ms for each in self.admitted if each.intent.id == intent.id), default=None)
+            permits = [each for each in self.admitted if each.intent.id == intent.id]
             for order in orders:
+                # That of its sender; where nobody has heard of the order, the last that there was.
+                own = [each for each in permits if str(order["orderId"]) in each.placed] or permits
+                until_ms = max((each.until_ms for each in own), default=None)
                 if until_ms is None:
                     found.violations.append(f"{intent.id}: an order without a permit")
                 elif float(order["time"]) > until_ms + 1:
                     late_ms = float(order["time"]) - until_ms
                     found.violations.append(f"{intent.id}: accepted {late_ms:.0f} ms after its deadline")
+        found.violations += self._overtaken(
+            {str(order["orderId"]): float(order["time"]) for orders in ledger.values() for order in orders}
+        )
         if windows:
-            found.violations += self._exceeded()
+            found.violations += self._exceeded(exits_count)
         return found
 
-    def _exceeded(self) -> list[str]:
-        counted = [each for each in self.admitted if not each.intent.is_exit and not each.given_back]
+    def _overtaken(self, times: Mapping[str, float]) -> list[str]:
+        """The entries that were accepted after another permit had had their symbol, and had placed its order."""
+        entries = [
+            (each, times[number])
+            for each in self.admitted
+            for number in each.placed
+            if not each.intent.is_exit and number in times
+        ]
+        return [
+            f"{first.intent.id}: {late_ms - early_ms:.0f} ms after {then.intent.id}, which had its symbol by then"
+            for first, late_ms in entries
+            for then, early_ms in entries
+            if first.intent.symbol == then.intent.symbol
+            and first.intent.id != then.intent.id
+            and first.permit.fence < then.permit.fence
+            and first.asked_ms < then.asked_ms
+            and late_ms > early_ms
+        ]
+
+    def _exceeded(self, exits_count: bool) -> list[str]:
+        """The entries that a full window should have denied, by the policy under which each was admitted: another one
+        in force would have denied it. Exits pass a full window, and fill the account's like entries do."""
+        times = [
+            (each.at_ms, each.permit.fence, each)
+            for each in self.admitted
+            if not each.given_back and (exits_count or not each.intent.is_exit)
+        ]
         said = []
-        for last in counted:
-            policy = last.policy
-            # A millisecond is lost between the server's clock and ours at each end.
-            within = [each for each in counted if -2 <= last.at_ms - each.at_ms < policy.rate_global_window_ms - 50]
-            of_symbol = [
-                each
-                for each in counted
-                if each.intent.symbol == last.intent.symbol
-                and -2 <= last.at_ms - each.at_ms < policy.rate_symbol_window_ms - 50
-            ]
-            if len(within) > policy.rate_global_limit:
-                said.append(f"{last.intent.id}: {len(within)} in the account's window")
-            if len(of_symbol) > policy.rate_symbol_limit:
-                said.append(f"{last.intent.id}: {len(of_symbol)} in the window of {last.intent.symbol}")
+        for at_ms, fence, last in times:
+            if last.intent.is_exit:
+                continue
+            before = [(at, each) for at, its, each in times if at < at_ms or (at == at_ms and its <= fence)]
+            policy, symbol = last.policy, last.intent.symbol
+            of_account = sum(at_ms - at < policy.rate_global_window_ms for at, _ in before)
+            of_symbol = sum(
+                at_ms - at < policy.rate_symbol_window_ms
+                for at, each in before
+                if each.intent.symbol == symbol and not each.intent.is_exit
+            )
+            if of_account > policy.rate_global_limit:
+                said.append(f"{last.intent.id}: {of_account} in the account's window")
+            if of_symbol > policy.rate_symbol_limit:
+                said.append(f"{last.intent.id}: {of_symbol} in the window of {symbol}")
         return said
 
 
-def done(execution: Execution) -> bool:
-    """Whether an order came of it."""
-    return execution.state in (Terminal.FILLED, Terminal.PLACED)
+def given_back(execution: Execution) -> bool:
+    """Whether the windows have their slots back: nothing was sent, and the store has heard of it."""
+    outcome, settled = execution.outcome, execution.settlement
+    return outcome is not None and outcome.kind is OutcomeKind.UNSENT and settled is not None and bool(settled)

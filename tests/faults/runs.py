@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections import defaultdict
 from collections.abc import Mapping
@@ -10,17 +9,14 @@ from contextlib import AsyncExitStack
 from typing import Any, Final
 
 from gate.paper import Account, PaperExchange
-from tests.faults.desk import Desk, Findings
-from tests.faults.kinds import FAKETIME, KINDS, Arena, FaultyStore
+from tests.faults.arena import Arena
+from tests.faults.desk import POLICY, Desk, Findings
+from tests.faults.kinds import KINDS
+from tests.faults.store import FaultyStore
 from tests.faults.switchboard import Switchboard
 
 BATCH: Final = 20
-"""Accounts that go through one fault together."""
-
-
-def available(name: str) -> bool:
-    """Whether this machine can cause the fault: a clock that steps needs libfaketime (Debian: libfaketime)."""
-    return not KINDS[name].needs_faketime or FAKETIME.exists()
+"""Accounts that go through one fault together. Each is a run."""
 
 
 async def run_batch(name: str, seed: str, number: int, *, accounts: int = BATCH, on_redis: bool = False) -> Findings:
@@ -34,22 +30,33 @@ async def run_batch(name: str, seed: str, number: int, *, accounts: int = BATCH,
     found = Findings()
     async with AsyncExitStack() as stack:
         paper = stack.enter_context(PaperExchange(accounts=owners, limits=None))
-        store = FaultyStore(on_redis=on_redis)
+        store = FaultyStore(on_redis=on_redis, steps=kind.steps_clock)
         stack.callback(store.close)
         line = await stack.enter_async_context(Switchboard(store.port))
         other_line = await stack.enter_async_context(Switchboard(store.port))
-        desks = [
-            Desk(f"f{number}d{index}", owner, paper.url, random.Random(chance.random()))
-            for index, owner in enumerate(owners)
-        ]
-        for desk in desks:
+        arena = Arena([], store, line, other_line, chance, stack, on_redis)
+        for index, owner in enumerate(owners):
+            desk = Desk(f"f{number}d{index}", owner, paper.url, random.Random(chance.random()))
             stack.push_async_callback(desk.close)
-        await asyncio.gather(*(desk.open((line.url, other_line.url, line.url), kind.policies) for desk in desks))
-        await kind.act(Arena(desks, store, line, other_line, chance, stack, on_redis, {}))
+            arena.desks.append(desk)
+
+        async def open_desk(desk: Desk) -> None:
+            urls = [line.url, other_line.url, line.url]
+            if kind.own_users:
+                with store.client() as client:
+                    client.execute_command("ACL", "SETUSER", desk.name, "on", "nopass", "~*", "&*", "+@all")
+                urls = [url.replace("//", f"//{desk.name}:-@") for url in urls]
+            await desk.open(urls, [desk.chance.choice(kind.policies or (POLICY,)) for _ in urls])
+
+        await arena.each(open_desk)
+        try:
+            await kind.act(arena)
+        except Exception as error:
+            found.violations.append(f"broke off: {error!r}")
         ledger: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
         for row in paper.ledger():
             ledger[str(row["clientOrderId"])].append(row)
-        for desk in desks:
-            found.add(desk.judge(ledger, windows=kind.judges_windows))
-    found.violations = [f"{name}, seed {seed}, batch {number}: {each}" for each in found.violations]
+        for desk in arena.desks:
+            found.add(desk.judge(dict(ledger), windows=kind.judges_windows, exits_count=kind.exits_count))
+    found.violations = [f"batch {number}: {each}" for each in found.violations]
     return found

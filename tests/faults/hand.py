@@ -1,0 +1,118 @@
+"""Workers in a process of their own, which a test stops and continues by signals.
+
+Reads a line of jobs, executes them all at once, and answers with a line of what each came to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import time
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Self
+
+import msgspec
+from msgspec import Struct
+
+from gate import AsyncGate, Intent, Permit, Policy
+from tests.faults.desk import TellingExchange, Worker, given_back, sends_of
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+class Job(Struct, frozen=True):
+    """A delivery."""
+
+    store_url: str
+    prefix: str
+    exchange_url: str
+    key: str
+    secret: str
+    recv_window_ms: int
+    policy: dict[str, str | int]
+    intent: dict[str, str | int | bool]
+    after_ms: int
+
+
+class Came(Struct, frozen=True):
+    """What a delivery came to."""
+
+    permit: Permit | None
+    until_ms: float
+    placed: list[str]
+    given_back: bool
+    raised: str | None = None
+
+
+async def _deliver(job: Job, ready: asyncio.Event, stack: AsyncExitStack) -> Came:
+    exchange = TellingExchange(job.key, job.secret, base_url=job.exchange_url, recv_window_ms=job.recv_window_ms)
+    await stack.enter_async_context(exchange)
+    gate = await stack.enter_async_context(
+        AsyncGate.from_url(job.store_url, prefix=job.prefix, policy=Policy.from_mapping(job.policy), timeout_ms=1_000)
+    )
+    worker = Worker(gate, exchange)
+    await ready.wait()
+    await asyncio.sleep(job.after_ms / 1000)
+    try:
+        execution, placed = await sends_of(worker.executor.execute(Intent.from_mapping(job.intent)))
+    except Exception as error:
+        return Came(None, 0, [], False, repr(error))
+    permit, now_ns = execution.verdict.permit, time.monotonic_ns()
+    until_ms = time.time() * 1000 + (permit.expires_ns - now_ns) / 1e6 if permit else 0
+    return Came(permit, until_ms, placed, given_back(execution))
+
+
+async def _serve() -> None:
+    async with AsyncExitStack() as stack:
+        jobs = msgspec.json.decode(sys.stdin.buffer.readline(), type=list[Job])
+        ready = asyncio.Event()
+        deliveries = [asyncio.create_task(_deliver(job, ready, stack)) for job in jobs]
+        await asyncio.sleep(0)
+        sys.stdout.buffer.write(b"ready\n")
+        sys.stdout.buffer.flush()
+        ready.set()
+        came = await asyncio.gather(*deliveries)
+        sys.stdout.buffer.write(msgspec.json.encode(came) + b"\n")
+        sys.stdout.buffer.flush()
+        await asyncio.to_thread(sys.stdin.buffer.readline)  # a signal may be on its way still
+
+
+class Hand:
+    """The process. It ends with the block."""
+
+    async def __aenter__(self) -> Self:
+        self._process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tests.faults.hand"),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            cwd=_ROOT,
+            limit=1 << 24,
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._process.returncode is None:
+            self._process.kill()
+        await self._process.wait()
+
+    async def begin(self, jobs: list[Job]) -> None:
+        """Hands the jobs over. Returns when the workers set about them."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(msgspec.json.encode(jobs) + b"\n")
+        assert await self._process.stdout.readline() == b"ready\n"
+
+    def send_signal(self, signal: int) -> None:
+        self._process.send_signal(signal)
+
+    async def end(self) -> list[Came]:
+        """What all came to."""
+        assert self._process.stdout is not None
+        return msgspec.json.decode(await self._process.stdout.readline(), type=list[Came])
+
+
+if __name__ == "__main__":
+    logging.disable()
+    asyncio.run(_serve())

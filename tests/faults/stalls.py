@@ -1,0 +1,85 @@
+"""Points between a verdict and the socket at which a worker can be made to stand still."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from gate import Intent
+from tests.faults.desk import Desk, Worker
+
+FOR_EXITS: Final = ("filters", "hedge_mode", "mark_price", "last_look before", "last_look after", "place", "socket")
+POINTS: Final = (*FOR_EXITS, "symbol_config", "account")
+"""`socket`: python-binance has signed the request, and hands it to its transport."""
+
+
+class _Held:
+    """A request that waits before it goes out."""
+
+    def __init__(self, send: Callable[[], Any], wait: Callable[[], Awaitable[None]]) -> None:
+        self._send, self._wait = send, wait
+        self._answer: Any = None
+
+    async def __aenter__(self) -> Any:
+        await self._wait()
+        self._answer = self._send()
+        return await self._answer.__aenter__()
+
+    async def __aexit__(self, *raised: Any) -> Any:
+        return await self._answer.__aexit__(*raised)
+
+
+@contextmanager
+def stalled(worker: Worker, point: str, pause: Callable[[], Awaitable[None]]) -> Iterator[None]:
+    """In the block, the worker's next call of that point is held up by `pause`. Later calls go through."""
+    pauses = [pause]
+
+    async def wait() -> None:
+        if pauses:
+            await pauses.pop()()
+
+    if point == "socket":
+        session: Any = worker.exchange._client.session
+        post = session.post
+        session.post = lambda *args, **kwargs: _Held(lambda: post(*args, **kwargs), wait)
+        try:
+            yield
+        finally:
+            del session.post
+        return
+
+    owner: Any = worker.gate if point.startswith("last_look") else worker.exchange
+    name = point.partition(" ")[0]
+    method = getattr(owner, name)
+
+    async def slow(*args: Any, **kwargs: Any) -> Any:
+        if point == "last_look after":
+            answer = await method(*args, **kwargs)
+            await wait()
+            return answer
+        await wait()
+        return await method(*args, **kwargs)
+
+    setattr(owner, name, slow)
+    try:
+        yield
+    finally:
+        delattr(owner, name)
+
+
+async def stand(desk: Desk, intent: Intent, standing: asyncio.Event, go_on: asyncio.Event) -> None:
+    """Delivers to worker 2, which stands still at a point that the chance draws, until it may go on."""
+
+    async def pause() -> None:
+        standing.set()
+        while not go_on.is_set():
+            try:
+                await go_on.wait()
+            except asyncio.CancelledError:
+                continue  # a process that stands still doesn't hear of its time-outs
+
+    with stalled(desk.workers[2], desk.chance.choice(FOR_EXITS if intent.is_exit else POINTS), pause):
+        await desk.deliver(intent, 2)
+    standing.set()
