@@ -48,7 +48,7 @@ for i = 1, #latest do
   local fields = latest[i][2]
   for j = 1, #fields, 2 do
     if fields[j] == 'call' and fields[j + 1] == token then
-      -- WAIT and WAITAOF answer for the last write of their connection. A replay comes by a new one, and would hear that
+      -- WAIT and WAITAOF answer for the last write of their connection. A replay comes by a new one, and would hear
       -- every replica has all of nothing. So it writes what changes nothing.
       local written = redis.pcall('XSETID', KEYS.audit, latest[1][1])
       return {2, written.err and 0 or 1}
@@ -109,8 +109,11 @@ if act == 'policy' then
 end
 
 if act == 'init' then
+  if string.sub(ARGV.server, 1, 1) == '?' then
+    return redis.error_reply('NOPERM the store\'s user' .. string.sub(ARGV.server, 2) .. ': the memory can\'t be whole')
+  end
   local state = read('HMGET', KEYS.state, 'fence', 'since')
-  -- The fence goes on from the last one, where there is one that memory.lua can read. A whole memory has no time of a loss.
+  -- The fence goes on from the last one, where memory.lua can read it. A whole memory has no time of a loss.
   local fence = state[1] and string.match(state[1], '^%d+$') and tonumber(state[1])
   if not fence or fence >= 9007199254740992 then redis.call('HSET', KEYS.state, 'fence', '0') end
   redis.call('HSET', KEYS.state, 'since', '0', 'run_id', string.match(ARGV.server, '^%S*'))

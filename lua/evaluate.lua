@@ -137,6 +137,7 @@ local added = attempt('ZADD', KEYS.inflight, deadline, ARGV.reserve .. ':' .. AR
 local in_flight = ''
 if is_exit and not seen.damaged then
   seen.card, seen.live, seen.reserved, seen.counted, seen.earliest = in_flight_unpacked(seen.state[7])
+  if seen.card and now < seen.counted then seen.card = nil end
 end
 if seen.card and added == 1 then
   in_flight = in_flight_packed(seen.card + 1, seen.live + 1, seen.reserved + ARGV.reserve, seen.counted,
@@ -144,7 +145,7 @@ if seen.card and added == 1 then
 end
 if seen.damaged then
   attempt('HSET', KEYS.state, permit_field, record)  -- an exit's; the damaged fields stay as they are
-elseif not seen.state[3] then
+elseif not seen.state[3] and not is_exit then  -- an exit, which any policy may bring, puts none in force
   --@include figures_text
   attempt('HSET', KEYS.state, 'fence', fence, 'in_flight', in_flight, permit_field, record, 'policy', ARGV.policy,
     'figures', figures_text())

@@ -8,7 +8,7 @@
 -- settle writes the record of an order that exists, or may exist, from the admission that its holder sends along. The
 -- memory is new from then on.
 --
--- KEYS   as in evaluate.lua; the halt isn't used
+-- KEYS   as in evaluate.lua
 --
 -- ARGV   1 intent_id
 --        2 token
@@ -135,7 +135,12 @@ if forgotten then
     redis.pcall('ZADD', KEYS.inflight, integer(admitted + span), reserved .. ':' .. ARGV.intent_id)
     redis.pcall('HDEL', KEYS.state, 'in_flight')  -- the next entry counts
   end
-  audit(KEYS.audit, now_text, 'memory lost', 'gate', 'no record of ' .. ARGV.intent_id .. ', settled as ' .. outcome)
+  local lost = 'no record of ' .. ARGV.intent_id .. ', settled as ' .. outcome
+  local halts = figures and string.find(figures, ' after_memory_loss=halt ', 1, true)
+  if halts and redis.pcall('EXISTS', KEYS.halt) == 0 then
+    redis.pcall('HSET', KEYS.halt, 'scope', 'entries', 'by', 'gate', 'reason', 'memory lost: ' .. lost, 'at', now_text)
+  end
+  audit(KEYS.audit, now_text, 'memory lost', 'gate', lost)
 end
 
 -- A permit in doubt stays in the in-flight set and in the state, where reconcile finds it. Its lock keeps its TTL.

@@ -63,20 +63,29 @@ class Calls:
             if not isinstance(reserve, Decimal | None):
                 raise InvalidIntent("reserve", reserve, "is not a Decimal")
             margin = self.protocol.reserve(intent) if reserve is None else reserve
-            known = self._unheard.take(intent)
-            token, started_ns = (known.token, known.started_ns) if known else (_new_token(), time.monotonic_ns())
-            unheard = Unheard(intent.id, intent.symbol, intent.side, intent.fingerprint, token, started_ns)
+            token, started_ns = _new_token(), time.monotonic_ns()
             command = self.protocol.evaluate(intent, token, self._fence_seen, margin)
         except InvalidIntent as invalid:
             return Verdict(False, Reason.INVALID, str(invalid))
-        if self._unheard and not intent.is_exit:
-            # Before the verdict: what nobody has heard of may hold this symbol, and a full window trips a cooldown.
+        known = self._unheard.take(intent) if self._unheard else None
+        if known:
+            token, started_ns = known.token, known.started_ns
+            command = self.protocol.evaluate(intent, token, self._fence_seen, margin)
+        unheard = Unheard(intent.id, intent.symbol, intent.side, intent.fingerprint, token, started_ns)
+        if self._unheard:
+            # Before the verdict: what nobody has heard of may hold this symbol, and a full window trips a cooldown. An
+            # exit waits only for what it holds itself.
             try:
-                yield from self._give_back()
+                yield from self._give_back(intent if intent.is_exit else None)
             except StoreUnavailable as unavailable:  # asking the same store again would double the time
                 if known:
-                    self._unheard.keep(unheard)
-                return Verdict(False, Reason.STORE_UNAVAILABLE, str(unavailable))
+                    self._unheard.keep(known)
+                if not intent.is_exit:
+                    return Verdict(False, Reason.STORE_UNAVAILABLE, str(unavailable))
+            except BaseException:
+                if known:
+                    self._unheard.keep(known)
+                raise
         try:
             reply, _ = yield from self._scripted("evaluate", command)
         except StoreFailure as failure:
@@ -117,11 +126,11 @@ class Calls:
         except StoreUnavailable:
             return 0
 
-    def _give_back(self) -> Dialogue[int]:
-        """Raises StoreUnavailable."""
+    def _give_back(self, intent: Intent | None = None) -> Dialogue[int]:
+        """Of one intent, or of any. Raises StoreUnavailable."""
         given = 0
         for _ in range(_GIVEN_BACK_AT_ONCE):
-            unheard = self._unheard.next_due()
+            unheard = self._unheard.next_due(intent)
             if unheard is None:
                 break
             try:
@@ -130,7 +139,7 @@ class Calls:
                 self._unheard.keep_tried(unheard)
                 continue
             except BaseException:
-                self._unheard.keep(unheard)
+                self._unheard.keep_settling(unheard)
                 raise
             settlement = decode_settlement(reply, unheard.intent_id)
             if settlement.status is Settled.FENCED and settlement.record is None:

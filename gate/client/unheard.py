@@ -26,8 +26,14 @@ class Unheard:
     token: str
     started_ns: int
     """The monotonic clock before the call."""
+    settling: bool = False
+    """Whether its permit was given back: that may still be on its way."""
     tried_ns: int | None = None
-    """When its permit was last given back in vain: the call hadn't reached the store."""
+    """When that was answered last: the call hadn't reached the store."""
+
+    def is_of(self, intent: Intent) -> bool:
+        """Whether it asked for this intent."""
+        return (self.intent_id, self.fingerprint) == (intent.id, intent.fingerprint)
 
     @property
     def permit(self) -> Permit:
@@ -54,37 +60,48 @@ class UnheardCalls:
     def __init__(self, lifetime_ms: int) -> None:
         """`lifetime_ms`: a permit's life. What is older holds nothing any more."""
         self._lifetime_ns: Final = lifetime_ms * 1_000_000
-        self._calls: dict[tuple[str, str], Unheard] = {}
+        self._calls: dict[str, Unheard] = {}  # by token
         self._pid = os.getpid()
 
     def __bool__(self) -> bool:
         return bool(self._calls)
 
     def take(self, intent: Intent) -> Unheard | None:
-        """That of an intent which comes again: its token gets the permit that was lost, instead of DUPLICATE."""
+        """That of an intent which comes again: its token gets the permit that was lost, instead of DUPLICATE.
+
+        Not one that was given back: the settlement may still be on its way, and would end the new permit.
+        """
         if self._pid != os.getpid():
             self._calls, self._pid = {}, os.getpid()
-        return self._calls.pop((intent.id, intent.fingerprint), None)
+        for token, unheard in list(self._calls.items()):
+            if unheard.is_of(intent) and not unheard.settling:
+                return self._calls.pop(token, None)
+        return None
 
     def keep(self, unheard: Unheard) -> None:
         """Keeps one. Beyond 4,096, the oldest is left to its deadline."""
-        self._calls[unheard.intent_id, unheard.fingerprint] = unheard
+        self._calls[unheard.token] = unheard
         if len(self._calls) > _KEPT_AT_MOST:
             with suppress(StopIteration, RuntimeError):  # another thread was quicker
                 self._calls.pop(next(iter(self._calls)), None)
 
     def keep_tried(self, unheard: Unheard) -> None:
-        """Keeps one that was given back in vain: the call may still reach the store. It is due again after a second."""
-        self.keep(replace(unheard, tried_ns=time.monotonic_ns()))
+        """Keeps one that was given back without success: the call may still reach the store. Due again in a second."""
+        self.keep(replace(unheard, settling=True, tried_ns=time.monotonic_ns()))
 
-    def next_due(self) -> Unheard | None:
-        """Takes one to give back; None if none is due. Forgets those whose permits have run out."""
+    def keep_settling(self, unheard: Unheard) -> None:
+        """Keeps one whose giving back got no answer. Due as soon as the store answers."""
+        self.keep(replace(unheard, settling=True))
+
+    def next_due(self, intent: Intent | None = None) -> Unheard | None:
+        """Takes one to give back, of one intent or of any; None if none is due. Forgets those that have run out."""
         if self._pid != os.getpid():
             return None
         now_ns = time.monotonic_ns()
-        for key, unheard in list(self._calls.items()):
+        for token, unheard in list(self._calls.items()):
+            due = unheard.tried_ns is None or now_ns - unheard.tried_ns >= _AGAIN_NS
             if now_ns - unheard.started_ns > self._lifetime_ns:
-                self._calls.pop(key, None)
-            elif unheard.tried_ns is None or now_ns - unheard.tried_ns >= _AGAIN_NS:
-                return self._calls.pop(key, None)
+                self._calls.pop(token, None)
+            elif due and (intent is None or unheard.is_of(intent)):
+                return self._calls.pop(token, None)
         return None

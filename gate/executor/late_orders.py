@@ -16,7 +16,7 @@ from gate.client.gates import AsyncGate
 from gate.exchange.failures import ExchangeFailure, OrderNotFound
 from gate.exchange.port import Exchange
 from gate.executor.look_up import find_order_of_any_type
-from gate.values.outcome import Outcome
+from gate.values.outcome import Outcome, Settled
 from gate.values.verdict import Permit
 
 _log: Final = logging.getLogger("gate.reconcile")
@@ -24,6 +24,7 @@ _log: Final = logging.getLogger("gate.reconcile")
 LOOKS_AFTER_S: Final = (5, 15, 60, 180, 600)
 """When an absence is looked up again, in seconds after it was settled."""
 _KEPT_AT_MOST: Final = 1_000
+_AT_ONCE: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,23 +49,38 @@ class LateOrders:
         self._absences.append(_Absence(permit, time.monotonic()))
 
     async def look(self, gate: AsyncGate, exchange: Exchange) -> int:
-        """Looks up what is due. Returns how many orders it found. A failed look-up counts as one in vain."""
-        found = 0
+        """Looks up a few that are due. Returns how many orders it found.
+
+        Where the exchange wants no requests, the rest waits. A look-up that fails otherwise counts as one in vain.
+        """
+        found = looks = 0
         for _ in range(len(self._absences)):
             absence = self._absences.popleft()
-            if absence.due_s > time.monotonic():
+            if looks >= _AT_ONCE or absence.due_s > time.monotonic():
                 self._absences.append(absence)
-            elif await self._shows_up(gate, exchange, absence.permit):
+                continue
+            looks += 1
+            try:
+                shows_up = await self._shows_up(gate, exchange, absence.permit)
+            except ExchangeFailure as failed:
+                if failed.failure.stops_asking:
+                    self._absences.append(absence)
+                    break
+                shows_up = False
+            if shows_up is None:
+                self._absences.append(absence)  # the store doesn't take it now
+            elif shows_up:
                 found += 1
             elif absence.looks + 1 < len(LOOKS_AFTER_S):
                 self._absences.append(replace(absence, looks=absence.looks + 1))
         return found
 
-    async def _shows_up(self, gate: AsyncGate, exchange: Exchange, permit: Permit) -> bool:
+    async def _shows_up(self, gate: AsyncGate, exchange: Exchange, permit: Permit) -> bool | None:
+        """None when it does, but couldn't be settled. Raises ExchangeFailure."""
         decided_ms = permit.deadline_ms - gate.policy.lock_ttl_ms - gate.policy.max_age_ms
         try:
             order = await find_order_of_any_type(exchange, permit.symbol, permit.client_order_id, decided_ms)
-        except (OrderNotFound, ExchangeFailure):
+        except OrderNotFound:
             return False
         settlement = await gate.settle(permit, Outcome.placed(order.order_id))
         _log.error(
@@ -75,4 +91,4 @@ class LateOrders:
             order.status,
             settlement.status,
         )
-        return True
+        return None if settlement.status is Settled.STORE_UNAVAILABLE else True

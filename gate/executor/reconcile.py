@@ -12,6 +12,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Final
 
+from msgspec import structs
+
 from gate.client.gates import AsyncGate
 from gate.exchange.failures import ExchangeFailure, Failure, OrderNotFound
 from gate.exchange.port import CLOCK_LEAD_MS, Exchange
@@ -177,7 +179,9 @@ async def _ask(gate: AsyncGate, exchange: Exchange, record: Record, permit: Perm
         # Nothing is sent after the deadline. The exchange accepts nothing later than its clock may lag behind ours.
         if now_ms - permit.deadline_ms <= CLOCK_LEAD_MS:
             return Reconciled(record.intent_id, permit.client_order_id, Finding.WAIT)
-        settlement = await gate.settle(permit, Outcome.not_placed("reconciled: the exchange has no such order"))
+        # Without the admission: where its holder has just given it back, that is no loss of memory.
+        unsure = structs.replace(permit, admission="")
+        settlement = await gate.settle(unsure, Outcome.not_placed("reconciled: the exchange has no such order"))
         return Reconciled(
             record.intent_id, permit.client_order_id, Finding.NOT_PLACED, settlement=settlement, permit=permit
         )

@@ -37,10 +37,9 @@ def explain_denial(
         case Reason.STALE:
             return f"{-int(detail) / 1000:.1f} s in the future, skew allows {policy.skew_ms / 1000:g} s"
         case Reason.MEMORY_YOUNG:
-            at = datetime.fromtimestamp(int(detail) / 1000, UTC)
             return (
-                f"the memory is new since {at:%H:%M:%S} UTC: an order of before may still be on its way; if none can, "
-                "as on a new account, `gate init` says so"
+                f"the memory is new since {_time_of(int(detail))}: an order of before may still be on its way; if none "
+                "can, as on a new account, `gate init` says so"
             )
         case Reason.POLICY_MISMATCH:
             return f"this caller has {policy.fingerprint}, in force is {detail}"
@@ -62,10 +61,18 @@ def explain_denial(
     return detail
 
 
+def _time_of(ms: int) -> str:
+    """The time of day; the figure itself where it is none that a calendar has."""
+    try:
+        return f"{datetime.fromtimestamp(ms / 1000, UTC):%H:%M:%S} UTC"
+    except (ValueError, OverflowError, OSError):
+        return f"{ms} ms"
+
+
 def explain_error(error: str) -> str:
     """A script's error in words: the key, what is wrong with it, what it stops, what to do."""
     found = _KEY_IN_ERROR.search(error)
-    if "permission" in error.lower():  # nothing is wrong with the key
+    if "permission" in error.lower() or "can't run this command" in error:  # nothing is wrong with the key
         said = _SCRIPT_IN_ERROR.sub("", _KEY_IN_ERROR.sub("", error))
         where = f" ({found[1]})" if found else ""
         return f"{said}{where}; the store's user needs every right that identify.lua lists, on all keys of the prefix"

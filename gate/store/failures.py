@@ -34,6 +34,10 @@ class Forbidden(StoreError):
     """The connection's user has no right to the command, or to a key."""
 
 
+class Unauthenticated(StoreError):
+    """The store wants a password, and closes the connection."""
+
+
 class SlotMoved(StoreUnavailable):
     """Another node of the cluster holds the keys. This node ran nothing."""
 
@@ -57,7 +61,7 @@ def failure_of(error: ResponseError) -> StoreUnavailable | StoreError:
     if isinstance(error, _PASSING) or text.startswith(_PASSING_CODES):
         return StoreUnavailable(text)
     if "unauthenticated" in text:  # the server's refusal of a long command before a password
-        return StoreError(_UNAUTHENTICATED)
+        return Unauthenticated(_UNAUTHENTICATED)
     return StoreError(text)
 
 

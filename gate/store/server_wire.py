@@ -26,10 +26,10 @@ from redis.retry import Retry
 
 from gate.protocol.scripts import Command, Message, Pipeline
 from gate.store.failures import ReplyLost, ScriptMissing, failure_of, one_line, refusal_of
-from gate.store.identity import addressed, ask_identity
+from gate.store.identity import addressed, ask_identity, named
 from gate.store.replies import keeps_connection, read_first, read_others, read_replies
 from gate.store.wire import Reply
-from gate.values.errors import StoreError, StoreUnavailable
+from gate.values.errors import StoreError, StoreFailure, StoreUnavailable
 
 # Settings that only redis-py's own pool needs, or that would turn its retries and push messages on again.
 _POOL_ONLY: Final = frozenset(
@@ -131,7 +131,7 @@ class ServerWire:
                 self._idle.append(link)
             else:
                 connection.disconnect()  # the next call asks the sentinel for the master, and the server for the rights
-            raise failure from None
+            raise named(failure, server or "") from None
         except redis.AuthenticationError as error:
             connection.disconnect()
             raise refusal_of(error) from None
@@ -164,7 +164,7 @@ class ServerWire:
             connection.connect()
             connected = True
             return connection, _ask(connection, self._identify)
-        except StoreUnavailable:
+        except StoreFailure:
             connection.disconnect()
             raise
         except ResponseError as error:
@@ -269,7 +269,7 @@ class AsyncServerWire:
                 self._idle.append((connection, server))
             else:
                 await connection.disconnect(nowait=True)
-            raise failure from None
+            raise named(failure, server or "") from None
         except redis.AuthenticationError as error:
             await connection.disconnect(nowait=True)
             raise refusal_of(error) from None

@@ -53,7 +53,11 @@ local function first_denial(from, now, now_text, seen)
     if seen.lost then
       local windows = math.min(math.max(ARGV.rate_symbol_window_ms, ARGV.rate_global_window_ms), 300000)
       local wait = seen.lost + math.max(ARGV.lock_ttl_ms + 6500, windows) - now
-      if wait > 0 then return 'MEMORY_YOUNG', integer(wait), integer(seen.lost), GUARDS.MEMORY_YOUNG end
+      -- A caller that only observes claims nothing when it is denied. Its entry passes here, and says verify.
+      local observes = string.sub(ARGV.policy, 1, 8) == 'observe-'
+      if wait > 0 and not observes then
+        return 'MEMORY_YOUNG', integer(wait), integer(seen.lost), GUARDS.MEMORY_YOUNG
+      end
     end
   end
 
@@ -94,6 +98,8 @@ local function first_denial(from, now, now_text, seen)
   -- Not too many permits at once.
   if from <= GUARDS.IN_FLIGHT_LIMIT then
     count_in_flight(now, now_text, seen.state[7], seen)
+    -- Before it denies, it counts anew: what is kept may have drifted, by a clock that went back.
+    if seen.live - ARGV.max_in_flight >= 0 then count_in_flight(now, now_text, nil, seen) end
     if seen.live - ARGV.max_in_flight >= 0 then return 'IN_FLIGHT_LIMIT', '-1', '', GUARDS.IN_FLIGHT_LIMIT end
   end
 

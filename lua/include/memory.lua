@@ -1,6 +1,6 @@
 -- Is this memory whole? Redis forgets: by a flush, a restart, a log cut short, an old snapshot, a failover to a replica
 -- that lags behind. `memory` answers; `whole` is a part of it.
--- Needs KEYS.state; ARGV.is_exit, fence_seen, policy, dedup_ttl_ms, max_age_ms, skew_ms, server
+-- Needs KEYS.state; ARGV.is_exit, decided_ms, fence_seen, policy, dedup_ttl_ms, max_age_ms, skew_ms, server
 
 -- Reads a whole number: false when there is no text, nil when it is damaged. Lua can't add 1 to numbers above 2^53.
 local function whole(text)
@@ -40,10 +40,16 @@ local function memory(now, seen)
     seen.new = 'nothing is known of this account'
   elseif known_server ~= run_id then
     seen.new = 'another server answers, or it has restarted'
+  elseif lost and lost - now > 60000 then
+    seen.new = 'its last loss lies in the future'  -- the clock has gone back, or a hand has written it
   elseif last < fence_seen then
     seen.new = 'the last fence is ' .. integer(last) .. ', and ' .. ARGV.fence_seen .. ' was given'
   end
-  if seen.new then last, since, lost = math.max(last or 0, fence_seen), now, now end
+  if seen.new then
+    last, since, lost = math.max(last or 0, fence_seen), now, now
+    -- Far above all that others can have seen, so that they don't take the same loss for one more.
+    if last > 0 then last = last + 1000000 end
+  end
   seen.fence, seen.since, seen.lost, seen.run_id = last, since, lost, run_id
 end
 
@@ -54,11 +60,13 @@ local function fence_and_verify_age(now, micros, seen)
   -- The permit says verify in four cases. First: the memory is so new that a lost record's intent may still be fresh.
   -- Second: an exit comes with another policy, whose longer max_age may make an intent fresh after its record lapsed.
   -- Third: the record of an earlier permit of this intent lapsed before the permit was settled.
-  -- Fourth: the store may lose records one by one.
+  -- Fourth: the store may lose records one by one. Fifth: an exit is dated ahead, and fresh for longer than the memory
+  -- is young.
   local in_force, copy = seen.state[3], seen.state[4]
   local remembers = math.max(ARGV.dedup_ttl_ms, ARGV.max_age_ms + ARGV.skew_ms)
   local whole_for, verify_age = now - seen.since, nil
-  if whole_for < remembers or copy or seen.untrusted or (in_force and in_force ~= ARGV.policy) then
+  if whole_for < remembers or copy or seen.untrusted or (in_force and in_force ~= ARGV.policy)
+    or ARGV.decided_ms - ARGV.skew_ms - now > 0 then
     verify_age = whole_for
     if copy then
       -- The earlier permit's holder sends no request after its deadline; where that can't be read, the age is 0.

@@ -129,3 +129,25 @@ def test_an_exit_past_a_damaged_set_spoils_no_count(redis_client: redis.Redis, o
     redis_client.delete(at.INFLIGHT)
     assert asked(gate, 3).reserved_ahead == 0
     assert kept(redis_client) == counted(redis_client)
+
+
+def test_a_clock_that_was_back_while_exits_came_denies_nobody_for_good(
+    redis_client: redis.Redis, open_sync_gate: OpenGate
+) -> None:
+    gate = open_sync_gate(ROOMY)
+    asked(gate, 0)
+    let_pass(redis_client, -120_000)  # two minutes back
+    for number in (1, 2, 3, 4):
+        asked(gate, number, exits=True)
+    let_pass(redis_client, 240_000)
+    asked(gate, 5)
+    assert kept(redis_client) == counted(redis_client)
+
+
+def test_a_count_that_has_drifted_denies_nobody(redis_client: redis.Redis, open_sync_gate: OpenGate) -> None:
+    gate = open_sync_gate(ROOMY)
+    asked(gate, 0)
+    now = at.server_ms(redis_client)
+    redis_client.hset(at.STATE, "in_flight", struct.pack(">5d", 1, 99, 0, now - 1_000, 2**53 - 1))
+    asked(gate, 1)
+    assert kept(redis_client) == counted(redis_client)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 
 import pytest
 import redis
@@ -219,3 +220,22 @@ def test_a_call_that_reaches_the_store_late_is_given_back_late(
         later_ns += ROOMY.lock_ttl_ms * 1_000_000
         gate.give_back()
         assert redis_client.info("commandstats")["cmdstat_evalsha"]["calls"] == calls + 1, "for a permit's life at most"
+
+
+def test_a_token_that_was_given_back_without_an_answer_is_used_for_no_further_permit(
+    lossy: Gate, wire: Wire, redis_client: redis.Redis
+) -> None:
+    """That settlement may still be on its way. It would take record, lock and slots from a permit that is alive."""
+    intent = _unheard(lossy, wire)
+    lost = redis_client.get(LOCK)
+    for _ in range(2):
+        wire.lose_next_request("EVALSHA")
+    assert lossy.give_back() == 0
+    permit = admitted(lossy.evaluate(intent))
+    assert permit.token.encode() != lost
+
+
+def test_figures_that_can_not_be_cost_no_token(lossy: Gate, wire: Wire, redis_client: redis.Redis) -> None:
+    intent = _unheard(lossy, wire)
+    assert lossy.evaluate(intent, reserve=Decimal("NaN")).reason is Reason.INVALID
+    assert lossy.give_back() == 1

@@ -13,6 +13,8 @@ from tests.client.gates import AnyGate, OpenGate
 from tests.servers.store import PrivateStore
 
 ROOMY = Policy(rate_symbol_limit=100, rate_global_limit=100)
+BEYOND = 1_000_000
+"""How far above all fences that were seen a new memory goes on."""
 LONG_AGO = 1_700_000_000_000
 _numbers = iter(range(1_000_000))
 both = pytest.mark.parametrize("exits", [False, True], ids=["entry", "exit"])
@@ -69,10 +71,10 @@ def test_after_a_loss_entries_wait_exactly_until_no_permit_of_before_can_be_aliv
     assert 60_000 - (at.server_ms(redis_client) - before) <= again.retry_after_ms <= 60_000
 
     at.wait_out(redis_client)
-    assert admit(gate) == (5, True)
-    assert admit(open_gate(ROOMY)) == (6, True)
+    assert admit(gate) == (5 + BEYOND, True)
+    assert admit(open_gate(ROOMY)) == (6 + BEYOND, True)
     made_whole(redis_client)
-    assert admit(gate) == (7, False)
+    assert admit(gate) == (7 + BEYOND, False)
 
 
 @losses
@@ -83,8 +85,8 @@ def test_after_a_loss_exits_go_at_once_and_say_verify(
     for _ in range(4):
         admit(gate)
     loss(redis_client)
-    assert admit(gate, exits=True) == (5, True)
-    assert admit(open_gate(ROOMY), exits=True) == (6, True)
+    assert admit(gate, exits=True) == (5 + BEYOND, True)
+    assert admit(open_gate(ROOMY), exits=True) == (6 + BEYOND, True)
     assert gate.evaluate(fresh()).reason is Reason.MEMORY_YOUNG, "an exit has noticed the loss for all"
 
 
@@ -121,7 +123,7 @@ def test_a_fence_that_others_brought_back_to_its_height_does_not_hide_another_se
     redis_client.hset(at.STATE, "run_id", "f" * 40)
     assert other.evaluate(fresh()).reason is Reason.MEMORY_YOUNG
     at.wait_out(redis_client)
-    assert admit(other) == (lost.fence, True), "a worker that hasn't seen the fence gets it again"
+    assert admit(other) == (lost.fence + BEYOND, True)
     again = at.admitted(gate.evaluate(at.entry()))
     assert again.verify, "the redelivered intent isn't sent without a look"
 
@@ -209,7 +211,7 @@ def test_a_persons_word_after_a_loss_keeps_the_fence(redis_client: redis.Redis, 
     redis_client.hset(at.STATE, "run_id", "f" * 40)
     assert not gate.evaluate(fresh())
     gate.init(by="ops", reason="looked at the exchange: no orders")
-    assert admit(gate) == (4, False)
+    assert admit(gate) == (4 + BEYOND, False)
 
 
 def test_a_persons_word_can_be_said_before_a_loss_is_noticed(redis_client: redis.Redis, open_gate: OpenGate) -> None:
@@ -230,7 +232,7 @@ def test_a_restart_of_the_server_is_a_loss(new_private_store: Callable[..., Priv
     assert gate.evaluate(fresh()).reason is Reason.MEMORY_YOUNG
     with store.client() as client:
         at.wait_out(client)
-    assert admit(gate) == (2, True)
+    assert admit(gate) == (2 + BEYOND, True)
 
 
 def test_a_policy_may_want_a_person_to_look_after_a_loss(redis_client: redis.Redis, open_gate: OpenGate) -> None:
@@ -281,3 +283,67 @@ def test_a_failed_settlement_proves_a_loss_to_all(redis_client: redis.Redis, ope
     settlement = gate.settle(permit, Outcome.placed(1))
     assert (settlement.status, settlement.memory_lost) == (Settled.SETTLED, True)
     assert open_gate(ROOMY).evaluate(fresh()).reason is Reason.MEMORY_YOUNG
+
+
+def test_one_loss_is_one_loss_for_every_process(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    """Each has seen another fence. The next process must not take the loss for one more."""
+    gates = [open_gate(ROOMY) for _ in range(4)]
+    for gate in gates:
+        admit(gate)
+    redis_client.hset(at.STATE, mapping={"fence": 1, "run_id": "f" * 40})
+    for gate in gates:
+        assert gate.evaluate(fresh()).reason is Reason.MEMORY_YOUNG
+    assert [entry["what"] for entry in at.audit(redis_client)] == ["memory lost"]
+    gates[0].init(by="ops", reason="looked")
+    for gate in gates:
+        assert admit(gate)[1] is False
+
+
+def test_a_loss_that_lies_in_the_future_is_one_of_now(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    gate = open_gate(ROOMY)
+    admit(gate)
+    redis_client.hset(at.STATE, "lost", at.server_ms(redis_client) + 86_400_000)
+    assert gate.evaluate(fresh()).retry_after_ms == 60_000
+    redis_client.hset(at.STATE, "lost", 9 * 10**15)
+    assert gate.inspect(fresh()).reason is Reason.MEMORY_YOUNG
+
+
+def test_an_exit_puts_no_policy_in_force(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    """After a loss it would be that of any caller, a looser or an observing one too."""
+    redis_client.flushall()
+    admit(open_gate(Policy(mode="observe")), exits=True)
+    assert redis_client.hget(at.STATE, "policy") is None
+    assert open_gate(ROOMY).evaluate(fresh()).reason is Reason.MEMORY_YOUNG
+
+
+def test_a_caller_that_observes_is_admitted_in_a_new_memory_and_says_verify(
+    redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    """Denied, it would claim nothing, and two workers would send one intent."""
+    redis_client.flushall()
+    gate = open_gate(Policy(mode="observe"))
+    intent = fresh()
+    permit = at.admitted(gate.evaluate(intent))
+    assert (permit.observed, permit.verify) == (False, True)
+    assert open_gate(Policy(mode="observe")).evaluate(intent).reason is Reason.DUPLICATE
+
+
+def test_the_word_in_force_decides_what_follows_a_loss(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    halting = open_gate(Policy(rate_symbol_limit=100, rate_global_limit=100, after_memory_loss="halt"))
+    permit = at.admitted(halting.evaluate(at.entry()))
+    redis_client.hset(at.STATE, "run_id", "f" * 40)
+    admit(open_gate(ROOMY), exits=True)
+    assert halting.halt_in_force() is not None, "though another's exit has noticed it"
+
+    halting.resume(by="ops", reason="looked")
+    redis_client.delete(at.RECORD)
+    redis_client.hdel(at.STATE, "permit:sig-1")
+    assert halting.settle(permit, Outcome.placed(1)).memory_lost
+    assert halting.halt_in_force() is not None, "though a settlement has found it"
+
+
+def test_an_exit_dated_ahead_always_says_verify(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    gate = open_gate(ROOMY)
+    ahead = at.exit_("ahead", timestamp=at.server_ms(redis_client) + 7_200_000)
+    assert at.admitted(gate.evaluate(ahead)).verify
+    assert not at.admitted(gate.evaluate(at.exit_("now"))).verify

@@ -13,8 +13,9 @@ from gate.exchange.port import OrderRequest
 from gate.executor.late_orders import LOOKS_AFTER_S, LateOrders
 from gate.executor.reconcile import Finding, reconcile
 from gate.paper import Fault, FaultKind
-from tests.executor.conftest import Desk
+from tests.executor.conftest import Desk, OpenDesk
 from tests.executor.test_reconcile import abandoned
+from tests.servers.wire import Wire
 
 
 class Clock:
@@ -128,3 +129,34 @@ async def test_other_outcomes_are_not_looked_up_again(desk: Desk, monkeypatch: p
     assert noted == []
     assert Outcome.not_placed("").is_absence
     assert not Outcome.rejected(-2019).is_absence
+
+
+async def test_a_ban_ends_the_look_and_loses_nothing(desk: Desk, redis_client: redis.Redis, clock: Clock) -> None:
+    permit = await absent(desk, redis_client)
+    late = LateOrders()
+    for _ in range(15):
+        late.settled_as_absent(permit)
+    await place(desk, permit)
+    desk.paper.inject(Fault(kind=FaultKind.BANNED_418, method="GET", path="/fapi/v1/order", times=1, retry_after_s=120))
+    clock.now_s += LOOKS_AFTER_S[0]
+    assert await late.look(desk.gate, desk.exchange) == 0
+    assert await late.look(desk.gate, desk.exchange) == 10, "a few at a time"
+    assert await late.look(desk.gate, desk.exchange) == 5
+
+
+async def test_a_late_order_is_kept_until_the_store_takes_it(
+    open_desk: OpenDesk, redis_client: redis.Redis, wire: Wire, clock: Clock
+) -> None:
+    desk = await open_desk(url=wire.url)
+    permit = await absent(desk, redis_client)
+    late = LateOrders()
+    late.settled_as_absent(permit)
+    await place(desk, permit)
+    clock.now_s += LOOKS_AFTER_S[0]
+    for _ in range(2):
+        wire.lose_next_request("EVALSHA")
+    assert await late.look(desk.gate, desk.exchange) == 0
+    assert await late.look(desk.gate, desk.exchange) == 1
+    record = await desk.gate.lookup(permit.intent_id)
+    assert record is not None
+    assert record.phase is Phase.PLACED

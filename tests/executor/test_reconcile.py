@@ -473,3 +473,21 @@ def test_the_command_names_an_address_that_is_none(monkeypatch: pytest.MonkeyPat
 
     assert result.exit_code == 2
     assert "base_url: '127.0.0.1:8000' is not an address" in result.output
+
+
+async def test_an_intent_that_its_holder_has_just_given_back_is_no_loss_of_memory(
+    desk: Desk, redis_client: redis.Redis
+) -> None:
+    intent = await abandoned(desk, redis_client, sent=False)
+    [doubtful] = (await desk.gate.in_doubt()).permits
+    in_doubt = desk.gate.in_doubt
+
+    async def then_given_back(at_most: int = 100, skip: int = 0) -> InDoubt:
+        found = await in_doubt(at_most, skip)
+        assert await desk.gate.settle(doubtful.permit, Outcome.unsent("STOPPED"))
+        return found
+
+    desk.gate.in_doubt = then_given_back  # type: ignore[method-assign]
+    await reconcile(desk.gate, desk.exchange)
+    assert not redis_client.hexists("quantum:exec:state", "lost")
+    assert (await desk.gate.evaluate(desk.intent(id=intent.id, quantity="0.01"))).admitted
