@@ -40,8 +40,8 @@ def take_through(names: Collection[str], runs: int, seed: str, only: int | None,
         click.echo(f"{name:20}" + "".join(f"{figure:>12,}" for figure in figures))
         for each in found.violations[:_SHOWN]:
             number = each.removeprefix("batch ").partition(":")[0]
-            again = f"--kind {name!r} --seed {seed} --only {number}" + (" --on-redis" if on_redis else "")
-            click.echo(f"  {each}\n    scripts/crash-matrix {again}".replace("'", '"'))
+            again = f'--kind "{name}" --seed {seed} --only {number}' + (" --on-redis" if on_redis else "")
+            click.echo(f"  {each}\n    scripts/crash-matrix {again}")
         if len(found.violations) > _SHOWN:
             click.echo(f"  … and {len(found.violations) - _SHOWN} more")
         violations += len(found.violations)
