@@ -34,14 +34,16 @@ def take_through(names: Collection[str], runs: int, seed: str, only: int | None,
         batches = [only] if only is not None else list(range(-(-runs // BATCH)))
         found = asyncio.run(_batches(name, seed, batches, on_redis))
         figures = (
-            *(len(batches) * BATCH, found.intents, found.orders, found.redelivered, found.verified),
+            *(found.runs, found.intents, found.orders, found.redelivered, found.verified),
             *(found.denied_young, len(found.violations), round(time.monotonic() - began)),
         )
         click.echo(f"{name:20}" + "".join(f"{figure:>12,}" for figure in figures))
+        if found.unfit:
+            click.echo(f"  {found.unfit} more runs not counted (machine too busy)")
         for each in found.violations[:_SHOWN]:
             number = each.removeprefix("batch ").partition(":")[0]
-            again = f"--kind {name!r} --seed {seed} --only {number}" + (" --on-redis" if on_redis else "")
-            click.echo(f"  {each}\n    scripts/crash-matrix {again}".replace("'", '"'))
+            again = f'--kind "{name}" --seed {seed} --only {number}' + (" --on-redis" if on_redis else "")
+            click.echo(f"  {each}\n    scripts/crash-matrix {again}")
         if len(found.violations) > _SHOWN:
             click.echo(f"  … and {len(found.violations) - _SHOWN} more")
         violations += len(found.violations)

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from gate import AsyncGate, Intent, Permit, Policy
-from tests.faults.desk import TellingExchange, Worker, given_back, sends_of
+from tests.faults.desk import STORE_TIMEOUT_MS, TellingExchange, Worker, given_back, sends_of
 
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -50,7 +50,9 @@ async def _deliver(job: Job, ready: asyncio.Event, stack: AsyncExitStack) -> Cam
     exchange = TellingExchange(job.key, job.secret, base_url=job.exchange_url, recv_window_ms=job.recv_window_ms)
     await stack.enter_async_context(exchange)
     gate = await stack.enter_async_context(
-        AsyncGate.from_url(job.store_url, prefix=job.prefix, policy=Policy.from_mapping(job.policy), timeout_ms=1_000)
+        AsyncGate.from_url(
+            job.store_url, prefix=job.prefix, policy=Policy.from_mapping(job.policy), timeout_ms=STORE_TIMEOUT_MS
+        )
     )
     worker = Worker(gate, exchange)
     await ready.wait()

@@ -11,10 +11,19 @@ from tests.faults.store import FaultyStore
 
 async def _replica_that_lags(arena: Arena) -> FaultyStore:
     """A replica that lacks the last admissions, and has been promoted by hand."""
+    primary = arena.client(arena.store)
+    await primary.config_set("repl-diskless-sync-delay", 0)
     replica = arena.new_store("--replicaof", f"127.0.0.1 {arena.store.port}")
+    follower = arena.client(replica)
+    async with asyncio.timeout(20):
+        while (await follower.info("replication"))["master_link_status"] != "up":  # noqa: ASYNC110  # the server's
+            await asyncio.sleep(0.02)
     await arena.each(some_trade)
-    await arena.client(arena.store).execute_command("WAIT", 1, 5_000)
-    await arena.client(replica).execute_command("REPLICAOF", "NO", "ONE")
+    await primary.set("other:last", "1")  # WAIT is for what its own connection has written
+    await primary.execute_command("WAIT", 1, 20_000)
+    await follower.execute_command("REPLICAOF", "NO", "ONE")
+    # A replica that was promoted before it had this would be empty, which is another fault.
+    assert await follower.get("other:last") == b"1"
     await what_will_be_lost(arena)
     return replica
 

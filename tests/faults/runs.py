@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
+from gate import StoreFailure
+from gate.exchange.failures import ExchangeFailure
 from gate.paper import Account, PaperExchange
 from tests.faults.arena import Arena
 from tests.faults.desk import POLICY, Desk, Findings
@@ -48,7 +50,10 @@ async def run_batch(name: str, seed: str, number: int, *, accounts: int = BATCH,
                 urls = [url.replace("//", f"//{desk.name}:-@") for url in urls]
             await desk.open(urls, [desk.chance.choice(kind.policies or (POLICY,)) for _ in urls])
 
-        await arena.each(open_desk)
+        try:
+            await arena.each(open_desk)
+        except (StoreFailure, ExchangeFailure):
+            return Findings(unfit=accounts)
         try:
             await kind.act(arena)
         except Exception as error:

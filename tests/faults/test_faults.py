@@ -11,9 +11,11 @@ import msgspec
 import pytest
 
 from gate import Permit
-from gate.paper import Account
+from gate.paper import Account, PaperExchange
+from tests.faults.arena import Arena
+from tests.faults.command import take_through
 from tests.faults.desk import POLICY, SYMBOLS, Admitted, Desk, Findings
-from tests.faults.kinds import GROUPS, KINDS
+from tests.faults.kinds import GROUPS, KINDS, Kind
 from tests.faults.runs import run_batch
 
 SAMPLED: Final = [name for name, kind in KINDS.items() if kind.available and kind.holds]
@@ -121,6 +123,38 @@ async def test_the_judge_condemns_an_order_of_no_intent() -> None:
     found = desk.judge({"stray": [{"orderId": 7, "account": "account", "time": 1_500}]})
 
     assert found.violations == ["stray: an order of no intent"]
+
+
+async def _no_fault(arena: Arena) -> None:
+    await arena.each(lambda desk: desk.deliver(desk.new_intent(), 0))
+
+
+async def test_the_judge_condemns_what_a_broken_ledger_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(KINDS, "none", Kind("limits", _no_fault))
+    whole = PaperExchange.ledger
+    monkeypatch.setattr(PaperExchange, "ledger", lambda paper: whole(paper) * 2)
+
+    found = await run_batch("none", "suite", 0, accounts=2)
+
+    assert found.intents == 2
+    assert len(found.violations) == 2
+    assert all("2 orders" in each for each in found.violations)
+
+
+async def _fails(arena: Arena) -> None:
+    raise RuntimeError("for a test")
+
+
+def test_a_violation_is_printed_with_the_command_that_repeats_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(KINDS, "failing", Kind("limits", _fails))
+
+    assert take_through(["failing"], 1, "s", None, on_redis=False) == 1
+
+    said = capsys.readouterr().out
+    assert "batch 0: broke off: RuntimeError('for a test')" in said
+    assert 'scripts/crash-matrix --kind "failing" --seed s --only 0\n' in said
 
 
 def test_every_fault_belongs_to_a_switch_of_the_command() -> None:
