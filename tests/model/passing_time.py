@@ -39,7 +39,7 @@ for _, key in ipairs(KEYS) do
   end
   local left = redis.call('PTTL', key)
   if left >= 0 and left <= by then redis.call('DEL', key) end
-  if left > by then redis.call('PEXPIRE', key, left - by) end
+  if left >= 0 and left > by then redis.call('PEXPIRE', key, left - by) end
 end
 """
 
