@@ -15,7 +15,8 @@
 --        3 reason
 --        4 token             made by the caller for this call and its replay
 --        5 what              halt: scope, entries or all; reset: safe_mode, cooldowns, failures or all; policy: the
---                            fingerprint to put in force
+--                            fingerprint to put in force; resume: the `at` of the halt to end, `-` where none was
+--                            known; `` ends any
 --        6 figures           policy: its figures, as figure_of reads them; else ``
 --        7 server            init: the server's word, which evaluate.lua explains; else ``
 --
@@ -66,6 +67,11 @@ if act == 'halt' then
 end
 
 if act == 'resume' then
+  -- A resume that was on its way for long must not end a halt that has come since.
+  local at = redis.pcall('HGET', KEYS.halt, 'at')
+  if what ~= '' and type(at) == 'string' and at ~= what then
+    return redis.error_reply('ERR another halt has come since; look with gate status, then resume again')
+  end
   local before = redis.pcall('HGET', KEYS.halt, 'scope')
   local halted = redis.call('DEL', KEYS.halt) == 1
   return done('resume', halted and (type(before) == 'string' and before or 'entries') or '')

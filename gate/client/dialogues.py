@@ -268,7 +268,11 @@ class Calls:
 
     def resume(self, by: str, reason: str) -> Dialogue[Act]:
         """Ends a halt. Raises InvalidField, StoreFailure."""
-        audited, before, copies = yield from self._control("resume", by, reason, "")
+        _sentence("by", by)
+        _sentence("reason", reason)
+        known = yield from self.halt_in_force()
+        at = "-" if known is None else str(known.at_ms or "")
+        audited, before, copies = yield from self._control("resume", by, reason, at)
         return Act("resume", audited, before=_first(before), copies=copies)
 
     def reset(self, what: str, by: str, reason: str) -> Dialogue[Act]:

@@ -6,6 +6,8 @@ import pytest
 import redis
 
 from gate import InvalidField, Outcome, Policy, Reason
+from gate.protocol.codec import Protocol
+from gate.protocol.keyspace import Keyspace
 from tests.client import account as at
 from tests.client.gates import OpenGate
 
@@ -166,3 +168,19 @@ def test_keys_by_hand_are_obeyed_at_the_next_verdict(redis_client: redis.Redis, 
         assert gate.evaluate(at.entry()).reason is reason
         redis_client.delete(key)
     at.admitted(gate.evaluate(at.entry()))
+
+
+def test_a_resume_that_was_on_its_way_for_long_ends_no_later_halt(
+    redis_client: redis.Redis, open_sync_gate: OpenGate
+) -> None:
+    gate, other = open_sync_gate(), open_sync_gate()
+    gate.halt(by="ops", reason="first")
+    known = gate.halt_in_force()
+    assert known is not None
+    redis_client.hset(at.HALT, "at", (known.at_ms or 0) + 1)  # another halt, a moment later
+    late = Protocol(Keyspace("quantum"), Policy()).control("resume", "ops", "late", "t0ken", str(known.at_ms))
+    with pytest.raises(redis.ResponseError, match="another halt has come since"):
+        redis_client.execute_command(*late)
+    assert other.evaluate(at.entry()).reason is Reason.HALTED
+    assert other.resume(by="ops", reason="that one").before == "entries"
+    assert other.evaluate(at.entry()).admitted
