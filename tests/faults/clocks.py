@@ -70,7 +70,7 @@ async def process_stopped(arena: Arena) -> None:
             "symbol": intent.symbol,
             "side": intent.side,
             "timestamp": intent.timestamp_ms,
-            **({"quantity": "0.001", "reduce_only": True} if intent.is_exit else {"notional": "60"}),
+            **({"quantity": "0.001", "reduce_only": True} if intent.is_exit else {"notional": "150"}),
         }
         policy = {name: int(text) if text.isdecimal() else text for name, text in POLICY.texts().items()}
         account, url = desk.account, arena.line.url
@@ -96,7 +96,7 @@ async def process_stopped(arena: Arena) -> None:
         if each.raised:
             desk.raised.append(f"{arena.watched[desk][0].id}: raised {each.raised}")
         if each.permit:
-            holder = Admitted(arena.watched[desk][0], each.permit, POLICY, each.until_ms, each.placed, each.given_back)
+            holder = Admitted(arena.watched[desk][0], each.permit, POLICY, each.until_ms, each.told, each.given_back)
             desk.admitted.append(holder)
 
     async def after(desk: Desk) -> None:
@@ -108,7 +108,7 @@ async def process_stopped(arena: Arena) -> None:
 
 async def clock_steps(arena: Arena) -> None:
     """The store's clock steps ahead and back, by up to twelve minutes, while workers are on their way."""
-    await _steps(arena, [arena.chance.choice((1, 3, 10, 60, 700, -1, -3, -30)) for _ in range(3)])
+    await _steps(arena, [arena.chance.choice((3, 10, 10, 60, 60, 700, -3, -30)) for _ in range(3)])
 
 
 async def clock_passes_records(arena: Arena) -> None:

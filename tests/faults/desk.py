@@ -21,6 +21,7 @@ from gate.executor.reconcile import reconcile_all
 from gate.paper import Account
 from gate.values.outcome import OutcomeKind
 from gate.values.record import decode_record
+from gate.values.reports import LastLook
 
 POLICY: Final = Policy(
     lock_ttl_ms=4_500,
@@ -39,8 +40,19 @@ RECV_WINDOWS_MS: Final = (200, 3_000)
 STORE_TIMEOUT_MS: Final = 2_000
 """The machine may be busy, and slow stores are no fault here."""
 SYMBOLS: Final = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT", "ADAUSDT", "BNBUSDT")
-_SENDS: ContextVar[list[str]] = ContextVar("sends")
-"""The exchange's ids of the orders that the present delivery has placed."""
+
+
+@dataclass(slots=True)
+class Told:
+    """What a delivery has done."""
+
+    placed: list[str] = field(default_factory=list)
+    """The exchange's ids of the orders that it has placed."""
+    looked_ms: float | None = None
+    """When it began its last look at its permit, by the host's clock."""
+
+
+_TOLD: ContextVar[Told] = ContextVar("told")
 
 
 @dataclass(slots=True)
@@ -52,8 +64,7 @@ class Admitted:
     policy: Policy
     until_ms: float
     """The end of the permit by the host's clock, which is the exchange's."""
-    placed: Sequence[str] = ()
-    """The orders that its holder knows it has placed."""
+    told: Told = field(default_factory=Told)
     given_back: bool = False
 
     @property
@@ -101,19 +112,27 @@ class TellingExchange(BinanceFutures):
 
     async def place(self, order: OrderRequest, validity: Validity, *, timeout_ms: int) -> OrderAnswer:
         placed = await super().place(order, validity, timeout_ms=timeout_ms)
-        _SENDS.get([]).append(placed.order_id)
+        _TOLD.get(Told()).placed.append(placed.order_id)
         return placed
 
 
-async def sends_of(delivery: Coroutine[Any, Any, Execution]) -> tuple[Execution, list[str]]:
-    """What a delivery came to, and the orders that it has placed."""
-    sends: list[str] = []
+class TellingGate(AsyncGate):
+    """Tells the delivery when it has looked."""
+
+    async def last_look(self, permit: Permit, *, needed_ms: int) -> LastLook:
+        _TOLD.get(Told()).looked_ms = time.time() * 1000
+        return await super().last_look(permit, needed_ms=needed_ms)
+
+
+async def told(delivery: Coroutine[Any, Any, Execution]) -> tuple[Execution, Told]:
+    """What a delivery came to, and what it has done."""
+    tells = Told()
 
     async def execute() -> Execution:
-        _SENDS.set(sends)
+        _TOLD.set(tells)
         return await delivery
 
-    return await asyncio.create_task(execute()), sends
+    return await asyncio.create_task(execute()), tells
 
 
 class Worker:
@@ -159,7 +178,7 @@ class Desk:
         exchange = TellingExchange(key, secret, base_url=self.exchange_url, recv_window_ms=self.recv_window_ms)
         await self._stack.enter_async_context(exchange)
         gate = await self._stack.enter_async_context(
-            AsyncGate.from_url(url, prefix=self.name, policy=policy, timeout_ms=STORE_TIMEOUT_MS)
+            TellingGate.from_url(url, prefix=self.name, policy=policy, timeout_ms=STORE_TIMEOUT_MS)
         )
         self.workers.append(Worker(gate, exchange))
         return len(self.workers) - 1
@@ -174,7 +193,7 @@ class Desk:
         """An entry or an exit, decided now."""
         exits = self.chance.random() < 0.4 if exits is None else exits
         symbol = symbol or self.chance.choice(SYMBOLS[:2] if exits else SYMBOLS)
-        size: dict[str, Any] = {"quantity": "0.001"} if exits else {"notional": "60"}
+        size: dict[str, Any] = {"quantity": "0.001"} if exits else {"notional": "150"}
         intent = Intent(
             id=f"{self.name}-{len(self.intents)}",
             symbol=symbol,
@@ -191,7 +210,7 @@ class Desk:
         self.deliveries += 1
         holder = self.workers[worker]
         try:
-            execution, placed = await sends_of(holder.executor.execute(intent))
+            execution, tells = await told(holder.executor.execute(intent))
         except Exception as error:
             self.raised.append(f"{intent.id}: raised {error!r}")
             return None
@@ -201,7 +220,7 @@ class Desk:
             self.denied_young += execution.reason == "MEMORY_YOUNG"
         else:
             until_ms = now_ms + (permit.expires_ns - now_ns) / 1e6
-            self.admitted.append(Admitted(intent, permit, holder.gate.policy, until_ms, placed, given_back(execution)))
+            self.admitted.append(Admitted(intent, permit, holder.gate.policy, until_ms, tells, given_back(execution)))
         return execution
 
     async def deliver_to_all(self, intents: Iterable[Intent]) -> None:
@@ -226,9 +245,17 @@ class Desk:
             await asyncio.sleep(0.2)
 
     def judge(
-        self, ledger: Mapping[str, Sequence[Mapping[str, Any]]], *, windows: bool = True, exits_count: bool = True
+        self,
+        ledger: Mapping[str, Sequence[Mapping[str, Any]]],
+        *,
+        windows: bool = True,
+        exits_count: bool = True,
+        by_look: bool = False,
     ) -> Findings:
-        """Compares what the exchange has with what one may expect. `ledger`: its orders by client order id."""
+        """Compares what the exchange has with what one may expect. `ledger`: its orders by client order id.
+
+        `by_look`: the last look, not the exchange, is what must come before another permit's order.
+        """
         found = Findings(
             runs=1,
             intents=len(self.intents),
@@ -250,7 +277,7 @@ class Desk:
             permits = [each for each in self.admitted if each.intent.id == intent.id]
             for order in orders:
                 # That of its sender; where nobody has heard of the order, the last that there was.
-                own = [each for each in permits if str(order["orderId"]) in each.placed] or permits
+                own = [each for each in permits if str(order["orderId"]) in each.told.placed] or permits
                 until_ms = max((each.until_ms for each in own), default=None)
                 if until_ms is None:
                     found.violations.append(f"{intent.id}: an order without a permit")
@@ -258,18 +285,18 @@ class Desk:
                     late_ms = float(order["time"]) - until_ms
                     found.violations.append(f"{intent.id}: accepted {late_ms:.0f} ms after its deadline")
         found.violations += self._overtaken(
-            {str(order["orderId"]): float(order["time"]) for orders in ledger.values() for order in orders}
+            {str(order["orderId"]): float(order["time"]) for orders in ledger.values() for order in orders}, by_look
         )
         if windows:
             found.violations += self._exceeded(exits_count)
         return found
 
-    def _overtaken(self, times: Mapping[str, float]) -> list[str]:
+    def _overtaken(self, times: Mapping[str, float], by_look: bool) -> list[str]:
         """The entries that were accepted after another permit had had their symbol, and had placed its order."""
         entries = [
             (each, times[number])
             for each in self.admitted
-            for number in each.placed
+            for number in each.told.placed
             if not each.intent.is_exit and number in times
         ]
         return [
@@ -280,7 +307,7 @@ class Desk:
             and first.intent.id != then.intent.id
             and first.permit.fence < then.permit.fence
             and first.asked_ms < then.asked_ms
-            and late_ms > early_ms
+            and (first.told.looked_ms or 0 if by_look else late_ms) > early_ms
         ]
 
     def _exceeded(self, exits_count: bool) -> list[str]:

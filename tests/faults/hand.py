@@ -16,8 +16,8 @@ from typing import Self
 import msgspec
 from msgspec import Struct
 
-from gate import AsyncGate, Intent, Permit, Policy
-from tests.faults.desk import STORE_TIMEOUT_MS, TellingExchange, Worker, given_back, sends_of
+from gate import Intent, Permit, Policy
+from tests.faults.desk import STORE_TIMEOUT_MS, TellingExchange, TellingGate, Told, Worker, given_back, told
 
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -41,7 +41,7 @@ class Came(Struct, frozen=True):
 
     permit: Permit | None
     until_ms: float
-    placed: list[str]
+    told: Told
     given_back: bool
     raised: str | None = None
 
@@ -50,7 +50,7 @@ async def _deliver(job: Job, ready: asyncio.Event, stack: AsyncExitStack) -> Cam
     exchange = TellingExchange(job.key, job.secret, base_url=job.exchange_url, recv_window_ms=job.recv_window_ms)
     await stack.enter_async_context(exchange)
     gate = await stack.enter_async_context(
-        AsyncGate.from_url(
+        TellingGate.from_url(
             job.store_url, prefix=job.prefix, policy=Policy.from_mapping(job.policy), timeout_ms=STORE_TIMEOUT_MS
         )
     )
@@ -58,12 +58,12 @@ async def _deliver(job: Job, ready: asyncio.Event, stack: AsyncExitStack) -> Cam
     await ready.wait()
     await asyncio.sleep(job.after_ms / 1000)
     try:
-        execution, placed = await sends_of(worker.executor.execute(Intent.from_mapping(job.intent)))
+        execution, tells = await told(worker.executor.execute(Intent.from_mapping(job.intent)))
     except Exception as error:
-        return Came(None, 0, [], False, repr(error))
+        return Came(None, 0, Told(), False, repr(error))
     permit, now_ns = execution.verdict.permit, time.monotonic_ns()
     until_ms = time.time() * 1000 + (permit.expires_ns - now_ns) / 1e6 if permit else 0
-    return Came(permit, until_ms, placed, given_back(execution))
+    return Came(permit, until_ms, tells, given_back(execution))
 
 
 async def _serve() -> None:

@@ -46,7 +46,8 @@ KINDS: Final = {
     "restored by hand": Kind("memory", memory.restored_by_hand),
     "worker stands still": Kind("clocks", clocks.worker_stands_still),
     "process stopped": Kind("clocks", clocks.process_stopped),
-    # A step ahead ends windows early; docs/design.md says so. Orders and deadlines are judged.
+    # A step ahead ends windows early, and it ends the lock of a request that has had its last look; docs/design.md says
+    # so. Orders and deadlines are judged, and that no look passes once another has had the symbol.
     "store's clock steps": Kind("clocks", clocks.clock_steps, judges_windows=False, steps_clock=True),
     "two policies": Kind(
         "policies",

@@ -62,6 +62,13 @@ async def run_batch(name: str, seed: str, number: int, *, accounts: int = BATCH,
         for row in paper.ledger():
             ledger[str(row["clientOrderId"])].append(row)
         for desk in arena.desks:
-            found.add(desk.judge(dict(ledger), windows=kind.judges_windows, exits_count=kind.exits_count))
+            found.add(
+                desk.judge(
+                    dict(ledger),
+                    windows=kind.judges_windows,
+                    exits_count=kind.exits_count,
+                    by_look=kind.steps_clock,
+                )
+            )
     found.violations = [f"batch {number}: {each}" for each in found.violations]
     return found

@@ -14,7 +14,7 @@ from gate import Permit
 from gate.paper import Account, PaperExchange
 from tests.faults.arena import Arena
 from tests.faults.command import take_through
-from tests.faults.desk import POLICY, SYMBOLS, Admitted, Desk, Findings
+from tests.faults.desk import POLICY, SYMBOLS, Admitted, Desk, Findings, Told
 from tests.faults.kinds import GROUPS, KINDS, Kind
 from tests.faults.runs import run_batch
 
@@ -53,7 +53,7 @@ async def judged(orders: list[int], admissions: list[int], *, exits: bool = Fals
         line = f"admitted token {fence} print {NOON_MS + at_ms} {intent.symbol} {intent.side} 2500 0 - 0"
         permit = Permit(intent.id, intent.symbol, intent.side, "token", fence, "", 0, 0, admission=line)
         placed = [f"{number}" for number in range(len(orders))] if fence == 1 else []
-        desk.admitted.append(Admitted(intent, permit, POLICY, NOON_MS + at_ms + POLICY.lock_ttl_ms, placed))
+        desk.admitted.append(Admitted(intent, permit, POLICY, NOON_MS + at_ms + POLICY.lock_ttl_ms, Told(placed)))
     rows: list[Mapping[str, Any]] = [
         {"orderId": number, "account": "account", "time": NOON_MS + admissions[0] + POLICY.lock_ttl_ms + late_ms}
         for number, late_ms in enumerate(orders)
@@ -87,7 +87,7 @@ async def test_the_judge_condemns_an_order_after_its_own_permit_though_a_later_p
     intent = desk.new_intent()
     permit = Permit(intent.id, intent.symbol, intent.side, "token", 1, "", 0, 0, admission="")
     later = msgspec.structs.replace(permit, fence=2)
-    desk.admitted = [Admitted(intent, permit, POLICY, 1_000, ["7"]), Admitted(intent, later, POLICY, 5_000)]
+    desk.admitted = [Admitted(intent, permit, POLICY, 1_000, Told(["7"])), Admitted(intent, later, POLICY, 5_000)]
     ledger = {desk.gate(0).client_order_id(intent.id): [{"orderId": 7, "account": "account", "time": 1_500}]}
     await desk.close()
 
@@ -101,7 +101,10 @@ async def test_the_judge_condemns_an_entry_that_comes_after_another_permit_had_i
     first, then = (desk.new_intent(exits=False, symbol="BTCUSDT") for _ in range(2))
     permits = [Permit(each.id, each.symbol, each.side, "token", 1, "", 0, 0) for each in (first, then)]
     later = msgspec.structs.replace(permits[1], fence=2)
-    desk.admitted = [Admitted(first, permits[0], POLICY, 5_000, ["7"]), Admitted(then, later, POLICY, 6_000, ["8"])]
+    desk.admitted = [
+        Admitted(first, permits[0], POLICY, 5_000, Told(["7"])),
+        Admitted(then, later, POLICY, 6_000, Told(["8"])),
+    ]
     numbers = {first.id: (7, 4_000), then.id: (8, 3_000)}
     ledger = {
         desk.gate(0).client_order_id(each.id): [
@@ -114,6 +117,9 @@ async def test_the_judge_condemns_an_entry_that_comes_after_another_permit_had_i
     found = desk.judge(ledger, windows=False)
 
     assert found.violations == ["d-0: 1000 ms after d-1, which had its symbol by then"]
+    assert desk.judge(ledger, windows=False, by_look=True).violations == []
+    desk.admitted[0].told.looked_ms = 3_001
+    assert desk.judge(ledger, windows=False, by_look=True).violations == found.violations
 
 
 async def test_the_judge_condemns_an_order_of_no_intent() -> None:
