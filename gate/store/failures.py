@@ -56,7 +56,8 @@ def failure_of(error: ResponseError) -> StoreUnavailable | StoreError:
         return SlotMoved(text)
     if isinstance(error, AskError):
         return StoreUnavailable("the cluster is moving the slot of this account to another node")
-    if isinstance(error, NoPermissionError):
+    # A script's own call is refused without the code of other refusals on Redis.
+    if isinstance(error, NoPermissionError) or "The user executing the script" in text:
         return Forbidden(text)
     if isinstance(error, _PASSING) or text.startswith(_PASSING_CODES):
         return StoreUnavailable(text)

@@ -18,14 +18,13 @@ import redis.asyncio
 from hiredis import pack_command
 from redis.backoff import NoBackoff
 from redis.exceptions import (
-    NoPermissionError,
     RedisError,
     ResponseError,
 )
 from redis.retry import Retry
 
 from gate.protocol.scripts import Command, Message, Pipeline
-from gate.store.failures import ReplyLost, ScriptMissing, failure_of, one_line, refusal_of
+from gate.store.failures import Forbidden, ReplyLost, ScriptMissing, failure_of, one_line, refusal_of
 from gate.store.identity import addressed, ask_identity, named
 from gate.store.replies import keeps_connection, read_first, read_others, read_replies
 from gate.store.wire import Reply
@@ -127,7 +126,7 @@ class ServerWire:
                 reply = connection.read_response(disable_decoding=True)
         except ResponseError as error:
             failure = failure_of(error)
-            if isinstance(failure, ScriptMissing | StoreError) and not isinstance(error, NoPermissionError):
+            if isinstance(failure, ScriptMissing | StoreError) and not isinstance(failure, Forbidden):
                 self._idle.append(link)
             else:
                 connection.disconnect()  # the next call asks the sentinel for the master, and the server for the rights
@@ -264,7 +263,7 @@ class AsyncServerWire:
                 reply = await read_others(connection, reply, message, self._timeout)
         except ResponseError as error:
             failure = failure_of(error)
-            kept = isinstance(failure, ScriptMissing | StoreError) and not isinstance(error, NoPermissionError)
+            kept = isinstance(failure, ScriptMissing | StoreError) and not isinstance(failure, Forbidden)
             if kept and server is not None:
                 self._idle.append((connection, server))
             else:
