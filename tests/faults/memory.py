@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from tests.faults.arena import Arena, come_again, some_trade, what_will_be_lost
-from tests.faults.desk import Desk
+from tests.faults.desk import POLICY, Desk, MachineTooBusyError
 from tests.faults.store import FaultyStore
 
 
@@ -40,6 +41,7 @@ async def split_brain(arena: Arena) -> None:
     """Worker 1 still speaks to the old primary, for less long than a new memory makes entries wait."""
     replica = await _replica_that_lags(arena)
     arena.line.switch(replica.port)
+    began = time.monotonic()
     lasts_s = arena.chance.uniform(0, 3)
 
     async def both(desk: Desk) -> None:
@@ -57,6 +59,8 @@ async def split_brain(arena: Arena) -> None:
     await arena.each(both)
     arena.other_line.switch(replica.port)
     arena.store.stop()
+    if time.monotonic() - began > (POLICY.memory_wait_ms - POLICY.rate_global_window_ms) / 1000:
+        raise MachineTooBusyError
     await come_again(arena)
 
 

@@ -12,7 +12,7 @@ from gate import StoreFailure
 from gate.exchange.failures import ExchangeFailure
 from gate.paper import Account, PaperExchange
 from tests.faults.arena import Arena
-from tests.faults.desk import POLICY, Desk, Findings
+from tests.faults.desk import POLICY, Desk, Findings, MachineTooBusyError
 from tests.faults.kinds import KINDS
 from tests.faults.store import FaultyStore
 from tests.faults.switchboard import Switchboard
@@ -56,12 +56,17 @@ async def run_batch(name: str, seed: str, number: int, *, accounts: int = BATCH,
             return Findings(unfit=accounts)
         try:
             await kind.act(arena)
+        except MachineTooBusyError:
+            return Findings(unfit=accounts)
         except Exception as error:
             found.violations.append(f"broke off: {error!r}")
         ledger: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
         for row in paper.ledger():
             ledger[str(row["clientOrderId"])].append(row)
         for desk in arena.desks:
+            if desk.busy(ledger):
+                found.unfit += 1
+                continue
             found.add(
                 desk.judge(
                     dict(ledger),
