@@ -13,6 +13,7 @@ import redis.asyncio
 from gate import AsyncGate, Gate, InvalidField, Policy, Reason
 from tests.client import account as at
 from tests.client.gates import OpenGate
+from tests.servers.ports import free_port
 from tests.servers.process import ProcessStore
 from tests.servers.store import connect
 from tests.store.test_stores_by_url import works
@@ -50,7 +51,9 @@ def wait_until(true: Callable[[], bool]) -> None:
 
 
 def new_node(stack: ExitStack) -> ProcessStore:
-    node = ProcessStore(["--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1"])
+    # The port between the nodes too is one from which no outgoing connection is made.
+    ports = ["--cluster-port", str(free_port())]
+    node = ProcessStore(["--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1", *ports])
     stack.callback(node.close)
     return node
 
