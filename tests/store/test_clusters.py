@@ -50,10 +50,18 @@ def wait_until(true: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def new_node(stack: ExitStack) -> ProcessStore:
-    # The port between the nodes too is one from which no outgoing connection is made.
-    ports = ["--cluster-port", str(free_port())]
-    node = ProcessStore(["--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1", *ports])
+class Node(ProcessStore):
+    """A node of a cluster."""
+
+    def __init__(self) -> None:
+        # Not 10,000 above its other port: outgoing connections come from there, and may have taken it.
+        self.bus_port = free_port()
+        ports = ("--cluster-port", str(self.bus_port))
+        super().__init__(["--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1", *ports])
+
+
+def new_node(stack: ExitStack) -> Node:
+    node = Node()
     stack.callback(node.close)
     return node
 
@@ -136,7 +144,7 @@ def test_a_slot_that_moves_is_followed(open_gate: OpenGate) -> None:
         here, there = new_node(stack), new_node(stack)
         slot = int(ask(here, "CLUSTER", "KEYSLOT", "{quantum}:exec:state"))
         ask(here, "CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-        ask(there, "CLUSTER", "MEET", "127.0.0.1", port_of(here))
+        ask(there, "CLUSTER", "MEET", "127.0.0.1", port_of(here), here.bus_port)
         names = {node: ask(node, "CLUSTER", "MYID") for node in (here, there)}
         wait_until(lambda: is_up(here) and is_up(there))
         wait_until(lambda: all(name in ask(here, "CLUSTER", "NODES") for name in names.values()))
