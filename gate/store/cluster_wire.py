@@ -31,19 +31,21 @@ class ClusterWire:
         self._identify: Final = identify
         self._lock: Final = threading.Lock()
         self._client: Any = None
+        self._forgotten = False
         self._wire: ServerWire | None = None
 
     def round_trip(self, message: Message) -> Reply:
         """Raises ReplyLost, ScriptMissing, StoreUnavailable, StoreError."""
+        wire = self._node()
         try:
-            return self._node().round_trip(message)
+            return wire.round_trip(message)
         except SlotMoved:
-            self._forget()
+            self._forget(wire)
             return self._node().round_trip(message)
         except ScriptMissing:
             raise
         except StoreUnavailable:
-            self._forget()
+            self._forget(wire)
             raise
 
     def _node(self) -> ServerWire:
@@ -52,6 +54,9 @@ class ClusterWire:
                 try:
                     if self._client is None:
                         self._client = self._make_client()
+                    elif self._forgotten:
+                        with suppress(*_NO_CLUSTER):  # then the node of before may be there again
+                            self._client.nodes_manager.initialize()
                     node = self._client.get_node_from_key(self._slot_key)
                     if node is None:
                         raise StoreUnavailable(f"no cluster node holds the slot of {self._slot_key}")
@@ -60,14 +65,15 @@ class ClusterWire:
                     raise StoreUnavailable(one_line(error)) from None
             return self._wire
 
-    def _forget(self) -> None:
-        """Reads the cluster's layout again, for the next command."""
+    def _forget(self, wire: ServerWire) -> None:
+        """Has the next command read the cluster's layout: what is read now may be old by then.
+
+        Of many callers whose commands failed on one node, only the first has it read, else each would wait for all.
+        """
         with self._lock:
-            self._wire = None
-            if self._client is None:
-                return
-            with suppress(*_NO_CLUSTER):  # the next command reports the failure
-                self._client.nodes_manager.initialize()
+            if self._wire is wire:
+                self._wire, self._forgotten = None, True
+        wire.close()
 
     def close(self) -> None:
         """Closes every connection."""
@@ -84,19 +90,21 @@ class AsyncClusterWire:
         self._timeout_ms: Final = timeout_ms
         self._identify: Final = identify
         self._client: Any = None
+        self._forgotten = False
         self._wire: AsyncServerWire | None = None
 
     async def round_trip(self, message: Message) -> Reply:
         """Raises ReplyLost, ScriptMissing, StoreUnavailable, StoreError."""
+        wire = await self._node()
         try:
-            return await (await self._node()).round_trip(message)
+            return await wire.round_trip(message)
         except SlotMoved:
-            await self._forget()
+            await self._forget(wire)
             return await (await self._node()).round_trip(message)
         except ScriptMissing:
             raise
         except StoreUnavailable:
-            await self._forget()
+            await self._forget(wire)
             raise
 
     async def _node(self) -> AsyncServerWire:
@@ -105,6 +113,11 @@ class AsyncClusterWire:
                 if self._client is None:
                     self._client = self._make_client()
                 await self._client.initialize()
+                if self._forgotten:
+                    with suppress(*_NO_CLUSTER):
+                        await self._client.nodes_manager.initialize()
+                if self._wire is not None:
+                    return self._wire  # another caller was quicker
                 node = self._client.get_node_from_key(self._slot_key)
                 if node is None:
                     raise StoreUnavailable(f"no cluster node holds the slot of {self._slot_key}")
@@ -113,12 +126,11 @@ class AsyncClusterWire:
                 raise StoreUnavailable(one_line(error)) from None
         return self._wire
 
-    async def _forget(self) -> None:
-        self._wire = None
-        if self._client is None:
-            return
-        with suppress(*_NO_CLUSTER):
-            await self._client.nodes_manager.initialize()
+    async def _forget(self, wire: AsyncServerWire) -> None:
+        """As ClusterWire._forget."""
+        if self._wire is wire:
+            self._wire, self._forgotten = None, True
+        await wire.close()
 
     async def close(self) -> None:
         """Closes every connection."""

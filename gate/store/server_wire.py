@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 import redis
@@ -90,6 +92,35 @@ def pack_message(message: Message, server: str) -> bytes:
     return pack(addressed(message, server))
 
 
+_MASTER_ASKED_EVERY_S: Final = 0.5
+"""How often sentinels are asked, while connections serve, whether the master is still the same. After a failover the
+old one may go on as a master for ten seconds, and would admit what the new one admits too."""
+
+
+class _Master:
+    """The master that connections go to, where sentinels name it."""
+
+    def __init__(self, pool: Any) -> None:
+        self.named: Final = hasattr(pool, "get_master_address")
+        self._address: tuple[Any, Any] | None = None
+        self._asked_s = 0.0
+
+    def due(self) -> bool:
+        """Whether it is time to ask the sentinels. Then one caller asks; the others go on meanwhile."""
+        if not self.named or time.monotonic() - self._asked_s < _MASTER_ASKED_EVERY_S:
+            return False
+        self._asked_s = time.monotonic()
+        return True
+
+    def is_now(self, address: tuple[Any, Any]) -> None:
+        """Keeps the address that a sentinel names."""
+        self._address = address
+
+    def serves(self, connection: Any) -> bool:
+        """Whether a connection goes to the master that was named last."""
+        return self._address is None or (connection.host, connection.port) == self._address
+
+
 def no_retries() -> Retry:
     """The redis-py setting that turns its own retries off."""
     return Retry(NoBackoff(), 0)
@@ -108,15 +139,14 @@ class ServerWire:
         self._identify: Final = identify
         self._idle: deque[tuple[Any, str]] = deque()  # connections, each with its server's word
         self._pid = os.getpid()
+        self._pool: Final[Any] = pool
+        self._master: Final = _Master(pool)
 
     def round_trip(self, message: Message) -> Reply:
         """Raises ReplyLost, ScriptMissing, StoreUnavailable, StoreError. gate.store.wire.Wire tells of a pipeline's."""
         if self._pid != os.getpid():
             self._idle, self._pid = deque(), os.getpid()  # two processes on one socket would mix up replies
-        try:
-            link = self._idle.pop()
-        except IndexError:
-            link = self._connect()
+        link = self._idle_link() or self._connect()
         connection, server = link
         try:
             connection.send_packed_command((pack_message(message, server),), check_health=False)
@@ -155,6 +185,20 @@ class ServerWire:
         if isinstance(replies[0], StoreUnavailable):
             raise replies[0]
         return replies
+
+    def _idle_link(self) -> tuple[Any, str] | None:
+        """An idle connection to the master; None if there is none."""
+        if self._idle and self._master.due():
+            with suppress(RedisError, OSError):  # while no sentinel answers, the master goes on
+                self._master.is_now(self._pool.get_master_address())
+        while True:
+            try:
+                link = self._idle.pop()
+            except IndexError:
+                return None
+            if self._master.serves(link[0]):
+                return link
+            link[0].disconnect()
 
     def _connect(self) -> tuple[Any, str]:
         connection = self._make(**self._settings)
@@ -234,11 +278,16 @@ class AsyncServerWire:
         pool = client.connection_pool
         self._client: Final = client
         self._make: Final[Callable[..., Any]] = pool.connection_class
-        # One time-out bounds the whole call, and costs a third of a time-out per read.
-        self._settings: Final = connection_settings(pool.connection_kwargs, None)
         self._timeout: Final = timeout_ms / 1000
+        self._master: Final = _Master(pool)
+        # One time-out bounds the whole call, and costs a third of a time-out per read. But while sentinels are asked,
+        # redis-py may take its cancellation for a sentinel's time-out, and go on.
+        self._settings: Final = connection_settings(
+            pool.connection_kwargs, self._timeout if self._master.named else None
+        )
         self._identify: Final = identify
         self._idle: deque[tuple[Any, str]] = deque()
+        self._pool: Final[Any] = pool
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def round_trip(self, message: Message) -> Reply:
@@ -246,13 +295,17 @@ class AsyncServerWire:
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             self._idle, self._loop = deque(), loop  # a connection works only on its own event loop
-        connection, server = self._idle.pop() if self._idle else (self._make(**self._settings), None)
+        connection, server = await self._idle_link() or (self._make(**self._settings), None)
         connected = server is not None
+        until_s = loop.time() + self._timeout
         try:
-            async with asyncio.timeout(self._timeout):
-                if server is None:
+            if server is None:
+                async with asyncio.timeout_at(until_s):
                     await connection.connect()
-                    connected = True
+                connected = True
+                connection.socket_timeout = None
+            async with asyncio.timeout_at(until_s):
+                if server is None:
                     server = await _ask_async(connection, self._identify)
                 await connection.send_packed_command((pack_message(message, server),), check_health=False)
                 if isinstance(message, Pipeline):
@@ -285,6 +338,19 @@ class AsyncServerWire:
             return await self._after((connection, server), reply)
         self._idle.append((connection, server))
         return reply
+
+    async def _idle_link(self) -> tuple[Any, str] | None:
+        """As ServerWire._idle_link."""
+        if self._idle and self._master.due():
+            with suppress(RedisError, OSError, TimeoutError):
+                async with asyncio.timeout(self._timeout):
+                    self._master.is_now(await self._pool.get_master_address())
+        while self._idle:
+            link = self._idle.pop()
+            if self._master.serves(link[0]):
+                return link
+            await link[0].disconnect(nowait=True)
+        return None
 
     async def _after(self, link: tuple[Any, str], replies: list[Reply]) -> list[Reply]:
         """As ServerWire._after."""
