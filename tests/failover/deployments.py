@@ -61,9 +61,9 @@ def _safely(true: Callable[[], bool]) -> bool:
 
 
 class _Sentinel(ProcessStore):
-    def __init__(self, primary: ProcessStore, quorum: int) -> None:
+    def __init__(self, primary: ProcessStore, quorum: int, *, on_redis: bool) -> None:
         self._primary_port, self._quorum = port_of(primary), quorum
-        super().__init__()
+        super().__init__(on_redis=on_redis)
 
     def _command(self) -> list[str]:
         settings = self._directory / "sentinel.conf"
@@ -82,15 +82,15 @@ class Deployment:
     url: str
     servers: list[ProcessStore]
 
-    def __init__(self) -> None:
-        self._stack = ExitStack()
+    def __init__(self, on_redis: bool) -> None:
+        self._stack, self._on_redis = ExitStack(), on_redis
 
     def close(self) -> None:
         """Stops every server."""
         self._stack.close()
 
     def _start(self, *arguments: str) -> ProcessStore:
-        server = ProcessStore(arguments)
+        server = ProcessStore(arguments, on_redis=self._on_redis)
         self._stack.callback(server.close)
         return server
 
@@ -144,8 +144,8 @@ def _is_primary(server: ProcessStore) -> bool:
 class Sentinels(Deployment):
     """Three sentinels, a primary and two replicas."""
 
-    def __init__(self, min_replicas: int = 0) -> None:
-        super().__init__()
+    def __init__(self, min_replicas: int = 0, *, on_redis: bool = False) -> None:
+        super().__init__(on_redis)
         try:
             self._set_up(min_replicas)
         except BaseException:
@@ -162,7 +162,7 @@ class Sentinels(Deployment):
         wait_until(lambda: said(first, "INFO", "replication").count("state=online") == 2, "replicas online")
         self.sentinels = []
         for _ in range(3):
-            self.sentinels.append(_Sentinel(first, 2))
+            self.sentinels.append(_Sentinel(first, 2, on_redis=self._on_redis))
             self._stack.callback(self.sentinels[-1].close)
         wait_until(lambda: all(map(self._knows_all, self.sentinels)), "sentinels know each other")
         hosts = ",".join(f"127.0.0.1:{port_of(each)}" for each in self.sentinels)
@@ -191,8 +191,8 @@ class Sentinels(Deployment):
 class Cluster(Deployment):
     """Three primaries, and a replica of each if wanted. The account's slot is at the first."""
 
-    def __init__(self, key: str, *, primaries: int = 3, replicas: bool = True) -> None:
-        super().__init__()
+    def __init__(self, key: str, *, primaries: int = 3, replicas: bool = True, on_redis: bool = False) -> None:
+        super().__init__(on_redis)
         try:
             self._set_up(key, primaries, replicas)
         except BaseException:

