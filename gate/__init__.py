@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         StoreFailure,
         StoreUnavailable,
     )
+    from gate.values.found_order import FoundOrder
     from gate.values.guards import Reason
     from gate.values.intent import Intent
     from gate.values.outcome import Outcome, OutcomeKind, Penalty, Settled, Settlement
@@ -49,6 +50,7 @@ else:
         "client.guarded": "AsyncGuardedPermit GuardedPermit",
         "values.reports": "Act Copies Damage DoubtfulPermit GuardReport Halt InDoubt Inspection LastLook Standing "
         "Status",
+        "values.found_order": "FoundOrder",
         "values.intent": "Intent",
         "values.outcome": "Outcome OutcomeKind Penalty Settled Settlement",
         "values.policy": "Policy",
@@ -75,6 +77,7 @@ __all__ = [
     "Copies",
     "Damage",
     "DoubtfulPermit",
+    "FoundOrder",
     "Gate",
     "GateError",
     "GuardReport",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from decimal import Decimal
@@ -29,6 +31,7 @@ from gate.values.verdict import Permit, Verdict
 
 if TYPE_CHECKING:
     from gate.store.embedded import EmbeddedStore
+    from gate.values.found_order import AsyncFindOrder, FindOrder
 
 T = TypeVar("T")
 
@@ -43,11 +46,13 @@ class Gate:
         prefix: str = DEFAULT_PREFIX,
         policy: Policy | None = None,
         timeout_ms: int = DEFAULT_TIMEOUT_MS,
+        find_order: FindOrder | None = None,
     ) -> None:
         """Makes a gate with the address and credentials of a redis-py client.
 
-        The gate opens its own connections. `timeout_ms` limits connecting, and limits each wait for an answer. Raises
-        InvalidField for a cluster with a prefix that has no hash tag.
+        The gate opens its own connections. `timeout_ms` limits connecting, and limits each wait for an answer.
+        `find_order` asks the exchange for an order, for the blocks of `guard`: gate.exchange.order_finder has it for
+        python-binance. Raises InvalidField for a cluster with a prefix that has no hash tag.
         """
         keyspace = Keyspace(prefix)
         if isinstance(client, redis.RedisCluster):
@@ -55,12 +60,20 @@ class Gate:
             wire: Wire = ClusterWire(lambda: client, keyspace.state, timeout_ms, identify(keyspace))
         else:
             wire = ServerWire(client, timeout_ms, identify(keyspace))
-        self._set_up(wire, None, prefix, policy)
+        self._set_up(wire, None, prefix, policy, find_order)
 
-    def _set_up(self, wire: Wire, embedded: EmbeddedStore | None, prefix: str, policy: Policy | None) -> None:
+    def _set_up(
+        self,
+        wire: Wire,
+        embedded: EmbeddedStore | None,
+        prefix: str,
+        policy: Policy | None,
+        find_order: FindOrder | None,
+    ) -> None:
         self._wire = wire
         self._embedded = embedded
         self._calls = Calls(prefix, policy or Policy())
+        self._find_order = find_order
 
     @classmethod
     def from_url(
@@ -70,10 +83,11 @@ class Gate:
         prefix: str = DEFAULT_PREFIX,
         policy: Policy | None = None,
         timeout_ms: int = DEFAULT_TIMEOUT_MS,
+        find_order: FindOrder | None = None,
     ) -> Gate:
         """On the store at a URL; gate.store lists the forms. Connects at the first call. Raises InvalidField."""
         gate = cls.__new__(cls)
-        gate._set_up(*connect(url, Keyspace(prefix), timeout_ms), prefix, policy)
+        gate._set_up(*connect(url, Keyspace(prefix), timeout_ms), prefix, policy, find_order)
         return gate
 
     @property
@@ -186,18 +200,45 @@ class Gate:
         return self._carry(self._calls.init(by, reason))
 
     @contextmanager
-    def guard(self, intent: Intent | Mapping[str, object]) -> Iterator[GuardedPermit]:
+    def guard(
+        self, intent: Intent | Mapping[str, object], *, find_order: FindOrder | None = None
+    ) -> Iterator[GuardedPermit]:
         """Runs a block with the intent's permit. The permit is false when the intent was denied.
 
-        A block that ends without reporting an outcome, or with an exception, is settled as unknown.
+        Where the store may have forgotten an order of the intent, it is false too, until `find_order`, this one or the
+        gate's, has shown that there is none. An order that it finds is reported as the intent's: reason FOUND. Where it
+        can't find out, or there is no `find_order`, the intent is settled as unknown: reason MEMORY_LOST.
+
+        A block that an exception leaves is settled by the table of failures. One that ends without reporting an outcome
+        is settled as unknown.
         """
         held = GuardedPermit(self, self.evaluate(intent))
         try:
+            if held.must_look and (finder := find_order or self._find_order) is not None:
+                self._look(held, Intent.read(intent), finder)
             yield held
         except BaseException as error:
-            held.leave(f"left by {type(error).__name__}")
+            held.leave(error)
             raise
-        held.leave("left without an outcome")
+        held.leave()
+
+    def _look(self, held: GuardedPermit, intent: Intent, finder: FindOrder) -> None:
+        from gate.client.earlier_orders import recv_window_ms, search  # only after a loss of memory
+
+        permit = held.permit
+        asking = search(permit, intent.timestamp_ms, recv_window_ms(finder), self.policy)
+        try:
+            wait_s = next(asking)
+            while True:
+                time.sleep(wait_s)
+                try:
+                    answer = finder(permit.symbol, permit.client_order_id)
+                except Exception as failure:
+                    wait_s = asking.throw(failure)
+                else:
+                    wait_s = asking.send(answer)
+        except StopIteration as done:
+            held.heard(done.value)
 
     def close(self) -> None:
         """Closes the connections, and the embedded store if this gate has started it."""
@@ -224,6 +265,7 @@ class AsyncGate:
         prefix: str = DEFAULT_PREFIX,
         policy: Policy | None = None,
         timeout_ms: int = DEFAULT_TIMEOUT_MS,
+        find_order: AsyncFindOrder | None = None,
     ) -> None:
         """As Gate, with a redis-py asyncio client."""
         keyspace = Keyspace(prefix)
@@ -232,12 +274,20 @@ class AsyncGate:
             wire: AsyncWire = AsyncClusterWire(lambda: client, keyspace.state, timeout_ms, identify(keyspace))
         else:
             wire = AsyncServerWire(client, timeout_ms, identify(keyspace))
-        self._set_up(wire, None, prefix, policy)
+        self._set_up(wire, None, prefix, policy, find_order)
 
-    def _set_up(self, wire: AsyncWire, embedded: EmbeddedStore | None, prefix: str, policy: Policy | None) -> None:
+    def _set_up(
+        self,
+        wire: AsyncWire,
+        embedded: EmbeddedStore | None,
+        prefix: str,
+        policy: Policy | None,
+        find_order: AsyncFindOrder | None,
+    ) -> None:
         self._wire = wire
         self._embedded = embedded
         self._calls = Calls(prefix, policy or Policy())
+        self._find_order = find_order
 
     @classmethod
     def from_url(
@@ -247,10 +297,11 @@ class AsyncGate:
         prefix: str = DEFAULT_PREFIX,
         policy: Policy | None = None,
         timeout_ms: int = DEFAULT_TIMEOUT_MS,
+        find_order: AsyncFindOrder | None = None,
     ) -> AsyncGate:
         """On the store at a URL; gate.store lists the forms. Connects at the first call. Raises InvalidField."""
         gate = cls.__new__(cls)
-        gate._set_up(*connect_async(url, Keyspace(prefix), timeout_ms), prefix, policy)
+        gate._set_up(*connect_async(url, Keyspace(prefix), timeout_ms), prefix, policy, find_order)
         return gate
 
     @property
@@ -342,15 +393,37 @@ class AsyncGate:
         return await self._carry(self._calls.init(by, reason))
 
     @asynccontextmanager
-    async def guard(self, intent: Intent | Mapping[str, object]) -> AsyncIterator[AsyncGuardedPermit]:
+    async def guard(
+        self, intent: Intent | Mapping[str, object], *, find_order: AsyncFindOrder | None = None
+    ) -> AsyncIterator[AsyncGuardedPermit]:
         """As Gate.guard."""
         held = AsyncGuardedPermit(self, await self.evaluate(intent))
         try:
+            if held.must_look and (finder := find_order or self._find_order) is not None:
+                await self._look(held, Intent.read(intent), finder)
             yield held
         except BaseException as error:
-            await held.leave(f"left by {type(error).__name__}")
+            await held.leave(error)
             raise
-        await held.leave("left without an outcome")
+        await held.leave()
+
+    async def _look(self, held: AsyncGuardedPermit, intent: Intent, finder: AsyncFindOrder) -> None:
+        from gate.client.earlier_orders import recv_window_ms, search  # only after a loss of memory
+
+        permit = held.permit
+        asking = search(permit, intent.timestamp_ms, recv_window_ms(finder), self.policy)
+        try:
+            wait_s = next(asking)
+            while True:
+                await asyncio.sleep(wait_s)
+                try:
+                    answer = await finder(permit.symbol, permit.client_order_id)
+                except Exception as failure:
+                    wait_s = asking.throw(failure)
+                else:
+                    wait_s = asking.send(answer)
+        except StopIteration as done:
+            await held.heard(done.value)
 
     async def close(self) -> None:
         """As Gate.close."""

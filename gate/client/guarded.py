@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Final, Protocol
 
+from gate.exchange.consequences import outcome_of_leaving
+from gate.values.found_order import FoundOrder
 from gate.values.outcome import Outcome, Penalty, Settled, Settlement
 from gate.values.policy import Policy
-from gate.values.verdict import Permit, Verdict
+from gate.values.verdict import Mode, Permit, Verdict
 
+MEMORY_LOST: Final = "MEMORY_LOST"
+_NOT_ASKED: Final = Outcome.unknown(
+    "nothing was sent: the store has lost memory, and nobody asked the exchange for an earlier order", code=MEMORY_LOST
+)
 _NOT_REPORTED: Final = (Settled.STORE_UNAVAILABLE, Settled.STORE_ERROR)
+_log: Final = logging.getLogger("gate")
 
 
 class Settler(Protocol):
@@ -39,11 +47,39 @@ class _Held:
     def __init__(self, policy: Policy, verdict: Verdict) -> None:
         self.verdict: Final = verdict
         self.settlement: Settlement | None = None
+        self.found: FoundOrder | None = None
+        """The order that an earlier delivery has placed, and that the store had forgotten. It is reported by then."""
+        permit = verdict.permit
+        self.must_look: Final = permit is not None and permit.verify and verdict.mode is not Mode.OBSERVE
+        """Whether the permit says verify. Not where the policy only observes: the service's own guards decide there."""
+        self._held_back: Outcome | None = _NOT_ASKED if self.must_look else None
         self._policy: Final = policy
         self._outcome: Outcome | None = None
 
     def __bool__(self) -> bool:
-        return self.verdict.permit is not None and self.verdict.permit.live
+        return self.verdict.permit is not None and self.verdict.permit.live and self._held_back is None
+
+    @property
+    def is_exit(self) -> bool:
+        """Whether the intent only reduces: the order needs `reduceOnly`. Raises LookupError for a denied intent."""
+        return self.permit.is_exit
+
+    @property
+    def reason(self) -> str:
+        """Why the block may send, or why not: the verdict's reason; of an admitted intent also FOUND (see `found`),
+        MEMORY_LOST (an earlier order may exist), and DEADLINE (the permit has run out)."""
+        if self.found is not None:
+            return "FOUND"
+        if self._held_back is not None:
+            return self._held_back.code
+        return "DEADLINE" if self.verdict.permit and not self else str(self.verdict.reason)
+
+    @property
+    def detail(self) -> str:
+        """The reason in words, if there is more to say."""
+        if self.found is not None:
+            return f"an earlier delivery has placed order {self.found.order_id} {self.found.status}".rstrip()
+        return self.verdict.detail if self._held_back is None else self._held_back.detail
 
     @property
     def permit(self) -> Permit:
@@ -59,13 +95,27 @@ class _Held:
         """The newClientOrderId to send. Raises LookupError for a denied intent."""
         return self.permit.client_order_id
 
-    def _unreported(self, word: str) -> Outcome | None:
-        """What the end of the block has to report: once more an outcome that wasn't reported; unknown without any."""
+    def _heard(self, said: FoundOrder | Outcome | None) -> Outcome | None:
+        """Takes what the search for an earlier order has come to. Returns what is to be settled at once."""
+        if isinstance(said, FoundOrder):
+            self.found, said = said, Outcome.placed(said.order_id)
+        self._held_back = said
+        if said is not None:
+            _log.warning("id=%s symbol=%s not sent: %s", self.permit.intent_id, self.permit.symbol, self.detail)
+        return said
+
+    def _unreported(self, error: BaseException | None) -> Outcome | None:
+        """What the end of the block has to report: once more an outcome that wasn't reported; without any, what the
+        exception means."""
         if self.verdict.permit is None:
             return None
-        if self.settlement is None:
-            return self._unknown(word)
-        return self._outcome if self.settlement.status in _NOT_REPORTED else None
+        if self.settlement is not None:
+            return self._outcome if self.settlement.status in _NOT_REPORTED else None
+        if self._held_back is not None:
+            return self._held_back
+        if error is None:
+            return self._unknown("left without an outcome")
+        return outcome_of_leaving(error, self.client_order_id, self._policy)
 
     def _unknown(self, detail: str) -> Outcome:
         return Outcome.unknown(detail, penalty=Penalty.unknown_outcome(self._policy))
@@ -84,9 +134,15 @@ class GuardedPermit(_Held):
         self.settlement = self._gate.settle(self.permit, outcome)
         return self.settlement
 
-    def leave(self, word: str) -> None:
-        """Ends the block. Reports once more an outcome that wasn't reported; without any outcome, reports unknown."""
-        if (outcome := self._unreported(word)) is not None:
+    def heard(self, said: FoundOrder | Outcome | None) -> None:
+        """Takes what the exchange has said of an earlier order. One that it has is reported as the intent's."""
+        if (outcome := self._heard(said)) is not None:
+            self.settle(outcome)
+
+    def leave(self, error: BaseException | None = None) -> None:
+        """Ends the block. Reports once more an outcome that wasn't reported; without any outcome, what the exception
+        means, by the table of failures; else unknown."""
+        if (outcome := self._unreported(error)) is not None:
             self.settle(outcome)
 
     def placed(self, order_id: str | int) -> Settlement:
@@ -99,9 +155,11 @@ class GuardedPermit(_Held):
         """The exchange refused the order; certainly none exists."""
         return self.settle(Outcome.rejected(code, detail, retryable=retryable, penalty=penalty))
 
-    def unsent(self, reason: str, detail: str = "", *, retryable: bool = True) -> Settlement:
+    def unsent(
+        self, reason: str, detail: str = "", *, retryable: bool = True, penalty: Penalty | None = None
+    ) -> Settlement:
         """Nothing was sent. The rate windows get their slots back."""
-        return self.settle(Outcome.unsent(reason, detail, retryable=retryable))
+        return self.settle(Outcome.unsent(reason, detail, retryable=retryable, penalty=penalty))
 
     def unknown(self, detail: str = "") -> Settlement:
         """Nobody knows whether the order exists. The permit stays in doubt."""
@@ -121,9 +179,15 @@ class AsyncGuardedPermit(_Held):
         self.settlement = await self._gate.settle(self.permit, outcome)
         return self.settlement
 
-    async def leave(self, word: str) -> None:
-        """Ends the block. Reports once more an outcome that wasn't reported; without any outcome, reports unknown."""
-        if (outcome := self._unreported(word)) is not None:
+    async def heard(self, said: FoundOrder | Outcome | None) -> None:
+        """Takes what the exchange has said of an earlier order. One that it has is reported as the intent's."""
+        if (outcome := self._heard(said)) is not None:
+            await self.settle(outcome)
+
+    async def leave(self, error: BaseException | None = None) -> None:
+        """Ends the block. Reports once more an outcome that wasn't reported; without any outcome, what the exception
+        means, by the table of failures; else unknown."""
+        if (outcome := self._unreported(error)) is not None:
             await self.settle(outcome)
 
     async def placed(self, order_id: str | int) -> Settlement:
@@ -136,9 +200,11 @@ class AsyncGuardedPermit(_Held):
         """The exchange refused the order; certainly none exists."""
         return await self.settle(Outcome.rejected(code, detail, retryable=retryable, penalty=penalty))
 
-    async def unsent(self, reason: str, detail: str = "", *, retryable: bool = True) -> Settlement:
+    async def unsent(
+        self, reason: str, detail: str = "", *, retryable: bool = True, penalty: Penalty | None = None
+    ) -> Settlement:
         """Nothing was sent. The rate windows get their slots back."""
-        return await self.settle(Outcome.unsent(reason, detail, retryable=retryable))
+        return await self.settle(Outcome.unsent(reason, detail, retryable=retryable, penalty=penalty))
 
     async def unknown(self, detail: str = "") -> Settlement:
         """Nobody knows whether the order exists. The permit stays in doubt."""

@@ -137,6 +137,14 @@ def decode_conditional_order(answer: Any) -> OrderAnswer:
     )
 
 
+def decode_own_order(answer: Any, client_order_id: str, *, conditional: bool) -> OrderAnswer:
+    """The order of a client order id. An answer about another order is unreadable."""
+    order = decode_conditional_order(answer) if conditional else decode_order(answer)
+    if order.client_order_id != client_order_id:
+        raise unreadable("client order id", order.client_order_id)
+    return order
+
+
 def _time_ms(answer: Mapping[str, Any], name: str) -> int:
     """When the exchange accepted the order. The answer to a new order has that only as the time of its last change."""
     with suppress(TypeError, ValueError):

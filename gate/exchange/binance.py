@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gate.exchange.answers import (
     decode_account,
-    decode_conditional_order,
     decode_filters,
-    decode_order,
+    decode_own_order,
     figure,
     unreadable,
 )
-from gate.exchange.failures import ExchangeFailure, OrderNotFound, failure_of
+from gate.exchange.failures import NO_SUCH_ORDER, ExchangeFailure, OrderNotFound, failure_of
 from gate.exchange.port import AccountFigures, Filters, OrderAnswer, OrderRequest, SymbolConfig, Validity
 from gate.exchange.shared_reading import SharedReading
 from gate.exchange.usage import NEAR, Usage, decode_limits
@@ -34,7 +33,6 @@ from gate.values.versions import insist_on
 if TYPE_CHECKING:
     from aiohttp import ClientSession, TraceConfig, TraceRequestEndParams
 
-_NO_SUCH_ORDER: Final = frozenset({"-2013", "-1121"})  # of a symbol that doesn't exist there is no order either
 _HTTP: Final = re.compile(r"https?://[^/\s]+", re.IGNORECASE)
 _CLOCK_CODES: Final = ("-1021", "-5028")
 FILTERS_AGE_S: Final = 3600  # filters change seldom; a code that says so has them read anew
@@ -190,10 +188,10 @@ class BinanceFutures:
             else:
                 answer = await self._read("futures_get_order", symbol=symbol, origClientOrderId=client_order_id)
         except ExchangeFailure as failed:
-            if failed.failure.code in _NO_SUCH_ORDER:
+            if failed.failure.code in NO_SUCH_ORDER:
                 raise OrderNotFound from None
             raise
-        found = _ours(answer, client_order_id, conditional=conditional)
+        found = decode_own_order(answer, client_order_id, conditional=conditional)
         return replace(found, time_ms=max(found.time_ms, found.time_ms - int(self._client.timestamp_offset)))
 
     def valid_for(self, span_ms: int) -> Validity:
@@ -237,7 +235,7 @@ class BinanceFutures:
                 with suppress(ExchangeFailure):
                     await self._set_clock(timeout_ms / 1000)
             raise
-        return _ours(answer, order.client_order_id, conditional=order.conditional)
+        return decode_own_order(answer, order.client_order_id, conditional=order.conditional)
 
     def near_limit_ms(self, share: Decimal = NEAR) -> int | None:
         """How long to rest, by the headers of the last answers; None while less than `share` of each limit is used."""
@@ -305,13 +303,6 @@ class BinanceFutures:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
-
-
-def _ours(answer: object, client_order_id: str, *, conditional: bool) -> OrderAnswer:
-    order = decode_conditional_order(answer) if conditional else decode_order(answer)
-    if order.client_order_id != client_order_id:
-        raise unreadable("client order id", order.client_order_id)
-    return order
 
 
 def _value(answer: Any, name: str) -> object:

@@ -5,7 +5,9 @@ Also for a service that places its orders itself: it settles the outcome of an e
 
 from __future__ import annotations
 
-from gate.exchange.failures import Consequence, Failure, failure_of
+from dataclasses import replace
+
+from gate.exchange.failures import Consequence, Failure, failure_of, is_of_a_request, posted
 from gate.values.outcome import Outcome, Penalty
 from gate.values.policy import LONGEST_MS, Policy
 
@@ -29,6 +31,24 @@ def outcome_of(error: BaseException | Failure, policy: Policy, *, sent: bool = T
     if failure.may_exist:
         return Outcome.unknown(failure.detail, code=failure.code, penalty=Penalty.unknown_outcome(policy))
     return Outcome.rejected(failure.code, failure.detail, retryable=failure.retryable, penalty=penalty)
+
+
+def outcome_of_leaving(error: BaseException, client_order_id: str, policy: Policy) -> Outcome:
+    """The outcome of an intent whose block an exception has left before it reported one.
+
+    By the table where the order's own request has failed. The failure of another request, such as a look-up or a second
+    order, says nothing about this one, which may have been sent: unknown. Where the request can't be seen, the intent
+    doesn't come again.
+    """
+    doubt = Penalty.unknown_outcome(policy)
+    if not is_of_a_request(error):
+        return Outcome.unknown(f"left by {type(error).__name__}", penalty=doubt)
+    failure, own = failure_of(error), posted(error, client_order_id)
+    if own is False:
+        detail = f"left by the failure of another request: {failure.detail}"
+        return Outcome.unknown(detail, code=failure.code, penalty=doubt.joined(penalty_of(failure, policy)))
+    outcome = outcome_of(failure, policy)
+    return outcome if own else replace(outcome, retryable=False)
 
 
 def penalty_of(failure: Failure, policy: Policy) -> Penalty | None:

@@ -170,6 +170,10 @@ NEVER_LEFT: Final[dict[str, Failure]] = {
 FILTER_CODES: Final = frozenset(str(code) for code, row in CODES.items() if row is _FILTERS or row is _SYMBOL_OFF)
 """Codes that show that the symbol's filters or its state have changed. The filters must be read again."""
 
+NO_SUCH_ORDER: Final = frozenset({"-2013", "-1121"})
+"""Codes of a look-up that say: not yet. Of a symbol that doesn't exist there is no order either."""
+
+_TRANSPORTS: Final = frozenset({"binance", "requests", "urllib3", "aiohttp"})
 _LARGEST_CODE: Final = 99_999
 _LONGEST_BAN_S: Final = Decimal(3 * 24 * 3600)  # the exchange bans for three days at most
 _LONGEST_DETAIL: Final = 120
@@ -192,6 +196,33 @@ def failure_of(error: BaseException) -> Failure:
             retry_after_s(getattr(error, "response", None)),
         )
     return failure_of_transport(error)
+
+
+def is_of_a_request(error: BaseException) -> bool:
+    """Whether an exception comes from python-binance or its transports, and so says something about a request."""
+    packages = {name.partition(".")[0] for name in _names(error)}
+    return isinstance(error, ExchangeFailure) or not packages.isdisjoint(_TRANSPORTS)
+
+
+def posted(error: BaseException, client_order_id: str) -> bool | None:
+    """Whether the request that failed was the one that sends this order; None where no request is to be seen.
+
+    An answer doesn't name its request, so the calls that the exception has passed are read: the order's request is a
+    POST that carries the client order id. A look-up of the order carries it too, but is no POST.
+    """
+    seen: bool | None = None
+    trace = error.__traceback__
+    while trace is not None:
+        known = trace.tb_frame.f_locals
+        package = str(trace.tb_frame.f_globals.get("__name__")).partition(".")[0]
+        trace = trace.tb_next
+        if package not in _TRANSPORTS:
+            continue
+        seen = False
+        sent = (known.get("data"), known.get("params"), known.get("body"))
+        if str(known.get("method")).upper() == "POST" and client_order_id in str(sent):
+            return True
+    return seen
 
 
 def failure_of_answer(status: int, code: int | None, message: str, retry_after_s: int | None) -> Failure:

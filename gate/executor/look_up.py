@@ -10,14 +10,12 @@ from typing import Final
 from gate.exchange.failures import Consequence, ExchangeFailure, OrderNotFound
 from gate.exchange.port import Exchange, OrderAnswer
 from gate.executor.attempt import Attempt
+from gate.values.found_order import is_of
 
 _log: Final = logging.getLogger("gate.executor")
 
 FIRST_PAUSE_S: Final = 0.2
 LONGEST_PAUSE_S: Final = 2.0
-CLOCKS_APART_MS: Final = 3_600_000
-"""An order older than the intent by more than this belongs to an earlier use of the intent's id. The bound is far above
-the difference of any two clocks: if this intent's own order counted as another's, it would be sent again."""
 
 
 async def find_order(
@@ -28,7 +26,7 @@ async def find_order(
     `decided_ms`: the time of the strategy's decision, epoch ms. No order of the intent is older.
     """
     order = await exchange.find_order(symbol, client_order_id, conditional=conditional)
-    if order.time_ms and order.time_ms < decided_ms - CLOCKS_APART_MS:
+    if not is_of(order.time_ms, decided_ms):
         _log.warning("order %s of %s has this client order id, but is older than the intent", order.order_id, symbol)
         raise OrderNotFound
     return order

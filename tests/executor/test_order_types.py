@@ -11,9 +11,9 @@ import redis
 
 from gate import Intent, Phase
 from gate.executor.execution import Terminal
-from gate.executor.look_up import CLOCKS_APART_MS
 from gate.executor.reconcile import Finding, reconcile
 from gate.paper import Fault, FaultKind
+from gate.values.found_order import CLOCKS_APART_MS
 from tests.executor.conftest import Desk, forget
 from tests.executor.test_reconcile import age
 from tests.servers.session import declare_whole

@@ -15,9 +15,9 @@ from gate import InDoubt, Intent, Outcome, Phase, Policy, StoreUnavailable
 from gate.cli.program import program
 from gate.exchange.port import OrderAnswer, OrderRequest
 from gate.executor.execution import Terminal
-from gate.executor.look_up import CLOCKS_APART_MS
 from gate.executor.reconcile import Finding, reconcile
 from gate.paper import Fault, FaultKind
+from gate.values.found_order import CLOCKS_APART_MS
 from tests.executor.conftest import ROOMY, Desk, OpenDesk
 from tests.servers.store import Store
 from tests.servers.wire import Wire

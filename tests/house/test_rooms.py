@@ -22,11 +22,11 @@ ROOMS: dict[str, set[str]] = {
     # no I/O: plain values, and calls and replies as bytes
     "values": set(),
     "protocol": {"values"},
-    # a connection, and the gate on it
-    "store": {"values", "protocol"},
-    "client": {"values", "protocol", "store"},
-    # what knows Binance; what takes an intent through gate and exchange
+    # what knows Binance
     "exchange": {"values"},
+    # a connection, and the gate on it; what takes an intent through gate and exchange
+    "store": {"values", "protocol"},
+    "client": {"values", "protocol", "store", "exchange"},
     "executor": {"values", "client", "exchange"},
     "blocking": {"values", "protocol", "store", "client", "exchange", "executor"},
     # the paper exchange: nothing of the rest

@@ -1,0 +1,463 @@
+"""`with gate.guard(intent)` around python-binance's own clients: one order per intent, failures understood."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+import redis
+import requests
+from aiohttp import ClientConnectorError
+from binance import AsyncClient, Client
+from binance.exceptions import BinanceAPIException
+
+from gate import AsyncGate, FoundOrder, Gate, Intent, Phase, Policy, Reason
+from gate.exchange.order_finder import find_order, find_order_async
+from gate.paper import Fault, FaultKind, PaperExchange
+from gate.values.errors import InvalidField
+from gate.values.found_order import CLOCKS_APART_MS
+from tests.client import account as at
+from tests.servers.session import declare_whole
+from tests.servers.store import Store
+
+ROOMY = Policy(rate_symbol_limit=100, rate_global_limit=1000)
+TIMEOUT_S = 5
+
+
+@pytest.fixture
+def client(paper_exchange: PaperExchange) -> Iterator[Client]:
+    parameters = {"allow_redirects": False, "timeout": TIMEOUT_S}
+    client = Client(paper_exchange.key, paper_exchange.secret, requests_params=parameters, ping=False)
+    client.FUTURES_URL = f"{paper_exchange.url}/fapi"
+    with closing(client.session):
+        yield client
+
+
+@pytest.fixture
+async def async_client(paper_exchange: PaperExchange) -> AsyncIterator[AsyncClient]:
+    client = AsyncClient(paper_exchange.key, paper_exchange.secret, requests_params={"allow_redirects": False})
+    client.FUTURES_URL = f"{paper_exchange.url}/fapi"
+    yield client
+    await client.close_connection()
+
+
+@pytest.fixture
+def gate(store: Store, redis_client: redis.Redis, client: Client) -> Iterator[Gate]:
+    with Gate.from_url(store.url, policy=ROOMY, find_order=find_order(client)) as gate:
+        yield gate
+
+
+@pytest.fixture
+async def async_gate(store: Store, redis_client: redis.Redis, async_client: AsyncClient) -> AsyncIterator[AsyncGate]:
+    async with AsyncGate.from_url(store.url, policy=ROOMY, find_order=find_order_async(async_client)) as gate:
+        yield gate
+
+
+def forget(client: redis.Redis, ago_ms: int = 60_000) -> None:
+    """The store has lost everything, so long ago that entries go again."""
+    client.flushall()
+    declare_whole(client)
+    since_ms = at.server_ms(client) - ago_ms
+    client.hset(at.STATE, mapping={"fence": 1_000, "since": since_ms, "lost": since_ms})
+
+
+def terms(intent: Intent, **more: Any) -> dict[str, Any]:
+    """What the service sends for an intent."""
+    side = {"symbol": intent.symbol, "side": intent.side}
+    return {**side, "type": "MARKET", "quantity": "0.01", **more}
+
+
+def stop(intent: Intent, **more: Any) -> dict[str, Any]:
+    return terms(intent, type="STOP_MARKET", triggerPrice="90000", reduceOnly="true", **more)
+
+
+def place(gate: Gate, client: Client, intent: Intent) -> str:
+    """A service's own placement, as short as it gets."""
+    with gate.guard(intent) as permit:
+        if not permit:
+            return permit.reason
+        more = {"reduceOnly": "true"} if permit.is_exit else {}
+        order = client.futures_create_order(**terms(intent, newClientOrderId=permit.client_order_id, **more))
+        permit.placed(order["orderId"])
+        return "PLACED"
+
+
+async def place_async(gate: AsyncGate, client: AsyncClient, intent: Intent) -> str:
+    async with gate.guard(intent) as permit:
+        if not permit:
+            return permit.reason
+        order = await client.futures_create_order(**terms(intent, newClientOrderId=permit.client_order_id))
+        await permit.placed(order["orderId"])
+        return "PLACED"
+
+
+def on(gate: Gate) -> set[str]:
+    return {each.name for each in gate.status().standing}
+
+
+def test_what_the_store_has_forgotten_is_found_at_the_exchange_and_not_sent_again(
+    gate: Gate, client: Client, redis_client: redis.Redis, paper_exchange: PaperExchange
+) -> None:
+    intent = at.entry()
+    place(gate, client, intent)
+    forget(redis_client)
+
+    with gate.guard(intent) as permit:
+        assert not permit
+        assert isinstance(permit.found, FoundOrder)
+        assert (permit.reason, permit.found.status) == ("FOUND", "FILLED")
+        assert permit.found.order_id in permit.detail
+
+    [order] = paper_exchange.ledger()
+    record = gate.lookup(intent.id)
+    assert record is not None
+    assert (record.phase, record.order_id) == (Phase.PLACED, str(order["orderId"]))
+    assert place(gate, client, intent) == Reason.DUPLICATE
+
+
+def test_a_conditional_order_is_found_too(
+    gate: Gate, client: Client, redis_client: redis.Redis, paper_exchange: PaperExchange
+) -> None:
+    intent = at.exit_(side="SELL", order_type="STOP_MARKET", trigger_price="90000")
+    place(gate, client, at.entry("in"))
+    with gate.guard(intent) as permit:
+        order = client.futures_create_order(**stop(intent, clientAlgoId=permit.client_order_id))
+        permit.placed(order["algoId"])
+    forget(redis_client)
+
+    with gate.guard(intent) as permit:
+        assert not permit
+        assert permit.found is not None
+        assert permit.found.order_id == str(order["algoId"])
+
+
+@pytest.mark.parametrize("exits", [False, True], ids=["entry", "exit"])
+def test_what_the_exchange_does_not_have_is_sent(
+    gate: Gate, client: Client, redis_client: redis.Redis, paper_exchange: PaperExchange, exits: bool
+) -> None:
+    place(gate, client, at.entry("in"))
+    forget(redis_client)
+
+    assert place(gate, client, at.intent(exits, side="SELL" if exits else "BUY")) == "PLACED"
+
+    assert len(paper_exchange.ledger()) == 2
+
+
+def test_without_find_order_a_permit_that_says_verify_is_false_and_the_intent_is_in_doubt(
+    store: Store, redis_client: redis.Redis, client: Client, paper_exchange: PaperExchange
+) -> None:
+    intent = at.entry()
+    with Gate.from_url(store.url, policy=ROOMY) as gate:
+        place(gate, client, intent)
+        forget(redis_client)
+
+        assert place(gate, client, intent) == "MEMORY_LOST"
+
+        record = gate.lookup(intent.id)
+        assert record is not None
+        assert (record.phase, record.note.partition(" ")[0]) == (Phase.UNKNOWN, "MEMORY_LOST")
+        assert "cooldown_symbol" not in on(gate), "nothing was sent"
+    assert len(paper_exchange.ledger()) == 1
+
+
+def test_a_block_may_bring_its_own_find_order(store: Store, redis_client: redis.Redis) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def find(symbol: str, client_order_id: str) -> FoundOrder | None:
+        asked.append((symbol, client_order_id))
+        return FoundOrder("77")
+
+    forget(redis_client)
+    with Gate.from_url(store.url) as gate, gate.guard(at.entry(), find_order=find) as permit:
+        assert permit.reason == "FOUND"
+
+    assert asked == [("BTCUSDT", permit.client_order_id)]
+
+
+def test_a_gate_of_an_own_client_takes_find_order_too(redis_client: redis.Redis) -> None:
+    forget(redis_client)
+    gate = Gate(client=redis_client, find_order=lambda symbol, client_order_id: FoundOrder("77"))
+    with gate, gate.guard(at.entry()) as permit:
+        assert permit.reason == "FOUND"
+
+
+def test_an_order_of_an_earlier_use_of_the_id_is_not_the_intents(store: Store, redis_client: redis.Redis) -> None:
+    intent = at.entry()
+    old = FoundOrder("77", time_ms=intent.timestamp_ms - CLOCKS_APART_MS - 1)
+    forget(redis_client)
+
+    with Gate.from_url(store.url, find_order=lambda symbol, client_order_id: old) as gate, gate.guard(intent) as permit:
+        assert permit
+        permit.unsent("TEST")
+
+
+def test_absence_counts_only_when_no_order_of_before_can_be_accepted_any_more(
+    gate: Gate, redis_client: redis.Redis
+) -> None:
+    """The first answer is "no such order"; the order is still on its way, and shows up before the window ends."""
+    asked = 0
+
+    def shows_up_late(symbol: str, client_order_id: str) -> FoundOrder | None:
+        nonlocal asked
+        asked += 1
+        return None if asked == 1 else FoundOrder("77")
+
+    forget(redis_client, ago_ms=0)
+    with gate.guard(at.exit_(), find_order=shows_up_late) as permit:
+        assert permit.reason == "FOUND"
+    assert asked == 2
+
+
+@pytest.mark.parametrize("window_ms", [5_000, 10_000])
+def test_an_entry_waits_as_long_as_the_services_own_recv_window(
+    redis_client: redis.Redis, store: Store, window_ms: int
+) -> None:
+    """A minute of memory is enough; right after the gate's own wait, a longer recvWindow needs more."""
+
+    class Finder:
+        recv_window_ms = window_ms
+        asked = 0
+
+        def __call__(self, symbol: str, client_order_id: str) -> FoundOrder | None:
+            self.asked += 1
+            return FoundOrder("77") if self.asked == 2 else None
+
+    finder = Finder()
+    forget(redis_client, ago_ms=ROOMY.lock_ttl_ms + 6_500)
+    redis_client.hset(at.STATE, "lost", 1)
+    with Gate.from_url(store.url, policy=ROOMY, find_order=finder) as gate, gate.guard(at.entry()) as permit:
+        assert permit.reason == ("ADMITTED" if window_ms == 5_000 else "FOUND")
+
+
+def test_a_look_up_that_fails_is_tried_again(
+    gate: Gate, client: Client, redis_client: redis.Redis, paper_exchange: PaperExchange
+) -> None:
+    forget(redis_client)
+    paper_exchange.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET"))
+
+    assert place(gate, client, at.entry()) == "PLACED"
+
+
+def test_what_can_not_be_found_out_is_in_doubt_and_not_sent(
+    store: Store, redis_client: redis.Redis, client: Client, paper_exchange: PaperExchange
+) -> None:
+    brief = Policy(lock_ttl_ms=1_000)
+    forget(redis_client)
+    paper_exchange.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", times=1000))
+    with Gate.from_url(store.url, policy=brief, find_order=find_order(client)) as gate:
+        with gate.guard(at.entry()) as permit:
+            assert not permit
+            assert permit.reason == "MEMORY_LOST"
+            assert permit.settlement
+        record = gate.lookup("sig-1")
+    assert record is not None
+    assert record.phase is Phase.UNKNOWN
+    assert paper_exchange.ledger() == []
+
+
+def test_refused_keys_end_the_look_up_at_once_and_stop_entries(
+    gate: Gate, client: Client, redis_client: redis.Redis, paper_exchange: PaperExchange
+) -> None:
+    forget(redis_client)
+    paper_exchange.inject(Fault(kind=FaultKind.ERROR, method="GET", status=401, code=-2015, times=1))
+
+    with gate.guard(at.entry()) as permit:
+        assert permit.reason == "MEMORY_LOST"
+        assert "-2015" in permit.detail
+
+    assert "safe_mode" in on(gate)
+
+
+def test_an_answer_that_is_no_order_proves_nothing(store: Store, redis_client: redis.Redis) -> None:
+    async def of_another_world(symbol: str, client_order_id: str) -> None:
+        return None
+
+    answers: list[Any] = []
+
+    def keeps(symbol: str, client_order_id: str) -> Any:
+        answers.append(of_another_world(symbol, client_order_id))
+        return answers[-1]
+
+    forget(redis_client)
+    brief = Policy(lock_ttl_ms=1_000)
+    with Gate.from_url(store.url, policy=brief, find_order=keeps) as gate, gate.guard(at.entry()) as permit:
+        assert permit.reason == "MEMORY_LOST"
+        assert "TypeError" in permit.detail
+    for each in answers:
+        each.close()
+
+
+def test_where_the_policy_only_observes_the_services_own_guards_decide(store: Store, redis_client: redis.Redis) -> None:
+    forget(redis_client)
+    with Gate.from_url(store.url, policy=Policy(mode="observe")) as gate, gate.guard(at.entry()) as permit:
+        assert permit.permit.verify
+        assert permit
+
+
+async def test_async_what_the_store_has_forgotten_is_found(
+    async_gate: AsyncGate, async_client: AsyncClient, redis_client: redis.Redis, paper_exchange: PaperExchange
+) -> None:
+    intent = at.entry()
+    assert await place_async(async_gate, async_client, intent) == "PLACED"
+    forget(redis_client)
+
+    assert await place_async(async_gate, async_client, intent) == "FOUND"
+    assert await place_async(async_gate, async_client, at.entry("new", "ETHUSDT")) == "PLACED"
+
+    assert [order["symbol"] for order in paper_exchange.ledger()] == ["BTCUSDT", "ETHUSDT"]
+
+
+async def test_async_a_look_up_that_fails_is_tried_again(
+    async_gate: AsyncGate, async_client: AsyncClient, redis_client: redis.Redis, paper_exchange: PaperExchange
+) -> None:
+    forget(redis_client)
+    paper_exchange.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET"))
+
+    assert await place_async(async_gate, async_client, at.entry()) == "PLACED"
+
+
+def test_the_ready_made_find_order_tells_the_recv_window_of_its_client(client: Client) -> None:
+    finder = find_order(client)
+    assert finder.recv_window_ms == 10_000
+    client.REQUEST_RECVWINDOW = 60_000
+    assert finder.recv_window_ms == 60_000
+    client.REQUEST_RECVWINDOW = None
+    assert finder.recv_window_ms == 5_000, "the exchange's own"
+
+
+async def test_each_ready_made_find_order_refuses_the_other_client(client: Client, async_client: AsyncClient) -> None:
+    with pytest.raises(InvalidField, match="is not python-binance's Client"):
+        find_order(async_client)
+    with pytest.raises(InvalidField, match="is not python-binance's AsyncClient"):
+        find_order_async(client)
+    with pytest.raises(InvalidField):
+        find_order(object())
+
+
+def test_an_insufficient_margin_is_a_rejection_with_its_penalty_and_goes_on_up(
+    gate: Gate, client: Client, paper_exchange: PaperExchange
+) -> None:
+    paper_exchange.inject(Fault(kind=FaultKind.ERROR, code=-2019, msg="Margin is insufficient."))
+
+    with pytest.raises(BinanceAPIException) as caught:
+        place(gate, client, at.entry())
+
+    assert caught.value.code == -2019
+    assert {"failures", "cooldown_symbol", "cooldown_global"} <= on(gate)
+    assert gate.lookup("sig-1") is None, "the same intent may come again"
+
+
+async def test_async_an_insufficient_margin_is_a_rejection_with_its_penalty_and_goes_on_up(
+    async_gate: AsyncGate, async_client: AsyncClient, gate: Gate, paper_exchange: PaperExchange
+) -> None:
+    paper_exchange.inject(Fault(kind=FaultKind.ERROR, code=-2019, msg="Margin is insufficient."))
+
+    with pytest.raises(BinanceAPIException):
+        await place_async(async_gate, async_client, at.entry())
+
+    assert {"failures", "cooldown_symbol", "cooldown_global"} <= on(gate)
+    assert await async_gate.lookup("sig-1") is None
+
+
+def test_a_time_out_is_unknown(gate: Gate, client: Client, paper_exchange: PaperExchange) -> None:
+    paper_exchange.inject(Fault(kind=FaultKind.ACCEPT_THEN_DROP))
+
+    with pytest.raises(requests.RequestException):
+        place(gate, client, at.entry())
+
+    record = gate.lookup("sig-1")
+    assert record is not None
+    assert record.phase is Phase.UNKNOWN
+    assert "cooldown_symbol" in on(gate)
+    assert place(gate, client, at.entry()) == Reason.DUPLICATE
+    assert len(paper_exchange.ledger()) == 1
+
+
+def test_an_exchange_that_was_never_reached_lets_the_intent_come_again(
+    gate: Gate, client: Client, paper_exchange: PaperExchange
+) -> None:
+    there, client.FUTURES_URL = client.FUTURES_URL, "http://127.0.0.1:1/fapi"
+    with pytest.raises(requests.ConnectionError):
+        place(gate, client, at.entry())
+    client.FUTURES_URL = there
+
+    assert place(gate, client, at.entry()) == "PLACED"
+
+
+async def test_async_an_exchange_that_was_never_reached_lets_the_intent_come_again(
+    async_gate: AsyncGate, async_client: AsyncClient
+) -> None:
+    there, async_client.FUTURES_URL = async_client.FUTURES_URL, "http://127.0.0.1:1/fapi"
+    with pytest.raises(ClientConnectorError):
+        await place_async(async_gate, async_client, at.entry())
+    async_client.FUTURES_URL = there
+
+    assert await place_async(async_gate, async_client, at.entry()) == "PLACED"
+
+
+@pytest.mark.parametrize("fault", [-2019, -1008, None], ids=["refused", "overloaded", "not reached"])
+def test_the_failure_of_another_request_says_nothing_of_the_order(
+    gate: Gate, client: Client, paper_exchange: PaperExchange, fault: int | None
+) -> None:
+    """A bracket: the entry is placed, its stop fails, and the block hasn't reported the entry yet."""
+    intent = at.entry()
+
+    def bracket() -> None:
+        with gate.guard(intent) as permit:
+            client.futures_create_order(**terms(intent, newClientOrderId=permit.client_order_id))
+            if fault is None:
+                client.FUTURES_URL = "http://127.0.0.1:1/fapi"
+            else:
+                paper_exchange.inject(Fault(kind=FaultKind.ERROR, code=fault, path="/fapi/v1/algoOrder"))
+            client.futures_create_order(**stop(intent))
+
+    with pytest.raises((BinanceAPIException, requests.ConnectionError)):
+        bracket()
+
+    record = gate.lookup(intent.id)
+    assert record is not None
+    assert record.phase is Phase.UNKNOWN
+    assert place(gate, client, intent) == Reason.DUPLICATE
+
+
+async def test_async_the_failure_of_a_look_up_says_nothing_of_the_order(
+    async_gate: AsyncGate, async_client: AsyncClient, paper_exchange: PaperExchange
+) -> None:
+    """Sent, no answer, looked up by the block itself: and that can't connect."""
+    intent = at.entry()
+
+    async def unsure() -> None:
+        async with async_gate.guard(intent) as permit:
+            name = permit.client_order_id
+            await async_client.futures_create_order(**terms(intent, newClientOrderId=name))
+            async_client.FUTURES_URL = "http://127.0.0.1:1/fapi"
+            await async_client.futures_get_order(symbol=intent.symbol, origClientOrderId=name)
+
+    with pytest.raises(ClientConnectorError):
+        await unsure()
+
+    record = await async_gate.lookup(intent.id)
+    assert record is not None
+    assert record.phase is Phase.UNKNOWN
+
+
+def test_a_failure_whose_request_is_not_to_be_seen_does_not_let_the_intent_come_again(gate: Gate) -> None:
+    with pytest.raises(requests.ConnectTimeout), gate.guard(at.entry()):
+        raise requests.ConnectTimeout
+
+    record = gate.lookup("sig-1")
+    assert record is not None
+    assert record.phase is Phase.REJECTED
+
+
+def test_a_permit_says_whether_its_order_only_reduces(
+    gate: Gate, client: Client, paper_exchange: PaperExchange
+) -> None:
+    place(gate, client, at.entry("in"))
+    place(gate, client, at.exit_("out", side="SELL"))
+
+    assert [order["reduceOnly"] for order in paper_exchange.ledger()] == [False, True]
+    with gate.guard(at.entry("in")) as permit, pytest.raises(LookupError):
+        _ = permit.is_exit
