@@ -18,18 +18,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from typing import Any
 
 from binance import Client
-from binance.exceptions import BinanceAPIException
 
-from gate import Gate, Intent, Permit, Policy
-from gate.exchange.consequences import outcome_of
+from gate import Gate, GuardedPermit, Intent, Policy
+from gate.exchange.order_finder import find_order
 
-ON_ITS_WAY_MS = 6_500
-"""The exchange may accept a request so long after its signing: recvWindow, and what its clock allows beyond it."""
-NO_SUCH_ORDER = -2013
 REQUEST_TIMEOUT_S = 10
 
 
@@ -42,7 +37,7 @@ def main() -> None:
         ping=False,
     )
     client.FUTURES_URL = os.environ["GATE_EXCHANGE_URL"] + "/fapi"  # without this line it is the real exchange
-    with Gate.from_url(os.environ["GATE_URL"], policy=Policy()) as gate:
+    with Gate.from_url(os.environ["GATE_URL"], policy=Policy(), find_order=find_order(client)) as gate:
         for number, line in enumerate(sys.stdin.buffer, start=1):
             if not line.strip():
                 continue
@@ -68,53 +63,28 @@ def read(line: bytes) -> Intent:
 
 def handle(gate: Gate, client: Client, intent: Intent) -> str:
     """Takes one intent to its end, and says what came of it."""
-    with gate.guard(intent) as held:  # one round trip: everything is checked, and claimed
-        if not held:
-            return f"DENIED {held.verdict.reason} {held.verdict.detail}"
-
-        if held.permit.verify:
-            # The store is new, or has lost its memory: an earlier delivery may have placed the order already.
-            try:
-                order_id = earlier_order(client, held.permit)
-            except Exception as error:
-                held.unknown(f"look-up failed: {error}")  # it stays in doubt until `gate reconcile` finds out
-                return f"UNKNOWN {error}"
-            if order_id is not None:
-                held.placed(order_id)
-                return f"PLACED {order_id} by an earlier delivery"
-            if held.permit.remaining_ms < (REQUEST_TIMEOUT_S + 2) * 1000:
-                held.unsent("DEADLINE")  # too late to send; the intent may be delivered again
-                return "UNSENT too little of the permit is left"
-
-        try:
-            order = send(client, intent, held.client_order_id)
-        except Exception as error:
-            outcome = outcome_of(error, gate.policy)  # refused for certain, or unknown: one table decides
-            held.settle(outcome)
-            return f"{outcome.kind.upper()} {outcome.note}"
-        held.placed(order["orderId"])
-        return f"PLACED {order['orderId']}"
+    try:
+        with gate.guard(intent) as permit:  # one round trip: everything is checked, and claimed
+            if permit.found:  # the store had lost its memory, and the gate has asked the exchange
+                return f"PLACED {permit.found.order_id} by an earlier delivery"
+            if not permit:
+                return f"DENIED {permit.reason} {permit.detail}"
+            order = send(client, intent, permit)
+            permit.placed(order["orderId"])
+            return f"PLACED {order['orderId']}"
+    except Exception as error:
+        # The end of the block has settled what it means for the order. Its own text may hold a signed request.
+        outcome = permit.outcome
+        return f"{outcome.kind.upper()} {outcome.note}" if outcome else f"UNKNOWN {type(error).__name__}"
 
 
-def send(client: Client, intent: Intent, client_order_id: str) -> dict[str, Any]:
+def send(client: Client, intent: Intent, permit: GuardedPermit) -> dict[str, Any]:
     """The order placement that the service had before. Only newClientOrderId is new."""
     terms = {"symbol": intent.symbol, "side": intent.side, "type": "MARKET", "quantity": f"{intent.quantity:f}"}
-    if intent.reduce_only:
+    if permit.is_exit:
         terms["reduceOnly"] = "true"
-    answer: dict[str, Any] = client.futures_create_order(**terms, newClientOrderId=client_order_id)
+    answer: dict[str, Any] = client.futures_create_order(**terms, newClientOrderId=permit.client_order_id)
     return answer
-
-
-def earlier_order(client: Client, permit: Permit) -> int | None:
-    """The id of the order that an earlier delivery has placed; None once it is certain that there is none."""
-    time.sleep(max(0, ON_ITS_WAY_MS - (permit.memory_age_ms or 0)) / 1000)
-    try:
-        order = client.futures_get_order(symbol=permit.symbol, origClientOrderId=permit.client_order_id)
-    except BinanceAPIException as refusal:
-        if refusal.code == NO_SUCH_ORDER:
-            return None
-        raise
-    return int(order["orderId"])
 
 
 if __name__ == "__main__":

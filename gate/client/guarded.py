@@ -54,7 +54,8 @@ class _Held:
         """Whether the permit says verify. Not where the policy only observes: the service's own guards decide there."""
         self._held_back: Outcome | None = _NOT_ASKED if self.must_look else None
         self._policy: Final = policy
-        self._outcome: Outcome | None = None
+        self.outcome: Outcome | None = None
+        """What was reported last; None before that."""
 
     def __bool__(self) -> bool:
         return self.verdict.permit is not None and self.verdict.permit.live and self._held_back is None
@@ -110,7 +111,7 @@ class _Held:
         if self.verdict.permit is None:
             return None
         if self.settlement is not None:
-            return self._outcome if self.settlement.status in _NOT_REPORTED else None
+            return self.outcome if self.settlement.status in _NOT_REPORTED else None
         if self._held_back is not None:
             return self._held_back
         if error is None:
@@ -130,7 +131,7 @@ class GuardedPermit(_Held):
 
     def settle(self, outcome: Outcome) -> Settlement:
         """Reports the outcome. Raises LookupError for a denied intent."""
-        self._outcome = outcome
+        self.outcome = outcome
         self.settlement = self._gate.settle(self.permit, outcome)
         return self.settlement
 
@@ -175,7 +176,7 @@ class AsyncGuardedPermit(_Held):
 
     async def settle(self, outcome: Outcome) -> Settlement:
         """Reports the outcome. Raises LookupError for a denied intent."""
-        self._outcome = outcome
+        self.outcome = outcome
         self.settlement = await self._gate.settle(self.permit, outcome)
         return self.settlement
 

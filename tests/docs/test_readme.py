@@ -9,15 +9,20 @@ import subprocess
 import sys
 import time
 import tomllib
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
+import pytest
 import redis
 from binance import Client
+from binance.exceptions import BinanceAPIException
 
-from gate import Gate, Intent, Policy
+from gate import Gate, Intent, Phase, Policy
 from gate.paper import Fault, FaultKind, PaperExchange
 from gate.values.guards import GUARDS
+from tests.client.account import wait_out
 from tests.servers.store import Store
 
 ROOT = Path(__file__).parents[2]
@@ -29,11 +34,12 @@ def _blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 
 
-def test_the_first_screen_has_the_two_commands_and_the_drop_in() -> None:
+def test_the_first_screen_has_the_two_commands_and_the_executor_and_the_block_follows() -> None:
     first_screen = "\n".join(README.splitlines()[:40])
     assert "scripts/demo" in first_screen
     assert "scripts/test" in first_screen
-    assert "gate.guard(" in first_screen
+    assert "executor.execute(" in first_screen
+    assert "gate.guard(" in "\n".join(README.splitlines()[:60])
 
 
 def _commands() -> list[str]:
@@ -70,50 +76,111 @@ def test_the_gate_commands_run_one_after_the_other_as_pasted(store: Store, redis
     }
 
 
-def test_below_the_drop_in_a_bold_line_says_what_a_loss_of_memory_asks_of_the_caller() -> None:
-    _, _, after = README.partition('return "PLACED", order["orderId"]\n```\n')
-    bold = after.lstrip().partition("\n\n")[0]
-    assert bold.startswith("**")
-    assert bold.endswith("**")
-    assert "`verify`" in bold
-    assert "examples/drop_in.py" in bold
+def _terms(intent: Intent) -> dict[str, str]:
+    return {"symbol": intent.symbol, "side": intent.side, "type": "MARKET", "quantity": str(intent.quantity)}
 
 
-def test_the_drop_in_places_an_order_and_denies_its_duplicate(store: Store, redis_client: redis.Redis) -> None:
-    drop_in = next(block for block in _blocks("python") if "on_intent" in block).replace(DEFAULT_URL, store.url)
-    sent: list[str] = []
-
-    def send_order(newClientOrderId: str) -> dict[str, str]:  # noqa: N803  # the exchange's name
-        sent.append(newClientOrderId)
-        return {"orderId": "8389765"}
-
-    names: dict[str, object] = {"send_order": send_order}
-    exec(compile(drop_in, "README.md", "exec"), names)  # noqa: S102  # our own README
-    fields = {"symbol": "BTCUSDT", "side": "BUY", "position_size_usd": "200", "timestamp": str(time.time())}
-    on_intent = names["on_intent"]
-    assert callable(on_intent)
-
-    assert on_intent(fields) == ("PLACED", "8389765")
-    assert on_intent(fields) == ("DUPLICATE", None)
-    assert len(sent) == 1
+def _fresh(name: str = "readme", **more: Any) -> Intent:
+    given = {"symbol": "BTCUSDT", "side": "BUY", "quantity": "0.01", **more}
+    return Intent(id=name, timestamp=time.time_ns() // 1_000_000, **given)
 
 
-def test_the_example_of_an_own_placement_settles_what_an_exception_means(
-    store: Store, redis_client: redis.Redis
+OnIntent = Callable[[Intent], tuple[str, object]]
+
+
+@contextmanager
+def _block(store: Store, paper: PaperExchange, *, short: bool = False) -> Iterator[OnIntent]:
+    """The README's block as it stands, on a store and a paper exchange, with a placement of one's own."""
+    code = next(block for block in _blocks("python") if "on_intent" in block).replace(DEFAULT_URL, store.url)
+    given = {"key": paper.key, "secret": paper.secret, "terms": _terms, "short_of_margin": lambda intent: short}
+    names: dict[str, Any] = dict(given)
+    exec(compile(code, "README.md", "exec"), names)  # noqa: S102  # our own README
+    names["client"].FUTURES_URL = paper.futures_url
+    with closing(names["client"].session), names["gate"]:
+        yield names["on_intent"]
+
+
+def test_the_block_places_an_order_and_denies_its_duplicate(
+    store: Store, redis_client: redis.Redis, paper_exchange: PaperExchange
+) -> None:
+    with _block(store, paper_exchange) as on_intent:
+        said, order_id = on_intent(_fresh())
+
+        assert (said, on_intent(_fresh())) == ("PLACED", ("DUPLICATE", None))
+    assert [order["orderId"] for order in paper_exchange.ledger()] == [order_id]
+
+
+def test_the_block_finds_the_order_that_a_store_without_memory_has_forgotten(
+    store: Store, redis_client: redis.Redis, paper_exchange: PaperExchange
+) -> None:
+    intent = _fresh()
+    with _block(store, paper_exchange) as on_intent:
+        on_intent(intent)
+        redis_client.flushall()
+        assert on_intent(intent)[0] == "MEMORY_YOUNG"
+        wait_out(redis_client)
+
+        assert on_intent(intent) == ("FOUND", None)
+        assert on_intent(intent)[0] == "DUPLICATE"
+
+    assert len(paper_exchange.ledger()) == 1
+
+
+def test_the_block_sends_an_exit_that_only_reduces(
+    store: Store, redis_client: redis.Redis, paper_exchange: PaperExchange
+) -> None:
+    with _block(store, paper_exchange) as on_intent:
+        on_intent(_fresh("in"))
+        on_intent(_fresh("out", side="SELL", reduce_only=True))
+
+    assert [order["reduceOnly"] for order in paper_exchange.ledger()] == [False, True]
+
+
+def test_the_block_settles_what_an_exception_means_and_lets_it_go_on(
+    store: Store, redis_client: redis.Redis, paper_exchange: PaperExchange
+) -> None:
+    paper_exchange.inject(Fault(kind=FaultKind.ERROR, code=-2019))
+    with _block(store, paper_exchange) as on_intent, pytest.raises(BinanceAPIException):
+        on_intent(_fresh())
+
+    assert {"failures", "cooldown_symbol", "cooldown_global"} <= _on(store)
+
+
+def test_the_blocks_own_margin_check_costs_what_the_exchanges_refusal_costs(
+    store: Store, redis_client: redis.Redis, paper_exchange: PaperExchange
+) -> None:
+    with _block(store, paper_exchange, short=True) as on_intent:
+        assert on_intent(_fresh()) == ("INSUFFICIENT_MARGIN", None)
+
+    assert {"failures", "cooldown_symbol", "cooldown_global"} <= _on(store)
+    assert paper_exchange.ledger() == []
+
+
+def _on(store: Store) -> set[str]:
+    with Gate.from_url(store.url) as gate:
+        return {each.name for each in gate.status().standing}
+
+
+@pytest.mark.parametrize("refused", [True, False])
+def test_the_example_without_a_block_settles_what_an_exception_means(
+    store: Store, redis_client: redis.Redis, paper_exchange: PaperExchange, refused: bool
 ) -> None:
     [example] = [block for block in _blocks("python") if "outcome_of(" in block]
-    intent = Intent(id="readme", symbol="BTCUSDT", side="BUY", quantity="0.01", timestamp=time.time_ns() // 1_000_000)
-    terms = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "0.01"}
-    refusal = Fault(kind=FaultKind.ERROR, code=-2019)
-    with PaperExchange(faults=[refusal]) as paper, Gate.from_url(store.url) as gate:
-        client = Client(paper.key, paper.secret, ping=False)
-        client.FUTURES_URL = f"{paper.url}/fapi"
-        with closing(client.session):
-            names = {"gate": gate, "intent": intent, "client": client, "terms": terms}
+    if refused:
+        paper_exchange.inject(Fault(kind=FaultKind.ERROR, code=-2019))
+    client = Client(paper_exchange.key, paper_exchange.secret, ping=False)
+    client.FUTURES_URL = paper_exchange.futures_url
+    with Gate.from_url(store.url) as gate, closing(client.session):
+        names = {"gate": gate, "intent": _fresh(), "client": client, "terms": _terms}
+        with pytest.raises(BinanceAPIException) if refused else nullcontext():
             exec(compile(example, "README.md", "exec"), names)  # noqa: S102  # likewise
-        on = {each.name for each in gate.status().standing}
+        record = gate.lookup("readme")
 
-    assert {"failures", "cooldown_global"} <= on
+    if refused:
+        assert {"failures", "cooldown_global"} <= _on(store)
+    else:
+        assert record is not None
+        assert record.phase is Phase.PLACED
 
 
 async def test_the_executor_example_fills_an_order(store: Store, redis_client: redis.Redis) -> None:
@@ -166,6 +233,7 @@ def test_everything_that_the_examples_import_is_there() -> None:
         "gate.blocking",
         "gate.exchange.binance",
         "gate.exchange.consequences",
+        "gate.exchange.order_finder",
         "gate.executor",
     }
     for line in lines:

@@ -183,7 +183,7 @@ def test_drop_in_finds_the_order_that_a_store_without_memory_has_forgotten(
 def test_drop_in_sends_once_it_knows_that_there_is_no_earlier_order(
     run: Run, redis_client: redis.Redis, paper_exchange: PaperExchange
 ) -> None:
-    remember_since(redis_client, now_ms() - 10_000)
+    remember_since(redis_client, now_ms() - 60_000)
 
     [placed] = run("drop_in.py", signal("a"))
 
@@ -194,15 +194,15 @@ def test_drop_in_sends_once_it_knows_that_there_is_no_earlier_order(
 def test_drop_in_sends_nothing_while_an_earlier_order_can_not_be_looked_up(
     run: Run, redis_client: redis.Redis, paper_exchange: PaperExchange, store: Store
 ) -> None:
-    remember_since(redis_client, now_ms() - 10_000)
-    paper_exchange.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET"))
+    remember_since(redis_client, now_ms() - 60_000)
+    paper_exchange.inject(Fault(kind=FaultKind.ERROR, method="GET", status=401, code=-2015))
 
     [unknown] = run("drop_in.py", signal("a"))
 
-    assert unknown.startswith("UNKNOWN")
+    assert unknown.startswith("DENIED MEMORY_LOST")
     assert paper_exchange.ledger() == []
     with Gate.from_url(store.url) as gate:
-        assert gate.evaluate(signal("b")).reason is Reason.COOLDOWN_SYMBOL
+        assert gate.evaluate(signal("b")).reason is Reason.SAFE_MODE
 
 
 @pytest.mark.parametrize("script", ["drop_in.py", "observe.py"])
