@@ -17,6 +17,7 @@ from gate.exchange.port import CLOCK_LEAD_MS, SIGNER_AHEAD_MS
 from gate.values.found_order import FoundOrder
 from gate.values.outcome import Outcome
 from gate.values.policy import Policy
+from gate.values.reports import LastLook
 from gate.values.verdict import Permit
 
 _log: Final = logging.getLogger("gate")
@@ -30,7 +31,8 @@ Returns the order; or the outcome to settle where nothing may be sent; or None: 
 _RECV_WINDOW_MS: Final = 10_000  # python-binance's own
 _FIRST_PAUSE_S: Final = 0.2
 _LONGEST_PAUSE_S: Final = 2.0
-_LEAST_TO_SEND_MS: Final = SIGNER_AHEAD_MS + 500
+LEAST_TO_SEND_MS: Final = SIGNER_AHEAD_MS + 500
+"""The least life of a permit with which a block may send after the search."""
 
 
 def recv_window_ms(find_order: object) -> int:
@@ -61,8 +63,7 @@ def search(permit: Permit, decided_ms: int, window_ms: int, policy: Policy) -> S
         if answer is not None and answer.is_of(decided_ms):
             return answer
         if failure is None and counts:
-            enough = permit.remaining_ms >= _LEAST_TO_SEND_MS
-            return None if enough else Outcome.unsent("DEADLINE", "the look-up took too long")
+            return None
         wait_s, pause_s = pause_s, min(pause_s * 2, _LONGEST_PAUSE_S)
         if failure is None:
             wait_s = min(wait_s, max((counts_ns - time.monotonic_ns()) / 1e9, 0))
@@ -70,6 +71,16 @@ def search(permit: Permit, decided_ms: int, window_ms: int, policy: Policy) -> S
             wait_s = max(wait_s, (failure.rest_ms or 0) / 1000)
         if _is_final(failure) or permit.remaining_ms - wait_s * 1000 < policy.order_timeout_ms:
             return _cannot_tell(failure, policy)
+
+
+def stopped_by(look: LastLook, permit: Permit) -> Outcome | None:
+    """What the last look after a search without an order stops. A halt may have come meanwhile.
+
+    A store that is lost by now stops no exit: the exchange has said that there is no earlier order.
+    """
+    if look or (permit.is_exit and look.reason == "STORE_LOST" and permit.remaining_ms >= LEAST_TO_SEND_MS):
+        return None
+    return Outcome.unsent(look.reason, look.detail)
 
 
 def _is_final(failure: Failure | None) -> bool:

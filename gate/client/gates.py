@@ -223,7 +223,8 @@ class Gate:
         held.leave()
 
     def _look(self, held: GuardedPermit, intent: Intent, finder: FindOrder) -> None:
-        from gate.client.earlier_orders import recv_window_ms, search  # only after a loss of memory
+        # Loaded only after a loss of memory.
+        from gate.client.earlier_orders import LEAST_TO_SEND_MS, recv_window_ms, search, stopped_by
 
         permit = held.permit
         asking = search(permit, intent.timestamp_ms, recv_window_ms(finder), self.policy)
@@ -238,7 +239,10 @@ class Gate:
                 else:
                     wait_s = asking.send(answer)
         except StopIteration as done:
-            held.heard(done.value)
+            said = done.value
+        if said is None:
+            said = stopped_by(self.last_look(permit, needed_ms=LEAST_TO_SEND_MS), permit)
+        held.heard(said)
 
     def close(self) -> None:
         """Closes the connections, and the embedded store if this gate has started it."""
@@ -408,7 +412,8 @@ class AsyncGate:
         await held.leave()
 
     async def _look(self, held: AsyncGuardedPermit, intent: Intent, finder: AsyncFindOrder) -> None:
-        from gate.client.earlier_orders import recv_window_ms, search  # only after a loss of memory
+        # Loaded only after a loss of memory.
+        from gate.client.earlier_orders import LEAST_TO_SEND_MS, recv_window_ms, search, stopped_by
 
         permit = held.permit
         asking = search(permit, intent.timestamp_ms, recv_window_ms(finder), self.policy)
@@ -423,7 +428,10 @@ class AsyncGate:
                 else:
                     wait_s = asking.send(answer)
         except StopIteration as done:
-            await held.heard(done.value)
+            said = done.value
+        if said is None:
+            said = stopped_by(await self.last_look(permit, needed_ms=LEAST_TO_SEND_MS), permit)
+        await held.heard(said)
 
     async def close(self) -> None:
         """As Gate.close."""

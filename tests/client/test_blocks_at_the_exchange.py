@@ -20,7 +20,7 @@ from gate.values.errors import InvalidField
 from gate.values.found_order import CLOCKS_APART_MS
 from tests.client import account as at
 from tests.servers.session import declare_whole
-from tests.servers.store import Store
+from tests.servers.store import PrivateStore, Store
 
 ROOMY = Policy(rate_symbol_limit=100, rate_global_limit=1000)
 TIMEOUT_S = 5
@@ -229,6 +229,45 @@ def test_an_entry_waits_as_long_as_the_services_own_recv_window(
     redis_client.hset(at.STATE, "lost", 1)
     with Gate.from_url(store.url, policy=ROOMY, find_order=finder) as gate, gate.guard(at.entry()) as permit:
         assert permit.reason == ("ADMITTED" if window_ms == 5_000 else "FOUND")
+
+
+@pytest.mark.parametrize(
+    ("scope", "exits", "reason"), [("entries", False, "HALTED"), ("all", True, "HALTED"), ("entries", True, "ADMITTED")]
+)
+def test_a_halt_during_the_search_stops_what_it_binds(
+    gate: Gate, redis_client: redis.Redis, scope: str, exits: bool, reason: str
+) -> None:
+    def find(symbol: str, client_order_id: str) -> FoundOrder | None:
+        gate.halt(by="ops", reason="print", scope=scope)
+        return None
+
+    forget(redis_client)
+    with gate.guard(at.intent(exits), find_order=find) as permit:
+        assert permit.reason == reason
+        assert bool(permit) is (reason == "ADMITTED")
+
+
+@pytest.mark.parametrize("exits", [True, False])
+def test_a_store_that_is_lost_during_the_search_stops_entries_only(private_store: PrivateStore, exits: bool) -> None:
+    def find(symbol: str, client_order_id: str) -> FoundOrder | None:
+        private_store.stop()
+        return None
+
+    with private_store.client() as client:
+        forget(client)
+    with Gate.from_url(private_store.url, find_order=find) as gate, gate.guard(at.intent(exits)) as permit:
+        assert bool(permit) is exits
+
+
+async def test_async_a_halt_during_the_search_stops_an_entry(async_gate: AsyncGate, redis_client: redis.Redis) -> None:
+    async def find(symbol: str, client_order_id: str) -> FoundOrder | None:
+        await async_gate.halt(by="ops", reason="print")
+        return None
+
+    forget(redis_client)
+    async with async_gate.guard(at.entry(), find_order=find) as permit:
+        assert not permit
+        assert permit.reason == "HALTED"
 
 
 def test_a_look_up_that_fails_is_tried_again(
