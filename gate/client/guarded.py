@@ -123,7 +123,7 @@ class _Held:
 
 
 class GuardedPermit(_Held):
-    """The permit in a `guard` block. It is true while the permit is live. The block reports the outcome to it."""
+    """The permit in a `guard` block. It is true while the block may send. The block reports the outcome to it."""
 
     def __init__(self, gate: Settler, verdict: Verdict) -> None:
         super().__init__(gate.policy, verdict)

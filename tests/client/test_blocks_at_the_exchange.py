@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from typing import Any
@@ -346,6 +347,31 @@ async def test_async_what_the_store_has_forgotten_is_found(
     assert await place_async(async_gate, async_client, at.entry("new", "ETHUSDT")) == "PLACED"
 
     assert [order["symbol"] for order in paper_exchange.ledger()] == ["BTCUSDT", "ETHUSDT"]
+
+
+async def test_async_a_search_that_is_cancelled_leaves_the_intent_in_doubt(
+    async_gate: AsyncGate, redis_client: redis.Redis
+) -> None:
+    searching = asyncio.Event()
+
+    async def find(symbol: str, client_order_id: str) -> FoundOrder | None:
+        searching.set()
+        await asyncio.Event().wait()
+        raise AssertionError("nobody sets it")
+
+    async def run() -> None:
+        async with async_gate.guard(at.entry(), find_order=find):
+            raise AssertionError("the block must not run")
+
+    forget(redis_client)
+    task = asyncio.create_task(run())
+    await searching.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    record = await async_gate.lookup("sig-1")
+    assert record is not None
+    assert record.phase is Phase.UNKNOWN
 
 
 async def test_async_a_look_up_that_fails_is_tried_again(

@@ -71,7 +71,7 @@ def test_a_block_left_by_an_exception_is_in_doubt_and_the_exception_goes_on(erro
     record = gate.lookup("sig-1")
     assert record is not None
     assert record.phase is Phase.UNKNOWN
-    assert type(error).__name__ in record.note
+    assert record.note == f"UNKNOWN left by {type(error).__name__}"
 
 
 def test_what_was_said_before_the_exception_stands(gate: Gate) -> None:

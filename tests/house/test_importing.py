@@ -17,7 +17,14 @@ def test_an_intent_of_keyword_arguments_loads_no_reader_of_streams() -> None:
 
 
 @pytest.mark.parametrize(
-    "statement", ["import gate", "from gate import *", "from gate import Gate, AsyncGate; Gate.from_url('redis://h')"]
+    "statement",
+    [
+        "import gate",
+        "from gate import *",
+        "from gate import Gate, AsyncGate; Gate.from_url('redis://h')",
+        "import gate; from gate.exchange.order_finder import find_order",
+        "import gate; from gate.exchange.consequences import outcome_of",
+    ],
 )
 def test_importing_the_gate_loads_none_of_the_heavy_packages(statement: str) -> None:
     program = f"{statement}\nimport sys\nprint(*sorted({{name.partition('.')[0] for name in sys.modules}}))"
