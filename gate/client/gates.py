@@ -207,8 +207,8 @@ class Gate:
 
         Where the store may have forgotten an order of the intent, it is false too, until `find_order`, this one or the
         gate's, has shown that there is none. An order that it finds is reported as the intent's: reason FOUND. Where it
-        can't find out, or there is no `find_order`, the intent is settled as unknown: reason MEMORY_LOST. The search may
-        last until the permit's life is no longer than one order request may take.
+        can't find out, or there is no `find_order`, the intent is settled as unknown: reason MEMORY_LOST. The search
+        may last until the permit's life is no longer than one order request may take.
 
         A block that an exception leaves is settled by the table of failures. One that ends without reporting an outcome
         is settled as unknown.
