@@ -28,7 +28,7 @@
 --        3 fingerprint       of the intent
 --        4 decided_ms        the intent's time
 --        5 symbol
---        6 side
+--        6 side              BUY, SELL; CLOSE for an exit whose side only the exchange knows
 --        7 is_exit           1 for an intent that can only reduce, else 0
 --        8 reserve           margin to reserve, in whole millionths
 --        9 fence_seen        the highest fence that the caller has seen

@@ -9,7 +9,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 from gate.exchange.failures import ExchangeFailure, Failure
-from gate.exchange.port import AccountFigures, Filters, LotSize, OrderAnswer, PriceRange
+from gate.exchange.port import AccountFigures, Filters, LotSize, OrderAnswer, Position, PriceRange
 from gate.values.errors import shown
 
 _ABOVE_ZERO: Final = Decimal("1e-18")
@@ -92,6 +92,19 @@ def _available(line: Mapping[str, Any]) -> Decimal | str:
         return figure("availableBalance", line.get("availableBalance"), least=None)
     except ExchangeFailure as failed:
         return failed.failure.detail
+
+
+def decode_positions(answer: Any, symbol: str) -> tuple[Position, ...]:
+    """The open positions of a symbol. Whatever can't be read is an error: it may be a position that is open."""
+    if not isinstance(answer, list):
+        raise unreadable("positions", type(answer).__name__)
+    found = []
+    for each in answer:
+        if not isinstance(each, Mapping) or each.get("positionSide") not in ("LONG", "SHORT", "BOTH"):
+            raise unreadable("position", each)
+        if each.get("symbol") == symbol:
+            found.append(Position(each["positionSide"], figure("positionAmt", each.get("positionAmt"), least=None)))
+    return tuple(each for each in found if each.amount != 0)
 
 
 def decode_order(answer: Any) -> OrderAnswer:

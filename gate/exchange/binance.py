@@ -19,11 +19,12 @@ from gate.exchange.answers import (
     decode_account,
     decode_filters,
     decode_own_order,
+    decode_positions,
     figure,
     unreadable,
 )
 from gate.exchange.failures import NO_SUCH_ORDER, ExchangeFailure, OrderNotFound, failure_of
-from gate.exchange.port import AccountFigures, Filters, OrderAnswer, OrderRequest, SymbolConfig, Validity
+from gate.exchange.port import AccountFigures, Filters, OrderAnswer, OrderRequest, Position, SymbolConfig, Validity
 from gate.exchange.shared_reading import SharedReading
 from gate.exchange.usage import NEAR, Usage, decode_limits
 from gate.values.errors import InvalidField
@@ -172,6 +173,10 @@ class BinanceFutures:
         self._fee_rates[symbol] = rate, time.monotonic()
         return rate
 
+    async def positions(self, symbol: str) -> tuple[Position, ...]:
+        """What is open in a symbol, never from memory."""
+        return decode_positions(await self._read("futures_position_information", symbol=symbol), symbol)
+
     async def account(self) -> AccountFigures:
         """What is free and what is held. Calls made within ACCOUNT_APART_MS share a reading that begins after them."""
         return await self._account.get()
@@ -207,10 +212,13 @@ class BinanceFutures:
             "symbol": order.symbol,
             "side": order.side,
             "type": order.order_type,
-            "quantity": plain(order.quantity),
             # The library drops newClientOrderId from a conditional order, silently, and makes up a clientAlgoId.
             "clientAlgoId" if order.conditional else "newClientOrderId": order.client_order_id,
         }
+        if order.close_position:
+            parameters["closePosition"] = "true"  # with a quantity or reduceOnly beside it, it is refused
+        else:
+            parameters["quantity"] = plain(order.quantity)
         if not order.conditional:
             parameters["newOrderRespType"] = "RESULT"
         if order.price is not None:

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Final, Protocol
 
 from gate.exchange.usage import NEAR
-from gate.values.order_terms import OrderType
+from gate.values.order_terms import OrderType, PositionSide, Side
 
 SIGNER_AHEAD_MS: Final = 1_000
 """The exchange allows a signer's clock to be ahead by this much, so it accepts a request for longer than recvWindow."""
@@ -85,12 +85,45 @@ class AccountFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class Position:
+    """An open position."""
+
+    position_side: str
+    """LONG or SHORT in hedge mode, BOTH in one-way mode."""
+    amount: Decimal
+    """In base asset; below zero for a short position."""
+
+    @property
+    def hedged(self) -> bool:
+        """Whether it is one of hedge mode."""
+        return self.position_side != "BOTH"
+
+    @property
+    def direction(self) -> PositionSide:
+        """LONG or SHORT, in either mode."""
+        if self.hedged:
+            return "LONG" if self.position_side == "LONG" else "SHORT"
+        return "LONG" if self.amount > 0 else "SHORT"
+
+    @property
+    def closing_side(self) -> Side:
+        """The side of an order that closes it."""
+        return "SELL" if self.direction == "LONG" else "BUY"
+
+    @property
+    def size(self) -> Decimal:
+        """The quantity that closes all of it."""
+        return abs(self.amount)
+
+
+@dataclass(frozen=True, slots=True)
 class OrderRequest:
     """An order, ready to be sent. Sizes and prices as the exchange's filters want them."""
 
     symbol: str
     side: str
     quantity: Decimal
+    """0 where it closes the position: what that is, the exchange finds when the order fires."""
     client_order_id: str
     reduce_only: bool
     position_side: str | None
@@ -100,6 +133,8 @@ class OrderRequest:
     time_in_force: str | None = None
     trigger_price: Decimal | None = None
     working_type: str | None = None
+    close_position: bool = False
+    """For a conditional order: the exchange's closePosition."""
 
     @property
     def conditional(self) -> bool:
@@ -163,6 +198,9 @@ class Exchange(Protocol):
 
     async def symbol_config(self, symbol: str) -> SymbolConfig:
         """Leverage, what it allows, and the fee."""
+
+    async def positions(self, symbol: str) -> tuple[Position, ...]:
+        """What is open in a symbol: at most one in one-way mode, two in hedge mode."""
 
     async def account(self) -> AccountFigures:
         """What is free and what is held; asked for after the call, so never older than it."""

@@ -25,6 +25,7 @@ class Attempt:
     """One admitted intent on its way to an order. Each method makes the execution of one end; it isn't settled yet."""
 
     intent: Intent
+    """As it was asked for; of an intent to close, once the position is read, with the side and size that close it."""
     verdict: Verdict
     permit: Permit
     policy: Policy
@@ -143,4 +144,5 @@ class Attempt:
             detail=detail,
             client_order_id=self.permit.client_order_id,
             outcome=outcome,
+            notes=self.intent.notes,
         )

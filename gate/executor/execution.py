@@ -52,6 +52,8 @@ class Execution:
     """The outcome that the executor reported to the gate; None for a denial."""
     settlement: Settlement | None = None
     """The gate's answer to the outcome."""
+    notes: tuple[str, ...] = ()
+    """What reading the intent has decided, such as a leverage that was rounded down. See `Intent.notes`."""
 
     def __bool__(self) -> bool:
         """Whether the exchange has the order."""

@@ -60,6 +60,8 @@ class Executor:
             intent = Intent.read(asked)
         except InvalidIntent as invalid:
             return _denied(invalid.intent_id, Verdict(False, Reason.INVALID, str(invalid)))
+        for note in intent.notes:
+            _log.info("READ id=%s %s", intent.id, note)
         execution = await self._execute_once(intent)
         if execution.reason == MARGIN_UNRESERVED and execution.retryable:
             # The first try has read the symbol's margin figures. The second reserves enough.
@@ -88,7 +90,7 @@ class Executor:
                 await _go_through_with(self._gate.settle(attempt.permit, outcome))
             raise cancelled
         if attempt is None:
-            return _denied(intent.id, verdict)
+            return _denied(intent.id, verdict, intent.notes)
         if attempt.permit.observed:
             return await self._observed(attempt)
         return await self._admitted(attempt)
@@ -99,10 +101,10 @@ class Executor:
         intent, verdict = attempt.intent, attempt.verdict
         _log.warning("OBSERVED id=%s would be denied: %s %s", intent.id, verdict.reason, verdict.detail)
         if verdict.reason in (Reason.DUPLICATE, Reason.CONFLICT):
-            return _denied(intent.id, structs.replace(verdict, admitted=False, permit=None))
+            return _denied(intent.id, structs.replace(verdict, admitted=False, permit=None), intent.notes)
         if intent.id in self._observed_now:
             again = Verdict(False, Reason.DUPLICATE, "is being executed already", mode=verdict.mode)
-            return _denied(intent.id, again)
+            return _denied(intent.id, again, intent.notes)
         self._observed_now.add(intent.id)
         try:
             return await self._admitted(attempt)
@@ -128,7 +130,7 @@ class Executor:
         return settled
 
 
-def _denied(intent_id: str, verdict: Verdict) -> Execution:
+def _denied(intent_id: str, verdict: Verdict, notes: tuple[str, ...] = ()) -> Execution:
     words = filter(None, (verdict.reason.value, _DENIAL_WORDS.get(verdict.reason), verdict.detail))
     _log.info("TERMINAL STATE: DENIED id=%s reason=%s", intent_id, " ".join(words))
     return Execution(
@@ -140,6 +142,7 @@ def _denied(intent_id: str, verdict: Verdict) -> Execution:
         retryable=verdict.retryable,
         retry_after_ms=verdict.retry_after_ms,
         order_id=verdict.prior.order_id if verdict.prior else None,
+        notes=notes,
     )
 
 

@@ -25,6 +25,8 @@ class OrderPlan:
     """The price that sizes the order: its own, or the mark price for a market order. 0 if no price is needed."""
     position_side: str | None
     reduce_only: bool
+    close_position: bool = False
+    """A conditional order that closes what is open when it fires; its quantity is 0."""
 
     @property
     def notional(self) -> Decimal:
@@ -45,6 +47,7 @@ class OrderPlan:
             time_in_force=intent.time_in_force,
             trigger_price=self.trigger_price,
             working_type=intent.working_type,
+            close_position=self.close_position,
         )
 
 
@@ -95,6 +98,8 @@ def plan_order(intent: Intent, filters: Filters, mark_price: Decimal, *, hedge_m
 
 
 def _plan(intent: Intent, filters: Filters, mark: Decimal, hedge_mode: bool) -> OrderPlan:
+    if intent.wants_position:
+        raise _Refused("POSITION_UNREAD", f"which order closes {intent.symbol} isn't known")  # never to be guessed
     if not filters.trading and not intent.is_exit:
         raise _Refused("SYMBOL_OFF", f"{intent.symbol} isn't trading")
     price = trigger = None
@@ -105,6 +110,9 @@ def _plan(intent: Intent, filters: Filters, mark: Decimal, hedge_mode: bool) -> 
     if intent.trigger_price is not None:
         trigger = _on_tick("trigger price", intent, intent.trigger_price, filters.prices)
     reference = _reference_price(intent, price, trigger, mark)
+    if intent.close_position:
+        position_side, _ = _position(intent, hedge_mode)
+        return OrderPlan(Decimal(0), price, trigger, reference, position_side, reduce_only=False, close_position=True)
     wanted = intent.quantity if intent.quantity is not None else (intent.notional or Decimal(0)) / reference
     lot = filters.lot if intent.order_type == "LIMIT" else filters.market_lot
     quantity = _in_lots(intent, wanted, lot)

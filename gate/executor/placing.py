@@ -10,6 +10,7 @@ from gate.client.gates import AsyncGate
 from gate.exchange.failures import FILTER_CODES, ExchangeFailure, Failure, OrderNotFound
 from gate.exchange.port import CLOCK_LEAD_MS, SIGNER_AHEAD_MS, Exchange, Validity
 from gate.executor.attempt import Attempt
+from gate.executor.closing import fit_to_position
 from gate.executor.execution import Execution
 from gate.executor.look_up import look_up
 from gate.executor.margin import MarginCheck
@@ -87,6 +88,9 @@ class Placer:
         return first if _came_to(second, OutcomeKind.UNSENT) else second
 
     async def _plan_and_send(self, attempt: Attempt, hedge_mode: bool) -> Execution:
+        unclosed = await fit_to_position(self._exchange, attempt)
+        if unclosed is not None:
+            return unclosed
         intent = attempt.intent
         filters = await read_filters(self._exchange, attempt)
         if filters is None:

@@ -40,7 +40,7 @@ async def read_filters(exchange: Exchange, attempt: Attempt) -> Filters | None:
             return await exchange.filters(intent.symbol, no_older_than_s=math.inf)
     except (ExchangeFailure, TimeoutError):
         known = exchange.known_filters(intent.symbol)
-    if known is None and intent.quantity is None:
+    if known is None and intent.notional is not None:
         return await exchange.filters(intent.symbol)  # a notional needs the lot size to become a quantity
     return known or unfiltered(intent.symbol)
 

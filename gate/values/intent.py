@@ -14,7 +14,10 @@ from typing import Final
 from gate.values.errors import InvalidIntent
 from gate.values.fields import DecimalLike, TimeLike, plain, read_decimal, read_time_ms
 from gate.values.order_terms import (
+    CLOSING,
+    OPENING,
     ORDER_TYPES,
+    SIDES,
     TIMES_IN_FORCE,
     WORKING_TYPES,
     OrderType,
@@ -26,8 +29,6 @@ from gate.values.order_terms import (
 
 _SYMBOL: Final = re.compile(r"[A-Z0-9_]{2,30}", re.ASCII)
 _MAX_ID: Final = 128
-_OPENS: Final = frozenset({("BUY", "LONG"), ("SELL", "SHORT")})
-_CLOSES: Final = frozenset({("SELL", "LONG"), ("BUY", "SHORT")})
 _MAX_LEVERAGE: Final = 125  # the highest that Binance USDⓈ-M has in any bracket
 _CONDITIONAL: Final = ("STOP_MARKET", "TAKE_PROFIT_MARKET")
 
@@ -36,9 +37,13 @@ _CONDITIONAL: Final = ("STOP_MARKET", "TAKE_PROFIT_MARKET")
 class Intent:
     """An order that a strategy asks for. One id gets one order at most.
 
-    `notional` is in the quote asset, `quantity` in the base asset; exactly one of them is given. `timestamp_ms` is the
-    time of the strategy's decision, in epoch milliseconds. `reduce_only` marks an exit. `aside` holds the other fields
-    of a stream entry; the gate ignores them.
+    `notional` is in the quote asset, `quantity` in the base asset; one of them is given, or `close_position`.
+    `timestamp_ms` is the time of the strategy's decision, in epoch milliseconds. `reduce_only` marks an exit. `aside`
+    holds the other fields of a stream entry; the gate ignores them. `notes` tells what reading the entry has decided.
+
+    `close_position` closes all there is, whatever that is when the order is sent. Side CLOSE says that only the
+    exchange knows whether to buy or to sell; without a size it means `close_position`. Both are exits. Who sends the
+    order looks the position up, as the executor does.
 
     Prices are in the quote asset. `price` is the limit of a LIMIT order, and required there. For the other types it is
     the price that the strategy expects: the exchange never sees it, but with a quantity it gives the margin to reserve.
@@ -56,6 +61,7 @@ class Intent:
     price: Decimal | None
     leverage: int | None
     reduce_only: bool
+    close_position: bool
     position_side: PositionSide | None
     order_type: OrderType
     time_in_force: TimeInForce | None
@@ -64,6 +70,7 @@ class Intent:
     timestamp_ms: int
     fingerprint: str = field(repr=False)
     aside: Mapping[str, object] = field(repr=False, compare=False)
+    notes: tuple[str, ...] = field(repr=False, compare=False)
 
     def __init__(
         self,
@@ -77,12 +84,14 @@ class Intent:
         price: DecimalLike | None = None,
         leverage: int | None = None,
         reduce_only: bool = False,
+        close_position: bool = False,
         position_side: str | None = None,
         order_type: str = "MARKET",
         time_in_force: str | None = None,
         trigger_price: DecimalLike | None = None,
         working_type: str | None = None,
         aside: Mapping[str, object] | None = None,
+        notes: tuple[str, ...] = (),
     ) -> None:
         """Checks every field. Raises InvalidIntent, which names the field and the value.
 
@@ -91,18 +100,24 @@ class Intent:
         put = object.__setattr__
         put(self, "id", _read_id(id))
         put(self, "symbol", _read_symbol(symbol))
-        put(self, "side", _one_of("side", side, ("BUY", "SELL")))
-        if notional is None and quantity is None:
+        put(self, "side", _one_of("side", side, SIDES))
+        sized = notional is not None or quantity is not None
+        if not isinstance(close_position, bool):
+            raise InvalidIntent("close_position", close_position, "is not true or false")
+        if not sized and not close_position and side != "CLOSE":
             raise InvalidIntent("notional", None, "is missing; give notional or quantity", missing=True)
         if notional is not None and quantity is not None:
             raise InvalidIntent("quantity", quantity, "is given beside notional; give one of them")
+        if sized and close_position:
+            name, size = ("quantity", quantity) if notional is None else ("notional", notional)
+            raise InvalidIntent(name, size, "is given beside close_position, which closes all there is")
+        put(self, "close_position", not sized)
         put(self, "notional", None if notional is None else read_decimal("notional", notional))
         put(self, "quantity", None if quantity is None else read_decimal("quantity", quantity))
         put(self, "price", None if price is None else read_decimal("price", price))
-        put(self, "leverage", _read_leverage(leverage))
         if not isinstance(reduce_only, bool):
             raise InvalidIntent("reduce_only", reduce_only, "is not true or false")
-        put(self, "reduce_only", reduce_only)
+        put(self, "reduce_only", reduce_only or side == "CLOSE" or not sized)
         # BOTH is the exchange's word for the only position of one-way mode. It means the same as no position side.
         put(
             self,
@@ -111,10 +126,11 @@ class Intent:
             if position_side in (None, "BOTH")
             else _one_of("position_side", position_side, ("LONG", "SHORT", "BOTH")),
         )
-        if self.reduce_only and (self.side, self.position_side) in _OPENS:
+        if self.reduce_only and (self.side, self.position_side) in OPENING:
             # The exchange forbids reduceOnly in hedge mode, so this order would go out without the flag: an exit would
             # open a position.
             raise InvalidIntent("side", side, f"would open the {self.position_side} position, but reduce_only is set")
+        put(self, "leverage", _leverage_of_an_exit(leverage) if self.is_exit else _read_leverage(leverage))
         put(self, "order_type", _one_of("order_type", order_type, ORDER_TYPES))
         if self.order_type == "LIMIT" and self.price is None:
             raise InvalidIntent("price", None, "is missing; a LIMIT order needs one, as its limit", missing=True)
@@ -123,6 +139,7 @@ class Intent:
         put(self, "working_type", _read_working_type(working_type, self.order_type))
         put(self, "timestamp_ms", read_time_ms("timestamp", timestamp, naive_is_utc=False))
         put(self, "aside", dict(aside or {}))
+        put(self, "notes", tuple(notes))
         put(self, "fingerprint", _fingerprint(self))
 
     @property
@@ -132,7 +149,15 @@ class Intent:
         True for `reduce_only`, and for a side that closes its hedge-mode position. (Hedge mode forbids the flag, so
         producers omit it. In one-way mode the exchange refuses an order with a position side.)
         """
-        return self.reduce_only or (self.side, self.position_side) in _CLOSES
+        return self.reduce_only or (self.side, self.position_side) in CLOSING
+
+    @property
+    def wants_position(self) -> bool:
+        """Whether only the exchange's position says what to send: its side, or how much there is to close.
+
+        A conditional order with a side closes all there is when it fires; the exchange sees to that.
+        """
+        return self.side == "CLOSE" or (self.close_position and not self.is_conditional)
 
     @property
     def is_conditional(self) -> bool:
@@ -183,10 +208,10 @@ def _read_id(value: object) -> str:
 
 def _visible_id(mapping: Mapping[str, object]) -> str | None:
     """The id of what can't be read as an intent, in one line of no more than an id's length; None: there is none."""
-    from gate.values.stream_shapes import ID_NAMES
+    from gate.values.stream_shapes import visible_id
 
-    said = (mapping.get(name) for name in ID_NAMES)
-    return next((each[:_MAX_ID] for each in said if isinstance(each, str) and each and each.isprintable()), None)
+    seen = visible_id(mapping)
+    return seen[:_MAX_ID] if isinstance(seen, str) and seen.isprintable() else None
 
 
 def _read_symbol(value: object) -> str:
@@ -212,6 +237,14 @@ def _read_leverage(value: object) -> int | None:
     if not 1 <= value <= _MAX_LEVERAGE:
         raise InvalidIntent("leverage", value, f"is not between 1 and {_MAX_LEVERAGE}")
     return value
+
+
+def _leverage_of_an_exit(value: object) -> int | None:
+    """Nothing about the leverage can deny an exit, which doesn't need one."""
+    try:
+        return _read_leverage(value)
+    except InvalidIntent:
+        return None
 
 
 def _read_time_in_force(value: object, order_type: OrderType) -> str | None:
@@ -246,11 +279,12 @@ def _leave_out(name: str, value: object, order_type: OrderType, takers: tuple[st
 
 
 def _fingerprint(intent: Intent) -> str:
-    size = (
-        f"quantity={plain(intent.quantity)}"
-        if intent.quantity is not None
-        else f"notional={plain(intent.notional or Decimal())}"
-    )
+    if intent.close_position:
+        size = "close_position"
+    elif intent.quantity is not None:
+        size = f"quantity={plain(intent.quantity)}"
+    else:
+        size = f"notional={plain(intent.notional or Decimal())}"
     canonical = (
         f"{intent.symbol} {intent.side} {size} reduce_only={intent.reduce_only} "
         f"position_side={intent.position_side} leverage={intent.leverage}{_terms(intent)}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final, Literal, get_args
 
-Side = Literal["BUY", "SELL"]
+Side = Literal["BUY", "SELL", "CLOSE"]
+"""CLOSE: the side that closes the position; only the exchange knows which."""
 PositionSide = Literal["LONG", "SHORT"]
 OrderType = Literal["MARKET", "LIMIT", "STOP_MARKET", "TAKE_PROFIT_MARKET"]
 TimeInForce = Literal["GTC", "IOC", "FOK", "GTX"]
@@ -12,3 +13,7 @@ WorkingType = Literal["CONTRACT_PRICE", "MARK_PRICE"]
 ORDER_TYPES: Final[tuple[str, ...]] = get_args(OrderType)
 TIMES_IN_FORCE: Final[tuple[str, ...]] = get_args(TimeInForce)
 WORKING_TYPES: Final[tuple[str, ...]] = get_args(WorkingType)
+SIDES: Final[tuple[str, ...]] = get_args(Side)
+OPENING: Final = frozenset({("BUY", "LONG"), ("SELL", "SHORT")})
+CLOSING: Final = frozenset({("SELL", "LONG"), ("BUY", "SHORT")})
+"""What an order's side does to the position of a position side."""

@@ -1,58 +1,50 @@
 """Reads stream entries, in the shapes that producers use, into the arguments of `Intent`.
 
 There are three envelopes: a JSON text in `payload` beside `event_type`, `timestamp` and `source`; a JSON text in
-`data`; flat fields. Producers use different names for a field, and several names for a size. Some times have no zone.
+`data`; flat fields. Producers use different names for a field, and several names for a size (gate.values.stream_words).
+Some times have no zone. A field that means a term of the order is understood, or an error that names it: what is put
+aside can't change the order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from decimal import Decimal
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from decimal import ROUND_FLOOR, Decimal, InvalidOperation
 from typing import Any, Final, TypedDict, TypeVar
 
 import msgspec
 
-from gate.values.errors import InvalidIntent
-from gate.values.fields import read_decimal, read_time_ms
-from gate.values.order_terms import ORDER_TYPES, TIMES_IN_FORCE, WORKING_TYPES
+from gate.values.errors import InvalidIntent, shown
+from gate.values.fields import plain, read_decimal, read_time_ms
+from gate.values.order_terms import CLOSING, ORDER_TYPES, TIMES_IN_FORCE, WORKING_TYPES
+from gate.values.stream_words import (
+    FLAGS_OR_OTHER,
+    KNOWN,
+    LETTERS_OF,
+    LIMIT_MAKER,
+    NESTS,
+    ORDER_TERMS,
+    ORDER_TYPE_WORDS,
+    REFUSED,
+    UNITLESS_SIZES,
+    letters,
+    names_an_order_type,
+    order_type_letters,
+)
 
 _Value = TypeVar("_Value")
 
-ID_NAMES: Final = ("id", "intent_id", "trace_id")
-_TIMES: Final = ("timestamp", "time", "ts")
-_REDUCE_ONLY: Final = ("reduce_only", "reduceOnly")
-_POSITION_SIDE: Final = ("position_side", "positionSide")
-# In the order of precedence. Notional and quantity are both read, so that an unreadable size is always an error.
-_NOTIONALS: Final = ("ai_size_usd", "position_size_usd", "notional")
-_LEVERAGES: Final = ("ai_leverage", "leverage")
-_PRICES: Final = ("price", "entry_price")
-_ORDER_TYPE: Final = ("order_type", "orderType")
-# Streams use `type` for other things too. It is read when it holds one of these order types; else it goes to `aside`.
-_EXCHANGE_TYPES: Final = frozenset({*ORDER_TYPES, "STOP", "TAKE_PROFIT", "TRAILING_STOP_MARKET"})
-# Without `entry_price`, which is a price that the producer observed.
-_LIMIT_PRICE: Final = ("limit_price", "limitPrice", "price")
-_TIME_IN_FORCE: Final = ("time_in_force", "timeInForce")
-# Without `stop_loss` and `take_profit`: many entries carry them as the strategy's plan for the position.
-_TRIGGER_PRICE: Final = ("trigger_price", "triggerPrice", "stop_price", "stopPrice")
-_WORKING_TYPE: Final = ("working_type", "workingType")
-# The exchange's flag for a conditional order that closes the whole position. Here it marks an exit of the given size.
-_CLOSE_POSITION: Final = ("close_position", "closePosition")
+_UNITLESS: Final = frozenset(map(letters, UNITLESS_SIZES))
 _YES: Final = frozenset({"true", "1", "yes"})
 _NO: Final = frozenset({"false", "0", "no"})
+_NOTHING: Final = frozenset({"none", "null", "nan", "false", "no"})
 _DIRECTIONS: Final = {"BUY": "BUY", "LONG": "BUY", "SELL": "SELL", "SHORT": "SELL"}
-_KNOWN: Final = frozenset(
-    {"symbol", "side", "action", "quantity", *ID_NAMES, *_TIMES, *_REDUCE_ONLY, *_POSITION_SIDE}
-    | {*_NOTIONALS, *_LEVERAGES, *_ORDER_TYPE}
-)
-# The further fields to read, by order type. A field that only another type uses goes to `aside`: some producers give a
-# stop price with a market entry as information.
-_CONDITIONAL_TERMS: Final = frozenset({*_PRICES, *_TRIGGER_PRICE, *_WORKING_TYPE, *_CLOSE_POSITION})
-_TERMS: Final[Mapping[str, frozenset[str]]] = {
-    "MARKET": frozenset(_PRICES),
-    "LIMIT": frozenset({*_LIMIT_PRICE, *_TIME_IN_FORCE}),
-    "STOP_MARKET": _CONDITIONAL_TERMS,
-    "TAKE_PROFIT_MARKET": _CONDITIONAL_TERMS,
-}
+_CONDITIONAL: Final = ("STOP_MARKET", "TAKE_PROFIT_MARKET")
+_MARKET_LASTS: Final = ("GTC", "IOC")
+"""What the exchange itself writes beside an order that never waits in the book."""
+_AGREEING: Final = Decimal("0.01")
+"""Two sizes agree when they differ by no more than this share: one of them was rounded to the lot size."""
 
 _json: Final = msgspec.json.Decoder(float_hook=Decimal)
 
@@ -69,64 +61,212 @@ class IntentArguments(TypedDict):
     price: Decimal | None
     leverage: int | None
     reduce_only: bool
+    close_position: bool
     position_side: str | None
     order_type: str
     time_in_force: str | None
     trigger_price: Decimal | None
     working_type: str | None
     aside: dict[str, object]
+    notes: tuple[str, ...]
+
+
+class _Entry:
+    """One entry's fields by the words for them, and what reading them has decided."""
+
+    def __init__(self, fields: Mapping[Any, Any]) -> None:
+        self.aside: dict[str, object] = {}
+        self.notes: list[str] = []
+        self._by_word: dict[str, list[tuple[str, Any]]] = {}
+        for name, value in fields.items():
+            word = _means(name, value)
+            if word is None:
+                self.aside[name] = value
+            elif not _blank(value):
+                self._by_word.setdefault(word, []).append((name, value))
+
+    def said(self, term: str) -> list[tuple[str, Any]]:
+        """The fields of a term that say something, in the order of its words."""
+        return [each for word in LETTERS_OF[term] for each in self._by_word.get(word, ())]
+
+    def first(self, term: str) -> tuple[str, Any]:
+        """The first of them; None where none is there."""
+        return next(iter(self.said(term)), (term, None))
+
+    def agreed(self, term: str, read: Callable[[str, object], _Value], only: Iterable[str] = ()) -> _Value | None:
+        """The value of a term. Two fields with different values are an error. `only`: these words of it."""
+        fields = self.said(term)
+        if only:
+            fields = [each for each in fields if letters(each[0]) in only]
+        said = [(name, raw, read(name, raw)) for name, raw in fields]
+        if not said:
+            return None
+        first, first_raw, value = said[0]
+        for name, raw, other in said[1:]:
+            if other != value:
+                raise InvalidIntent(name, raw, f"contradicts {first} {shown(first_raw)}")
+        return value
 
 
 def intent_arguments(mapping: Mapping[str, object], *, received_ms: int | None = None) -> IntentArguments:
     """The arguments of `Intent` from one stream entry, in any of its shapes. Raises InvalidIntent."""
-    fields = _open_envelope({_text(key): _text(value) for key, value in mapping.items()})
-    symbol = fields.get("symbol")
+    entry = _Entry(_open_envelope({_text(key): _text(value) for key, value in mapping.items()}))
+    _refuse_what_is_not_placed(entry)
+    name, symbol = entry.first("symbol")
     if not isinstance(symbol, str):
-        raise InvalidIntent("symbol", symbol, "is missing" if symbol is None else "is not text", missing=symbol is None)
-    time_name, raw_time = _first(fields, _TIMES)
+        raise InvalidIntent(name, symbol, "is missing" if symbol is None else "is not text", missing=symbol is None)
+    time_name, raw_time = entry.first("timestamp")
     if raw_time is None:
         if received_ms is None:
-            raise InvalidIntent(
-                "timestamp", fields.get("timestamp"), "is missing; without it the intent's age is unknown", missing=True
-            )
+            raise InvalidIntent("timestamp", None, "is missing; without it the intent's age is unknown", missing=True)
         timestamp_ms = received_ms
     else:
         timestamp_ms = read_time_ms(time_name, raw_time, naive_is_utc=True)
-    side, closes, position_side = _direction(fields)
-    type_names = _type_names(fields)
-    order_type = _choice(fields, type_names, ORDER_TYPES) or "MARKET"
-    terms = {name: value for name, value in fields.items() if name in _TERMS[order_type]}
-    reduce_only = _agreed(fields, _REDUCE_ONLY, _yes_or_no)
-    if _agreed(terms, _CLOSE_POSITION, _yes_or_no):
-        if reduce_only is False:
-            raise InvalidIntent("close_position", True, "contradicts reduce_only False")
-        reduce_only = True
-    if reduce_only and not closes:
-        _refuse_position_as_side(fields)
-    if closes and reduce_only is False:
+    reduces = entry.agreed("reduce_only", _yes_or_no)
+    closes_position = entry.agreed("close_position", _yes_or_no)
+    if closes_position and reduces is False:
+        raise InvalidIntent("close_position", True, "contradicts reduce_only False")
+    side, closes, position_side = _direction(entry, reduces=bool(reduces), closes_position=bool(closes_position))
+    if closes and reduces is False:
         raise InvalidIntent("reduce_only", False, "contradicts CLOSE, which only reduces")
-    notional, quantity = _size(fields)
+    reduce_only = closes or bool(reduces)
+    is_exit = reduce_only or (side, position_side) in CLOSING
+
+    order_type = entry.agreed("order_type", _order_type)
+    terms = _Terms(entry, order_type, is_exit=is_exit)
+    notional, quantity = _size(entry, terms, is_exit=is_exit)
+    sized = notional is not None or quantity is not None
     return IntentArguments(
-        id=_id(fields, symbol, raw_time),
+        id=_id(entry, symbol, raw_time),
         symbol=symbol,
         side=side,
         timestamp=timestamp_ms,
         notional=notional,
         quantity=quantity,
-        price=_price(terms, order_type, by_quantity=quantity is not None),
-        leverage=_leverage(fields),
-        reduce_only=closes or bool(reduce_only),
+        price=terms.price if terms.order_type == "LIMIT" or quantity is not None else None,
+        leverage=_leverage(entry, is_exit=is_exit),
+        reduce_only=reduce_only,
+        close_position=closes and not sized,
         position_side=position_side,
-        order_type=order_type,
-        time_in_force=_choice(terms, _TIME_IN_FORCE, TIMES_IN_FORCE),
-        trigger_price=_agreed(terms, _TRIGGER_PRICE, read_decimal),
-        working_type=_choice(terms, _WORKING_TYPE, WORKING_TYPES),
-        aside={
-            name: value
-            for name, value in fields.items()
-            if name not in _KNOWN and name not in terms and name not in type_names
-        },
+        order_type=terms.order_type,
+        time_in_force=terms.time_in_force,
+        trigger_price=terms.trigger_price,
+        working_type=terms.working_type,
+        aside=entry.aside,
+        notes=tuple(entry.notes),
     )
+
+
+def visible_id(mapping: Mapping[Any, object]) -> object:
+    """What stands where an entry's id should; None where nothing does. Never raises."""
+    said = {letters(name): value for name, value in mapping.items() if isinstance(name, str)}
+    return next((value for word in LETTERS_OF["id"] if isinstance(value := said.get(word), str) and value), None)
+
+
+def _means(name: object, value: object) -> str | None:
+    """The word for a field, if it is one of the known ones and isn't used for something else here."""
+    if not isinstance(name, str):
+        return None
+    word = letters(name)
+    if word not in KNOWN:
+        return None
+    if word == "type" and not names_an_order_type(value):
+        return None
+    if word in FLAGS_OR_OTHER and not _is_flag(value):
+        return None
+    return word
+
+
+def _is_flag(value: object) -> bool:
+    return isinstance(value, bool) or (isinstance(value, str) and value.strip().lower() in (_YES | _NO) - {"1", "0"})
+
+
+def _refuse_what_is_not_placed(entry: _Entry) -> None:
+    for term in REFUSED:
+        for name, value in entry.said(term.name):
+            if not _says_nothing(value):
+                raise InvalidIntent(name, value, f"asks for {term.says}, which the gate doesn't place")
+    for name, value in entry.aside.items():
+        if isinstance(value, Mapping) and isinstance(name, str) and letters(name) in NESTS:
+            inside = [each for each in value if isinstance(each, str) and letters(each) in ORDER_TERMS]
+            if inside:
+                raise InvalidIntent(name, value, f"holds {', '.join(inside)}; put terms of the order beside symbol")
+
+
+class _Terms:
+    """Type, prices and duration of the order. What its type doesn't take is an error, unless it changes nothing."""
+
+    def __init__(self, entry: _Entry, said_type: str | None, *, is_exit: bool) -> None:
+        self._entry: Final = entry
+        self.order_type: Final = said_type or "MARKET"
+        limit, conditional = self.order_type == "LIMIT", self.order_type in _CONDITIONAL
+        self.price: Final = self._limit() if limit else self._expected(is_exit)
+        self.time_in_force: str | None = None
+        if limit:
+            self.time_in_force = self._duration()
+        else:
+            self._check_duration(said_type)
+        self.trigger_price: Decimal | None = None
+        self.working_type: str | None = None
+        if conditional:
+            self.trigger_price = entry.agreed("trigger_price", read_decimal)
+            self.working_type = entry.agreed("working_type", _one_of(WORKING_TYPES))
+        else:
+            self._leave_out("trigger_price", entry.said("trigger_price"), _CONDITIONAL)
+            for name, value in entry.said("working_type"):
+                entry.notes.append(f"{name} {shown(value)} changes nothing in a {self.order_type} order")
+
+    def _limit(self) -> Decimal:
+        limit = self._entry.agreed("price", read_decimal)
+        if limit is None:
+            raise InvalidIntent("price", None, "is missing; a LIMIT order needs price or limit_price", missing=True)
+        for name, value in self._entry.said("expected price"):
+            if letters(name) != "price":
+                self._entry.aside[name] = value
+        return limit
+
+    def _expected(self, is_exit: bool) -> Decimal | None:
+        limits = [each for each in self._entry.said("price") if letters(each[0]) != "price"]
+        self._leave_out("price", limits, ("LIMIT",))
+        name, value = self._entry.first("expected price")
+        if value is None or not self._entry.said("quantity"):
+            return None  # nothing is sized or valued by it
+        if not is_exit:
+            return read_decimal(name, value)
+        with suppress(InvalidIntent):  # an exit needs no margin, so it doesn't need this either
+            return read_decimal(name, value)
+        return None
+
+    def _duration(self) -> str | None:
+        post_only = any(
+            order_type_letters(value) == LIMIT_MAKER
+            for _, value in self._entry.said("order_type")
+            if isinstance(value, str)
+        )
+        said = self._entry.agreed("time_in_force", _one_of(TIMES_IN_FORCE))
+        if post_only and said not in (None, "GTX"):
+            name, value = self._entry.first("time_in_force")
+            raise InvalidIntent(name, value, "contradicts LIMIT_MAKER, which is LIMIT with GTX")
+        return "GTX" if post_only else said
+
+    def _check_duration(self, said_type: str | None) -> None:
+        guessed = said_type is None and bool(self._entry.said("price"))
+        for name, value in self._entry.said("time_in_force"):
+            if guessed:
+                raise InvalidIntent(name, value, "beside a price means a LIMIT order; say which with order_type")
+            if not _says_nothing(value) and _upper(value, name) not in _MARKET_LASTS:
+                self._leave_out("time_in_force", [(name, value)], ("LIMIT",))
+
+    def _leave_out(self, term: str, fields: list[tuple[str, Any]], takers: tuple[str, ...]) -> None:
+        """Refuses a term that the order's type doesn't take: its producer means another type."""
+        for name, value in fields:
+            if not _says_nothing(value):
+                raise InvalidIntent(
+                    name,
+                    value,
+                    f"is for {' and '.join(takers)} orders; leave it out, or give order_type, which is "
+                    f"{self.order_type} here",
+                )
 
 
 def _text(value: Any) -> Any:
@@ -139,10 +279,10 @@ def _text(value: Any) -> Any:
         raise InvalidIntent("entry", value, "is not UTF-8 text") from None
 
 
-def _open_envelope(entry: dict[str, Any]) -> dict[str, Any]:
+def _open_envelope(entry: dict[Any, Any]) -> dict[Any, Any]:
     for name in ("payload", "data"):
         content = entry.get(name)
-        if content is None or "symbol" in entry:
+        if content is None or any(isinstance(each, str) and letters(each) == "symbol" for each in entry):
             continue
         if isinstance(content, str):
             try:
@@ -151,52 +291,55 @@ def _open_envelope(entry: dict[str, Any]) -> dict[str, Any]:
                 raise InvalidIntent(name, content, f"is not JSON ({error})") from None
         if not isinstance(content, dict):
             raise InvalidIntent(name, content, "is not a JSON object")
-        around = {key: value for key, value in entry.items() if key != name}
-        return {**around, **{key: value for key, value in content.items() if not _blank(value) or key not in around}}
+        inside = {_plain(key) for key, value in content.items() if not _blank(value)}
+        around = {key: value for key, value in entry.items() if key != name and _plain(key) not in inside}
+        return {**content, **around}  # of the same field, a blank one inside gives way to the one outside
     return entry
+
+
+def _plain(name: object) -> object:
+    return letters(name) if isinstance(name, str) else name
 
 
 def _blank(value: object) -> bool:
     return value is None or (isinstance(value, str) and not value.strip())
 
 
-def _first(fields: Mapping[str, Any], names: tuple[str, ...]) -> tuple[str, Any]:
-    for name in names:
-        if not _blank(fields.get(name)):
-            return name, fields[name]
-    return names[0], None
+def _says_nothing(value: object) -> bool:
+    """Whether a value is a way of writing that there is none: blank, zero, false, NONE."""
+    if _blank(value) or value is False:
+        return True
+    if isinstance(value, str) and value.strip().lower() in _NOTHING:
+        return True
+    if isinstance(value, float) and value != value:
+        return True
+    try:
+        return not isinstance(value, bool) and isinstance(value, str | int | float | Decimal) and Decimal(value) == 0
+    except (InvalidOperation, ValueError):
+        return False
 
 
-def _agreed(fields: Mapping[str, Any], names: tuple[str, ...], read: Callable[[str, object], _Value]) -> _Value | None:
-    """The value of a field that has several names. Two names with different values are an error."""
-    said = [(name, read(name, fields[name])) for name in names if not _blank(fields.get(name))]
-    if not said:
-        return None
-    first, value = said[0]
-    for name, other in said[1:]:
-        if other != value:
-            raise InvalidIntent(name, fields[name], f"contradicts {first} {fields[first]!r}")
-    return value
+def _one_of(allowed: tuple[str, ...]) -> Callable[[str, object], str]:
+    by_letters = {letters(word): word for word in allowed}
 
-
-def _type_names(fields: Mapping[str, Any]) -> tuple[str, ...]:
-    said = fields.get("type")
-    names_one = isinstance(said, str) and said.strip().upper() in _EXCHANGE_TYPES
-    return (*_ORDER_TYPE, "type") if names_one else _ORDER_TYPE
-
-
-def _choice(fields: Mapping[str, Any], names: tuple[str, ...], allowed: tuple[str, ...]) -> str | None:
     def read(name: str, value: object) -> str:
-        word = _word(name, value)
-        if word not in allowed:
+        word = by_letters.get(letters(_upper(value, name)))
+        if word is None:
             raise InvalidIntent(name, value, f"is not one of {', '.join(allowed)}")
         return word
 
-    return _agreed(fields, names, read)
+    return read
 
 
-def _id(fields: Mapping[str, Any], symbol: str, raw_time: object) -> str:
-    name, value = _first(fields, ID_NAMES)
+def _order_type(name: str, value: object) -> str:
+    word = ORDER_TYPE_WORDS.get(order_type_letters(_upper(value, name)))
+    if word is None:
+        raise InvalidIntent(name, value, f"is not one of {', '.join(ORDER_TYPES)}")
+    return word
+
+
+def _id(entry: _Entry, symbol: str, raw_time: object) -> str:
+    name, value = entry.first("id")
     if value is not None:
         if isinstance(value, int) and not isinstance(value, bool):
             return _digits(name, value)
@@ -216,49 +359,40 @@ def _digits(name: str, value: int) -> str:
         raise InvalidIntent(name, value, "has too many digits") from None
 
 
-def _direction(fields: Mapping[str, Any]) -> tuple[str, bool, str | None]:
-    """The order's side, whether it closes, and the position's side. CLOSE alone gives no direction."""
-    said = {name: _word(name, fields[name]) for name in ("action", "side") if not _blank(fields.get(name))}
-    name, raw = _first(fields, _POSITION_SIDE)
-    position = None if raw is None else _word(name, raw)
-    if position not in (None, "LONG", "SHORT", "BOTH"):
-        raise InvalidIntent(name, raw, "is not one of LONG, SHORT, BOTH")
-    if not said:
+def _direction(entry: _Entry, *, reduces: bool, closes_position: bool) -> tuple[str, bool, str | None]:
+    """The order's side, whether it closes, and the position's side.
+
+    CLOSE alone gives no direction. Without any, the side is CLOSE: the exchange knows which position is open.
+    """
+    said = [(name, raw, _upper(raw, name)) for name, raw in entry.said("side")]
+    position = entry.agreed("position_side", _one_of(("LONG", "SHORT", "BOTH")))
+    closes = any(word == "CLOSE" for _, _, word in said)
+    if not said and not closes_position:
         raise InvalidIntent("side", None, "is missing; give side or action", missing=True)
-    closes = "CLOSE" in said.values()
-    sides = set()
-    for field, word in said.items():
+    sides: dict[str, tuple[str, object]] = {}
+    for name, raw, word in said:
         if word == "CLOSE":
             continue
         if word not in _DIRECTIONS:
-            raise InvalidIntent(field, fields[field], "is not one of BUY, SELL, LONG, SHORT, CLOSE")
+            raise InvalidIntent(name, raw, "is not one of BUY, SELL, LONG, SHORT, CLOSE")
+        if (reduces or closes_position) and not closes and word in ("LONG", "SHORT"):
+            raise InvalidIntent(name, raw, "is ambiguous beside reduce_only; give BUY or SELL, or action CLOSE")
         # With CLOSE, LONG and SHORT name the position to close. BUY and SELL still name the order's side.
-        sides.add(_closing(word) if closes and word in ("LONG", "SHORT") else _DIRECTIONS[word])
-    if closes and not sides and position in ("LONG", "SHORT"):
-        sides.add(_closing(position))
-    if not sides:
-        raise InvalidIntent(
-            "side", fields.get("side"), "is missing; CLOSE needs side, or position_side LONG or SHORT", missing=True
-        )
+        side = _closing(word) if closes and word in ("LONG", "SHORT") else _DIRECTIONS[word]
+        sides.setdefault(side, (name, raw))
     if len(sides) > 1:
-        raise InvalidIntent("action", fields.get("action"), f"contradicts side {fields.get('side')!r}")
-    return sides.pop(), closes, position
-
-
-def _refuse_position_as_side(fields: Mapping[str, Any]) -> None:
-    """Refuses LONG or SHORT as a side with reduce_only: it may mean the position to reduce or the order's direction."""
-    for name in ("action", "side"):
-        if not _blank(fields.get(name)) and _word(name, fields[name]) in ("LONG", "SHORT"):
-            raise InvalidIntent(
-                name, fields[name], "is ambiguous beside reduce_only; give BUY or SELL, or action CLOSE"
-            )
+        (name, raw), (other, other_raw) = sides.values()
+        raise InvalidIntent(name, raw, f"contradicts {other} {shown(other_raw)}")
+    if sides:
+        return next(iter(sides)), closes or closes_position, position
+    return (_closing(position) if position in ("LONG", "SHORT") else "CLOSE"), True, position
 
 
 def _closing(position: str) -> str:
     return "SELL" if position == "LONG" else "BUY"
 
 
-def _word(name: str, value: object) -> str:
+def _upper(value: object, name: str) -> str:
     if not isinstance(value, str):
         raise InvalidIntent(name, value, "is not text")
     return value.strip().upper()
@@ -271,37 +405,73 @@ def _yes_or_no(name: str, value: object) -> bool:
     return text in _YES
 
 
-def _size(fields: Mapping[str, Any]) -> tuple[Decimal | None, Decimal | None]:
-    """Notional or quantity. `ai_size_usd` wins over all; a quantity wins over the other notionals, as it is exact."""
-    notionals = {name: read_decimal(name, fields[name]) for name in _NOTIONALS if not _blank(fields.get(name))}
-    quantity = None if _blank(fields.get("quantity")) else read_decimal("quantity", fields["quantity"])
-    if "ai_size_usd" in notionals:
-        return notionals["ai_size_usd"], None
+def _size(entry: _Entry, terms: _Terms, *, is_exit: bool) -> tuple[Decimal | None, Decimal | None]:
+    """Notional or quantity. `ai_size_usd` goes before other notionals; a quantity before those, since it is exact.
+
+    `ai_size_usd` and a quantity must agree. An exit goes by its quantity then, since it must not be denied.
+    """
+    ai = entry.agreed("ai_size_usd", read_decimal)
+    notional = entry.agreed("notional", read_decimal)
+    quantity = entry.agreed("quantity", read_decimal)
+    sized, _ = entry.first("quantity")
+    said, _ = entry.first("notional")
+    asked, _ = entry.first("ai_size_usd")
+    if ai is not None and quantity is not None:
+        if is_exit:
+            entry.notes.append(f"{sized} {plain(quantity)} goes before {asked} {plain(ai)}: an exit closes by quantity")
+            return None, quantity
+        _insist_on_agreement(sized, quantity, asked, ai, terms.trigger_price or terms.price)
+        entry.notes.append(f"{asked} {plain(ai)} goes before {sized} {plain(quantity)}")
+        return ai, None
+    if ai is not None:
+        if notional is not None and notional != ai:
+            entry.notes.append(f"{asked} {plain(ai)} goes before {said} {plain(notional)}")
+        return ai, None
     if quantity is not None:
+        if notional is not None:
+            entry.notes.append(f"{sized} {plain(quantity)} goes before {said} {plain(notional)}")
         return None, quantity
-    return next(iter(notionals.values()), None), None
+    if notional is None:
+        for name, value in entry.aside.items():
+            if isinstance(name, str) and letters(name) in _UNITLESS and not _blank(value):
+                raise InvalidIntent(name, value, "has no unit that is known; give quantity or notional")
+    return notional, None
 
 
-def _price(terms: Mapping[str, Any], order_type: str, *, by_quantity: bool) -> Decimal | None:
-    """The limit of a LIMIT order, else the expected price. With a notional no expected price is read."""
-    if order_type != "LIMIT":
-        return _figure(terms, _PRICES) if by_quantity else None
-    limit = _agreed(terms, _LIMIT_PRICE, read_decimal)
-    if limit is None:
-        raise InvalidIntent("price", None, "is missing; a LIMIT order needs price or limit_price", missing=True)
-    return limit
+def _insist_on_agreement(sized: str, quantity: Decimal, asked: str, ai: Decimal, price: Decimal | None) -> None:
+    if price is None:
+        problem = f"stands beside {asked} {plain(ai)}, and no price says whether they agree"
+        raise InvalidIntent(sized, plain(quantity), problem)
+    comes_to = quantity * price
+    if abs(comes_to - ai) > ai * _AGREEING:
+        raise InvalidIntent(
+            sized,
+            plain(quantity),
+            f"doesn't agree with {asked} {plain(ai)}: at {plain(price)} it comes to {plain(comes_to)}",
+        )
 
 
-def _figure(fields: Mapping[str, Any], names: tuple[str, ...]) -> Decimal | None:
-    name, value = _first(fields, names)
-    return None if value is None else read_decimal(name, value)
-
-
-def _leverage(fields: Mapping[str, Any]) -> int | None:
-    name, value = _first(fields, _LEVERAGES)
+def _leverage(entry: _Entry, *, is_exit: bool) -> int | None:
+    """An entry's leverage, rounded down. An exit needs none: what can't be read there is put aside."""
+    (name, value), (other, beside) = entry.first("ai_leverage"), entry.first("leverage")
+    if value is None:
+        name, value = other, beside
+    elif beside is not None and shown(beside) != shown(value):
+        entry.notes.append(f"{name} {shown(value)} goes before {other} {shown(beside)}")
     if value is None:
         return None
-    figure = read_decimal(name, value)
-    if figure != figure.to_integral_value():
-        raise InvalidIntent(name, value, "is not a whole number")
-    return int(figure)
+    try:
+        figure = read_decimal(name, value)
+        whole = int(figure.to_integral_value(ROUND_FLOOR))
+        if whole < 1:
+            raise InvalidIntent(name, value, "is below 1")
+        if whole != figure:
+            if is_exit:
+                raise InvalidIntent(name, value, "is not a whole number")
+            entry.notes.append(f"{name} {shown(value)} is rounded down to {whole}")
+    except InvalidIntent:
+        if not is_exit:
+            raise
+        entry.aside[name] = value
+        return None
+    return whole

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from gate import Intent, InvalidIntent
+from gate.values.stream_words import TERMS, Term, letters
 
 PAYLOAD: dict[str, Any] = {
     "symbol": "NEARUSDT",
@@ -131,36 +132,148 @@ def test_terms_of_an_order_that_leave_a_doubt_are_an_error(fields: dict[str, Any
     assert str(caught.value) == message
 
 
+MARKET: dict[str, Any] = {"order_type": "MARKET"}
 STRAY: dict[str, Any] = {
-    "trigger_price": 1.43,
-    "triggerPrice": "none",
-    "stop_price": 0,
-    "stopPrice": "1.42",
-    "working_type": "LAST",
-    "workingType": "MARK_PRICE",
-    "time_in_force": "GTC",
-    "timeInForce": "GTD",
-    "limit_price": 1.46,
-    "limitPrice": "none",
+    "trigger_price": (1.43, "STOP_MARKET and TAKE_PROFIT_MARKET"),
+    "stopPrice": ("1.42", "STOP_MARKET and TAKE_PROFIT_MARKET"),
+    "limit-price": (1.46, "LIMIT"),
+    "timeInForce": ("GTX", "LIMIT"),
+    "tif": ("FOK", "LIMIT"),
 }
-USED_BY: dict[str, tuple[str, ...]] = {
-    "MARKET": (),
-    "LIMIT": ("time_in_force", "timeInForce", "limit_price", "limitPrice"),
-    "STOP_MARKET": ("trigger_price", "triggerPrice", "stop_price", "stopPrice", "working_type", "workingType"),
-    "TAKE_PROFIT_MARKET": ("trigger_price", "triggerPrice", "stop_price", "stopPrice", "working_type", "workingType"),
-}
+
+
+@pytest.mark.parametrize("terms", [{}, MARKET, LIMIT, STOP], ids=["none", "MARKET", "LIMIT", "STOP_MARKET"])
+@pytest.mark.parametrize("name", STRAY)
+def test_a_term_of_another_order_type_is_an_error_that_names_it(terms: dict[str, Any], name: str) -> None:
+    """It was put aside: a stop without a type that is understood sold at the market at once."""
+    value, takers = STRAY[name]
+    order_type = terms.get("order_type", "MARKET")
+    if order_type in takers:
+        return
+    for exit_ in ({}, {"side": "SELL", "reduce_only": True}):
+        with pytest.raises(InvalidIntent) as caught:
+            read(**terms, **exit_, **{name: value})
+        assert str(caught.value) == (
+            f"{name}: {value!r} is for {takers} orders; leave it out, or give order_type, which is {order_type} here"
+        )
+
+
+@pytest.mark.parametrize("value", ["", " ", None, 0, "0", "0.00", 0.0, "none", "NULL", float("nan"), False], ids=str)
+@pytest.mark.parametrize("terms", [MARKET, LIMIT, STOP], ids=["MARKET", "LIMIT", "STOP_MARKET"])
+def test_a_term_of_another_order_type_that_says_nothing_changes_nothing(terms: dict[str, Any], value: object) -> None:
+    """The exchange itself writes stopPrice 0 beside a market order."""
+    strays = {"stopPrice": value, "limitPrice": value, "callbackRate": value, "priceMatch": value}
+    if terms is LIMIT:
+        del strays["limitPrice"]
+    if terms is STOP:
+        del strays["stopPrice"]
+    assert read(**terms, **strays) == read(**terms)
+
+
+@pytest.mark.parametrize("word", ["GTC", "ioc"])
+def test_a_market_order_may_say_that_it_does_not_wait(word: str) -> None:
+    assert read(**MARKET, time_in_force=word) == read()
+    assert read(time_in_force=word) == read(), "without a price it can't be a limit order"
+
+
+def test_a_price_and_a_duration_without_a_type_are_no_market_order() -> None:
+    with pytest.raises(InvalidIntent, match="time_in_force: 'GTC' beside a price means a LIMIT order; say which"):
+        read(price=1.46, time_in_force="GTC")
+
+
+def test_what_triggers_is_told_where_nothing_waits_for_a_trigger() -> None:
+    intent = read(workingType="MARK_PRICE")
+    assert intent.notes == ("workingType 'MARK_PRICE' changes nothing in a MARKET order",)
+    assert "workingType" not in intent.aside
+
+
+SPELLED: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"type": "stop-market", "stopPrice": 1.43}, STOP),
+    ({"type": "Stop Market", "STOP_PRICE": 1.43}, STOP),
+    ({"type": "stopMarket", "stop-price": 1.43}, STOP),
+    ({"Type": "STOP_MARKET", "StopPrice": 1.43}, STOP),
+    ({"ORDERTYPE": "take-profit market", "trigger price": 1.43}, {**STOP, "order_type": "TAKE_PROFIT_MARKET"}),
+    ({"order-type": "limit order", "Limit-Price": 1.46, "time-in-force": "Ioc"}, {**LIMIT, "time_in_force": "IOC"}),
+    ({"type": "LIMIT_MAKER", "price": 1.46}, {**LIMIT, "time_in_force": "GTX"}),
+    ({"type": "limit-maker", "price": 1.46, "timeInForce": "GTX"}, {**LIMIT, "time_in_force": "GTX"}),
+    ({"side": "SELL", "reduceonly": True}, {"side": "SELL", "reduce_only": True}),
+    ({"side": "SELL", "reduce-only": "True"}, {"side": "SELL", "reduce_only": True}),
+    ({"side": "SELL", "REDUCE_ONLY": 1}, {"side": "SELL", "reduce_only": True}),
+    ({"side": "SELL", "isExit": "true"}, {"side": "SELL", "reduce_only": True}),
+    ({"side": "SELL", "close": True}, {"side": "SELL", "reduce_only": True}),
+    ({"position_size_usd": ..., "qty": 5}, {"position_size_usd": ..., "quantity": 5}),
+    ({"position_size_usd": ..., "Qty": "5"}, {"position_size_usd": ..., "quantity": 5}),
+    ({"position_size_usd": ..., "origQty": 5}, {"position_size_usd": ..., "quantity": 5}),
+    ({"position_size_usd": ..., "positionSizeUsd": 200}, {}),
+    ({"side": ..., "Side": "long"}, {}),
+    ({"position-side": "long"}, {"position_side": "LONG"}),
+    ({"leverage": ..., "Leverage": 1}, {}),
+    ({**STOP, "working type": "mark price"}, {**STOP, "working_type": "MARK_PRICE"}),
+    ({"symbol": ..., "Symbol": "NEARUSDT"}, {}),
+    ({"intentId": "sig-1"}, {"intent_id": "sig-1"}),
+]
+
+
+@pytest.mark.parametrize(("said", "means"), SPELLED, ids=str)
+def test_a_term_is_understood_in_every_spelling(said: dict[str, Any], means: dict[str, Any]) -> None:
+    intent = read(**said)
+    assert intent == read(**means)
+    assert not {name for name, value in said.items() if value is not ...} & set(intent.aside)
+
+
+@pytest.mark.parametrize("term", [each for each in TERMS if each.name != "expected price"], ids=lambda term: term.name)
+def test_no_word_of_the_table_is_put_aside(term: Term) -> None:
+    """Whatever stands there: it is read, or an error that names it."""
+    for word in term.words:
+        for spelling in {word, word.upper(), word.replace("_", "-"), word.replace("_", " ").title(), letters(word)}:
+            value = "STOP_MARKET" if word == "type" else True
+            entry = {name: said for name, said in PAYLOAD.items() if letters(name) != letters(word)}
+            try:
+                named = spelling not in Intent.from_mapping({**entry, spelling: value}).aside
+            except InvalidIntent as invalid:
+                # Of a conditional order it is the trigger price that is missing.
+                named = invalid.field == spelling or invalid.missing
+            assert named, spelling
 
 
 @pytest.mark.parametrize(
-    ("order_type", "name"),
-    [(order_type, name) for order_type, used in USED_BY.items() for name in STRAY if name not in used],
+    ("fields", "message"),
+    [
+        ({"callbackRate": 1}, "callbackRate: 1 asks for a trailing stop, which the gate doesn't place"),
+        ({"activate_price": "1.4"}, "activate_price: '1.4' asks for a trailing stop, which the gate doesn't place"),
+        ({"postOnly": True}, "postOnly: True asks for a post-only order: write order_type LIMIT, time_in_force GTX"),
+        ({"goodTillDate": 1_766_550_734_062}, "goodTillDate: 1766550734062 asks for an order that ends by itself"),
+        ({"type": "LIMIT_MAKER", "price": 1.4, "tif": "GTC"}, "tif: 'GTC' contradicts LIMIT_MAKER, which is LIMIT"),
+        ({"type": "stop"}, "type: 'stop' is not one of MARKET, LIMIT, STOP_MARKET, TAKE_PROFIT_MARKET"),
+        ({"type": "sl"}, "type: 'sl' is not one of MARKET, LIMIT, STOP_MARKET, TAKE_PROFIT_MARKET"),
+        ({"type": "OCO"}, "type: 'OCO' is not one of MARKET, LIMIT, STOP_MARKET, TAKE_PROFIT_MARKET"),
+        ({"order-type": "signal"}, "order-type: 'signal' is not one of MARKET, LIMIT, STOP_MARKET"),
+        ({"params": {"reduceOnly": True}}, "holds reduceOnly; put terms of the order beside symbol"),
+        ({"reduceonly": "perhaps"}, "reduceonly: 'perhaps' is not true or false"),
+        ({"qty": 5, "quantity": 6}, "qty: 5 contradicts quantity 6"),
+        ({"notional": 199}, "notional: 199 contradicts position_size_usd 200.0"),
+    ],
+    ids=str,
 )
-def test_a_term_of_another_order_type_is_ignored_unread(order_type: str, name: str) -> None:
-    terms = {"MARKET": {}, "LIMIT": LIMIT}.get(order_type, STOP | {"order_type": order_type})
-    without, stray = read(**terms), read(**terms, **{name: STRAY[name]})
-    assert stray == without
-    assert stray.fingerprint == without.fingerprint
-    assert stray.aside == {**without.aside, name: STRAY[name]}
+def test_a_term_that_is_not_understood_is_an_error_that_names_it(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidIntent) as caught:
+        read(**fields)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["size", "amount", "Amount", "size_usd", "contracts"])
+def test_a_size_without_a_unit_is_an_error_where_there_is_no_other(name: str) -> None:
+    for what in ({}, {"side": "CLOSE"}):
+        with pytest.raises(InvalidIntent, match=f"{name}: 5 has no unit that is known; give quantity or notional"):
+            read(**{**what, name: 5}, position_size_usd=...)
+    assert read(**{name: 5}).aside[name] == 5
+
+
+@pytest.mark.parametrize("name", ["close", "exit", "reduce"])
+@pytest.mark.parametrize("value", [1.465, 1, "1", {"rsi": 70}, "soon"], ids=str)
+def test_what_a_producer_observed_is_no_term(name: str, value: object) -> None:
+    assert read(**{name: value}) == read()
+    assert read(**{name: value}).aside[name] == value
 
 
 @pytest.mark.parametrize("terms", [{}, LIMIT, STOP], ids=["MARKET", "LIMIT", "STOP_MARKET"])
@@ -220,16 +333,16 @@ def test_a_conditional_order_that_closes_the_position_only_reduces(name: str) ->
         Intent.from_mapping(_stop(**{name: True}, reduce_only=False))
 
 
-def test_beside_a_market_order_close_position_says_nothing_that_the_gate_reads() -> None:
-    market = {**_stop(closePosition=True), "order_type": "MARKET"}
+def test_a_market_order_that_closes_the_position_is_an_exit_too() -> None:
+    intent = read(side="SELL", closePosition=True)
 
-    assert not Intent.from_mapping(market).reduce_only
-    assert Intent.from_mapping(market).aside["closePosition"] is True
+    assert (intent.reduce_only, intent.close_position, intent.notional) == (True, False, Decimal(200))
+    assert "closePosition" not in intent.aside
 
 
 @pytest.mark.parametrize(("said", "read"), [("stop_market", "STOP_MARKET"), ("MARKET", "MARKET")])
 def test_the_exchanges_own_name_of_the_order_type_is_read_where_it_says_one(said: str, read: str) -> None:
-    entry = _stop(type=said)
+    entry = _stop(type=said, trigger_price="60000" if read != "MARKET" else 0)
     del entry["order_type"]
 
     intent = Intent.from_mapping(entry)
@@ -250,7 +363,7 @@ def test_an_order_type_of_the_exchanges_that_is_not_supported_is_no_market_order
 @pytest.mark.parametrize("said", ["signal", "", 7, None])
 def test_another_meaning_of_type_stays_aside(said: object) -> None:
     entry = _stop(type=said)
-    del entry["order_type"]
+    del entry["order_type"], entry["trigger_price"]
 
     intent = Intent.from_mapping(entry)
 

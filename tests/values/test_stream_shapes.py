@@ -101,6 +101,12 @@ def test_numbers_in_json_lose_no_digit() -> None:
         ({"side": "CLOSE", "position_side": "LONG"}, "SELL", True),
         ({"side": "CLOSE", "positionSide": "SHORT"}, "BUY", True),
         ({"side": ..., "action": "close", "position_side": "short"}, "BUY", True),
+        ({"side": "CLOSE"}, "CLOSE", True),
+        ({"side": ..., "action": "CLOSE"}, "CLOSE", True),
+        ({"side": "CLOSE", "position_side": "BOTH"}, "CLOSE", True),
+        ({"side": ..., "close_position": True}, "CLOSE", True),
+        ({"side": ..., "closePosition": "true", "positionSide": "LONG"}, "SELL", True),
+        ({"side": "BUY", "closePosition": 1}, "BUY", True),
     ],
     ids=str,
 )
@@ -119,9 +125,6 @@ def test_directions(fields: dict[str, Any], side: str, closes: bool) -> None:
         ({"side": 1}, "side"),
         ({"side": "BUY", "action": "SELL"}, "action"),
         ({"side": "BUY", "action": "SHORT"}, "action"),
-        ({"side": "CLOSE"}, "side"),
-        ({"side": ..., "action": "CLOSE"}, "side"),
-        ({"side": "CLOSE", "position_side": "BOTH"}, "side"),
         ({"side": "BUY", "position_side": "UP"}, "position_side"),
         ({"side": "SELL", "action": "CLOSE", "reduce_only": "false"}, "reduce_only"),
         ({"symbol": ...}, "symbol"),
@@ -129,7 +132,8 @@ def test_directions(fields: dict[str, Any], side: str, closes: bool) -> None:
         ({"symbol": "nearusdt"}, "symbol"),
         ({"reduce_only": "maybe"}, "reduce_only"),
         ({"reduce_only": "true", "reduceOnly": False}, "reduceOnly"),
-        ({"leverage": 1.5}, "leverage"),
+        ({"leverage": 0.5}, "leverage"),
+        ({"side": "LONG", "closePosition": True}, "side"),
         ({"leverage": "x"}, "leverage"),
         ({"ai_leverage": 0}, "ai_leverage"),
         ({"leverage": 500}, "leverage"),
@@ -176,7 +180,8 @@ def test_no_size_is_an_error() -> None:
         ({"position_size_usd": 200.0, "ai_size_usd": 150}, "150", None),
         ({"position_size_usd": ..., "quantity": "0.004"}, None, "0.004"),
         ({"position_size_usd": 200.0, "quantity": "0.004"}, None, "0.004"),
-        ({"quantity": "0.004", "ai_size_usd": "150"}, "150", None),
+        ({"quantity": "102", "ai_size_usd": "150"}, "150", None),
+        ({"quantity": "102", "ai_size_usd": "9", "side": "SELL", "reduce_only": True}, None, "102"),
         ({"position_size_usd": ..., "notional": "99.5"}, "99.5", None),
         ({"position_size_usd": 200.0, "ai_size_usd": ""}, "200", None),
         ({"position_size_usd": 200.0, "quantity": None}, "200", None),
@@ -190,11 +195,118 @@ def test_sizes_and_their_precedence(sizes: dict[str, Any], notional: str | None,
 
 
 @pytest.mark.parametrize(
+    ("fields", "notes"),
+    [
+        ({}, ()),
+        ({"ai_size_usd": 200, "ai_leverage": 1}, ()),
+        ({"ai_size_usd": 150}, ("ai_size_usd 150 goes before position_size_usd 200",)),
+        ({"aiLeverage": 3}, ("aiLeverage 3 goes before leverage 1",)),
+        ({"quantity": 5}, ("quantity 5 goes before position_size_usd 200",)),
+        ({"qty": 102, "ai_size_usd": 150}, ("ai_size_usd 150 goes before qty 102",)),
+        ({"leverage": "7.5"}, ("leverage '7.5' is rounded down to 7",)),
+        (
+            {"quantity": 5, "ai_size_usd": 150, "action": "CLOSE"},
+            ("quantity 5 goes before ai_size_usd 150: an exit closes by quantity",),
+        ),
+    ],
+    ids=str,
+)
+def test_what_reading_has_decided_is_told(fields: dict[str, Any], notes: tuple[str, ...]) -> None:
+    assert read(**fields).notes == notes
+
+
+@pytest.mark.parametrize(
+    ("prices", "message"),
+    [
+        ({}, "quantity: '5' doesn't agree with ai_size_usd 150: at 1.465 it comes to 7.325"),
+        ({"entry_price": ...}, "quantity: '5' stands beside ai_size_usd 150, and no price says whether they agree"),
+    ],
+    ids=["another size", "no price"],
+)
+def test_a_size_of_the_ai_that_does_not_agree_with_the_quantity_is_an_error(
+    prices: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InvalidIntent) as caught:
+        read(quantity=5, ai_size_usd=150, **prices)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("exit_", [{"reduce_only": True}, {"action": "CLOSE"}, {"position_side": "LONG"}], ids=str)
+@pytest.mark.parametrize("leverage", [7.5, 0, -1, "lots", 500, True, [], 10**5000], ids=type)
+def test_no_leverage_can_deny_an_exit(exit_: dict[str, Any], leverage: object) -> None:
+    for name in ("leverage", "ai_leverage"):
+        intent = read(side="SELL", **exit_, **{name: leverage})
+        assert intent.is_exit
+        assert intent.leverage is None
+    assert Intent(**AT, side="SELL", notional=1, leverage=leverage, reduce_only=True).leverage is None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("price", [0, "none", -1])
+def test_no_expected_price_can_deny_an_exit(price: object) -> None:
+    assert read(side="SELL", reduce_only=True, quantity=5, entry_price=price).price is None
+
+
+AT: dict[str, Any] = {"id": "sig-1", "symbol": "NEARUSDT", "timestamp": TIME_MS}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"action": "CLOSE"},
+        {"side": "close"},
+        {"closePosition": True},
+        {"close_position": "true", "reduce_only": "true"},
+        {"action": "CLOSE", "close-position": "1"},
+    ],
+    ids=str,
+)
+def test_a_close_without_side_and_size_is_all_that_is_open(fields: dict[str, Any]) -> None:
+    intent = Intent.from_mapping({**AT, **fields})
+    assert intent == Intent(**AT, side="CLOSE") == Intent(**AT, side="CLOSE", close_position=True)
+    assert (intent.close_position, intent.reduce_only, intent.is_exit, intent.wants_position) == (
+        True,
+        True,
+        True,
+        True,
+    )
+
+
+def test_a_close_with_a_size_closes_no_more() -> None:
+    intent = Intent.from_mapping({**AT, "action": "CLOSE", "quantity": 5})
+    assert (intent.side, intent.quantity, intent.close_position) == ("CLOSE", Decimal(5), False)
+    intent = Intent.from_mapping({**AT, "closePosition": True, "side": "SELL", "quantity": 5})
+    assert (intent.side, intent.quantity, intent.close_position, intent.wants_position) == (
+        "SELL",
+        Decimal(5),
+        False,
+        False,
+    )
+
+
+def test_closes_of_different_parts_have_different_fingerprints() -> None:
+    orders = [
+        Intent(**AT, side="CLOSE"),
+        Intent(**AT, side="SELL", close_position=True),
+        Intent(**AT, side="CLOSE", position_side="LONG"),
+        Intent(**AT, side="CLOSE", quantity=1),
+        Intent(**AT, side="SELL", quantity=1, reduce_only=True),
+    ]
+    assert len({intent.fingerprint for intent in orders}) == len(orders)
+
+
+def test_a_close_of_all_has_no_size() -> None:
+    with pytest.raises(InvalidIntent, match="quantity: 5 is given beside close_position, which closes all there is"):
+        Intent(**AT, side="SELL", close_position=True, quantity=5)
+
+
+@pytest.mark.parametrize(
     ("leverages", "leverage"),
     [
         ({"leverage": 5}, 5),
         ({"leverage": "5"}, 5),
         ({"leverage": 5.0}, 5),
+        ({"leverage": 7.5}, 7),
+        ({"leverage": "7.999"}, 7),
         ({"leverage": 5, "ai_leverage": 3}, 3),
         ({"leverage": ..., "ai_leverage": "3"}, 3),
         ({"leverage": 5, "ai_leverage": ""}, 5),
@@ -295,6 +407,7 @@ _names = st.sampled_from(
     [
         *(*PAYLOAD, "action", "quantity", "ai_size_usd", "ai_leverage", "reduceOnly", "positionSide", "id", "payload"),
         *("ts", "order_type", "price", "timeInForce", "stop_price", "workingType"),
+        *("type", "close", "closePosition", "qty", "params", "amount", "callbackRate", "post-only"),
     ]
 )
 _scalars = st.one_of(

@@ -1,0 +1,78 @@
+"""The order of an intent to close: which side, and how much, by the position that the exchange has.
+
+Nothing of what is read gets into the intent's record: its fingerprint and its client order id are those of the intent
+as it was asked for, so every delivery is the same intent, whatever is open by then.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from gate.exchange.port import Exchange, Position
+from gate.executor.attempt import Attempt
+from gate.executor.execution import Execution
+from gate.executor.order_plan import PlanRefusal
+from gate.values.fields import plain
+from gate.values.intent import Intent
+
+
+async def fit_to_position(exchange: Exchange, attempt: Attempt) -> Execution | None:
+    """Gives the attempt's intent the side and the size of what is open, or says why nothing is sent.
+
+    Raises ExchangeFailure where the position can't be read: without it nobody knows what would close it.
+    """
+    intent = attempt.intent
+    if not intent.wants_position:
+        return None
+    held = await exchange.positions(intent.symbol)
+    closable = [each for each in held if _closes(intent, each)]
+    if not closable:
+        # Final: a later delivery must not close what was opened since.
+        return attempt.unfit(PlanRefusal("NOTHING_TO_CLOSE", _nothing(intent, held)))
+    if len(closable) > 1:
+        said = " and ".join(map(_shown, closable))
+        detail = f"{intent.symbol} has {said}, and an intent gets one order: name position_side"
+        return attempt.unsent("TWO_POSITIONS", detail)
+    attempt.intent = _of(intent, closable[0])
+    return None
+
+
+def _closes(intent: Intent, position: Position) -> bool:
+    return intent.side in ("CLOSE", position.closing_side) and intent.position_side in (None, position.direction)
+
+
+def _of(intent: Intent, position: Position) -> Intent:
+    quantity: Decimal | None = None
+    if intent.quantity is not None:
+        quantity = min(intent.quantity, position.size)
+    elif intent.close_position and not intent.is_conditional:
+        quantity = position.size
+    return Intent(
+        id=intent.id,
+        symbol=intent.symbol,
+        side=position.closing_side,
+        timestamp=intent.timestamp_ms,
+        notional=intent.notional,
+        quantity=quantity,
+        price=intent.price,
+        reduce_only=True,
+        close_position=intent.close_position and quantity is None,
+        position_side=position.direction if position.hedged else intent.position_side,
+        order_type=intent.order_type,
+        time_in_force=intent.time_in_force,
+        trigger_price=intent.trigger_price,
+        working_type=intent.working_type,
+        aside=intent.aside,
+        notes=intent.notes,
+    )
+
+
+def _nothing(intent: Intent, held: tuple[Position, ...]) -> str:
+    if not held:
+        return f"{intent.symbol} has no open position"
+    wanted = f"{intent.position_side} position" if intent.position_side else f"position that {intent.side} closes"
+    return f"{intent.symbol} has no {wanted}; it has {' and '.join(map(_shown, held))}"
+
+
+def _shown(position: Position) -> str:
+    return f"{position.direction} {plain(position.size)}"

@@ -1,0 +1,113 @@
+"""The names of fields in streams, and what each means for an order. docs/stream-fields.md shows this table.
+
+Case, hyphens, underscores, dots and spaces in a name don't matter: `stop-price`, `stopPrice` and `STOP_PRICE` are one.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+
+_SEPARATORS: Final = str.maketrans("", "", "-_. \t")
+
+
+def letters(name: str) -> str:
+    """A name or word without what doesn't matter in it."""
+    return name.translate(_SEPARATORS).lower()
+
+
+class Term(NamedTuple):
+    """What fields say of an intent, and the names of those fields."""
+
+    name: str
+    words: tuple[str, ...]
+    says: str
+
+
+TERMS: Final = (
+    Term("symbol", ("symbol",), "the exchange's symbol"),
+    Term("id", ("id", "intent_id", "trace_id"), "the intent's id; the first that is there counts"),
+    Term("timestamp", ("timestamp", "time", "ts"), "the time of the decision; the first that is there counts"),
+    Term("side", ("action", "side", "order_side"), "BUY, SELL, LONG, SHORT or CLOSE"),
+    Term("position_side", ("position_side", "pos_side"), "LONG, SHORT or BOTH"),
+    Term("order_type", ("order_type", "ord_type", "type"), "the type of the order; without it MARKET"),
+    Term("quantity", ("quantity", "qty", "orig_qty", "order_qty"), "the size in the base asset"),
+    Term(
+        "notional",
+        ("position_size_usd", "notional", "notional_usd", "quote_quantity", "quote_order_qty"),
+        "the size in the quote asset",
+    ),
+    Term("ai_size_usd", ("ai_size_usd",), "the size in the quote asset; goes before every other notional"),
+    Term("leverage", ("leverage", "lever"), "the leverage"),
+    Term("ai_leverage", ("ai_leverage",), "the leverage; goes before `leverage`"),
+    Term("price", ("limit_price", "price", "order_price"), "the limit of a LIMIT order"),
+    Term("expected price", ("price", "entry_price"), "the price that is expected, for every other type"),
+    Term("trigger_price", ("trigger_price", "stop_price", "stop_px"), "the price at which a conditional order fires"),
+    Term("working_type", ("working_type", "trigger_price_type"), "the price that triggers"),
+    Term("time_in_force", ("time_in_force", "tif"), "for how long a LIMIT order waits"),
+    Term(
+        "reduce_only",
+        ("reduce_only", "is_reduce_only", "close_only", "is_exit", "exit", "reduce"),
+        "whether it is an exit",
+    ),
+    Term(
+        "close_position",
+        ("close_position", "is_close_position", "close_all", "close"),
+        "whether it closes the position; without a size, all of it",
+    ),
+)
+"""What is understood."""
+
+REFUSED: Final = (
+    Term("callback_rate", ("callback_rate", "price_rate", "trailing_percent"), "a trailing stop"),
+    Term("activation_price", ("activation_price", "activate_price"), "a trailing stop"),
+    Term("price_match", ("price_match",), "a price that the exchange picks"),
+    Term("price_protect", ("price_protect",), "the exchange's price protection"),
+    Term("good_till_date", ("good_till_date",), "an order that ends by itself"),
+    Term("iceberg_qty", ("iceberg_qty",), "an iceberg order"),
+    Term("post_only", ("post_only", "is_post_only"), "a post-only order: write order_type LIMIT, time_in_force GTX"),
+    Term("self_trade_prevention_mode", ("self_trade_prevention_mode", "stp_mode"), "self-trade prevention"),
+)
+"""Terms of an order that the gate doesn't place: an error that names the field, unless its value says nothing."""
+
+UNITLESS_SIZES: Final = (
+    *("size", "amount", "contracts", "lots", "units", "order_size", "position_size"),
+    *("size_usd", "amount_usd", "usd_amount", "usd_size", "order_size_usd", "quote_amount"),
+)
+"""Base asset, quote asset or margin? An error where an entry gives its size by no other name."""
+
+FLAGS_OR_OTHER: Final = frozenset({"close", "exit", "isexit", "reduce"})
+"""Streams use these for other things too, a closing price for one. They are read when they hold true or false."""
+
+NESTS: Final = frozenset({"params", "order", "orderparams", "extraparams"})
+"""Fields that may hold an object with terms of the order inside. It isn't read: terms in it are an error."""
+
+LETTERS_OF: Final = {term.name: tuple(map(letters, term.words)) for term in (*TERMS, *REFUSED)}
+"""The names of each term's fields, as `letters` has them."""
+
+KNOWN: Final = frozenset(word for words in LETTERS_OF.values() for word in words)
+ORDER_TERMS: Final = KNOWN - {word for name in ("symbol", "id", "timestamp") for word in LETTERS_OF[name]}
+
+ORDER_TYPE_WORDS: Final = {
+    "market": "MARKET",
+    "limit": "LIMIT",
+    "stopmarket": "STOP_MARKET",
+    "takeprofitmarket": "TAKE_PROFIT_MARKET",
+    "limitmaker": "LIMIT",
+}
+LIMIT_MAKER: Final = "limitmaker"
+"""The spot market's word for a limit order that is placed only if it can wait: here LIMIT with GTX."""
+_TYPE: Final = re.compile(
+    "(market|limit|mkt|lmt|stop|loss|take|profit|sl|tp|tsl|trailing|trail|maker|post|only|oco|iceberg|twap|vwap"
+    "|conditional|iftouched)+"
+)
+
+
+def order_type_letters(word: str) -> str:
+    """A word for an order's type, without what doesn't matter in it: `Stop-Market order` is `stopmarket`."""
+    return letters(word.strip()).removesuffix("order")
+
+
+def names_an_order_type(value: object) -> bool:
+    """Whether a value can only mean an order's type, known or not. A field `type` often holds something else."""
+    return isinstance(value, str) and _TYPE.fullmatch(order_type_letters(value)) is not None
