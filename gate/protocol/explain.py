@@ -29,6 +29,8 @@ def explain_denial(
     if prior is not None and prior.phase is Phase.FOREIGN:
         key = keyspace.record(prior.intent_id)
         return f"{prior}: TTL {key} tells how long (-1: for good), DEL {key} ends it"
+    if prior is not None and reason is Reason.CONFLICT:
+        return f"{prior}. That is another order: give each an `id` or `intent_id` of its own"
     if prior is not None:
         return str(prior)
     match reason:

@@ -214,7 +214,7 @@ class _Terms:
         else:
             self._leave_out("trigger_price", entry.said("trigger_price"), _CONDITIONAL)
             for name, value in entry.said("working_type"):
-                entry.notes.append(f"{name} {shown(value)} changes nothing in a {self.order_type} order")
+                entry.notes.append(f"{name} {_told(value)} changes nothing in a {self.order_type} order")
 
     def _limit(self) -> Decimal:
         limit = self._entry.agreed("price", read_decimal)
@@ -451,13 +451,19 @@ def _insist_on_agreement(sized: str, quantity: Decimal, asked: str, ai: Decimal,
         )
 
 
+def _told(value: object) -> str:
+    """A value as a note tells it, without the quotes of an error."""
+    said = shown(value)
+    return said if isinstance(value, int | list | dict) else " ".join(str(value).split())[:40] or said
+
+
 def _leverage(entry: _Entry, *, is_exit: bool) -> int | None:
     """An entry's leverage, rounded down. An exit needs none: what can't be read there is put aside."""
     (name, value), (other, beside) = entry.first("ai_leverage"), entry.first("leverage")
     if value is None:
         name, value = other, beside
     elif beside is not None and shown(beside) != shown(value):
-        entry.notes.append(f"{name} {shown(value)} goes before {other} {shown(beside)}")
+        entry.notes.append(f"{name} {_told(value)} goes before {other} {_told(beside)}")
     if value is None:
         return None
     try:
@@ -468,7 +474,7 @@ def _leverage(entry: _Entry, *, is_exit: bool) -> int | None:
         if whole != figure:
             if is_exit:
                 raise InvalidIntent(name, value, "is not a whole number")
-            entry.notes.append(f"{name} {shown(value)} is rounded down to {whole}")
+            entry.notes.append(f"{name} {plain(figure)} is rounded down to {whole}")
     except InvalidIntent:
         if not is_exit:
             raise

@@ -26,20 +26,20 @@ TAKE_PROFIT = ["--order-type", "TAKE_PROFIT_MARKET", "--trigger-price", "60000"]
 def test_the_answer_names_the_order_type(gate_json: RunJson, terms: list[str]) -> None:
     answer = gate_json("eval", *ASKED, *terms)
     assert answer["admitted"]
-    assert answer["intent"] == {"id": "sig-81", "symbol": "BTCUSDT", "side": "BUY", "order_type": terms[1]}
+    assert answer["intent"]["order_type"] == terms[1]
 
 
 @pytest.mark.parametrize(
     ("terms", "line"),
     [
-        (["--price", "60000"], "sig-81 BUY BTCUSDT quantity 0.01 5x"),
-        (["--order-type", "MARKET"], "sig-81 BUY BTCUSDT quantity 0.01 5x"),
-        (LIMIT, "sig-81 BUY LIMIT BTCUSDT quantity 0.01 at 60000 GTC 5x"),
-        ([*LIMIT, "--time-in-force", "FOK"], "sig-81 BUY LIMIT BTCUSDT quantity 0.01 at 60000 FOK 5x"),
-        (STOP, "sig-81 BUY STOP_MARKET BTCUSDT quantity 0.01 triggered at 60000 CONTRACT_PRICE 5x"),
+        (["--price", "60000"], "sig-81 entry: BUY MARKET BTCUSDT quantity 0.01 expected at 60000 5x"),
+        (["--order-type", "MARKET"], "sig-81 entry: BUY MARKET BTCUSDT quantity 0.01 5x"),
+        (LIMIT, "sig-81 entry: BUY LIMIT BTCUSDT quantity 0.01 at 60000 GTC 5x"),
+        ([*LIMIT, "--time-in-force", "FOK"], "sig-81 entry: BUY LIMIT BTCUSDT quantity 0.01 at 60000 FOK 5x"),
+        (STOP, "sig-81 entry: BUY STOP_MARKET BTCUSDT quantity 0.01 triggered at 60000 CONTRACT_PRICE 5x"),
         (
             [*TAKE_PROFIT, "--working-type", "MARK_PRICE"],
-            "sig-81 BUY TAKE_PROFIT_MARKET BTCUSDT quantity 0.01 triggered at 60000 MARK_PRICE 5x",
+            "sig-81 entry: BUY TAKE_PROFIT_MARKET BTCUSDT quantity 0.01 triggered at 60000 MARK_PRICE 5x",
         ),
     ],
     ids=" ".join,
@@ -48,6 +48,94 @@ def test_a_person_reads_the_terms(gate: Run, terms: list[str], line: str) -> Non
     result = gate("eval", *ASKED, *terms)
     assert result.exit_code == 0
     assert result.stdout.splitlines()[1] == line
+
+
+EXIT = ["--id", "sig-81", "--symbol", "BTCUSDT"]
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--side", "CLOSE"], "sig-81 exit: CLOSE MARKET BTCUSDT all that is open reduce-only"),
+        (
+            ["--side", "SELL", "--close-position", *STOP],
+            "sig-81 exit: SELL STOP_MARKET BTCUSDT all that is open triggered at 60000 CONTRACT_PRICE reduce-only",
+        ),
+        (
+            ["--side", "SELL", "--quantity", "0.01", "--reduce-only"],
+            "sig-81 exit: SELL MARKET BTCUSDT quantity 0.01 reduce-only",
+        ),
+        (
+            ["--side", "SELL", "--quantity", "0.01", "--position-side", "LONG"],
+            "sig-81 exit: SELL MARKET BTCUSDT quantity 0.01 LONG",
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_person_reads_whether_it_is_an_exit(gate: Run, words: list[str], line: str) -> None:
+    result = gate("eval", *EXIT, *words)
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[1] == line
+
+
+PRODUCED: dict[str, object] = {
+    "id": "sig-81",
+    "symbol": "BTCUSDT",
+    "side": "BUY",
+    "type": "stop-market",
+    "stopPrice": 60000,
+    "position_size_usd": 200.0,
+    "ai_size_usd": 150,
+    "leverage": 7.5,
+    "stop_loss": 59000,
+    "model": "ensemble",
+    "regime": "unknown",
+}
+
+
+def test_a_person_reads_what_was_decided_and_what_was_put_aside(gate: Run) -> None:
+    result = gate("eval", "--intent", "-", "--timestamp", str(int(time.time() * 1000)), input=json.dumps(PRODUCED))
+    assert result.stdout.splitlines()[1:5] == [
+        "sig-81 entry: BUY STOP_MARKET BTCUSDT notional 150 triggered at 60000 CONTRACT_PRICE 7x",
+        "read: ai_size_usd 150 goes before position_size_usd 200",
+        "read: leverage 7.5 is rounded down to 7",
+        "put aside: stop_loss, model, regime",
+    ]
+
+
+def test_a_program_reads_the_same(gate_json: RunJson) -> None:
+    now_ms = str(int(time.time() * 1000))
+    answer = gate_json("eval", "--intent", "-", "--timestamp", now_ms, input=json.dumps(PRODUCED))
+    assert answer["intent"] == {
+        "id": "sig-81",
+        "symbol": "BTCUSDT",
+        "side": "BUY",
+        "exit": False,
+        "order_type": "STOP_MARKET",
+        "notional": "150",
+        "quantity": None,
+        "close_position": False,
+        "price": None,
+        "time_in_force": None,
+        "trigger_price": "60000",
+        "working_type": "CONTRACT_PRICE",
+        "position_side": None,
+        "reduce_only": False,
+        "leverage": 7,
+        "notes": [
+            "ai_size_usd 150 goes before position_size_usd 200",
+            "leverage 7.5 is rounded down to 7",
+        ],
+        "aside": ["stop_loss", "model", "regime"],
+    }
+
+
+def test_what_was_put_aside_is_told_within_bounds(gate: Run) -> None:
+    entry = {**PRODUCED, "a\nb": 1, "x" * 100: 1, **{f"feature_{n}": n for n in range(50)}}
+    result = gate("eval", "--intent", "-", "--timestamp", str(int(time.time() * 1000)), input=json.dumps(entry))
+    (line,) = [each for each in result.stdout.splitlines() if each.startswith("put aside:")]
+    assert "a b, " + "x" * 40 + ", feature_0" in line
+    assert line.endswith("feature_34 and 15 more")
 
 
 @pytest.mark.parametrize("terms", [LIMIT, STOP, TAKE_PROFIT], ids=lambda terms: terms[1])

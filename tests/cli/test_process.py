@@ -8,6 +8,7 @@ import pty
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -235,6 +236,35 @@ def test_a_terminal_of_40_columns_keeps_keys_whole(store: Store, redis_client: r
     assert "quantum:safety:safe_mode" in lines
     assert lines[lines.index("quantum:safety:safe_mode") + 1] == "5 failures in 300 s"
     assert len(lines) < 50
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_a_terminal_breaks_what_an_intent_says_between_words(store: Store, tmp_path: Path, columns: int) -> None:
+    entry = {
+        "id": "NEARUSDT-2025-12-24",
+        "symbol": "NEARUSDT",
+        "side": "SELL",
+        "type": "stop market",
+        "stopPrice": 1.43,
+        "position_side": "LONG",
+        "close_position": True,
+        "timestamp": int(time.time() * 1000),
+        **dict.fromkeys(("confidence", "stop_loss", "take_profit", "atr_value", "volatility_factor", "regime"), 1),
+        "strategy-version": 3,
+    }
+    file = tmp_path / "intent.json"
+    file.write_text(json.dumps(entry))
+
+    _, out = on_terminal(columns, "--url", store.url, "eval", "--intent", str(file), NO_COLOR="1")
+
+    said = out.replace("\r", "").split("\n\n")[0].splitlines()[1:]
+    assert max(map(len, said)) <= columns
+    assert " ".join(line.strip() for line in said) == (
+        "NEARUSDT-2025-12-24 exit: SELL STOP_MARKET NEARUSDT all that is open triggered at 1.43 CONTRACT_PRICE LONG "
+        "reduce-only put aside: confidence, stop_loss, take_profit, atr_value, volatility_factor, regime, "
+        "strategy-version"
+    )
+    assert (len(said) == 2) is (columns == 120)
 
 
 def test_a_password_stays_out_of_every_message() -> None:

@@ -165,6 +165,19 @@ def test_a_conflict_shows_the_record_that_stands(open_gate: OpenGate) -> None:
     assert (verdict.prior.order_id, verdict.prior.token) == ("8389765", permit.token)
 
 
+def test_a_second_exit_under_one_trace_id_is_told_what_to_do(open_gate: OpenGate) -> None:
+    gate = open_gate()
+    rung: dict[str, object] = {"trace_id": "ladder-7", "symbol": "BTCUSDT", "side": "SELL", "reduce_only": True}
+    rung["timestamp"] = at.entry().timestamp_ms
+    at.admitted(gate.evaluate(Intent.from_mapping({**rung, "quantity": "0.01"})))
+
+    verdict = gate.evaluate(Intent.from_mapping({**rung, "quantity": "0.02"}))
+
+    assert verdict.reason is Reason.CONFLICT
+    assert verdict.detail.endswith(". That is another order: give each an `id` or `intent_id` of its own")
+    at.admitted(gate.evaluate(Intent.from_mapping({**rung, "quantity": "0.02", "id": "ladder-7-2"})))
+
+
 def prior_after(gate: AnyGate, outcome: Outcome | None) -> Verdict:
     permit = at.admitted(gate.evaluate(at.entry()))
     if outcome is not None:

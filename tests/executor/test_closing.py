@@ -254,7 +254,7 @@ async def test_what_reading_has_decided_is_in_the_result_and_in_the_log(
     placed: Execution = await desk.executor.execute(entry)
     again: Execution = await desk.executor.execute(entry)
 
-    note = "leverage '7.5' is rounded down to 7"
+    note = "leverage 7.5 is rounded down to 7"
     assert placed.notes == again.notes == (note,)
     assert (placed.state, again.state) == (Terminal.FILLED, Terminal.DENIED)
     assert f"READ id=entry-1 {note}" in caplog.text

@@ -183,7 +183,7 @@ def test_a_price_and_a_duration_without_a_type_are_no_market_order() -> None:
 
 def test_what_triggers_is_told_where_nothing_waits_for_a_trigger() -> None:
     intent = read(workingType="MARK_PRICE")
-    assert intent.notes == ("workingType 'MARK_PRICE' changes nothing in a MARKET order",)
+    assert intent.notes == ("workingType MARK_PRICE changes nothing in a MARKET order",)
     assert "workingType" not in intent.aside
 
 

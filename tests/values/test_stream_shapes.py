@@ -203,7 +203,7 @@ def test_sizes_and_their_precedence(sizes: dict[str, Any], notional: str | None,
         ({"aiLeverage": 3}, ("aiLeverage 3 goes before leverage 1",)),
         ({"quantity": 5}, ("quantity 5 goes before position_size_usd 200",)),
         ({"qty": 102, "ai_size_usd": 150}, ("ai_size_usd 150 goes before qty 102",)),
-        ({"leverage": "7.5"}, ("leverage '7.5' is rounded down to 7",)),
+        ({"leverage": "7.5"}, ("leverage 7.5 is rounded down to 7",)),
         (
             {"quantity": 5, "ai_size_usd": 150, "action": "CLOSE"},
             ("quantity 5 goes before ai_size_usd 150: an exit closes by quantity",),

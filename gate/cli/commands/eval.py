@@ -29,7 +29,7 @@ _DENIED: Final = 1
 @click.command("eval")
 @click.option("--id", "intent_id", metavar="ID", help="The intent's id: the same for every delivery of it.")
 @click.option("--symbol", metavar="S", help="The exchange's symbol, such as BTCUSDT; whether it exists isn't checked.")
-@click.option("--side", metavar="BUY|SELL", help="The order's side.")
+@click.option("--side", metavar="BUY|SELL|CLOSE", help="The order's side. CLOSE: the one that closes what is open.")
 @click.option("--notional", metavar="N", help="Size in the quote asset.")
 @click.option("--quantity", metavar="Q", help="Size in the base asset, instead of --notional.")
 @click.option(
@@ -39,6 +39,7 @@ _DENIED: Final = 1
 )
 @click.option("--leverage", type=int, metavar="L", help="Leverage, 1 to 125.")
 @click.option("--reduce-only", is_flag=True, help="An exit: guards that stop entries let it pass.")
+@click.option("--close-position", is_flag=True, help="An exit of all that is open, without a size.")
 @click.option("--position-side", metavar="LONG|SHORT", help="In hedge mode.")
 @click.option(
     "--order-type",
@@ -81,6 +82,7 @@ def eval_(
     price: str | None,
     leverage: int | None,
     reduce_only: bool,
+    close_position: bool,
     position_side: str | None,
     order_type: str | None,
     time_in_force: str | None,
@@ -96,7 +98,11 @@ def eval_(
     \b
       gate eval --id sig-81 --symbol BTCUSDT --side BUY --notional 200 --leverage 5
       gate eval --id sig-82 --symbol BTCUSDT --side BUY --quantity 0.01 --order-type LIMIT --price 60000
+      gate eval --id sig-83 --symbol BTCUSDT --side CLOSE
       cat intent.json | gate eval --intent - --json
+
+    Below the verdict it says what the intent was read as: entry or exit, side, type, size, prices; what reading has
+    decided; and which fields were put aside, so that they change nothing.
 
     With --commit an admission claims what a worker's does: record, lock, rate slots, margin. Settle it; otherwise its
     permit runs out and the intent stays in doubt. The verdict comes from that one call, and the guards from a look just
@@ -115,6 +121,7 @@ def eval_(
         "--price": price,
         "--leverage": leverage,
         "--reduce-only": reduce_only or None,
+        "--close-position": close_position or None,
         "--position-side": position_side,
         "--order-type": order_type,
         "--time-in-force": time_in_force,
@@ -139,6 +146,7 @@ def eval_(
             price=price,
             leverage=leverage,
             reduce_only=reduce_only,
+            close_position=close_position,
             position_side=position_side,
             order_type="MARKET" if order_type is None else order_type,
             time_in_force=time_in_force,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Final
 
+from gate.values.fields import plain
 from gate.values.guards import GUARDS, Reason
 from gate.values.intent import Intent
 from gate.values.record import Phase, Record
@@ -85,11 +87,8 @@ def _denying(report: GuardReport, verdict: Verdict) -> GuardReport:
 
 
 def judgement_json(judgement: Judgement) -> dict[str, object]:
-    """The answer for --json. It has `prior` only if the intent has a record, and an `order_type` only if not MARKET."""
-    intent, verdict = judgement.intent, judgement.verdict
-    asked: dict[str, object] = {"id": intent.id, "symbol": intent.symbol, "side": intent.side}
-    if intent.order_type != "MARKET":
-        asked["order_type"] = intent.order_type
+    """The answer for --json. It has `prior` only if the intent has a record."""
+    verdict = judgement.verdict
     answer: dict[str, object] = {
         "admitted": verdict.admitted,
         "reason": verdict.reason.value,
@@ -97,7 +96,7 @@ def judgement_json(judgement: Judgement) -> dict[str, object]:
         "retry_after_ms": verdict.retry_after_ms,
         "committed": judgement.committed,
         "mode": verdict.mode.value,
-        "intent": asked,
+        "intent": intent_json(judgement.intent),
         "guards": [
             {
                 "guard": report.guard,
@@ -115,6 +114,33 @@ def judgement_json(judgement: Judgement) -> dict[str, object]:
     if verdict.prior is not None:
         answer["prior"] = record_json(verdict.prior)
     return answer
+
+
+def intent_json(intent: Intent) -> dict[str, object]:
+    """An intent as it was read. Figures are texts; `aside` has the names of the fields that the gate ignores."""
+    return {
+        "id": intent.id,
+        "symbol": intent.symbol,
+        "side": intent.side,
+        "exit": intent.is_exit,
+        "order_type": intent.order_type,
+        "notional": _figure(intent.notional),
+        "quantity": _figure(intent.quantity),
+        "close_position": intent.close_position,
+        "price": _figure(intent.price),
+        "time_in_force": intent.time_in_force,
+        "trigger_price": _figure(intent.trigger_price),
+        "working_type": intent.working_type,
+        "position_side": intent.position_side,
+        "reduce_only": intent.reduce_only,
+        "leverage": intent.leverage,
+        "notes": list(intent.notes),
+        "aside": [str(name) for name in intent.aside],
+    }
+
+
+def _figure(value: Decimal | None) -> str | None:
+    return None if value is None else plain(value)
 
 
 def _permit_json(permit: Permit | None) -> dict[str, object] | None:

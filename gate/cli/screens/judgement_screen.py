@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from decimal import Decimal
 from typing import Final
 
 from gate.cli.screens.judgement import Judgement
 from gate.cli.screens.rows import Row
 from gate.cli.screens.screen import screen
-from gate.cli.screens.wording import printable, span
+from gate.cli.screens.wording import one_line, printable, span
 from gate.values.fields import plain
 from gate.values.guards import Reason
 from gate.values.intent import Intent
@@ -15,6 +17,8 @@ from gate.values.record import Phase
 from gate.values.reports import GuardReport
 from gate.values.verdict import Mode, Verdict
 
+_MOST_NAMES: Final = 40
+_LONGEST_NAME: Final = 40
 _ENDED_BY: Final = {
     Reason.HALTED: "`gate resume` ends it.",
     Reason.POLICY_MISMATCH: "The store has only the fingerprint of the policy in force: compare the config files.",
@@ -30,7 +34,8 @@ def show_judgement(judgement: Judgement, *, asked_to_commit: bool) -> None:
     to, verdict = screen(), judgement.verdict
     denied = verdict.reason is not Reason.ADMITTED
     to.say(headline(verdict), "bold red" if not verdict.admitted else "bold yellow" if denied else "bold green")
-    to.say(described(judgement.intent), "dim")
+    for line in described(judgement.intent):
+        to.words(line, "dim")
     to.say("")
     to.table(("guard", "state", "time left", "key"), guard_rows(judgement.guards))
     to.say("")
@@ -59,24 +64,40 @@ def _retry(verdict: Verdict) -> str:
     return f"Retry in {span(verdict.retry_after_ms)}."
 
 
-def described(intent: Intent) -> str:
-    """An intent in one line."""
-    size = f"notional {plain(intent.notional)}" if intent.notional is not None else ""
-    if intent.quantity is not None:
-        size = f"quantity {plain(intent.quantity)}"
-    side = intent.side if intent.order_type == "MARKET" else f"{intent.side} {intent.order_type}"
-    parts = [intent.id, side, intent.symbol, size]
+def described(intent: Intent) -> list[str]:
+    """An intent in one line; then what reading it has decided, and the names of the fields that the gate ignores."""
+    kind = "exit" if intent.is_exit else "entry"
+    parts = [f"{intent.id} {kind}: {intent.side} {intent.order_type} {intent.symbol}", _size(intent)]
     if intent.order_type == "LIMIT" and intent.price is not None:
         parts.append(f"at {plain(intent.price)} {intent.time_in_force}")
     if intent.trigger_price is not None:
         parts.append(f"triggered at {plain(intent.trigger_price)} {intent.working_type}")
+    if intent.order_type != "LIMIT" and intent.price is not None:
+        parts.append(f"expected at {plain(intent.price)}")
     if intent.leverage is not None:
         parts.append(f"{intent.leverage}x")
     if intent.position_side is not None:
         parts.append(intent.position_side)
     if intent.reduce_only:
         parts.append("reduce-only")
-    return " ".join(parts)
+    lines = [" ".join(parts), *(f"read: {note}" for note in intent.notes)]
+    if intent.aside:
+        lines.append(f"put aside: {_names(intent.aside)}")
+    return lines
+
+
+def _size(intent: Intent) -> str:
+    if intent.close_position:
+        return "all that is open"
+    if intent.quantity is not None:
+        return f"quantity {plain(intent.quantity)}"
+    return f"notional {plain(intent.notional or Decimal())}"
+
+
+def _names(fields: Iterable[object]) -> str:
+    names = [one_line(str(name))[:_LONGEST_NAME] for name in fields]
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return ", ".join(names[:_MOST_NAMES]) + more
 
 
 def guard_rows(guards: tuple[GuardReport, ...]) -> list[Row]:

@@ -21,5 +21,8 @@ class Screen(Protocol):
     def say(self, text: str, style: str = "") -> None:
         """A line."""
 
+    def words(self, text: str, style: str = "") -> None:
+        """A line of words, which a narrow terminal breaks between them."""
+
     def table(self, headings: tuple[str, ...], rows: Iterable[Row]) -> None:
         """Prints a table, and cuts nothing off."""

@@ -18,6 +18,10 @@ class PlainScreen:
         """Prints a line. The style is only for terminals."""
         click.echo(printable(text))
 
+    def words(self, text: str, style: str = "") -> None:
+        """Prints them on one line, for grep and awk."""
+        self.say(text, style)
+
     def table(self, headings: tuple[str, ...], rows: Iterable[Row]) -> None:
         """Prints a table as wide as its cells need."""
         lines = [headings, *(line for row in rows for line in _lines(row))]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
+from textwrap import wrap
 from typing import Final
 
 from rich.box import SIMPLE
@@ -38,6 +39,12 @@ class TerminalScreen:
     def say(self, text: str, style: str = "") -> None:
         """Prints a line. The terminal wraps it."""
         self._console.print(Text(printable(text), style), soft_wrap=True)
+
+    def words(self, text: str, style: str = "") -> None:
+        """Prints them in as many lines as they need; the further ones stand further in."""
+        width = max(self._console.width, _NARROW)
+        for line in wrap(printable(text), width, subsequent_indent="    ", break_on_hyphens=False):
+            self.say(line, style)
 
     def table(self, headings: tuple[str, ...], rows: Iterable[Row]) -> None:
         """Prints a table. Its last column folds into the remaining width, or gets lines of its own if that is small."""
