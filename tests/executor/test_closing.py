@@ -13,6 +13,7 @@ import redis
 
 from gate import Intent, Reason
 from gate.executor.execution import Execution, Terminal
+from gate.executor.order_plan import PlanRefusal, plan_order, unfiltered
 from gate.paper import Fault, FaultKind
 from tests.executor.conftest import Desk, forget
 
@@ -194,6 +195,42 @@ async def test_a_position_that_can_not_be_read_is_closed_later(desk: Desk, kind:
 
     assert (failed.state, failed.retryable, _sent(desk)) == (Terminal.REJECTED_EXCHANGE, True, [])
     assert (await desk.executor.execute(intent)).state is Terminal.FILLED
+
+
+async def test_a_close_needs_neither_filters_nor_a_price_nor_the_position_mode(desk: Desk) -> None:
+    await _hedge(desk, "SHORT")
+    for path in ("exchangeInfo", "premiumIndex", "accountConfig"):
+        desk.paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path=f"/fapi/v1/{path}", times=100))
+
+    assert (await desk.executor.execute(_close())).state is Terminal.FILLED
+    assert await _positions(desk) == {}
+
+
+async def test_a_stop_that_closes_all_needs_no_filters(desk: Desk) -> None:
+    await _order(desk, "BUY", "0.01")
+    desk.paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path="/fapi/v1/exchangeInfo", times=100))
+
+    stop = _close(type="stop-market", stopPrice="90000", side="SELL")
+
+    assert (await desk.executor.execute(stop)).state is Terminal.PLACED
+
+
+async def test_a_close_whose_answer_is_lost_is_found_and_not_sent_again(desk: Desk) -> None:
+    await _order(desk, "BUY", "0.01")
+    desk.paper.inject(Fault(kind=FaultKind.ACCEPT_THEN_DROP, method="POST", path="/fapi/v1/order", times=1))
+
+    execution = await desk.executor.execute(_close())
+
+    assert execution.state is Terminal.FILLED
+    assert len(_sent(desk)) == 1
+
+
+def test_an_order_is_never_planned_for_a_position_that_was_not_read() -> None:
+    for asked in ({}, {"quantity": 1}):
+        intent = Intent.from_mapping(_close(**asked))
+        refusal = plan_order(intent, unfiltered("BTCUSDT"), Decimal(0), hedge_mode=False)
+        assert isinstance(refusal, PlanRefusal)
+        assert refusal.code == "POSITION_UNREAD"
 
 
 async def test_nothing_that_stops_entries_stops_a_close(desk: Desk, redis_client: redis.Redis) -> None:
