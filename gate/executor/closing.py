@@ -57,7 +57,7 @@ def _of(intent: Intent, position: Position) -> Intent:
         price=intent.price,
         reduce_only=True,
         close_position=intent.close_position and quantity is None,
-        position_side=position.direction if position.hedged else intent.position_side,
+        position_side=intent.position_side,
         order_type=intent.order_type,
         time_in_force=intent.time_in_force,
         trigger_price=intent.trigger_price,

@@ -101,6 +101,16 @@ async def test_in_hedge_mode_the_position_that_is_named_is_closed(
     assert await _positions(desk) == left
 
 
+@pytest.mark.parametrize(("held", "left"), [("LONG", "SHORT"), ("SHORT", "LONG")])
+async def test_an_intent_of_ones_own_names_the_position_too(desk: Desk, held: str, left: str) -> None:
+    await _hedge(desk, "LONG", "SHORT")
+
+    assert (await desk.executor.execute(desk.intent(side="CLOSE", position_side=held, quantity=9))).state is (
+        Terminal.FILLED
+    )
+    assert list(await _positions(desk)) == [left]
+
+
 async def test_two_positions_take_a_name_since_an_intent_gets_one_order(desk: Desk) -> None:
     await _hedge(desk, "LONG", "SHORT")
     before = len(desk.orders())
@@ -226,7 +236,8 @@ async def test_a_close_whose_answer_is_lost_is_found_and_not_sent_again(desk: De
 
 
 def test_an_order_is_never_planned_for_a_position_that_was_not_read() -> None:
-    for asked in ({}, {"quantity": 1}):
+    sizes: list[dict[str, Any]] = [{}, {"quantity": 1}]
+    for asked in sizes:
         intent = Intent.from_mapping(_close(**asked))
         refusal = plan_order(intent, unfiltered("BTCUSDT"), Decimal(0), hedge_mode=False)
         assert isinstance(refusal, PlanRefusal)

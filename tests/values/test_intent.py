@@ -22,6 +22,8 @@ def intent(**changes: Any) -> Intent:
 
 
 BAD: list[tuple[str, object]] = [
+    ("close_position", "yes"),
+    ("close_position", 1),
     ("side", "HOLD"),
     ("side", "buy"),
     ("side", "LONG"),
@@ -218,6 +220,11 @@ def test_the_fingerprint_ignores_fields_that_are_no_part_of_the_order() -> None:
 def test_the_fingerprint_is_the_same_in_every_version() -> None:
     assert intent().fingerprint == "biorQjsXKREe"
     assert intent(leverage=5, reduce_only=True, position_side="SHORT").fingerprint == "gVTb1E_bMiaj"
+    assert intent(notional=None, side="CLOSE").fingerprint == "aoffZN4vAZEB"
+    stop = intent(
+        notional=None, side="SELL", close_position=True, order_type="STOP_MARKET", trigger_price=60000, leverage=None
+    )
+    assert stop.fingerprint == "xbh7vMWmBE_2"
 
 
 # From before there were other types of order: the records in production hold these.

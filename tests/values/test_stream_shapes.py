@@ -133,6 +133,7 @@ def test_directions(fields: dict[str, Any], side: str, closes: bool) -> None:
         ({"reduce_only": "maybe"}, "reduce_only"),
         ({"reduce_only": "true", "reduceOnly": False}, "reduceOnly"),
         ({"leverage": 0.5}, "leverage"),
+        ({"ai_leverage": 0.5}, "ai_leverage"),
         ({"side": "LONG", "closePosition": True}, "side"),
         ({"leverage": "x"}, "leverage"),
         ({"ai_leverage": 0}, "ai_leverage"),
@@ -269,6 +270,13 @@ def test_a_close_without_side_and_size_is_all_that_is_open(fields: dict[str, Any
         True,
         True,
     )
+
+
+def test_a_close_with_a_side_needs_no_size_either() -> None:
+    intent = Intent.from_mapping({**AT, "action": "CLOSE", "side": "SELL"})
+    assert intent == Intent(**AT, side="SELL", close_position=True)
+    assert intent == Intent.from_mapping({**AT, "side": "SELL", "closePosition": True})
+    assert intent.wants_position
 
 
 def test_a_close_with_a_size_closes_no_more() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NoReturn
 
 import pytest
 
@@ -133,10 +134,7 @@ def test_an_error_while_closing_is_raised_and_everything_is_closed(paper: PaperE
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_system_exit_on_the_loop_leaves_no_caller_waiting() -> None:
     class Fields(dict[str, object]):
-        def __getitem__(self, name: str) -> object:
-            raise SystemExit
-
-        def get(self, name: str, default: object = None) -> object:
+        def items(self) -> NoReturn:
             raise SystemExit
 
     with BlockingExecutor(NOWHERE, "the-key", "the-secret") as executor:
