@@ -65,7 +65,7 @@ def read(line: bytes) -> Intent:
         intent = Intent(**signal)
     except TypeError as problem:  # not an object, a field is missing, or one that no intent has
         raise ValueError(repr(str(problem))) from None  # repr: whatever the field's name, it stays on one line
-    if intent.order_type != "MARKET" or intent.quantity is None:
+    if intent.order_type != "MARKET" or intent.quantity is None or intent.side == "CLOSE":
         raise ValueError("this service sends market orders of a given quantity")
     return intent
 

@@ -8,9 +8,10 @@ aside can't change the order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from decimal import ROUND_FLOOR, Decimal, InvalidOperation
+from operator import itemgetter
 from typing import Any, Final, TypedDict, TypeVar
 
 import msgspec
@@ -20,14 +21,15 @@ from gate.values.fields import plain, read_decimal, read_time_ms
 from gate.values.order_terms import CLOSING, ORDER_TYPES, TIMES_IN_FORCE, WORKING_TYPES
 from gate.values.stream_words import (
     FLAGS_OR_OTHER,
-    KNOWN,
     LETTERS_OF,
     LIMIT_MAKER,
     NESTS,
     ORDER_TERMS,
     ORDER_TYPE_WORDS,
-    REFUSED,
+    REFUSED_TERMS,
+    TERMS_OF,
     UNITLESS_SIZES,
+    Term,
     letters,
     names_an_order_type,
     order_type_letters,
@@ -77,33 +79,42 @@ class _Entry:
     def __init__(self, fields: Mapping[Any, Any]) -> None:
         self.aside: dict[str, object] = {}
         self.notes: list[str] = []
-        self._by_word: dict[str, list[tuple[str, Any]]] = {}
+        self._by_term: dict[str, list[tuple[int, str, Any]]] = {}
         for name, value in fields.items():
-            word = _means(name, value)
-            if word is None:
+            terms = _means(name, value)
+            if not terms:
                 self.aside[name] = value
             elif not _blank(value):
-                self._by_word.setdefault(word, []).append((name, value))
+                for term, place in terms:
+                    self._by_term.setdefault(term, []).append((place, name, value))
 
     def said(self, term: str) -> list[tuple[str, Any]]:
         """The fields of a term that say something, in the order of its words."""
-        return [each for word in LETTERS_OF[term] for each in self._by_word.get(word, ())]
+        found = self._by_term.get(term)
+        if found is None:
+            return []
+        if len(found) > 1:
+            found = sorted(found, key=itemgetter(0))
+        return [(name, value) for _, name, value in found]
+
+    def refused(self) -> Iterator[Term]:
+        """The terms of orders that the gate doesn't place, as far as there are fields of them."""
+        return (REFUSED_TERMS[term] for term in self._by_term if term in REFUSED_TERMS)
 
     def first(self, term: str) -> tuple[str, Any]:
         """The first of them; None where none is there."""
-        return next(iter(self.said(term)), (term, None))
+        said = self.said(term)
+        return said[0] if said else (term, None)
 
-    def agreed(self, term: str, read: Callable[[str, object], _Value], only: Iterable[str] = ()) -> _Value | None:
-        """The value of a term. Two fields with different values are an error. `only`: these words of it."""
-        fields = self.said(term)
-        if only:
-            fields = [each for each in fields if letters(each[0]) in only]
-        said = [(name, raw, read(name, raw)) for name, raw in fields]
+    def agreed(self, term: str, read: Callable[[str, object], _Value]) -> _Value | None:
+        """The value of a term. Two fields with different values are an error."""
+        said = self.said(term)
         if not said:
             return None
-        first, first_raw, value = said[0]
-        for name, raw, other in said[1:]:
-            if other != value:
+        first, first_raw = said[0]
+        value = read(first, first_raw)
+        for name, raw in said[1:]:
+            if read(name, raw) != value:
                 raise InvalidIntent(name, raw, f"contradicts {first} {shown(first_raw)}")
         return value
 
@@ -163,18 +174,16 @@ def visible_id(mapping: Mapping[Any, object]) -> object:
     return next((value for word in LETTERS_OF["id"] if isinstance(value := said.get(word), str) and value), None)
 
 
-def _means(name: object, value: object) -> str | None:
-    """The word for a field, if it is one of the known ones and isn't used for something else here."""
+def _means(name: object, value: object) -> tuple[tuple[str, int], ...]:
+    """The terms that a field is for, each with the name's place there. Empty where it is used for something else."""
     if not isinstance(name, str):
-        return None
+        return ()
     word = letters(name)
-    if word not in KNOWN:
-        return None
     if word == "type" and not names_an_order_type(value):
-        return None
+        return ()
     if word in FLAGS_OR_OTHER and not _is_flag(value):
-        return None
-    return word
+        return ()
+    return TERMS_OF.get(word, ())
 
 
 def _is_flag(value: object) -> bool:
@@ -182,7 +191,7 @@ def _is_flag(value: object) -> bool:
 
 
 def _refuse_what_is_not_placed(entry: _Entry) -> None:
-    for term in REFUSED:
+    for term in entry.refused():
         for name, value in entry.said(term.name):
             if not _says_nothing(value):
                 raise InvalidIntent(name, value, f"asks for {term.says}, which the gate doesn't place")
@@ -282,7 +291,7 @@ def _text(value: Any) -> Any:
 def _open_envelope(entry: dict[Any, Any]) -> dict[Any, Any]:
     for name in ("payload", "data"):
         content = entry.get(name)
-        if content is None or any(isinstance(each, str) and letters(each) == "symbol" for each in entry):
+        if content is None or any(_plain(each) == "symbol" for each in entry):
             continue
         if isinstance(content, str):
             try:

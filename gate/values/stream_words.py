@@ -6,11 +6,14 @@ Case, hyphens, underscores, dots and spaces in a name don't matter: `stop-price`
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final, NamedTuple
 
+_MOST_NAMES: Final = 4_096
 _SEPARATORS: Final = str.maketrans("", "", "-_. \t")
 
 
+@lru_cache(_MOST_NAMES)  # a stream's names are the same in every entry
 def letters(name: str) -> str:
     """A name or word without what doesn't matter in it."""
     return name.translate(_SEPARATORS).lower()
@@ -85,8 +88,13 @@ NESTS: Final = frozenset({"params", "order", "orderparams", "extraparams"})
 LETTERS_OF: Final = {term.name: tuple(map(letters, term.words)) for term in (*TERMS, *REFUSED)}
 """The names of each term's fields, as `letters` has them."""
 
-KNOWN: Final = frozenset(word for words in LETTERS_OF.values() for word in words)
-ORDER_TERMS: Final = KNOWN - {word for name in ("symbol", "id", "timestamp") for word in LETTERS_OF[name]}
+TERMS_OF: Final = {
+    word: tuple((name, words.index(word)) for name, words in LETTERS_OF.items() if word in words)
+    for word in {word for words in LETTERS_OF.values() for word in words}
+}
+"""For each of these names: the terms that it is for, and its place among the names of that term."""
+ORDER_TERMS: Final = TERMS_OF.keys() - {word for name in ("symbol", "id", "timestamp") for word in LETTERS_OF[name]}
+REFUSED_TERMS: Final = {term.name: term for term in REFUSED}
 
 ORDER_TYPE_WORDS: Final = {
     "market": "MARKET",
