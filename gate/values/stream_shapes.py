@@ -219,7 +219,7 @@ class _Terms:
         self.working_type: str | None = None
         if conditional:
             self.trigger_price = entry.agreed("trigger_price", read_decimal)
-            self.working_type = entry.agreed("working_type", _one_of(WORKING_TYPES))
+            self.working_type = entry.agreed("working_type", _WORKING_TYPE)
         else:
             self._leave_out("trigger_price", entry.said("trigger_price"), _CONDITIONAL)
             for name, value in entry.said("working_type"):
@@ -252,7 +252,7 @@ class _Terms:
             for _, value in self._entry.said("order_type")
             if isinstance(value, str)
         )
-        said = self._entry.agreed("time_in_force", _one_of(TIMES_IN_FORCE))
+        said = self._entry.agreed("time_in_force", _TIME_IN_FORCE)
         if post_only and said not in (None, "GTX"):
             name, value = self._entry.first("time_in_force")
             raise InvalidIntent(name, value, "contradicts LIMIT_MAKER, which is LIMIT with GTX")
@@ -340,6 +340,11 @@ def _one_of(allowed: tuple[str, ...]) -> Callable[[str, object], str]:
     return read
 
 
+_POSITION_SIDE: Final = _one_of(("LONG", "SHORT", "BOTH"))
+_TIME_IN_FORCE: Final = _one_of(TIMES_IN_FORCE)
+_WORKING_TYPE: Final = _one_of(WORKING_TYPES)
+
+
 def _order_type(name: str, value: object) -> str:
     word = ORDER_TYPE_WORDS.get(order_type_letters(_upper(value, name)))
     if word is None:
@@ -374,7 +379,7 @@ def _direction(entry: _Entry, *, reduces: bool, closes_position: bool) -> tuple[
     CLOSE alone gives no direction. Without any, the side is CLOSE: the exchange knows which position is open.
     """
     said = [(name, raw, _upper(raw, name)) for name, raw in entry.said("side")]
-    position = entry.agreed("position_side", _one_of(("LONG", "SHORT", "BOTH")))
+    position = entry.agreed("position_side", _POSITION_SIDE)
     closes = any(word == "CLOSE" for _, _, word in said)
     if not said and not closes_position:
         raise InvalidIntent("side", None, "is missing; give side or action", missing=True)
