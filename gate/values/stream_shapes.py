@@ -106,6 +106,15 @@ class _Entry:
         said = self.said(term)
         return said[0] if said else (term, None)
 
+    def drop_zeros(self, *terms: str) -> None:
+        """Leaves out fields that say nothing, such as 0."""
+        for term in terms:
+            rows = [row for row in self._by_term.get(term, ()) if not _says_nothing(row[2])]
+            if rows:
+                self._by_term[term] = rows
+            else:
+                self._by_term.pop(term, None)
+
     def agreed(self, term: str, read: Callable[[str, object], _Value]) -> _Value | None:
         """The value of a term. Two fields with different values are an error."""
         said = self.said(term)
@@ -145,6 +154,10 @@ def intent_arguments(mapping: Mapping[str, object], *, received_ms: int | None =
 
     order_type = entry.agreed("order_type", _order_type)
     terms = _Terms(entry, order_type, is_exit=is_exit)
+    if closes_position:
+        entry.drop_zeros(
+            "ai_size_usd", "notional", "quantity"
+        )  # beside closePosition, the exchange takes no other size
     notional, quantity = _size(entry, terms, is_exit=is_exit)
     sized = notional is not None or quantity is not None
     return IntentArguments(

@@ -272,6 +272,15 @@ def test_a_close_without_side_and_size_is_all_that_is_open(fields: dict[str, Any
     )
 
 
+@pytest.mark.parametrize("size", ["quantity", "qty", "position_size_usd", "ai_size_usd"])
+@pytest.mark.parametrize("nothing", [0, "0.0", 0.0])
+def test_a_size_of_nothing_beside_close_position_is_none(size: str, nothing: object) -> None:
+    """The exchange itself wants quantity 0 there. Beside CLOSE alone it may be a share that was rounded away."""
+    assert Intent.from_mapping({**AT, "closePosition": True, size: nothing}) == Intent(**AT, side="CLOSE")
+    with pytest.raises(InvalidIntent, match=f"{size}: .* must be above zero"):
+        Intent.from_mapping({**AT, "action": "CLOSE", size: nothing})
+
+
 def test_a_close_with_a_side_needs_no_size_either() -> None:
     intent = Intent.from_mapping({**AT, "action": "CLOSE", "side": "SELL"})
     assert intent == Intent(**AT, side="SELL", close_position=True)
