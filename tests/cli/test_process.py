@@ -249,7 +249,7 @@ def test_a_terminal_breaks_what_an_intent_says_between_words(store: Store, tmp_p
         "position_side": "LONG",
         "close_position": True,
         "timestamp": int(time.time() * 1000),
-        **dict.fromkeys(("confidence", "stop_loss", "take_profit", "atr_value", "volatility_factor", "regime"), 1),
+        **dict.fromkeys(("confidence", "stop_loss", "take_profit", "model-of-the-day", "atr_value", "regime"), 1),
         "strategy-version": 3,
     }
     file = tmp_path / "intent.json"
@@ -259,9 +259,10 @@ def test_a_terminal_breaks_what_an_intent_says_between_words(store: Store, tmp_p
 
     said = out.replace("\r", "").split("\n\n")[0].splitlines()[1:]
     assert max(map(len, said)) <= columns
+    assert all(line.startswith(("NEARUSDT", "put aside", "    ")) and not line.endswith("-") for line in said)
     assert " ".join(line.strip() for line in said) == (
         "NEARUSDT-2025-12-24 exit: SELL STOP_MARKET NEARUSDT all that is open triggered at 1.43 CONTRACT_PRICE LONG "
-        "reduce-only put aside: confidence, stop_loss, take_profit, atr_value, volatility_factor, regime, "
+        "reduce-only put aside: confidence, stop_loss, take_profit, model-of-the-day, atr_value, regime, "
         "strategy-version"
     )
     assert (len(said) == 2) is (columns == 120)
