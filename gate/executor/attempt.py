@@ -33,6 +33,10 @@ class Attempt:
     """Whether the exchange may have an order of the intent: its absence has to be proved then."""
     account: AccountFigures | None = None
     """What the margin was last checked against; None for an exit, whose margin isn't."""
+    closes_all: bool = False
+    """Whether the intent is to close all that is open, as far as one order can."""
+    leaves_open: str = ""
+    """What one order of that can't close, in words."""
     stopped_by: Failure | None = None
     """The answer that ended the last look-up early: a ban, too many requests, or keys that don't work."""
     unanswered: Failure | None = None
@@ -144,5 +148,5 @@ class Attempt:
             detail=detail,
             client_order_id=self.permit.client_order_id,
             outcome=outcome,
-            notes=self.intent.notes,
+            notes=(*self.intent.notes, self.leaves_open) if self.leaves_open else self.intent.notes,
         )

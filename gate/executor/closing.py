@@ -6,14 +6,18 @@ as it was asked for, so every delivery is the same intent, whatever is open by t
 
 from __future__ import annotations
 
+import logging
 from decimal import Decimal
+from typing import Final
 
 from gate.exchange.port import Exchange, Position
 from gate.executor.attempt import Attempt
 from gate.executor.execution import Execution
-from gate.executor.order_plan import PlanRefusal
+from gate.executor.order_plan import OrderPlan, PlanRefusal
 from gate.values.fields import plain
 from gate.values.intent import Intent
+
+_log: Final = logging.getLogger("gate.executor")
 
 
 async def fit_to_position(exchange: Exchange, attempt: Attempt) -> Execution | None:
@@ -33,8 +37,20 @@ async def fit_to_position(exchange: Exchange, attempt: Attempt) -> Execution | N
         said = " and ".join(map(_shown, closable))
         detail = f"{intent.symbol} has {said}, and an intent gets one order: name position_side"
         return attempt.unsent("TWO_POSITIONS", detail)
+    attempt.closes_all = intent.close_position and not intent.is_conditional
     attempt.intent = _of(intent, closable[0])
     return None
+
+
+def tell_what_stays_open(attempt: Attempt, plan: OrderPlan) -> str:
+    """What the order of a close doesn't close, in words; nothing where it closes all."""
+    asked = attempt.intent.quantity
+    if not attempt.closes_all or asked is None or plan.quantity >= asked:
+        return ""
+    left = plain(asked - plan.quantity)
+    told = f"closes {plain(plan.quantity)} of {plain(asked)}, the largest order; {left} stays open: send a new intent"
+    _log.warning("id=%s %s", attempt.intent.id, told)
+    return told
 
 
 def _closes(intent: Intent, position: Position) -> bool:

@@ -53,7 +53,8 @@ class Execution:
     settlement: Settlement | None = None
     """The gate's answer to the outcome."""
     notes: tuple[str, ...] = ()
-    """What reading the intent has decided, such as a leverage that was rounded down. See `Intent.notes`."""
+    """What reading the intent has decided, such as a leverage that was rounded down (see `Intent.notes`); and what
+    stays open of a position that is too large for one order."""
 
     def __bool__(self) -> bool:
         """Whether the exchange has the order."""

@@ -10,7 +10,7 @@ from gate.client.gates import AsyncGate
 from gate.exchange.failures import FILTER_CODES, ExchangeFailure, Failure, OrderNotFound
 from gate.exchange.port import CLOCK_LEAD_MS, SIGNER_AHEAD_MS, Exchange, Validity
 from gate.executor.attempt import Attempt
-from gate.executor.closing import fit_to_position
+from gate.executor.closing import fit_to_position, tell_what_stays_open
 from gate.executor.execution import Execution
 from gate.executor.look_up import look_up
 from gate.executor.margin import MarginCheck
@@ -98,12 +98,14 @@ class Placer:
         if filters is None:
             return attempt.unfit(PlanRefusal("UNKNOWN_SYMBOL", f"the exchange has no symbol {intent.symbol}"))
         mark_price = await read_mark_price(self._exchange, attempt)
-        plan = plan_order(intent, filters, mark_price, hedge_mode=hedge_mode)
+        terms = {"hedge_mode": hedge_mode, "as_much_as_may_be": attempt.closes_all}
+        plan = plan_order(intent, filters, mark_price, **terms)
         if isinstance(plan, PlanRefusal):
             filters = await read_latest_filters(self._exchange, intent.symbol) or filters
-            plan = plan_order(intent, filters, mark_price, hedge_mode=hedge_mode)
+            plan = plan_order(intent, filters, mark_price, **terms)
         if isinstance(plan, PlanRefusal):
             return attempt.unfit(plan)
+        attempt.leaves_open = tell_what_stays_open(attempt, plan)
 
         cover = None if intent.is_exit else await self.preflight.cover(attempt, plan, filters, mark_price)
         if isinstance(cover, Execution):

@@ -170,6 +170,22 @@ async def test_a_size_without_a_side_closes_no_more_than_that(
     assert await _positions(desk) == ({} if left is None else {"BOTH": Decimal(left)})
 
 
+async def test_a_position_too_large_for_one_order_is_closed_as_far_as_one_goes(desk: Desk) -> None:
+    """Refusing it would trap the position; a second order would be one too many for an intent."""
+    await _order(desk, "BUY", "0.015")
+    await desk.exchange.filters("BTCUSDT")
+    for each in desk.exchange._symbols["BTCUSDT"]["filters"]:
+        if each["filterType"] == "MARKET_LOT_SIZE":
+            each["maxQty"] = "0.01"
+
+    execution = await desk.executor.execute(_close())
+
+    assert (execution.state, execution.filled_quantity) == (Terminal.FILLED, Decimal("0.01"))
+    assert execution.notes == ("closes 0.01 of 0.015, the largest order; 0.005 stays open: send a new intent",)
+    assert (await desk.executor.execute(_close("close-2"))).notes == ()
+    assert await _positions(desk) == {}
+
+
 async def test_the_same_close_twice_is_one_order(desk: Desk) -> None:
     await _order(desk, "BUY", "0.01")
     intent = _close()
