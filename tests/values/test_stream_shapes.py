@@ -300,6 +300,20 @@ def test_a_close_with_a_size_closes_no_more() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"side": "SELL", "quantity": 1, "reduce_only": True},
+        {"side": "BUY", "notional": 1},
+        {"side": "SELL", "close_position": True, "order_type": "STOP_MARKET", "trigger_price": 1},
+    ],
+    ids=str,
+)
+def test_an_order_that_is_whole_wants_no_position(fields: dict[str, Any]) -> None:
+    """Who places orders of their own asks this before they take side and quantity from the intent."""
+    assert not Intent(**AT, **fields).wants_position
+
+
 def test_closes_of_different_parts_have_different_fingerprints() -> None:
     orders = [
         Intent(**AT, side="CLOSE"),
