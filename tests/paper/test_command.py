@@ -191,6 +191,14 @@ def test_bad_settings_end_in_one_line(arguments: list[str], code: int, says: str
     assert (ROOT / "pyproject.toml").read_bytes() == before
 
 
+def test_it_answers_orders_as_before_july_2026_when_told_to() -> None:
+    with running() as today, running("--old-answers") as before:
+        answers = [
+            server.client().futures_create_order(**ORDER, newOrderRespType="RESULT") for server in (today, before)
+        ]
+    assert ["avgPrice" in answer for answer in answers] == [False, True]
+
+
 def test_prices_walk_when_told_to() -> None:
     with running("--walk", "7") as server:
         client = server.client()

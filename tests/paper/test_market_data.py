@@ -56,10 +56,8 @@ def test_a_capture_replaces_the_symbols_and_is_answered_as_it_was(tmp_path: Path
         client: Client = futures_client(paper)
         assert client.futures_exchange_info()["symbols"] == [NEW]
         paper.set_price("NEWUSDT", "2")
-        order = client.futures_create_order(
-            symbol="NEWUSDT", side="BUY", type="MARKET", quantity="50", newOrderRespType="RESULT"
-        )
-        assert order["avgPrice"] == "2.00010"
+        order = client.futures_create_order(symbol="NEWUSDT", side="BUY", type="MARKET", quantity="50")
+        assert client.futures_get_order(symbol="NEWUSDT", orderId=order["orderId"])["avgPrice"] == "2.00010"
         assert client.futures_leverage_bracket(symbol="NEWUSDT")[0]["brackets"][0]["initialLeverage"] == 75
 
 
@@ -89,9 +87,9 @@ def test_captured_marks_open_on_the_tick_grid(tmp_path: Path) -> None:
         client = futures_client(paper)
         ask = client.futures_orderbook_ticker(symbol="NEWUSDT")["askPrice"]
         order = client.futures_create_order(
-            symbol="NEWUSDT", side="BUY", type="LIMIT", timeInForce="IOC", quantity="50", price=ask,
-            newOrderRespType="RESULT",
+            symbol="NEWUSDT", side="BUY", type="LIMIT", timeInForce="IOC", quantity="50", price=ask
         )  # fmt: skip
+        order = client.futures_get_order(symbol="NEWUSDT", orderId=order["orderId"])
         assert (order["status"], Decimal(order["avgPrice"])) == ("FILLED", Decimal(ask))
 
 

@@ -32,7 +32,8 @@ def test_a_resting_order_fills_at_its_own_price_as_maker(client: Client, paper_e
 
 
 def test_a_marketable_limit_takes_at_the_better_price(client: Client) -> None:
-    order = client.futures_create_order(**{**BID, "price": "101000"}, newOrderRespType="RESULT")
+    order = client.futures_create_order(**{**BID, "price": "101000"})
+    order = client.futures_get_order(symbol="BTCUSDT", orderId=order["orderId"])
     assert (order["status"], order["avgPrice"]) == ("FILLED", "100000.10000")
     assert client.futures_account_trades(symbol="BTCUSDT")[0]["maker"] is False
 

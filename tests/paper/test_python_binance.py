@@ -62,7 +62,9 @@ def test_a_market_order_fills_moves_the_position_and_costs_its_fee(client: Clien
     order = client.futures_create_order(
         symbol="BTCUSDT", side="BUY", type="MARKET", quantity="0.01", newOrderRespType="RESULT"
     )
-    assert (order["status"], order["avgPrice"], order["executedQty"]) == ("FILLED", "100000.10000", "0.010")
+    assert (order["status"], order["executedQty"]) == ("FILLED", "0.010")
+    found = client.futures_get_order(symbol="BTCUSDT", orderId=order["orderId"])
+    assert (found["avgPrice"], found["cumQuote"]) == ("100000.10000", "1000.00100")
     position = client.futures_position_information(symbol="BTCUSDT")[0]
     assert (position["positionAmt"], position["entryPrice"]) == ("0.010", "100000.1")
     assert position["unRealizedProfit"] == "-0.00100000"

@@ -47,6 +47,7 @@ import click
 @click.option("--walk", type=int, metavar="SEED", help="Let prices follow a random walk with this seed.")
 @click.option("--walk-interval-ms", type=click.IntRange(1), default=1_000, show_default=True, help="Time per step.")
 @click.option("--no-limits", is_flag=True, help="Switch the rate limits off.")
+@click.option("--old-answers", is_flag=True, help="Answer orders with the price of their fill, as before July 2026.")
 @click.option("--json", "as_json", is_flag=True, help="Announce the address as a JSON object.")
 def paper(
     host: str,
@@ -60,6 +61,7 @@ def paper(
     walk: int | None,
     walk_interval_ms: int,
     no_limits: bool,
+    old_answers: bool,
     as_json: bool,
 ) -> None:
     """Run a Binance USDⓈ-M futures REST server with its own books, for bots that test without a network.
@@ -91,6 +93,7 @@ def paper(
             walk_seed=walk,
             walk_interval_ms=walk_interval_ms,
             limited=not no_limits,
+            old_answers=old_answers,
             announce=lambda url: click.echo(json.dumps({"url": url}) if as_json else f"listening on {url}"),
         )
     except ValueError as problem:

@@ -134,7 +134,7 @@ def _symbol(row: _Symbol, brackets: tuple[Bracket, ...], published: msgspec.Raw)
     filters: Mapping[str, _Filter] = {item.filter_type: item for item in row.filters}
     price, notional = _need(filters, row, "PRICE_FILTER"), _need(filters, row, "MIN_NOTIONAL")
     percent, lot = _need(filters, row, "PERCENT_PRICE"), _need(filters, row, "LOT_SIZE")
-    orders, algos = filters.get("MAX_NUM_ORDERS"), filters.get("MAX_NUM_ALGO_ORDERS")
+    orders = filters.get("MAX_NUM_ORDERS")
     return Symbol(
         name=row.symbol,
         status=row.status,
@@ -152,7 +152,6 @@ def _symbol(row: _Symbol, brackets: tuple[Bracket, ...], published: msgspec.Raw)
         multiplier_up=percent.multiplier_up,
         multiplier_down=percent.multiplier_down,
         max_orders=orders.limit if orders else 200,
-        max_algo_orders=algos.limit if algos else 10,
         brackets=brackets,
         published=msgspec.json.decode(published, type=dict[str, object]),
     )

@@ -46,7 +46,6 @@ class Symbol(Struct, frozen=True, kw_only=True):
     multiplier_up: Decimal
     multiplier_down: Decimal
     max_orders: int
-    max_algo_orders: int
     brackets: tuple[Bracket, ...]
     published: JsonObject  # the symbol's object in exchangeInfo, answered as it was captured
 

@@ -17,10 +17,14 @@ def error_body(error: ExchangeError) -> Answer:
     return {"code": error.code, "msg": error.message}
 
 
-def new_order(order: Order, symbol: Symbol, response_type: ResponseType) -> Answer:
-    """The answer to a new order. With ACK it has no fills, even for a market order."""
+def new_order(order: Order, symbol: Symbol, response_type: ResponseType, *, old: bool = False) -> Answer:
+    """The answer to a new order. With ACK it has no fills, even for a market order.
+
+    Since July 2026 it has no price of the fill either. `old`: with RESULT it has, as before.
+    """
     if response_type is ResponseType.RESULT:
-        return {**_order(order, symbol), "avgPrice": _average(order, symbol), "cumQuote": _cum_quote(order, symbol)}
+        price = {"avgPrice": _average(order, symbol), "cumQuote": _cum_quote(order, symbol)} if old else {}
+        return {**_order(order, symbol), **price}
     return {
         **_order(order, symbol),
         "status": OrderStatus.NEW.value,

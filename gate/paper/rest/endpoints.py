@@ -16,13 +16,19 @@ Body = Mapping[str, object] | Sequence[object]
 
 
 class Call(Struct, frozen=True):
-    """One request after authentication. Times are ms since the epoch on the server's clock."""
+    """One request after authentication. Times are ms since the epoch on the server's clock.
+
+    `old_answers`: the answer to an order has the price of its fill. `self_trade`: the order meets one of the account's
+    own, which self-trade prevention doesn't allow.
+    """
 
     exchange: Exchange
     params: Params
     now_ms: int
     received_ms: int
     limits: RateLimits
+    old_answers: bool = False
+    self_trade: bool = False
 
 
 class SignedCall(Struct, frozen=True):

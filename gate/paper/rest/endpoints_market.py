@@ -12,7 +12,9 @@ from gate.paper.market.symbols import Symbol
 from gate.paper.rest import weights
 from gate.paper.rest.answers import Answer
 from gate.paper.rest.endpoints import Body, Call, PublicEndpoint, Route
+from gate.paper.rest.limits import RateLimits
 
+_PUBLISHED = RateLimits()
 _MINUTE_MS = 60_000
 _EIGHT_HOURS_MS = 8 * 60 * _MINUTE_MS  # between two fundings
 _INTERVALS_MS = {
@@ -42,8 +44,9 @@ def exchange_info(call: Call) -> Body:
         "futuresType": "U_MARGINED",
         "rateLimits": [
             _rate_limit("REQUEST_WEIGHT", "MINUTE", 1, limits.weight_per_minute),
-            _rate_limit("ORDERS", "MINUTE", 1, limits.orders_per_minute),
-            _rate_limit("ORDERS", "SECOND", 10, limits.orders_per_ten_seconds),
+            # The same for every account; an account's own are in rateLimit/order.
+            _rate_limit("ORDERS", "MINUTE", 1, _PUBLISHED.orders_per_minute),
+            _rate_limit("ORDERS", "SECOND", 10, _PUBLISHED.orders_per_ten_seconds),
         ],
         "exchangeFilters": market.exchange_filters,
         "assets": market.assets,

@@ -23,8 +23,10 @@ _DEFAULT_ROWS = 500
 def place(call: SignedCall) -> Body:
     ticket = read_ticket(call.params)
     symbol = call.exchange.symbol(ticket.symbol)
-    order = call.exchange.place(call.account, ticket, call.now_ms, received_ms=call.call.received_ms)
-    return answers.new_order(order, symbol, ticket.response_type)
+    order = call.exchange.place(
+        call.account, ticket, call.now_ms, received_ms=call.call.received_ms, self_trade=call.call.self_trade
+    )
+    return answers.new_order(order, symbol, ticket.response_type, old=call.call.old_answers)
 
 
 def place_test(call: SignedCall) -> Body:

@@ -35,6 +35,7 @@ class FaultKind(StrEnum):
     RATE_LIMITED_429 = "rate_limited_429"
     BANNED_418 = "banned_418"
     CLOCK_SKEW = "clock_skew"
+    EXPIRED_IN_MATCH = "expired_in_match"
     ERROR = "error"
 
 
@@ -62,6 +63,7 @@ NATURE: dict[FaultKind, Nature] = {
     FaultKind.RATE_LIMITED_429: Nature(False, False),
     FaultKind.BANNED_418: Nature(False, False),
     FaultKind.CLOCK_SKEW: Nature(True, True),
+    FaultKind.EXPIRED_IN_MATCH: Nature(True, True),
     FaultKind.ERROR: Nature(None, False),
 }
 
@@ -76,8 +78,9 @@ class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     It hits requests with this method and path (`*` for any), and with this symbol and client order id if given. Of
     these it lets `skip` pass, then hits the next `times`, or each with `probability`, drawn from a generator with
     `seed`. `delay_ms` is real time; a `delay` or `slow_body` without it waits for a release. `retry_after_s` goes into
-    the header of a 429 or 418. `skew_ms`: how far the server's clock runs ahead for the request. An `error` answers
-    `status` with a body of `code` and `msg`.
+    the header of a 429 or 418, without `retry_after_header` only into the text of a ban. `skew_ms`: how far the
+    server's clock runs ahead for the request. An `error` answers `status` with a body of `code` and `msg`; without them
+    it takes the exchange's own for the code.
     """
 
     kind: FaultKind
@@ -92,10 +95,11 @@ class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     accept: bool | None = None
     delay_ms: Annotated[int, Meta(ge=0)] | None = None
     retry_after_s: Annotated[int, Meta(ge=0)] = 30
+    retry_after_header: bool = True
     skew_ms: int = 60_000
-    status: Annotated[int, Meta(ge=400, le=599)] = 400
+    status: Annotated[int, Meta(ge=400, le=599)] | None = None
     code: int = -1000
-    msg: str = "An unknown error occured while processing the request."
+    msg: str | None = None
 
     def __post_init__(self) -> None:
         accepts = NATURE[self.kind].accepts

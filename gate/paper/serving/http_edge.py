@@ -9,8 +9,8 @@ import struct
 import msgspec
 from aiohttp import web
 
-from gate.paper.market.errors import MESSAGES, Code
-from gate.paper.rest.answers import Answer
+from gate.paper.market.errors import MESSAGES, Code, error_of
+from gate.paper.rest.answers import Answer, error_body
 from gate.paper.rest.limits import banned, too_many_requests
 from gate.paper.serving.control import Release, control
 from gate.paper.serving.faults import Fault, FaultKind
@@ -108,6 +108,8 @@ class HttpEdge:
         """Play a fault: the request takes effect if the fault accepts it; then the client gets the fault's answer."""
         if fault.kind is FaultKind.CLOCK_SKEW:
             return _response(self._venue.answer(arrival, fault.skew_ms))
+        if fault.kind is FaultKind.EXPIRED_IN_MATCH:
+            return _response(self._venue.answer(arrival, self_trade=True))
         if fault.kind is FaultKind.DELAY:
             return await self._after_delay(fault, arrival, http)
         reply = self._venue.answer(arrival) if fault.accepts else None
@@ -165,8 +167,8 @@ def _broken_response(fault: Fault, arrival: Arrival) -> web.Response:
         body = {"code": int(Code.TIMEOUT), "msg": MESSAGES[Code.TIMEOUT]}
         return web.Response(body=msgspec.json.encode(body), status=408, content_type=_JSON)
     if kind is FaultKind.ERROR:
-        body = {"code": fault.code, "msg": fault.msg}
-        return web.Response(body=msgspec.json.encode(body), status=fault.status, content_type=_JSON)
+        refusal = error_of(fault.code, fault.msg, fault.status)
+        return web.Response(body=msgspec.json.encode(error_body(refusal)), status=refusal.status, content_type=_JSON)
     if kind is FaultKind.HTML_502:
         page = "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
         return web.Response(text=page, status=502, content_type="text/html")
@@ -183,6 +185,6 @@ def _broken_response(fault: Fault, arrival: Arrival) -> web.Response:
     return web.Response(
         body=msgspec.json.encode({"code": refusal.code, "msg": refusal.message}),
         status=refusal.status,
-        headers={"Retry-After": str(fault.retry_after_s)},
+        headers={"Retry-After": str(fault.retry_after_s)} if fault.retry_after_header else {},
         content_type=_JSON,
     )

@@ -27,6 +27,7 @@ def serve(
     walk_seed: int | None,
     walk_interval_ms: int,
     limited: bool,
+    old_answers: bool,
     announce: Callable[[str], None],
 ) -> None:
     """Serve until a signal. `keys` holds key, secret and USDT balance of each account.
@@ -41,6 +42,7 @@ def serve(
         walk=None if walk_seed is None else WalkSettings(walk_seed, walk_interval_ms),
         faults=_faults(faults),
         ledger_file=ledger,
+        old_answers=old_answers,
     )
     asyncio.run(_serve(settings, loopback_address(host), port, announce))
 

@@ -51,12 +51,14 @@ class PaperExchange:
         faults: Sequence[Fault] = (),
         fees: FeeSchedule = FeeSchedule(),  # noqa: B008 - frozen
         limits: RateLimits | None = RateLimits(),  # noqa: B008 - frozen
+        old_answers: bool = False,
     ) -> None:
         """Sets the exchange up. It listens only after `start` or in a `with` block.
 
         `port` 0 takes a free port; `limits` None switches the rate limits off; `exchange_info` is a capture of the real
-        exchange, which replaces the built-in symbols. Raises ValueError for a setting that can't be used, such as a
-        `host` that other machines can reach, and MarketDataError for a bad capture.
+        exchange, which replaces the built-in symbols. `old_answers`: the answer to an order has the price of its fill,
+        as before July 2026. Raises ValueError for a setting that can't be used, such as a `host` that other machines
+        can reach, and MarketDataError for a bad capture.
         """
         if not accounts:
             raise ValueError("accounts: there must be at least one")
@@ -69,6 +71,7 @@ class PaperExchange:
             walk=walk,
             faults=faults,
             ledger_file=ledger_file,
+            old_answers=old_answers,
         )
         self._address, self._asked_port = loopback_address(host), port
         self._venue: Venue | None = None

@@ -74,7 +74,10 @@ class WalkSettings(Struct, frozen=True):
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """All settings of a venue. `limits` None switches the rate limits off; with `walk` None prices stand still."""
+    """All settings of a venue. `limits` None switches the rate limits off; with `walk` None prices stand still.
+
+    `old_answers`: the answer to an order has the fill's price, as before July 2026.
+    """
 
     market: Market
     accounts: Sequence[Account]
@@ -83,6 +86,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     walk: WalkSettings | None = None
     faults: Sequence[Fault] = ()
     ledger_file: Path | None = None
+    old_answers: bool = False
 
     def __post_init__(self) -> None:
         """Raises ValueError, with field and value, for a setting that can't be used."""

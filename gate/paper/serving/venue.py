@@ -83,6 +83,7 @@ class Venue:
             settings.market, books, settings.fees, self.ledger, first_order_id=self.ledger.last_order_id + 1
         )
         self._remember_earlier_orders()
+        self._old_answers = settings.old_answers
         self._enforced = settings.limits is not None
         self._limits = settings.limits or RateLimits()
         self._addresses: dict[str, AddressLimiter] = {}
@@ -111,10 +112,11 @@ class Venue:
     def fault_for(self, arrival: Arrival) -> Fault | None:
         return self.faults.strike(arrival.view)
 
-    def answer(self, arrival: Arrival, skew_ms: int = 0) -> Reply:
+    def answer(self, arrival: Arrival, skew_ms: int = 0, *, self_trade: bool = False) -> Reply:
         """Let a request take effect now. Returns the exchange's reply.
 
         The timestamp check takes the time of the arrival. `skew_ms` is the error of the clock for this request.
+        `self_trade`: an order meets one of the account's own.
         """
         self.tick()
         request, now_ms = arrival.request, self.clock.now_ms() + skew_ms
@@ -122,7 +124,7 @@ class Venue:
         headers: dict[str, str] = {}
         status = 200
         try:
-            body = self._dispatch(arrival, limiter, now_ms, skew_ms, headers)
+            body = self._dispatch(arrival, limiter, now_ms, skew_ms, headers, self_trade)
         except ExchangeError as error:
             status, body = error.status, msgspec.json.encode(error_body(error))
             if error.retry_after_s is not None:
@@ -131,14 +133,28 @@ class Venue:
         return Reply(status, body, headers)
 
     def _dispatch(
-        self, arrival: Arrival, limiter: AddressLimiter, now_ms: int, skew_ms: int, headers: dict[str, str]
+        self,
+        arrival: Arrival,
+        limiter: AddressLimiter,
+        now_ms: int,
+        skew_ms: int,
+        headers: dict[str, str],
+        self_trade: bool,
     ) -> bytes:
         request = arrival.request
         route = (request.method, request.path)
         public, signed = PUBLIC.get(route), SIGNED.get(route)
         endpoint = public or signed
         self._spend(limiter, weigh(endpoint.weight, arrival.params) if endpoint else 1, now_ms)
-        call = Call(self.exchange, arrival.params, now_ms, arrival.received_ms, self._limits)
+        call = Call(
+            self.exchange,
+            arrival.params,
+            now_ms,
+            arrival.received_ms,
+            self._limits,
+            old_answers=self._old_answers,
+            self_trade=self_trade,
+        )
         if public is not None:
             return _ENCODER.encode(public.answer(call))
         if signed is None:

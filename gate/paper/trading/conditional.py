@@ -16,6 +16,8 @@ from gate.paper.market.terms import AlgoStatus, OrderType, WorkingType
 from gate.paper.trading.admission import check_status, resolve_position_side
 from gate.paper.trading.exchange import Exchange
 
+_MOST_WAITING = 200  # of an account, on all symbols; exchangeInfo doesn't tell it any more
+
 
 def place_algo(exchange: Exchange, account: AccountBooks, ticket: AlgoTicket, now_ms: int) -> AlgoOrder:
     """Take a conditional order. Refuses an order that would fire at once (-2021).
@@ -33,7 +35,7 @@ def place_algo(exchange: Exchange, account: AccountBooks, ticket: AlgoTicket, no
     waiting = account.open_algos(symbol.name)
     if ticket.client_algo_id and any(algo.client_algo_id == ticket.client_algo_id for algo in account.open_algos()):
         raise refuse(Code.DUPLICATE_CLIENT_ID)
-    if len(waiting) >= symbol.max_algo_orders:
+    if len(account.open_algos()) >= _MOST_WAITING:
         raise refuse(Code.MAX_STOP_ORDERS)
     if ticket.close_position and any(_same_exit(algo, ticket) for algo in waiting):
         raise refuse(Code.CLOSE_POSITION_EXISTS)

@@ -72,14 +72,22 @@ class Exchange:
         *,
         received_ms: int | None = None,
         orig_type: str | None = None,
+        self_trade: bool = False,
     ) -> Order:
-        """Admit an order, match it, and give it to the journal. Returns its state after the first matching."""
+        """Admit an order, match it, and give it to the journal. Returns its state after the first matching.
+
+        With `self_trade` it meets an order of the same account, and ends without a fill: there are no such pairs in
+        this book.
+        """
         order = self._admitted(account, ticket, now_ms, orig_type)
         order_id = self.next_id()
         client_order_id = order.client_order_id or f"paper-{order_id}"
         order = msgspec.structs.replace(order, order_id=order_id, client_order_id=client_order_id)
         account.write(order)
-        order = self._match_new(account, order, now_ms)
+        if self_trade:
+            order = account.close(order, OrderStatus.EXPIRED_IN_MATCH, now_ms)
+        else:
+            order = self._match_new(account, order, now_ms)
         self._journal.accepted(account, order, now_ms if received_ms is None else received_ms)
         return order
 
