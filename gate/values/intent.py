@@ -27,7 +27,8 @@ from gate.values.order_terms import (
     WorkingType,
 )
 
-_SYMBOL: Final = re.compile(r"[A-Z0-9_]{2,30}", re.ASCII)
+# The exchange has Chinese symbols. Only Han characters, which nobody mistakes for others and which have one form.
+_SYMBOL: Final = re.compile(r"[A-Z0-9_\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U000323af]{2,30}")
 _MAX_ID: Final = 128
 _MAX_LEVERAGE: Final = 125  # the highest that Binance USDⓈ-M has in any bracket
 _CONDITIONAL: Final = ("STOP_MARKET", "TAKE_PROFIT_MARKET")
@@ -218,7 +219,7 @@ def _read_symbol(value: object) -> str:
     if not isinstance(value, str) or not _SYMBOL.fullmatch(value):
         written = value.upper() if isinstance(value, str) else ""
         remedy = f"; write {written}" if _SYMBOL.fullmatch(written) else ""
-        raise InvalidIntent("symbol", value, f"is not a symbol: 2 to 30 of A-Z, 0-9 and _{remedy}")
+        raise InvalidIntent("symbol", value, f"is not a symbol: 2 to 30 of A-Z, 0-9, _ and Chinese characters{remedy}")
     return value
 
 

@@ -168,7 +168,7 @@ BAD = {
     "an empty id": (words(id=""), "id: ''"),
     "a symbol in small letters": (
         words(symbol="btcusdt"),
-        "symbol: 'btcusdt' is not a symbol: 2 to 30 of A-Z, 0-9 and _; write BTCUSDT\n",
+        "symbol: 'btcusdt' is not a symbol: 2 to 30 of A-Z, 0-9, _ and Chinese characters; write BTCUSDT\n",
     ),
     "a symbol with a dash": (words(symbol="BTC-USDT"), "symbol: 'BTC-USDT'"),
     "a symbol of one letter": (words(symbol="B"), "symbol: 'B'"),

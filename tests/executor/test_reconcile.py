@@ -24,14 +24,20 @@ from tests.servers.wire import Wire
 
 
 async def abandoned(
-    desk: Desk, redis_client: redis.Redis, *, sent: bool, past_ms: int = 10_000, symbol: str = "BTCUSDT"
+    desk: Desk,
+    redis_client: redis.Redis,
+    *,
+    sent: bool,
+    past_ms: int = 10_000,
+    symbol: str = "BTCUSDT",
+    quantity: str = "0.01",
 ) -> Intent:
     """An intent whose worker died before it could settle it, `past_ms` after its deadline."""
-    intent = desk.intent(symbol, quantity="0.01")
+    intent = desk.intent(symbol, quantity=quantity)
     permit = (await desk.gate.evaluate(intent)).permit
     assert permit is not None
     if sent:
-        order = OrderRequest(intent.symbol, intent.side, Decimal("0.01"), permit.client_order_id, False, None)
+        order = OrderRequest(intent.symbol, intent.side, Decimal(quantity), permit.client_order_id, False, None)
         await desk.exchange.place(order, desk.exchange.valid_for(5000), timeout_ms=5000)
     age(desk, redis_client, intent, past_ms)
     return intent

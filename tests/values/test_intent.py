@@ -72,6 +72,11 @@ BAD: list[tuple[str, object]] = [
     ("symbol", "BTC:USDT"),
     ("symbol", "X" * 31),
     ("symbol", "БТЦUSDT"),
+    ("symbol", "ＢＴＣUSDT"),
+    ("symbol", "币 安USDT"),
+    ("symbol", "币安:USDT"),
+    ("symbol", "\uf900USDT"),
+    ("symbol", "币" * 31),
     ("symbol", None),
     ("timestamp", "2025-12-24T04:32:14.062679"),
     ("timestamp", datetime(2025, 12, 24, 4, 32)),  # noqa: DTZ001  # naive on purpose
@@ -160,7 +165,7 @@ def test_ids_may_be_long_and_free(id: str) -> None:
     assert intent(id=id).id == id
 
 
-@pytest.mark.parametrize("symbol", ["AB", "1000PEPEUSDT", "BTCUSDT_260327", "X" * 30])
+@pytest.mark.parametrize("symbol", ["AB", "1000PEPEUSDT", "BTCUSDT_260327", "X" * 30, "币安人生USDT", "龙USDT_260327"])
 def test_symbols_as_the_exchange_has_them(symbol: str) -> None:
     assert intent(symbol=symbol).symbol == symbol
 
