@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from aiohttp import ClientSession, TraceConfig, TraceRequestEndParams
 
 _HTTP: Final = re.compile(r"https?://[^/\s]+", re.IGNORECASE)
+_TOO_MANY_ORDERS: Final = "-1015"
 _CLOCK_CODES: Final = ("-1021", "-5028")
 FILTERS_AGE_S: Final = 3600  # filters change seldom; a code that says so has them read anew
 _READ_TIMEOUT_S: Final = 5.0
@@ -94,6 +95,7 @@ class BinanceFutures:
         self._symbols_at: float | None = None
         self._fee_rates: dict[str, tuple[Decimal, float]] = {}
         self._hedge_mode: bool | None = None
+        self._limits_reading: asyncio.Task[None] | None = None
         # The exchange's clock at a moment of ours that doesn't step. Until the exchange tells its time, the machine's.
         self._set_at = time.time_ns() // 1_000_000, time.monotonic_ns()
         self._account: Final = SharedReading(self._read_account, ACCOUNT_APART_MS)
@@ -124,7 +126,21 @@ class BinanceFutures:
         if not symbols:
             raise unreadable("exchangeInfo", "without symbols")
         self._symbols, self._symbols_at = symbols, time.monotonic()
-        self._usage.limits = decode_limits(info.get("rateLimits") or ()) or self._usage.limits
+        self._usage.published(decode_limits(info.get("rateLimits") or ()))
+        self._ask_for_own_limits()
+
+    def _ask_for_own_limits(self) -> None:
+        """Reads the account's own limits of orders, beside what goes on: nothing waits for them.
+
+        Once for each reading of exchangeInfo, whose figures they outrank, and after a refusal that tells of others.
+        """
+        if self._limits_reading is None or self._limits_reading.done():
+            self._limits_reading = asyncio.create_task(self._read_own_limits())
+
+    async def _read_own_limits(self) -> None:
+        with suppress(ExchangeFailure):
+            rows = await self._read("futures_v1_get_rate_limit_order")
+            self._usage.own(decode_limits(rows if isinstance(rows, list) else ()))
 
     def forget_filters(self) -> None:
         """Reads them anew at the next order: an answer has shown that they changed."""
@@ -242,6 +258,8 @@ class BinanceFutures:
                 # Not signed anew here: that takes another look at the permit, for asking the time takes some.
                 with suppress(ExchangeFailure):
                     await self._set_clock(timeout_ms / 1000)
+            if failed.failure.code == _TOO_MANY_ORDERS:
+                self._ask_for_own_limits()
             raise
         return decode_own_order(answer, order.client_order_id, conditional=order.conditional)
 
@@ -302,6 +320,9 @@ class BinanceFutures:
 
     async def close(self) -> None:
         """Closes the connections."""
+        if self._limits_reading is not None:
+            self._limits_reading.cancel()
+            await asyncio.wait([self._limits_reading])
         await self._client.close_connection()
 
     async def __aenter__(self) -> BinanceFutures:

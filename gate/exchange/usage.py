@@ -39,7 +39,7 @@ DEFAULT_LIMITS: Final[tuple[RateLimit, ...]] = (
 
 
 def decode_limits(rows: Iterable[Any]) -> tuple[RateLimit, ...]:
-    """The limits of exchangeInfo's `rateLimits`. Skips rows of an unknown kind."""
+    """The limits of exchangeInfo's `rateLimits`, or of rateLimit/order. Skips rows of an unknown kind."""
     limits = []
     for row in rows:
         with suppress(KeyError, TypeError, ValueError):
@@ -56,7 +56,18 @@ class Usage:
 
     def __init__(self) -> None:
         self.limits = DEFAULT_LIMITS
+        self._own: dict[str, RateLimit] = {}
         self._seen: dict[str, tuple[int, int]] = {}
+
+    def published(self, limits: tuple[RateLimit, ...]) -> None:
+        """Takes the limits of exchangeInfo, which are those of nobody in particular."""
+        self.limits = tuple(self._own.get(each.header, each) for each in limits) or self.limits
+
+    def own(self, limits: tuple[RateLimit, ...]) -> None:
+        """Takes the account's own limits of orders. They outrank the published ones: an account may have more."""
+        self._own = {each.header: each for each in limits}
+        others = (each for each in self.limits if each.header not in self._own)
+        self.limits = (*others, *limits)
 
     def note(self, headers: Mapping[str, str], now_ms: int) -> None:
         """Keeps the figures of an answer's headers. `now_ms`: the best estimate of the exchange's clock."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from gate.exchange.binance import BinanceFutures
 from gate.exchange.usage import DEFAULT_LIMITS, RateLimit, Usage, decode_limits
 from gate.executor import Executor
 from gate.executor.execution import Terminal
-from gate.paper import Account, PaperExchange, RateLimits
+from gate.paper import Account, Fault, FaultKind, PaperExchange, RateLimits
 from tests.executor.conftest import Desk
 
 MINUTE_MS = 60_000
@@ -73,6 +75,55 @@ def test_limits_are_those_that_the_exchange_publishes() -> None:
 
     assert decode_limits(rows) == DEFAULT_LIMITS
     assert decode_limits([{**rows[1], "limit": 50}]) == (RateLimit("X-MBX-ORDER-COUNT-10S", 50, 10_000),)  # type: ignore[dict-item]
+
+
+def test_an_accounts_own_order_limits_outrank_the_published_ones() -> None:
+    usage = _usage(1199, "X-MBX-ORDER-COUNT-1M")
+    usage.own(decode_limits([{"rateLimitType": "ORDERS", "interval": "MINUTE", "intervalNum": 1, "limit": 7000}]))
+    assert usage.near_limit_ms(NOON_MS) is None
+
+    usage.published(DEFAULT_LIMITS)
+    usage.note({WEIGHT: "2400"}, NOON_MS)
+
+    assert {each.header: each.most for each in usage.limits}["X-MBX-ORDER-COUNT-1M"] == 7000
+    assert usage.near_limit_ms(NOON_MS) == MINUTE_MS, "the weight is limited as before"
+
+
+async def test_an_account_with_a_higher_limit_uses_it(desk: Desk) -> None:
+    account = Account(key="key", secret="secret")  # noqa: S106  # of a paper account
+    with PaperExchange(accounts=[account], limits=RateLimits(orders_per_minute=7000)) as paper:
+        async with BinanceFutures(paper.key, paper.secret, base_url=paper.url) as exchange:
+            await exchange.filters("BTCUSDT")
+            assert exchange._limits_reading is not None
+            await exchange._limits_reading
+
+            assert {each.most for each in exchange._usage.limits} == {2400, 300, 7000}
+
+
+async def test_no_order_waits_for_the_account_s_limits(desk: Desk) -> None:
+    desk.paper.inject(Fault(kind=FaultKind.DELAY, method="GET", path="/fapi/v1/rateLimit/order"))
+
+    execution = await desk.executor.execute(desk.intent())
+
+    assert execution.state is Terminal.FILLED
+    await asyncio.to_thread(desk.paper.wait_held)
+    desk.paper.release_held()
+
+
+async def test_too_many_orders_have_the_limits_read_again(desk: Desk) -> None:
+    await desk.executor.execute(desk.intent())
+    assert desk.exchange._limits_reading is not None
+    await desk.exchange._limits_reading
+    desk.paper.inject(
+        Fault(kind=FaultKind.ERROR, status=429, code=-1015),
+        Fault(kind=FaultKind.DELAY, method="GET", path="/fapi/v1/rateLimit/order"),
+    )
+
+    refused = await desk.executor.execute(desk.intent("ETHUSDT"))
+
+    assert refused.reason == "-1015"
+    await asyncio.to_thread(desk.paper.wait_held)
+    desk.paper.release_held()
 
 
 @pytest.mark.parametrize(
