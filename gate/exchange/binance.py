@@ -316,7 +316,7 @@ class BinanceFutures:
             async with asyncio.timeout(timeout_s):
                 return await getattr(self._client, method)(**parameters)
         except Exception as error:  # whatever the library and its transport come up with is judged by the table
-            raise ExchangeFailure(failure_of(error)) from None
+            raise ExchangeFailure(failure_of(error, now_ms=self._now_ms())) from None
 
     async def close(self) -> None:
         """Closes the connections."""

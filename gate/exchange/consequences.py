@@ -27,10 +27,10 @@ def outcome_of(error: BaseException | Failure, policy: Policy, *, sent: bool = T
     if not sent:
         # No order can exist, so a retry is safe, but not with keys that the exchange refuses.
         again = failure.retryable or failure.consequence is not Consequence.STOP
-        return Outcome.unsent(failure.code, failure.detail, retryable=again, penalty=penalty)
+        return Outcome.unsent(failure.code, failure.told, retryable=again, penalty=penalty)
     if failure.may_exist:
         return Outcome.unknown(failure.detail, code=failure.code, penalty=Penalty.unknown_outcome(policy))
-    return Outcome.rejected(failure.code, failure.detail, retryable=failure.retryable, penalty=penalty)
+    return Outcome.rejected(failure.code, failure.told, retryable=failure.retryable, penalty=penalty)
 
 
 def outcome_of_leaving(error: BaseException, client_order_id: str, policy: Policy) -> Outcome:

@@ -9,6 +9,8 @@ Otherwise the repeated request may fail to connect after the first has reached t
 
 from __future__ import annotations
 
+import re
+import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, Decimal
@@ -23,7 +25,7 @@ class Consequence(StrEnum):
     MARGIN = "margin rejection: counts as a failure, rests symbol and account"
     REST_SYMBOL = "rest the symbol"
     REST_ACCOUNT = "rest the account"
-    STOP = "keys don't work, or a ban: safe mode, and rest the account as long as the exchange says"
+    STOP = "keys don't work, no trading, or a ban: safe mode, and rest the account as long as the exchange says"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,15 @@ class Failure:
     """A later delivery of the same intent may be placed."""
     consequence: Consequence = Consequence.NONE
     rest_ms: int | None = None
-    """The length of the rest: the exchange's (Retry-After), else the table's. None leaves it to the policy."""
+    """The length of the rest: the exchange's (Retry-After, else the end of a ban in its text), else the table's. None
+    leaves it to the policy."""
+    advice: str = ""
+    """What the exchange's text doesn't say and a person should know."""
+
+    @property
+    def told(self) -> str:
+        """The exchange's text, with the advice."""
+        return "; ".join(filter(None, (self.detail, self.advice)))
 
     @property
     def stops_asking(self) -> bool:
@@ -70,12 +80,25 @@ _TOO_FAST: Final = replace(AGAIN, consequence=Consequence.REST_ACCOUNT, rest_ms=
 # A caller that goes on during a ban is banned for longer.
 _BANNED: Final = replace(AGAIN, consequence=Consequence.STOP, rest_ms=60_000)
 _KEYS: Final = replace(REFUSED, consequence=Consequence.STOP)
+# No order of the account is taken: it is inactive, locked, or being liquidated.
+_ACCOUNT_STOPPED: Final = replace(_KEYS, advice="the exchange takes no orders of this account")
 _MARGIN: Final = replace(AGAIN, consequence=Consequence.MARGIN)
 _REST_ACCOUNT: Final = replace(AGAIN, consequence=Consequence.REST_ACCOUNT)
 _REST_SYMBOL: Final = replace(AGAIN, consequence=Consequence.REST_SYMBOL)
 _REST_SHORTLY: Final = replace(_REST_SYMBOL, rest_ms=30_000)
+_EXITS_ONLY: Final = "the exchange takes exits only"
+_SYMBOL_EXITS_ONLY: Final = replace(_REST_SYMBOL, advice=_EXITS_ONLY)
+_ACCOUNT_EXITS_ONLY: Final = replace(_REST_ACCOUNT, advice=_EXITS_ONLY)
 _FILTERS: Final = replace(REFUSED)
 _SYMBOL_OFF: Final = replace(REFUSED, consequence=Consequence.REST_SYMBOL)
+_WOULD_TRIGGER: Final = replace(
+    REFUSED, advice="the price is beyond the trigger already: the stop doesn't stand, and protects no position"
+)
+_COVERED: Final = replace(REFUSED, advice="no position is left to reduce, or reduce-only orders that rest cover it")
+UNLISTED: Final = replace(
+    REFUSED, consequence=Consequence.REST_SYMBOL, advice="the gate's table doesn't know this refusal: the symbol rests"
+)
+"""A refusal that no row tells of. It must not pass without a consequence."""
 
 CODES: Final[dict[int, Failure]] = {
     # the exchange itself can't tell
@@ -97,6 +120,19 @@ CODES: Final[dict[int, Failure]] = {
     -2014: _KEYS,
     -2015: _KEYS,
     -4192: _KEYS,
+    # the account may not trade
+    -2017: _ACCOUNT_STOPPED,
+    -2023: _ACCOUNT_STOPPED,
+    -4088: _ACCOUNT_STOPPED,
+    -4109: _ACCOUNT_STOPPED,
+    # only orders that reduce are taken: of the account, of the symbol
+    -4087: _ACCOUNT_EXITS_ONLY,
+    -4189: _ACCOUNT_EXITS_ONLY,
+    -4105: _SYMBOL_EXITS_ONLY,
+    -4106: _SYMBOL_EXITS_ONLY,
+    -4107: _SYMBOL_EXITS_ONLY,
+    -4400: _SYMBOL_EXITS_ONLY,
+    -4401: _SYMBOL_EXITS_ONLY,
     # the margin doesn't cover the order
     -2018: _MARGIN,
     -2019: _MARGIN,
@@ -110,6 +146,15 @@ CODES: Final[dict[int, Failure]] = {
     -4016: _REST_SHORTLY,
     -4024: _REST_SHORTLY,
     -4131: _REST_SHORTLY,
+    -1112: _REST_SHORTLY,
+    -2020: _REST_SHORTLY,
+    -4002: _REST_SHORTLY,
+    -4013: _REST_SHORTLY,
+    -4183: _REST_SHORTLY,
+    -4184: _REST_SHORTLY,
+    -4210: _REST_SHORTLY,
+    -4211: _REST_SHORTLY,
+    -5041: _REST_SHORTLY,
     # against the symbol's filters
     -1013: _FILTERS,
     -1111: _FILTERS,
@@ -123,11 +168,19 @@ CODES: Final[dict[int, Failure]] = {
     -1121: _SYMBOL_OFF,
     -4140: _SYMBOL_OFF,
     -4141: _SYMBOL_OFF,
+    -4402: _SYMBOL_OFF,
     # reduce-only without a position to reduce; the margin isn't the reason
-    -2022: REFUSED,
-    -4118: REFUSED,
+    -2022: _COVERED,
+    -4118: _COVERED,
+    # a stop whose trigger the price has passed
+    -2021: _WOULD_TRIGGER,
+    -4142: _WOULD_TRIGGER,
     # the order was made for the other position mode; the mode is read again
+    -1106: AGAIN,
     -4061: AGAIN,
+    -4067: AGAIN,
+    -4068: AGAIN,
+    -4531: AGAIN,
     # a conditional order at the wrong endpoint, the caller's fault
     -4120: REFUSED,
     # FOK or GTX couldn't be filled as asked
@@ -139,7 +192,7 @@ CODES: Final[dict[int, Failure]] = {
     -2013: DOUBT,
 }
 
-# Statuses with their own meaning. Any other 4xx is a refusal; any other status is doubt.
+# Statuses with their own meaning. Any other 4xx is a refusal, without a row UNLISTED; any other status is doubt.
 STATUSES: Final[dict[int, Failure]] = {
     408: DOUBT,
     429: _TOO_FAST,
@@ -174,6 +227,7 @@ NO_SUCH_ORDER: Final = frozenset({"-2013", "-1121"})
 """Codes of a look-up that say: not yet. Of a symbol that doesn't exist there is no order either."""
 
 _TRANSPORTS: Final = frozenset({"binance", "requests", "urllib3", "aiohttp"})
+_BANNED_UNTIL: Final = re.compile(r"banned until (\d{13})\b", re.ASCII)  # epoch ms
 _LARGEST_CODE: Final = 99_999
 _LONGEST_BAN_S: Final = Decimal(3 * 24 * 3600)  # the exchange bans for three days at most
 _LONGEST_DETAIL: Final = 120
@@ -181,9 +235,10 @@ _LIBRARYS_OWN: Final = "Invalid JSON error message from Binance"  # python-binan
 _LONGEST_WORD: Final = 40  # keys and signatures are longer, client order ids and symbols aren't
 
 
-def failure_of(error: BaseException) -> Failure:
+def failure_of(error: BaseException, *, now_ms: int | None = None) -> Failure:
     """What an exception means for the order: one of python-binance, sync or async, or of its transports.
 
+    `now_ms`: the exchange's clock where it is known, else the machine's counts; a ban is told by the time of its end.
     Only `error` itself counts: an exception in its chain may come from another request.
     """
     if isinstance(error, ExchangeFailure):
@@ -194,6 +249,7 @@ def failure_of(error: BaseException) -> Failure:
             getattr(error, "code", None),
             getattr(error, "message", None) or "",
             retry_after_s(getattr(error, "response", None)),
+            now_ms=now_ms,
         )
     return failure_of_transport(error)
 
@@ -225,16 +281,29 @@ def posted(error: BaseException, client_order_id: str) -> bool | None:
     return seen
 
 
-def failure_of_answer(status: int, code: int | None, message: str, retry_after_s: int | None) -> Failure:
-    """What an error answer means, by HTTP status, the exchange's code (None or 0 without one) and Retry-After."""
+def failure_of_answer(
+    status: int, code: int | None, message: str, retry_after_s: int | None, *, now_ms: int | None = None
+) -> Failure:
+    """What an error answer means, by HTTP status, the exchange's code (None or 0 without one), text and Retry-After."""
     code, message = _whole(code), str(message)
     row = _row_of(status, code, message)
+    # The header first: it needs no clock. But this interface doesn't promise it; the text of a ban has its end.
+    said_ms = (retry_after_s or 0) * 1000 or (_ban_left_ms(message, now_ms) if row == _BANNED else 0)
     return replace(
         row,
         code=str(code) if code else f"HTTP_{status}",
         detail=_line(message),
-        rest_ms=retry_after_s * 1000 if retry_after_s else row.rest_ms,
+        rest_ms=said_ms or row.rest_ms,
     )
+
+
+def _ban_left_ms(message: str, now_ms: int | None) -> int:
+    """How long a ban lasts that the text tells of, three days at most; 0 if it tells none that is still on."""
+    until = _BANNED_UNTIL.search(message)
+    if until is None:
+        return 0
+    left_ms = int(until[1]) - (time.time_ns() // 1_000_000 if now_ms is None else now_ms)
+    return max(0, min(left_ms, int(_LONGEST_BAN_S) * 1000))
 
 
 def failure_of_transport(error: BaseException) -> Failure:
@@ -272,9 +341,11 @@ def _row_of(status: int, code: int, message: str) -> Failure:
         return by_code
     if not 400 <= status < 500:
         return by_text or DOUBT  # a 5xx with a code is no refusal
-    if by_code is _KEYS:
+    if by_code in (_KEYS, _ACCOUNT_STOPPED):
         return by_code  # the strictest consequence wins over any status
-    return by_status or by_code or REFUSED
+    if code == -1003 and _BANNED_UNTIL.search(message):
+        return _BANNED  # whatever the status: a caller that goes on is banned for longer
+    return by_status or by_code or UNLISTED
 
 
 def _names(error: object) -> set[str]:

@@ -97,7 +97,7 @@ class Attempt:
             state = Terminal.REJECTED_MARGIN
         else:
             state = Terminal.REJECTED_EXCHANGE
-        return self._end(state, outcome, failure.code, failure.detail)
+        return self._end(state, outcome, failure.code, failure.told)
 
     def absent(self, unclear: Failure) -> Execution:
         """The request failed, and the exchange has no order and can accept none any more."""

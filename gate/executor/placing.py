@@ -28,7 +28,7 @@ answer could come too late."""
 
 _ROUNDING_MS: Final = 2
 """The store and this process cut their clocks to milliseconds, each its own."""
-_POSITION_MODE: Final = frozenset({"-4061", "-1106"})
+_POSITION_MODE: Final = frozenset({"-1106", "-4061", "-4067", "-4068", "-4531"})
 """Position side or reduce-only doesn't fit the account's position mode."""
 _PUT_RIGHT_AT_ONCE: Final = _POSITION_MODE | {"-1021", "-5028"}
 """Refusals with a cure: read the position mode again; the clock has been set by the exchange's."""
@@ -158,6 +158,8 @@ class Placer:
     def _refused(self, attempt: Attempt, failure: Failure) -> Execution:
         if failure.code in FILTER_CODES:
             self._exchange.forget_filters()
+        if failure.advice:
+            _log.warning("REFUSED id=%s %s %s", attempt.intent.id, failure.code, failure.told)
         return attempt.refused(failure)
 
 

@@ -15,7 +15,7 @@ from binance.exceptions import BinanceAPIException
 
 from gate import Gate, Intent, Outcome, Penalty, Phase, Policy
 from gate.exchange.consequences import outcome_of, penalty_of
-from gate.exchange.failures import Consequence, ExchangeFailure, Failure, failure_of
+from gate.exchange.failures import Consequence, ExchangeFailure, Failure, failure_of, failure_of_answer
 from gate.executor.execution import Terminal
 from gate.paper import Account, Fault, FaultKind, PaperExchange
 from gate.values.outcome import OutcomeKind
@@ -41,6 +41,7 @@ from tests.servers.store import Store
 POLICY = Policy(
     cooldown_symbol_ms=100_000, cooldown_global_ms=200_000, unknown_cooldown_ms=300_000, safe_mode_ttl_ms=400_000
 )
+NOW_MS = 1_800_000_000_000
 SWITCHES = {"failures", "cooldown_symbol", "cooldown_global", "safe_mode"}
 
 
@@ -78,6 +79,106 @@ async def test_a_code_is_a_code_also_as_a_text(caller: Caller) -> None:
 async def test_any_retry_after_can_be_read(caller: Caller, header: str, rest_ms: int) -> None:
     with raw_server(lambda _: http("429 Too Many", "{}", more=f"Retry-After: {header}")) as url:
         assert judged(await caller(url)).rest_ms == rest_ms
+
+
+BANNED_UNTIL = "Way too many requests; IP banned until {}. Please use the websocket for live updates to avoid bans."
+
+
+@CALLERS
+@pytest.mark.parametrize("status", ["418 I'm a teapot", "429 Too Many", "403 Forbidden", "400 Bad Request"])
+async def test_a_ban_lasts_until_the_time_in_its_text(caller: Caller, status: str) -> None:
+    until_ms = time.time_ns() // 1_000_000 + 7_200_000
+    body = json.dumps({"code": -1003, "msg": BANNED_UNTIL.format(until_ms)})
+
+    with raw_server(lambda _: http(status, body)) as url:
+        failure = judged(await caller(url))
+
+    assert failure.consequence is Consequence.STOP
+    assert failure.rest_ms is not None
+    assert 7_100_000 < failure.rest_ms <= 7_200_000
+
+
+@pytest.mark.parametrize(
+    ("until_ms", "retry_after_s", "rest_ms"),
+    [
+        (NOW_MS + 120_000, None, 120_000),
+        (NOW_MS + 120_000, 30, 30_000),
+        (NOW_MS + 30_000, 120, 120_000),
+        (NOW_MS, None, 60_000),
+        (NOW_MS - 1, None, 60_000),
+        (NOW_MS + 10**12, None, 259_200_000),
+        ("soon", None, 60_000),
+    ],
+)
+def test_a_header_counts_before_the_text_which_counts_by_the_exchanges_clock(
+    until_ms: object, retry_after_s: int | None, rest_ms: int
+) -> None:
+    text = BANNED_UNTIL.format(until_ms)
+
+    assert failure_of_answer(418, -1003, text, retry_after_s, now_ms=NOW_MS).rest_ms == rest_ms
+
+
+async def test_a_ban_is_told_by_the_exchanges_clock_where_that_is_known(desk: Desk) -> None:
+    desk.paper.hold_clock(NOW_MS)
+    await desk.exchange._set_clock(5)
+    desk.paper.inject(Fault(kind=FaultKind.BANNED_418, retry_after_s=600, retry_after_header=False, method="GET"))
+
+    with pytest.raises(ExchangeFailure) as banned:
+        await desk.exchange.find_order("BTCUSDT", "mine", conditional=False)
+
+    assert 590_000 < (banned.value.failure.rest_ms or 0) <= 600_000
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [
+        (-9999, "the symbol rests"),
+        (-2021, "protects no position"),
+        (-4142, "protects no position"),
+        (-4118, "reduce-only orders that rest cover it"),
+        (-4400, "exits only"),
+        (-4088, "takes no orders"),
+    ],
+)
+async def test_what_the_exchanges_text_leaves_out_is_said_in_result_record_and_log(
+    desk: Desk, caplog: pytest.LogCaptureFixture, code: int, advice: str
+) -> None:
+    desk.paper.inject(Fault(kind=FaultKind.ERROR, code=code, msg="Its text."))
+    intent = desk.intent()
+
+    execution = await desk.executor.execute(intent)
+
+    assert execution.detail.startswith("Its text.; ")
+    assert advice in execution.detail
+    assert f"REFUSED id={intent.id} {code} {execution.detail}" in caplog.messages
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 451])
+async def test_a_refusal_that_no_row_tells_of_rests_the_symbol(desk: Desk, status: int) -> None:
+    desk.paper.inject(Fault(kind=FaultKind.ERROR, status=status, code=-9999, msg=""))
+
+    await desk.executor.execute(desk.intent())
+    rests = await desk.executor.execute(desk.intent())
+    other = await desk.executor.execute(desk.intent("ETHUSDT"))
+    exit_ = await desk.executor.execute(desk.intent(side="SELL", quantity="0.01", reduce_only=True))
+
+    assert (rests.state, rests.reason) == (Terminal.DENIED, "COOLDOWN_SYMBOL")
+    assert rests.detail == "-9999"
+    assert other.state is Terminal.FILLED
+    assert exit_.state is not Terminal.DENIED
+
+
+async def test_only_reduce_only_is_taken_so_entries_rest_and_exits_go_on(desk: Desk) -> None:
+    await desk.executor.execute(desk.intent(quantity="0.01"))
+    desk.paper.inject(Fault(kind=FaultKind.ERROR, code=-4087))
+
+    refused = await desk.executor.execute(desk.intent())
+    rests = await desk.executor.execute(desk.intent("ETHUSDT"))
+    closed = await desk.executor.execute(desk.intent(side="SELL", quantity="0.01", reduce_only=True))
+
+    assert (refused.reason, refused.retryable) == ("-4087", True)
+    assert (rests.state, rests.reason) == (Terminal.DENIED, "COOLDOWN_GLOBAL")
+    assert closed.state is Terminal.FILLED
 
 
 @CALLERS

@@ -48,6 +48,8 @@ MARGIN: Row = (NO_ORDER, True, Consequence.MARGIN, None)
 REST_SYMBOL: Row = (NO_ORDER, True, Consequence.REST_SYMBOL, None)
 REST_SHORTLY: Row = (NO_ORDER, True, Consequence.REST_SYMBOL, 30_000)
 SYMBOL_OFF: Row = (NO_ORDER, False, Consequence.REST_SYMBOL, None)
+UNLISTED: Row = (NO_ORDER, False, Consequence.REST_SYMBOL, None)
+ACCOUNT_STOPPED: Row = (NO_ORDER, False, Consequence.STOP, None)
 
 EXPECTED: dict[int, Row] = {
     -1006: DOUBT,
@@ -92,19 +94,49 @@ EXPECTED: dict[int, Row] = {
     -1121: SYMBOL_OFF,
     -5021: TERMINAL,
     -5022: TERMINAL,
+    # what came in 2025 and 2026
+    -2017: ACCOUNT_STOPPED,
+    -2023: ACCOUNT_STOPPED,
+    -4088: ACCOUNT_STOPPED,
+    -4109: ACCOUNT_STOPPED,
+    -4087: REST_ACCOUNT,
+    -4189: REST_ACCOUNT,
+    -4105: REST_SYMBOL,
+    -4106: REST_SYMBOL,
+    -4107: REST_SYMBOL,
+    -4400: REST_SYMBOL,
+    -4401: REST_SYMBOL,
+    -4402: SYMBOL_OFF,
+    -2021: TERMINAL,
+    -4142: TERMINAL,
+    -1112: REST_SHORTLY,
+    -2020: REST_SHORTLY,
+    -4002: REST_SHORTLY,
+    -4013: REST_SHORTLY,
+    -4183: REST_SHORTLY,
+    -4184: REST_SHORTLY,
+    -4210: REST_SHORTLY,
+    -4211: REST_SHORTLY,
+    -5041: REST_SHORTLY,
+    -1106: AGAIN,
+    -4067: AGAIN,
+    -4068: AGAIN,
+    -4531: AGAIN,
 }
 
 # Status, code (None: a body without one), text, and the meaning. If status and code disagree, doubt wins.
 ANSWERS: list[tuple[int, int | None, str, Row]] = [
-    (400, -9999, "a code that nobody has heard of", TERMINAL),
-    (400, None, "a refusal without a code", TERMINAL),
-    (401, None, "", TERMINAL),
-    (404, None, "", TERMINAL),
+    (400, -9999, "a code that nobody has heard of", UNLISTED),
+    (400, None, "a refusal without a code", UNLISTED),
+    (401, None, "", UNLISTED),
+    (404, None, "", UNLISTED),
     (403, None, "", BANNED),
     (418, None, "", BANNED),
     (418, -1003, "", BANNED),
     (403, -1003, "", BANNED),
     (403, -2015, "", KEYS),
+    (403, -2023, "", ACCOUNT_STOPPED),
+    (429, -1003, "Way too many requests; IP banned until 1000000000000.", BANNED),
     (429, None, "", TOO_FAST),
     (429, -1015, "", TOO_FAST),
     (429, -2019, "", TOO_FAST),
@@ -163,7 +195,7 @@ def test_every_row_of_the_table_has_its_tests() -> None:
 
 def test_the_codes_after_which_filters_are_read_again() -> None:
     filters = {-4164, -1111, -1013, -4003, -4004, -4005, -4014, -4023}
-    symbol_off = {-4140, -4141, -1121}
+    symbol_off = {-4140, -4141, -1121, -4402}
     assert {str(code) for code in filters | symbol_off} == FILTER_CODES
 
 
@@ -268,7 +300,7 @@ async def test_a_page_in_place_of_an_answer_is_judged_by_its_status(caller: Call
     with raw_server(lambda _: http(status, f"<html><h1>{status}</h1></html>", kind="text/html")) as url:
         error = await caller(url)
 
-    assert row_of(error) == (BANNED if status.startswith("403") else TERMINAL)
+    assert row_of(error) == (BANNED if status.startswith("403") else UNLISTED)
 
 
 @CALLERS
