@@ -45,8 +45,10 @@ class BlockingExecutor:
         demo: bool = False,
         recv_window_ms: int = RECV_WINDOW_MS,
         timeout_ms: int = DEFAULT_TIMEOUT_MS,
+        fill_prices: bool = True,
     ) -> None:
-        """Passes `url`, `prefix`, `policy` and `timeout_ms` to AsyncGate.from_url, the others to BinanceFutures.
+        """Passes `url`, `prefix`, `policy` and `timeout_ms` to AsyncGate.from_url, `fill_prices` to Executor, and the
+        others to BinanceFutures.
 
         Raises the errors of these two, such as InvalidField, and then leaves no thread behind.
         """
@@ -67,7 +69,9 @@ class BlockingExecutor:
             self._gate = await self._connections.enter_async_context(gate)
             exchange = BinanceFutures(api_key, api_secret, base_url=base_url, demo=demo, recv_window_ms=recv_window_ms)
             self._exchange = await self._connections.enter_async_context(exchange)
-            self._executor = await self._connections.enter_async_context(Executor(gate, exchange))
+            self._executor = await self._connections.enter_async_context(
+                Executor(gate, exchange, fill_prices=fill_prices)
+            )
 
         try:
             self._thread.start()

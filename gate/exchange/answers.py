@@ -137,16 +137,25 @@ def _fill(value: object) -> Decimal:
 
 
 def decode_conditional_order(answer: Any) -> OrderAnswer:
-    """An order of the algo endpoint, without fills: after the trigger, a separate order has them."""
+    """An order of the algo endpoint. After the trigger, the order that it became has the fills."""
     if not isinstance(answer, Mapping) or "algoId" not in answer or "clientAlgoId" not in answer:
         raise unreadable("conditional order", type(answer).__name__)
+    actual = None
+    with suppress(ExchangeFailure):  # an empty text until it fires; the order exists in any case
+        actual = _order_id("actualOrderId", answer.get("actualOrderId") or "")
+    filled = _fill(answer.get("actualQty")) if actual is not None else Decimal(0)
+    status = str(answer.get("algoStatus", ""))
+    # Quantity 0: it closes the position, however large. FINISHED alone tells only that what it became has ended.
+    if status == "FINISHED" and filled > 0 and filled >= _fill(answer.get("quantity")):
+        status = "FILLED"
     return OrderAnswer(
         order_id=_order_id("algoId", answer["algoId"]),
         client_order_id=str(answer["clientAlgoId"]),
-        status=str(answer.get("algoStatus", "")),
-        filled_quantity=Decimal(0),
-        average_price=None,
+        status=status,
+        filled_quantity=filled,
+        average_price=(_fill(answer.get("actualPrice")) or None) if filled else None,
         time_ms=_time_ms(answer, "createTime"),
+        actual_order_id=actual,
     )
 
 

@@ -150,12 +150,15 @@ class OrderAnswer:
     """orderId; of a conditional order its algoId."""
     client_order_id: str
     status: str
-    """NEW, PARTIALLY_FILLED, FILLED, CANCELED, EXPIRED, …; of a conditional order also TRIGGERED, FINISHED."""
+    """NEW, PARTIALLY_FILLED, FILLED, CANCELED, EXPIRED, EXPIRED_IN_MATCH, …; of a conditional order also TRIGGERED,
+    FINISHED, and FILLED when what it became is filled."""
     filled_quantity: Decimal
     average_price: Decimal | None
-    """None while nothing is filled."""
+    """None while nothing is filled, and in the answer to a new order."""
     time_ms: int
     """When the exchange took it; where its clock and ours differ, by whichever says later."""
+    actual_order_id: str | None = None
+    """Of a conditional order that has fired: the orderId of what it became."""
 
     @property
     def filled(self) -> bool:

@@ -57,6 +57,7 @@ class Attempt:
         return replace(
             self._end(state, Outcome.placed(order.order_id), order.status),
             order_id=order.order_id,
+            actual_order_id=order.actual_order_id,
             filled_quantity=order.filled_quantity,
             average_price=order.average_price,
         )

@@ -45,8 +45,12 @@ class Execution:
     retry_after_ms: int | None = None
     client_order_id: str | None = None
     order_id: str | None = None
+    """orderId; of a conditional order its algoId."""
+    actual_order_id: str | None = None
+    """Of a conditional order that has fired: the orderId of what it became."""
     filled_quantity: Decimal = Decimal(0)
     average_price: Decimal | None = None
+    """None while nothing is filled, and where the exchange hasn't told it."""
     margin: MarginCheck | None = None
     outcome: Outcome | None = None
     """The outcome that the executor reported to the gate; None for a denial."""

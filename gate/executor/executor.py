@@ -14,6 +14,7 @@ from gate.client.gates import AsyncGate
 from gate.exchange.port import Exchange
 from gate.executor.attempt import MARGIN_UNRESERVED, Attempt
 from gate.executor.execution import Execution, Terminal
+from gate.executor.fill_price import with_fill_price
 from gate.executor.late_orders import LateOrders
 from gate.executor.placing import Placer
 from gate.executor.reconcile import keep_reconciling
@@ -45,12 +46,18 @@ class Executor:
     those of workers that died.
     """
 
-    def __init__(self, gate: AsyncGate, exchange: Exchange, policy: Policy | None = None) -> None:
+    def __init__(
+        self, gate: AsyncGate, exchange: Exchange, policy: Policy | None = None, *, fill_prices: bool = True
+    ) -> None:
+        """`fill_prices`: a fill is looked up once for its price, after its settlement; the answer waits for that, the
+        order doesn't. Without, `average_price` is None where the exchange's answer to the order doesn't tell it.
+        """
         self._gate: Final = gate
         self._exchange: Final = exchange
         self._policy: Final = policy or gate.policy
         self._placer: Final = Placer(gate, exchange, self._policy)
         self._observed_now: set[str] = set()
+        self._fill_prices: Final = fill_prices
         self._late: Final = LateOrders()
         self._reconciling: asyncio.Task[None] | None = None
 
@@ -127,7 +134,7 @@ class Executor:
         cancelled = again or cancelled
         if cancelled is not None:
             raise cancelled
-        return settled
+        return await with_fill_price(self._exchange, attempt, settled) if self._fill_prices else settled
 
 
 def _denied(intent_id: str, verdict: Verdict, notes: tuple[str, ...] = ()) -> Execution:

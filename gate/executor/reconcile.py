@@ -186,5 +186,6 @@ async def _ask(gate: AsyncGate, exchange: Exchange, record: Record, permit: Perm
             record.intent_id, permit.client_order_id, Finding.NOT_PLACED, settlement=settlement, permit=permit
         )
     settlement = await gate.settle(permit, Outcome.placed(order.order_id))
-    detail = f"order {order.order_id} {order.status}"
+    fired = f", fired as {order.actual_order_id}" if order.actual_order_id else ""
+    detail = f"order {order.order_id} {order.status}{fired}"
     return Reconciled(record.intent_id, permit.client_order_id, Finding.PLACED, detail, settlement)

@@ -75,6 +75,8 @@ async def _settle(gate: AsyncGate, permit: Permit, outcome: Outcome) -> Settleme
 
 def _words(intent: Intent, execution: Execution) -> str:
     order_id = execution.order_id or "-"
+    if execution.actual_order_id:
+        order_id += f" fired as {execution.actual_order_id}"
     words = [f"symbol={intent.symbol} side={intent.side} reason={execution.reason} order={order_id}"]
     if execution.filled_quantity:
         words.append(f"filled={plain(execution.filled_quantity)}")

@@ -1,0 +1,55 @@
+"""The price of a fill. The answer to an order doesn't carry it any more, so the order is looked up, once.
+
+After the settlement: neither the order nor its record waits for a price, and none depends on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import replace
+from typing import Final
+
+from gate.exchange.port import Exchange
+from gate.executor.attempt import Attempt
+from gate.executor.execution import Execution
+from gate.values.fields import plain
+
+_log: Final = logging.getLogger("gate.executor")
+
+_LONGEST_S: Final = 2.0
+
+
+async def with_fill_price(exchange: Exchange, attempt: Attempt, execution: Execution) -> Execution:
+    """The execution, with the average price of what is filled. Without it where the exchange doesn't tell it soon, or
+    where its own limits are near: those belong to orders. Raises nothing but a cancellation."""
+    if not execution.filled_quantity or execution.average_price is not None or exchange.near_limit_ms() is not None:
+        return execution
+    intent = attempt.intent
+    try:
+        async with asyncio.timeout(_LONGEST_S):
+            order = await exchange.find_order(
+                intent.symbol, attempt.permit.client_order_id, conditional=intent.is_conditional
+            )
+    except Exception as failed:  # whatever it is, the order is placed and settled
+        _log.info("FILL PRICE id=%s unknown: %s", intent.id, str(failed) or type(failed).__name__)
+        return execution
+    if order.order_id != execution.order_id or order.filled_quantity < execution.filled_quantity:
+        return execution  # it doesn't know of the fill yet, or is another order of the same client order id
+    if order.average_price is None:
+        return execution
+    seen = attempt.placed(order)
+    _log.info(
+        "FILL PRICE id=%s order=%s filled=%s price=%s",
+        intent.id,
+        order.order_id,
+        plain(order.filled_quantity),
+        plain(order.average_price),
+    )
+    return replace(
+        execution,
+        state=seen.state,
+        reason=seen.reason,
+        filled_quantity=seen.filled_quantity,
+        average_price=seen.average_price,
+    )
