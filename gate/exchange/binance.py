@@ -169,11 +169,23 @@ class BinanceFutures:
         answer = await self._read("futures_symbol_config", symbol=symbol)
         for each in answer if isinstance(answer, list) else [answer]:
             if _value(each, "symbol") == symbol:
-                leverage = int(figure("leverage", _value(each, "leverage"), least=Decimal(1)))
-                most = _value(each, "maxNotionalValue")
-                bound = None if most is None else figure("maxNotionalValue", most)
-                return SymbolConfig(leverage, bound, await self._fee_rate(symbol))
+                return await self._config(symbol, each)
         raise unreadable("leverage", None)
+
+    async def set_leverage(self, symbol: str, leverage: int) -> SymbolConfig:
+        """Sets a symbol's leverage, also that of its position. Returns the settings after it."""
+        # Sent like a reading: twice does no harm.
+        answer = await self._read("futures_change_leverage", symbol=symbol, leverage=leverage)
+        config = await self._config(symbol, answer)
+        if config.leverage != leverage:
+            raise unreadable("leverage", config.leverage)
+        return config
+
+    async def _config(self, symbol: str, said: object) -> SymbolConfig:
+        leverage = int(figure("leverage", _value(said, "leverage"), least=Decimal(1)))
+        most = _value(said, "maxNotionalValue")
+        bound = None if most is None else figure("maxNotionalValue", most)
+        return SymbolConfig(leverage, bound, await self._fee_rate(symbol))
 
     async def _fee_rate(self, symbol: str) -> Decimal:
         known = self._fee_rates.get(symbol)

@@ -139,6 +139,16 @@ CODES: Final[dict[int, Failure]] = {
     # more than the leverage allows
     -2027: _REST_SYMBOL,
     -2028: _REST_SYMBOL,
+    # the leverage can't be set: not valid here, not allowed to this account, or not with this position
+    -4028: REFUSED,
+    -4161: REFUSED,
+    -4202: REFUSED,
+    -4203: REFUSED,
+    -4205: REFUSED,
+    -4206: REFUSED,
+    -4208: REFUSED,
+    -4209: REFUSED,
+    -4403: REFUSED,
     # too many open orders, too many open stop orders
     -2025: _REST_SYMBOL,
     -4045: _REST_SYMBOL,

@@ -205,6 +205,9 @@ class Exchange(Protocol):
     async def positions(self, symbol: str) -> tuple[Position, ...]:
         """What is open in a symbol: at most one in one-way mode, two in hedge mode."""
 
+    async def set_leverage(self, symbol: str, leverage: int) -> SymbolConfig:
+        """Sets a symbol's leverage, also that of its position. Returns the settings after it."""
+
     async def account(self) -> AccountFigures:
         """What is free and what is held; asked for after the call, so never older than it."""
 

@@ -89,6 +89,12 @@ class Attempt:
         """A margin figure can't be trusted, so nothing was sent."""
         return self._without_margin(code, f"{check or 'need unknown, have unknown'}: {why}", check, penalty)
 
+    def leverage_not_set(self, failure: Failure, differ: str) -> Execution:
+        """The exchange has another leverage than the intent names, and it couldn't be set. Nothing was sent."""
+        detail = f"{differ}; it wasn't set: {failure.code} {failure.told}"
+        outcome = replace(outcome_of(failure, self.policy, sent=False), code="LEVERAGE_NOT_SET", detail=detail)
+        return self._end(Terminal.REJECTED_EXCHANGE, outcome, "LEVERAGE_NOT_SET", detail)
+
     def refused(self, failure: Failure) -> Execution:
         """The exchange refused the order, or a question that comes before it."""
         outcome = outcome_of(failure, self.policy, sent=self.may_exist)

@@ -12,6 +12,7 @@ from gate.exchange.port import CLOCK_LEAD_MS, SIGNER_AHEAD_MS, Exchange, Validit
 from gate.executor.attempt import Attempt
 from gate.executor.closing import fit_to_position, tell_what_stays_open
 from gate.executor.execution import Execution
+from gate.executor.leverage import LeverageTurns
 from gate.executor.look_up import look_up
 from gate.executor.margin import MarginCheck
 from gate.executor.order_plan import OrderPlan, PlanRefusal, plan_order
@@ -41,6 +42,7 @@ class Placer:
         self._gate: Final = gate
         self._exchange: Final = exchange
         self.preflight: Final = Preflight(exchange, policy)
+        self._turns: Final = LeverageTurns()
 
     async def place(self, attempt: Attempt) -> Execution:
         """Takes an attempt to its end, which isn't settled yet. Raises nothing that an exchange can cause."""
@@ -88,6 +90,10 @@ class Placer:
         return first if _came_to(second, OutcomeKind.UNSENT) else second
 
     async def _plan_and_send(self, attempt: Attempt, hedge_mode: bool) -> Execution:
+        async with self._turns.turn(attempt):
+            return await self._in_turn(attempt, hedge_mode)
+
+    async def _in_turn(self, attempt: Attempt, hedge_mode: bool) -> Execution:
         unclosed = await fit_to_position(self._exchange, attempt)
         if unclosed is not None:
             return unclosed

@@ -12,6 +12,7 @@ from gate.exchange.failures import ExchangeFailure
 from gate.exchange.port import Exchange, Filters, SymbolConfig
 from gate.executor.attempt import Attempt
 from gate.executor.execution import Execution
+from gate.executor.leverage import agreed, assumed
 from gate.executor.margin import MarginCheck, margin_need
 from gate.executor.order_plan import OrderPlan, check_bracket
 from gate.values.intent import Intent
@@ -48,7 +49,8 @@ class Preflight:
         own_price = intent.price if intent.order_type == "LIMIT" else intent.trigger_price
         reference = own_price or seen.mark_price
         quantity = intent.quantity if intent.quantity is not None else (intent.notional or Decimal(0)) / reference
-        return self._need(intent, quantity, reference, seen)
+        config = assumed(intent, self._policy, seen.config)
+        return self._need(intent, quantity, reference, _Seen(seen.mark_price, config))
 
     async def cover(
         self, attempt: Attempt, plan: OrderPlan, filters: Filters, mark_price: Decimal
@@ -56,7 +58,10 @@ class Preflight:
         """The margin check that covers the order, or the execution that says why nothing is sent."""
         intent, permit, check = attempt.intent, attempt.permit, None
         try:
-            seen = _Seen(mark_price, await self._exchange.symbol_config(intent.symbol))
+            config = await agreed(self._exchange, attempt, await self._exchange.symbol_config(intent.symbol))
+            if isinstance(config, Execution):
+                return config
+            seen = _Seen(mark_price, config)
             self._last_seen[intent.symbol] = seen
             need = self._need(intent, plan.quantity, plan.reference_price, seen)
             check = MarginCheck(need, None, permit.reserved_ahead)

@@ -21,7 +21,11 @@ _MOST: Final = 100_000
 _FOR_NEW_MEMORY_MS: Final = 10_000
 _MAY_BE_ZERO: Final = frozenset({"skew_ms"})
 MODES: Final = ("enforce", "observe")
-_WORDS: Final = {"mode": MODES, "after_memory_loss": ("verify", "halt")}
+_WORDS: Final = {
+    "mode": MODES,
+    "leverage": ("set", "match", "exchange"),
+    "after_memory_loss": ("verify", "halt"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +63,9 @@ class Policy:
     """Margin to keep free beyond the margin of an order, as a share of that margin."""
     max_in_flight: int = 64
     """The most permits that may be live at once."""
+    leverage: str = "set"
+    """Where the exchange has another leverage than an entry names: `set` it before the order, `match` sends nothing,
+    `exchange` takes what is there, unless it is higher. An entry that names none takes what is there."""
     after_memory_loss: str = "verify"
     """After Redis has lost memory, entries wait, then permits say verify. With `halt`, a person must resume first."""
     mode: str = "enforce"

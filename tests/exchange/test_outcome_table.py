@@ -122,6 +122,16 @@ EXPECTED: dict[int, Row] = {
     -4067: AGAIN,
     -4068: AGAIN,
     -4531: AGAIN,
+    # leverage
+    -4028: TERMINAL,
+    -4161: TERMINAL,
+    -4202: TERMINAL,
+    -4203: TERMINAL,
+    -4205: TERMINAL,
+    -4206: TERMINAL,
+    -4208: TERMINAL,
+    -4209: TERMINAL,
+    -4403: TERMINAL,
 }
 
 # Status, code (None: a body without one), text, and the meaning. If status and code disagree, doubt wins.

@@ -13,7 +13,7 @@ from gate.exchange.port import OrderAnswer, OrderRequest, Validity
 from gate.exchange.usage import decode_limits
 from gate.executor.execution import Terminal
 from gate.paper import Fault, FaultKind
-from tests.executor.conftest import Desk
+from tests.executor.conftest import ROOMY, Desk, OpenDesk
 
 
 def _unreadable(desk: Desk, path: str) -> None:
@@ -47,7 +47,8 @@ async def test_after_a_code_about_filters_they_are_read_again(desk: Desk) -> Non
     assert forgotten == [True]
 
 
-async def test_what_is_reserved_follows_the_leverage_that_was_last_read(desk: Desk) -> None:
+async def test_what_is_reserved_follows_the_leverage_that_was_last_read(open_desk: OpenDesk) -> None:
+    desk = await open_desk(replace(ROOMY, leverage="exchange"))
     await desk.executor.execute(desk.intent(leverage=125))
 
     execution = await desk.executor.execute(desk.intent(leverage=125))

@@ -17,12 +17,13 @@ from gate.executor import preflight
 from gate.executor.execution import Execution, Terminal
 from gate.executor.margin import MarginCheck, margin_need
 from gate.paper import Fault, FaultKind
-from tests.executor.conftest import Desk, OpenDesk
+from tests.executor.conftest import ROOMY, Desk, OpenDesk
 
 # 1,000 USDT, reckoned at 0.15 % above the mark price: a twentieth of that and a quarter more; the 0.15 %, by which a
 # buyer is under water at once; and the taker's 0.05 %.
 NEED = Decimal("64.5945")
 ACCOUNT = "/fapi/v3/account"
+_AS_THE_EXCHANGE = replace(ROOMY, leverage="exchange")
 
 
 def _rejected(execution: Execution, reason: str) -> None:
@@ -56,7 +57,8 @@ async def test_a_figure_of_0_sends_nothing_and_says_so(desk: Desk) -> None:
     assert desk.orders() == []
 
 
-async def test_leverage_is_what_the_exchange_has_set_not_what_the_intent_wishes(desk: Desk) -> None:
+async def test_margin_is_reckoned_at_the_leverage_that_the_exchange_has_set(open_desk: OpenDesk) -> None:
+    desk = await open_desk(_AS_THE_EXCHANGE)
     desk.balance(NEED - 1)
 
     execution = await desk.executor.execute(desk.intent(leverage=125))
@@ -160,7 +162,7 @@ async def test_two_workers_with_room_for_one_order_send_exactly_one(open_desk: O
 async def test_a_worker_that_trades_a_symbol_first_reserves_what_the_order_takes_all_the_same(
     open_desk: OpenDesk, size: dict[str, Any], balance: str
 ) -> None:
-    first, second = await open_desk(), await open_desk()
+    first, second = await open_desk(_AS_THE_EXCHANGE), await open_desk(_AS_THE_EXCHANGE)
     first.balance(balance)
     first.paper.inject(Fault(kind=FaultKind.DELAY, times=1))
     one = asyncio.create_task(first.executor.execute(first.intent(**size)))

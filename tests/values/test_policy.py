@@ -29,6 +29,7 @@ DEFAULTS: dict[str, Any] = {
     "unknown_cooldown_ms": 300_000,
     "margin_buffer": Decimal("0.25"),
     "max_in_flight": 64,
+    "leverage": "set",
     "after_memory_loss": "verify",
     "mode": "enforce",
 }
@@ -39,7 +40,7 @@ def test_names_and_defaults_are_the_documented_ones() -> None:
     assert list(DEFAULTS) == [field.name for field in dataclasses.fields(Policy)]
 
 
-LIMITS = [name for name in DEFAULTS if name not in ("mode", "margin_buffer", "after_memory_loss")]
+LIMITS = [name for name in DEFAULTS if name not in ("mode", "margin_buffer", "leverage", "after_memory_loss")]
 
 
 @pytest.mark.parametrize("name", LIMITS)
@@ -102,6 +103,7 @@ def test_the_fingerprint_depends_on_every_figure() -> None:
         Policy().fingerprint,
         Policy(mode="observe").fingerprint,
         Policy(after_memory_loss="halt").fingerprint,
+        Policy(leverage="match").fingerprint,
         Policy(margin_buffer=Decimal(1)).fingerprint,
     }
     for name in LIMITS:
@@ -113,7 +115,7 @@ def test_the_fingerprint_depends_on_every_figure() -> None:
 
 
 def test_the_fingerprint_is_the_same_in_every_version() -> None:
-    assert Policy().fingerprint == "enforce-y75jHDrnVsTl"
+    assert Policy().fingerprint == "enforce-2m7Xa451Ni3A"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,98 @@
+"""The leverage of entries: what the intent names, what the exchange has set, and what the policy does about it.
+
+An order never goes out at a higher leverage than its intent names. An intent that names none takes what is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from gate.exchange.failures import ExchangeFailure
+from gate.exchange.port import Exchange, SymbolConfig
+from gate.executor.attempt import Attempt
+from gate.executor.execution import Execution
+from gate.values.intent import Intent
+from gate.values.policy import Policy
+
+_log: Final = logging.getLogger("gate.executor")
+
+
+def assumed(intent: Intent, policy: Policy, config: SymbolConfig) -> SymbolConfig:
+    """The settings under which the intent's order will go out, by a reading of those that are there."""
+    if policy.leverage == "set" and intent.leverage is not None:
+        return replace(config, leverage=intent.leverage)
+    return config
+
+
+async def agreed(exchange: Exchange, attempt: Attempt, config: SymbolConfig) -> SymbolConfig | Execution:
+    """The settings for the order, once the exchange has what the intent names; or why nothing is sent.
+
+    Costs a request only where the exchange has another leverage, and the policy sets it.
+    """
+    named, there = attempt.intent.leverage, config.leverage
+    if named is None or named == there:
+        return config
+    differ = f"the exchange has leverage {there} for {attempt.intent.symbol}, the intent names {named}"
+    match attempt.policy.leverage:
+        case "match":
+            return attempt.unsent("LEVERAGE_DIFFERS", f"{differ}; the policy wants them to match")
+        case "exchange" if there < named:
+            return config
+        case "exchange":
+            return attempt.unsent("LEVERAGE_TOO_HIGH", f"{differ}; the policy takes the exchange's, but none higher")
+        case _:
+            return await _set(exchange, attempt, named, differ)
+
+
+async def _set(exchange: Exchange, attempt: Attempt, named: int, differ: str) -> SymbolConfig | Execution:
+    try:
+        config = await exchange.set_leverage(attempt.intent.symbol, named)
+    except ExchangeFailure as failed:
+        return attempt.leverage_not_set(failed.failure, differ)
+    _log.info("LEVERAGE SET id=%s %d: %s", attempt.intent.id, named, differ)
+    return config
+
+
+@dataclass(slots=True)
+class _Turn:
+    leverage: int = 0
+    under_way: int = 0
+    waiting: list[asyncio.Future[None]] = field(default_factory=list)
+
+
+class LeverageTurns:
+    """Lets entries of one symbol that name different leverages go one after the other, and those of one leverage
+    together: the exchange has one leverage for a symbol, and the next entry must not change it before this one's order
+    is there. Within this process."""
+
+    def __init__(self) -> None:
+        self._turns: dict[str, _Turn] = {}
+
+    @asynccontextmanager
+    async def turn(self, attempt: Attempt) -> AsyncIterator[None]:
+        """Holds the symbol's leverage for the attempt. At once where nothing is to be held."""
+        intent = attempt.intent
+        if intent.is_exit or intent.leverage is None or attempt.policy.leverage != "set":
+            yield
+            return
+        turn = self._turns.setdefault(intent.symbol, _Turn())
+        # Behind those that wait already: entries of one leverage must not keep the others waiting for ever.
+        while turn.under_way and (turn.leverage != intent.leverage or turn.waiting):
+            woken = asyncio.get_running_loop().create_future()
+            turn.waiting.append(woken)
+            await woken
+        turn.leverage, turn.under_way = intent.leverage, turn.under_way + 1
+        try:
+            yield
+        finally:
+            turn.under_way -= 1
+            if not turn.under_way:
+                waiting, turn.waiting = turn.waiting, []
+                for each in waiting:
+                    if not each.done():
+                        each.set_result(None)

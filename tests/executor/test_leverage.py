@@ -1,0 +1,232 @@
+"""An order never goes out at a higher leverage than its intent names."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+import requests
+
+from gate.executor.execution import Terminal
+from gate.paper import Fault, FaultKind
+from tests.executor.conftest import ROOMY, Desk, OpenDesk
+
+AT_FIRST = 20
+"""What the paper exchange has set for a symbol."""
+OTHERS = [1, 2, 19, 21, 125]
+
+
+def setting(kind: FaultKind = FaultKind.ERROR, **more: Any) -> Fault:
+    return Fault(kind=kind, path="/fapi/v1/leverage", **more)
+
+
+def hits(desk: Desk) -> int:
+    """How often the faults have struck."""
+    faults = requests.get(f"{desk.paper.url}/paper/faults", timeout=5).json()["faults"]
+    return sum(each["hits"] for each in faults)
+
+
+async def leverage_there(desk: Desk, symbol: str = "BTCUSDT") -> int:
+    return (await desk.exchange.symbol_config(symbol)).leverage
+
+
+@pytest.mark.parametrize("named", OTHERS)
+async def test_the_leverage_that_an_intent_names_is_set_before_its_order(desk: Desk, named: int) -> None:
+    execution = await desk.executor.execute(desk.intent(leverage=named))
+
+    [position] = await desk.exchange._client.futures_position_information(symbol="BTCUSDT")
+    assert execution.state is Terminal.FILLED
+    assert await leverage_there(desk) == named
+    # The margin that the position takes, of 1,000 USDT.
+    assert round(Decimal(position["notional"]) / Decimal(position["initialMargin"]), 5) == named
+
+
+async def test_the_same_leverage_costs_no_request(desk: Desk) -> None:
+    desk.paper.inject(setting())
+
+    execution = await desk.executor.execute(desk.intent(leverage=AT_FIRST))
+
+    assert (execution.state, hits(desk)) == (Terminal.FILLED, 0)
+
+
+async def test_an_intent_without_a_leverage_takes_what_is_there(desk: Desk) -> None:
+    desk.paper.inject(setting())
+
+    execution = await desk.executor.execute(desk.intent())
+
+    assert (execution.state, hits(desk)) == (Terminal.FILLED, 0)
+
+
+@pytest.mark.parametrize("policy", ["set", "match", "exchange"])
+async def test_an_exit_is_not_held_up_by_any_leverage(open_desk: OpenDesk, policy: str) -> None:
+    desk = await open_desk(replace(ROOMY, leverage=policy))
+    await desk.executor.execute(desk.intent(quantity="0.01"))
+    desk.paper.inject(setting())
+
+    closed = await desk.executor.execute(desk.intent(side="SELL", quantity="0.01", reduce_only=True, leverage=2))
+
+    assert (closed.state, hits(desk)) == (Terminal.FILLED, 0)
+    assert await leverage_there(desk) == AT_FIRST
+
+
+@pytest.mark.parametrize("named", OTHERS)
+async def test_match_sends_nothing_where_the_two_differ_and_says_so(open_desk: OpenDesk, named: int) -> None:
+    desk = await open_desk(replace(ROOMY, leverage="match"))
+
+    refused = await desk.executor.execute(desk.intent(leverage=named))
+    matches = await desk.executor.execute(desk.intent(leverage=AT_FIRST))
+
+    assert (refused.state, refused.reason) == (Terminal.REJECTED_EXCHANGE, "LEVERAGE_DIFFERS")
+    assert refused.detail.startswith(f"the exchange has leverage 20 for BTCUSDT, the intent names {named};")
+    assert refused.retryable
+    assert matches.state is Terminal.FILLED
+    assert len(desk.orders()) == 1
+    assert await leverage_there(desk) == AT_FIRST
+
+
+@pytest.mark.parametrize("named", OTHERS)
+async def test_the_exchanges_own_is_taken_unless_it_is_higher(open_desk: OpenDesk, named: int) -> None:
+    desk = await open_desk(replace(ROOMY, leverage="exchange"))
+
+    execution = await desk.executor.execute(desk.intent(leverage=named))
+
+    assert await leverage_there(desk) == AT_FIRST
+    if named > AT_FIRST:
+        assert execution.state is Terminal.FILLED
+    else:
+        assert (execution.state, execution.reason) == (Terminal.REJECTED_EXCHANGE, "LEVERAGE_TOO_HIGH")
+        assert desk.orders() == []
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        setting(code=-4161),
+        setting(code=-9999),
+        setting(FaultKind.RATE_LIMITED_429),
+        setting(FaultKind.ACCEPT_THEN_DROP),
+        setting(FaultKind.DROP_BEFORE_ACCEPT),
+        setting(FaultKind.UNKNOWN_503),
+        setting(FaultKind.EMPTY_200),
+        setting(FaultKind.JSON_LIST),
+    ],
+    ids=lambda fault: f"{fault.kind.value} {fault.code}",
+)
+async def test_where_it_cannot_be_set_nothing_is_sent(desk: Desk, fault: Fault) -> None:
+    desk.paper.inject(fault)
+
+    execution = await desk.executor.execute(desk.intent(leverage=2))
+
+    assert (execution.state, execution.reason) == (Terminal.REJECTED_EXCHANGE, "LEVERAGE_NOT_SET")
+    assert "the exchange has leverage 20 for BTCUSDT, the intent names 2; it wasn't set: " in execution.detail
+    assert desk.orders() == []
+
+
+async def test_a_leverage_that_the_symbol_does_not_have_is_told_by_the_exchange(desk: Desk) -> None:
+    execution = await desk.executor.execute(desk.intent("OPUSDT", leverage=125))
+    other = await desk.executor.execute(desk.intent("OPUSDT", leverage=75))
+
+    assert execution.reason == "LEVERAGE_NOT_SET"
+    assert execution.detail.endswith("-4028 Leverage 125 is not valid")
+    assert other.state is Terminal.FILLED, "the symbol doesn't rest: the next intent may name another"
+
+
+async def test_a_limit_of_the_exchange_that_meets_the_setting_rests_the_account(desk: Desk) -> None:
+    desk.paper.inject(setting(FaultKind.RATE_LIMITED_429))
+
+    await desk.executor.execute(desk.intent(leverage=2))
+
+    assert (await desk.executor.execute(desk.intent("ETHUSDT"))).reason == "COOLDOWN_GLOBAL"
+
+
+async def test_an_answer_with_another_leverage_sends_nothing(desk: Desk) -> None:
+    change = desk.exchange._client.futures_change_leverage
+
+    async def odd(**parameters: Any) -> Any:
+        return {**await change(**parameters), "leverage": 20}
+
+    desk.exchange._client.futures_change_leverage = odd
+
+    execution = await desk.executor.execute(desk.intent(leverage=2))
+
+    assert execution.reason == "LEVERAGE_NOT_SET"
+    assert desk.orders() == []
+
+
+async def test_margin_and_bracket_are_those_of_the_leverage_that_was_set(desk: Desk) -> None:
+    desk.balance("400")
+
+    short = await desk.executor.execute(desk.intent(leverage=2))  # 1,000 at 2x is 500, and a quarter more
+    await desk.gate.reset("all", by="test", reason="go on")
+    fits = await desk.executor.execute(desk.intent(leverage=10))
+    desk.balance("100000")
+    too_large = await desk.executor.execute(desk.intent(notional="60000", leverage=125))
+
+    assert short.reason == "INSUFFICIENT_MARGIN"
+    assert fits.state is Terminal.FILLED
+    assert (too_large.state, too_large.reason) == (Terminal.REJECTED_ORDER, "MAX_NOTIONAL")
+
+
+async def test_what_is_reserved_is_reckoned_at_the_leverage_that_will_be_set(desk: Desk) -> None:
+    await desk.executor.execute(desk.intent(leverage=10))
+
+    execution = await desk.executor.execute(desk.intent(leverage=5))
+
+    assert execution.verdict.permit is not None
+    assert execution.margin is not None
+    assert execution.verdict.permit.reserved == execution.margin.need
+
+
+async def test_an_entry_at_another_leverage_waits_until_the_order_before_it_is_there(desk: Desk) -> None:
+    desk.paper.inject(Fault(kind=FaultKind.DELAY))
+    low = asyncio.create_task(desk.executor.execute(desk.intent(leverage=2)))
+    await asyncio.to_thread(desk.paper.wait_held)
+
+    high = asyncio.create_task(desk.executor.execute(desk.intent(side="SELL", leverage=50)))
+    await _waits(desk)
+
+    assert await leverage_there(desk) == 2, "or the order that is on its way would be placed at 50"
+    desk.paper.release_held()
+    assert (await low).state is Terminal.FILLED
+    assert (await high).state is Terminal.FILLED
+    assert await leverage_there(desk) == 50
+
+
+async def test_entries_of_one_leverage_and_of_other_symbols_wait_for_nobody(desk: Desk) -> None:
+    desk.paper.inject(Fault(kind=FaultKind.DELAY))
+    held = asyncio.create_task(desk.executor.execute(desk.intent(leverage=2)))
+    await asyncio.to_thread(desk.paper.wait_held)
+
+    same = await desk.executor.execute(desk.intent(side="SELL", leverage=2, notional="500"))
+    other = await desk.executor.execute(desk.intent("ETHUSDT", leverage=3))
+    exit_ = await desk.executor.execute(desk.intent(side="BUY", quantity="0.001", reduce_only=True))
+
+    assert [same.state, other.state, exit_.state] == [Terminal.FILLED] * 3
+    desk.paper.release_held()
+    assert (await held).state is Terminal.FILLED
+
+
+async def test_a_cancelled_entry_gives_its_turn_away(desk: Desk) -> None:
+    desk.paper.inject(Fault(kind=FaultKind.DELAY))
+    low = asyncio.create_task(desk.executor.execute(desk.intent(leverage=2)))
+    await asyncio.to_thread(desk.paper.wait_held)
+    waiting = asyncio.create_task(desk.executor.execute(desk.intent(side="SELL", leverage=50)))
+    await _waits(desk)
+
+    low.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await low
+
+    assert (await waiting).state is Terminal.FILLED
+    desk.paper.release_held()
+
+
+async def _waits(desk: Desk) -> None:
+    """Returns when an entry waits for its turn."""
+    turns = desk.executor._placer._turns._turns
+    async with asyncio.timeout(30):
+        while not turns["BTCUSDT"].waiting:  # noqa: ASYNC110  # the executor's own
+            await asyncio.sleep(0)
