@@ -104,10 +104,11 @@ class Course:
         mark = await self._exchange.mark_price(plan.symbol)
         match plan.trade:
             case Trade.MARKET:
-                return {"side": plan.side, "notional": "500"}
+                return {"side": plan.side, "notional": "500", "leverage": plan.leverage}
             case Trade.LIMIT:
                 away = Decimal("0.97") if plan.side == "BUY" else Decimal("1.03")
-                return {"side": plan.side, "quantity": "0.01", "order_type": "LIMIT", "price": str(mark * away)}
+                terms = {"order_type": "LIMIT", "price": str(mark * away), "leverage": plan.leverage}
+                return {"side": plan.side, "quantity": "0.01", **terms}
             case Trade.STOP:
                 away = Decimal("1.1") if plan.side == "BUY" else Decimal("0.9")
                 terms = {"order_type": "STOP_MARKET", "trigger_price": str(mark * away)}
@@ -302,6 +303,11 @@ class Course:
             if each.name == "lock" and each.ttl_ms is None:
                 report.violations.append(f"{each.key} has no TTL")
         self._remembered(record)
+        placed = record is not None and record.phase is Phase.PLACED
+        if placed and plan.leverage and plan.trade in (Trade.MARKET, Trade.LIMIT):
+            there = (await self._exchange.symbol_config(plan.symbol)).leverage
+            if there != plan.leverage:
+                report.violations.append(f"an order at leverage {there}, where {plan.leverage} was named")
         if record is not None and record.phase not in (Phase.PLACED, Phase.REJECTED):
             report.violations.append(f"the record says {record}")
 

@@ -36,6 +36,7 @@ STEPS: Final = {
     "position mode": ("exchange", "hedge_mode"),
     "mark price": ("exchange", "mark_price"),
     "leverage": ("exchange", "symbol_config"),
+    "set leverage": ("exchange", "set_leverage"),
     "margin": ("exchange", "account"),
     "look-up": ("exchange", "find_order"),
     "last look": ("gate", "last_look"),
@@ -49,7 +50,7 @@ exchange may accept it: later than that, the executor would be right to count it
 _LONGEST_DELAY_OF_A_STOP_MS: Final = 1_000
 ORDER: Final = "/fapi/v1/order"
 ALGO: Final = "/fapi/v1/algoOrder"
-_REFUSALS: Final = (-1008, -1015, -1022, -2019, -2022, -2027, -4061, -4131, -4164, -5022)
+_REFUSALS: Final = (-1008, -1015, -1022, -2019, -2022, -2023, -2027, -4061, -4131, -4164, -4400, -5022, -9999)
 _SYMBOLS: Final = ("BTCUSDT", "ETHUSDT")
 
 
@@ -104,6 +105,8 @@ class Plan:
     trade: Trade
     hedge: bool
     """Whether the account is in hedge mode."""
+    leverage: int | None
+    """What the intent names; the exchange has 20."""
 
     @property
     def prefix(self) -> str:
@@ -181,7 +184,10 @@ def _draw(seed: str, number: int) -> Plan:
         side=chance.choice(("BUY", "SELL")),
         trade=chance.choices(list(Trade), weights=(4, 2, 2, 2))[0],
         hedge=chance.random() < 0.25,
+        leverage=chance.choice((None, 7, 20, 50)),
     )
+    if kill.step == "set leverage":
+        blank = dataclasses.replace(blank, leverage=7)
     if kill.when == "stalled":
         # Its permit is forgotten meanwhile, and another worker gets one.
         return dataclasses.replace(
@@ -246,6 +252,7 @@ def _faults(chance: random.Random, client_order_id: str, *, unclear: bool) -> tu
         *(Fault(kind=FaultKind.DELAY, delay_ms=delay_ms) for _ in range(4)),
         *(Fault(kind=FaultKind.DELAY, delay_ms=chance.randrange(*_OUTLASTING_MS)) for _ in range(2)),
         Fault(kind=FaultKind.REDIRECT_302),
+        Fault(kind=FaultKind.EXPIRED_IN_MATCH),
     ]
     if not unclear:
         table += [
