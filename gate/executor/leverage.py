@@ -81,8 +81,7 @@ class LeverageTurns:
             yield
             return
         turn = self._turns.setdefault(intent.symbol, _Turn())
-        # Behind those that wait already: entries of one leverage must not keep the others waiting for ever.
-        while turn.under_way and (turn.leverage != intent.leverage or turn.waiting):
+        while turn.under_way and turn.leverage != intent.leverage:
             woken = asyncio.get_running_loop().create_future()
             turn.waiting.append(woken)
             await woken

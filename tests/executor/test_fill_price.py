@@ -114,6 +114,30 @@ async def test_the_price_in_the_answer_is_asked_for_no_more(desk: Desk) -> None:
         assert (execution.average_price, hits(paper)) == (ASK, 0)
 
 
+async def test_an_order_that_rests_has_no_price_to_ask_for(desk: Desk) -> None:
+    desk.paper.inject(look_up_fault())
+
+    execution = await desk.executor.execute(desk.intent(quantity="0.01", order_type="LIMIT", price="95000"))
+
+    assert (execution.state, execution.average_price, hits(desk.paper)) == (Terminal.PLACED, None, 0)
+
+
+@pytest.mark.parametrize("odd", [{"orderId": 7}, {"executedQty": "0.001"}, {"avgPrice": "0"}], ids=str)
+async def test_a_price_of_another_order_or_of_a_part_of_the_fill_does_not_count(desk: Desk, odd: Any) -> None:
+    get = desk.exchange._client.futures_get_order
+
+    async def changed(**parameters: Any) -> Any:
+        return {**await get(**parameters), **odd}
+
+    desk.exchange._client.futures_get_order = changed
+
+    execution = await desk.executor.execute(desk.intent(quantity="0.01"))
+
+    [order] = desk.orders()
+    assert (execution.state, execution.order_id) == (Terminal.FILLED, str(order["orderId"]))
+    assert (execution.filled_quantity, execution.average_price) == (Decimal("0.01"), None)
+
+
 async def test_near_the_exchanges_limits_requests_are_left_to_orders(desk: Desk) -> None:
     account = Account(key="key", secret="secret")  # noqa: S106  # of a paper account
     with PaperExchange(accounts=[account], limits=RateLimits(orders_per_minute=1)) as paper:

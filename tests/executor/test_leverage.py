@@ -171,13 +171,16 @@ async def test_margin_and_bracket_are_those_of_the_leverage_that_was_set(desk: D
 
 
 async def test_what_is_reserved_is_reckoned_at_the_leverage_that_will_be_set(desk: Desk) -> None:
-    await desk.executor.execute(desk.intent(leverage=10))
+    first = (await desk.executor.execute(desk.intent(leverage=10))).verdict.permit
 
     execution = await desk.executor.execute(desk.intent(leverage=5))
 
-    assert execution.verdict.permit is not None
+    permit = execution.verdict.permit
+    assert first is not None
+    assert permit is not None
+    assert permit.fence == first.fence + 1, "at once, not after a first permit that reserved too little"
     assert execution.margin is not None
-    assert execution.verdict.permit.reserved == execution.margin.need
+    assert permit.reserved == execution.margin.need
 
 
 async def test_an_entry_at_another_leverage_waits_until_the_order_before_it_is_there(desk: Desk) -> None:
@@ -202,7 +205,7 @@ async def test_entries_of_one_leverage_and_of_other_symbols_wait_for_nobody(desk
 
     same = await desk.executor.execute(desk.intent(side="SELL", leverage=2, notional="500"))
     other = await desk.executor.execute(desk.intent("ETHUSDT", leverage=3))
-    exit_ = await desk.executor.execute(desk.intent(side="BUY", quantity="0.001", reduce_only=True))
+    exit_ = await desk.executor.execute(desk.intent(side="BUY", quantity="0.001", reduce_only=True, leverage=9))
 
     assert [same.state, other.state, exit_.state] == [Terminal.FILLED] * 3
     desk.paper.release_held()
