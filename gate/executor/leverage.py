@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from gate.exchange.failures import ExchangeFailure
-from gate.exchange.port import Exchange, SymbolConfig
+from gate.exchange.port import CLOCK_LEAD_MS, Exchange, SymbolConfig
 from gate.executor.attempt import Attempt
 from gate.executor.execution import Execution
 from gate.values.intent import Intent
@@ -53,6 +53,10 @@ async def _set(exchange: Exchange, attempt: Attempt, named: int, differ: str) ->
     try:
         config = await exchange.set_leverage(attempt.intent.symbol, named)
     except ExchangeFailure as failed:
+        if failed.failure.may_exist:
+            # It may yet be set, late. The turn is kept until that is over, or it would be so under another's order.
+            late_ms = exchange.recv_window_ms + CLOCK_LEAD_MS
+            await asyncio.sleep(min(late_ms, attempt.permit.remaining_ms) / 1000)
         return attempt.leverage_not_set(failed.failure, differ)
     _log.info("LEVERAGE SET id=%s %d: %s", attempt.intent.id, named, differ)
     return config

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import requests
 
+from gate.exchange.port import CLOCK_LEAD_MS
 from gate.executor.execution import Terminal
 from gate.paper import Fault, FaultKind
 from tests.executor.conftest import ROOMY, Desk, OpenDesk
@@ -196,6 +198,23 @@ async def test_an_entry_at_another_leverage_waits_until_the_order_before_it_is_t
     assert (await low).state is Terminal.FILLED
     assert (await high).state is Terminal.FILLED
     assert await leverage_there(desk) == 50
+
+
+async def test_a_setting_that_may_come_late_keeps_its_turn_until_it_cannot(desk: Desk) -> None:
+    desk.paper.inject(setting(FaultKind.UNKNOWN_503, accept=False))
+    began_ns = time.monotonic_ns()
+    unclear = asyncio.create_task(desk.executor.execute(desk.intent(leverage=50)))
+    while not await asyncio.to_thread(hits, desk):
+        pass
+    lower = asyncio.create_task(desk.executor.execute(desk.intent(side="SELL", leverage=2)))
+    await _waits(desk)
+
+    await desk.exchange._client.futures_change_leverage(symbol="BTCUSDT", leverage=50)  # here it comes
+
+    assert (await unclear).reason == "LEVERAGE_NOT_SET"
+    assert time.monotonic_ns() - began_ns >= (desk.exchange.recv_window_ms + CLOCK_LEAD_MS) * 1_000_000
+    assert (await lower).state is Terminal.FILLED
+    assert await leverage_there(desk) == 2
 
 
 async def test_entries_of_one_leverage_and_of_other_symbols_wait_for_nobody(desk: Desk) -> None:
