@@ -98,6 +98,17 @@ def test_a_table_may_hold_the_buffer_in_any_notation(buffer: Any) -> None:
     assert policy.fingerprint == Policy(margin_buffer=Decimal("0.300"), rate_global_limit=7).fingerprint
 
 
+@pytest.mark.parametrize("word", ["set", "match", "exchange"])
+def test_a_table_says_what_becomes_of_a_leverage_that_differs(word: str) -> None:
+    assert Policy.from_mapping({"leverage": word}).leverage == word
+
+
+@pytest.mark.parametrize("word", ["", "SET", "lower", 20, None, True])
+def test_an_unknown_word_for_leverage_is_a_fault_that_names_it(word: Any) -> None:
+    with pytest.raises(InvalidPolicy, match="leverage: .* is not one of set, match, exchange"):
+        Policy.from_mapping({"leverage": word})
+
+
 def test_the_fingerprint_depends_on_every_figure() -> None:
     fingerprints = {
         Policy().fingerprint,
