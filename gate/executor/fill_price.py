@@ -50,6 +50,7 @@ async def with_fill_price(exchange: Exchange, attempt: Attempt, execution: Execu
         execution,
         state=seen.state,
         reason=seen.reason,
+        actual_order_id=seen.actual_order_id,
         filled_quantity=seen.filled_quantity,
         average_price=seen.average_price,
     )

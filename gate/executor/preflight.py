@@ -60,6 +60,7 @@ class Preflight:
         try:
             config = await agreed(self._exchange, attempt, await self._exchange.symbol_config(intent.symbol))
             if isinstance(config, Execution):
+                _log.warning("LEVERAGE id=%s %s", intent.id, config.detail)
                 return config
             seen = _Seen(mark_price, config)
             self._last_seen[intent.symbol] = seen

@@ -75,7 +75,9 @@ async def test_an_exit_is_not_held_up_by_any_leverage(open_desk: OpenDesk, polic
 
 
 @pytest.mark.parametrize("named", OTHERS)
-async def test_match_sends_nothing_where_the_two_differ_and_says_so(open_desk: OpenDesk, named: int) -> None:
+async def test_match_sends_nothing_where_the_two_differ_and_says_so(
+    open_desk: OpenDesk, named: int, caplog: pytest.LogCaptureFixture
+) -> None:
     desk = await open_desk(replace(ROOMY, leverage="match"))
 
     refused = await desk.executor.execute(desk.intent(leverage=named))
@@ -84,6 +86,7 @@ async def test_match_sends_nothing_where_the_two_differ_and_says_so(open_desk: O
     assert (refused.state, refused.reason) == (Terminal.REJECTED_EXCHANGE, "LEVERAGE_DIFFERS")
     assert refused.detail.startswith(f"the exchange has leverage 20 for BTCUSDT, the intent names {named};")
     assert refused.retryable
+    assert f"LEVERAGE id={refused.intent_id} {refused.detail}" in caplog.messages
     assert matches.state is Terminal.FILLED
     assert len(desk.orders()) == 1
     assert await leverage_there(desk) == AT_FIRST
