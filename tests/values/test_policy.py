@@ -105,7 +105,7 @@ def test_a_table_says_what_becomes_of_a_leverage_that_differs(word: str) -> None
 
 @pytest.mark.parametrize("word", ["", "SET", "lower", 20, None, True])
 def test_an_unknown_word_for_leverage_is_a_fault_that_names_it(word: Any) -> None:
-    with pytest.raises(InvalidPolicy, match="leverage: .* is not one of set, match, exchange"):
+    with pytest.raises(InvalidPolicy, match=r"leverage: .* is not one of set, match, exchange"):
         Policy.from_mapping({"leverage": word})
 
 
