@@ -187,7 +187,8 @@ def _draw(seed: str, number: int) -> Plan:
         leverage=chance.choice((None, 7, 20, 50)),
     )
     if kill.step == "set leverage":
-        blank = dataclasses.replace(blank, leverage=7)
+        # An entry that comes so far, also where the machine is busy.
+        blank = dataclasses.replace(blank, leverage=7, trade=Trade.MARKET, forgets=(), lapses=False)
     if kill.when == "stalled":
         # Its permit is forgotten meanwhile, and another worker gets one.
         return dataclasses.replace(
