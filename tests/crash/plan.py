@@ -188,7 +188,7 @@ def _draw(seed: str, number: int) -> Plan:
     )
     if kill.step == "set leverage":
         # An entry that comes so far, also where the machine is busy.
-        blank = dataclasses.replace(blank, leverage=7, trade=Trade.MARKET, forgets=(), lapses=False)
+        blank = dataclasses.replace(blank, leverage=7, trade=Trade.MARKET, overlap_ms=None, forgets=(), lapses=False)
     if kill.when == "stalled":
         # Its permit is forgotten meanwhile, and another worker gets one.
         return dataclasses.replace(

@@ -28,6 +28,9 @@ def sample(seed: str) -> list[int]:
 def _ingredients(plan: Plan) -> Iterator[tuple[str, object]]:
     opens = plan.trade in (Trade.MARKET, Trade.LIMIT)  # an exit asks for neither leverage nor margin
     yield "killed", (plan.kill.when, plan.kill.step, opens)
+    if opens and plan.overlap_ms is None and "during the first" not in plan.forgets and not plan.lapses:
+        # However slow the machine is: no other delivery and no loss of memory is before it.
+        yield "killed in any case", plan.kill.step
     yield "killed again", plan.second_kill is not None
     yield from (("fault", (fault.kind, fault.method)) for fault in plan.faults)
     yield "faults", len(plan.faults)
