@@ -123,7 +123,7 @@ if act == 'init' then
   local fence = state[1] and string.match(state[1], '^%d+$') and tonumber(state[1])
   if not fence or fence >= 9007199254740992 then redis.call('HSET', KEYS.state, 'fence', '0') end
   redis.call('HSET', KEYS.state, 'since', '0', 'run_id', string.match(ARGV.server, '^%S*'))
-  redis.call('HDEL', KEYS.state, 'lost')
+  redis.call('HDEL', KEYS.state, 'lost', 'in_flight')  -- nor one of an admission that may lie in the future
   return done('init', state[2] or '')
 end
 

@@ -66,8 +66,8 @@
 --@include switched_on
 --@include window_wait
 --@include time_left
---@include memory
 --@include in_flight_packed
+--@include memory
 --@include in_flight
 --@include guards
 --@include record_text
@@ -87,8 +87,27 @@ local token, is_exit = ARGV.token, ARGV.is_exit == '1'
 -- A damaged key must not block an exit. An exit's writes to the keys that only count or note it may therefore fail.
 local attempt = is_exit and redis.pcall or redis.call
 
+-- Nothing denies. The first write tells whether the account's list of admissions was there; if it must have been, an
+-- entry takes its own place in it out again.
+local counted
+if not reason then
+  memory(now, seen)  -- an exit that passes hasn't asked yet
+  counted = attempt('LPUSH', KEYS.rate_global, now_text)
+  if counted == 1 and seen.lapses then
+    --@include list_lapsed
+    local lapsed = list_lapsed(now, seen)
+    if lapsed then
+      memory(now, seen, lapsed)
+      if not is_exit then
+        redis.call('RPOP', KEYS.rate_global)
+        reason, wait, detail = first_denial(GUARDS.MEMORY_YOUNG, now, now_text, seen)
+        if not reason then redis.call('LPUSH', KEYS.rate_global, now_text) end
+      end
+    end
+  end
+end
+
 -- What is found out for all callers, whatever becomes of this intent: a loss of memory, and the two trips.
-if not reason then memory(now, seen) end  -- an exit that passes hasn't asked yet
 local finds_new_memory = seen.new and (not reason or reason == 'MEMORY_YOUNG')
 if finds_new_memory or reason == 'FAILURE_LIMIT' or reason == 'RATE_GLOBAL' then
   --@include audit
@@ -129,19 +148,26 @@ local record = record_text('admitted', token, fence, ARGV.fingerprint, now_text,
   ARGV.reserve, (verify_age and 'v' or '') .. (is_exit and 'x' or ''), note)
 local permit_field = 'permit:' .. ARGV.intent_id
 
--- The writes begin here.
+-- The other writes begin here.
 local added = attempt('ZADD', KEYS.inflight, deadline, ARGV.reserve .. ':' .. ARGV.intent_id)
 
 -- One more permit is in the set. Where that isn't known, the next entry counts: an exit doesn't, and its place in a
 -- damaged set may be missing.
+-- The list of admissions lives for half of the time by which records outlive their intents, or its window.
+-- docs/decisions/steps-of-the-clock.md tells what that is for.
+local list_life = math.max(ARGV.rate_global_window_ms, (ARGV.dedup_ttl_ms - ARGV.max_age_ms) / 2)
+local last, lapses = now, now + list_life
+if type(counted) ~= 'number' then last, lapses = seen.last, seen.lapses end
 local in_flight = ''
 if is_exit and not seen.damaged then
   seen.card, seen.live, seen.reserved, seen.counted, seen.earliest = in_flight_unpacked(seen.state[7])
   if seen.card and now < seen.counted then seen.card = nil end
 end
-if seen.card and added == 1 then
+if last and seen.card and added == 1 then
   in_flight = in_flight_packed(seen.card + 1, seen.live + 1, seen.reserved + ARGV.reserve, seen.counted,
-    math.min(seen.earliest, now + lock_ttl))
+    math.min(seen.earliest, now + lock_ttl), last, lapses)
+elseif last then
+  in_flight = in_flight_packed(-1, 0, 0, 0, 0, last, lapses)
 end
 if seen.damaged then
   attempt('HSET', KEYS.state, permit_field, record)  -- an exit's; the damaged fields stay as they are
@@ -152,9 +178,9 @@ elseif not seen.state[3] and not is_exit then  -- an exit, which any policy may 
 else
   attempt('HSET', KEYS.state, 'fence', fence, 'in_flight', in_flight, permit_field, record)
 end
--- The record must live as long as the intent is fresh. An intent whose time is in the future is fresh for longer.
-local fresh_for, remembered_for = ARGV.decided_ms + ARGV.max_age_ms - now + 1, ARGV.dedup_ttl_ms
-if fresh_for - remembered_for > 0 then remembered_for = integer(fresh_for) end
+-- The record must outlive the intent's freshness. An intent whose time is in the future is fresh for longer.
+local remembered_for, early = ARGV.dedup_ttl_ms, ARGV.decided_ms - now
+if early > 0 then remembered_for = integer(remembered_for + early) end
 redis.call('SET', KEYS.record, record, 'PX', remembered_for)
 if not is_exit then
   redis.call('SET', KEYS.lock, token, 'PX', lock_ttl)
@@ -163,7 +189,6 @@ if not is_exit then
   end
   redis.call('PEXPIRE', KEYS.rate_symbol, ARGV.rate_symbol_window_ms)
 end
-local counted = attempt('LPUSH', KEYS.rate_global, now_text)
 if type(counted) == 'number' then
   local limit, window = ARGV.rate_global_limit, ARGV.rate_global_window_ms
   if counted - limit > 0 then
@@ -181,6 +206,6 @@ if type(counted) == 'number' then
       end
     end
   end
-  attempt('PEXPIRE', KEYS.rate_global, window)
+  attempt('PEXPIRE', KEYS.rate_global, integer(list_life))
 end
 return record

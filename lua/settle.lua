@@ -62,6 +62,7 @@ local safe_mode_ttl = figure_of(figures, 'safe_mode_ttl_ms') or ARGV.safe_mode_t
 local dedup_ttl = figure_of(figures, 'dedup_ttl_ms') or ARGV.dedup_ttl_ms
 
 local lapsed = not text
+if lapsed then redis.pcall('EXISTS', KEYS.rate_global) end  -- where the clock is ahead it lapses too; see list_lapsed
 local unrecorded = lapsed and not record_fields(copy)
 local forgotten = false
 if unrecorded then
@@ -131,9 +132,10 @@ end
 if forgotten then
   redis.pcall('HSET', KEYS.state, 'fence', integer(math.max(last_fence or 0, fence)), 'since', now_text,
     'lost', now_text)
+  redis.pcall('HDEL', KEYS.state, 'in_flight')  -- the next entry counts
+  in_flight = false
   if outcome == 'unknown' then
     redis.pcall('ZADD', KEYS.inflight, integer(admitted + span), reserved .. ':' .. ARGV.intent_id)
-    redis.pcall('HDEL', KEYS.state, 'in_flight')  -- the next entry counts
   end
   local lost = 'no record of ' .. ARGV.intent_id .. ', settled as ' .. outcome
   local halts = figures and string.find(figures, ' after_memory_loss=halt ', 1, true)
@@ -147,11 +149,12 @@ end
 if outcome == 'unknown' then
   redis.pcall('HSET', KEYS.state, permit_field, settled)
 else
-  local card, live, all_reserved, counted, earliest = in_flight_unpacked(in_flight)
+  local card, live, all_reserved, counted, earliest, last, lapses = in_flight_unpacked(in_flight)
   if redis.pcall('ZREM', KEYS.inflight, reserved .. ':' .. ARGV.intent_id) == 1 and card then
     local is_counted = admitted + span > counted and 1 or 0
     redis.pcall('HSET', KEYS.state, 'in_flight',
-      in_flight_packed(card - 1, live - is_counted, all_reserved - is_counted * reserved, counted, earliest))
+      in_flight_packed(card - 1, live - is_counted, all_reserved - is_counted * reserved, counted, earliest,
+        last, lapses))
   end
   if string.match(copy, '^%l+ (%S+) ') == token then redis.call('HDEL', KEYS.state, permit_field) end
   if holds_lock then redis.call('DEL', KEYS.lock) end
@@ -160,7 +163,14 @@ end
 -- Nothing was sent, so both windows get their slot back.
 if outcome == 'unsent' then
   if not is_exit then redis.pcall('LREM', KEYS.rate_symbol, '1', admitted) end
-  redis.pcall('LREM', KEYS.rate_global, '1', admitted)
+  local emptied = redis.pcall('LREM', KEYS.rate_global, '1', admitted) == 1
+    and not redis.pcall('LINDEX', KEYS.rate_global, '0')
+  local _, lapses = last_admission(in_flight)
+  if emptied and lapses and lapses > now then
+    -- An entry that never counts keeps the list: without it, a later verdict would take it for lapsed.
+    redis.pcall('LPUSH', KEYS.rate_global, '0')
+    redis.pcall('PEXPIRE', KEYS.rate_global, integer(lapses - now))
+  end
 end
 
 if shows_up_late then

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
@@ -24,6 +25,9 @@ _NAMED_AT_MOST: Final = 100
 _LUA_COUNTS_TO: Final = 2**53
 _LONGEST_NUMBER: Final = 1000  # digits; Python refuses to read some thousands, and leading zeros are allowed
 _BELONGS: Final = {key.shown_as: key.holds for key in KEYS.values()}
+_PACKED: Final = struct.Struct(">7d")
+"""What the state keeps of permits in flight and of the last admission: lua/include/in_flight_packed.lua."""
+_CLOCKS_APART_MS: Final = 1000
 _PLACES: Final = {"state": 0, **{guard.name: place for place, guard in enumerate(GUARDS)}, "audit": len(GUARDS)}
 
 
@@ -40,6 +44,8 @@ def status(calls: Calls) -> Dialogue[Status]:
     lost_ms = None
     if not standing:
         lost_ms = yield from _memory(calls, state, server, now_ms, standing)
+        if not any(each.name == "memory" for each in standing):
+            yield from _clock(calls, server, now_ms, standing)
     halted = yield from _hash(keys.halt, HALT_FIELDS, standing)
     halt = halt_of(halted) if any(halted) or (yield from _ask("EXISTS", keys.halt)) == 1 else None
 
@@ -117,6 +123,21 @@ def _memory(
         return None
     standing.append(Standing("memory", calls.keyspace.state, True, wait_ms, detail))
     return lost_ms
+
+
+def _clock(calls: Calls, server: bytes, now_ms: int, standing: list[Standing]) -> Dialogue[None]:
+    """Whether the server's clock has been ahead, as memory.lua and list_lapsed.lua find it at the next verdict."""
+    keys, policy = calls.keyspace, calls.policy
+    kept = yield from _ask("HGET", keys.state, "in_flight")
+    if not isinstance(kept, bytes) or len(kept) != _PACKED.size:
+        return
+    *_, last_ms, lapses_ms = _PACKED.unpack(kept)
+    gone_back = (last_ms - now_ms) * 2 > max(policy.dedup_ttl_ms - policy.max_age_ms, 2000)
+    if not gone_back and lapses_ms - now_ms > _CLOCKS_APART_MS and not _evicts(server):
+        gone_back = (yield from _ask("EXISTS", keys.rate_global)) == 0
+    if gone_back:
+        detail = "the server's clock was ahead, or the list of admissions was deleted; the next verdict begins the wait"
+        standing.append(Standing("memory", keys.state, True, policy.memory_wait_ms, detail))
 
 
 def _whole(text: str | None) -> int | None:

@@ -31,7 +31,12 @@ local function first_denial(from, now, now_text, seen)
   -- An intent must be fresh. One from the future is due later. A strategy's clock that is ahead doesn't stop an exit.
   if from <= GUARDS.STALE then
     local age = now - ARGV.decided_ms
-    if age - ARGV.max_age_ms > 0 then return 'STALE', '-2', integer(age), GUARDS.STALE end
+    if age - ARGV.max_age_ms > 0 then
+      -- Where the clock is ahead, the question above has let the record lapse. This lets the list of admissions lapse
+      -- with it, by which a later verdict notices; see list_lapsed.
+      redis.pcall('EXISTS', KEYS.rate_global)
+      return 'STALE', '-2', integer(age), GUARDS.STALE
+    end
     local early = -age - ARGV.skew_ms
     if early > 0 and not is_exit then return 'STALE', integer(early), integer(age), GUARDS.STALE end
   end

@@ -1,14 +1,22 @@
--- How does the state keep what is in flight? As five numbers, packed: that takes a third of the time of a text.
---   card      the members of the set
+-- How does the state keep what is in flight, and the last admission? As seven numbers, packed: that takes a third of the
+-- time of a text.
+--   card      the members of the set; below 0 where the next entry must count anew
 --   live      those of them whose deadline is after `counted`
 --   reserved  the margin that these reserve, in millionths
 --   counted   ms; what had lapsed until then is no longer in `live`
 --   earliest  ms; no live permit has a deadline before it
-local function in_flight_packed(card, live, reserved, counted, earliest)
-  return struct.pack('>ddddd', card, live, reserved, counted, earliest)
+--   last      ms; the time of the last admission
+--   lapses    ms; the account's list of admissions lapses then, not earlier
+local function in_flight_packed(card, live, reserved, counted, earliest, last, lapses)
+  return struct.pack('>ddddddd', card, live, reserved, counted, earliest, last, lapses)
 end
 
--- The numbers; nothing for a text of another form.
+-- The numbers; nothing for a text of another form, and where the next entry must count. The first bit is card's sign.
 local function in_flight_unpacked(kept)
-  if kept and #kept == 40 then return struct.unpack('>ddddd', kept) end
+  if kept and #kept == 56 and string.byte(kept) < 128 then return struct.unpack('>ddddddd', kept) end
+end
+
+-- `last` and `lapses` alone; nothing for a text of another form.
+local function last_admission(kept)
+  if kept and #kept == 56 then return struct.unpack('>dd', kept, 41) end
 end

@@ -1,6 +1,6 @@
 -- Is this memory whole? Redis forgets: by a flush, a restart, a log cut short, an old snapshot, a failover to a replica
 -- that lags behind. `memory` answers; `whole` is a part of it.
--- Needs KEYS.state; ARGV.is_exit, decided_ms, fence_seen, policy, dedup_ttl_ms, max_age_ms, skew_ms, server
+-- Needs last_admission; KEYS.state; ARGV.is_exit, decided_ms, fence_seen, policy, dedup_ttl_ms, max_age_ms, skew_ms, server
 
 -- Reads a whole number: false when there is no text, nil when it is damaged. Lua can't add 1 to numbers above 2^53.
 local function whole(text)
@@ -11,10 +11,10 @@ local function whole(text)
 end
 
 -- Fills `seen`: .fence (the last one given), .since (when the memory became whole), .lost (when its loss was noticed),
--- .new (why it is new from this call on), .untrusted (never whole: the store may evict keys, or the user lacks rights),
--- and .run_id. Damage denies an entry. An exit passes, with .damaged.
-local function memory(now, seen)
-  if seen.since or seen.damaged then return end
+-- .new (why it is new from this call on), .last and .lapses (see in_flight_packed), .untrusted (never whole: the store may evict keys, or the user lacks rights),
+-- and .run_id. Damage denies an entry. An exit passes, with .damaged. `why` is a loss that the caller has found.
+local function memory(now, seen, why)
+  if seen.damaged or seen.since and not why then return end
   local state, is_exit = seen.state, ARGV.is_exit == '1'
   local last, since, lost = whole(state[1]), whole(state[2]), whole(state[6])
   if state.err or last == nil or since == nil or lost == nil then
@@ -36,12 +36,19 @@ local function memory(now, seen)
   end
 
   local fence_seen = tonumber(ARGV.fence_seen)
-  if not last or not since then
+  local last_at, lapses = last_admission(state[7])
+  if why then
+    seen.new = why
+  elseif not last or not since then
     seen.new = 'nothing is known of this account'
   elseif known_server ~= run_id then
     seen.new = 'another server answers, or it has restarted'
   elseif lost and lost - now > 60000 then
     seen.new = 'its last loss lies in the future'  -- the clock has gone back, or a hand has written it
+  elseif last_at and (last_at - now) * 2 > math.max(ARGV.dedup_ttl_ms - ARGV.max_age_ms, 2000) then
+    -- While the clock was ahead, records may have lapsed whose intents are fresh. docs/decisions/steps-of-the-clock.md
+    -- tells why half of that time, a second at least.
+    seen.new = 'the server\'s clock has gone back by ' .. integer(last_at - now) .. ' ms'
   elseif last < fence_seen then
     seen.new = 'the last fence is ' .. integer(last) .. ', and ' .. ARGV.fence_seen .. ' was given'
   end
@@ -49,7 +56,9 @@ local function memory(now, seen)
     last, since, lost = math.max(last or 0, fence_seen), now, now
     -- Far above all that others can have seen, so that they don't take the same loss for one more.
     if last > 0 then last = last + 1000000 end
+    last_at, lapses, state[7] = nil, nil, false  -- what a clock ahead has left is forgotten: one loss is noted once
   end
+  seen.last, seen.lapses = last_at, lapses
   seen.fence, seen.since, seen.lost, seen.run_id = last, since, lost, run_id
 end
 

@@ -7,7 +7,7 @@ local function note_new_memory(now_text, seen, attempt)
     attempt('HSET', KEYS.halt, 'scope', 'entries', 'by', 'gate', 'reason', 'memory lost: ' .. seen.new, 'at', now_text)
   end
   attempt('HSET', KEYS.state, 'fence', integer(seen.fence), 'since', now_text, 'lost', now_text,
-    'run_id', seen.run_id or '')
+    'run_id', seen.run_id or '', 'in_flight', '')
   audit(KEYS.audit, now_text, 'memory lost', 'gate',
     seen.new .. '; halts, switches, windows and records of before may be lost')
 end

@@ -32,7 +32,7 @@ def kept(client: redis.Redis) -> list[int]:
     """The members of the set, those that are live, and what they reserve: as the state keeps it."""
     packed = client.hget(at.STATE, "in_flight")
     assert isinstance(packed, bytes)
-    return [int(number) for number in struct.unpack(">5d", packed)[:3]]
+    return [int(number) for number in struct.unpack(">7d", packed)[:3]]
 
 
 def counted(client: redis.Redis) -> list[int]:
@@ -88,7 +88,7 @@ def test_what_lapses_is_subtracted_once(redis_client: redis.Redis, open_sync_gat
     assert kept(redis_client) == counted(redis_client) == [2, 2, 100_000_000]
 
 
-@pytest.mark.parametrize("text", ["", "many", "1 0 0 0 0", struct.pack(">5d", 1, 0, 0, 0, 0)])
+@pytest.mark.parametrize("text", ["", "many", "1 0 0 0 0", struct.pack(">5d", 1, 0, 0, 0, 0), struct.pack(">7d", 1, 0, 0, 0, 0, 0, 0)])
 def test_a_count_that_does_not_fit_the_set_is_made_anew(
     text: str | bytes, redis_client: redis.Redis, open_sync_gate: OpenGate
 ) -> None:
@@ -148,6 +148,6 @@ def test_a_count_that_has_drifted_denies_nobody(redis_client: redis.Redis, open_
     gate = open_sync_gate(ROOMY)
     asked(gate, 0)
     now = at.server_ms(redis_client)
-    redis_client.hset(at.STATE, "in_flight", struct.pack(">5d", 1, 99, 0, now - 1_000, 2**53 - 1))
+    redis_client.hset(at.STATE, "in_flight", struct.pack(">7d", 1, 99, 0, now - 1_000, 2**53 - 1, now, now))
     asked(gate, 1)
     assert kept(redis_client) == counted(redis_client)

@@ -7,7 +7,7 @@ import signal
 import time
 
 from gate import Intent
-from tests.faults.arena import Arena
+from tests.faults.arena import Arena, come_again, some_trade, what_will_be_lost
 from tests.faults.desk import POLICY, Admitted, Desk
 from tests.faults.hand import Hand, Job
 from tests.faults.stalls import stand
@@ -112,11 +112,32 @@ async def clock_steps(arena: Arena) -> None:
 
 
 async def clock_passes_records(arena: Arena) -> None:
-    """The store's clock steps ahead by so much that records lapse, and back again."""
-    await _steps(arena, [POLICY.dedup_ttl_ms / 1000 + 400], stays=True)
+    """The store's clock steps ahead by so much that records lapse, or all but, and back again. At some desks an intent
+    comes meanwhile: of now, or of a strategy whose clock is ahead too."""
+    await arena.each(some_trade)
+    await what_will_be_lost(arena)
+    remembers_s, fresh_s = POLICY.dedup_ttl_ms / 1000, POLICY.max_age_ms / 1000
+    around_s = (remembers_s - fresh_s) / 2, remembers_s - fresh_s, remembers_s, remembers_s + fresh_s, 86_400
+    ahead_s = round(arena.chance.choice(around_s) + arena.chance.choice((-30, 30, 400)))
+
+    async def meanwhile(desk: Desk) -> None:
+        draw = desk.chance.random()
+        if draw < 0.3:
+            await desk.deliver(desk.chance.choice(arena.watched[desk]), desk.chance.randrange(2))
+        elif draw < 0.6:
+            ahead = desk.new_intent(ahead_ms=ahead_s * 1000)
+            arena.watched[desk].append(ahead)
+            await desk.deliver(ahead, desk.chance.randrange(2))
+
+    arena.store.step(ahead_s)
+    await asyncio.sleep(0.2)  # the server, too, throws away what has lapsed
+    if arena.chance.random() < 0.7:
+        await arena.each(meanwhile)
+    arena.store.step(0)
+    await come_again(arena)
 
 
-async def _steps(arena: Arena, steps: list[float], *, stays: bool = False) -> None:
+async def _steps(arena: Arena, steps: list[float]) -> None:
     for seconds in steps:
         stepped = asyncio.Event()
 
@@ -134,7 +155,7 @@ async def _steps(arena: Arena, steps: list[float], *, stays: bool = False) -> No
         async def step(to: float = seconds, stepped: asyncio.Event = stepped) -> None:
             await asyncio.sleep(0.3)
             arena.store.step(to)
-            if not stays and arena.chance.random() < 0.5:
+            if arena.chance.random() < 0.5:
                 await asyncio.sleep(0.2)  # the server, too, throws away what has lapsed
                 arena.store.step(0)
             stepped.set()

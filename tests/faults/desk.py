@@ -194,8 +194,8 @@ class Desk:
     def gate(self, worker: int) -> AsyncGate:
         return self.workers[worker].gate
 
-    def new_intent(self, *, exits: bool | None = None, symbol: str | None = None) -> Intent:
-        """An entry or an exit, decided now."""
+    def new_intent(self, *, exits: bool | None = None, symbol: str | None = None, ahead_ms: int = 0) -> Intent:
+        """An entry or an exit, decided now, or so far ahead of now."""
         exits = self.chance.random() < 0.4 if exits is None else exits
         symbol = symbol or self.chance.choice(SYMBOLS[:2] if exits else SYMBOLS)
         size: dict[str, Any] = {"quantity": "0.001"} if exits else {"notional": "150"}
@@ -204,7 +204,7 @@ class Desk:
             symbol=symbol,
             side="SELL" if exits else "BUY",
             reduce_only=exits,
-            timestamp=time.time_ns() // 1_000_000,
+            timestamp=time.time_ns() // 1_000_000 + ahead_ms,
             **size,
         )
         self.intents.append(intent)

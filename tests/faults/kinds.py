@@ -49,6 +49,8 @@ KINDS: Final = {
     # A step ahead ends windows early, and it ends the lock of a request that has had its last look; docs/design.md says
     # so. Orders and deadlines are judged, and that no look passes once another has had the symbol.
     "store's clock steps": Kind("clocks", clocks.clock_steps, judges_windows=False, steps_clock=True),
+    # The windows of before lapse with the records, and those of meanwhile lie in the future.
+    "clock passes records": Kind("clocks", clocks.clock_passes_records, judges_windows=False, steps_clock=True),
     "two policies": Kind(
         "policies",
         disagreements.two_policies,
@@ -58,9 +60,5 @@ KINDS: Final = {
     "right missing": Kind("acl", disagreements.right_missing, exits_count=False, own_users=True),
     # What limits and stops hold may be evicted; docs/design.md says so.
     "keys evicted": Kind("evict", disagreements.keys_evicted, judges_windows=False),
-    # What docs/design.md names among the things that can't be promised: these show violations.
-    "clock passes records": Kind(
-        "limits", clocks.clock_passes_records, judges_windows=False, steps_clock=True, holds=False
-    ),
 }
 GROUPS: Final = tuple(dict.fromkeys(kind.group for kind in KINDS.values()))

@@ -25,9 +25,10 @@ for _, key in ipairs(KEYS) do
       if time then redis.call('HSET', key, field, older(time)) end
     end
     local kept = redis.call('HGET', key, 'in_flight')
-    if kept and #kept == 40 then
-      local card, live, reserved, counted, earliest = struct.unpack('>ddddd', kept)
-      redis.call('HSET', key, 'in_flight', struct.pack('>ddddd', card, live, reserved, counted - by, earliest - by))
+    if kept and #kept == 56 then
+      local card, live, reserved, counted, earliest, last, lapses = struct.unpack('>ddddddd', kept)
+      redis.call('HSET', key, 'in_flight', struct.pack('>ddddddd', card, live, reserved, counted - by, earliest - by,
+        last - by, lapses - by))
     end
     for _, field in ipairs(redis.call('HKEYS', key)) do
       local copy = string.sub(field, 1, 7) == 'permit:' and older_record(redis.call('HGET', key, field))

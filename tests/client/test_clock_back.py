@@ -1,0 +1,167 @@
+"""A server's clock that goes ahead and back lets records lapse whose intents are fresh. The store notices."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable
+
+import pytest
+import redis
+
+from gate import Outcome, Policy, Reason
+from tests.client import account as at
+from tests.client.gates import AnyGate, OpenGate
+from tests.model.passing_time import let_pass
+
+ROOMY = Policy(rate_symbol_limit=100, rate_global_limit=100)
+HALF_SPARE_MS = (ROOMY.dedup_ttl_ms - ROOMY.max_age_ms) // 2
+GONE_BACK = "the server's clock has gone back"
+LAPSED = "the list of admissions is gone before its time"
+
+
+def placed(gate: AnyGate, id: str = "sig-1") -> None:
+    assert gate.settle(at.admitted(gate.evaluate(at.entry(id))), Outcome.placed(1))
+
+
+def clock_goes_back(client: redis.Redis) -> None:
+    """By a second more than may cost a record. There was an admission while the clock was ahead."""
+    let_pass(client, -HALF_SPARE_MS - 1_000)
+
+
+def clock_was_ahead(client: redis.Redis) -> None:
+    """All that was to lapse has lapsed. Nothing was admitted meanwhile."""
+    client.delete(at.RECORD, at.RATE_SYMBOL, at.RATE_GLOBAL)
+
+
+STEPS: dict[str, tuple[Callable[[redis.Redis], None], str]] = {
+    "back": (clock_goes_back, GONE_BACK),
+    "ahead and back": (clock_was_ahead, LAPSED),
+}
+steps = pytest.mark.parametrize(("step", "cause"), STEPS.values(), ids=STEPS)
+
+
+@steps
+def test_entries_wait_and_permits_say_verify(
+    step: Callable[[redis.Redis], None], cause: str, redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    placed(open_gate(ROOMY))
+    step(redis_client)
+    gate = open_gate(ROOMY)
+    again = at.entry("sig-2")
+    inspection = gate.inspect(again)
+    assert gate.status().standing[0].name == "memory", "the next verdict begins the wait"
+    verdict = gate.evaluate(again)
+    assert verdict.reason is inspection.reason is Reason.MEMORY_YOUNG
+    assert verdict.retry_after_ms == 60_000
+    held = at.contents(redis_client)
+    assert open_gate(ROOMY).evaluate(again).reason is Reason.MEMORY_YOUNG
+    assert at.contents(redis_client) == held, "noted once"
+    (entry,) = at.audit(redis_client)
+    assert entry["what"] == "memory lost"
+    assert entry["reason"].startswith(cause)
+
+    at.wait_out(redis_client)
+    for id in ("sig-2", "sig-3"):
+        permit = at.admitted(gate.evaluate(at.entry(id)))
+        assert permit.verify
+        assert gate.settle(permit, Outcome.placed(1))
+
+
+@steps
+def test_an_exit_passes_at_once_and_says_verify(
+    step: Callable[[redis.Redis], None], cause: str, redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    gate = open_gate(ROOMY)
+    placed(gate)
+    step(redis_client)
+    for id in ("sig-2", "sig-3"):
+        assert at.admitted(gate.evaluate(at.exit_(id))).verify
+    assert [entry["reason"].startswith(cause) for entry in at.audit(redis_client)] == [True]
+    assert gate.evaluate(at.entry("sig-4")).reason is Reason.MEMORY_YOUNG
+
+
+@steps
+def test_a_person_may_say_that_it_has_cost_nothing(
+    step: Callable[[redis.Redis], None], cause: str, redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    gate = open_gate(ROOMY)
+    placed(gate)
+    step(redis_client)
+    gate.init(by="ops", reason="looked at the exchange")
+    assert not at.admitted(gate.evaluate(at.entry("sig-2"))).verify, cause
+
+
+@steps
+def test_a_caller_that_observes_is_admitted_and_says_verify(
+    step: Callable[[redis.Redis], None], cause: str, redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    gate = open_gate(Policy(mode="observe"))
+    placed(gate)
+    step(redis_client)
+    permit = at.admitted(gate.evaluate(at.entry("sig-2", "ETHUSDT")))
+    assert (permit.observed, permit.verify) == (False, True), cause
+    assert redis_client.lindex(at.RATE_GLOBAL, 0) == permit.admission.split(" ")[4].encode(), "it has its place"
+
+
+def test_a_step_back_that_can_cost_no_record_changes_nothing(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    gate = open_gate(ROOMY)
+    placed(gate)
+    let_pass(redis_client, -HALF_SPARE_MS + 60_000)
+    assert not at.admitted(gate.evaluate(at.exit_("sig-2"))).verify
+
+
+def test_a_list_that_lapses_in_its_time_changes_nothing(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    gate = open_gate(ROOMY)
+    placed(gate)
+    let_pass(redis_client, HALF_SPARE_MS - 60_000)
+    assert redis_client.exists(at.RATE_GLOBAL), "it outlives its window"
+    let_pass(redis_client, 60_000)
+    assert not redis_client.exists(at.RATE_GLOBAL)
+    assert not at.admitted(gate.evaluate(at.entry("sig-2"))).verify
+
+
+def test_a_slot_given_back_leaves_the_list_there(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    gate = open_gate(ROOMY)
+    assert gate.settle(at.admitted(gate.evaluate(at.entry())), Outcome.unsent("NO", retryable=True))
+    assert 0 < redis_client.pttl(at.RATE_GLOBAL) <= HALF_SPARE_MS
+    assert not at.admitted(gate.evaluate(at.entry())).verify
+
+
+def test_a_settlement_while_the_clock_is_ahead_does_not_hide_the_step(
+    redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    gate = open_gate(ROOMY)
+    permit = at.admitted(gate.evaluate(at.entry()))
+    clock_was_ahead(redis_client)
+    assert gate.settle(permit, Outcome.unsent("NO"))
+    assert gate.evaluate(at.entry("sig-2")).reason is Reason.MEMORY_YOUNG
+
+
+@pytest.mark.parametrize(
+    "kept",
+    ["", struct.pack(">5d", 1, 0, 0, 0, 0), struct.pack(">7d", 0, 0, 0, 0, 0, math.nan, math.nan)],
+    ids=["none", "of before", "not a number"],
+)
+def test_a_state_that_does_not_know_its_last_admission_denies_nobody(
+    kept: str | bytes, redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    gate = open_gate(ROOMY)
+    placed(gate)
+    redis_client.hset(at.STATE, "in_flight", kept)
+    redis_client.delete(at.RATE_GLOBAL)
+    assert not gate.status().stopped
+    assert not at.admitted(gate.evaluate(at.entry("sig-2"))).verify
+
+
+@pytest.mark.parametrize("kept", ["x" * 56, struct.pack(">7d", 0, 0, 0, 0, 0, math.inf, math.inf)], ids=["text", "inf"])
+def test_a_last_admission_beyond_all_times_is_one_loss(
+    kept: str | bytes, redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    gate = open_gate(ROOMY)
+    placed(gate)
+    redis_client.hset(at.STATE, "in_flight", kept)
+    assert gate.status().stopped
+    assert gate.evaluate(at.entry("sig-2")).reason is Reason.MEMORY_YOUNG
+    at.wait_out(redis_client)
+    placed(gate, "sig-2")
