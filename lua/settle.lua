@@ -62,7 +62,6 @@ local safe_mode_ttl = figure_of(figures, 'safe_mode_ttl_ms') or ARGV.safe_mode_t
 local dedup_ttl = figure_of(figures, 'dedup_ttl_ms') or ARGV.dedup_ttl_ms
 
 local lapsed = not text
-if lapsed then redis.pcall('EXISTS', KEYS.rate_global) end  -- where the clock is ahead it lapses too; see list_lapsed
 local unrecorded = lapsed and not record_fields(copy)
 local forgotten = false
 if unrecorded then

@@ -56,7 +56,7 @@ def _record_of(id: str, notional: str) -> Arrange:
         permit = at.admitted(gate.evaluate(at.intent(exits, id, notional=notional)))
         assert gate.settle(permit, Outcome.placed("8389765"))
         client.delete(at.RATE_SYMBOL)
-        client.lset(at.RATE_GLOBAL, 0, 0)  # without the list, the memory would be new
+        client.lset(at.RATE_GLOBAL, 0, "0")  # without the list, the memory would be new
 
     return arrange
 

@@ -235,7 +235,7 @@ def test_a_strategys_clock_that_is_ahead_does_not_stop_an_exit(redis_client: red
     asked = wanted(redis_client, True, {"age_ms": -7_200_000})
     assert gate.inspect(asked).admitted
     at.admitted(gate.evaluate(asked))
-    # It stays fresh for two hours more than others, and so does its record: a clock that steps mustn't outrun it either.
+    # It stays fresh for two hours more than others, and so does its record, by as much.
     remembered_for = 7_200_000 + Policy().dedup_ttl_ms
     assert remembered_for - 60_000 < redis_client.pttl(at.RECORD) <= remembered_for + 1
     old = at.exit_("old", timestamp=at.server_ms(redis_client) - 700_000)

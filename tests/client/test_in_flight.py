@@ -88,7 +88,9 @@ def test_what_lapses_is_subtracted_once(redis_client: redis.Redis, open_sync_gat
     assert kept(redis_client) == counted(redis_client) == [2, 2, 100_000_000]
 
 
-@pytest.mark.parametrize("text", ["", "many", "1 0 0 0 0", struct.pack(">5d", 1, 0, 0, 0, 0), struct.pack(">7d", 1, 0, 0, 0, 0, 0, 0)])
+@pytest.mark.parametrize(
+    "text", ["", "many", "1 0 0 0 0", struct.pack(">5d", 1, 0, 0, 0, 0), struct.pack(">7d", 1, 0, 0, 0, 0, 0, 0)]
+)
 def test_a_count_that_does_not_fit_the_set_is_made_anew(
     text: str | bytes, redis_client: redis.Redis, open_sync_gate: OpenGate
 ) -> None:

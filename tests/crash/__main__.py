@@ -24,9 +24,6 @@ from tests.servers.process import ProcessStore
 @click.option("--policies", "groups", flag_value="policies", multiple=True, help="Two policies; one is applied.")
 @click.option("--acl", "groups", flag_value="acl", multiple=True, help="The store's user lacks a command.")
 @click.option("--evict", "groups", flag_value="evict", multiple=True, help="The store evicts keys.")
-@click.option(
-    "--limits", "groups", flag_value="limits", multiple=True, help="What isn't promised: shows how it breaks."
-)
 @click.option("--kind", "kinds", type=click.Choice(list(KINDS)), multiple=True, help="Just that fault of these.")
 @click.option("--on-redis", is_flag=True, help="With these, on the redis-server of this machine, not on Valkey.")
 def main(

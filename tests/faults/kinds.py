@@ -28,9 +28,6 @@ class Kind:
     own_users: bool = False
     """Whether each account has a user of its own at the store."""
 
-    holds: bool = True
-    """Whether the gate promises to hold it."""
-
     @property
     def available(self) -> bool:
         """Whether this machine can cause the fault: a clock that steps needs libfaketime."""
