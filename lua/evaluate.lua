@@ -87,27 +87,8 @@ local token, is_exit = ARGV.token, ARGV.is_exit == '1'
 -- A damaged key must not block an exit. An exit's writes to the keys that only count or note it may therefore fail.
 local attempt = is_exit and redis.pcall or redis.call
 
--- Nothing denies. The first write tells whether the account's list of admissions was there; if it must have been, an
--- entry takes its own place in it out again.
-local counted
-if not reason then
-  memory(now, seen)  -- an exit that passes hasn't asked yet
-  counted = attempt('LPUSH', KEYS.rate_global, now_text)
-  if counted == 1 and seen.lapses then
-    --@include list_lapsed
-    local lapsed = list_lapsed(now, seen)
-    if lapsed then
-      memory(now, seen, lapsed)
-      if not is_exit then
-        redis.call('RPOP', KEYS.rate_global)
-        reason, wait, detail = first_denial(GUARDS.MEMORY_YOUNG, now, now_text, seen)
-        if not reason then redis.call('LPUSH', KEYS.rate_global, now_text) end
-      end
-    end
-  end
-end
-
 -- What is found out for all callers, whatever becomes of this intent: a loss of memory, and the two trips.
+if not reason then memory(now, seen) end  -- an exit that passes hasn't asked yet
 local finds_new_memory = seen.new and (not reason or reason == 'MEMORY_YOUNG')
 if finds_new_memory or reason == 'FAILURE_LIMIT' or reason == 'RATE_GLOBAL' then
   --@include audit
@@ -148,25 +129,34 @@ local record = record_text('admitted', token, fence, ARGV.fingerprint, now_text,
   ARGV.reserve, (verify_age and 'v' or '') .. (is_exit and 'x' or ''), note)
 local permit_field = 'permit:' .. ARGV.intent_id
 
--- The other writes begin here.
+-- The writes begin here.
 local added = attempt('ZADD', KEYS.inflight, deadline, ARGV.reserve .. ':' .. ARGV.intent_id)
+local counted = attempt('LPUSH', KEYS.rate_global, now_text)
+
+-- The account's list of admissions outlives its window: that is how a step of the clock is noticed. The decision
+-- steps-of-the-clock tells for how long, and why. While it will live long enough, its end stays as it is.
+local last, lapses = seen.last or 0, seen.lapses or 0
+if type(counted) == 'number' then
+  local window, fresh_for = ARGV.rate_global_window_ms, ARGV.max_age_ms + ARGV.skew_ms + 2000
+  if lapses - now < math.max(window, fresh_for) then
+    local life = math.max(window, (ARGV.dedup_ttl_ms - ARGV.max_age_ms) / 2)
+    attempt('PEXPIRE', KEYS.rate_global, integer(life))
+    lapses = now + life
+  end
+  last = now
+end
 
 -- One more permit is in the set. Where that isn't known, the next entry counts: an exit doesn't, and its place in a
 -- damaged set may be missing.
--- The list of admissions lives for half of the time by which records outlive their intents, or its window.
--- docs/decisions/steps-of-the-clock.md tells what that is for.
-local list_life = math.max(ARGV.rate_global_window_ms, (ARGV.dedup_ttl_ms - ARGV.max_age_ms) / 2)
-local last, lapses = now, now + list_life
-if type(counted) ~= 'number' then last, lapses = seen.last, seen.lapses end
-local in_flight = ''
+local in_flight
 if is_exit and not seen.damaged then
   seen.card, seen.live, seen.reserved, seen.counted, seen.earliest = in_flight_unpacked(seen.state[7])
   if seen.card and now < seen.counted then seen.card = nil end
 end
-if last and seen.card and added == 1 then
+if seen.card and added == 1 then
   in_flight = in_flight_packed(seen.card + 1, seen.live + 1, seen.reserved + ARGV.reserve, seen.counted,
     math.min(seen.earliest, now + lock_ttl), last, lapses)
-elseif last then
+else
   in_flight = in_flight_packed(-1, 0, 0, 0, 0, last, lapses)
 end
 if seen.damaged then
@@ -206,6 +196,5 @@ if type(counted) == 'number' then
       end
     end
   end
-  attempt('PEXPIRE', KEYS.rate_global, integer(list_life))
 end
 return record

@@ -32,12 +32,5 @@ end
 if #rows == 2 then
   -- Every guard passes. evaluate now reads the memory, also for an exit; damage there ends inspect with the same error.
   memory(now, seen)
-  --@include list_lapsed
-  local lapsed = ARGV.is_exit == '0' and redis.call('EXISTS', KEYS.rate_global) == 0 and list_lapsed(now, seen)
-  if lapsed then
-    memory(now, seen, lapsed)
-    reason, wait, detail = first_denial(GUARDS.MEMORY_YOUNG, now, now_text, seen)
-    if reason then rows[#rows + 1] = {reason, wait, detail} end
-  end
 end
 return rows

@@ -126,7 +126,7 @@ def _memory(
 
 
 def _clock(calls: Calls, server: bytes, now_ms: int, standing: list[Standing]) -> Dialogue[None]:
-    """Whether the server's clock has been ahead, as memory.lua and list_lapsed.lua find it at the next verdict."""
+    """Whether the server's clock has been ahead, as memory.lua finds it at the next verdict."""
     keys, policy = calls.keyspace, calls.policy
     kept = yield from _ask("HGET", keys.state, "in_flight")
     if not isinstance(kept, bytes) or len(kept) != _PACKED.size:

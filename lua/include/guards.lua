@@ -33,7 +33,7 @@ local function first_denial(from, now, now_text, seen)
     local age = now - ARGV.decided_ms
     if age - ARGV.max_age_ms > 0 then
       -- Where the clock is ahead, the question above has let the record lapse. This lets the list of admissions lapse
-      -- with it, by which a later verdict notices; see list_lapsed.
+      -- with it, by which a later verdict notices; see memory.
       redis.pcall('EXISTS', KEYS.rate_global)
       return 'STALE', '-2', integer(age), GUARDS.STALE
     end

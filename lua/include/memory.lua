@@ -1,6 +1,7 @@
 -- Is this memory whole? Redis forgets: by a flush, a restart, a log cut short, an old snapshot, a failover to a replica
 -- that lags behind. `memory` answers; `whole` is a part of it.
--- Needs last_admission; KEYS.state; ARGV.is_exit, decided_ms, fence_seen, policy, dedup_ttl_ms, max_age_ms, skew_ms, server
+-- Needs last_admission; KEYS.state, rate_global;
+--    ARGV.is_exit, decided_ms, fence_seen, policy, dedup_ttl_ms, max_age_ms, skew_ms, server
 
 -- Reads a whole number: false when there is no text, nil when it is damaged. Lua can't add 1 to numbers above 2^53.
 local function whole(text)
@@ -11,10 +12,10 @@ local function whole(text)
 end
 
 -- Fills `seen`: .fence (the last one given), .since (when the memory became whole), .lost (when its loss was noticed),
--- .new (why it is new from this call on), .last and .lapses (see in_flight_packed), .untrusted (never whole: the store may evict keys, or the user lacks rights),
--- and .run_id. Damage denies an entry. An exit passes, with .damaged. `why` is a loss that the caller has found.
-local function memory(now, seen, why)
-  if seen.damaged or seen.since and not why then return end
+-- .new (why it is new from this call on), .last and .lapses (see in_flight_packed), .untrusted (never whole: the store
+-- may evict keys, or the user lacks rights), and .run_id. Damage denies an entry. An exit passes, with .damaged.
+local function memory(now, seen)
+  if seen.since or seen.damaged then return end
   local state, is_exit = seen.state, ARGV.is_exit == '1'
   local last, since, lost = whole(state[1]), whole(state[2]), whole(state[6])
   if state.err or last == nil or since == nil or lost == nil then
@@ -37,9 +38,8 @@ local function memory(now, seen, why)
 
   local fence_seen = tonumber(ARGV.fence_seen)
   local last_at, lapses = last_admission(state[7])
-  if why then
-    seen.new = why
-  elseif not last or not since then
+  if seen.untrusted then lapses = nil end  -- the list may have been evicted
+  if not last or not since then
     seen.new = 'nothing is known of this account'
   elseif known_server ~= run_id then
     seen.new = 'another server answers, or it has restarted'
@@ -51,6 +51,9 @@ local function memory(now, seen, why)
     seen.new = 'the server\'s clock has gone back by ' .. integer(last_at - now) .. ' ms'
   elseif last < fence_seen then
     seen.new = 'the last fence is ' .. integer(last) .. ', and ' .. ARGV.fence_seen .. ' was given'
+  elseif lapses and lapses - now > 1000 and redis.pcall('EXISTS', KEYS.rate_global) == 0 then
+    -- The clocks by which a server lets keys lapse and answers TIME are a few ms apart; a second is more than enough.
+    seen.new = 'the list of admissions is gone before its time: the clock was ahead, or the key was deleted'
   end
   if seen.new then
     last, since, lost = math.max(last or 0, fence_seen), now, now
