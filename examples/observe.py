@@ -3,8 +3,11 @@
 Run it so for some days before the gate takes over. Every line of output says what the old guards decided on one signal,
 and what the gate would say. Where they disagree, look at the reason. Then set mode="enforce" and delete the old guards.
 
-**What the old guards admit is sent, whatever the gate would say**: an order for a STALE signal too, or during a halt.
-Nothing is sent only when the gate gets no answer, or no sound one, from the store.
+**What the old guards admit is sent, whatever the gate would say**: an order for a STALE signal too. Nothing is sent
+during a halt (`gate halt`), which binds those that observe too, and when the gate gets no sound answer from the store.
+
+All that the gate writes is under keys of its own, `quantum:observe:…`: it can stand beside guards whose keys have the
+same prefix.
 
 It reads signals from standard input, one JSON object a line. A blank line is skipped. A line that can't be read is
 named, and the others go on.
@@ -14,7 +17,6 @@ the old guards, to which the gate's account is new:
 
     export GATE_URL=redis://127.0.0.1:6379/0 GATE_EXCHANGE_URL=http://127.0.0.1:8890
     export BINANCE_API_KEY=demo BINANCE_API_SECRET=demo
-    gate init --by ME --reason "a new account"
     echo '{"id": "observe-1", "symbol": "BTCUSDT", "side": "BUY", "quantity": "0.002", "timestamp": '$(date +%s)000'}' |
         python examples/observe.py
 """
@@ -74,7 +76,7 @@ def handle(gate: Gate, client: Client, store: redis.Redis, intent: Intent) -> st
     """Does what the old guards say, and tells what the gate would say."""
     with gate.guard(intent) as held:
         if not held:
-            # Observing, the gate denies only without a sound answer from the store.
+            # Observing, the gate denies only during a person's halt, or without a sound answer from the store.
             return f"{intent.id} gate: {held.verdict.reason} {held.verdict.detail}"
         old_says = old_guards(store, intent)
         # Here the gate's reason is ADMITTED, or that of the guard that would deny. Observing, it stops nothing.

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         InDoubt,
         Inspection,
         LastLook,
+        Observer,
         Standing,
         Status,
     )
@@ -48,8 +49,8 @@ else:
         "client.gates": "AsyncGate Gate",
         "values.errors": "GateError InvalidField InvalidIntent InvalidPolicy StoreError StoreFailure StoreUnavailable",
         "client.guarded": "AsyncGuardedPermit GuardedPermit",
-        "values.reports": "Act Copies Damage DoubtfulPermit GuardReport Halt InDoubt Inspection LastLook Standing "
-        "Status",
+        "values.reports": "Act Copies Damage DoubtfulPermit GuardReport Halt InDoubt Inspection LastLook Observer "
+        "Standing Status",
         "values.found_order": "FoundOrder",
         "values.intent": "Intent",
         "values.outcome": "Outcome OutcomeKind Penalty Settled Settlement",
@@ -91,6 +92,7 @@ __all__ = [
     "InvalidPolicy",
     "LastLook",
     "Mode",
+    "Observer",
     "Outcome",
     "OutcomeKind",
     "Penalty",

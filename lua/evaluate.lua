@@ -32,7 +32,7 @@
 --        7 is_exit           1 for an intent that can only reduce, else 0
 --        8 reserve           margin to reserve, in whole millionths
 --        9 fence_seen        the highest fence that the caller has seen
---       10 policy            fingerprint of the caller's policy, with its mode in front: enforce-… or observe-…
+--       10 policy            fingerprint of the caller's policy
 --   and the figures of that policy, by the names of its fields:
 --       11 rate_symbol_limit
 --       12 rate_symbol_window_ms
@@ -49,16 +49,18 @@
 --       23 max_in_flight
 --       24 after_memory_loss verify or halt
 --   and
---       25 server            the server's run id, as its connection has learnt it. Behind it, after a space, why the
+--       25 observes          1 for a caller that only observes, else 0. Its keys are its own, but for the halt
+--       26 server            the server's run id, as its connection has learnt it. Behind it, after a space, why the
 --                            server isn't trusted: `evicts`, or `lacks …`, a right; see identify.lua
 --
 -- Reply  one line of text. Its first word tells which:
 --   admitted …                      the permit: the record as written (see record_text). A replay with the same token
---                                   gets the same line again
+--                                   gets the same line again. With the flag o, an enforcing caller would be
+--                                   denied, and the note tells why: only the id is claimed
 --   REASON wait detail              denied. wait: ms; -1 unknown, -2 a retry never helps. detail: for CONFLICT and
 --                                   DUPLICATE the record, for POLICY_MISMATCH the policy in force, for STALE the age
 --                                   in ms, for MEMORY_YOUNG the time when the loss was noticed, in ms
---   OBSERVED REASON wait detail     an enforcing policy would deny; the policy in force only observes. Claims nothing
+--   OBSERVED REASON wait detail     the caller observes, and the intent is claimed already: DUPLICATE or CONFLICT
 --   or an error that names the key: its value has the wrong type, or is damaged
 --   or NOPERM, for an entry: the user lacks a right, or the server doesn't say which one it is
 --@include integer
@@ -111,11 +113,26 @@ if reason then
     return detail  -- this caller's own admission; its reply was lost
   end
 
-  -- The policy in force decides whether a denial binds. A caller with an observing policy can't avoid an enforcing one.
-  local state = seen.state or redis.pcall('HMGET', KEYS.state, 'fence', 'since', 'policy')
-  local policy = state.err and '' or state[3] or ARGV.policy
-  local observed = string.sub(policy, 1, 8) == 'observe-' and 'OBSERVED ' or ''
-  return observed .. reason .. ' ' .. wait .. ' ' .. detail
+  -- A caller that observes goes on, but not past a person's halt, whichever guard has come before that.
+  if ARGV.observes == '1' then
+    if reason ~= 'HALTED' and redis.call('EXISTS', KEYS.halt) == 1 then
+      local halted, unknown, by_whom = first_denial(GUARDS.HALTED, now, now_text, seen)
+      if halted then reason, wait, detail = halted, unknown, by_whom end
+    end
+    if reason == 'DUPLICATE' or reason == 'CONFLICT' then
+      return 'OBSERVED ' .. reason .. ' ' .. wait .. ' ' .. detail
+    end
+    if reason ~= 'HALTED' then
+      -- The id is claimed all the same: of two workers that observe, one gets the intent. Locks, windows and counters
+      -- stay as they would be.
+      local record = record_text('admitted', token, '0', ARGV.fingerprint, now_text, ARGV.symbol, ARGV.side,
+        ARGV.lock_ttl_ms, '0', is_exit and 'ox' or 'o', reason .. ' ' .. wait .. ' ' .. detail)
+      local fresh_for = ARGV.decided_ms + ARGV.max_age_ms - now + 1
+      redis.call('SET', KEYS.record, record, 'PX', integer(math.max(fresh_for, ARGV.dedup_ttl_ms)))
+      return record
+    end
+  end
+  return reason .. ' ' .. wait .. ' ' .. detail
 end
 
 local lock_ttl = ARGV.lock_ttl_ms

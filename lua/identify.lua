@@ -17,7 +17,7 @@ local needed = {
   {'GET', KEYS.record}, {'SET', KEYS.record, '', 'PX', '1'}, {'DEL', KEYS.record}, {'EXISTS', KEYS.record},
   {'GET', KEYS.lock}, {'SET', KEYS.lock, '', 'PX', '1'}, {'DEL', KEYS.lock}, {'EXISTS', KEYS.lock},
   {'PTTL', KEYS.lock},
-  {'HMGET', KEYS.state, 'fence'}, {'HGET', KEYS.state, 'policy'}, {'HSET', KEYS.state, 'fence', '1'},
+  {'HMGET', KEYS.state, 'fence'}, {'HSET', KEYS.state, 'fence', '1'},
   {'HDEL', KEYS.state, 'permit:'},
   {'HMGET', KEYS.halt, 'scope'}, {'EXISTS', KEYS.halt},
   {'ZCARD', KEYS.inflight}, {'ZRANGEBYSCORE', KEYS.inflight, '0', '0'},

@@ -7,6 +7,7 @@
 --        2 token
 --        3 is_exit           1 for an intent that can only reduce, else 0
 --        4 needed_ms         how long from now the exchange may still accept the order
+--        5 observes          1 for a caller that only observes, else 0: of the guards, only a halt binds it
 --
 -- Reply  one line of text, its first word says which:
 --   HOLDS                 the permit holds
@@ -36,10 +37,6 @@ if life - ARGV.needed_ms < 0 then
   return 'DEADLINE ' .. life .. ' ms of the permit are left, ' .. ARGV.needed_ms .. ' are needed'
 end
 
--- While the policy in force only observes, nothing else binds.
-local policy = redis.pcall('HGET', KEYS.state, 'policy')
-if type(policy) == 'string' and string.sub(policy, 1, 8) == 'observe-' then return 'HOLDS' end
-
 local is_exit = ARGV.is_exit == '1'
 
 -- As at the verdict: damage under a guard that stops entries doesn't stop an exit.
@@ -49,7 +46,7 @@ local scope = halt[1] or (redis.call('EXISTS', KEYS.halt) == 1 and 'entries')
 if scope and (scope == 'all' or not is_exit) then
   return 'HALTED ' .. scope .. ' halted by ' .. (halt[2] or '?') .. ': ' .. (halt[3] or '?')
 end
-if is_exit then return 'HOLDS' end
+if is_exit or ARGV.observes == '1' then return 'HOLDS' end
 
 -- The lock, not only our own clock: where the server's clock has stepped, the lock lapses before its holder expects it.
 if read('GET', KEYS.lock) ~= ARGV.token then return 'LOCK_LOST another permit holds this symbol and side, or none' end

@@ -95,7 +95,9 @@ flags = flags == '-' and '' or flags
 
 -- Reads what the writes below need. With pcall, so that a damaged key doesn't end the script.
 local holds_lock = redis.pcall('GET', KEYS.lock) == token
-local punished = string.find(flags, 'p', 1, true)
+-- What the gate would have denied is no concern of its counters: its observing caller has sent it all the same.
+local observed = string.find(flags, 'o', 1, true)
+local punished = observed or string.find(flags, 'p', 1, true)
 local counts_failure = ARGV.counts_failure == '1' and not punished
 local trips_safe_mode = ARGV.trips_safe_mode == '1' and not punished
 local symbol_cooldown = not punished and ARGV.rest_symbol_ms ~= '0' and ARGV.rest_symbol_ms
@@ -147,6 +149,10 @@ end
 -- A permit in doubt stays in the in-flight set and in the state, where reconcile finds it. Its lock keeps its TTL.
 if outcome == 'unknown' then
   redis.pcall('HSET', KEYS.state, permit_field, settled)
+  if observed then
+    redis.pcall('ZADD', KEYS.inflight, integer(admitted + span), reserved .. ':' .. ARGV.intent_id)
+    redis.pcall('HDEL', KEYS.state, 'in_flight')  -- the next entry counts
+  end
 else
   local card, live, all_reserved, counted, earliest, last, lapses = in_flight_unpacked(in_flight)
   if redis.pcall('ZREM', KEYS.inflight, reserved .. ':' .. ARGV.intent_id) == 1 and card then
@@ -160,7 +166,7 @@ else
 end
 
 -- Nothing was sent, so both windows get their slot back.
-if outcome == 'unsent' then
+if outcome == 'unsent' and not observed then
   if not is_exit then redis.pcall('LREM', KEYS.rate_symbol, '1', admitted) end
   local emptied = redis.pcall('LREM', KEYS.rate_global, '1', admitted) == 1
     and not redis.pcall('LINDEX', KEYS.rate_global, '0')

@@ -15,6 +15,7 @@ from decimal import Decimal
 from typing import Final, TypeVar
 
 from gate.client.copies import LOOK, Server, copies_of, followed_by_waits, server_of
+from gate.client.observing import Observing
 from gate.client.unheard import Unheard, UnheardCalls
 from gate.protocol.codec import Protocol, decode_last_look, decode_settlement
 from gate.protocol.explain import explain_error
@@ -41,6 +42,7 @@ _GIVEN_BACK_AT_ONCE: Final = 64
 _NOBODY_HEARD: Final = Outcome.unsent("UNHEARD", "the answer to the evaluation was lost")
 _REPLAYED: Final = 2
 _ANSWER_LOST: Final = "the answer was lost; repeat it"
+_UNCLAIMED: Final = ""  # the token of a permit that has claimed nothing
 _NO_FENCE: Final = 2**53  # Lua can't count by one beyond 2**53, so a fence that reaches it is damage
 _UNREADABLE: Final = Halt("?", "?", "its key was damaged", None)
 _log: Final = logging.getLogger("gate")
@@ -51,10 +53,11 @@ class Calls:
 
     def __init__(self, prefix: str, policy: Policy) -> None:
         self.policy: Final = policy
-        self.keyspace: Final = Keyspace(prefix)
+        self.keyspace: Final = Keyspace(prefix, observing=policy.observes)
         self.protocol: Final = Protocol(self.keyspace, policy)
         self._fence_seen = 0
         self._unheard: Final = UnheardCalls(policy.lock_ttl_ms)
+        self._observer: Final = Observing(self.keyspace, policy.fingerprint) if policy.observes else None
 
     def evaluate(self, asked: Intent | Mapping[str, object], reserve: Decimal | None = None) -> Dialogue[Verdict]:
         """Returns the verdict. Denies for bad input or a store failure; never raises for them."""
@@ -99,7 +102,7 @@ class Calls:
             self._unheard.keep(unheard)  # cancelled while the command was under way
             raise
         verdict = self.protocol.decode_verdict(reply, intent, margin, started_ns)
-        if verdict.permit is not None and not verdict.permit.observed and verdict.permit.token != token:
+        if verdict.permit is not None and verdict.permit.token not in (token, _UNCLAIMED):
             # This is the answer to another call. Nobody may act on it.
             self._unheard.keep(unheard)
             return Verdict(False, Reason.STORE_ERROR, "the store answered with another permit's token")
@@ -114,6 +117,12 @@ class Calls:
             yield from self.settle(verdict.permit, Outcome.unsent("EXPIRED", "the answer came after the deadline"))
             detail = "the store's answer came after the permit had run out"
             return Verdict(False, Reason.STORE_UNAVAILABLE, detail)
+        if self._observer is not None:
+            try:
+                yield from self._observer.note()
+            except BaseException:
+                self._unheard.keep(unheard)  # cancelled: nobody hears of the permit
+                raise
         return verdict
 
     def give_back(self) -> Dialogue[int]:
@@ -151,7 +160,7 @@ class Calls:
 
     def settle(self, permit: Permit, outcome: Outcome) -> Dialogue[Settlement]:
         """Reports an outcome. A store failure is part of the answer; it is never raised."""
-        if permit.observed:
+        if permit.token == _UNCLAIMED:
             return Settlement(Settled.OBSERVED)
         try:
             reply, replayed = yield from self._scripted("settle", self.protocol.settle(permit, outcome))
@@ -196,9 +205,9 @@ class Calls:
 
     def last_look(self, permit: Permit, needed_ms: int) -> Dialogue[LastLook]:
         """Whether a permit still holds. Never raises for a store failure: then it doesn't."""
-        if permit.observed:
-            return LastLook(True, "HOLDS")
         try:
+            if permit.token == _UNCLAIMED:
+                return _halted_look((yield from self.halt_in_force()), permit)
             reply, _ = yield from self._scripted("last_look", self.protocol.last_look(permit, needed_ms))
         except StoreFailure as failure:
             return LastLook(False, "STORE_LOST", explain_error(str(failure)))
@@ -365,6 +374,13 @@ def halt_of(parts: Sequence[str | None]) -> Halt:
     """A halt from HALT_FIELDS. One without a scope stops entries."""
     scope, by, reason, at = parts
     return Halt(scope or "entries", by or "?", reason or "?", int(at) if at and at.isdecimal() else None)
+
+
+def _halted_look(halt: Halt | None, permit: Permit) -> LastLook:
+    """Whether a permit that has claimed nothing still holds: only a halt binds it."""
+    if halt is None or (permit.is_exit and halt.scope not in ("all", "?")):
+        return LastLook(True, "HOLDS")
+    return LastLook(False, "HALTED", f"{halt.scope} halted by {halt.by}: {halt.reason}")
 
 
 def _first(parts: tuple[str, ...]) -> str | None:

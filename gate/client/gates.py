@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+def _keyspace(prefix: str, policy: Policy | None) -> Keyspace:
+    return Keyspace(prefix, observing=policy is not None and policy.observes)
+
+
 class Gate:
     """The gate of one account, for threads. Close it, or use it in a `with` block."""
 
@@ -54,7 +58,7 @@ class Gate:
         `find_order` asks the exchange for an order, for the blocks of `guard`: gate.exchange.order_finder has it for
         python-binance. Raises InvalidField for a cluster with a prefix that has no hash tag.
         """
-        keyspace = Keyspace(prefix)
+        keyspace = _keyspace(prefix, policy)
         if isinstance(client, redis.RedisCluster):
             refuse_cluster_without_hash_tag(keyspace)
             wire: Wire = ClusterWire(lambda: client, keyspace.state, timeout_ms, identify(keyspace))
@@ -87,7 +91,7 @@ class Gate:
     ) -> Gate:
         """On the store at a URL; gate.store lists the forms. Connects at the first call. Raises InvalidField."""
         gate = cls.__new__(cls)
-        gate._set_up(*connect(url, Keyspace(prefix), timeout_ms), prefix, policy, find_order)
+        gate._set_up(*connect(url, _keyspace(prefix, policy), timeout_ms), prefix, policy, find_order)
         return gate
 
     @property
@@ -273,7 +277,7 @@ class AsyncGate:
         find_order: AsyncFindOrder | None = None,
     ) -> None:
         """As Gate, with a redis-py asyncio client."""
-        keyspace = Keyspace(prefix)
+        keyspace = _keyspace(prefix, policy)
         if isinstance(client, redis.asyncio.RedisCluster):
             refuse_cluster_without_hash_tag(keyspace)
             wire: AsyncWire = AsyncClusterWire(lambda: client, keyspace.state, timeout_ms, identify(keyspace))
@@ -306,7 +310,7 @@ class AsyncGate:
     ) -> AsyncGate:
         """On the store at a URL; gate.store lists the forms. Connects at the first call. Raises InvalidField."""
         gate = cls.__new__(cls)
-        gate._set_up(*connect_async(url, Keyspace(prefix), timeout_ms), prefix, policy, find_order)
+        gate._set_up(*connect_async(url, _keyspace(prefix, policy), timeout_ms), prefix, policy, find_order)
         return gate
 
     @property

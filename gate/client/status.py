@@ -9,13 +9,14 @@ from decimal import Decimal
 from typing import Final
 
 from gate.client.dialogues import HALT_FIELDS, Calls, Dialogue, halt_of
+from gate.client.observing import observers
 from gate.store.wire import Reply
 from gate.values.errors import StoreError
 from gate.values.guards import GUARDS
 from gate.values.keys import KEYS
-from gate.values.policy import mode_of
 from gate.values.record import MILLIONTHS, Phase, decode_record
 from gate.values.reports import Damage, Standing, Status
+from gate.values.verdict import Mode
 
 _RUN_ID: Final = re.compile(rb"\nrun_id:(\w+)")
 _MAXMEMORY: Final = re.compile(rb"\nmaxmemory:(\d+)")
@@ -66,7 +67,7 @@ def status(calls: Calls) -> Dialogue[Status]:
     permits = yield from _permits(calls, now_ms, standing)
 
     # One scan finds every key of a symbol. The pattern doesn't match records, which are by far the most keys.
-    for key in (yield from calls.scan(f"{keys.prefix}:[es]*:[lrc]*")):
+    for key in (yield from calls.scan(f"{keys.base}:[es]*:[lrc]*")):
         if key.startswith(keys.cooldown_symbol_prefix):
             yield from _switch("cooldown_symbol", key, standing)
         elif key.startswith(keys.lock_prefix):
@@ -93,7 +94,8 @@ def status(calls: Calls) -> Dialogue[Status]:
         memory_since_ms=since,
         policy_in_force=in_force,
         policy_own=calls.protocol.policy_fingerprint,
-        mode_in_force=mode_of(in_force) if in_force else None,
+        mode=Mode(policy.mode),
+        observers=(yield from observers(keys.observers)),
         memory_lost_ms=lost_ms,
         evicts=_evicts(server),
     )

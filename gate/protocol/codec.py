@@ -13,7 +13,7 @@ from gate.values.fields import plain
 from gate.values.guards import GUARDS, Reason
 from gate.values.intent import Intent
 from gate.values.outcome import Outcome, Penalty, Settled, Settlement
-from gate.values.policy import Policy, mode_of
+from gate.values.policy import Policy
 from gate.values.record import MILLIONTHS, Record, decode_record
 from gate.values.reports import GuardReport, Inspection, LastLook
 from gate.values.verdict import Mode, Permit, Verdict
@@ -35,12 +35,19 @@ class Protocol:
             script(name)
         self._mode: Final = Mode(policy.mode)
         # Every call carries these keys and figures, so they become texts once. Their names are those of the headers.
-        fixed = {**keyspace.of_account(), **policy.texts(), "policy": policy.fingerprint, "server": SERVER}
+        figures = policy.texts()
+        if keyspace.observing:
+            figures["after_memory_loss"] = "verify"  # what an observer has forgotten must not halt the account
+        fixed: dict[str, str | int] = {
+            **keyspace.of_account(),
+            **figures,
+            "policy": policy.fingerprint,
+            "observes": 1 if keyspace.observing else 0,
+            "server": SERVER,
+        }
         # As the state keeps them: lua/include/figures_in_force.lua writes the same.
         names = script("evaluate").arguments.names
-        self._figures: Final = (
-            "".join(f" {name}={text}" for name, text in policy.texts().items() if name in names) + " "
-        )
+        self._figures: Final = "".join(f" {name}={text}" for name, text in figures.items() if name in names) + " "
         self._evaluate: Final = Call("EVALSHA", script("evaluate"), fixed)
         self._inspect: Final = Call("EVALSHA_RO", script("inspect"), fixed)
         self._settle: Final = Call("EVALSHA", script("settle"), fixed)
@@ -119,7 +126,9 @@ class Protocol:
         self, act: str, by: str, reason: str, token: str, what: str, cooldowns: tuple[str, ...] = ()
     ) -> Command:
         """The call for an operator's act. `cooldowns`: the keys of symbols' cooldowns, for a reset."""
-        call = Call("EVALSHA", script("control"), self.keyspace.of_account(), open_list=cooldowns)
+        # A halt is the account's, whoever calls it, and so is its entry in the audit.
+        keyspace = Keyspace(self.keyspace.prefix) if act in ("halt", "resume") else self.keyspace
+        call = Call("EVALSHA", script("control"), keyspace.of_account(), open_list=cooldowns)
         figures, server = self._figures if act == "policy" else "", SERVER if act == "init" else ""
         return call(act=act, by=by, reason=reason, token=token, what=what, figures=figures, server=server)
 
@@ -134,30 +143,38 @@ class Protocol:
                 return Verdict(
                     False, Reason.STORE_ERROR, f"{self.keyspace.record(intent.id)} is damaged: {text[:80]!r}"
                 )
-            return Verdict(True, Reason.ADMITTED, permit=permit, mode=self._mode)
-        observed = word == "OBSERVED"
-        if observed:
+            if not permit.observed:
+                return Verdict(True, Reason.ADMITTED, permit=permit, mode=self._mode)
+            word, _, rest = text.split(" ", 10)[10].partition(" ")
+            return self._denial(word, rest, intent, permit)
+        if word == "OBSERVED":
             word, _, rest = rest.partition(" ")
+            return self._denial(word, rest, intent, self._unclaimed_permit(intent, started_ns))
+        return self._denial(word, rest, intent)
+
+    def _denial(self, word: str, rest: str, intent: Intent, permit: Permit | None = None) -> Verdict:
+        """The verdict of the guard that denies; with a permit, of one that would deny, were this caller enforcing."""
         reason, (wait, _, detail) = Reason(word), rest.partition(" ")
         prior = None
         if reason in (Reason.DUPLICATE, Reason.CONFLICT):
             prior = decode_record(intent.id, detail)
         wait_ms = int(wait) if int(wait) >= 0 else None
         return Verdict(
-            observed,
+            permit is not None,
             reason,
             detail=self._explained(reason, detail, prior, wait_ms, intent),
             retry_after_ms=wait_ms,
-            permit=self._observed_permit(intent, started_ns) if observed else None,
+            permit=permit,
             prior=prior,
-            mode=Mode.OBSERVE if observed else Mode.ENFORCE,
+            mode=self._mode,
             age_ms=_age_ms(reason, detail),
         )
 
     def _permit(self, intent: Intent, line: str, reserve: Decimal, started_ns: int) -> Permit:
         """The permit of a record in phase admitted. Reads the line directly: a Record in between doubles the cost."""
         _, token, fence, _, admitted_ms, symbol, side, span_ms, _, flags, note = line.split(" ", 10)
-        ahead, _, memory_age_ms = note.partition(" ")
+        observed = "o" in flags
+        ahead, _, memory_age_ms = ("0", "", "") if observed else note.partition(" ")
         span = int(span_ms)
         return Permit(
             intent_id=intent.id,
@@ -171,9 +188,10 @@ class Protocol:
             verify="v" in flags,
             memory_age_ms=int(memory_age_ms) if memory_age_ms else None,
             is_exit="x" in flags,
-            reserved=reserve,
+            reserved=Decimal(0) if observed else reserve,
             reserved_ahead=Decimal(ahead) / MILLIONTHS,
             admission=line,
+            observed=observed,
         )
 
     def permit_of(self, record: Record) -> Permit:
@@ -191,9 +209,11 @@ class Protocol:
             is_exit=record.is_exit,
             reserved=record.reserved,
             admission=record.line,
+            observed=record.observed,
         )
 
-    def _observed_permit(self, intent: Intent, started_ns: int) -> Permit:
+    def _unclaimed_permit(self, intent: Intent, started_ns: int) -> Permit:
+        """Of an intent that is claimed already, by the delivery before. Without a token: there is nothing to settle."""
         return Permit(
             intent_id=intent.id,
             symbol=intent.symbol,
@@ -209,11 +229,9 @@ class Protocol:
 
     def decode_inspection(self, reply: list[object], intent: Intent) -> Inspection:
         """Reads every guard's answer from inspect's rows."""
-        now, in_force, *rows = reply
+        now, _, *rows = reply
         denials: dict[bytes, list[bytes]] = {row[0]: row for row in rows}  # type: ignore[index,misc]  # a reply's rows
         reports = []
-        known = in_force.decode(errors="replace") if isinstance(in_force, bytes) else ""
-        mode = mode_of(known or self.policy_fingerprint)
         keys = {**self.keyspace.of_account(), **self.keyspace.of_intent(intent.id, intent.symbol, intent.side)}
         for guard in GUARDS:
             key = keys[guard.key] if guard.key else ""
@@ -230,7 +248,7 @@ class Protocol:
             explained = self._explained(reason, detail, prior, wait_ms, intent)
             age_ms = _age_ms(reason, detail)
             reports.append(GuardReport(guard.name, False, key, reason, wait_ms, explained, age_ms=age_ms))
-        return Inspection(tuple(reports), mode, int(now))  # type: ignore[call-overload]  # the server's clock as text
+        return Inspection(tuple(reports), self._mode, int(now))  # type: ignore[call-overload]  # the server's clock as text
 
     def _explained(self, reason: Reason, detail: str, prior: Record | None, wait_ms: int | None, intent: Intent) -> str:
         # A permit's lock always has a TTL. A lock without a wait has none, so the gate didn't make it.

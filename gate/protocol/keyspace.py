@@ -10,30 +10,40 @@ from typing import Final
 from gate.values.errors import InvalidField
 
 DEFAULT_PREFIX: Final = "quantum"
+_OBSERVE: Final = ":observe"
 _HASH_TAG: Final = re.compile(r"[^{]*\{[^}]+\}")  # a cluster looks only at the first brace
 
 
 class Keyspace:
-    """The keys of one account, which all begin with its prefix. Raises InvalidField for an unusable prefix."""
+    """The keys of one account, which all begin with its prefix. Raises InvalidField for an unusable prefix.
 
-    def __init__(self, prefix: str = DEFAULT_PREFIX) -> None:
+    A caller that observes has keys of its own, so that it touches none which other guards, or enforcing callers, go
+    by. Only the halt is the account's.
+    """
+
+    def __init__(self, prefix: str = DEFAULT_PREFIX, *, observing: bool = False) -> None:
         if not prefix or len(prefix) > 100 or not prefix.isprintable() or any(c in prefix for c in " *?[]\\^"):
             raise InvalidField(
                 "prefix", prefix, "is not a key prefix: 1 to 100 printable characters without spaces or any of *?[]\\^"
             )
+        if prefix.endswith(_OBSERVE):
+            raise InvalidField("prefix", prefix, f"ends with {_OBSERVE}, where observing callers keep their keys")
         self.prefix: Final = prefix
-        self.record_prefix: Final = f"{prefix}:exec:processed:"
-        self.lock_prefix: Final = f"{prefix}:exec:lock:"
-        self.rate_symbol_prefix: Final = f"{prefix}:exec:rate:symbol:"
-        self.cooldown_symbol_prefix: Final = f"{prefix}:safety:cooldown_symbol:"
-        self.rate_global: Final = f"{prefix}:exec:rate:global"
-        self.failures: Final = f"{prefix}:exec:failures"
-        self.inflight: Final = f"{prefix}:exec:inflight"
-        self.state: Final = f"{prefix}:exec:state"
+        self.observing: Final = observing
+        self.base: Final = prefix + _OBSERVE if observing else prefix
+        self.record_prefix: Final = f"{self.base}:exec:processed:"
+        self.lock_prefix: Final = f"{self.base}:exec:lock:"
+        self.rate_symbol_prefix: Final = f"{self.base}:exec:rate:symbol:"
+        self.cooldown_symbol_prefix: Final = f"{self.base}:safety:cooldown_symbol:"
+        self.rate_global: Final = f"{self.base}:exec:rate:global"
+        self.failures: Final = f"{self.base}:exec:failures"
+        self.inflight: Final = f"{self.base}:exec:inflight"
+        self.state: Final = f"{self.base}:exec:state"
         self.halt: Final = f"{prefix}:safety:halt"
-        self.safe_mode: Final = f"{prefix}:safety:safe_mode"
-        self.cooldown_global: Final = f"{prefix}:safety:cooldown_global"
-        self.audit: Final = f"{prefix}:safety:audit"
+        self.safe_mode: Final = f"{self.base}:safety:safe_mode"
+        self.cooldown_global: Final = f"{self.base}:safety:cooldown_global"
+        self.audit: Final = f"{self.base}:safety:audit"
+        self.observers: Final = f"{prefix}{_OBSERVE}:callers"
 
     @property
     def has_hash_tag(self) -> bool:

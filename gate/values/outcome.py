@@ -153,7 +153,7 @@ class Settled(StrEnum):
     CONFLICT = "CONFLICT"
     """The record has another outcome, which is final. Nothing was changed."""
     OBSERVED = "OBSERVED"
-    """The permit was only observed; there is nothing to settle."""
+    """The permit has claimed nothing: its caller observes, and the intent was another delivery's. Nothing to settle."""
     STORE_UNAVAILABLE = "STORE_UNAVAILABLE"
     """The outcome couldn't be reported. The permit stays in doubt until somebody reconciles it."""
     STORE_ERROR = "STORE_ERROR"

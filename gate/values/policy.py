@@ -69,7 +69,8 @@ class Policy:
     after_memory_loss: str = "verify"
     """After Redis has lost memory, entries wait, then permits say verify. With `halt`, a person must resume first."""
     mode: str = "enforce"
-    """`enforce`, or `observe`: judge and record every intent, but deny none."""
+    """`enforce`, or `observe`: judge every intent beside other guards, under keys of its own, and deny none but for a
+    person's halt. The caller's own choice: no part of the fingerprint, and nobody else's verdict changes by it."""
 
     def __post_init__(self) -> None:
         faults = tuple(self._faults())
@@ -141,21 +142,29 @@ class Policy:
                 "first orders wait longer than their permits live"
             )
         if self.mode == "observe":
-            found.append("mode observe: the gate denies nothing; it only reports what it would have done")
+            found.append(
+                "mode observe: only a person's halt denies; of everything else the gate reports what it would have done"
+            )
         return tuple(found)
 
     @property
     def fingerprint(self) -> str:
-        """The mode and a hash of all figures. Two callers with equal fingerprints apply the same limits."""
+        """A hash of all figures. Two callers with equal fingerprints apply the same limits, in whichever mode."""
         canonical = " ".join(f"{name}={text}" for name, text in self.texts().items())
         digest = hashlib.blake2b(canonical.encode(), digest_size=9).digest()
-        return f"{self.mode}-{urlsafe_b64encode(digest).decode()}"
+        return urlsafe_b64encode(digest).decode()
+
+    @property
+    def observes(self) -> bool:
+        """Whether this caller only observes."""
+        return self.mode == Mode.OBSERVE
 
     def texts(self) -> dict[str, str]:
-        """The canonical text of every figure, by its name."""
+        """The canonical text of every figure, by its name. The mode is no figure."""
         return {
             each.name: plain(value) if isinstance(value := getattr(self, each.name), Decimal) else str(value)
             for each in fields(self)
+            if each.name != "mode"
         }
 
     @classmethod
@@ -182,8 +191,3 @@ class Policy:
         if faults:
             raise InvalidPolicy(tuple(faults))
         return policy
-
-
-def mode_of(fingerprint: str) -> Mode:
-    """Reads the mode from a policy's fingerprint. A fingerprint without a mode enforces, as in the scripts."""
-    return Mode.OBSERVE if fingerprint.startswith(f"{Mode.OBSERVE}-") else Mode.ENFORCE

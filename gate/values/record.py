@@ -40,6 +40,8 @@ class Record:
     is_exit: bool = False
     penalised: bool = False
     unsent: bool = False
+    observed: bool = False
+    """Its caller only observes, and the gate would have denied. The note of an admitted one tells the denial."""
     note: str = ""
     line: str = field(default="", repr=False, compare=False)
     """As it stands in the store."""
@@ -67,7 +69,8 @@ class Record:
     @property
     def reserved_ahead(self) -> Decimal:
         """Margin that earlier live permits had reserved, in the margin asset. Known only in phase admitted."""
-        return Decimal(self.note.partition(" ")[0]) / MILLIONTHS if self.phase is Phase.ADMITTED else Decimal(0)
+        known = self.phase is Phase.ADMITTED and not self.observed
+        return Decimal(self.note.partition(" ")[0]) / MILLIONTHS if known else Decimal(0)
 
     def __str__(self) -> str:
         if self.phase is Phase.FOREIGN:
@@ -100,6 +103,7 @@ def decode_record(intent_id: str, text: str) -> Record:
             is_exit="x" in flags,
             penalised="p" in flags,
             unsent="u" in flags,
+            observed="o" in flags,
             note=note,
             line=text,
         )

@@ -42,13 +42,16 @@ class Inspection:
 
     @property
     def denial(self) -> GuardReport | None:
-        """The first guard that denies."""
-        return next((report for report in self.guards if not report.passed), None)
+        """The first guard that denies. Of an observing caller the halt, which binds it, where that is one of them."""
+        denials = [report for report in self.guards if not report.passed]
+        binding = next((report for report in denials if report.reason is Reason.HALTED), None)
+        return binding if binding and self.mode is Mode.OBSERVE else next(iter(denials), None)
 
     @property
     def admitted(self) -> bool:
         """Whether the gate would admit the intent."""
-        return self.mode is Mode.OBSERVE or self.denial is None
+        denial = self.denial
+        return denial is None or (self.mode is Mode.OBSERVE and denial.reason is not Reason.HALTED)
 
     @property
     def reason(self) -> Reason:
@@ -109,6 +112,16 @@ class Halt:
 
 
 @dataclass(frozen=True, slots=True)
+class Observer:
+    """A caller that observes."""
+
+    name: str
+    """Its host, its process id, and the fingerprint of its policy."""
+    seen_ms: int
+    """When it had a verdict, to the minute; epoch ms of its own clock."""
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """The state of an account. It isn't one atomic read: each part is true for the moment at which it was read."""
 
@@ -129,8 +142,10 @@ class Status:
     """The time since which the store's memory is known to be whole: 0 by a person's word, `gate init`."""
     policy_in_force: str | None
     policy_own: str
-    mode_in_force: Mode | None = None
-    """The mode of the policy in force; None when no policy is in force yet, or when it is unknown."""
+    mode: Mode = Mode.ENFORCE
+    """The mode of this caller. One that observes has keys of its own, and this is their state."""
+    observers: tuple[Observer, ...] = ()
+    """Who has observed this account in the last day, whoever asks."""
     memory_lost_ms: int | None = None
     """The time at which a loss of memory was noticed, while entries wait because of it; else None."""
     evicts: bool = False
@@ -145,8 +160,8 @@ class Status:
 
     @property
     def observing(self) -> bool:
-        """Whether the policy in force only observes, so that guards deny nothing."""
-        return self.mode_in_force is Mode.OBSERVE
+        """Whether this caller only observes, so that nothing but a halt denies."""
+        return self.mode is Mode.OBSERVE
 
     @property
     def damaged(self) -> dict[str, Standing]:

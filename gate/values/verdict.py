@@ -17,7 +17,7 @@ NEVER_RETRYABLE: Final = frozenset({Reason.CONFLICT, Reason.DUPLICATE, Reason.ST
 
 
 class Mode(StrEnum):
-    """Whether the policy that produced a verdict binds."""
+    """Whether a caller goes by its verdicts. The caller's own choice."""
 
     ENFORCE = "enforce"
     OBSERVE = "observe"
@@ -51,7 +51,8 @@ class Permit(Struct, frozen=True):
     """The record as the admission wrote it. Settling sends it along, so that the store remembers an order whose record
     it has lost."""
     observed: bool = False
-    """The intent would be denied, but the policy in force only observes. Claims nothing; settling it does nothing."""
+    """The intent would be denied, but its caller only observes. Claims the intent's id, under the observers' keys, and
+    nothing else: no lock, no place in a window. Without a token where an earlier delivery has claimed the id."""
 
     @property
     def remaining_ms(self) -> int:
@@ -69,7 +70,7 @@ class Verdict(Struct, frozen=True):
 
     admitted: bool
     reason: Reason
-    """Of an observed admission: the reason for which an enforcing policy would deny."""
+    """Of an observed admission: the reason for which an enforcing caller would be denied."""
     detail: str = ""
     retry_after_ms: int | None = None
     """Milliseconds after which a retry makes sense; None when that is unknown or never (see `retryable`)."""

@@ -58,9 +58,8 @@ local function first_denial(from, now, now_text, seen)
     if seen.lost then
       local windows = math.min(math.max(ARGV.rate_symbol_window_ms, ARGV.rate_global_window_ms), 300000)
       local wait = seen.lost + math.max(ARGV.lock_ttl_ms + 6500, windows) - now
-      -- A caller that only observes claims nothing when it is denied. Its entry passes here, and says verify.
-      local observes = string.sub(ARGV.policy, 1, 8) == 'observe-'
-      if wait > 0 and not observes then
+      -- Of a caller that observes, only its own keys are new, and other guards hold its orders. Its permits say verify.
+      if wait > 0 and ARGV.observes ~= '1' then
         return 'MEMORY_YOUNG', integer(wait), integer(seen.lost), GUARDS.MEMORY_YOUNG
       end
     end

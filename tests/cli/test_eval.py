@@ -120,14 +120,15 @@ def test_observe_mode_admits_and_says_what_it_would_have_denied(
 ) -> None:
     file = tmp_path / "gate.toml"
     file.write_text('[policy]\nmode = "observe"\n')
-    redis_client.set("quantum:safety:safe_mode", "1")
+    redis_client.set("quantum:observe:safety:safe_mode", "1")
     for commit in ([], ["--commit"]):
         result = gate("--config", str(file), "eval", *words(), "--json", *commit)
         answer = json.loads(result.stdout)
         assert result.exit_code == 0
         assert (answer["admitted"], answer["reason"], answer["mode"]) == (True, "SAFE_MODE", "observe")
-        assert (answer["committed"], answer["permit"]) == (False, None)
+        assert (answer["committed"], answer["permit"] is None) == (bool(commit), not commit)
         assert [row["guard"] for row in answer["guards"] if not row["passed"]] == ["safe_mode"]
+    assert not redis_client.exists("quantum:exec:lock:BTCUSDT:BUY", "quantum:exec:rate:global")
 
 
 def test_a_person_reads_reason_state_time_and_key(gate: Run, redis_client: redis.Redis) -> None:

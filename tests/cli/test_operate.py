@@ -207,18 +207,18 @@ def test_policy_apply_says_what_it_has_changed(
     file, empty = tmp_path / "gate.toml", tmp_path / "empty.toml"
     file.write_text('[policy]\nmode = "observe"\n')
     empty.write_text("")
-    own, observing = Policy().fingerprint, Policy(mode="observe").fingerprint
+    own = Policy().fingerprint
     defaults = "These are the BUILT-IN DEFAULTS: no config file was given."
     said = gate("policy", "apply", *WHO).stdout
-    assert said == f"Policy of {account}: none -> {own}, mode enforce. {defaults}\n{KEPT}"
+    assert said == f"Policy of {account}: none -> {own}. {defaults}\n{KEPT}"
     said = gate("policy", "apply", *WHO).stdout
-    assert said == f"Policy of {account}: {own} was in force already, mode enforce. {defaults}\n{KEPT}"
+    assert said == f"Policy of {account}: {own} was in force already. {defaults}\n{KEPT}"
     said = gate("--config", str(file), "policy", "apply", *WHO).stdout
-    changed = f"{own} -> {observing}, mode enforce -> observe"
-    assert said == f"Policy of {account}: {changed}. Observe mode: from now on no guard denies.\n{KEPT}"
-    assert redis_client.hget("quantum:exec:state", "policy") == observing.encode()
+    observing = "Observe mode: it is in force for callers that observe, and for no others."
+    assert said == f"Policy of {account}: none -> {own}. {observing}\n{KEPT}"
+    assert redis_client.hget("quantum:observe:exec:state", "policy") == own.encode()
     said = gate("--config", str(empty), "policy", "apply", *WHO).stdout
-    assert f"{observing} -> {own}, mode observe -> enforce. These are the BUILT-IN DEFAULTS: {empty} has no" in said
+    assert f"{own} was in force already. These are the BUILT-IN DEFAULTS: {empty} has no" in said
     answer = gate_json("policy", "apply", *WHO)
     assert (answer["before"], answer["changed"], answer["mode"], answer["defaults"]) == (own, [own], "enforce", True)
     assert gate_json("--config", str(file), "policy", "apply", *WHO)["defaults"] is False

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -77,19 +79,24 @@ def test_another_policy_in_force_is_said(gate: Run, store: Store) -> None:
     with Gate.from_url(store.url, policy=Policy(rate_global_limit=9)) as other:
         other.apply_policy(by="ops", reason="test")
     assert "entries from here are denied POLICY_MISMATCH" in gate("status").stdout
-    with Gate.from_url(store.url, policy=Policy(mode="observe")) as other:
-        other.apply_policy(by="ops", reason="test")
-    out = gate("status").stdout
-    assert "Observe mode: nothing is really denied" in out
-    assert "entries from here would be denied POLICY_MISMATCH" in out
 
 
-def test_the_mode_in_force_is_a_field(gate_json: RunJson, store: Store) -> None:
-    assert gate_json("status")["mode_in_force"] is None
-    for mode in ("observe", "enforce"):
-        with Gate.from_url(store.url, policy=Policy(mode=mode)) as other:
-            other.apply_policy(by="ops", reason="test")
-        assert gate_json("status")["mode_in_force"] == mode
+def test_the_mode_is_a_field_and_the_observers_are_named(
+    gate: Run, gate_json: RunJson, store: Store, tmp_path: Path
+) -> None:
+    assert (gate_json("status")["mode"], gate_json("status")["observers"]) == ("enforce", [])
+    file = tmp_path / "gate.toml"
+    file.write_text('[policy]\nmode = "observe"\n')
+    gate("--config", str(file), "eval", *EVAL[1:], "--commit")
+
+    [observer] = gate_json("status")["observers"]
+    assert observer["name"].endswith(f":{os.getpid()} {Policy().fingerprint}")
+    assert "Observing: 1, not held back but by a halt: " in gate("status").stdout
+    assert gate_json("--config", str(file), "status")["mode"] == "observe"
+    assert "Observe mode: nothing is really denied" in gate("--config", str(file), "status").stdout
+    gate("halt", *WHO)
+    out = gate("--config", str(file), "status").stdout
+    assert "Observe mode: the halt binds, but for it nothing is really denied" in out
 
 
 def test_a_switch_whose_text_speaks_of_damage_is_not_damaged(
@@ -164,11 +171,12 @@ def test_a_memory_that_cannot_be_read_stops_entries_and_status_says_so(
     assert gate(*EVAL).exit_code == 0
 
 
-def test_damage_denies_in_observe_mode_too(gate: Run, store: Store, redis_client: redis.Redis) -> None:
-    with Gate.from_url(store.url, policy=Policy(mode="observe")) as other:
-        other.apply_policy(by="ops", reason="test")
-    redis_client.set("quantum:exec:inflight", "1")
-    assert gate("status").stdout.splitlines()[0].endswith("Observe mode: only what is damaged is really denied")
+def test_damage_denies_in_observe_mode_too(gate: Run, redis_client: redis.Redis, tmp_path: Path) -> None:
+    file = tmp_path / "gate.toml"
+    file.write_text('[policy]\nmode = "observe"\n')
+    redis_client.set("quantum:observe:exec:inflight", "1")
+    out = gate("--config", str(file), "status").stdout
+    assert out.splitlines()[0].endswith("Observe mode: only what is damaged is really denied")
 
 
 def test_a_lock_without_a_ttl_is_no_permit(gate: Run, redis_client: redis.Redis) -> None:

@@ -99,16 +99,6 @@ def test_every_outcome_can_be_said_in_a_block(gate: Gate, redis_client: redis.Re
     assert redis_client.llen(at.RATE_GLOBAL) == slots
 
 
-def test_an_exception_in_an_observed_block_settles_nothing(store: Store, redis_client: redis.Redis) -> None:
-    redis_client.set(at.SAFE_MODE, "1")
-    observing = Policy(mode="observe")
-    with Gate.from_url(store.url, policy=observing, timeout_ms=PATIENT_MS) as gate, gate.guard(at.entry()) as permit:
-        assert permit
-        assert permit.permit.observed
-        assert permit.placed(1).status is Settled.OBSERVED
-    assert at.keys(redis_client) == {at.SAFE_MODE, at.STATE}
-
-
 async def test_the_same_with_asyncio(store: Store, redis_client: redis.Redis) -> None:
     async with AsyncGate.from_url(store.url, timeout_ms=PATIENT_MS) as gate:
         async with gate.guard(at.entry()) as permit:

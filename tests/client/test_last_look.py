@@ -114,15 +114,3 @@ def test_a_permit_whose_deadline_comes_too_soon_does_not_hold(
     look = gate.last_look(permit, needed_ms=NEEDED_MS)
     assert (look.holds, look.reason) == (False, "DEADLINE")
     assert gate.last_look(permit, needed_ms=NEEDED_MS - 4_000)
-
-
-def test_while_the_policy_in_force_observes_only_the_permit_itself_binds(
-    redis_client: redis.Redis, open_gate: OpenGate
-) -> None:
-    gate = open_gate(Policy(mode="observe"))
-    permit = at.admitted(gate.evaluate(at.entry()))
-    gate.halt(by="ops", reason="CPI print", scope="all")
-    redis_client.set(at.SAFE_MODE, "1")
-    assert gate.last_look(permit, needed_ms=NEEDED_MS)
-    redis_client.delete(at.RECORD)
-    assert not gate.last_look(permit, needed_ms=NEEDED_MS)

@@ -309,23 +309,11 @@ def test_a_loss_that_lies_in_the_future_is_one_of_now(redis_client: redis.Redis,
 
 
 def test_an_exit_puts_no_policy_in_force(redis_client: redis.Redis, open_gate: OpenGate) -> None:
-    """After a loss it would be that of any caller, a looser or an observing one too."""
+    """After a loss it would be that of any caller, a looser one too."""
     redis_client.flushall()
-    admit(open_gate(Policy(mode="observe")), exits=True)
+    admit(open_gate(Policy(rate_global_limit=50)), exits=True)
     assert redis_client.hget(at.STATE, "policy") is None
     assert open_gate(ROOMY).evaluate(fresh()).reason is Reason.MEMORY_YOUNG
-
-
-def test_a_caller_that_observes_is_admitted_in_a_new_memory_and_says_verify(
-    redis_client: redis.Redis, open_gate: OpenGate
-) -> None:
-    """Denied, it would claim nothing, and two workers would send one intent."""
-    redis_client.flushall()
-    gate = open_gate(Policy(mode="observe"))
-    intent = fresh()
-    permit = at.admitted(gate.evaluate(intent))
-    assert (permit.observed, permit.verify) == (False, True)
-    assert open_gate(Policy(mode="observe")).evaluate(intent).reason is Reason.DUPLICATE
 
 
 def test_the_word_in_force_decides_what_follows_a_loss(redis_client: redis.Redis, open_gate: OpenGate) -> None:

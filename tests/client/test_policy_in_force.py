@@ -1,4 +1,4 @@
-"""One policy per account: a caller with another policy opens nothing, and an observed permit claims nothing."""
+"""One policy per account: a caller with another policy opens nothing."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ import time
 import pytest
 import redis
 
-from gate import Mode, Outcome, Penalty, Policy, Reason, Settled
+from gate import Outcome, Penalty, Policy, Reason
 from tests.client import account as at
 from tests.client.gates import OpenGate
-from tests.client.rows import ROWS, Row
 
 STRICT, LAX = Policy(), Policy(rate_global_limit=50)
-OBSERVE = Policy(mode="observe")
 
 
 def test_the_first_admission_puts_its_policy_in_force(redis_client: redis.Redis, open_gate: OpenGate) -> None:
@@ -71,64 +69,6 @@ def test_apply_on_an_empty_account_says_that_none_was_in_force(open_gate: OpenGa
     gate = open_gate(STRICT)
     assert gate.apply_policy(by="ops", reason="first").before is None
     at.admitted(gate.evaluate(at.entry()))
-
-
-@pytest.mark.parametrize("row", [row for row in ROWS if row.guard != "memory"], ids=str)
-def test_observing_admits_what_would_be_denied_and_claims_nothing(
-    row: Row, redis_client: redis.Redis, open_sync_gate: OpenGate
-) -> None:
-    gate = open_sync_gate(OBSERVE)
-    row.arrange(redis_client, gate, False)
-    if row.guard == "policy":
-        redis_client.hset(at.STATE, "policy", "observe-of-somebody-else")
-    intent = at.entry(timestamp=at.server_ms(redis_client) - row.changes.get("age_ms", 0))
-    inspection = gate.inspect(intent)
-    held = at.contents(redis_client)
-    verdict = gate.evaluate(intent)
-    permit = at.admitted(verdict)
-    assert (verdict.reason, verdict.mode) == (row.reason, Mode.OBSERVE)
-    assert permit.observed
-    assert permit.live
-    assert (inspection.admitted, inspection.reason, inspection.mode) == (True, row.reason, Mode.OBSERVE)
-    now = at.contents(redis_client)
-    assert {key for key in held.keys() | now.keys() if held.get(key) != now.get(key)} == row.writes
-    settlement = gate.settle(permit, Outcome.placed(1))
-    assert settlement.status is Settled.OBSERVED
-    assert settlement
-    assert at.contents(redis_client) == now
-
-
-def test_observing_counts_what_it_admits_by_right(redis_client: redis.Redis, open_gate: OpenGate) -> None:
-    gate = open_gate(OBSERVE)
-    verdict = gate.evaluate(at.entry())
-    permit = at.admitted(verdict)
-    assert (permit.observed, verdict.reason, verdict.mode) == (False, Reason.ADMITTED, Mode.OBSERVE)
-    assert gate.settle(permit, Outcome.placed(1)).status is Settled.SETTLED
-    second = gate.evaluate(at.entry("sig-2"))
-    assert (at.admitted(second).observed, second.reason) == (True, Reason.RATE_SYMBOL)
-
-
-@pytest.mark.parametrize("exits", [False, True], ids=["entry", "exit"])
-def test_an_observing_caller_can_not_get_past_an_enforcing_policy(exits: bool, open_gate: OpenGate) -> None:
-    enforcing, observing = open_gate(STRICT), open_gate(OBSERVE)
-    enforcing.apply_policy(by="ops", reason="go live")
-    enforcing.halt(by="ops", reason="maintenance", scope="all")
-    verdict = observing.evaluate(at.intent(exits))
-    assert not verdict.admitted
-    assert verdict.permit is None
-    assert verdict.mode is Mode.ENFORCE
-    inspection = observing.inspect(at.intent(exits))
-    assert (inspection.admitted, inspection.mode, inspection.reason) == (False, Mode.ENFORCE, verdict.reason)
-
-
-def test_an_enforcing_caller_under_an_observing_policy_is_told_so(open_gate: OpenGate) -> None:
-    enforcing, observing = open_gate(STRICT), open_gate(OBSERVE)
-    observing.apply_policy(by="ops", reason="watch first")
-    observing.halt(by="ops", reason="maintenance", scope="all")
-    verdict = enforcing.evaluate(at.exit_())
-    inspection = enforcing.inspect(at.exit_())
-    assert (verdict.admitted, verdict.mode, verdict.reason) == (True, Mode.OBSERVE, Reason.HALTED)
-    assert (inspection.admitted, inspection.mode, inspection.reason) == (True, Mode.OBSERVE, Reason.HALTED)
 
 
 # What an exit brings, and what a settlement brings: shorter in everything that keys live by.

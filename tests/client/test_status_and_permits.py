@@ -13,7 +13,7 @@ import pytest
 import redis
 from msgspec import structs
 
-from gate import Damage, Gate, Mode, Outcome, Policy, Status
+from gate import Damage, Gate, Outcome, Policy, Status
 from gate.values.guards import GUARDS
 from tests.client import account as at
 from tests.client.gates import OpenGate
@@ -96,14 +96,6 @@ def test_a_damaged_audit_stream_is_shown_and_denies_nothing(redis_client: redis.
     assert (audit.name, audit.key, audit.on, status.stopped) == ("audit", at.AUDIT, False, False)
     assert audit.damage == Damage("a string, where a stream belongs", "stream", "string")
     at.admitted(gate.evaluate(at.entry()))
-
-
-@pytest.mark.parametrize("mode", ["enforce", "observe"])
-def test_status_says_which_mode_is_in_force(mode: str, redis_client: redis.Redis, open_gate: OpenGate) -> None:
-    other = open_gate()
-    assert (other.status().mode_in_force, other.status().observing) == (None, False)
-    open_gate(Policy(mode=mode)).apply_policy(by="ops", reason="test")
-    assert (other.status().mode_in_force, other.status().observing) == (Mode(mode), mode == "observe")
 
 
 @pytest.mark.parametrize("fields", [{"note": "by hand"}, {"scope": ""}, {"scope": "all"}], ids=str)

@@ -12,14 +12,16 @@ from gate.executor.execution import Terminal
 from gate.paper import Fault, FaultKind
 from tests.executor.conftest import ROOMY, Desk, OpenDesk, forget
 from tests.executor.test_reconcile import abandoned
+from tests.servers.session import declare_whole
 
 HOUR_MS = 3_600_000
 OBSERVING = Policy(mode="observe", rate_symbol_limit=1, rate_global_limit=1000)
 
 
 async def test_observing_an_intent_that_would_be_denied_is_sent_once_however_often_it_comes(
-    open_desk: OpenDesk, caplog: pytest.LogCaptureFixture
+    open_desk: OpenDesk, redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
+    declare_whole(redis_client, "quantum:observe")
     desk = await open_desk(OBSERVING)
     await desk.executor.execute(desk.intent(quantity="0.01"))
     intent = desk.intent(side="SELL", quantity="0.01")
@@ -33,7 +35,8 @@ async def test_observing_an_intent_that_would_be_denied_is_sent_once_however_oft
     assert len(desk.orders(intent)) == 1
 
 
-async def test_observing_deliveries_at_once_are_one_order(open_desk: OpenDesk) -> None:
+async def test_observing_deliveries_at_once_are_one_order(open_desk: OpenDesk, redis_client: redis.Redis) -> None:
+    declare_whole(redis_client, "quantum:observe")
     desk = await open_desk(OBSERVING)
     await desk.executor.execute(desk.intent(quantity="0.01"))
     intent = desk.intent(side="SELL", quantity="0.01")

@@ -59,14 +59,26 @@ PERMIT = Permit(
 def test_evaluate() -> None:
     assert PROTOCOL.evaluate(INTENT, "t0ken", 41, Decimal("50.0000001")) == (
         *("EVALSHA", script("evaluate").sha, 12, *KEYS),
-        *("sig-81", "t0ken", *ASKED, 50_000_001, 41, FINGERPRINT, *FIGURES, SERVER),
+        *("sig-81", "t0ken", *ASKED, 50_000_001, 41, FINGERPRINT, *FIGURES, 0, SERVER),
     )
+
+
+def test_a_caller_that_observes_says_so_and_has_keys_of_its_own_but_for_the_halt() -> None:
+    observing = Protocol(Keyspace("{acct7}", observing=True), Policy(failure_limit=7, mode="observe"))
+    own = tuple(key if key.endswith(":halt") else key.replace("{acct7}:", "{acct7}:observe:") for key in KEYS)
+    assert observing.evaluate(INTENT, "t0ken", 41, Decimal(50)) == (
+        *("EVALSHA", script("evaluate").sha, 12, *own),
+        *("sig-81", "t0ken", *ASKED, 50_000_000, 41, FINGERPRINT, *FIGURES, 1, SERVER),
+    )
+    assert observing.last_look(PERMIT, 6_500)[-1] == 1
+    for act, prefix in (("halt", "{acct7}:"), ("resume", "{acct7}:"), ("reset", "{acct7}:observe:")):
+        assert observing.control(act, "ops", "why", "t0ken", "all")[8] == f"{prefix}safety:audit"
 
 
 def test_inspect() -> None:
     assert PROTOCOL.inspect(INTENT) == (
         *("EVALSHA_RO", script("inspect").sha, 12, *KEYS),
-        *("sig-81", "-", *ASKED, 50_000_000, 0, FINGERPRINT, *FIGURES, SERVER),
+        *("sig-81", "-", *ASKED, 50_000_000, 0, FINGERPRINT, *FIGURES, 0, SERVER),
     )
 
 
@@ -86,7 +98,7 @@ def test_settle() -> None:
 def test_last_look() -> None:
     assert PROTOCOL.last_look(PERMIT, 6_500) == (
         *("EVALSHA_RO", script("last_look").sha, 12, *KEYS),
-        *("sig-81", "t0ken", 0, 6_500),
+        *("sig-81", "t0ken", 0, 6_500, 0),
     )
 
 

@@ -34,7 +34,15 @@ def test_the_keys_that_an_account_has_one_of() -> None:
     }
 
 
-@pytest.mark.parametrize("prefix", ["", "a b", "a*", "a?", "a[b]", "a\\", "a\n", "x" * 101, "a\x00"])
+def test_a_caller_that_observes_has_keys_of_its_own_in_the_same_slot_and_the_accounts_halt_and_order_ids() -> None:
+    own, observed = Keyspace("{acct7}"), Keyspace("{acct7}", observing=True)
+    keys = {**observed.of_account(), **observed.of_intent("sig-81", "BTCUSDT", "BUY"), "callers": observed.observers}
+    assert keys.pop("halt") == own.halt
+    assert all(key.startswith("{acct7}:observe:") for key in keys.values())
+    assert observed.client_order_id("sig-81") == own.client_order_id("sig-81")
+
+
+@pytest.mark.parametrize("prefix", ["", "a b", "a*", "a?", "a[b]", "a\\", "a\n", "x" * 101, "a\x00", "a:observe"])
 def test_a_prefix_that_would_match_or_hide_other_keys_is_refused(prefix: str) -> None:
     with pytest.raises(InvalidField, match=r"^prefix: "):
         Keyspace(prefix)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from gate import InvalidPolicy, Mode, Policy
-from gate.values.policy import MODES, mode_of
+from gate import InvalidPolicy, Policy
+from gate.values.policy import MODES
 
 # Written out again, so that a changed default fails.
 DEFAULTS: dict[str, Any] = {
@@ -112,21 +112,23 @@ def test_an_unknown_word_for_leverage_is_a_fault_that_names_it(word: Any) -> Non
 def test_the_fingerprint_depends_on_every_figure() -> None:
     fingerprints = {
         Policy().fingerprint,
-        Policy(mode="observe").fingerprint,
         Policy(after_memory_loss="halt").fingerprint,
         Policy(leverage="match").fingerprint,
         Policy(margin_buffer=Decimal(1)).fingerprint,
     }
     for name in LIMITS:
         fingerprints.add(dataclasses.replace(Policy(), **{name: DEFAULTS[name] + 1}).fingerprint)
-    assert len(fingerprints) == len(DEFAULTS) + 1
-    assert Policy(mode="observe").fingerprint.startswith("observe-")
-    assert {mode: mode_of(Policy(mode=mode).fingerprint) for mode in MODES} == {mode: Mode(mode) for mode in MODES}
-    assert mode_of("written by hand") is Mode.ENFORCE
+    assert len(fingerprints) == len(DEFAULTS)
+
+
+def test_the_mode_is_the_callers_own_and_no_figure() -> None:
+    assert Policy(mode="observe").fingerprint == Policy().fingerprint
+    assert "mode" not in Policy().texts()
+    assert {mode: Policy(mode=mode).observes for mode in MODES} == {"enforce": False, "observe": True}
 
 
 def test_the_fingerprint_is_the_same_in_every_version() -> None:
-    assert Policy().fingerprint == "enforce-2m7Xa451Ni3A"
+    assert Policy().fingerprint == "LVIFLFMhrfum"
 
 
 @pytest.mark.parametrize(

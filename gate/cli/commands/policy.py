@@ -16,7 +16,6 @@ from gate.cli.session import (
     say_json,
 )
 from gate.config import Config, Flags
-from gate.values.policy import mode_of
 
 
 @click.group()
@@ -98,7 +97,12 @@ def apply(flags: Flags, by: str, reason: str, as_json: bool) -> None:
 
 def figure_rows(config: Config) -> list[tuple[str, str, str]]:
     """Name, value and origin of every figure."""
-    return [(name, text, _origin(config, name)) for name, text in config.policy.texts().items()]
+    return [(name, text, _origin(config, name)) for name, text in texts_with_mode(config).items()]
+
+
+def texts_with_mode(config: Config) -> dict[str, str]:
+    """Every figure, and the caller's mode."""
+    return {**config.policy.texts(), "mode": config.policy.mode}
 
 
 def _origin(config: Config, name: str) -> str:
@@ -107,11 +111,11 @@ def _origin(config: Config, name: str) -> str:
 
 def policy_json(config: Config, in_force: str | None, known: bool) -> dict[str, object]:
     """The policy of this configuration as JSON. `agrees` is null when the policy in force is unknown."""
-    values = {name: getattr(config.policy, name) for name in config.policy.texts()}
+    values = {name: getattr(config.policy, name) for name in texts_with_mode(config)}
     return {
         "figures": {
             name: {"value": values[name] if isinstance(values[name], int) else text, "from": _origin(config, name)}
-            for name, text in config.policy.texts().items()
+            for name, text in texts_with_mode(config).items()
         },
         "fingerprint": config.policy.fingerprint,
         "in_force": in_force,
@@ -136,11 +140,8 @@ def in_force_sentence(config: Config, in_force: str | None, unknown: str) -> str
 
 
 def change(config: Config, before: str | None) -> str:
-    """Mode and fingerprint, before and after."""
-    own, mode = config.policy.fingerprint, config.policy.mode
-    if before is None:
-        return f"none -> {own}, mode {mode}"
-    return f"{before} -> {own}, mode {mode_of(before)} -> {mode}"
+    """The fingerprint, before and after."""
+    return f"{before or 'none'} -> {config.policy.fingerprint}"
 
 
 def defaults_note(config: Config) -> str:
@@ -153,9 +154,9 @@ def defaults_note(config: Config) -> str:
 
 def apply_sentence(config: Config, account: str, before: str | None) -> str:
     """The result of an apply, in words."""
-    if before == config.policy.fingerprint:
-        said = f"{before} was in force already, mode {config.policy.mode}."
-    else:
-        said = f"{change(config, before)}."
-    observe = " Observe mode: from now on no guard denies." if config.policy.mode == "observe" else ""
+    own = config.policy.fingerprint
+    said = f"{before} was in force already." if before == own else f"{change(config, before)}."
+    observe = ""
+    if config.policy.observes:
+        observe = " Observe mode: it is in force for callers that observe, and for no others."
     return f"Policy of {account}: {said}{observe}{defaults_note(config)}"

@@ -75,7 +75,8 @@ def status_json(found: Status, store: str, dedup_ttl_ms: int) -> dict[str, objec
         "memory_wait_ms": found.memory_wait_ms,
         "evicts": found.evicts,
         "verifying_until_ms": verifying_until_ms(found, dedup_ttl_ms),
-        "mode_in_force": found.mode_in_force,
+        "mode": found.mode,
+        "observers": [{"name": each.name, "seen_ms": each.seen_ms} for each in found.observers],
         "policy": {
             "in_force": found.policy_in_force,
             "own": found.policy_own,

@@ -12,7 +12,7 @@ from gate.values.guards import GUARDS, Reason
 from gate.values.intent import Intent
 from gate.values.record import Phase, Record
 from gate.values.reports import GuardReport, Inspection
-from gate.values.verdict import Permit, Verdict
+from gate.values.verdict import Mode, Permit, Verdict
 
 GUARD_OF: Final = {guard.reason: guard.name for guard in GUARDS}
 
@@ -45,7 +45,7 @@ def looked(intent: Intent, inspection: Inspection, prior: Record | None) -> Judg
 
 def claimed(intent: Intent, before: Inspection, verdict: Verdict) -> Judgement:
     """The verdict of a claim, with the guards of an inspection just before it, corrected to agree with the verdict."""
-    committed = verdict.permit is not None and not verdict.permit.observed
+    committed = verdict.permit is not None and verdict.permit.token != ""
     return Judgement(intent, verdict, agreeing(before.guards, verdict), committed)
 
 
@@ -63,6 +63,8 @@ def agreeing(before: Sequence[GuardReport], verdict: Verdict) -> tuple[GuardRepo
     """
     names = [report.guard for report in before]
     denying = GUARD_OF.get(verdict.reason)
+    if verdict.mode is Mode.OBSERVE and verdict.reason is Reason.HALTED:  # it has outranked the guards before it
+        return tuple(_denying(each, verdict) if each.guard == denying else each for each in before)
     first = len(names) if denying is None else names.index(denying)
     return tuple(
         _passed(report) if place < first else _denying(report, verdict) if place == first else report
@@ -144,7 +146,7 @@ def _figure(value: Decimal | None) -> str | None:
 
 
 def _permit_json(permit: Permit | None) -> dict[str, object] | None:
-    if permit is None or permit.observed:  # an observed permit claims nothing, so there is nothing to settle
+    if permit is None or not permit.token:  # one without a token has claimed nothing, so there is nothing to settle
         return None
     return {
         "token": permit.token,

@@ -50,7 +50,8 @@ def headline(found: Status) -> tuple[str, str]:
         text, style = "OPEN", "bold green"
     if found.observing:
         denies = "only what is damaged" if any(each.damage and each.on for each in found.standing) else "nothing"
-        return f"{text}. Observe mode: {denies} is really denied", "bold yellow"
+        binds = "the halt binds, but for it " if found.halt is not None else ""
+        return f"{text}. Observe mode: {binds}{denies} is really denied", "bold red" if binds else "bold yellow"
     return text, style
 
 
@@ -82,7 +83,7 @@ def facts(found: Status, dedup_ttl_ms: int) -> list[tuple[str, str]]:
     if "in_flight" not in broken:
         live, reserved, doubt = str(found.in_flight), plain(found.reserved), str(found.in_doubt)
     fence = "?" if "state" in broken else str(found.fence)
-    lines = [(f"In flight: {live}, margin reserved {reserved}. Last fence {fence}.", "")]
+    lines = [*_observers(found), (f"In flight: {live}, margin reserved {reserved}. Last fence {fence}.", "")]
     if found.in_doubt:
         shown = ", ".join(printable(each) for each in found.doubtful[:5])
         more = f" and {found.in_doubt - 5} more" if found.in_doubt > 5 else ""
@@ -94,6 +95,14 @@ def facts(found: Status, dedup_ttl_ms: int) -> list[tuple[str, str]]:
         policy = (f"Policy: in force is {unknown}; own {found.policy_own}.", "")
         return [*lines, (f"Memory: {unknown}.", ""), policy if found.policy_in_force is None else _policy(found)]
     return [*lines, _memory(found, dedup_ttl_ms), _policy(found)]
+
+
+def _observers(found: Status) -> list[tuple[str, str]]:
+    if not found.observers:
+        return []
+    named = ", ".join(f"{printable(each.name)}, {ago(each.seen_ms, found.now_ms)}" for each in found.observers[:5])
+    more = f"; and {len(found.observers) - 5} more" if len(found.observers) > 5 else ""
+    return [(f"Observing: {len(found.observers)}, not held back but by a halt: {named}{more}.", "bold yellow")]
 
 
 def _memory(found: Status, dedup_ttl_ms: int) -> tuple[str, str]:
