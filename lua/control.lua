@@ -8,7 +8,8 @@
 --        5 state             P:exec:state                       hash    policy: fingerprint in force; figures; since,
 --                                                               fence, lost, run_id
 --        6 audit             P:safety:audit                     stream
---        7… cooldowns        P:safety:cooldown_symbol:{symbol}  string  every one that the caller found; for reset
+--        7 reasons           P:safety:reasons                   hash    why a switch is on, and until when
+--        8… cooldowns        P:safety:cooldown_symbol:{symbol}  string  every one that the caller found; for reset
 --
 -- ARGV   1 act               halt, resume, reset, policy, init
 --        2 by
@@ -88,6 +89,7 @@ if act == 'reset' then
   local cleared = {}
   for i = 1, #keys do
     if redis.call('DEL', keys[i]) == 1 then cleared[#cleared + 1] = keys[i] end
+    redis.pcall('HDEL', KEYS.reasons, string.match(keys[i], '.*:safety:(.*)$') or '')
   end
   return done('reset ' .. what, unpack(cleared, 1, 4000))
 end
@@ -102,7 +104,7 @@ if act == 'policy' then
     local window, shorter = figure_of(ARGV.figures, name), figure_of(known, name)
     if window and shorter and window - shorter > 0 then rest = math.max(rest, window) end
   end
-  if rest > 0 and switch_on(KEYS.cooldown_global, 'policy applied: a window gets longer', integer(rest)) then
+  if rest > 0 and switch_on(KEYS.cooldown_global, 'policy applied: a window gets longer', integer(rest), now_text) then
     audit(KEYS.audit, now_text, 'trip cooldown_global', 'gate', 'policy applied: a window gets longer')
   end
   -- A longer max_age can make an intent fresh again after its record has lapsed. Permits say verify until that can no

@@ -9,7 +9,7 @@
 -- KEYS   1 record            P:exec:processed:{intent_id}       string  the intent's record
 --        2 lock              P:exec:lock:{symbol}:{side}        string  token of the permit that holds it
 --        3 rate_symbol       P:exec:rate:symbol:{symbol}        list    admission times in ms, newest first
---        4 cooldown_symbol   P:safety:cooldown_symbol:{symbol}  string  the reason; `0` is off
+--        4 cooldown_symbol   P:safety:cooldown_symbol:{symbol}  string  `1` is on; `0` is off
 --        5 rate_global       P:exec:rate:global                 list    as rate_symbol
 --        6 failures          P:exec:failures                    list    times of counted failures in ms, newest first
 --        7 inflight          P:exec:inflight                    zset    {reserved}:{intent_id} by deadline in ms
@@ -22,6 +22,8 @@
 --       10 safe_mode         P:safety:safe_mode                 string  as cooldown_symbol
 --       11 cooldown_global   P:safety:cooldown_global           string  as cooldown_symbol
 --       12 audit             P:safety:audit                     stream  what, by, reason, at
+--       13 reasons           P:safety:reasons                   hash    by the switch's name: until when it is on by a
+--                                                               trip, in ms, and why
 --
 -- ARGV   1 intent_id
 --        2 token             made by the caller for this call and its replay

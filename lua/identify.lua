@@ -25,6 +25,7 @@ local needed = {
   {'LPUSH', KEYS.failures, ''}, {'LTRIM', KEYS.failures, '0', '0'}, {'LINDEX', KEYS.failures, '0'},
   {'PEXPIRE', KEYS.failures, '1'}, {'EXISTS', KEYS.failures},
   {'XADD', KEYS.audit, '*', '', ''},
+  {'HGET', KEYS.reasons, ''}, {'HSET', KEYS.reasons, '', ''},
 }
 for _, window in ipairs({KEYS.rate_symbol, KEYS.rate_global}) do
   needed[#needed + 1] = {'LPUSH', window, ''}
@@ -39,6 +40,7 @@ for _, switch in ipairs({KEYS.safe_mode, KEYS.cooldown_global, KEYS.cooldown_sym
   needed[#needed + 1] = {'GET', switch}
   needed[#needed + 1] = {'SET', switch, '', 'PX', '1'}
   needed[#needed + 1] = {'PTTL', switch}
+  needed[#needed + 1] = {'PEXPIRETIME', switch}
   needed[#needed + 1] = {'EXISTS', switch}
 end
 

@@ -29,7 +29,12 @@ _BELONGS: Final = {key.shown_as: key.holds for key in KEYS.values()}
 _PACKED: Final = struct.Struct(">7d")
 """What the state keeps of permits in flight and of the last admission: lua/include/in_flight_packed.lua."""
 _CLOCKS_APART_MS: Final = 1000
-_PLACES: Final = {"state": 0, **{guard.name: place for place, guard in enumerate(GUARDS)}, "audit": len(GUARDS)}
+_PLACES: Final = {
+    "state": 0,
+    **{guard.name: place for place, guard in enumerate(GUARDS)},
+    "audit": len(GUARDS),
+    "reasons": len(GUARDS) + 1,
+}
 
 
 def status(calls: Calls) -> Dialogue[Status]:
@@ -50,8 +55,8 @@ def status(calls: Calls) -> Dialogue[Status]:
     halted = yield from _hash(keys.halt, HALT_FIELDS, standing)
     halt = halt_of(halted) if any(halted) or (yield from _ask("EXISTS", keys.halt)) == 1 else None
 
-    yield from _switch("safe_mode", keys.safe_mode, standing)
-    yield from _switch("cooldown_global", keys.cooldown_global, standing)
+    yield from _switch("safe_mode", keys.safe_mode, keys.reasons, standing)
+    yield from _switch("cooldown_global", keys.cooldown_global, keys.reasons, standing)
     yield from _window(
         "failures", keys.failures, policy.failure_limit, policy.failure_window_ms, now_ms, "failures", standing
     )
@@ -69,14 +74,15 @@ def status(calls: Calls) -> Dialogue[Status]:
     # One scan finds every key of a symbol. The pattern doesn't match records, which are by far the most keys.
     for key in (yield from calls.scan(f"{keys.base}:[es]*:[lrc]*")):
         if key.startswith(keys.cooldown_symbol_prefix):
-            yield from _switch("cooldown_symbol", key, standing)
+            yield from _switch("cooldown_symbol", key, keys.reasons, standing)
         elif key.startswith(keys.lock_prefix):
             yield from _lock(key, standing)
         elif key.startswith(keys.rate_symbol_prefix):
             yield from _window(
                 "rate_symbol", key, policy.rate_symbol_limit, policy.rate_symbol_window_ms, now_ms, "orders", standing
             )
-    yield from _audit(keys.audit, standing)
+    yield from _unguarded("audit", keys.audit, standing)
+    yield from _unguarded("reasons", keys.reasons, standing)
 
     fence, since, in_force = _whole(state[0]), _whole(state[1]), state[2]
     if fence is not None:
@@ -167,11 +173,11 @@ def _damaged(name: str, key: str, error: StoreError, standing: list[Standing]) -
     standing.append(_as_damage(name, key, holds, str(error), denies=True))
 
 
-def _audit(key: str, standing: list[Standing]) -> Dialogue[None]:
-    """Reports a damaged audit stream. It denies nothing, but acts and trips aren't audited meanwhile."""
+def _unguarded(name: str, key: str, standing: list[Standing]) -> Dialogue[None]:
+    """Reports a damaged key that no guard reads. It denies nothing, but acts and trips aren't written down in it."""
     holds = yield from _type(key)
-    if holds not in (None, _BELONGS["audit"]):
-        standing.append(_as_damage("audit", key, holds, "", denies=False))
+    if holds not in (None, _BELONGS[name]):
+        standing.append(_as_damage(name, key, holds, "", denies=False))
 
 
 def _as_damage(name: str, key: str, holds: str | None, error: str, *, denies: bool) -> Standing:
@@ -199,13 +205,19 @@ def _hash(key: str, names: tuple[str, ...], standing: list[Standing]) -> Dialogu
     return [None if part is None else part.decode(errors="replace") for part in reply]
 
 
-def _switch(name: str, key: str, standing: list[Standing]) -> Dialogue[None]:
+def _switch(name: str, key: str, reasons: str, standing: list[Standing]) -> Dialogue[None]:
     reply = yield from _ask("GET", key)
     if isinstance(reply, StoreError):
         yield from _damaged(name, key, reply, standing)
     elif reply is not None:
         ttl_ms = yield from _ttl(key)
-        standing.append(Standing(name, key, reply != b"0", ttl_ms, reply.decode(errors="replace")))
+        why = reply
+        if reply == b"1" and ttl_ms is not None:
+            said = yield from _ask("HGET", reasons, key.rpartition(":safety:")[2])
+            until_ms, _, tripped_by = (said if isinstance(said, bytes) else b"").partition(b" ")
+            if until_ms == b"%d" % (yield ("PEXPIRETIME", key)):
+                why = tripped_by
+        standing.append(Standing(name, key, reply != b"0", ttl_ms, why.decode(errors="replace")))
 
 
 def _lock(key: str, standing: list[Standing]) -> Dialogue[None]:

@@ -103,7 +103,8 @@ def _stopped_by(damaged: Key) -> str:
     if damaged.name == "record":
         return "this intent is denied, be it an entry or an exit"
     if not damaged.guards:
-        return "nothing is denied, but acts and trips aren't written down"
+        kept = "why a switch is on isn't kept" if damaged.name == "reasons" else "acts and trips aren't written down"
+        return f"nothing is denied, but {kept}"
     scope = _SCOPES.get(damaged.name, "")
     if all(guard.exempts_exits for guard in damaged.guards):
         return f"entries {scope}are denied, exits pass"

@@ -43,6 +43,7 @@ class Keyspace:
         self.safe_mode: Final = f"{self.base}:safety:safe_mode"
         self.cooldown_global: Final = f"{self.base}:safety:cooldown_global"
         self.audit: Final = f"{self.base}:safety:audit"
+        self.reasons: Final = f"{self.base}:safety:reasons"
         self.observers: Final = f"{prefix}{_OBSERVE}:callers"
 
     @property
@@ -81,6 +82,7 @@ class Keyspace:
             "safe_mode": self.safe_mode,
             "cooldown_global": self.cooldown_global,
             "audit": self.audit,
+            "reasons": self.reasons,
         }
 
     def of_intent(self, intent_id: str, symbol: str, side: str) -> dict[str, str]:

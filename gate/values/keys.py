@@ -70,6 +70,7 @@ KEYS: Final = {
         Key("safe_mode", "safety:safe_mode", "string", "gate reset safe_mode"),
         Key("cooldown_global", "safety:cooldown_global", "string", "gate reset cooldowns"),
         Key("audit", "safety:audit", "stream"),
+        Key("reasons", "safety:reasons", "hash"),
     )
 }
 """In the order of the header of lua/evaluate.lua."""

@@ -1,6 +1,13 @@
--- Why is a switch (safe mode, a cooldown) on? Nil when it is off. '0' means off: operators set it by hand.
+-- Why is a switch (safe mode, a cooldown) on? Nil when it is off. '0' means off: operators set it by hand. A switch that
+-- a trip has set holds '1', and its reason is in the hash beside it; where that is damaged, or of another trip, '1' is all
+-- that is known.
+-- Needs KEYS.reasons
 local function switched_on(key)
-  local why = read('GET', key)
-  if why and why ~= '0' then return why end
-  return nil
+  local value = read('GET', key)
+  if not value or value == '0' then return nil end
+  if value ~= '1' then return value end
+  local said = redis.pcall('HGET', KEYS.reasons, string.match(key, '.*:safety:(.*)$'))
+  local until_text, why = string.match(type(said) == 'string' and said or '', '^(%d+) (.*)$')
+  if until_text and until_text == string.format('%.0f', redis.call('PEXPIRETIME', key)) then return why end
+  return value
 end

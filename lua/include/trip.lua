@@ -3,14 +3,14 @@
 -- Safe mode clears the failures: otherwise safe mode would trip again at the first verdict after a reset. LTRIM doesn't
 -- touch a key of the wrong type.
 local function trip_safe_mode(safe_mode_key, failures_key, audit_key, ttl, now_text, why)
-  local tripped = switch_on(safe_mode_key, why, ttl)
+  local tripped = switch_on(safe_mode_key, why, ttl, now_text)
   redis.pcall('LTRIM', failures_key, '1', '0')
   if tripped then audit(audit_key, now_text, 'trip safe_mode', 'gate', why) end
   return tripped
 end
 
 local function trip_cooldown(cooldown_key, audit_key, ttl, now_text, what, why)
-  local tripped = switch_on(cooldown_key, why, ttl)
+  local tripped = switch_on(cooldown_key, why, ttl, now_text)
   if tripped then audit(audit_key, now_text, 'trip ' .. what, 'gate', why) end
   return tripped
 end

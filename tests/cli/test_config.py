@@ -147,7 +147,7 @@ def test_policy_show_beside_the_one_in_force(
     file.write_text("[policy]\nrate_global_limit = 9\n")
     own = Policy().fingerprint
     shown = gate("--config", str(file), "policy", "show").stdout
-    changed = f"{own} -> {Policy(rate_global_limit=9).fingerprint}, mode enforce -> enforce"
+    changed = f"{own} -> {Policy(rate_global_limit=9).fingerprint}"
     assert f"In force: {own}, not this one. Its figures aren't stored, only this fingerprint" in shown
     assert f"`gate policy apply` would change {changed}, and deny every caller" in shown
     assert "BUILT-IN" not in shown

@@ -22,6 +22,7 @@ SAFE_MODE = "quantum:safety:safe_mode"
 COOLDOWN_GLOBAL = "quantum:safety:cooldown_global"
 COOLDOWN_SYMBOL = "quantum:safety:cooldown_symbol:BTCUSDT"
 AUDIT = "quantum:safety:audit"
+REASONS = "quantum:safety:reasons"
 
 SYMBOLS = tuple(f"{name}USDT" for name in ("BTC", "ETH", "SOL", "XRP", "ADA", "BNB", "DOT", "LTC", "TRX", "UNI"))
 

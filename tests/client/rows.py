@@ -162,7 +162,7 @@ ROWS = (
         _times(at.FAILURES, 1, 1_000, 2_000, 3_000, 300_000),
         False,
         wait=lambda now: 900_000,
-        writes=frozenset({at.SAFE_MODE, at.FAILURES, at.AUDIT}),
+        writes=frozenset({at.SAFE_MODE, at.FAILURES, at.AUDIT, at.REASONS}),
     ),
     Row(
         "cooldown_global",
@@ -209,6 +209,6 @@ ROWS = (
         _times(at.RATE_GLOBAL, 1, 1_000, 1_000, 2_000, 60_000),
         False,
         wait=_opens(at.RATE_GLOBAL, 60_000),
-        writes=frozenset({at.COOLDOWN_GLOBAL, at.AUDIT}),
+        writes=frozenset({at.COOLDOWN_GLOBAL, at.AUDIT, at.REASONS}),
     ),
 )

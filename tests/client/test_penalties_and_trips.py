@@ -154,9 +154,53 @@ def test_a_failure_that_trips_at_once_trips_once_and_the_count_begins_anew(
     for number in range(failures_before):
         assert not fail(gate, number)
     assert fail(gate, 9, Penalty(count_failure=True, safe_mode=True))
-    assert redis_client.get(at.SAFE_MODE) == b"-2019 on BTCUSDT"
+    assert reason_of(redis_client, "safe_mode") == "-2019 on BTCUSDT"
     assert redis_client.exists(at.FAILURES) == 0
     assert len(at.audit(redis_client)) == 1
+
+
+def reason_of(client: redis.Redis, switch: str) -> str:
+    return at.text(client.hget(at.REASONS, switch)).partition(" ")[2]
+
+
+def test_a_trip_sets_a_switch_to_1_and_nothing_else(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    """Programs of the replaced system compare it with that, or call int() on it. Why it is on is told all the same."""
+    gate = open_gate(ROOMY)
+    penalty = Penalty(safe_mode=True, cooldown_symbol_ms=10_000, cooldown_global_ms=20_000, reason="margin")
+    fail(gate, 1, penalty)
+    assert {redis_client.get(key) for key in (at.SAFE_MODE, at.COOLDOWN_GLOBAL, at.COOLDOWN_SYMBOL)} == {b"1"}
+    told = {each.name: each.detail for each in gate.status().standing if each.on}
+    assert (told["safe_mode"], told["cooldown_global"], told["cooldown_symbol"]) == (
+        "-2019 on BTCUSDT",
+        "margin",
+        "margin",
+    )
+    assert gate.evaluate(at.entry()).detail == "-2019 on BTCUSDT"
+    redis_client.delete(at.SAFE_MODE)
+    assert gate.evaluate(at.entry()).detail == "margin"
+    gate.reset("all", by="ops", reason="topped up")
+    assert not redis_client.exists(at.REASONS)
+
+
+@pytest.mark.parametrize("ttl_ms", [600_000, None])
+def test_the_reason_of_a_trip_is_not_that_of_a_switch_set_by_hand_since(
+    ttl_ms: int | None, redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    gate = open_gate(ROOMY)
+    fail(gate, 1, Penalty(safe_mode=True))
+    redis_client.set(at.SAFE_MODE, "1", px=ttl_ms)
+    assert gate.evaluate(at.entry()).detail == "1"
+    assert [each.detail for each in gate.status().standing if each.name == "safe_mode"] == ["1"]
+
+
+def test_damaged_reasons_stop_neither_a_trip_nor_a_verdict(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    redis_client.set(at.REASONS, "1")
+    gate = open_gate(ROOMY)
+    fail(gate, 1, Penalty(safe_mode=True))
+    assert (gate.evaluate(at.entry()).reason, gate.evaluate(at.entry()).detail) == (Reason.SAFE_MODE, "1")
+    assert gate.reset("all", by="ops", reason="looked").changed == (at.SAFE_MODE,)
+    [reasons] = gate.status().standing[-1:]
+    assert (reasons.name, reasons.on) == ("reasons", False)
 
 
 SWITCHES = {

@@ -188,7 +188,7 @@ class Account(RuleBasedStateMachine):
             else:
                 assert token is None
         for key in at.keys(self.client):
-            endless = key in (at.INFLIGHT, at.STATE, at.HALT, at.AUDIT)
+            endless = key in (at.INFLIGHT, at.STATE, at.HALT, at.AUDIT, at.REASONS)
             assert (self.client.ttl(key) == -1) is endless, key
 
 

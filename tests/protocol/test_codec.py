@@ -24,6 +24,7 @@ KEYS = (
     "{acct7}:safety:safe_mode",
     "{acct7}:safety:cooldown_global",
     "{acct7}:safety:audit",
+    "{acct7}:safety:reasons",
 )
 FIGURES = (
     "1",
@@ -58,7 +59,7 @@ PERMIT = Permit(
 
 def test_evaluate() -> None:
     assert PROTOCOL.evaluate(INTENT, "t0ken", 41, Decimal("50.0000001")) == (
-        *("EVALSHA", script("evaluate").sha, 12, *KEYS),
+        *("EVALSHA", script("evaluate").sha, 13, *KEYS),
         *("sig-81", "t0ken", *ASKED, 50_000_001, 41, FINGERPRINT, *FIGURES, 0, SERVER),
     )
 
@@ -67,7 +68,7 @@ def test_a_caller_that_observes_says_so_and_has_keys_of_its_own_but_for_the_halt
     observing = Protocol(Keyspace("{acct7}", observing=True), Policy(failure_limit=7, mode="observe"))
     own = tuple(key if key.endswith(":halt") else key.replace("{acct7}:", "{acct7}:observe:") for key in KEYS)
     assert observing.evaluate(INTENT, "t0ken", 41, Decimal(50)) == (
-        *("EVALSHA", script("evaluate").sha, 12, *own),
+        *("EVALSHA", script("evaluate").sha, 13, *own),
         *("sig-81", "t0ken", *ASKED, 50_000_000, 41, FINGERPRINT, *FIGURES, 1, SERVER),
     )
     assert observing.last_look(PERMIT, 6_500)[-1] == 1
@@ -77,7 +78,7 @@ def test_a_caller_that_observes_says_so_and_has_keys_of_its_own_but_for_the_halt
 
 def test_inspect() -> None:
     assert PROTOCOL.inspect(INTENT) == (
-        *("EVALSHA_RO", script("inspect").sha, 12, *KEYS),
+        *("EVALSHA_RO", script("inspect").sha, 13, *KEYS),
         *("sig-81", "-", *ASKED, 50_000_000, 0, FINGERPRINT, *FIGURES, 0, SERVER),
     )
 
@@ -85,11 +86,11 @@ def test_inspect() -> None:
 def test_settle() -> None:
     penalty = Penalty(True, 11, 22, safe_mode=False, reason="margin")
     assert PROTOCOL.settle(PERMIT, Outcome.rejected(-2019, "Margin", retryable=True, penalty=penalty)) == (
-        *("EVALSHA", script("settle").sha, 12, *KEYS),
+        *("EVALSHA", script("settle").sha, 13, *KEYS),
         *("sig-81", "t0ken", "rejected", 1, "-2019 Margin", 1, 11, 22, 0),
         *("7", "300000", "900000", "3600000", "margin", "admitted …"),
     )
-    assert PROTOCOL.settle(PERMIT, Outcome.placed(81))[15:] == (
+    assert PROTOCOL.settle(PERMIT, Outcome.placed(81))[16:] == (
         *("sig-81", "t0ken", "placed", 0, "81", 0, 0, 0, 0),
         *("7", "300000", "900000", "3600000", "", "admitted …"),
     )
@@ -97,7 +98,7 @@ def test_settle() -> None:
 
 def test_last_look() -> None:
     assert PROTOCOL.last_look(PERMIT, 6_500) == (
-        *("EVALSHA_RO", script("last_look").sha, 12, *KEYS),
+        *("EVALSHA_RO", script("last_look").sha, 13, *KEYS),
         *("sig-81", "t0ken", 0, 6_500, 0),
     )
 
@@ -107,12 +108,12 @@ def test_control() -> None:
         "{acct7}:" + name
         for name in (
             *("safety:halt", "safety:safe_mode", "safety:cooldown_global"),
-            *("exec:failures", "exec:state", "safety:audit"),
+            *("exec:failures", "exec:state", "safety:audit", "safety:reasons"),
         )
     )
     cooldown = "{acct7}:safety:cooldown_symbol:BTCUSDT"
     assert PROTOCOL.control("reset", "ops", "why", "t0ken", "all", (cooldown,)) == (
-        *("EVALSHA", script("control").sha, 7, *account, cooldown),
+        *("EVALSHA", script("control").sha, 8, *account, cooldown),
         *("reset", "ops", "why", "t0ken", "all", "", ""),
     )
     assert PROTOCOL.control("policy", "ops", "why", "t0ken", FINGERPRINT)[-2] == (
@@ -126,4 +127,4 @@ def test_control() -> None:
 
 def test_identify() -> None:
     keys = (*(key.replace("sig-81", "-").replace("BTCUSDT:BUY", "-:-").replace("BTCUSDT", "-") for key in KEYS),)
-    assert identify(Keyspace("{acct7}")) == ("EVALSHA_RO", script("identify").sha, 12, *keys)
+    assert identify(Keyspace("{acct7}")) == ("EVALSHA_RO", script("identify").sha, 13, *keys)

@@ -31,6 +31,7 @@ def test_the_keys_that_an_account_has_one_of() -> None:
         "safe_mode": "{acct7}:safety:safe_mode",
         "cooldown_global": "{acct7}:safety:cooldown_global",
         "audit": "{acct7}:safety:audit",
+        "reasons": "{acct7}:safety:reasons",
     }
 
 

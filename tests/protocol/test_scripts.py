@@ -89,7 +89,8 @@ def test_a_script_begins_with_its_flags(name: str) -> None:
 
 # The positions of keys and arguments have never changed: clients in other languages rely on them.
 OF_AN_INTENT = (
-    "record lock rate_symbol cooldown_symbol rate_global failures inflight state halt safe_mode cooldown_global audit"
+    "record lock rate_symbol cooldown_symbol rate_global failures inflight state halt safe_mode cooldown_global audit "
+    "reasons"
 )
 OF_A_VERDICT = (
     "intent_id token fingerprint decided_ms symbol side is_exit reserve fence_seen policy rate_symbol_limit "
@@ -106,7 +107,10 @@ CALLED_WITH = {
         "failure_limit failure_window_ms safe_mode_ttl_ms dedup_ttl_ms penalty_reason "
         "admission",
     ),
-    "control": ("halt safe_mode cooldown_global failures state audit", "act by reason token what figures server"),
+    "control": (
+        "halt safe_mode cooldown_global failures state audit reasons",
+        "act by reason token what figures server",
+    ),
     "last_look": (OF_AN_INTENT, "intent_id token is_exit needed_ms observes"),
     "identify": (OF_AN_INTENT, ""),
 }
