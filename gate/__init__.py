@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gate.values.found_order import FoundOrder
     from gate.values.guards import Reason
     from gate.values.intent import Intent
+    from gate.values.leftovers import Leftover, Leftovers, Remedy
     from gate.values.outcome import Outcome, OutcomeKind, Penalty, Settled, Settlement
     from gate.values.policy import Policy
     from gate.values.record import Phase, Record
@@ -53,6 +54,7 @@ else:
         "Standing Status",
         "values.found_order": "FoundOrder",
         "values.intent": "Intent",
+        "values.leftovers": "Leftover Leftovers Remedy",
         "values.outcome": "Outcome OutcomeKind Penalty Settled Settlement",
         "values.policy": "Policy",
         "values.record": "Phase Record",
@@ -91,6 +93,8 @@ __all__ = [
     "InvalidIntent",
     "InvalidPolicy",
     "LastLook",
+    "Leftover",
+    "Leftovers",
     "Mode",
     "Observer",
     "Outcome",
@@ -101,6 +105,7 @@ __all__ = [
     "Policy",
     "Reason",
     "Record",
+    "Remedy",
     "Settled",
     "Settlement",
     "Standing",

@@ -46,6 +46,9 @@ COMMANDS: Final = {
     "halt": Listed("gate.cli.commands.operate", "halt", "Stop entries, or everything, until somebody resumes."),
     "resume": Listed("gate.cli.commands.operate", "resume", "End a halt."),
     "reset": Listed("gate.cli.commands.operate", "reset", "Switch off safe mode, cooldowns or the count of failures."),
+    "leftovers": Listed(
+        "gate.cli.commands.leftovers", "leftovers", "What the replaced system has left: name it, clear it."
+    ),
     "policy": Listed("gate.cli.commands.policy", "policy", "Limits and times: show them, put them in force."),
     "reconcile": Listed(
         "gate.cli.commands.reconcile", "reconcile", "Ask the exchange about what is in doubt, and settle it."

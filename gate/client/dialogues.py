@@ -15,6 +15,7 @@ from decimal import Decimal
 from typing import Final, TypeVar
 
 from gate.client.copies import LOOK, Server, copies_of, followed_by_waits, server_of
+from gate.client.leftovers import Looked, calls_to_clear, find
 from gate.client.observing import Observing
 from gate.client.unheard import Unheard, UnheardCalls
 from gate.protocol.codec import Protocol, decode_last_look, decode_settlement
@@ -26,6 +27,7 @@ from gate.store.wire import Reply
 from gate.values.errors import InvalidField, InvalidIntent, StoreError, StoreFailure, StoreUnavailable
 from gate.values.guards import Reason
 from gate.values.intent import Intent
+from gate.values.leftovers import Leftovers
 from gate.values.outcome import Outcome, OutcomeKind, Settled, Settlement
 from gate.values.policy import Policy
 from gate.values.record import Record, decode_record
@@ -303,6 +305,22 @@ class Calls:
         """Says that no order of an earlier memory is on its way. Raises InvalidField, StoreFailure."""
         audited, before, copies = yield from self._control("init", by, reason, "")
         return Act("init", audited, before=_first(before), copies=copies)
+
+    def leftovers(self, looked: Looked | None) -> Dialogue[Leftovers]:
+        """What the replaced system has left under the account's names. Raises StoreFailure."""
+        return (yield from find(Keyspace(self.keyspace.prefix), looked))
+
+    def clear_leftovers(self, found: Leftovers, by: str, reason: str, *, others: bool) -> Dialogue[Act]:
+        """Clears them. Raises InvalidField, StoreFailure."""
+        _sentence("by", by)
+        _sentence("reason", reason)
+        account, lapse_ms = Keyspace(self.keyspace.prefix), self.policy.dedup_ttl_ms
+        audited, cleared = True, list[str]()
+        for command in calls_to_clear(account, found.found, by, reason, lapse_ms, others=others):
+            reply, _ = yield from self._scripted("leftovers", command)
+            audited = audited and bool(reply[0])
+            cleared.extend(key.decode(errors="replace") for key in reply[1:])
+        return Act("leftovers", audited, changed=tuple(cleared))
 
     def scan(self, pattern: str) -> Dialogue[list[str]]:
         """Keys that match a pattern. Uses SCAN, since KEYS would block the server. Raises StoreFailure."""

@@ -15,6 +15,7 @@ import redis.asyncio
 
 from gate.client.dialogues import Calls, Dialogue
 from gate.client.guarded import AsyncGuardedPermit, GuardedPermit
+from gate.client.leftovers import Looked
 from gate.client.status import status
 from gate.protocol.codec import identify
 from gate.protocol.keyspace import DEFAULT_PREFIX, Keyspace
@@ -23,6 +24,7 @@ from gate.store.connect import connect, connect_async, refuse_cluster_without_ha
 from gate.store.server_wire import AsyncServerWire, ServerWire
 from gate.store.wire import DEFAULT_TIMEOUT_MS, AsyncWire, Wire
 from gate.values.intent import Intent
+from gate.values.leftovers import Leftovers
 from gate.values.outcome import Outcome, Settlement
 from gate.values.policy import Policy
 from gate.values.record import Record
@@ -202,6 +204,21 @@ class Gate:
         Ends the wait and the look-ups that follow a loss of memory. Raises InvalidField, StoreFailure.
         """
         return self._carry(self._calls.init(by, reason))
+
+    def leftovers(self, looked: Looked | None = None) -> Leftovers:
+        """What the replaced system has left under the account's names. Only reads. Raises StoreFailure.
+
+        `looked` is told from time to time how many keys have been looked at.
+        """
+        return self._carry(self._calls.leftovers(looked))
+
+    def clear_leftovers(self, found: Leftovers, *, by: str, reason: str, others: bool = False) -> Act:
+        """Clears leftovers, but for those that lapse by themselves or that another command ends.
+
+        Each is judged once more, so nothing is cleared that is the gate's by now. `others`: also keys of names that the
+        gate doesn't have. `Act.changed` has the keys. Raises InvalidField, StoreFailure.
+        """
+        return self._carry(self._calls.clear_leftovers(found, by, reason, others=others))
 
     @contextmanager
     def guard(
@@ -400,6 +417,14 @@ class AsyncGate:
     async def init(self, *, by: str, reason: str) -> Act:
         """As Gate.init."""
         return await self._carry(self._calls.init(by, reason))
+
+    async def leftovers(self, looked: Looked | None = None) -> Leftovers:
+        """As Gate.leftovers."""
+        return await self._carry(self._calls.leftovers(looked))
+
+    async def clear_leftovers(self, found: Leftovers, *, by: str, reason: str, others: bool = False) -> Act:
+        """As Gate.clear_leftovers."""
+        return await self._carry(self._calls.clear_leftovers(found, by, reason, others=others))
 
     @asynccontextmanager
     async def guard(

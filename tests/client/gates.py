@@ -19,6 +19,7 @@ from gate import (
     Inspection,
     Intent,
     LastLook,
+    Leftovers,
     Outcome,
     Permit,
     Policy,
@@ -27,6 +28,7 @@ from gate import (
     Status,
     Verdict,
 )
+from gate.client.leftovers import Looked
 from tests.servers.store import Store
 
 T = TypeVar("T")
@@ -54,6 +56,8 @@ class AnyGate(Protocol):
     def reset(self, what: str, *, by: str, reason: str) -> Act: ...
     def apply_policy(self, *, by: str, reason: str) -> Act: ...
     def init(self, *, by: str, reason: str) -> Act: ...
+    def leftovers(self, looked: Looked | None = None) -> Leftovers: ...
+    def clear_leftovers(self, found: Leftovers, *, by: str, reason: str, others: bool = False) -> Act: ...
     def close(self) -> None: ...
 
 
@@ -115,6 +119,12 @@ class AwaitedGate:
 
     def init(self, *, by: str, reason: str) -> Act:
         return self._run(self._gate.init(by=by, reason=reason))
+
+    def leftovers(self, looked: Looked | None = None) -> Leftovers:
+        return self._run(self._gate.leftovers(looked))
+
+    def clear_leftovers(self, found: Leftovers, *, by: str, reason: str, others: bool = False) -> Act:
+        return self._run(self._gate.clear_leftovers(found, by=by, reason=reason, others=others))
 
     def close(self) -> None:
         if not self._closed:

@@ -19,6 +19,8 @@ LISTS = [
     ("settle", "ARGV"),
     ("control", "KEYS"),
     ("control", "ARGV"),
+    ("leftovers", "KEYS"),
+    ("leftovers", "ARGV"),
 ]
 
 

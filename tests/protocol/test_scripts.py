@@ -22,6 +22,7 @@ FLAGS = {
     "last_look": "no-writes",
     "control": "allow-oom",
     "identify": "no-writes",
+    "leftovers": "allow-oom",
 }
 
 
@@ -113,6 +114,7 @@ CALLED_WITH = {
     ),
     "last_look": (OF_AN_INTENT, "intent_id token is_exit needed_ms observes"),
     "identify": (OF_AN_INTENT, ""),
+    "leftovers": ("audit", "by reason belongs lapse_ms"),
 }
 
 
@@ -121,7 +123,7 @@ def test_keys_and_arguments_stand_where_they_always_stood(name: str) -> None:
     keys, arguments = CALLED_WITH[name]
     assert script(name).keys.names == tuple(keys.split())
     assert script(name).arguments.names == tuple(arguments.split())
-    assert script(name).keys.open_list == ("cooldowns" if name == "control" else None)
+    assert script(name).keys.open_list == {"control": "cooldowns", "leftovers": "leftovers"}.get(name)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,0 +1,39 @@
+#!lua flags=allow-oom
+-- Clears keys that the replaced system has left under the gate's names. What a key holds is judged here once more: by
+-- now it may be the gate's own.
+--
+-- KEYS   1 audit             P:safety:audit                     stream  what, by, reason, at
+--        2… leftovers        P:exec:…, P:safety:…               any     as the caller has found them; all of one kind
+--
+-- ARGV   1 by
+--        2 reason
+--        3 belongs           the type that belongs under these keys: string, list, hash, zset, stream; record for that
+--                            of an intent; none for names that no script reads
+--        4 lapse_ms          record: how long a record lives
+--
+-- Reply  {audited, key, …}: 1, or 0 when the audit stream is damaged; then the keys that this call has cleared. A record
+--        that wasn't the gate's isn't deleted: its intent may be fresh, and its order was sent. It lapses when the
+--        intent no longer can be fresh
+--@include record_fields
+--@include server_now
+--@include audit
+
+local _, now_text = server_now()
+local cleared = {}
+for i = KEYS.from.leftovers, #KEYS do
+  local key, belongs = KEYS[i], ARGV.belongs
+  local holds, endless = redis.call('TYPE', key).ok, redis.call('PTTL', key) == -1
+  local done
+  if belongs == 'record' then
+    if endless and not (holds == 'string' and record_fields(redis.call('GET', key))) then
+      done = redis.call('PEXPIRE', key, ARGV.lapse_ms)
+    end
+  elseif holds ~= 'none' and (holds ~= belongs or (belongs == 'string' and endless)) then
+    done = redis.call('DEL', key)
+  end
+  if done == 1 then cleared[#cleared + 1] = key end
+end
+if #cleared == 0 then return {1} end
+local named = table.concat(cleared, ' ', 1, math.min(#cleared, 20)) .. (#cleared > 20 and ' …' or '')
+local audited = audit(KEYS.audit, now_text, 'leftovers ' .. #cleared .. ': ' .. named, ARGV.by, ARGV.reason)
+return {audited and 1 or 0, unpack(cleared)}
