@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 
 from gate.client.copies import LOOK, Server, copies_of, followed_by_waits, server_of
 from gate.client.leftovers import Looked, calls_to_clear, find
-from gate.client.observing import Observing
+from gate.client.observing import Observing, observers
 from gate.client.unheard import Unheard, UnheardCalls
 from gate.protocol.codec import Protocol, decode_last_look, decode_settlement
 from gate.protocol.explain import explain_error
@@ -31,7 +31,7 @@ from gate.values.leftovers import Leftovers
 from gate.values.outcome import Outcome, OutcomeKind, Settled, Settlement
 from gate.values.policy import Policy
 from gate.values.record import Record, decode_record
-from gate.values.reports import Act, Copies, DoubtfulPermit, Halt, InDoubt, Inspection, LastLook
+from gate.values.reports import Act, Copies, DoubtfulPermit, Halt, InDoubt, Inspection, LastLook, Observer
 from gate.values.verdict import Permit, Verdict
 
 T = TypeVar("T")
@@ -110,6 +110,12 @@ class Calls:
             return Verdict(False, Reason.STORE_ERROR, "the store answered with another permit's token")
         if verdict.prior is not None:
             self.saw(verdict.prior.fence)
+        if self._observer is not None:
+            try:
+                yield from self._observer.note()
+            except BaseException:
+                self._unheard.keep(unheard)  # cancelled: nobody hears of the permit
+                raise
         if verdict.permit is None:
             return verdict
         self.saw(verdict.permit.fence)
@@ -119,12 +125,6 @@ class Calls:
             yield from self.settle(verdict.permit, Outcome.unsent("EXPIRED", "the answer came after the deadline"))
             detail = "the store's answer came after the permit had run out"
             return Verdict(False, Reason.STORE_UNAVAILABLE, detail)
-        if self._observer is not None:
-            try:
-                yield from self._observer.note()
-            except BaseException:
-                self._unheard.keep(unheard)  # cancelled: nobody hears of the permit
-                raise
         return verdict
 
     def give_back(self) -> Dialogue[int]:
@@ -305,6 +305,10 @@ class Calls:
         """Says that no order of an earlier memory is on its way. Raises InvalidField, StoreFailure."""
         audited, before, copies = yield from self._control("init", by, reason, "")
         return Act("init", audited, before=_first(before), copies=copies)
+
+    def observers(self) -> Dialogue[tuple[Observer, ...]]:
+        """Who has observed the account in the last day. Raises StoreUnavailable."""
+        return (yield from observers(self.keyspace.observers))
 
     def leftovers(self, looked: Looked | None) -> Dialogue[Leftovers]:
         """What the replaced system has left under the account's names. Raises StoreFailure."""

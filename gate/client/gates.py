@@ -28,7 +28,7 @@ from gate.values.leftovers import Leftovers
 from gate.values.outcome import Outcome, Settlement
 from gate.values.policy import Policy
 from gate.values.record import Record
-from gate.values.reports import Act, Halt, InDoubt, Inspection, LastLook, Status
+from gate.values.reports import Act, Halt, InDoubt, Inspection, LastLook, Observer, Status
 from gate.values.verdict import Permit, Verdict
 
 if TYPE_CHECKING:
@@ -204,6 +204,10 @@ class Gate:
         Ends the wait and the look-ups that follow a loss of memory. Raises InvalidField, StoreFailure.
         """
         return self._carry(self._calls.init(by, reason))
+
+    def observers(self) -> tuple[Observer, ...]:
+        """Who has observed the account in the last day: nothing but a halt holds these. Raises StoreUnavailable."""
+        return self._carry(self._calls.observers())
 
     def leftovers(self, looked: Looked | None = None) -> Leftovers:
         """What the replaced system has left under the account's names. Only reads. Raises StoreFailure.
@@ -417,6 +421,10 @@ class AsyncGate:
     async def init(self, *, by: str, reason: str) -> Act:
         """As Gate.init."""
         return await self._carry(self._calls.init(by, reason))
+
+    async def observers(self) -> tuple[Observer, ...]:
+        """As Gate.observers."""
+        return await self._carry(self._calls.observers())
 
     async def leftovers(self, looked: Looked | None = None) -> Leftovers:
         """As Gate.leftovers."""

@@ -56,6 +56,7 @@ def test_halt_and_resume(
         "reason": "CPI print",
         "before": None,
         "changed": ["entries"],
+        "observers": 0,
         "audited": True,
         "kept": {
             "replicas": 0,
@@ -270,3 +271,15 @@ def test_bad_input_changes_nothing(gate: Run, redis_client: redis.Redis, words: 
     assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (2, said, 1)
     assert names in done.stderr
     assert holds_only_a_whole_memory(redis_client)
+
+
+def test_a_halt_says_that_it_binds_those_that_observe(gate: Run, gate_json: Callable[..., Any], tmp_path: Path) -> None:
+    assert "observe" not in gate("halt", *WHO).stdout
+    file = tmp_path / "gate.toml"
+    file.write_text('[policy]\nmode = "observe"\n')
+    entry = ("--id", "sig-1", "--symbol", "BTCUSDT", "--side", "BUY", "--notional", "200")
+    gate("--config", str(file), "eval", *entry, "--commit")
+    said = gate("halt", *WHO)
+    assert "It binds the 1 that observe, too." in said.stdout
+    assert "never run" not in said.stderr
+    assert gate_json("halt", *WHO)["observers"] == 1

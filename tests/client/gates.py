@@ -20,6 +20,7 @@ from gate import (
     Intent,
     LastLook,
     Leftovers,
+    Observer,
     Outcome,
     Permit,
     Policy,
@@ -56,6 +57,7 @@ class AnyGate(Protocol):
     def reset(self, what: str, *, by: str, reason: str) -> Act: ...
     def apply_policy(self, *, by: str, reason: str) -> Act: ...
     def init(self, *, by: str, reason: str) -> Act: ...
+    def observers(self) -> tuple[Observer, ...]: ...
     def leftovers(self, looked: Looked | None = None) -> Leftovers: ...
     def clear_leftovers(self, found: Leftovers, *, by: str, reason: str, others: bool = False) -> Act: ...
     def close(self) -> None: ...
@@ -119,6 +121,9 @@ class AwaitedGate:
 
     def init(self, *, by: str, reason: str) -> Act:
         return self._run(self._gate.init(by=by, reason=reason))
+
+    def observers(self) -> tuple[Observer, ...]:
+        return self._run(self._gate.observers())
 
     def leftovers(self, looked: Looked | None = None) -> Leftovers:
         return self._run(self._gate.leftovers(looked))

@@ -255,7 +255,7 @@ def test_status_names_who_has_observed_in_the_last_day_and_no_more_than_a_hundre
     assert observer.name.endswith(f" {OBSERVE.fingerprint}")
     assert abs(observer.seen_ms - at.server_ms(redis_client)) < 600_000
     assert (enforcing.status().observing, observing.status().observing) == (False, True)
-    assert observing.status().observers == (observer,)
+    assert observing.status().observers == observing.observers() == enforcing.observers() == (observer,)
 
     day_ms = 24 * 3_600_000
     redis_client.zadd(CALLERS, {"yesterday": observer.seen_ms - day_ms - 60_000})

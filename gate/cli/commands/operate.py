@@ -52,8 +52,12 @@ def halt(flags: Flags, by: str, reason: str, scope: str, as_json: bool) -> None:
     with acting(config, "halt", "halted", as_json) as gate:
         before = look(gate)
         act = gate.halt(by=by, reason=reason, scope=scope)
-    told(act, by, reason, halt_sentence(act, scope, account_of(config), before), config, as_json)
-    if before is not None and not before.ever_run:
+    observers = before.observers if before is not None else 0
+    sentence = halt_sentence(act, scope, account_of(config), before)
+    if observers:
+        sentence += f" It binds the {observers} that observe, too."
+    told(act, by, reason, sentence, config, as_json, observers=observers)
+    if before is not None and not before.ever_run and not observers:
         key = Keyspace(config.prefix).state
         warn(f"the gate has never run under the prefix {config.prefix} here (no {key}); is this the right account?")
 
@@ -102,12 +106,14 @@ class Before:
 
     halt: Halt | None
     ever_run: bool
+    observers: int = 0
+    """How many callers observe; a halt binds them too."""
 
 
 def look(gate: Gate) -> Before | None:
     """The state of the account; None when it can't be read. The act must not fail because of that."""
     try:
-        return Before(ever_run=gate.ever_run(), halt=gate.halt_in_force())
+        return Before(gate.halt_in_force(), gate.ever_run(), len(gate.observers()))
     except StoreFailure:
         return None
 
