@@ -298,6 +298,7 @@ def test_and_forward_again_the_gate_goes_on_where_it_was(after: Journey) -> None
     deliver(client, sixth)
     assert old.take() == [FILLED]
     after.gate.clear_leftovers(after.gate.leftovers(), by="ops", reason=WHY)
+    after.gate.init(by="ops", reason=WHY)
     for sent in (after.first, after.fourth, sixth):
         assert after.told(sent) == (Terminal.DENIED, Reason.DUPLICATE)
     assert after.filled(signal("ADAUSDT"))
