@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -205,6 +206,31 @@ def test_what_would_be_denied_moves_no_counter_when_it_is_settled(
     for outcome in (Outcome.rejected(-2019, retryable=True, penalty=penalty), Outcome.unsent("FILTERS")):
         assert gate.settle(at.admitted(gate.evaluate(at.entry())), outcome)
         assert at.contents(redis_client) == held
+
+
+def test_what_would_be_denied_gives_no_slot_back(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    """It has taken none. An admission of the same millisecond keeps its own."""
+    redis_client.set(own(at.SAFE_MODE), "1", px=60_000)
+    gate = open_gate(ROOMY_OBSERVE)
+    permit = at.admitted(gate.evaluate(at.entry()))
+    slots = (own(at.RATE_GLOBAL), own(at.RATE_SYMBOL))
+    for key in slots:
+        redis_client.lpush(key, permit.admission.split(" ")[4])
+    assert gate.settle(permit, Outcome.unsent("FILTERS"))
+    assert redis_client.exists(*slots) == len(slots)
+
+
+def test_a_caller_cancelled_while_it_leaves_its_name_gives_the_permit_back() -> None:
+    calls = Calls("quantum", OBSERVE)
+    dialogue = calls.evaluate(at.entry())
+    asked = next(dialogue)
+    assert isinstance(asked, tuple)
+    token = asked[asked.index("sig-1") + 1]
+    dialogue.send(f"admitted {token} 1 fp {time.time_ns() // 1_000_000} BTCUSDT BUY 30000 0 - 0".encode())
+    with pytest.raises(asyncio.CancelledError):
+        dialogue.throw(asyncio.CancelledError())
+    giving_back = next(calls.give_back())
+    assert token in str(giving_back)
 
 
 def test_what_would_be_denied_and_ends_unknown_is_in_doubt(redis_client: redis.Redis, open_gate: OpenGate) -> None:
