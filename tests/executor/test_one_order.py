@@ -46,6 +46,21 @@ async def test_observing_deliveries_at_once_are_one_order(open_desk: OpenDesk, r
     assert len(desk.orders(intent)) == 1
 
 
+async def test_two_observing_workers_on_one_intent_are_one_order(
+    open_desk: OpenDesk, redis_client: redis.Redis
+) -> None:
+    """It would be denied. In the first version that claimed nothing, and both sent it."""
+    declare_whole(redis_client, "quantum:observe")
+    redis_client.set("quantum:observe:safety:safe_mode", "1")
+    desks = [await open_desk(OBSERVING) for _ in range(2)]
+    intent = desks[0].intent(quantity="0.01")
+
+    executions = await asyncio.gather(*(desk.executor.execute(intent) for desk in desks))
+
+    assert sorted(each.state for each in executions) == [Terminal.DENIED, Terminal.FILLED]
+    assert len(desks[0].orders(intent)) == 1
+
+
 async def test_the_intents_order_is_recognised_though_the_hosts_clock_is_hours_ahead(desk: Desk) -> None:
     desk.paper.move_clock(-2 * HOUR_MS)
     desk.paper.inject(Fault(kind=FaultKind.ACCEPT_THEN_DROP, times=1))
