@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from dataclasses import replace
 
 import pytest
 import redis
@@ -107,6 +108,21 @@ def test_a_prefix_with_a_hash_tag_works_on_a_cluster(cluster: ProcessStore, open
         client.script_flush()
     assert gate.reset("cooldowns", by="ops", reason="test").changed == ("{quantum}:safety:cooldown_symbol:BTCUSDT",)
     assert at.admitted(gate.evaluate(at.entry("sig-2"))).fence == 2
+
+
+def test_observing_stays_in_the_accounts_slot_and_leftovers_are_found_and_cleared_there(
+    cluster: ProcessStore, open_gate: OpenGate
+) -> None:
+    observing = open_gate(replace(ROOMY, mode="observe"), url=cluster_url(cluster), prefix=TAGGED)
+    assert works(observing) == 1
+    [observer] = observing.status().observers
+    assert observer.name.endswith(ROOMY.fingerprint)
+    with cluster.client() as client:
+        others = {key for key in at.keys(client) if not key.startswith("{quantum}:observe:")}
+        assert others == {"{quantum}:safety:audit"}, "of the halt"
+        client.set("{quantum}:exec:lock:BTCUSDT:BUY", "1")
+    act = observing.clear_leftovers(observing.leftovers(), by="ops", reason="the old service has stopped")
+    assert act.changed == ("{quantum}:exec:lock:BTCUSDT:BUY",)
 
 
 @pytest.mark.parametrize("kind", [Gate, AsyncGate])
