@@ -5,8 +5,9 @@
 --        2 safe_mode         P:safety:safe_mode                 string
 --        3 cooldown_global   P:safety:cooldown_global           string
 --        4 failures          P:exec:failures                    list
---        5 state             P:exec:state                       hash    policy: fingerprint in force; figures; since,
---                                                               fence, lost, run_id
+--        5 state             P:exec:state                       hash    policy: fingerprint in force; figures;
+--                                                               policy_at, policy_by, policy_reason; since, fence,
+--                                                               lost, run_id
 --        6 audit             P:safety:audit                     stream
 --        7 reasons           P:safety:reasons                   hash    why a switch is on, and until when
 --        8… cooldowns        P:safety:cooldown_symbol:{symbol}  string  every one that the caller found; for reset
@@ -20,6 +21,7 @@
 --                            known; `` ends any
 --        6 figures           policy: its figures, as figure_of reads them; else ``
 --        7 server            init: the server's word, which evaluate.lua explains; else ``
+--        8 expected          policy: the fingerprint that the caller has seen in force, `-` for none; `` replaces any
 --
 -- Reply  {audited, detail, …}: audited is 1, or 0 when the audit stream is damaged (the act is done even so). Detail:
 --   halt    the scope in force. A later halt of scope `entries` doesn't narrow a halt of scope `all`; only resume
@@ -97,7 +99,12 @@ end
 if act == 'policy' then
   local state = read('HMGET', KEYS.state, 'policy', 'figures')
   local before, known = state[1], state[2]
-  redis.call('HSET', KEYS.state, 'policy', what, 'figures', ARGV.figures)
+  -- What its author has seen and compared must be what this replaces.
+  if ARGV.expected ~= '' and ARGV.expected ~= (before or '-') then
+    return redis.error_reply('ERR another policy has come since; look with gate policy show, then apply again')
+  end
+  redis.call('HSET', KEYS.state, 'policy', what, 'figures', ARGV.figures, 'policy_at', now_text, 'policy_by', by,
+    'policy_reason', reason)
   -- The lists know what a window needed that is shorter now. Until a whole longer window has passed, entries rest.
   local rest = 0
   for _, name in ipairs({'rate_symbol_window_ms', 'rate_global_window_ms'}) do

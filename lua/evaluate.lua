@@ -14,7 +14,8 @@
 --        6 failures          P:exec:failures                    list    times of counted failures in ms, newest first
 --        7 inflight          P:exec:inflight                    zset    {reserved}:{intent_id} by deadline in ms
 --        8 state             P:exec:state                       hash    fence, since, policy, figures (of that policy),
---                                                               run_id, lost, in_flight (see
+--                                                               policy_at, policy_by, policy_reason (who has put it
+--                                                               in force), run_id, lost, in_flight (see
 --                                                               in_flight_packed); permit:{intent_id}: a
 --                                                               copy of the record, which has no TTL and stays until
 --                                                               the permit has its final outcome
@@ -60,8 +61,9 @@
 --                                   gets the same line again. With the flag o, an enforcing caller would be
 --                                   denied, and the note tells why: only the id is claimed
 --   REASON wait detail              denied. wait: ms; -1 unknown, -2 a retry never helps. detail: for CONFLICT and
---                                   DUPLICATE the record, for POLICY_MISMATCH the policy in force, for STALE the age
---                                   in ms, for MEMORY_YOUNG the time when the loss was noticed, in ms
+--                                   DUPLICATE the record, for POLICY_MISMATCH the policy in force and, after a space,
+--                                   its figures, for STALE the age in ms, for MEMORY_YOUNG the time when the loss
+--                                   was noticed, in ms
 --   OBSERVED REASON wait detail     the caller observes, and the intent is claimed already: DUPLICATE or CONFLICT
 --   or an error that names the key: its value has the wrong type, or is damaged
 --   or NOPERM, for an entry: the user lacks a right, or the server doesn't say which one it is
@@ -144,8 +146,10 @@ local fence, verify_age = fence_and_verify_age(now, micros, seen)
 local ahead = is_exit and '0' or integer(seen.reserved)
 
 local note = verify_age and ahead .. ' ' .. integer(verify_age) or ahead
+-- An exit that brings another policy passes. Its caller learns by the flag that there is one to follow.
+local brings_other = is_exit and not seen.damaged and seen.state[3] and seen.state[3] ~= ARGV.policy
 local record = record_text('admitted', token, fence, ARGV.fingerprint, now_text, ARGV.symbol, ARGV.side, lock_ttl,
-  ARGV.reserve, (verify_age and 'v' or '') .. (is_exit and 'x' or ''), note)
+  ARGV.reserve, (verify_age and 'v' or '') .. (is_exit and 'x' or '') .. (brings_other and 'd' or ''), note)
 local permit_field = 'permit:' .. ARGV.intent_id
 
 -- The writes begin here.
@@ -183,7 +187,7 @@ if seen.damaged then
 elseif not seen.state[3] and not is_exit then  -- an exit, which any policy may bring, puts none in force
   --@include figures_text
   attempt('HSET', KEYS.state, 'fence', fence, 'in_flight', in_flight, permit_field, record, 'policy', ARGV.policy,
-    'figures', figures_text())
+    'figures', figures_text(), 'policy_at', now_text, 'policy_by', 'gate', 'policy_reason', 'the first admission')
 else
   attempt('HSET', KEYS.state, 'fence', fence, 'in_flight', in_flight, permit_field, record)
 end

@@ -24,12 +24,12 @@ from gate.protocol.keyspace import Keyspace
 from gate.protocol.scripts import Message, script
 from gate.store.failures import Forbidden, ReplyLost, ScriptMissing
 from gate.store.wire import Reply
-from gate.values.errors import InvalidField, InvalidIntent, StoreError, StoreFailure, StoreUnavailable
+from gate.values.errors import InvalidField, InvalidIntent, InvalidPolicy, StoreError, StoreFailure, StoreUnavailable
 from gate.values.guards import Reason
 from gate.values.intent import Intent
 from gate.values.leftovers import Leftovers
 from gate.values.outcome import Outcome, OutcomeKind, Settled, Settlement
-from gate.values.policy import Policy
+from gate.values.policy import Policy, PolicyInForce, policy_of_figures
 from gate.values.record import Record, decode_record
 from gate.values.reports import Act, Copies, DoubtfulPermit, Halt, InDoubt, Inspection, LastLook, Observer
 from gate.values.verdict import Permit, Verdict
@@ -51,15 +51,58 @@ _log: Final = logging.getLogger("gate")
 
 
 class Calls:
-    """The operations of one account under one policy."""
+    """The operations of one account. Without a policy of its own, the caller follows the one in force."""
 
-    def __init__(self, prefix: str, policy: Policy) -> None:
-        self.policy: Final = policy
-        self.keyspace: Final = Keyspace(prefix, observing=policy.observes)
-        self.protocol: Final = Protocol(self.keyspace, policy)
+    def __init__(self, prefix: str, policy: Policy | None) -> None:
+        self.follows: Final = policy is None
+        own = policy or Policy()
+        self.keyspace: Final = Keyspace(prefix, observing=own.observes)
+        self.protocol = Protocol(self.keyspace, own)
         self._fence_seen = 0
-        self._unheard: Final = UnheardCalls(policy.lock_ttl_ms)
-        self._observer: Final = Observing(self.keyspace, policy.fingerprint) if policy.observes else None
+        self._unheard: Final = UnheardCalls(own.lock_ttl_ms)
+        self._observer: Final = Observing(self.keyspace, own.fingerprint) if own.observes else None
+
+    @property
+    def policy(self) -> Policy:
+        """The caller's own policy, or the one that it follows, as it has last seen it."""
+        return self.protocol.policy
+
+    def policy_in_force(self) -> Dialogue[PolicyInForce | None]:
+        """The policy in force, or None. A caller that follows takes it over. Raises StoreFailure."""
+        fields = ("policy", "figures", "policy_at", "policy_by", "policy_reason")
+        try:
+            parts = yield ("HMGET", self.keyspace.state, *fields)
+        except StoreError as error:
+            raise StoreError(explain_error(f"{error} key={self.keyspace.state}")) from None
+        fingerprint, figures, at, by, reason = ("" if part is None else part.decode(errors="replace") for part in parts)
+        if not fingerprint:
+            return None
+        policy, problem = None, ""
+        try:
+            policy = policy_of_figures(fingerprint, figures)
+        except InvalidPolicy as unreadable:
+            problem = "; ".join(unreadable.faults)
+        else:
+            self._follow(fingerprint, policy)
+        return PolicyInForce(fingerprint, policy, problem, int(at) if at.isdecimal() else None, by, reason)
+
+    def _take_over(self, told: str) -> bool:
+        """Follows the policy of which a reply tells, `fingerprint figures`. False where that changes nothing."""
+        fingerprint, _, figures = told.partition(" ")
+        try:
+            return self._follow(fingerprint, policy_of_figures(fingerprint, figures))
+        except InvalidPolicy as unreadable:
+            _log.error("the policy in force, %s, can't be followed: %s", fingerprint, unreadable)
+            return False
+
+    def _follow(self, fingerprint: str, policy: Policy) -> bool:
+        if not self.follows or fingerprint == self.protocol.policy_fingerprint:
+            return False
+        differ = "; ".join(f"{name} {was} -> {now}" for name, was, now in self.policy.differences(policy))
+        _log.info("policy %s is in force and followed from now on: %s", fingerprint, differ)
+        self._unheard.lifetime_ns = max(self._unheard.lifetime_ns, policy.lock_ttl_ms * 1_000_000)
+        self.protocol = Protocol(self.keyspace, policy, fingerprint)
+        return True
 
     def evaluate(self, asked: Intent | Mapping[str, object], reserve: Decimal | None = None) -> Dialogue[Verdict]:
         """Returns the verdict. Denies for bad input or a store failure; never raises for them."""
@@ -67,15 +110,16 @@ class Calls:
             intent = Intent.read(asked)
             if not isinstance(reserve, Decimal | None):
                 raise InvalidIntent("reserve", reserve, "is not a Decimal")
-            margin = self.protocol.reserve(intent) if reserve is None else reserve
+            protocol = self.protocol
+            margin = protocol.reserve(intent) if reserve is None else reserve
             token, started_ns = _new_token(), time.monotonic_ns()
-            command = self.protocol.evaluate(intent, token, self._fence_seen, margin)
+            command = protocol.evaluate(intent, token, self._fence_seen, margin)
         except InvalidIntent as invalid:
             return Verdict(False, Reason.INVALID, str(invalid))
         known = self._unheard.take(intent) if self._unheard else None
         if known:
             token, started_ns = known.token, known.started_ns
-            command = self.protocol.evaluate(intent, token, self._fence_seen, margin)
+            command = protocol.evaluate(intent, token, self._fence_seen, margin)
         unheard = Unheard(intent.id, intent.symbol, intent.side, intent.fingerprint, token, started_ns)
         if self._unheard:
             # Before the verdict: what nobody has heard of may hold this symbol, and a full window trips a cooldown. An
@@ -103,7 +147,17 @@ class Calls:
         except BaseException:
             self._unheard.keep(unheard)  # cancelled while the command was under way
             raise
-        verdict = self.protocol.decode_verdict(reply, intent, margin, started_ns)
+        if self.follows and (told := protocol.tells_of_another_policy(reply)) is not None:
+            if told and (self._take_over(told) or protocol is not self.protocol):
+                # Nothing was claimed. The same intent again, by the policy in force.
+                return (yield from self.evaluate(intent, reserve))
+            if not told:
+                try:
+                    yield from self._learn()
+                except BaseException:
+                    self._unheard.keep(unheard)  # cancelled, and the exit is admitted
+                    raise
+        verdict = protocol.decode_verdict(reply, intent, margin, started_ns)
         if verdict.permit is not None and verdict.permit.token not in (token, _UNCLAIMED):
             # This is the answer to another call. Nobody may act on it.
             self._unheard.keep(unheard)
@@ -126,6 +180,13 @@ class Calls:
             detail = "the store's answer came after the permit had run out"
             return Verdict(False, Reason.STORE_UNAVAILABLE, detail)
         return verdict
+
+    def _learn(self) -> Dialogue[None]:
+        """Follows the policy in force. A failure leaves it for another time."""
+        try:
+            yield from self.policy_in_force()
+        except StoreFailure as failure:
+            _log.warning("the policy in force can't be read: %s", failure)
 
     def give_back(self) -> Dialogue[int]:
         """Settles as unsent what was admitted and nobody has heard of. Returns how many claims are gone.
@@ -184,11 +245,16 @@ class Calls:
 
     def inspect(self, intent: Intent) -> Dialogue[Inspection]:
         """Returns every guard's answer; writes nothing. Raises InvalidIntent, StoreFailure."""
+        protocol = self.protocol
         try:
-            reply, _ = yield from self._scripted("inspect", self.protocol.inspect(intent))
+            reply, _ = yield from self._scripted("inspect", protocol.inspect(intent))
         except StoreError as error:
             raise StoreError(explain_error(str(error))) from None
-        return self.protocol.decode_inspection(reply, intent)
+        if self.follows and reply[1] not in (b"", protocol.policy_fingerprint.encode()):
+            yield from self._learn()
+            if self.protocol is not protocol:
+                return (yield from self.inspect(intent))
+        return protocol.decode_inspection(reply, intent)
 
     def lookup(self, intent_id: str) -> Dialogue[Record | None]:
         """The record of an intent, or None. Raises StoreFailure."""
@@ -295,11 +361,18 @@ class Calls:
         audited, cleared, copies = yield from self._control("reset", by, reason, what, cooldowns)
         return Act("reset", audited, changed=cleared, copies=copies)
 
-    def apply_policy(self, by: str, reason: str) -> Dialogue[Act]:
-        """Puts this caller's policy in force for the account. Raises InvalidField, StoreFailure."""
-        fingerprint = self.protocol.policy_fingerprint
-        audited, before, copies = yield from self._control("policy", by, reason, fingerprint)
-        return Act("policy", audited, before=_first(before), changed=(fingerprint,), copies=copies)
+    def apply_policy(self, policy: Policy | None, by: str, reason: str, expected: str) -> Dialogue[Act]:
+        """Puts a policy in force for the account. Raises InvalidField, StoreFailure."""
+        if policy is None and self.follows:
+            raise InvalidField(
+                "policy", None, "is needed: this caller has none of its own, and follows the one in force"
+            )
+        policy = policy or self.policy
+        applied = Protocol(self.keyspace, policy)
+        what = applied.policy_fingerprint
+        audited, before, copies = yield from self._control("policy", by, reason, what, (), applied, expected)
+        self._follow(what, policy)
+        return Act("policy", audited, before=_first(before), changed=(what,), copies=copies)
 
     def init(self, by: str, reason: str) -> Dialogue[Act]:
         """Says that no order of an earlier memory is on its way. Raises InvalidField, StoreFailure."""
@@ -336,12 +409,19 @@ class Calls:
                 return sorted(found)
 
     def _control(
-        self, act: str, by: str, reason: str, what: str, cooldowns: tuple[str, ...] = ()
+        self,
+        act: str,
+        by: str,
+        reason: str,
+        what: str,
+        cooldowns: tuple[str, ...] = (),
+        protocol: Protocol | None = None,
+        expected: str = "",
     ) -> Dialogue[tuple[bool, tuple[str, ...], Copies]]:
         """Whether the act is audited, what it has changed, and where it is kept. Waits for replicas and disk."""
         _sentence("by", by)
         _sentence("reason", reason)
-        command = self.protocol.control(act, by, reason, _new_token(), what, cooldowns)
+        command = (protocol or self.protocol).control(act, by, reason, _new_token(), what, cooldowns, expected)
         try:
             server = server_of((yield LOOK))
         except StoreFailure as failure:

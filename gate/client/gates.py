@@ -26,7 +26,7 @@ from gate.store.wire import DEFAULT_TIMEOUT_MS, AsyncWire, Wire
 from gate.values.intent import Intent
 from gate.values.leftovers import Leftovers
 from gate.values.outcome import Outcome, Settlement
-from gate.values.policy import Policy
+from gate.values.policy import Policy, PolicyInForce
 from gate.values.record import Record
 from gate.values.reports import Act, Halt, InDoubt, Inspection, LastLook, Observer, Status
 from gate.values.verdict import Permit, Verdict
@@ -56,6 +56,10 @@ class Gate:
     ) -> None:
         """Makes a gate with the address and credentials of a redis-py client.
 
+        Without `policy`, the caller follows the one in force, and a new one without a denial; where none is, its first
+        admission puts the defaults in force. With it, the caller is pinned: while another is in force, the gate denies
+        its entries POLICY_MISMATCH.
+
         The gate opens its own connections. `timeout_ms` limits connecting, and limits each wait for an answer.
         `find_order` asks the exchange for an order, for the blocks of `guard`: gate.exchange.order_finder has it for
         python-binance. Raises InvalidField for a cluster with a prefix that has no hash tag.
@@ -78,7 +82,7 @@ class Gate:
     ) -> None:
         self._wire = wire
         self._embedded = embedded
-        self._calls = Calls(prefix, policy or Policy())
+        self._calls = Calls(prefix, policy)
         self._find_order = find_order
 
     @classmethod
@@ -98,7 +102,7 @@ class Gate:
 
     @property
     def policy(self) -> Policy:
-        """The policy of this caller."""
+        """The policy of this caller: its own, or without one the policy in force, as it has last seen it."""
         return self._calls.policy
 
     @property
@@ -194,9 +198,20 @@ class Gate:
         """Switches off `safe_mode`, `cooldowns`, `failures` or `all`. Raises InvalidField, StoreFailure."""
         return self._carry(self._calls.reset(what, by, reason))
 
-    def apply_policy(self, *, by: str, reason: str) -> Act:
-        """Puts this caller's policy in force for the account. Raises InvalidField, StoreFailure."""
-        return self._carry(self._calls.apply_policy(by, reason))
+    def policy_in_force(self) -> PolicyInForce | None:
+        """The policy in force: its figures, since when, by whom. None before the first admission. Raises StoreFailure.
+
+        A gate without a policy of its own takes it over. It would do so by itself at its next verdict.
+        """
+        return self._carry(self._calls.policy_in_force())
+
+    def apply_policy(self, policy: Policy | None = None, *, by: str, reason: str, expected: str = "") -> Act:
+        """Puts a policy in force for the account: this one, else the caller's own. Raises InvalidField, StoreFailure.
+
+        `expected`: the fingerprint that is to be replaced, `-` for none. If another is in force by now, it raises
+        StoreError and changes nothing.
+        """
+        return self._carry(self._calls.apply_policy(policy, by, reason, expected))
 
     def init(self, *, by: str, reason: str) -> Act:
         """Says that the account is new, or that a person has looked: no order of an earlier memory is on its way.
@@ -316,7 +331,7 @@ class AsyncGate:
     ) -> None:
         self._wire = wire
         self._embedded = embedded
-        self._calls = Calls(prefix, policy or Policy())
+        self._calls = Calls(prefix, policy)
         self._find_order = find_order
 
     @classmethod
@@ -336,7 +351,7 @@ class AsyncGate:
 
     @property
     def policy(self) -> Policy:
-        """The policy of this caller."""
+        """The policy of this caller: its own, or without one the policy in force, as it has last seen it."""
         return self._calls.policy
 
     @property
@@ -414,9 +429,13 @@ class AsyncGate:
         """As Gate.reset."""
         return await self._carry(self._calls.reset(what, by, reason))
 
-    async def apply_policy(self, *, by: str, reason: str) -> Act:
+    async def policy_in_force(self) -> PolicyInForce | None:
+        """As Gate.policy_in_force."""
+        return await self._carry(self._calls.policy_in_force())
+
+    async def apply_policy(self, policy: Policy | None = None, *, by: str, reason: str, expected: str = "") -> Act:
         """As Gate.apply_policy."""
-        return await self._carry(self._calls.apply_policy(by, reason))
+        return await self._carry(self._calls.apply_policy(policy, by, reason, expected))
 
     async def init(self, *, by: str, reason: str) -> Act:
         """As Gate.init."""

@@ -59,7 +59,7 @@ class UnheardCalls:
 
     def __init__(self, lifetime_ms: int) -> None:
         """`lifetime_ms`: a permit's life. What is older holds nothing any more."""
-        self._lifetime_ns: Final = lifetime_ms * 1_000_000
+        self.lifetime_ns = lifetime_ms * 1_000_000
         self._calls: dict[str, Unheard] = {}  # by token
         self._pid = os.getpid()
 
@@ -100,7 +100,7 @@ class UnheardCalls:
         now_ns = time.monotonic_ns()
         for token, unheard in list(self._calls.items()):
             due = unheard.tried_ns is None or now_ns - unheard.tried_ns >= _AGAIN_NS
-            if now_ns - unheard.started_ns > self._lifetime_ns:
+            if now_ns - unheard.started_ns > self.lifetime_ns:
                 self._calls.pop(token, None)
             elif due and (intent is None or unheard.is_of(intent)):
                 return self._calls.pop(token, None)

@@ -54,8 +54,8 @@ class Executor:
         """
         self._gate: Final = gate
         self._exchange: Final = exchange
-        self._policy: Final = policy or gate.policy
-        self._placer: Final = Placer(gate, exchange, self._policy)
+        self._own_policy: Final = policy
+        self._placer: Final = Placer(gate, exchange)
         self._observed_now: set[str] = set()
         self._fill_prices: Final = fill_prices
         self._late: Final = LateOrders()
@@ -86,8 +86,13 @@ class Executor:
             self._reconciling.cancel()
             await asyncio.wait([self._reconciling])
 
+    @property
+    def _policy(self) -> Policy:
+        # Read anew for each intent: a gate without a policy of its own follows the one in force.
+        return self._own_policy or self._gate.policy
+
     async def _execute_once(self, intent: Intent) -> Execution:
-        reserve = self._placer.preflight.reserve(intent)
+        reserve = self._placer.preflight.reserve(intent, self._policy)
         verdict, cancelled = await _go_through_with(self._gate.evaluate(intent, reserve=reserve))
         attempt = Attempt(intent, verdict, verdict.permit, self._policy) if verdict.permit else None
         if cancelled is not None:

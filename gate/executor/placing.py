@@ -19,7 +19,6 @@ from gate.executor.order_plan import OrderPlan, PlanRefusal, plan_order
 from gate.executor.preflight import Preflight, grown_stale
 from gate.executor.readings import read_filters, read_hedge_mode, read_latest_filters, read_mark_price
 from gate.values.outcome import OutcomeKind
-from gate.values.policy import Policy
 
 _log: Final = logging.getLogger("gate.executor")
 
@@ -38,10 +37,10 @@ _PUT_RIGHT_AT_ONCE: Final = _POSITION_MODE | {"-1021", "-5028"}
 class Placer:
     """Places one account's orders. It refuses to send without a live permit."""
 
-    def __init__(self, gate: AsyncGate, exchange: Exchange, policy: Policy) -> None:
+    def __init__(self, gate: AsyncGate, exchange: Exchange) -> None:
         self._gate: Final = gate
         self._exchange: Final = exchange
-        self.preflight: Final = Preflight(exchange, policy)
+        self.preflight: Final = Preflight(exchange)
         self._turns: Final = LeverageTurns()
 
     async def place(self, attempt: Attempt) -> Execution:

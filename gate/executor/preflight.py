@@ -36,12 +36,11 @@ class _Seen:
 class Preflight:
     """The checks of one account's entries. Exits skip them."""
 
-    def __init__(self, exchange: Exchange, policy: Policy) -> None:
+    def __init__(self, exchange: Exchange) -> None:
         self._exchange: Final = exchange
-        self._policy: Final = policy
         self._last_seen: dict[str, _Seen] = {}
 
-    def reserve(self, intent: Intent) -> Decimal | None:
+    def reserve(self, intent: Intent, policy: Policy) -> Decimal | None:
         """The margin to reserve, from the symbol's last reading. None leaves it to the intent's own figures."""
         seen = self._last_seen.get(intent.symbol)
         if seen is None or intent.is_exit:
@@ -49,8 +48,8 @@ class Preflight:
         own_price = intent.price if intent.order_type == "LIMIT" else intent.trigger_price
         reference = own_price or seen.mark_price
         quantity = intent.quantity if intent.quantity is not None else (intent.notional or Decimal(0)) / reference
-        config = assumed(intent, self._policy, seen.config)
-        return self._need(intent, quantity, reference, _Seen(seen.mark_price, config))
+        config = assumed(intent, policy, seen.config)
+        return margin_need(intent, quantity, reference, seen.mark_price, config, policy.margin_buffer)
 
     async def cover(
         self, attempt: Attempt, plan: OrderPlan, filters: Filters, mark_price: Decimal
@@ -64,11 +63,12 @@ class Preflight:
                 return config
             seen = _Seen(mark_price, config)
             self._last_seen[intent.symbol] = seen
-            need = self._need(intent, plan.quantity, plan.reference_price, seen)
+            buffer = attempt.policy.margin_buffer
+            need = margin_need(intent, plan.quantity, plan.reference_price, mark_price, config, buffer)
             check = MarginCheck(need, None, permit.reserved_ahead)
             account = attempt.account = await self._exchange.account()
         except ExchangeFailure as failed:
-            return _unreadable(attempt, check, str(failed), penalty_of(failed.failure, self._policy))
+            return _unreadable(attempt, check, str(failed), penalty_of(failed.failure, attempt.policy))
         available = account.available.get(filters.margin_asset, f"the account has no {filters.margin_asset}")
         if isinstance(available, str):
             return _unreadable(attempt, check, available)
@@ -82,13 +82,10 @@ class Preflight:
         if not check.covered:
             _log.warning("INSUFFICIENT MARGIN id=%s %s", intent.id, check)
             return attempt.short_of_margin(check)
-        if permit.reserved * (1 + self._policy.margin_buffer) < need and not permit.observed:
+        if permit.reserved * (1 + attempt.policy.margin_buffer) < need and not permit.observed:
             # Only a lack larger than the buffer counts, so small moves of the price don't matter.
             return attempt.under_reserved(check)
         return check
-
-    def _need(self, intent: Intent, quantity: Decimal, reference_price: Decimal, seen: _Seen) -> Decimal:
-        return margin_need(intent, quantity, reference_price, seen.mark_price, seen.config, self._policy.margin_buffer)
 
 
 def grown_stale(attempt: Attempt, check: MarginCheck | None) -> Execution | None:

@@ -26,10 +26,11 @@ _NO_PENALTY: Final = Penalty()
 class Protocol:
     """The calls of one account under one policy."""
 
-    def __init__(self, keyspace: Keyspace, policy: Policy) -> None:
+    def __init__(self, keyspace: Keyspace, policy: Policy, fingerprint: str | None = None) -> None:
+        """`fingerprint`: the one in force, where another version's policy is followed; None: the policy's own."""
         self.keyspace: Final = keyspace
         self.policy: Final = policy
-        self.policy_fingerprint: Final = policy.fingerprint
+        self.policy_fingerprint: Final = fingerprint or policy.fingerprint
         # Load all scripts now: at the first settlement an order is out already, and the package's files may be gone.
         for name in SCRIPTS:
             script(name)
@@ -41,13 +42,15 @@ class Protocol:
         fixed: dict[str, str | int] = {
             **keyspace.of_account(),
             **figures,
-            "policy": policy.fingerprint,
+            "policy": self.policy_fingerprint,
             "observes": 1 if keyspace.observing else 0,
             "server": SERVER,
         }
-        # As the state keeps them: lua/include/figures_in_force.lua writes the same.
+        # As the state keeps them: lua/include/figures_text.lua writes the same. First those that the scripts read.
         names = script("evaluate").arguments.names
-        self._figures: Final = "".join(f" {name}={text}" for name, text in figures.items() if name in names) + " "
+        read = "".join(f" {name}={text}" for name, text in figures.items() if name in names)
+        other = "".join(f"{name}={text} " for name, text in figures.items() if name not in names)
+        fixed["other_figures"], self._figures = other, f"{read} {other}"
         self._evaluate: Final = Call("EVALSHA", script("evaluate"), fixed)
         self._inspect: Final = Call("EVALSHA_RO", script("inspect"), fixed)
         self._settle: Final = Call("EVALSHA", script("settle"), fixed)
@@ -123,14 +126,16 @@ class Protocol:
         )
 
     def control(
-        self, act: str, by: str, reason: str, token: str, what: str, cooldowns: tuple[str, ...] = ()
+        self, act: str, by: str, reason: str, token: str, what: str, cooldowns: tuple[str, ...] = (), expected: str = ""
     ) -> Command:
         """The call for an operator's act. `cooldowns`: the keys of symbols' cooldowns, for a reset."""
         # A halt is the account's, whoever calls it, and so is its entry in the audit.
         keyspace = Keyspace(self.keyspace.prefix) if act in ("halt", "resume") else self.keyspace
         call = Call("EVALSHA", script("control"), keyspace.of_account(), open_list=cooldowns)
         figures, server = self._figures if act == "policy" else "", SERVER if act == "init" else ""
-        return call(act=act, by=by, reason=reason, token=token, what=what, figures=figures, server=server)
+        return call(
+            act=act, by=by, reason=reason, token=token, what=what, figures=figures, server=server, expected=expected
+        )
 
     def decode_verdict(self, reply: bytes, intent: Intent, reserve: Decimal, started_ns: int) -> Verdict:
         """The verdict from evaluate's line. `started_ns`: the monotonic clock before the call."""
@@ -193,6 +198,14 @@ class Protocol:
             admission=line,
             observed=observed,
         )
+
+    def tells_of_another_policy(self, reply: bytes) -> str | None:
+        """From evaluate's reply: `fingerprint figures` of the policy in force, where it isn't this one. Empty where the
+        reply tells only that there is one: an exit that passes under another."""
+        text = reply.decode(errors="replace").removeprefix("OBSERVED ")
+        if text.startswith("POLICY_MISMATCH "):
+            return text.split(" ", 2)[2]
+        return "" if text.startswith("admitted ") and "d" in text.split(" ", 10)[9] else None
 
     def permit_of(self, record: Record) -> Permit:
         """The permit of a record in doubt, to settle with. It has run out: send nothing with it."""

@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 from typing import Final
 
 from gate.protocol.keyspace import Keyspace
+from gate.values.errors import InvalidPolicy
 from gate.values.guards import Reason
 from gate.values.keys import KEYS, Key
-from gate.values.policy import Policy
+from gate.values.policy import Policy, policy_of_figures
 from gate.values.record import Phase, Record
 
 _KEY_IN_ERROR: Final = re.compile(r" key=(\S+)")
@@ -44,7 +45,7 @@ def explain_denial(
                 "can, as on a new account, `gate init` says so"
             )
         case Reason.POLICY_MISMATCH:
-            return f"this caller has {policy.fingerprint}, in force is {detail}"
+            return _differing(policy, *detail.partition(" ")[::2])
         case Reason.IN_FLIGHT_LIMIT:
             return f"{policy.max_in_flight} permits are live"
         case Reason.FAILURE_LIMIT:
@@ -61,6 +62,16 @@ def explain_denial(
         case Reason.RATE_GLOBAL:
             return f"{policy.rate_global_limit} in {policy.rate_global_window_ms / 1000:g} s is the limit"
     return detail
+
+
+def _differing(own: Policy, in_force: str, figures: str) -> str:
+    """Names the figures in which a caller's policy isn't the one in force."""
+    said = f"this caller has {own.fingerprint}, in force is {in_force}"
+    try:
+        differ = policy_of_figures(in_force, figures).differences(own)
+    except InvalidPolicy as unreadable:
+        return f"{said}; {'; '.join(unreadable.faults)}: `gate policy apply` puts one in force"
+    return f"{said}: {', '.join(f'{name} is {there}, here {here}' for name, there, here in differ)}"
 
 
 def _time_of(ms: int) -> str:

@@ -150,9 +150,7 @@ class Policy:
     @property
     def fingerprint(self) -> str:
         """A hash of all figures. Two callers with equal fingerprints apply the same limits, in whichever mode."""
-        canonical = " ".join(f"{name}={text}" for name, text in self.texts().items())
-        digest = hashlib.blake2b(canonical.encode(), digest_size=9).digest()
-        return urlsafe_b64encode(digest).decode()
+        return _fingerprint(self.texts())
 
     @property
     def observes(self) -> bool:
@@ -166,6 +164,11 @@ class Policy:
             for each in fields(self)
             if each.name != "mode"
         }
+
+    def differences(self, other: Policy) -> tuple[tuple[str, str, str], ...]:
+        """The figures that differ: name, text here, text in the other policy."""
+        theirs = other.texts()
+        return tuple((name, text, theirs[name]) for name, text in self.texts().items() if text != theirs[name])
 
     @classmethod
     def from_mapping(cls, table: Mapping[str, object]) -> Policy:
@@ -191,3 +194,58 @@ class Policy:
         if faults:
             raise InvalidPolicy(tuple(faults))
         return policy
+
+
+def _fingerprint(texts: Mapping[str, str]) -> str:
+    canonical = " ".join(f"{name}={text}" for name, text in texts.items())
+    digest = hashlib.blake2b(canonical.encode(), digest_size=9).digest()
+    return urlsafe_b64encode(digest).decode()
+
+
+def policy_of_figures(fingerprint: str, figures: str) -> Policy:
+    """The policy in force, from its fingerprint and its figures as the state keeps them. Raises InvalidPolicy.
+
+    A version before this one may not have known every figure; those keep their defaults. A figure that this version
+    doesn't know is a fault, and so are figures to which the fingerprint doesn't belong: nobody may guess limits.
+    """
+    pairs = dict(word.partition("=")[::2] for word in figures.split())
+    defaults = Policy().texts()
+    if unknown := [name for name in pairs if name not in defaults]:
+        raise InvalidPolicy(tuple(f"{name}: is unknown to this version of the gate" for name in unknown))
+    texts = {name: pairs[name] for name in defaults if name in pairs}
+    if _fingerprint(texts) != fingerprint:
+        raise InvalidPolicy(("the store's figures of the policy in force are missing or damaged",))
+    return Policy.from_mapping({name: _value(name, text) for name, text in texts.items()})
+
+
+def _value(name: str, text: str) -> object:
+    default = getattr(Policy(), name)
+    if isinstance(default, bool):
+        return {"True": True, "False": False}.get(text, text)
+    return int(text) if isinstance(default, int) and text.isdecimal() else text
+
+
+def read_setting(setting: str) -> tuple[str, object]:
+    """A figure's name and value from `name=value`, as the command line takes it. Raises InvalidPolicy."""
+    name, equals, text = (part.strip() for part in setting.partition("="))
+    if name not in Policy().texts():
+        raise InvalidPolicy((f"{name}: is not a figure of the policy",))
+    if not equals or not text:
+        raise InvalidPolicy((f"{name}: has no value; write {name}=VALUE",))
+    spelt = text.title() if isinstance(getattr(Policy(), name), bool) else text.replace("_", "")
+    return name, _value(name, spelt if isinstance(getattr(Policy(), name), int) else text)
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyInForce:
+    """The policy that the store applies to the account, and who has put it in force."""
+
+    fingerprint: str
+    policy: Policy | None
+    """None where its figures can't be read: `problem` says why."""
+    problem: str = ""
+    at_ms: int | None = None
+    """When it was put in force; None where that isn't known, as under a version that didn't write it down."""
+    by: str = ""
+    """Who did: `gate` for the first admission, which puts its caller's policy in force."""
+    reason: str = ""

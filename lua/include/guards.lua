@@ -30,14 +30,22 @@ local function first_denial(from, now, now_text, seen)
 
   -- An intent must be fresh. One from the future is due later. A strategy's clock that is ahead doesn't stop an exit.
   if from <= GUARDS.STALE then
-    local age = now - ARGV.decided_ms
-    if age - ARGV.max_age_ms > 0 then
+    local age, max_age, skew = now - ARGV.decided_ms, ARGV.max_age_ms, ARGV.skew_ms
+    if not is_exit and (age - max_age > 0 or -age - skew > 0) then
+      -- Before it denies: another policy may be in force, which allows more. (An exit goes by that one already.)
+      local state = redis.pcall('HMGET', KEYS.state, 'policy', 'figures')
+      if state[1] and state[1] ~= ARGV.policy and state[2] then
+        max_age = string.match(state[2], ' max_age_ms=(%d+) ') or max_age
+        skew = string.match(state[2], ' skew_ms=(%d+) ') or skew
+      end
+    end
+    if age - max_age > 0 then
       -- Where the clock is ahead, the question above has let the record lapse. This lets the list of admissions lapse
       -- with it, by which a later verdict notices; see memory.
       redis.pcall('EXISTS', KEYS.rate_global)
       return 'STALE', '-2', integer(age), GUARDS.STALE
     end
-    local early = -age - ARGV.skew_ms
+    local early = -age - skew
     if early > 0 and not is_exit then return 'STALE', integer(early), integer(age), GUARDS.STALE end
   end
 
@@ -47,7 +55,10 @@ local function first_denial(from, now, now_text, seen)
       or read('HMGET', KEYS.state, 'fence', 'since', 'policy', 'permit:' .. ARGV.intent_id, 'run_id', 'lost',
         'in_flight')
     local in_force = seen.state[3]
-    if in_force and in_force ~= ARGV.policy then return 'POLICY_MISMATCH', '-1', in_force, GUARDS.POLICY_MISMATCH end
+    if in_force and in_force ~= ARGV.policy then
+      local figures = read('HGET', KEYS.state, 'figures') or ''  -- they begin with a space
+      return 'POLICY_MISMATCH', '-1', in_force .. figures, GUARDS.POLICY_MISMATCH
+    end
   end
 
   -- Permits of a memory that was lost may still be alive, and its windows are lost too; of a window, five minutes
