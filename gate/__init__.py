@@ -14,6 +14,7 @@ from gate.version import __version__ as __version__
 if TYPE_CHECKING:
     from gate.client.gates import AsyncGate, Gate
     from gate.client.guarded import AsyncGuardedPermit, GuardedPermit
+    from gate.config import Config, InvalidConfig
     from gate.values.errors import (
         GateError,
         InvalidField,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from gate.values.intent import Intent
     from gate.values.leftovers import Leftover, Leftovers, Remedy
     from gate.values.outcome import Outcome, OutcomeKind, Penalty, Settled, Settlement
-    from gate.values.policy import Policy
+    from gate.values.policy import Policy, PolicyInForce
     from gate.values.record import Phase, Record
     from gate.values.reports import (
         Act,
@@ -56,7 +57,8 @@ else:
         "values.intent": "Intent",
         "values.leftovers": "Leftover Leftovers Remedy",
         "values.outcome": "Outcome OutcomeKind Penalty Settled Settlement",
-        "values.policy": "Policy",
+        "values.policy": "Policy PolicyInForce",
+        "config": "Config InvalidConfig",
         "values.record": "Phase Record",
         "values.guards": "Reason",
         "values.verdict": "Mode Permit Verdict",
@@ -77,6 +79,7 @@ __all__ = [
     "Act",
     "AsyncGate",
     "AsyncGuardedPermit",
+    "Config",
     "Copies",
     "Damage",
     "DoubtfulPermit",
@@ -89,6 +92,7 @@ __all__ = [
     "InDoubt",
     "Inspection",
     "Intent",
+    "InvalidConfig",
     "InvalidField",
     "InvalidIntent",
     "InvalidPolicy",
@@ -103,6 +107,7 @@ __all__ = [
     "Permit",
     "Phase",
     "Policy",
+    "PolicyInForce",
     "Reason",
     "Record",
     "Remedy",

@@ -1,17 +1,22 @@
-"""The store, the account and the policy of a call: from flags, else from the environment, else from a TOML file.
+"""The store, the account and the policy: from flags, else from the environment, else from a TOML file.
+
+The command line and services read the same file. A service does it by `Gate.from_config()`, or by `Config.read()`.
 
 url = "redis://127.0.0.1:6379/0"      # any form that gate.store knows
 prefix = "quantum"
 
-[policy]                              # figures have the names of gate.Policy; missing ones keep their defaults
-rate_global_limit = 10
+[policy]                              # figures have the names of gate.Policy; missing ones keep their defaults.
+rate_global_limit = 10                # Without this table the caller follows the policy in force
 """
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +25,10 @@ from gate.values.errors import GateError, InvalidPolicy
 from gate.values.policy import Policy
 
 KEYS: Final = ("url", "prefix", "policy")
+# ValueError: bad TOML, bad UTF-8, a NUL in the path. ArithmeticError: a number that Decimal can't hold.
+# RecursionError: arrays nested too deeply.
+_NOT_TOML: Final = (ValueError, ArithmeticError, RecursionError)
+_HEADER: Final = re.compile(r"^[ \t]*\[", re.MULTILINE)
 
 
 class InvalidConfig(GateError, ValueError):
@@ -50,6 +59,21 @@ class Config:
     policy: Policy
     file: Path | None
     figures_from_file: frozenset[str]
+    policy_faults: tuple[str, ...] = ()
+    """What is wrong with the policy, where the caller doesn't need it. It has the defaults then, and pins nothing."""
+
+    @classmethod
+    def read(cls, file: str | PathLike[str] | None = None) -> Config:
+        """What the command line would take: from the environment, and `file`, else that of GATE_CONFIG.
+
+        For a service. Raises InvalidConfig, which names every fault.
+        """
+        return read_config(Flags(config=None if file is None else fspath(file)), os.environ)
+
+    @property
+    def pinned(self) -> Policy | None:
+        """The policy that the file names; None without a figure in it: then the caller follows the one in force."""
+        return self.policy if self.figures_from_file else None
 
     @property
     def store_url(self) -> str:
@@ -61,24 +85,31 @@ class Config:
         return self.url
 
 
-def read_config(flags: Flags, environ: Mapping[str, str]) -> Config:
-    """A flag wins over the environment, and the environment over the file. Raises InvalidConfig."""
+def read_config(flags: Flags, environ: Mapping[str, str], *, needs_policy: bool = True) -> Config:
+    """A flag wins over the environment, and the environment over the file. Raises InvalidConfig.
+
+    A call that needs only store and account isn't stopped by a fault in the policy: Config.policy_faults tells it.
+    """
     if flags.url is not None and flags.embedded is not None:
         raise InvalidConfig(("--url and --embedded both name a store; give one of them",))
     path = flags.config if flags.config is not None else environ.get("GATE_CONFIG") or None
     file = None if path is None else Path(path)
-    table = {} if file is None else _read_file(file)
+    policy_faults: list[str] = []
+    table = {} if file is None else _read_file(file, None if needs_policy else policy_faults)
     faults = [f"{name}: is not a key of this file; it has {', '.join(KEYS)}" for name in table if name not in KEYS]
 
     figures = table.get("policy", {})
     if not isinstance(figures, dict):
-        faults.append(f"policy: {figures!r} is not a table; write [policy]")
+        policy_faults.append(f"policy: {figures!r} is not a table; write [policy]")
         figures = {}
     try:
         policy = Policy.from_mapping(figures)
     except InvalidPolicy as invalid:
-        faults.extend(f"policy.{fault}" for fault in invalid.faults)
+        policy_faults.extend(f"policy.{fault}" for fault in invalid.faults)
+        policy, figures = Policy(), {}
     url_in_file, prefix_in_file = (_text(table, name, faults) for name in ("url", "prefix"))
+    if needs_policy:
+        faults, policy_faults = [*faults, *policy_faults], []
     if faults:
         raise InvalidConfig(tuple(faults), str(file))
 
@@ -91,21 +122,34 @@ def read_config(flags: Flags, environ: Mapping[str, str]) -> Config:
     else:
         url = environ.get("GATE_URL") or environ.get("REDIS_URL") or url_in_file
     prefix = flags.prefix if flags.prefix is not None else environ.get("GATE_PREFIX") or prefix_in_file
-    return Config(url, DEFAULT_PREFIX if prefix is None else prefix, policy, file, frozenset(figures))
+    account = DEFAULT_PREFIX if prefix is None else prefix
+    return Config(url, account, policy, file, frozenset(figures), tuple(policy_faults))
 
 
-def _read_file(file: Path) -> dict[str, object]:
-    import tomllib  # imported here, since it would slow the start of a caller without a file
-
+def _read_file(file: Path, policy_faults: list[str] | None) -> dict[str, object]:
+    """The file's table. With a list for the policy's faults, bad TOML below the first table's header goes there: url
+    and prefix stand above it."""
     try:
-        with file.open("rb") as opened:
-            return tomllib.load(opened, parse_float=Decimal)
+        text = file.read_bytes().decode("utf-8")
+        try:
+            return _read_toml(text)
+        except _NOT_TOML as error:
+            head = _HEADER.split(text, maxsplit=1)[0]
+            if policy_faults is None or head == text:
+                raise
+            table = _read_toml(head)
+            policy_faults.append(f"is not TOML: {error}")
+            return table
     except OSError as error:
         raise InvalidConfig((f"can't be read: {error.strerror}",), str(file)) from None
-    # ValueError: bad TOML, bad UTF-8, a NUL in the path. ArithmeticError: a number that Decimal can't hold.
-    # RecursionError: arrays nested too deeply.
-    except (ValueError, ArithmeticError, RecursionError) as error:
+    except _NOT_TOML as error:
         raise InvalidConfig((f"is not TOML: {error}",), str(file)) from None
+
+
+def _read_toml(text: str) -> dict[str, object]:
+    import tomllib  # imported here, since it would slow the start of a caller without a file
+
+    return tomllib.loads(text, parse_float=Decimal)
 
 
 def _text(table: Mapping[str, object], name: str, faults: list[str]) -> str | None:

@@ -20,8 +20,8 @@
 --                            fingerprint to put in force; resume: the `at` of the halt to end, `-` where none was
 --                            known; `` ends any
 --        6 figures           policy: its figures, as figure_of reads them; else ``
---        7 server            init: the server's word, which evaluate.lua explains; else ``
---        8 expected          policy: the fingerprint that the caller has seen in force, `-` for none; `` replaces any
+--        7 expected          policy: the fingerprint that the caller has seen in force, `-` for none; `` replaces any
+--        8 server            init: the server's word, which evaluate.lua explains; else ``
 --
 -- Reply  {audited, detail, …}: audited is 1, or 0 when the audit stream is damaged (the act is done even so). Detail:
 --   halt    the scope in force. A later halt of scope `entries` doesn't narrow a halt of scope `all`; only resume

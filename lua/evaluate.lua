@@ -51,9 +51,10 @@
 --       22 cooldown_global_ms
 --       23 max_in_flight
 --       24 after_memory_loss verify or halt
+--       25 other_figures     the figures that no script reads, as a text: `name=value … ` with a space at its end
 --   and
---       25 observes          1 for a caller that only observes, else 0. Its keys are its own, but for the halt
---       26 server            the server's run id, as its connection has learnt it. Behind it, after a space, why the
+--       26 observes          1 for a caller that only observes, else 0. Its keys are its own, but for the halt
+--       27 server            the server's run id, as its connection has learnt it. Behind it, after a space, why the
 --                            server isn't trusted: `evicts`, or `lacks …`, a right; see identify.lua
 --
 -- Reply  one line of text. Its first word tells which:

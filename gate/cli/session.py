@@ -30,9 +30,15 @@ def reason_of(failure: StoreFailure) -> Reason:
     return Reason.STORE_UNAVAILABLE if isinstance(failure, StoreUnavailable) else Reason.STORE_ERROR
 
 
-def configured(flags: Flags) -> Config:
-    """The configuration of this call. Raises InvalidConfig."""
-    return read_config(flags, os.environ)
+def configured(flags: Flags, *, needs_policy: bool = True) -> Config:
+    """The configuration of this call. Raises InvalidConfig.
+
+    `needs_policy=False`: for what a person does at a bad moment. A slip in the policy mustn't stand in the way of it.
+    """
+    config = read_config(flags, os.environ, needs_policy=needs_policy)
+    if config.policy_faults:
+        warn(f"{config.file}: {'; '.join(config.policy_faults)}; this command goes on without that policy")
+    return config
 
 
 @contextmanager
@@ -42,7 +48,7 @@ def open_gate(config: Config, as_json: bool) -> Iterator[Gate]:
 
     url = config.store_url
     try:
-        with Gate.from_url(url, prefix=config.prefix, policy=config.policy) as gate:
+        with Gate.from_url(url, prefix=config.prefix, policy=config.pinned) as gate:
             yield gate
     except StoreFailure as failure:
         reason = reason_of(failure).value

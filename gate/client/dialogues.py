@@ -86,6 +86,15 @@ class Calls:
             self._follow(fingerprint, policy)
         return PolicyInForce(fingerprint, policy, problem, int(at) if at.isdecimal() else None, by, reason)
 
+    def in_force(self, fingerprint: str, figures: str | None) -> Policy | None:
+        """The policy in force, from the state's fields; None where its figures can't be read. Follows it."""
+        try:
+            policy = policy_of_figures(fingerprint, figures or "")
+        except InvalidPolicy:
+            return None
+        self._follow(fingerprint, policy)
+        return policy
+
     def _take_over(self, told: str) -> bool:
         """Follows the policy of which a reply tells, `fingerprint figures`. False where that changes nothing."""
         fingerprint, _, figures = told.partition(" ")

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from decimal import Decimal
+from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
@@ -17,6 +18,7 @@ from gate.client.dialogues import Calls, Dialogue
 from gate.client.guarded import AsyncGuardedPermit, GuardedPermit
 from gate.client.leftovers import Looked
 from gate.client.status import status
+from gate.config import Config
 from gate.protocol.codec import identify
 from gate.protocol.keyspace import DEFAULT_PREFIX, Keyspace
 from gate.store.cluster_wire import AsyncClusterWire, ClusterWire
@@ -40,6 +42,11 @@ T = TypeVar("T")
 
 def _keyspace(prefix: str, policy: Policy | None) -> Keyspace:
     return Keyspace(prefix, observing=policy is not None and policy.observes)
+
+
+def _configured(file: str | PathLike[str] | None) -> tuple[str, str, Policy | None]:
+    config = Config.read(file)
+    return config.store_url, config.prefix, config.pinned
 
 
 class Gate:
@@ -99,6 +106,17 @@ class Gate:
         gate = cls.__new__(cls)
         gate._set_up(*connect(url, _keyspace(prefix, policy), timeout_ms), prefix, policy, find_order)
         return gate
+
+    @classmethod
+    def from_config(cls, file: str | PathLike[str] | None = None, *, timeout_ms: int = DEFAULT_TIMEOUT_MS) -> Gate:
+        """On the store, for the account and under the policy that the command line would take, from the same TOML file.
+
+        The file is `file`, else that of GATE_CONFIG. GATE_URL (or REDIS_URL) and GATE_PREFIX win over it. Without a
+        figure in its table `[policy]`, the caller follows the policy in force. Raises InvalidConfig, which names every
+        fault, and InvalidField.
+        """
+        url, prefix, policy = _configured(file)
+        return cls.from_url(url, prefix=prefix, policy=policy, timeout_ms=timeout_ms)
 
     @property
     def policy(self) -> Policy:
@@ -348,6 +366,12 @@ class AsyncGate:
         gate = cls.__new__(cls)
         gate._set_up(*connect_async(url, _keyspace(prefix, policy), timeout_ms), prefix, policy, find_order)
         return gate
+
+    @classmethod
+    def from_config(cls, file: str | PathLike[str] | None = None, *, timeout_ms: int = DEFAULT_TIMEOUT_MS) -> AsyncGate:
+        """As Gate.from_config, not awaited."""
+        url, prefix, policy = _configured(file)
+        return cls.from_url(url, prefix=prefix, policy=policy, timeout_ms=timeout_ms)
 
     @property
     def policy(self) -> Policy:

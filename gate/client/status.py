@@ -10,10 +10,12 @@ from typing import Final
 
 from gate.client.dialogues import HALT_FIELDS, Calls, Dialogue, halt_of
 from gate.client.observing import observers
+from gate.protocol.keyspace import Keyspace
 from gate.store.wire import Reply
 from gate.values.errors import StoreError
 from gate.values.guards import GUARDS
 from gate.values.keys import KEYS
+from gate.values.policy import Policy
 from gate.values.record import MILLIONTHS, Phase, decode_record
 from gate.values.reports import Damage, Standing, Status
 from gate.values.verdict import Mode
@@ -39,19 +41,22 @@ _PLACES: Final = {
 
 def status(calls: Calls) -> Dialogue[Status]:
     """Reads the account's state. Damage to single keys is part of the answer. Raises StoreUnavailable."""
-    keys, policy = calls.keyspace, calls.policy
+    keys = calls.keyspace
     seconds, micros = yield ("TIME",)
     now_ms = int(seconds) * 1000 + int(micros) // 1000
     standing: list[Standing] = []
 
-    state = yield from _hash(keys.state, ("fence", "since", "policy", "run_id", "lost"), standing)
+    state = yield from _hash(keys.state, ("fence", "since", "policy", "run_id", "lost", "figures"), standing)
+    # The figures in force decide, whoever asks.
+    in_force = calls.in_force(state[2], state[5]) if state[2] else None
+    policy = in_force or calls.policy
     info = yield from _ask("INFO", "server", "memory")
     server = info if isinstance(info, bytes) else b""
     lost_ms = None
     if not standing:
-        lost_ms = yield from _memory(calls, state, server, now_ms, standing)
+        lost_ms = yield from _memory(calls.keyspace.state, policy.memory_wait_ms, state, server, now_ms, standing)
         if not any(each.name == "memory" for each in standing):
-            yield from _clock(calls, server, now_ms, standing)
+            yield from _clock(keys, policy, server, now_ms, standing)
     halted = yield from _hash(keys.halt, HALT_FIELDS, standing)
     halt = halt_of(halted) if any(halted) or (yield from _ask("EXISTS", keys.halt)) == 1 else None
 
@@ -84,7 +89,7 @@ def status(calls: Calls) -> Dialogue[Status]:
     yield from _unguarded("audit", keys.audit, standing)
     yield from _unguarded("reasons", keys.reasons, standing)
 
-    fence, since, in_force = _whole(state[0]), _whole(state[1]), state[2]
+    fence, since, fingerprint = _whole(state[0]), _whole(state[1]), state[2]
     if fence is not None:
         calls.saw(fence)
     return Status(
@@ -98,9 +103,11 @@ def status(calls: Calls) -> Dialogue[Status]:
         reserved=permits.reserved,
         fence=fence or 0,
         memory_since_ms=since,
-        policy_in_force=in_force,
+        policy_in_force=fingerprint,
         policy_own=calls.protocol.policy_fingerprint,
-        mode=Mode(policy.mode),
+        policy=policy,
+        differing=in_force.differences(calls.policy) if in_force else (),
+        mode=Mode(calls.policy.mode),
         observers=(yield from observers(keys.observers)),
         memory_lost_ms=lost_ms,
         evicts=_evicts(server),
@@ -108,16 +115,16 @@ def status(calls: Calls) -> Dialogue[Status]:
 
 
 def _memory(
-    calls: Calls, state: list[str | None], server: bytes, now_ms: int, standing: list[Standing]
+    key: str, wait_ms: int, state: list[str | None], server: bytes, now_ms: int, standing: list[Standing]
 ) -> Dialogue[int | None]:
     """A memory that is new denies entries, and so does damage to it. Where nobody has noticed a loss yet, the next
     verdict does. Returns the time of a noticed one."""
-    fence, since, _, known, lost = state
+    fence, since, _, known, lost, _ = state
     if any(text is not None and _whole(text) is None for text in (fence, since, lost)):
         damage = StoreError("fence, since or lost is not a whole number")
-        yield from _damaged("state", calls.keyspace.state, damage, standing)
+        yield from _damaged("state", key, damage, standing)
         return None
-    wait_ms, lost_ms = calls.policy.memory_wait_ms, None
+    lost_ms = None
     found = _RUN_ID.search(server)
     if fence is None or since is None:
         detail = "nothing is known of this account; if it is new, `gate init` says so"
@@ -129,13 +136,12 @@ def _memory(
         detail = "new: an order of before may still be on its way; if none can, `gate init` says so"
     else:
         return None
-    standing.append(Standing("memory", calls.keyspace.state, True, wait_ms, detail))
+    standing.append(Standing("memory", key, True, wait_ms, detail))
     return lost_ms
 
 
-def _clock(calls: Calls, server: bytes, now_ms: int, standing: list[Standing]) -> Dialogue[None]:
+def _clock(keys: Keyspace, policy: Policy, server: bytes, now_ms: int, standing: list[Standing]) -> Dialogue[None]:
     """Whether the server's clock has been ahead, as memory.lua finds it at the next verdict."""
-    keys, policy = calls.keyspace, calls.policy
     kept = yield from _ask("HGET", keys.state, "in_flight")
     if not isinstance(kept, bytes) or len(kept) != _PACKED.size:
         return

@@ -66,8 +66,12 @@ class Penalty:
 
     @classmethod
     def margin_rejection(cls, policy: Policy) -> Penalty:
-        """For an order without enough margin: counts as a failure, and cools down the symbol and the account."""
-        return cls(True, policy.cooldown_symbol_ms, policy.cooldown_global_ms)
+        """For an order without enough margin: counts as a failure, and cools down the symbol.
+
+        Not the account: entries of other symbols must go on, or no five failures could ever meet in five minutes, and
+        safe mode would never trip. docs/decisions/margin-failures.md tells more.
+        """
+        return cls(True, policy.cooldown_symbol_ms)
 
     @classmethod
     def unknown_outcome(cls, policy: Policy) -> Penalty:

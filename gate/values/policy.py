@@ -54,9 +54,9 @@ class Policy:
     failure_window_ms: int = 300_000
     safe_mode_ttl_ms: int = 900_000
     cooldown_symbol_ms: int = 300_000
-    """Cooldown of a symbol after a margin rejection."""
+    """Cooldown of a symbol after a margin rejection. It doesn't rest the account: `failure_limit` of them do."""
     cooldown_global_ms: int = 300_000
-    """Cooldown of the account after a margin rejection, or when an order exceeds the global rate."""
+    """Cooldown of the account when an order exceeds the global rate, or when the exchange wants it to rest."""
     unknown_cooldown_ms: int = 300_000
     """Cooldown of a symbol after an order with an unknown outcome."""
     margin_buffer: Decimal = Decimal("0.25")
@@ -117,12 +117,6 @@ class Policy:
     def warnings(self) -> tuple[str, ...]:
         """One sentence for each pair of figures that are allowed but work against each other."""
         found = []
-        if self.failure_limit > 1 and self.cooldown_global_ms >= self.failure_window_ms:
-            found.append(
-                f"cooldown_global_ms {self.cooldown_global_ms} is not shorter than failure_window_ms "
-                f"{self.failure_window_ms}: {self.failure_limit} failures can then meet in the window only from "
-                "permits already in flight, so safe mode will seldom trip on margin rejections"
-            )
         if (
             self.rate_symbol_limit >= self.rate_global_limit
             and self.rate_symbol_window_ms <= self.rate_global_window_ms

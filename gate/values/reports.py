@@ -8,6 +8,7 @@ from typing import Final
 
 from gate.values.guards import Reason
 from gate.values.keys import KEYS
+from gate.values.policy import Policy
 from gate.values.record import Record
 from gate.values.verdict import Mode, Permit
 
@@ -142,6 +143,10 @@ class Status:
     """The time since which the store's memory is known to be whole: 0 by a person's word, `gate init`."""
     policy_in_force: str | None
     policy_own: str
+    policy: Policy
+    """The figures that this report goes by: those in force, or the caller's own where they can't be read."""
+    differing: tuple[tuple[str, str, str], ...] = ()
+    """The figures in which the caller's policy isn't the one in force: name, in force, the caller's."""
     mode: Mode = Mode.ENFORCE
     """The mode of this caller. One that observes has keys of its own, and this is their state."""
     observers: tuple[Observer, ...] = ()

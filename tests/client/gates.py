@@ -24,6 +24,7 @@ from gate import (
     Outcome,
     Permit,
     Policy,
+    PolicyInForce,
     Record,
     Settlement,
     Status,
@@ -55,7 +56,10 @@ class AnyGate(Protocol):
     def halt(self, *, by: str, reason: str, scope: str = "entries") -> Act: ...
     def resume(self, *, by: str, reason: str) -> Act: ...
     def reset(self, what: str, *, by: str, reason: str) -> Act: ...
-    def apply_policy(self, *, by: str, reason: str) -> Act: ...
+    def apply_policy(self, policy: Policy | None = None, *, by: str, reason: str, expected: str = "") -> Act: ...
+    def policy_in_force(self) -> PolicyInForce | None: ...
+    @property
+    def policy(self) -> Policy: ...
     def init(self, *, by: str, reason: str) -> Act: ...
     def observers(self) -> tuple[Observer, ...]: ...
     def leftovers(self, looked: Looked | None = None) -> Leftovers: ...
@@ -116,8 +120,15 @@ class AwaitedGate:
     def reset(self, what: str, *, by: str, reason: str) -> Act:
         return self._run(self._gate.reset(what, by=by, reason=reason))
 
-    def apply_policy(self, *, by: str, reason: str) -> Act:
-        return self._run(self._gate.apply_policy(by=by, reason=reason))
+    def apply_policy(self, policy: Policy | None = None, *, by: str, reason: str, expected: str = "") -> Act:
+        return self._run(self._gate.apply_policy(policy, by=by, reason=reason, expected=expected))
+
+    def policy_in_force(self) -> PolicyInForce | None:
+        return self._run(self._gate.policy_in_force())
+
+    @property
+    def policy(self) -> Policy:
+        return self._gate.policy
 
     def init(self, *, by: str, reason: str) -> Act:
         return self._run(self._gate.init(by=by, reason=reason))

@@ -8,7 +8,7 @@ from typing import Any
 
 import redis
 
-from gate import Outcome, Reason
+from gate import Outcome, Policy, Reason
 from tests.client import account as at
 from tests.client.gates import AnyGate
 
@@ -100,7 +100,7 @@ def _policy(client: redis.Redis, gate: AnyGate, exits: bool) -> None:
 
 
 def _own_policy(client: redis.Redis, gate: AnyGate, exits: bool) -> None:
-    assert gate.apply_policy(by="ops", reason="as deployed").audited
+    assert gate.apply_policy(Policy(), by="ops", reason="as deployed").audited
     client.delete(at.AUDIT)
 
 

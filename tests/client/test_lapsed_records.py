@@ -82,7 +82,8 @@ def test_a_retryable_outcome_leaves_nothing_behind(kind: str, redis_client: redi
     settlement = gate.settle(permit, OUTCOMES[kind])
     assert (settlement.status, settlement.record) == (Settled.SETTLED, None)
     assert at.keys(redis_client) == {at.STATE}
-    assert set(redis_client.hkeys(at.STATE)) == {b"fence", b"since", b"policy", b"figures", b"run_id", b"in_flight"}
+    of_the_policy = {b"policy", b"figures", b"policy_at", b"policy_by", b"policy_reason"}
+    assert set(redis_client.hkeys(at.STATE)) == {b"fence", b"since", b"run_id", b"in_flight"} | of_the_policy
     again = at.admitted(gate.evaluate(at.entry()))
     assert gate.settle(permit, Outcome.placed(1)).status is Settled.FENCED
     assert gate.settle(again, Outcome.placed(1)).status is Settled.SETTLED

@@ -22,11 +22,13 @@ ROOMS: dict[str, set[str]] = {
     # no I/O: plain values, and calls and replies as bytes
     "values": set(),
     "protocol": {"values"},
+    # where the store is, which account, which policy
+    "config": {"values", "protocol"},
     # what knows Binance
     "exchange": {"values"},
     # a connection, and the gate on it; what takes an intent through gate and exchange
     "store": {"values", "protocol"},
-    "client": {"values", "protocol", "store", "exchange"},
+    "client": {"values", "protocol", "config", "store", "exchange"},
     "executor": {"values", "client", "exchange"},
     "blocking": {"values", "protocol", "store", "client", "exchange", "executor"},
     # the paper exchange: nothing of the rest
@@ -37,7 +39,6 @@ ROOMS: dict[str, set[str]] = {
     "paper.serving": {"paper.market", "paper.books", "paper.trading", "paper.rest"},
     "paper": {"paper.market", "paper.rest", "paper.serving"},
     # what a person starts
-    "config": {"values", "protocol"},
     "version": set(),
     "demo": {"values", "store", "client", "exchange", "executor", "paper"},
     "cli.screens": {"values"},

@@ -41,6 +41,7 @@ FIGURES = (
     "300000",
     "64",
     "verify",
+    "cooldown_symbol_ms=300000 unknown_cooldown_ms=300000 margin_buffer=0.25 leverage=set ",
 )
 FINGERPRINT = PROTOCOL.policy.fingerprint
 ASKED = (INTENT.fingerprint, 1_766_550_734_000, "BTCUSDT", "BUY", 0)
@@ -114,13 +115,17 @@ def test_control() -> None:
     cooldown = "{acct7}:safety:cooldown_symbol:BTCUSDT"
     assert PROTOCOL.control("reset", "ops", "why", "t0ken", "all", (cooldown,)) == (
         *("EVALSHA", script("control").sha, 8, *account, cooldown),
-        *("reset", "ops", "why", "t0ken", "all", "", ""),
+        *("reset", "ops", "why", "t0ken", "all", "", "", ""),
     )
-    assert PROTOCOL.control("policy", "ops", "why", "t0ken", FINGERPRINT)[-2] == (
+    assert PROTOCOL.control("policy", "ops", "why", "t0ken", FINGERPRINT, (), "-")[-3:] == (
+        # All figures: what the scripts read, then the others.
         " rate_symbol_limit=1 rate_symbol_window_ms=30000 rate_global_limit=5 rate_global_window_ms=60000"
         " lock_ttl_ms=30000 dedup_ttl_ms=3600000 max_age_ms=600000 skew_ms=5000 failure_limit=7"
         " failure_window_ms=300000 safe_mode_ttl_ms=900000 cooldown_global_ms=300000 max_in_flight=64"
-        " after_memory_loss=verify "
+        " after_memory_loss=verify cooldown_symbol_ms=300000 unknown_cooldown_ms=300000 margin_buffer=0.25"
+        " leverage=set ",
+        "-",
+        "",
     )
     assert PROTOCOL.control("init", "ops", "why", "t0ken", "")[-1] is SERVER
 

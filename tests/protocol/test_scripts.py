@@ -96,8 +96,8 @@ OF_AN_INTENT = (
 OF_A_VERDICT = (
     "intent_id token fingerprint decided_ms symbol side is_exit reserve fence_seen policy rate_symbol_limit "
     "rate_symbol_window_ms rate_global_limit rate_global_window_ms lock_ttl_ms dedup_ttl_ms max_age_ms skew_ms "
-    "failure_limit failure_window_ms safe_mode_ttl_ms cooldown_global_ms max_in_flight after_memory_loss observes "
-    "server"
+    "failure_limit failure_window_ms safe_mode_ttl_ms cooldown_global_ms max_in_flight after_memory_loss "
+    "other_figures observes server"
 )
 CALLED_WITH = {
     "evaluate": (OF_AN_INTENT, OF_A_VERDICT),
@@ -110,7 +110,7 @@ CALLED_WITH = {
     ),
     "control": (
         "halt safe_mode cooldown_global failures state audit reasons",
-        "act by reason token what figures server",
+        "act by reason token what figures expected server",
     ),
     "last_look": (OF_AN_INTENT, "intent_id token is_exit needed_ms observes"),
     "identify": (OF_AN_INTENT, ""),

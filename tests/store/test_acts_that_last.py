@@ -23,7 +23,7 @@ ACTS: dict[str, Callable[[AnyGate], Act]] = {
     "halt": lambda gate: gate.halt(by="ops", reason="CPI print"),
     "resume": lambda gate: gate.resume(by="ops", reason="CPI is out"),
     "reset": lambda gate: gate.reset("all", by="ops", reason="looked into"),
-    "policy": lambda gate: gate.apply_policy(by="ops", reason="new limits"),
+    "policy": lambda gate: gate.apply_policy(Policy(), by="ops", reason="new limits"),
     "init": lambda gate: gate.init(by="ops", reason="a new account"),
 }
 

@@ -39,7 +39,7 @@ def init(flags: Flags, by: str, reason: str, as_json: bool) -> None:
     stale. When in doubt, don't say it: the gate finds out by itself, which only takes longer. Exits pass anyway.
     Windows, records, halts and switches stay as they are.
     """
-    config = configured(flags)
+    config = configured(flags, needs_policy=False)
     with acting(config, "init", "initialised", as_json) as gate:
         try:
             before = gate.status()

@@ -48,7 +48,7 @@ def halt(flags: Flags, by: str, reason: str, scope: str, as_json: bool) -> None:
     It is in force at once, and the exit code is 0. Then the command waits, 1.5 s at most, and says how many replicas
     have it and whether it is on disk. A warning says what can still lose it, and whether to repeat it.
     """
-    config = configured(flags)
+    config = configured(flags, needs_policy=False)
     with acting(config, "halt", "halted", as_json) as gate:
         before = look(gate)
         act = gate.halt(by=by, reason=reason, scope=scope)
@@ -73,7 +73,7 @@ def resume(flags: Flags, by: str, reason: str, as_json: bool) -> None:
     \b
       gate resume --by ops --reason "CPI is out"
     """
-    config = configured(flags)
+    config = configured(flags, needs_policy=False)
     with acting(config, "resume", "resumed", as_json) as gate:
         before = look(gate)
         act = gate.resume(by=by, reason=reason)
@@ -94,7 +94,7 @@ def reset(flags: Flags, what: str, by: str, reason: str, as_json: bool) -> None:
 
     A halt stays on; `gate resume` ends it. Records, locks and windows stay too, since they keep the limits exact.
     """
-    config = configured(flags)
+    config = configured(flags, needs_policy=False)
     with acting(config, "reset", "reset", as_json) as gate:
         act = gate.reset(what, by=by, reason=reason)
     told(act, by, reason, reset_sentence(act, what, account_of(config)), config, as_json)

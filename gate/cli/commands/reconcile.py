@@ -76,7 +76,7 @@ async def _reconcile(config: Config, key: str, secret: str, base_url: str | None
     from gate.executor.reconcile import reconcile_all
 
     async with (
-        AsyncGate.from_url(config.store_url, prefix=config.prefix, policy=config.policy) as gate,
+        AsyncGate.from_url(config.store_url, prefix=config.prefix, policy=config.pinned) as gate,
         BinanceFutures(key, secret, base_url=base_url, demo=demo) as exchange,
     ):
         return await reconcile_all(gate, exchange)

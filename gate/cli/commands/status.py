@@ -22,18 +22,18 @@ def status(flags: Flags, as_json: bool) -> None:
     Only reads, and reads each key by itself, so a damaged key shows as damaged and hides no other. Marks a key without
     a time to live, such as one set by hand: it stays on until somebody deletes it.
     """
-    config = configured(flags)
+    config = configured(flags, needs_policy=False)
     with open_gate(config, as_json) as gate:
         found = gate.status()
     if as_json:
-        say_json(status_json(found, store_of(config), config.policy.dedup_ttl_ms))
+        say_json(status_json(found, store_of(config)))
     else:
         from gate.cli.screens.status_screen import show_status
 
-        show_status(found, store_of(config), config.policy.dedup_ttl_ms)
+        show_status(found, store_of(config))
 
 
-def status_json(found: Status, store: str, dedup_ttl_ms: int) -> dict[str, object]:
+def status_json(found: Status, store: str) -> dict[str, object]:
     """The account's state as JSON. Times are epoch ms, spans are ms, sums are texts. `standing` is in the order of the
     guards. A figure under a damaged key is unknown, and null.
     """
@@ -74,12 +74,13 @@ def status_json(found: Status, store: str, dedup_ttl_ms: int) -> dict[str, objec
         "memory_lost_ms": found.memory_lost_ms,
         "memory_wait_ms": found.memory_wait_ms,
         "evicts": found.evicts,
-        "verifying_until_ms": verifying_until_ms(found, dedup_ttl_ms),
+        "verifying_until_ms": verifying_until_ms(found, found.policy.dedup_ttl_ms),
         "mode": found.mode,
         "observers": [{"name": each.name, "seen_ms": each.seen_ms} for each in found.observers],
         "policy": {
             "in_force": found.policy_in_force,
             "own": found.policy_own,
+            "differs": {name: {"in_force": there, "own": own} for name, there, own in found.differing},
             "agrees": found.policy_agrees if state or found.policy_in_force is not None else None,
         },
     }

@@ -21,7 +21,7 @@ _MOST_NAMES: Final = 40
 _LONGEST_NAME: Final = 40
 _ENDED_BY: Final = {
     Reason.HALTED: "`gate resume` ends it.",
-    Reason.POLICY_MISMATCH: "The store has only the fingerprint of the policy in force: compare the config files.",
+    Reason.POLICY_MISMATCH: "Take the figures in force over, or `gate policy apply` changes them.",
     Reason.IN_FLIGHT_LIMIT: "Retry when one of them is settled.",
     Reason.SAFE_MODE: "It has no TTL: `gate reset safe_mode` ends it.",
     Reason.COOLDOWN_GLOBAL: "It has no TTL: `gate reset cooldowns` ends it.",

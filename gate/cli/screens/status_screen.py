@@ -13,7 +13,7 @@ _WINDOWS = frozenset(key.shown_as for key in KEYS.values() if key.holds == "list
 _NO_PERMIT = "without a TTL, so no permit of the gate made it: it denies entries until somebody deletes it"
 
 
-def show_status(found: Status, store: str, dedup_ttl_ms: int) -> None:
+def show_status(found: Status, store: str) -> None:
     """Prints it."""
     to = screen()
     text, style = headline(found)
@@ -26,7 +26,7 @@ def show_status(found: Status, store: str, dedup_ttl_ms: int) -> None:
         nothing = "Nothing" if found.halt is None else "Nothing else"
         to.say(f"{nothing} is on: no cooldown, no lock, no window with an entry in it.")
     to.say("")
-    for line, style in facts(found, dedup_ttl_ms):
+    for line, style in facts(found):
         to.say(line, style)
 
 
@@ -76,7 +76,7 @@ def _standing_row(each: Standing) -> Row:
     return Row((each.name, state, left, f"{each.key}\n{printable(each.detail)}"), style)
 
 
-def facts(found: Status, dedup_ttl_ms: int) -> list[tuple[str, str]]:
+def facts(found: Status) -> list[tuple[str, str]]:
     """The remaining facts, each a line with its style. A figure under a damaged key is unknown: `?`."""
     broken = found.damaged
     live, reserved, doubt = ("?",) * 3
@@ -94,7 +94,7 @@ def facts(found: Status, dedup_ttl_ms: int) -> list[tuple[str, str]]:
         unknown = f"unknown, {broken['state'].key} is damaged"
         policy = (f"Policy: in force is {unknown}; own {found.policy_own}.", "")
         return [*lines, (f"Memory: {unknown}.", ""), policy if found.policy_in_force is None else _policy(found)]
-    return [*lines, _memory(found, dedup_ttl_ms), _policy(found)]
+    return [*lines, _memory(found), _policy(found)]
 
 
 def _observers(found: Status) -> list[tuple[str, str]]:
@@ -105,7 +105,7 @@ def _observers(found: Status) -> list[tuple[str, str]]:
     return [(f"Observing: {len(found.observers)}, not held back but by a halt: {named}{more}.", "bold yellow")]
 
 
-def _memory(found: Status, dedup_ttl_ms: int) -> tuple[str, str]:
+def _memory(found: Status) -> tuple[str, str]:
     if found.memory_wait_ms is not None:
         new, wait = "new", f"entries wait {span(found.memory_wait_ms)} from the next verdict on"
         if found.memory_lost_ms is not None:
@@ -117,7 +117,7 @@ def _memory(found: Status, dedup_ttl_ms: int) -> tuple[str, str]:
     if not found.memory_since_ms:
         return "Memory: whole, by a person's word (gate init).", ""
     whole = f"Memory: whole since {ago(found.memory_since_ms, found.now_ms)}"
-    until = verifying_until_ms(found, dedup_ttl_ms)
+    until = verifying_until_ms(found, found.policy.dedup_ttl_ms)
     return f"{whole}." if until is None else f"{whole}; permits say verify until {moment(until)}.", ""
 
 
@@ -128,4 +128,5 @@ def _policy(found: Status) -> tuple[str, str]:
         return f"Policy: {found.policy_in_force} in force, the same as here.", ""
     become = "would be denied" if found.observing else "are denied"
     differ = f"Policy: {found.policy_in_force} in force, but here {found.policy_own}"
-    return f"{differ}: entries from here {become} POLICY_MISMATCH.", "bold yellow"
+    named = ", ".join(f"{name} {in_force}, here {own}" for name, in_force, own in found.differing)
+    return f"{differ}: entries from here {become} POLICY_MISMATCH. {named}".rstrip(), "bold yellow"
