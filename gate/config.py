@@ -72,8 +72,9 @@ class Config:
 
     @property
     def pinned(self) -> Policy | None:
-        """The policy that the file names; None without a figure in it: then the caller follows the one in force."""
-        return self.policy if self.figures_from_file else None
+        """The policy that the file names; None without a figure in it: then the caller follows the one in force. One
+        that observes has keys of its own, and with them a policy of its own."""
+        return self.policy if self.figures_from_file - {"mode"} or self.policy.observes else None
 
     @property
     def store_url(self) -> str:

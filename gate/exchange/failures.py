@@ -22,7 +22,7 @@ class Consequence(StrEnum):
     """The effect of a refusal beyond its order."""
 
     NONE = "none"
-    MARGIN = "margin rejection: counts as a failure, rests symbol and account"
+    MARGIN = "margin rejection: counts as a failure, rests the symbol"
     REST_SYMBOL = "rest the symbol"
     REST_ACCOUNT = "rest the account"
     STOP = "keys don't work, no trading, or a ban: safe mode, and rest the account as long as the exchange says"

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import pytest
 import redis
 from click.testing import Result
 
-from gate import Gate, Policy
-from gate.config import Flags, InvalidConfig, read_config
+from gate import AsyncGate, Config, Gate, Intent, InvalidConfig, Policy
+from gate.config import Flags, read_config
 from tests.servers.store import Store
 
 Run = Callable[..., Result]
@@ -68,6 +68,7 @@ def test_figures_of_the_policy(file: Path) -> None:
     assert config.figures_from_file == {"rate_global_limit", "margin_buffer"}
 
 
+INTENT = ("--id", "a", "--symbol", "BTCUSDT", "--side", "BUY", "--notional", "200")
 FAULTS = """
 prefx = "acct7"
 url = 5
@@ -120,43 +121,9 @@ def test_an_unusable_config_file_is_one_line_that_names_it(
 ) -> None:
     if content is not None:
         file.write_bytes(content)
-    done = bare("status", env={"GATE_CONFIG": str(file)})
+    done = bare("eval", *INTENT, env={"GATE_CONFIG": str(file)})
     assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert f"{file}: {problem}" in done.stderr
-
-
-def test_policy_show_offline(bare: Run, file: Path) -> None:
-    file.write_text("[policy]\nrate_global_limit = 9\n")
-    done = bare("--config", str(file), "policy", "show")
-    assert (done.exit_code, done.stderr) == (0, "")
-    rows = {words[0]: words[1:] for line in done.stdout.splitlines() if (words := line.split())}
-    assert rows["rate_global_limit"] == ["9", str(file)]
-    assert rows["lock_ttl_ms"] == ["30000", "default"]
-    assert rows["Fingerprint:"] == [Policy(rate_global_limit=9).fingerprint]
-    assert "In force: unknown, since no store is given." in done.stdout
-    assert f"Warning: {Policy().warnings[0]}" in done.stdout
-
-
-def test_policy_show_beside_the_one_in_force(
-    gate: Run, gate_json: Callable[..., Any], store: Store, redis_client: redis.Redis, file: Path
-) -> None:
-    assert "In force: none yet" in gate("policy", "show").stdout
-    with Gate.from_url(store.url) as other:
-        other.apply_policy(by="ops", reason="test")
-    assert "In force: this one." in gate("policy", "show").stdout
-    file.write_text("[policy]\nrate_global_limit = 9\n")
-    own = Policy().fingerprint
-    shown = gate("--config", str(file), "policy", "show").stdout
-    changed = f"{own} -> {Policy(rate_global_limit=9).fingerprint}"
-    assert f"In force: {own}, not this one. Its figures aren't stored, only this fingerprint" in shown
-    assert f"`gate policy apply` would change {changed}, and deny every caller" in shown
-    assert "BUILT-IN" not in shown
-    answer = gate_json("--config", str(file), "policy", "show")
-    assert (answer["in_force"], answer["agrees"]) == (own, False)
-    assert answer["figures"]["rate_global_limit"] == {"value": 9, "from": str(file)}
-    assert answer["figures"]["margin_buffer"] == {"value": "0.25", "from": "default"}
-    assert answer["fingerprint"] == Policy(rate_global_limit=9).fingerprint
-    assert answer["warnings"] == list(Policy().warnings)
 
 
 def test_policy_show_with_a_dead_store_shows_the_rest(bare: Run) -> None:
@@ -174,3 +141,87 @@ def test_another_prefix_is_another_account(gate: Run, redis_client: redis.Redis)
     redis_client.set("acct7:safety:safe_mode", "1")
     assert gate("status").stdout.startswith("OPEN")
     assert gate("--prefix", "acct7", "status").stdout.startswith("STOPPED")
+
+
+# Slips in the policy alone: in a figure, in its name, in the TOML below the header, in the table itself.
+SLIPS = {
+    "a figure": ("[policy]\nrate_global_limit = 0\n", "policy.rate_global_limit: 0 is not a whole number"),
+    "a name": ("[policy]\nrate_globl_limit = 5\n", "policy.rate_globl_limit: is not a figure of the policy"),
+    "no TOML": ("[policy]\nrate_global_limit = \n", "is not TOML"),
+    "a header": ("[policy\nrate_global_limit = 5\n", "is not TOML"),
+    "no table": ("policy = 5\n", "policy: 5 is not a table"),
+}
+WHO = ("--by", "ops", "--reason", "CPI print")
+ACTS = (("halt", *WHO), ("status",), ("resume", *WHO), ("reset", "all", *WHO), ("init", *WHO))
+
+
+@pytest.mark.parametrize("slip", SLIPS)
+def test_a_slip_in_the_policy_does_not_stop_what_a_person_does_at_a_bad_moment(
+    bare: Run, file: Path, store: Store, redis_client: redis.Redis, slip: str
+) -> None:
+    content, problem = SLIPS[slip]
+    file.write_text(f'url = "{store.url}"\nprefix = "acct7"\n{content}')
+    for words in ACTS:
+        done = bare("--config", str(file), *words)
+        assert done.exit_code == 0, (words, done.stderr)
+        [said] = [line for line in done.stderr.splitlines() if str(file) in line]
+        assert said.startswith("gate: warning: ")
+        assert problem in said
+        assert redis_client.exists("acct7:safety:halt") is (1 if words[0] in ("halt", "status") else 0)
+    done = bare("--config", str(file), "show", "sig-81")
+    assert done.exit_code == 1
+    for needing in (("eval", *INTENT), ("policy", "show"), ("policy", "apply", "--defaults", *WHO)):
+        done = bare("--config", str(file), *needing)
+        assert (done.exit_code, done.stdout) == (2, ""), "these need the policy"
+        assert problem in done.stderr
+
+
+@pytest.mark.parametrize(
+    "content", ['prefx = "acct7"\n', "prefix = 7\n", 'prefix = "acct7\n', "url = \n[policy]\n", "\xff"]
+)
+def test_a_slip_that_may_hide_the_account_stops_a_halt(
+    bare: Run, file: Path, store: Store, redis_client: redis.Redis, content: str
+) -> None:
+    """Halted would be the account of another prefix."""
+    file.write_text(content, encoding="latin-1")
+    done = bare("--url", store.url, "--config", str(file), "halt", *WHO)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert not redis_client.exists("quantum:safety:halt")
+
+
+def test_a_service_reads_what_the_command_line_reads(
+    file: Path, store: Store, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch, bare: Run
+) -> None:
+    file.write_text(f'url = "{store.url}"\nprefix = "acct7"\n[policy]\nrate_global_limit = 9\nmode = "observe"\n')
+    with Gate.from_config(file) as gate:
+        assert (gate.prefix, gate.policy) == ("acct7", Policy(rate_global_limit=9, mode="observe"))
+        gate.halt(by="ops", reason="test")
+    assert redis_client.exists("acct7:safety:halt")
+    shown = json.loads(bare("--config", str(file), "policy", "show", "--json").stdout)
+    assert shown["fingerprint"] == Policy(rate_global_limit=9, mode="observe").fingerprint
+    monkeypatch.setenv("GATE_CONFIG", str(file))
+    monkeypatch.setenv("GATE_PREFIX", "acct8")
+    with Gate.from_config() as gate:
+        assert (gate.prefix, gate.policy.rate_global_limit) == ("acct8", 9)
+    assert Config.read().store_url == store.url
+    assert AsyncGate.from_config(file).prefix == "acct8", "the environment wins over the file, as for the command line"
+
+
+def test_a_service_without_figures_in_its_file_follows(file: Path, store: Store, redis_client: redis.Redis) -> None:
+    file.write_text(f'url = "{store.url}"\n')
+    with Gate.from_url(store.url, policy=Policy(rate_global_limit=9)) as other:
+        other.apply_policy(by="ops", reason="test")
+    with Gate.from_config(file) as gate:
+        intent = Intent(id="a", symbol="BTCUSDT", side="BUY", notional="200", timestamp=time.time_ns() // 1_000_000)
+        assert gate.evaluate(intent)
+        assert gate.policy.rate_global_limit == 9
+
+
+def test_a_service_is_told_every_fault_of_its_file(file: Path) -> None:
+    file.write_text(FAULTS)
+    with pytest.raises(InvalidConfig, match="prefx: is not a key") as caught:
+        Gate.from_config(file)
+    assert "policy.rate_symbol_limt" in str(caught.value)
+    file.write_text("")
+    with pytest.raises(InvalidConfig, match="no store is given"):
+        Gate.from_config(file)

@@ -13,9 +13,11 @@ import pytest
 import redis
 from click.testing import Result
 
+from gate import Gate, Policy
 from gate.values.guards import GUARDS
 from tests.client import account as at
 from tests.servers.session import declare_whole, holds_only_a_whole_memory
+from tests.servers.store import Store
 from tests.servers.wire import Wire
 
 Run = Callable[..., Result]
@@ -144,11 +146,22 @@ def test_a_person_reads_reason_state_time_and_key(gate: Run, redis_client: redis
     assert "\x1b" not in out
 
 
-def test_another_policy_in_force_is_known_by_its_fingerprint_only(gate: Run, redis_client: redis.Redis) -> None:
+def test_a_policy_mismatch_names_the_figures_that_differ(gate: Run, store: Store, tmp_path: Path) -> None:
+    file = tmp_path / "gate.toml"
+    file.write_text("[policy]\nrate_global_limit = 7\n")
+    with Gate.from_url(store.url, policy=Policy(rate_global_limit=9, max_in_flight=8)) as other:
+        other.apply_policy(by="ops", reason="test")
+    out = gate("--config", str(file), "eval", *words()).stdout
+    assert out.startswith("DENY POLICY_MISMATCH")
+    assert "rate_global_limit is 9, here 7, max_in_flight is 8, here 64" in out
+    assert gate("eval", *words()).exit_code == 0, "a caller without a policy follows"
+
+
+def test_figures_in_force_that_cannot_be_read_deny_and_the_cure_is_said(gate: Run, redis_client: redis.Redis) -> None:
     redis_client.hset("quantum:exec:state", "policy", "enforce-other")
     out = gate("eval", *words()).stdout
     assert out.startswith("DENY POLICY_MISMATCH")
-    assert "The store has only the fingerprint of the policy in force: compare the config files." in out
+    assert "figures of the policy in force are missing or damaged: `gate policy apply` puts one in force" in out
 
 
 BAD = {

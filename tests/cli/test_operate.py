@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import click
@@ -13,7 +12,7 @@ import pytest
 import redis
 from click.testing import Result
 
-from gate import Act, Copies, Policy
+from gate import Act, Copies
 from gate.cli.commands.operate import copies_sentence, copies_warning
 from tests.servers.process import ProcessStore
 from tests.servers.session import holds_only_a_whole_memory
@@ -105,7 +104,7 @@ def test_a_halt_of_an_account_that_nobody_knows_warns(gate: Run, redis_client: r
         (("halt",), "halted"),
         (("resume",), "resumed"),
         (("reset", "all"), "reset"),
-        (("policy", "apply"), "switched"),
+        (("policy", "apply", "--defaults"), "switched"),
         (("init",), "initialised"),
     ],
     ids=lambda words: " ".join(words) if isinstance(words, tuple) else "",
@@ -202,32 +201,9 @@ def test_reset_names_what_it_has_switched_off(gate: Run, redis_client: redis.Red
     assert gate("reset", "all", *WHO).stdout == f"Reset all of {account}: quantum:safety:safe_mode off.\n{KEPT}"
 
 
-def test_policy_apply_says_what_it_has_changed(
-    gate: Run, gate_json: Callable[..., Any], redis_client: redis.Redis, tmp_path: Path, account: str
-) -> None:
-    file, empty = tmp_path / "gate.toml", tmp_path / "empty.toml"
-    file.write_text('[policy]\nmode = "observe"\n')
-    empty.write_text("")
-    own = Policy().fingerprint
-    defaults = "These are the BUILT-IN DEFAULTS: no config file was given."
-    said = gate("policy", "apply", *WHO).stdout
-    assert said == f"Policy of {account}: none -> {own}. {defaults}\n{KEPT}"
-    said = gate("policy", "apply", *WHO).stdout
-    assert said == f"Policy of {account}: {own} was in force already. {defaults}\n{KEPT}"
-    said = gate("--config", str(file), "policy", "apply", *WHO).stdout
-    observing = "Observe mode: it is in force for callers that observe, and for no others."
-    assert said == f"Policy of {account}: none -> {own}. {observing}\n{KEPT}"
-    assert redis_client.hget("quantum:observe:exec:state", "policy") == own.encode()
-    said = gate("--config", str(empty), "policy", "apply", *WHO).stdout
-    assert f"{own} was in force already. These are the BUILT-IN DEFAULTS: {empty} has no" in said
-    answer = gate_json("policy", "apply", *WHO)
-    assert (answer["before"], answer["changed"], answer["mode"], answer["defaults"]) == (own, [own], "enforce", True)
-    assert gate_json("--config", str(file), "policy", "apply", *WHO)["defaults"] is False
-
-
 @pytest.mark.parametrize(
     "words",
-    [("halt",), ("resume",), ("reset", "all"), ("policy", "apply"), ("init",)],
+    [("halt",), ("resume",), ("reset", "all"), ("init",)],
     ids=lambda words: " ".join(words),
 )
 def test_an_audit_that_cannot_be_written_is_said(

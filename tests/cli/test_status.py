@@ -30,7 +30,7 @@ def test_an_empty_account_is_open(gate: Run, gate_json: RunJson) -> None:
     assert "\nNothing is on: " in out
     answer = gate_json("status")
     assert (answer["stopped"], answer["halt"], answer["standing"], answer["fence"]) == (False, None, [], 0)
-    assert answer["policy"] == {"in_force": None, "own": Policy().fingerprint, "agrees": True}
+    assert answer["policy"] == {"in_force": None, "own": Policy().fingerprint, "agrees": True, "differs": {}}
 
 
 def test_what_is_under_way(gate: Run, gate_json: RunJson) -> None:
@@ -75,10 +75,25 @@ def test_stops_by_hand_and_damage_are_marked(gate: Run, redis_client: redis.Redi
     assert "\x1b" not in out
 
 
-def test_another_policy_in_force_is_said(gate: Run, store: Store) -> None:
+def test_another_policy_in_force_is_said_figure_by_figure(
+    gate: Run, gate_json: RunJson, store: Store, tmp_path: Path
+) -> None:
+    file = tmp_path / "gate.toml"
+    file.write_text("[policy]\nrate_global_limit = 7\n")
     with Gate.from_url(store.url, policy=Policy(rate_global_limit=9)) as other:
         other.apply_policy(by="ops", reason="test")
-    assert "entries from here are denied POLICY_MISMATCH" in gate("status").stdout
+    out = gate("--config", str(file), "status").stdout
+    assert "entries from here are denied POLICY_MISMATCH. rate_global_limit 9, here 7\n" in out
+    answer = gate_json("--config", str(file), "status")["policy"]
+    assert (answer["agrees"], answer["differs"]) == (False, {"rate_global_limit": {"in_force": "9", "own": "7"}})
+    assert "POLICY_MISMATCH" not in gate("status").stdout, "a caller without a policy follows"
+
+
+def test_windows_are_shown_by_the_figures_in_force(gate: Run, store: Store, redis_client: redis.Redis) -> None:
+    with Gate.from_url(store.url, policy=Policy(rate_global_limit=9)) as other:
+        other.apply_policy(by="ops", reason="test")
+    assert gate(*EVAL).exit_code == 0
+    assert "1 of 9 orders in 60 s" in gate("status").stdout
 
 
 def test_the_mode_is_a_field_and_the_observers_are_named(
@@ -150,7 +165,7 @@ def test_a_leftover_is_shown_as_the_gate_reads_it(gate: Run, redis_client: redis
 def test_a_memory_that_cannot_be_read_stops_entries_and_status_says_so(
     gate: Run, redis_client: redis.Redis, field: str, damage: str
 ) -> None:
-    assert gate("policy", "apply", *WHO).exit_code == 0
+    assert gate("policy", "apply", "--defaults", *WHO).exit_code == 0
     redis_client.hset("quantum:exec:state", field, damage)
     assert "not a whole number" in gate(*EVAL).stderr
     out = gate("status").stdout

@@ -97,7 +97,7 @@ def test_cooldowns_of_a_penalty_stop_entries_for_their_time(redis_client: redis.
 
 def test_the_penalties_of_the_policy_are_the_documented_ones(redis_client: redis.Redis, open_gate: OpenGate) -> None:
     policy = Policy(cooldown_symbol_ms=1, cooldown_global_ms=2, unknown_cooldown_ms=3)
-    assert Penalty.margin_rejection(policy) == Penalty(True, 1, 2)
+    assert Penalty.margin_rejection(policy) == Penalty(True, 1), "the symbol rests, the account doesn't"
     assert Penalty.unknown_outcome(policy) == Penalty(False, 3, 0)
 
 

@@ -143,7 +143,7 @@ def test_the_block_settles_what_an_exception_means_and_lets_it_go_on(
     with _block(store, paper_exchange) as on_intent, pytest.raises(BinanceAPIException):
         on_intent(_fresh())
 
-    assert {"failures", "cooldown_symbol", "cooldown_global"} <= _on(store)
+    assert {"failures", "cooldown_symbol"} <= _on(store)
 
 
 def test_the_blocks_own_margin_check_costs_what_the_exchanges_refusal_costs(
@@ -152,7 +152,7 @@ def test_the_blocks_own_margin_check_costs_what_the_exchanges_refusal_costs(
     with _block(store, paper_exchange, short=True) as on_intent:
         assert on_intent(_fresh()) == ("INSUFFICIENT_MARGIN", None)
 
-    assert {"failures", "cooldown_symbol", "cooldown_global"} <= _on(store)
+    assert {"failures", "cooldown_symbol"} <= _on(store)
     assert paper_exchange.ledger() == []
 
 
@@ -177,7 +177,7 @@ def test_the_example_without_a_block_settles_what_an_exception_means(
         record = gate.lookup("readme")
 
     if refused:
-        assert {"failures", "cooldown_global"} <= _on(store)
+        assert {"failures", "cooldown_symbol"} <= _on(store)
     else:
         assert record is not None
         assert record.phase is Phase.PLACED

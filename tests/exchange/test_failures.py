@@ -250,7 +250,7 @@ def test_reading_the_table_loads_no_client_library() -> None:
     [
         (Consequence.NONE, None, None),
         (Consequence.NONE, 500, None),
-        (Consequence.MARGIN, None, Penalty(True, 100_000, 200_000)),
+        (Consequence.MARGIN, None, Penalty(True, 100_000)),
         (Consequence.REST_SYMBOL, None, Penalty(cooldown_symbol_ms=100_000)),
         (Consequence.REST_SYMBOL, 500, Penalty(cooldown_symbol_ms=500)),
         (Consequence.REST_ACCOUNT, None, Penalty(cooldown_global_ms=200_000)),
@@ -276,7 +276,7 @@ def gate(store: Store, redis_client: redis.Redis) -> Iterator[Gate]:
     ("fault", "phase", "switches"),
     [
         (Fault(kind=FaultKind.ERROR, code=-4164), Phase.REJECTED, set()),
-        (Fault(kind=FaultKind.ERROR, code=-2019), None, {"failures", "cooldown_symbol", "cooldown_global"}),
+        (Fault(kind=FaultKind.ERROR, code=-2019), None, {"failures", "cooldown_symbol"}),
         (Fault(kind=FaultKind.ERROR, code=-2015), Phase.REJECTED, {"safe_mode"}),
         (Fault(kind=FaultKind.ACCEPT_THEN_DROP), Phase.UNKNOWN, {"cooldown_symbol"}),
         (Fault(kind=FaultKind.EMPTY_200), Phase.UNKNOWN, {"cooldown_symbol"}),
@@ -325,7 +325,7 @@ def test_what_fails_before_the_order_is_sent_may_come_again_unless_keys_do_not_w
 @pytest.mark.parametrize(
     ("code", "switches"),
     [
-        (-2019, {"failures", "cooldown_symbol", "cooldown_global"}),
+        (-2019, {"failures", "cooldown_symbol"}),
         (-2027, {"cooldown_symbol"}),
         (-4131, {"cooldown_symbol"}),
         (-1121, {"cooldown_symbol"}),

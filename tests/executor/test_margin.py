@@ -66,13 +66,14 @@ async def test_margin_is_reckoned_at_the_leverage_that_the_exchange_has_set(open
     _rejected(execution, "INSUFFICIENT_MARGIN")
 
 
-async def test_a_margin_rejection_counts_as_a_failure_and_rests_symbol_and_account(desk: Desk) -> None:
+async def test_a_margin_rejection_counts_as_a_failure_and_rests_the_symbol(desk: Desk) -> None:
     desk.balance("0")
 
     await desk.executor.execute(desk.intent())
 
     on = {each.name for each in (await desk.gate.status()).standing}
-    assert {"failures", "cooldown_symbol", "cooldown_global"} <= on
+    assert {"failures", "cooldown_symbol"} <= on
+    assert "cooldown_global" not in on, "other symbols' entries go on, and are counted"
 
 
 async def test_an_intent_rejected_for_margin_may_come_again(desk: Desk) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from base64 import urlsafe_b64encode
 from decimal import Decimal
+from hashlib import blake2b
 from typing import Any
 
 import pytest
 
 from gate import InvalidPolicy, Policy
-from gate.values.policy import MODES
+from gate.values.policy import MODES, policy_of_figures, read_setting
 
 # Written out again, so that a changed default fails.
 DEFAULTS: dict[str, Any] = {
@@ -134,11 +136,10 @@ def test_the_fingerprint_is_the_same_in_every_version() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({}, "failure_window_ms"),
-        ({"cooldown_global_ms": 60_000, "rate_symbol_limit": 5}, "rate_symbol_limit"),
-        ({"cooldown_global_ms": 60_000, "lock_ttl_ms": 1_000}, "lock_ttl_ms"),
-        ({"cooldown_global_ms": 60_000, "lock_ttl_ms": 9_999}, "lock_ttl_ms"),
-        ({"cooldown_global_ms": 60_000, "mode": "observe"}, "observe"),
+        ({"rate_symbol_limit": 5}, "rate_symbol_limit"),
+        ({"lock_ttl_ms": 1_000}, "lock_ttl_ms"),
+        ({"lock_ttl_ms": 9_999}, "lock_ttl_ms"),
+        ({"mode": "observe"}, "observe"),
     ],
 )
 def test_figures_that_defeat_each_other_are_warned_of(changes: dict[str, Any], words: str) -> None:
@@ -147,5 +148,71 @@ def test_figures_that_defeat_each_other_are_warned_of(changes: dict[str, Any], w
     assert words in warnings[0]
 
 
-def test_figures_that_go_together_are_not_warned_of() -> None:
-    assert Policy(cooldown_global_ms=60_000).warnings == ()
+def test_the_defaults_do_not_warn_about_themselves() -> None:
+    assert Policy().warnings == ()
+
+
+OTHER = Policy(rate_global_limit=9, margin_buffer=Decimal("0.5"), leverage="match", after_memory_loss="halt")
+
+
+def figures(policy: Policy, **changes: str | None) -> str:
+    texts = {**policy.texts(), **changes}
+    return " " + "".join(f"{name}={text} " for name, text in texts.items() if text is not None)
+
+
+@pytest.mark.parametrize("policy", [Policy(), OTHER], ids=["defaults", "other"])
+def test_a_policy_can_be_read_back_from_the_state(policy: Policy) -> None:
+    assert policy_of_figures(policy.fingerprint, figures(policy)) == policy
+    backwards = " " + " ".join(reversed(figures(policy).split())) + " "
+    assert policy_of_figures(policy.fingerprint, backwards) == policy, "in any order"
+
+
+def test_a_policy_of_a_version_with_fewer_figures_has_the_defaults_for_the_others() -> None:
+    texts = {name: text for name, text in OTHER.texts().items() if name not in ("leverage", "skew_ms")}
+    older = " ".join(f"{name}={text}" for name, text in texts.items())
+    digest = urlsafe_b64encode(blake2b(older.encode(), digest_size=9).digest()).decode()
+    assert policy_of_figures(digest, f" {older} ") == dataclasses.replace(OTHER, leverage="set")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "missing or damaged"),
+        ("damaged", "damaged: is unknown"),
+        (figures(OTHER, rate_global_limit="8"), "missing or damaged"),
+        (figures(OTHER, leverage=None), "missing or damaged"),
+        (figures(OTHER, dark_pool="1"), "dark_pool: is unknown to this version"),
+    ],
+)
+def test_nobody_guesses_figures_that_cannot_be_read(text: str, problem: str) -> None:
+    with pytest.raises(InvalidPolicy, match=problem):
+        policy_of_figures(OTHER.fingerprint, text)
+
+
+def test_differences_name_every_figure_that_differs() -> None:
+    assert Policy().differences(Policy()) == ()
+    assert Policy().differences(OTHER) == (
+        ("rate_global_limit", "5", "9"),
+        ("margin_buffer", "0.25", "0.5"),
+        ("leverage", "set", "match"),
+        ("after_memory_loss", "verify", "halt"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("setting", "read"),
+    [
+        ("rate_global_limit=8", ("rate_global_limit", 8)),
+        (" max_age_ms = 600_000 ", ("max_age_ms", 600_000)),
+        ("margin_buffer=0.3", ("margin_buffer", "0.3")),
+        ("leverage=match", ("leverage", "match")),
+    ],
+)
+def test_a_setting_is_read_as_a_file_would_hold_it(setting: str, read: tuple[str, object]) -> None:
+    assert read_setting(setting) == read
+
+
+@pytest.mark.parametrize("setting", ["rate_globl_limit=8", "=8", "", "rate_global_limit", "rate_global_limit="])
+def test_a_setting_that_cannot_be_read_is_a_fault(setting: str) -> None:
+    with pytest.raises(InvalidPolicy, match=r"is not a figure|has no value"):
+        read_setting(setting)

@@ -122,7 +122,7 @@ def apply(
     from_file = flags.config is not None or not (settings or defaults)
     if defaults and flags.config is not None:
         raise click.UsageError("--defaults and --config both name a policy; give one of them.")
-    if from_file and config.pinned is None:
+    if from_file and not config.figures_from_file - {"mode"}:
         raise click.UsageError(f"{nothing_chosen(config)} Name one: --config FILE, --set NAME=VALUE or --defaults.")
     with acting(config, "policy", "switched", as_json) as gate:
         found = gate.policy_in_force()
