@@ -86,11 +86,11 @@ def paper() -> Iterator[PaperExchange]:
 
 @pytest.fixture
 async def open_desk(store: Store, redis_client: redis.Redis, paper: PaperExchange) -> AsyncIterator[OpenDesk]:
-    """Opens desks of the one account: `await open_desk(policy)`."""
+    """Opens desks of the one account: `await open_desk(policy)`; None follows the one in force."""
     declare_whole(redis_client)
     async with AsyncExitStack() as stack:
 
-        async def open_one(policy: Policy = ROOMY, url: str | None = None) -> Desk:
+        async def open_one(policy: Policy | None = ROOMY, url: str | None = None) -> Desk:
             gate = await stack.enter_async_context(AsyncGate.from_url(url or store.url, policy=policy, timeout_ms=2000))
             # A short window of acceptance: absence is certain sooner, on the paper exchange's own clock as well.
             exchange = BinanceFutures(paper.key, paper.secret, base_url=paper.url, recv_window_ms=200)
