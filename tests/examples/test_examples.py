@@ -164,7 +164,7 @@ def test_drop_in_settles_what_a_refusal_means(run: Run, paper_exchange: PaperExc
 
     assert refused.startswith("REJECTED -2019")
     with Gate.from_url(store.url) as gate:
-        assert {"failures", "cooldown_global"} <= {each.name for each in gate.status().standing}
+        assert {"failures", "cooldown_symbol"} <= {each.name for each in gate.status().standing}
 
 
 def test_drop_in_finds_the_order_that_a_store_without_memory_has_forgotten(

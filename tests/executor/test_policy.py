@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from decimal import Decimal
 
 import pytest
@@ -46,6 +47,17 @@ async def test_a_symbol_without_margin_rests_and_the_others_go_on(open_desk: Ope
     assert again.reason == Reason.COOLDOWN_SYMBOL
     desk.balance("10000")
     assert (await desk.executor.execute(desk.intent("ETHUSDT"))).state is Terminal.FILLED
+
+
+async def test_a_pinned_executor_logs_the_figures_that_differ(
+    open_desk: OpenDesk, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk = await open_desk(Policy())
+    await desk.gate.apply_policy(Policy(max_in_flight=8), by="ops", reason="test")
+    with caplog.at_level(logging.INFO, logger="gate.executor"):
+        denied = await desk.executor.execute(desk.intent())
+    assert denied.reason == Reason.POLICY_MISMATCH
+    assert "max_in_flight is 8, here 64" in caplog.records[-1].message
 
 
 async def test_an_executor_whose_gate_follows_goes_by_each_new_policy(

@@ -31,7 +31,7 @@ def test_scripts_flushed_between_any_two_calls_go_unnoticed(redis_client: redis.
     redis_client.script_flush()
     assert gate.reset("all", by="ops", reason="start over").audited
     redis_client.script_flush()
-    assert gate.apply_policy(Policy(), by="ops", reason="as deployed").audited
+    assert gate.apply_policy(by="ops", reason="as deployed").audited
     redis_client.script_flush()
     assert at.admitted(gate.evaluate(at.entry("sig-2"))).fence == permit.fence + 1
 
