@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from decimal import Decimal
 
 import pytest
@@ -204,17 +205,20 @@ def test_a_policy_that_another_has_replaced_meanwhile_is_not_replaced(
     gate.apply_policy(NARROW, by="ops", reason="test", expected=WIDE.fingerprint)
 
 
-def test_a_claim_of_a_longer_life_is_given_back_as_long_as_it_lasts(
-    redis_client: redis.Redis, wire: Wire, open_sync_gate: OpenGate
+def test_a_claim_is_given_back_as_long_as_it_lives_by_the_policy_in_force(
+    redis_client: redis.Redis, wire: Wire, open_sync_gate: OpenGate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The permit lives by the policy in force; a caller that learnt of it late mustn't forget it earlier."""
     open_sync_gate(Policy(lock_ttl_ms=60_000)).apply_policy(by="ops", reason="test")
     gate = open_sync_gate(url=wire.url, timeout_ms=300)
     at.admitted(gate.evaluate(at.entry()))
     for _ in range(2):  # the replay too
         wire.withhold_next_reply("EVALSHA")
     assert gate.evaluate(at.entry("sig-2", "ETHUSDT")).reason is Reason.STORE_UNAVAILABLE
-    assert at.admitted(gate.evaluate(at.entry("sig-2", "ETHUSDT"))).remaining_ms > 31_000
+    now_ns = time.monotonic_ns
+    monkeypatch.setattr(time, "monotonic_ns", lambda: now_ns() + 40_000_000_000)
+    assert redis_client.exists("quantum:exec:lock:ETHUSDT:BUY")
+    assert gate.give_back() == 1
+    assert not redis_client.exists("quantum:exec:lock:ETHUSDT:BUY")
 
 
 def test_where_no_policy_is_in_force_the_first_admission_puts_the_defaults_in_force(
