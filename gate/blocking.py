@@ -48,7 +48,7 @@ class BlockingExecutor:
         fill_prices: bool = True,
     ) -> None:
         """Passes `url`, `prefix`, `policy` and `timeout_ms` to AsyncGate.from_url, `fill_prices` to Executor, and the
-        others to BinanceFutures.
+        others to BinanceFutures. `Config.read()` reads `url`, `prefix` and `policy` from the command line's file.
 
         Raises the errors of these two, such as InvalidField, and then leaves no thread behind.
         """

@@ -108,7 +108,13 @@ class Gate:
         return gate
 
     @classmethod
-    def from_config(cls, file: str | PathLike[str] | None = None, *, timeout_ms: int = DEFAULT_TIMEOUT_MS) -> Gate:
+    def from_config(
+        cls,
+        file: str | PathLike[str] | None = None,
+        *,
+        timeout_ms: int = DEFAULT_TIMEOUT_MS,
+        find_order: FindOrder | None = None,
+    ) -> Gate:
         """On the store, for the account and under the policy that the command line would take, from the same TOML file.
 
         The file is `file`, else that of GATE_CONFIG. GATE_URL (or REDIS_URL) and GATE_PREFIX win over it. Without a
@@ -116,7 +122,7 @@ class Gate:
         fault, and InvalidField.
         """
         url, prefix, policy = _configured(file)
-        return cls.from_url(url, prefix=prefix, policy=policy, timeout_ms=timeout_ms)
+        return cls.from_url(url, prefix=prefix, policy=policy, timeout_ms=timeout_ms, find_order=find_order)
 
     @property
     def policy(self) -> Policy:
@@ -368,10 +374,16 @@ class AsyncGate:
         return gate
 
     @classmethod
-    def from_config(cls, file: str | PathLike[str] | None = None, *, timeout_ms: int = DEFAULT_TIMEOUT_MS) -> AsyncGate:
+    def from_config(
+        cls,
+        file: str | PathLike[str] | None = None,
+        *,
+        timeout_ms: int = DEFAULT_TIMEOUT_MS,
+        find_order: AsyncFindOrder | None = None,
+    ) -> AsyncGate:
         """As Gate.from_config, not awaited."""
         url, prefix, policy = _configured(file)
-        return cls.from_url(url, prefix=prefix, policy=policy, timeout_ms=timeout_ms)
+        return cls.from_url(url, prefix=prefix, policy=policy, timeout_ms=timeout_ms, find_order=find_order)
 
     @property
     def policy(self) -> Policy:

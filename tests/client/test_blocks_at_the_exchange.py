@@ -410,7 +410,7 @@ def test_an_insufficient_margin_is_a_rejection_with_its_penalty_and_goes_on_up(
         place(gate, client, at.entry())
 
     assert caught.value.code == -2019
-    assert {"failures", "cooldown_symbol", "cooldown_global"} <= on(gate)
+    assert {"failures", "cooldown_symbol"} <= on(gate)
     assert gate.lookup("sig-1") is None, "the same intent may come again"
 
 
@@ -422,7 +422,7 @@ async def test_async_an_insufficient_margin_is_a_rejection_with_its_penalty_and_
     with pytest.raises(BinanceAPIException):
         await place_async(async_gate, async_client, at.entry())
 
-    assert {"failures", "cooldown_symbol", "cooldown_global"} <= on(gate)
+    assert {"failures", "cooldown_symbol"} <= on(gate)
     assert await async_gate.lookup("sig-1") is None
 
 
