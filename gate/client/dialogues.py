@@ -300,6 +300,8 @@ class Calls:
         except StoreError as error:
             raise StoreError(explain_error(f"{error} key={inflight}")) from None
         permits, lapsed = [], []
+        if self.follows and members:
+            yield from self._learn()  # how old the intents of these may be is a figure of the policy
         for member in members:
             intent_id = member.decode(errors="replace").partition(":")[2]
             record = (yield from self.lookup(intent_id)) or (yield from self._copy_in_state(intent_id))

@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 import redis
 
-from gate import Gate, InvalidField, Mode, Policy, Reason, StoreError
+from gate import Gate, InvalidField, Mode, Outcome, Policy, Reason, StoreError
 from tests.client import account as at
 from tests.client.gates import OpenGate
 from tests.servers.session import declare_whole
@@ -115,6 +115,18 @@ def test_inspect_and_status_go_by_the_policy_in_force(open_gate: OpenGate) -> No
     gate = open_gate()
     status = gate.status()
     assert (status.policy_agrees, status.policy, gate.policy) == (True, NARROW, NARROW)
+
+
+def test_who_asks_what_is_in_doubt_learns_how_old_its_intents_may_be(
+    redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    """Reconciling looks for orders since the decision. With a smaller age it would overlook one, and call it absent."""
+    holder = open_gate(OLD)
+    assert holder.settle(at.admitted(holder.evaluate(at.entry())), Outcome.unknown("no answer"))
+    redis_client.zadd(at.INFLIGHT, {"60000000:sig-1": 1})  # its deadline is past
+    gate = open_gate()
+    assert gate.in_doubt().permits
+    assert gate.policy == OLD
 
 
 def test_a_pinned_caller_is_denied_and_told_which_figures_differ(open_gate: OpenGate) -> None:
