@@ -132,7 +132,7 @@ def test_apply_shows_first_what_changes(gate: Run, redis_client: redis.Redis, st
     assert rows(table)["rate_global_limit"] == ["5", "9"]
     assert rows(table)["max_in_flight"] == ["8", "64"]
     assert "lock_ttl_ms" not in table, "what stays as it is isn't shown"
-    assert acted.startswith(f"{Policy(max_in_flight=8).fingerprint} -> {NINE.fingerprint}, mode enforce.\n")
+    assert acted.startswith(f"{Policy(max_in_flight=8).fingerprint} -> {NINE.fingerprint}.\n")
     assert redis_client.hget("quantum:exec:state", "policy") == NINE.fingerprint.encode()
 
 
@@ -230,9 +230,20 @@ def test_a_file_with_other_figures_than_those_applied_is_warned_of(gate: Run, st
     assert f"{file} has other figures: entries of callers that read it are denied POLICY_MISMATCH" in done.stderr
 
 
-def test_observe_is_said(gate: Run, file: Path) -> None:
-    file.write_text('[policy]\nmode = "observe"\n')
-    assert "Observe mode: from now on no guard denies." in gate("--config", str(file), "policy", "apply", *WHO).stdout
+def test_a_policy_for_those_that_observe_is_for_no_others(gate: Run, redis_client: redis.Redis, file: Path) -> None:
+    file.write_text('[policy]\nmode = "observe"\nrate_global_limit = 9\n')
+    said = gate("--config", str(file), "policy", "apply", *WHO).stdout
+    assert "Observe mode: it is in force for callers that observe, and for no others." in said
+    assert redis_client.hget("quantum:observe:exec:state", "policy") == NINE.fingerprint.encode()
+    assert not redis_client.exists("quantum:exec:state") or not redis_client.hexists("quantum:exec:state", "policy")
+
+
+@pytest.mark.parametrize("mode", ["enforce", "observe"])
+def test_a_mode_alone_is_no_policy_to_apply(gate: Run, gate_json: RunJson, file: Path, mode: str) -> None:
+    file.write_text(f'[policy]\nmode = "{mode}"\n')
+    done = gate("--config", str(file), "policy", "apply", *WHO)
+    assert (done.exit_code, "has no figure in a table [policy]" in done.stderr) == (2, True)
+    assert gate_json("--config", str(file), "policy", "show")["follows"] is (mode == "enforce")
 
 
 def test_an_audit_that_cannot_be_written_is_said(gate: Run, redis_client: redis.Redis) -> None:

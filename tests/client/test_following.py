@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
 from decimal import Decimal
@@ -168,13 +169,11 @@ def test_figures_that_cannot_be_read_are_not_guessed(
     at.admitted(gate.evaluate(at.exit_("sig-2")))
 
 
-def test_an_observing_policy_is_followed_too(open_gate: OpenGate) -> None:
-    open_gate(Policy(mode="observe")).apply_policy(by="ops", reason="test")
+def test_the_policy_of_those_that_observe_is_followed_by_nobody_else(open_gate: OpenGate) -> None:
+    open_gate(dataclasses.replace(NARROW, mode="observe")).apply_policy(by="ops", reason="test")
     gate = open_gate()
     verdict = gate.evaluate(at.entry())
-    assert (verdict.reason, verdict.mode, at.admitted(verdict).observed) == (Reason.ADMITTED, Mode.OBSERVE, False)
-    open_gate(Policy()).apply_policy(by="ops", reason="go live")
-    assert gate.evaluate(at.entry("sig-2", "ETHUSDT")).mode is Mode.ENFORCE
+    assert (verdict.reason, verdict.mode, gate.policy) == (Reason.ADMITTED, Mode.ENFORCE, Policy())
 
 
 def test_the_policy_in_force_says_since_when_and_by_whom(redis_client: redis.Redis, open_gate: OpenGate) -> None:
