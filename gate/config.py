@@ -28,6 +28,7 @@ KEYS: Final = ("url", "prefix", "policy")
 # ValueError: bad TOML, bad UTF-8, a NUL in the path. ArithmeticError: a number that Decimal can't hold.
 # RecursionError: arrays nested too deeply.
 _NOT_TOML: Final = (ValueError, ArithmeticError, RecursionError)
+_OBSERVES: Final = re.compile(r"""^[ \t]*mode[ \t]*=[ \t]*["']observe["']""", re.MULTILINE)
 _HEADER: Final = re.compile(r"^[ \t]*\[", re.MULTILINE)
 
 
@@ -107,7 +108,8 @@ def read_config(flags: Flags, environ: Mapping[str, str], *, needs_policy: bool 
         policy = Policy.from_mapping(figures)
     except InvalidPolicy as invalid:
         policy_faults.extend(f"policy.{fault}" for fault in invalid.faults)
-        policy, figures = Policy(), {}
+        # The mode tells whose keys are meant, so it counts all the same.
+        policy, figures = Policy(mode="observe" if figures.get("mode") == "observe" else "enforce"), {}
     url_in_file, prefix_in_file = (_text(table, name, faults) for name in ("url", "prefix"))
     if needs_policy:
         faults, policy_faults = [*faults, *policy_faults], []
@@ -140,7 +142,8 @@ def _read_file(file: Path, policy_faults: list[str] | None) -> dict[str, object]
                 raise
             table = _read_toml(head)
             policy_faults.append(f"is not TOML: {error}")
-            return table
+            # The mode tells whose keys are meant, so it counts all the same.
+            return {**table, "policy": {"mode": "observe"}} if _OBSERVES.search(text) else table
     except OSError as error:
         raise InvalidConfig((f"can't be read: {error.strerror}",), str(file)) from None
     except _NOT_TOML as error:

@@ -176,6 +176,18 @@ def test_a_slip_in_the_policy_does_not_stop_what_a_person_does_at_a_bad_moment(
         assert problem in done.stderr
 
 
+@pytest.mark.parametrize("slip", ["rate_global_limit = 0", "rate_global_limit = "])
+def test_a_slip_does_not_turn_the_act_of_an_observer_on_the_account_itself(
+    bare: Run, file: Path, store: Store, redis_client: redis.Redis, slip: str
+) -> None:
+    file.write_text(f'url = "{store.url}"\n[policy]\n{slip}\nmode = "observe"\n')
+    redis_client.mset({"quantum:safety:safe_mode": "1", "quantum:observe:safety:safe_mode": "1"})
+    done = bare("--config", str(file), "reset", "safe_mode", *WHO)
+    assert done.exit_code == 0
+    assert redis_client.exists("quantum:safety:safe_mode")
+    assert not redis_client.exists("quantum:observe:safety:safe_mode")
+
+
 @pytest.mark.parametrize(
     "content", ['prefx = "acct7"\n', "prefix = 7\n", 'prefix = "acct7\n', "url = \n[policy]\n", "\xff"]
 )
