@@ -6,7 +6,8 @@
 -- A permit whose worker died can be in doubt for longer than its record lives. When the record has lapsed, its copy in
 -- the state replaces it, and settle writes the record again. When the copy is missing too, the store has lost memory:
 -- settle writes the record of an order that exists, or may exist, from the admission that its holder sends along. The
--- memory is new from then on.
+-- memory is new from then on. An exit that its caller has sent without the store never had a record: it gets one, and
+-- the memory is as whole as it was.
 --
 -- KEYS   as in evaluate.lua
 --
@@ -27,7 +28,8 @@
 --       13 dedup_ttl_ms
 --   and
 --       14 penalty_reason    the reason that the switches show; `` means the outcome's code
---       15 admission         the record as the admission wrote it; `` if the caller doesn't have it
+--       15 admission         the record as the admission wrote it; `` if the caller doesn't have it. Of an exit that
+--                            was sent without the store, what the caller writes in its place, with the flag s
 --
 -- Reply  SETTLED found record        done. found: what this call has found out, joined by commas, else -: safe_mode,
 --                                    the penalty has switched it on; memory, the store had lost the record; late, the
@@ -63,15 +65,16 @@ local dedup_ttl = figure_of(figures, 'dedup_ttl_ms') or ARGV.dedup_ttl_ms
 
 local lapsed = not text
 local unrecorded = lapsed and not record_fields(copy)
-local forgotten = false
+local forgotten, without_store = false, nil
 if unrecorded then
   -- What was certainly refused, or not sent, needs no memory. An absence needs it: its order may show up.
   local may_exist = outcome == 'placed' or outcome == 'unknown' or code == 'NOT_PLACED'
-  local phase, _, _, _, admitted = record_fields(ARGV.admission)
-  if not may_exist or (phase ~= 'admitted' and phase ~= 'unknown') then return 'FENCED' end
+  local phase, _, _, _, admitted, _, _, _, _, its_flags = record_fields(ARGV.admission)
+  without_store = phase and string.find(its_flags, 's', 1, true)
+  if not (may_exist or without_store) or (phase ~= 'admitted' and phase ~= 'unknown') then return 'FENCED' end
   -- A record that has lived its time is no loss, and an order that came of it is still written down.
-  forgotten = now - admitted - dedup_ttl < 0
-  if not forgotten and outcome ~= 'placed' then return 'FENCED' end
+  forgotten = not without_store and now - admitted - dedup_ttl < 0
+  if not (forgotten or without_store) and outcome ~= 'placed' then return 'FENCED' end
   text = ARGV.admission
 elseif lapsed then
   text = copy
@@ -129,15 +132,17 @@ else
   end
 end
 
+if unrecorded and outcome == 'unknown' then
+  redis.pcall('ZADD', KEYS.inflight, integer(admitted + span), reserved .. ':' .. ARGV.intent_id)
+  redis.pcall('HDEL', KEYS.state, 'in_flight')  -- the next entry counts
+end
+
 -- The lost memory had given this fence: no later fence may be lower. The memory is new: entries wait, permits verify.
 if forgotten then
   redis.pcall('HSET', KEYS.state, 'fence', integer(math.max(last_fence or 0, fence)), 'since', now_text,
     'lost', now_text)
   redis.pcall('HDEL', KEYS.state, 'in_flight')  -- the next entry counts
   in_flight = false
-  if outcome == 'unknown' then
-    redis.pcall('ZADD', KEYS.inflight, integer(admitted + span), reserved .. ':' .. ARGV.intent_id)
-  end
   local lost = 'no record of ' .. ARGV.intent_id .. ', settled as ' .. outcome
   local halts = figures and string.find(figures, ' after_memory_loss=halt ', 1, true)
   if halts and redis.pcall('EXISTS', KEYS.halt) == 0 then
@@ -165,8 +170,8 @@ else
   if holds_lock then redis.call('DEL', KEYS.lock) end
 end
 
--- Nothing was sent, so both windows get their slot back.
-if outcome == 'unsent' and not observed then
+-- Nothing was sent, so both windows get their slot back, if it had one.
+if outcome == 'unsent' and not observed and not without_store then
   if not is_exit then redis.pcall('LREM', KEYS.rate_symbol, '1', admitted) end
   local emptied = redis.pcall('LREM', KEYS.rate_global, '1', admitted) == 1
     and not redis.pcall('LINDEX', KEYS.rate_global, '0')

@@ -197,6 +197,32 @@ class Calls:
         except StoreFailure as failure:
             _log.warning("the policy in force can't be read: %s", failure)
 
+    def permit_without_store(self, intent: Intent) -> Permit:
+        """The permit of an exit after the store couldn't judge it. No I/O.
+
+        Has the token of the evaluation whose answer was lost: where the store has admitted it, the outcome fits that
+        record, and nobody gives the claim back while its order is out.
+        """
+        known = self._unheard.take(intent)
+        token = known.token if known else _new_token()
+        return self.protocol.permit_without_store(intent, token, time.time_ns() // 1_000_000, time.monotonic_ns())
+
+    def _nothing_without_store(self, permit: Permit) -> Settlement:
+        """The end of an exit that wasn't sent: the store may hold a claim of it, which nobody needs."""
+        fingerprint = decode_record(permit.intent_id, permit.admission).fingerprint
+        self._unheard.keep(
+            Unheard(
+                intent_id=permit.intent_id,
+                symbol=permit.symbol,
+                side=permit.side,
+                fingerprint=fingerprint,
+                token=permit.token,
+                started_ns=time.monotonic_ns(),  # from now on: a claim that has run out would use the intent up
+                settling=True,
+            )
+        )
+        return Settlement(Settled.ALREADY)
+
     def give_back(self) -> Dialogue[int]:
         """Settles as unsent what was admitted and nobody has heard of. Returns how many claims are gone.
 
@@ -234,6 +260,8 @@ class Calls:
         """Reports an outcome. A store failure is part of the answer; it is never raised."""
         if permit.token == _UNCLAIMED:
             return Settlement(Settled.OBSERVED)
+        if permit.without_store and outcome.retryable:
+            return self._nothing_without_store(permit)
         try:
             reply, replayed = yield from self._scripted("settle", self.protocol.settle(permit, outcome))
         except StoreUnavailable as unavailable:

@@ -160,6 +160,14 @@ class Gate:
         """
         return self._carry(self._calls.evaluate(intent, reserve))
 
+    def permit_without_store(self, intent: Intent) -> Permit:
+        """A permit for an exit that `evaluate` has denied because the store can't be asked or has failed. No I/O.
+
+        Its holder asks the exchange for the client order id first, and sends only what the exchange doesn't have.
+        Settle it once the store answers: that writes its record. Two processes may hold one at the same time.
+        """
+        return self._calls.permit_without_store(intent)
+
     def settle(self, permit: Permit, outcome: Outcome) -> Settlement:
         """Reports the outcome of an admitted intent. Can be repeated. Never raises for a store failure."""
         return self._carry(self._calls.settle(permit, outcome))
@@ -416,6 +424,10 @@ class AsyncGate:
     async def evaluate(self, intent: Intent | Mapping[str, object], *, reserve: Decimal | None = None) -> Verdict:
         """As Gate.evaluate."""
         return await self._carry(self._calls.evaluate(intent, reserve))
+
+    def permit_without_store(self, intent: Intent) -> Permit:
+        """As Gate.permit_without_store, not awaited."""
+        return self._calls.permit_without_store(intent)
 
     async def settle(self, permit: Permit, outcome: Outcome) -> Settlement:
         """As Gate.settle."""

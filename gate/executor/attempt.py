@@ -41,10 +41,15 @@ class Attempt:
     """The answer that ended the last look-up early: a ban, too many requests, or keys that don't work."""
     unanswered: Failure | None = None
     """Why the last look-up had no answer, if a question had none."""
+    look_first: bool = False
+    """Of an exit: whether another process may have sent it without the store, and not recorded it yet."""
+    without_store: bool = field(init=False)
+    """Of an exit: whether it goes though the store doesn't answer."""
 
     def __post_init__(self) -> None:
         # An earlier delivery may have placed the order, and the store doesn't know of it.
         self.may_exist = self.permit.verify or self.permit.observed
+        self.without_store = self.permit.without_store
 
     def placed(self, order: OrderAnswer) -> Execution:
         """The exchange has the order."""
@@ -119,14 +124,19 @@ class Attempt:
         return self._end(Terminal.UNKNOWN, outcome, unclear.code, f"{unclear.code}: {unclear.detail}")
 
     def memory_lost(self) -> Execution:
-        """Nothing was sent. But the store has lost memory, and an earlier delivery may have placed an order."""
+        """Nothing was sent. But the store has lost memory, and an earlier delivery may have placed an order.
+
+        An exit may come again: it says verify again then, as long as such an order can matter.
+        """
         said = f": {self.unanswered.code} {self.unanswered.detail}" if self.unanswered else ""
-        detail = (
-            f"nothing was sent: the exchange doesn't say whether an order from before the store's memory exists{said}"
-        )
+        since = "that the store doesn't know of" if self.without_store else "from before the store's memory"
+        detail = f"nothing was sent: the exchange doesn't say whether an order {since} exists{said}"
         code = self.stopped_by.code if self.stopped_by else "MEMORY_LOST"
-        outcome = Outcome.unknown(detail, code=code, penalty=self._rest_of_the_look_up())
-        return self._end(Terminal.UNKNOWN, outcome, "MEMORY_LOST", detail)
+        penalty = self._rest_of_the_look_up()
+        if self.intent.is_exit:
+            reason = "STORE_LOST" if self.without_store else "MEMORY_LOST"
+            return self._end(Terminal.REJECTED_EXCHANGE, Outcome.unsent(code, detail, penalty=penalty), reason, detail)
+        return self._end(Terminal.UNKNOWN, Outcome.unknown(detail, code=code, penalty=penalty), "MEMORY_LOST", detail)
 
     def broken_off(self, error: BaseException) -> Execution:
         """The task was cancelled, or the executor has a bug. If an order may exist, the outcome is unknown."""
@@ -155,5 +165,6 @@ class Attempt:
             detail=detail,
             client_order_id=self.permit.client_order_id,
             outcome=outcome,
+            without_store=self.without_store,
             notes=(*self.intent.notes, self.leaves_open) if self.leaves_open else self.intent.notes,
         )

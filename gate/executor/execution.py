@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
@@ -56,6 +57,11 @@ class Execution:
     """The outcome that the executor reported to the gate; None for a denial."""
     settlement: Settlement | None = None
     """The gate's answer to the outcome."""
+    without_store: bool = False
+    """Whether an exit went without the store, which couldn't be asked or had failed."""
+    still_open: Mapping[str, Decimal] | None = None
+    """Of an exit that didn't get through: what of the symbol is open all the same, by position side (LONG, SHORT, or
+    BOTH in one-way mode), below zero for a short position. None where it isn't known, or is nobody's concern."""
     notes: tuple[str, ...] = ()
     """What reading the intent has decided, such as a leverage that was rounded down (see `Intent.notes`); and what
     stays open of a position that is too large for one order."""

@@ -19,6 +19,7 @@ from gate.executor.late_orders import LateOrders
 from gate.executor.placing import Placer
 from gate.executor.reconcile import keep_reconciling
 from gate.executor.settling import settle_attempt
+from gate.executor.without_store import ExitsWithoutStore
 from gate.values.errors import InvalidIntent
 from gate.values.guards import Reason
 from gate.values.intent import Intent
@@ -59,6 +60,7 @@ class Executor:
         self._observed_now: set[str] = set()
         self._fill_prices: Final = fill_prices
         self._late: Final = LateOrders()
+        self._without_store: Final = ExitsWithoutStore(gate)
         self._reconciling: asyncio.Task[None] | None = None
 
     async def execute(self, asked: Intent | Mapping[str, object]) -> Execution:
@@ -85,6 +87,7 @@ class Executor:
         if self._reconciling is not None:
             self._reconciling.cancel()
             await asyncio.wait([self._reconciling])
+        await self._without_store.close()
 
     @property
     def _policy(self) -> Policy:
@@ -92,6 +95,9 @@ class Executor:
         return self._own_policy or self._gate.policy
 
     async def _execute_once(self, intent: Intent) -> Execution:
+        again = self._without_store.unrecorded(intent)
+        if again is not None:
+            return _denied(intent.id, again, intent.notes)
         reserve = self._placer.preflight.reserve(intent, self._policy)
         verdict, cancelled = await _go_through_with(self._gate.evaluate(intent, reserve=reserve))
         attempt = Attempt(intent, verdict, verdict.permit, self._policy) if verdict.permit else None
@@ -102,10 +108,15 @@ class Executor:
                 await _go_through_with(self._gate.settle(attempt.permit, outcome))
             raise cancelled
         if attempt is None:
-            return _denied(intent.id, verdict, intent.notes)
+            going = self._without_store.attempt(intent, verdict, self._policy)
+            if isinstance(going, Verdict):
+                return _denied(intent.id, going, intent.notes)
+            attempt = going
         if attempt.permit.observed:
             return await self._observed(attempt)
-        return await self._admitted(attempt)
+        attempt.look_first = self._without_store.may_have_gone(attempt)
+        with self._without_store.under_way(attempt):
+            return await self._admitted(attempt)
 
     async def _observed(self, attempt: Attempt) -> Execution:
         """Executes an intent that an observing policy admits despite a denial. The gate keeps no record of it, so
@@ -134,7 +145,8 @@ class Executor:
             _log.exception("id=%s executor failed", attempt.intent.id)
             execution = attempt.broken_off(error)
         settled, again = await _go_through_with(settle_attempt(self._gate, self._exchange, attempt, execution))
-        if settled.outcome is not None and settled.outcome.is_absence and settled.settlement:
+        self._without_store.ended(attempt, settled)
+        if settled.outcome is not None and settled.outcome.is_absence and (settled.settlement or attempt.without_store):
             self._late.settled_as_absent(attempt.permit)
         cancelled = again or cancelled
         if cancelled is not None:

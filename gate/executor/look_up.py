@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from functools import partial
 from typing import Final
 
 from gate.exchange.failures import Consequence, ExchangeFailure, OrderNotFound
@@ -16,6 +17,7 @@ _log: Final = logging.getLogger("gate.executor")
 
 FIRST_PAUSE_S: Final = 0.2
 LONGEST_PAUSE_S: Final = 2.0
+_LONGEST_LOOK_OF_AN_EXIT_S: Final = 1.0
 
 
 async def find_order(
@@ -40,20 +42,11 @@ async def find_order_of_any_type(exchange: Exchange, symbol: str, client_order_i
         return await find_order(exchange, symbol, client_order_id, conditional=True, decided_ms=decided_ms)
 
 
-async def look_up(exchange: Exchange, attempt: Attempt, *, acceptable_for_ms: int) -> OrderAnswer | None:
-    """The order of an attempt, looked up with back-off while the permit lives. None if it stays unknown until then.
-
-    Raises OrderNotFound only for a certain absence: not before `acceptable_for_ms` from now, when the exchange can no
-    longer accept a request for the order. The attempt keeps the failures of look-ups.
-    """
+async def look_once(exchange: Exchange, attempt: Attempt) -> OrderAnswer | None:
+    """The order of an exit, asked for once and shortly. None: the exchange has none, or doesn't answer soon."""
     intent, permit = attempt.intent, attempt.permit
-    acceptable_until_ns = time.monotonic_ns() + acceptable_for_ms * 1_000_000
-    attempt.stopped_by = attempt.unanswered = None
-    pause_s = FIRST_PAUSE_S
-    while permit.live:
-        certain = time.monotonic_ns() >= acceptable_until_ns
-        until_next_s = pause_s
-        try:
+    try:
+        async with asyncio.timeout(min(_LONGEST_LOOK_OF_AN_EXIT_S, permit.remaining_ms / 4000)):
             return await find_order(
                 exchange,
                 intent.symbol,
@@ -61,6 +54,26 @@ async def look_up(exchange: Exchange, attempt: Attempt, *, acceptable_for_ms: in
                 conditional=intent.is_conditional,
                 decided_ms=intent.timestamp_ms,
             )
+    except (OrderNotFound, ExchangeFailure, TimeoutError):
+        return None
+
+
+async def look_up(exchange: Exchange, attempt: Attempt, *, acceptable_for_ms: int) -> OrderAnswer | None:
+    """The order of an attempt, looked up with back-off while the permit lives. None if it stays unknown until then.
+
+    Raises OrderNotFound only for a certain absence: not before `acceptable_for_ms` from now, when the exchange can no
+    longer accept a request for the order. The attempt keeps the failures of look-ups.
+    """
+    intent, permit = attempt.intent, attempt.permit
+    find = find_order_of_any_type if attempt.without_store else partial(find_order, conditional=intent.is_conditional)
+    acceptable_until_ns = time.monotonic_ns() + acceptable_for_ms * 1_000_000
+    attempt.stopped_by = attempt.unanswered = None
+    pause_s = FIRST_PAUSE_S
+    while permit.live:
+        certain = time.monotonic_ns() >= acceptable_until_ns
+        until_next_s = pause_s
+        try:
+            return await find(exchange, intent.symbol, permit.client_order_id, decided_ms=intent.timestamp_ms)
         except OrderNotFound:
             if certain:
                 raise

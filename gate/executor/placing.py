@@ -13,11 +13,12 @@ from gate.executor.attempt import Attempt
 from gate.executor.closing import fit_to_position, tell_what_stays_open
 from gate.executor.execution import Execution
 from gate.executor.leverage import LeverageTurns
-from gate.executor.look_up import look_up
+from gate.executor.look_up import look_once, look_up
 from gate.executor.margin import MarginCheck
 from gate.executor.order_plan import OrderPlan, PlanRefusal, plan_order
 from gate.executor.preflight import Preflight, grown_stale
 from gate.executor.readings import read_filters, read_hedge_mode, read_latest_filters, read_mark_price
+from gate.executor.without_store import STORE_LOST, may_go_without_store
 from gate.values.outcome import OutcomeKind
 
 _log: Final = logging.getLogger("gate.executor")
@@ -52,6 +53,10 @@ class Placer:
                 if earlier is not None:
                     return earlier
                 attempt.may_exist = False
+            elif attempt.look_first:
+                another = await self._sent_by_another(attempt)
+                if another is not None:
+                    return another
             return await self._place_anew(attempt)
         except ExchangeFailure as failed:
             # The order needs this answer, so nothing was sent.
@@ -64,7 +69,8 @@ class Placer:
         be accepted. Where that can't be found out, the intent stays in doubt, so that the order isn't lost from sight.
         """
         permit = attempt.permit
-        young_ms = 0 if permit.observed else self._acceptable_ms - (permit.memory_age_ms or 0)
+        at_once = permit.observed or attempt.without_store
+        young_ms = 0 if at_once else self._acceptable_ms - (permit.memory_age_ms or 0)
         if young_ms > 0:
             _log.warning("id=%s the store's memory is new: absence counts in %d ms", permit.intent_id, young_ms)
         try:
@@ -72,6 +78,19 @@ class Placer:
         except OrderNotFound:
             return None
         return attempt.placed(order) if order else attempt.memory_lost()
+
+    async def _sent_by_another(self, attempt: Attempt) -> Execution | None:
+        """The order of an exit that another process has sent without the store, and not recorded; None: there is none,
+        or the exchange doesn't say so soon. The store has no record of it, so that the exit goes then."""
+        order = await look_once(self._exchange, attempt)
+        return attempt.placed(order) if order else None
+
+    async def _without_store(self, attempt: Attempt) -> Execution | None:
+        """Sends an exit though the store was lost after its admission, if the exchange has no order of it. None: go."""
+        permit = attempt.permit
+        _log.warning("WITHOUT STORE id=%s symbol=%s side=%s", permit.intent_id, permit.symbol, permit.side)
+        attempt.without_store = True
+        return await self._earlier_order(attempt)
 
     async def _place_anew(self, attempt: Attempt) -> Execution:
         """Sends one request for the order, and a second one after a refusal that has a cure."""
@@ -116,13 +135,20 @@ class Placer:
         if isinstance(cover, Execution):
             return cover
         # Taken before the last look: the exchange refuses what is delayed after it.
-        # The exchange accepts nothing after the deadline, even if our clock is a second ahead, which it allows.
-        left_ms = attempt.permit.remaining_ms - SIGNER_AHEAD_MS - _ROUNDING_MS
-        validity = self._exchange.valid_for(min(attempt.policy.order_timeout_ms, left_ms))
+        validity = self._valid(attempt)
         execution = await self._last_look(attempt, cover, validity.span_ms + SIGNER_AHEAD_MS)
+        if execution is not None and execution.reason == STORE_LOST and may_go_without_store(attempt):
+            validity = self._valid(attempt)
+            execution = await self._without_store(attempt) or self._own_look(attempt, cover)
         if execution is None:
             execution = await self._send(attempt, plan, validity)
         return replace(execution, margin=cover)
+
+    def _valid(self, attempt: Attempt) -> Validity:
+        """From now on. The exchange accepts nothing after the deadline, even if our clock is a second ahead, which it
+        allows."""
+        left_ms = attempt.permit.remaining_ms - SIGNER_AHEAD_MS - _ROUNDING_MS
+        return self._exchange.valid_for(min(attempt.policy.order_timeout_ms, left_ms))
 
     @property
     def _acceptable_ms(self) -> int:
@@ -131,15 +157,19 @@ class Placer:
 
     async def _last_look(self, attempt: Attempt, cover: MarginCheck | None, needed_ms: int) -> Execution | None:
         """Asks right before sending whether the permit still holds, by the store and by our clock. None: it does."""
-        permit = attempt.permit
-        look = await self._gate.last_look(permit, needed_ms=needed_ms)
-        if not look:
-            return attempt.unsent(look.reason, look.detail)
+        if not attempt.without_store:
+            look = await self._gate.last_look(attempt.permit, needed_ms=needed_ms)
+            if not look:
+                return attempt.unsent(look.reason, look.detail)
+        return self._own_look(attempt, cover)
+
+    def _own_look(self, attempt: Attempt, cover: MarginCheck | None) -> Execution | None:
+        """The last look as far as this process can tell by itself."""
         stale = grown_stale(attempt, cover)
         if stale is not None:
             return stale
         # The last question, because the others take time.
-        left_ms = permit.remaining_ms
+        left_ms = attempt.permit.remaining_ms
         if left_ms < _LEAST_TO_SEND_MS:
             return attempt.unsent("DEADLINE", f"{left_ms} ms of the permit were left, {_LEAST_TO_SEND_MS} are needed")
         return None

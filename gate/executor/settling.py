@@ -28,7 +28,7 @@ async def settle_attempt(gate: AsyncGate, exchange: Exchange, attempt: Attempt, 
     if outcome is None:
         return execution  # a denial has nothing to report
     outcome = _resting_near_the_limits(exchange, attempt.permit, outcome)
-    settlement = await _settle(gate, attempt.permit, outcome)
+    settlement = await _settle(gate, attempt, outcome)
     if not settlement:
         _log.warning("id=%s not settled: %s %s", intent.id, settlement.status, settlement.detail)
     if settlement.tripped_safe_mode:
@@ -60,8 +60,16 @@ def _resting_near_the_limits(exchange: Exchange, permit: Permit, outcome: Outcom
     return replace(outcome, penalty=Penalty(cooldown_global_ms=rest_ms, reason=_NEAR_LIMITS).joined(outcome.penalty))
 
 
-async def _settle(gate: AsyncGate, permit: Permit, outcome: Outcome) -> Settlement:
-    """Reports the outcome, and repeats that while the store can't be reached and the permit lives."""
+async def _settle(gate: AsyncGate, attempt: Attempt, outcome: Outcome) -> Settlement:
+    """Reports the outcome, and repeats that while the store can't be reached and the permit lives.
+
+    The answer to an exit without the store doesn't wait for it: the outcome is reported beside what goes on.
+    """
+    permit = attempt.permit
+    if attempt.without_store and not outcome.retryable:
+        return Settlement(
+            Settled.STORE_UNAVAILABLE, detail="it went without the store, and is recorded once it answers"
+        )
     settlement = await gate.settle(permit, outcome)
     pause_s, repeated = FIRST_PAUSE_S, False
     while settlement.status is Settled.STORE_UNAVAILABLE and permit.live:
@@ -82,6 +90,8 @@ def _words(intent: Intent, execution: Execution) -> str:
         words.append(f"filled={plain(execution.filled_quantity)}")
     if execution.average_price:
         words.append(f"price={plain(execution.average_price)}")
+    if execution.without_store:
+        words.append("without the store")
     if execution.detail:
         words.append(execution.detail)
     return " ".join(words)

@@ -225,6 +225,28 @@ class Protocol:
             observed=record.observed,
         )
 
+    def permit_without_store(self, intent: Intent, token: str, now_ms: int, started_ns: int) -> Permit:
+        """The permit of an exit that the store can't judge, with what settling writes in place of its admission.
+
+        `now_ms`: the caller's clock, epoch ms. `started_ns`: its monotonic clock.
+        """
+        span_ms = self.policy.lock_ttl_ms
+        words = ("admitted", token, 0, intent.fingerprint, now_ms, intent.symbol, intent.side, span_ms, 0, "xs", 0)
+        return Permit(
+            intent_id=intent.id,
+            symbol=intent.symbol,
+            side=intent.side,
+            token=token,
+            fence=0,
+            client_order_id=self.keyspace.client_order_id(intent.id),
+            deadline_ms=now_ms + span_ms,
+            expires_ns=started_ns + span_ms * 1_000_000,
+            verify=True,
+            is_exit=True,
+            admission=" ".join(map(str, words)),
+            without_store=True,
+        )
+
     def _unclaimed_permit(self, intent: Intent, started_ns: int) -> Permit:
         """Of an intent that is claimed already, by the delivery before. Without a token: there is nothing to settle."""
         return Permit(

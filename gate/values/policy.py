@@ -20,6 +20,7 @@ _MOST: Final = 100_000
 # The recvWindow and the exchange's tolerance (6.5 s), the least time that a permit must have left (1.5 s), and spare.
 _FOR_NEW_MEMORY_MS: Final = 10_000
 _MAY_BE_ZERO: Final = frozenset({"skew_ms"})
+_SWITCHES: Final = frozenset({"exits_without_store", "cancel_conflicting_exits"})
 MODES: Final = ("enforce", "observe")
 _WORDS: Final = {
     "mode": MODES,
@@ -68,6 +69,10 @@ class Policy:
     `exchange` takes what is there, unless it is higher. An entry that names none takes what is there."""
     after_memory_loss: str = "verify"
     """After Redis has lost memory, entries wait, then permits say verify. With `halt`, a person must resume first."""
+    exits_without_store: bool = True
+    """Whether an exit goes that the store can't judge, once the exchange says that it has no order of it."""
+    cancel_conflicting_exits: bool = False
+    """Where resting exits leave an exit nothing to reduce (-2022, -4118): cancel them, and send it once more."""
     mode: str = "enforce"
     """`enforce`, or `observe`: judge every intent beside other guards, under keys of its own, and deny none but for a
     person's halt. The caller's own choice: no part of the fingerprint, and nobody else's verdict changes by it."""
@@ -84,6 +89,9 @@ class Policy:
             if each.name in _WORDS:
                 if value not in _WORDS[each.name]:
                     faults.append(f"{each.name}: {value!r} is not one of {', '.join(_WORDS[each.name])}")
+            elif each.name in _SWITCHES:
+                if not isinstance(value, bool):
+                    faults.append(f"{each.name}: {value!r} is neither true nor false")
             elif each.name == "margin_buffer":
                 if not isinstance(value, Decimal) or not value.is_finite() or not 0 <= value <= 10:
                     faults.append(f"margin_buffer: {value!r} is not a Decimal between 0 and 10 (0.25 keeps 25 % free)")

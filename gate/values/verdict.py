@@ -53,6 +53,8 @@ class Permit(Struct, frozen=True):
     observed: bool = False
     """The intent would be denied, but its caller only observes. Claims the intent's id, under the observers' keys, and
     nothing else: no lock, no place in a window. Without a token where an earlier delivery has claimed the id."""
+    without_store: bool = False
+    """Of an exit that the store couldn't judge. Claims nothing; settling it writes the record."""
 
     @property
     def remaining_ms(self) -> int:

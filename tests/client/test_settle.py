@@ -395,3 +395,40 @@ def test_an_intent_dated_ahead_is_remembered_until_it_is_stale(redis_client: red
     ahead = at.entry(timestamp=at.server_ms(redis_client) + 50_000)
     gate.settle(at.admitted(gate.evaluate(ahead)), OUTCOMES["placed"])
     assert redis_client.pexpiretime(at.RECORD) > ahead.timestamp_ms + policy.max_age_ms
+
+
+@pytest.mark.parametrize("kind", OUTCOMES)
+def test_an_exit_that_went_without_the_store_is_recorded_and_no_loss(
+    kind: str, redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    gate = open_gate(ROOMY)
+    at.admitted(gate.evaluate(at.entry("sig-2", "ETHUSDT")))
+    before = redis_client.hmget(at.STATE, "since", "fence"), redis_client.lrange(at.RATE_GLOBAL, 0, -1)
+    permit = gate.permit_without_store(at.exit_(side="SELL"))
+
+    settlement = gate.settle(permit, OUTCOMES[kind])
+
+    assert (settlement.status, settlement.memory_lost) == (Settled.SETTLED, False)
+    assert (redis_client.hmget(at.STATE, "since", "fence"), redis_client.lrange(at.RATE_GLOBAL, 0, -1)) == before
+    assert gate.settle(permit, OUTCOMES[kind]).status is Settled.ALREADY
+    assert gate.evaluate(at.exit_(side="SELL")).reason is Reason.DUPLICATE
+    assert not at.admitted(gate.evaluate(at.entry("sig-3", "SOLUSDT"))).verify
+    members = {at.text(each).partition(":")[2] for each in redis_client.zrange(at.INFLIGHT, 0, -1)}
+    assert ("sig-1" in members) is (kind == "unknown")
+
+
+def test_an_exit_that_was_not_sent_without_the_store_needs_no_record(open_gate: OpenGate) -> None:
+    gate = open_gate(ROOMY)
+    assert gate.settle(gate.permit_without_store(at.exit_(side="SELL")), Outcome.unsent("STORE_LOST"))
+    assert gate.lookup("sig-1") is None
+    assert gate.evaluate(at.exit_(side="SELL"))
+
+
+def test_an_exit_without_the_store_does_not_overwrite_the_record_of_another(open_gate: OpenGate) -> None:
+    gate = open_gate(ROOMY)
+    permit = gate.permit_without_store(at.exit_(side="SELL"))
+    held = at.admitted(gate.evaluate(at.exit_(side="SELL")))
+    settlement = gate.settle(permit, Outcome.placed(1))
+    assert settlement.status is Settled.FENCED
+    assert settlement.record is not None
+    assert settlement.record.token == held.token

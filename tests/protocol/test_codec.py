@@ -41,7 +41,8 @@ FIGURES = (
     "300000",
     "64",
     "verify",
-    "cooldown_symbol_ms=300000 unknown_cooldown_ms=300000 margin_buffer=0.25 leverage=set ",
+    "cooldown_symbol_ms=300000 unknown_cooldown_ms=300000 margin_buffer=0.25 leverage=set "
+    "exits_without_store=True cancel_conflicting_exits=False ",
 )
 FINGERPRINT = PROTOCOL.policy.fingerprint
 ASKED = (INTENT.fingerprint, 1_766_550_734_000, "BTCUSDT", "BUY", 0)
@@ -123,7 +124,7 @@ def test_control() -> None:
         " lock_ttl_ms=30000 dedup_ttl_ms=3600000 max_age_ms=600000 skew_ms=5000 failure_limit=7"
         " failure_window_ms=300000 safe_mode_ttl_ms=900000 cooldown_global_ms=300000 max_in_flight=64"
         " after_memory_loss=verify cooldown_symbol_ms=300000 unknown_cooldown_ms=300000 margin_buffer=0.25"
-        " leverage=set ",
+        " leverage=set exits_without_store=True cancel_conflicting_exits=False ",
         "-",
         "",
     )

@@ -33,6 +33,8 @@ DEFAULTS: dict[str, Any] = {
     "max_in_flight": 64,
     "leverage": "set",
     "after_memory_loss": "verify",
+    "exits_without_store": True,
+    "cancel_conflicting_exits": False,
     "mode": "enforce",
 }
 
@@ -42,7 +44,8 @@ def test_names_and_defaults_are_the_documented_ones() -> None:
     assert list(DEFAULTS) == [field.name for field in dataclasses.fields(Policy)]
 
 
-LIMITS = [name for name in DEFAULTS if name not in ("mode", "margin_buffer", "leverage", "after_memory_loss")]
+SWITCHES = [name for name, value in DEFAULTS.items() if isinstance(value, bool)]
+LIMITS = [name for name, value in DEFAULTS.items() if isinstance(value, int) and name not in SWITCHES]
 
 
 @pytest.mark.parametrize("name", LIMITS)
@@ -111,6 +114,14 @@ def test_an_unknown_word_for_leverage_is_a_fault_that_names_it(word: Any) -> Non
         Policy.from_mapping({"leverage": word})
 
 
+@pytest.mark.parametrize("name", SWITCHES)
+@pytest.mark.parametrize("value", [0, 1, "true", "no", None])
+def test_a_switch_is_true_or_false(name: str, value: Any) -> None:
+    with pytest.raises(InvalidPolicy, match=f"{name}: .* is neither true nor false"):
+        Policy.from_mapping({name: value})
+    assert Policy.from_mapping({name: True}).texts()[name] == "True"
+
+
 def test_the_fingerprint_depends_on_every_figure() -> None:
     fingerprints = {
         Policy().fingerprint,
@@ -118,6 +129,8 @@ def test_the_fingerprint_depends_on_every_figure() -> None:
         Policy(leverage="match").fingerprint,
         Policy(margin_buffer=Decimal(1)).fingerprint,
     }
+    for name in SWITCHES:
+        fingerprints.add(Policy.from_mapping({name: not DEFAULTS[name]}).fingerprint)
     for name in LIMITS:
         fingerprints.add(dataclasses.replace(Policy(), **{name: DEFAULTS[name] + 1}).fingerprint)
     assert len(fingerprints) == len(DEFAULTS)
@@ -130,7 +143,7 @@ def test_the_mode_is_the_callers_own_and_no_figure() -> None:
 
 
 def test_the_fingerprint_is_the_same_in_every_version() -> None:
-    assert Policy().fingerprint == "LVIFLFMhrfum"
+    assert Policy().fingerprint == "DQq-73q73Ys7"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,182 @@
+"""Exits that the store can't judge: they go all the same, once the exchange has said that it has no order of theirs.
+
+What holds then: this process sends an exit once. Another process finds the order at the exchange, and takes it for the
+intent's. Two processes that send at the same moment aren't kept apart, but an exit can't close more than there is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Final
+
+from gate.client.gates import AsyncGate
+from gate.executor.attempt import Attempt
+from gate.executor.execution import Execution
+from gate.values.guards import Reason
+from gate.values.intent import Intent
+from gate.values.outcome import Outcome, OutcomeKind, Settled, Settlement
+from gate.values.policy import Policy
+from gate.values.record import Phase, Record, decode_record
+from gate.values.verdict import Permit, Verdict
+
+_log: Final = logging.getLogger("gate.executor")
+
+STORE_LOST: Final = "STORE_LOST"
+"""What the last look says when the store doesn't answer it."""
+_CANT_JUDGE: Final = (Reason.STORE_UNAVAILABLE, Reason.STORE_ERROR)
+_OLD_MS: Final = 1_000
+_UNSURE_S: Final = 60
+_KEPT_AT_MOST: Final = 10_000
+_FIRST_PAUSE_S: Final = 0.2
+_LONGEST_PAUSE_S: Final = 5.0
+
+
+def may_go_without_store(attempt: Attempt) -> bool:
+    """Whether an admitted intent may be sent though the store was lost since."""
+    return attempt.permit.is_exit and attempt.policy.exits_without_store
+
+
+@dataclass(frozen=True, slots=True)
+class _Unrecorded:
+    permit: Permit
+    outcome: Outcome
+
+    @property
+    def prior(self) -> Record:
+        """The record as it will be."""
+        phase = Phase.REJECTED if self.outcome.kind is OutcomeKind.UNSENT else Phase(self.outcome.kind.value)
+        return replace(decode_record(self.permit.intent_id, self.permit.admission), phase=phase, note=self.outcome.note)
+
+
+class ExitsWithoutStore:
+    """One executor's exits: which of them may have been sent, and which the store doesn't know of yet."""
+
+    def __init__(self, gate: AsyncGate) -> None:
+        self._gate: Final = gate
+        self._sent: dict[str, None] = {}
+        self._going: set[str] = set()
+        self._unrecorded: dict[str, _Unrecorded] = {}
+        self._recording: asyncio.Task[None] | None = None
+        self._failed_at_s = -float(_UNSURE_S)
+
+    def unrecorded(self, intent: Intent) -> Verdict | None:
+        """The denial of an exit that goes, or went, without the store, of which the store knows nothing yet."""
+        known = self._unrecorded.get(intent.id)
+        if known is not None:
+            return Verdict(False, Reason.DUPLICATE, f"it went without the store: {known.prior}", prior=known.prior)
+        if intent.id in self._going:
+            return Verdict(False, Reason.DUPLICATE, "it is on its way, without the store")
+        return None
+
+    def attempt(self, intent: Intent, verdict: Verdict, policy: Policy) -> Attempt | Verdict:
+        """The attempt of an exit that the store can't judge; a denial where that isn't allowed, or was done before."""
+        if verdict.reason not in _CANT_JUDGE:
+            return verdict
+        self._failed_at_s = time.monotonic()
+        if not intent.is_exit or not policy.exits_without_store:
+            return verdict
+        again = self.unrecorded(intent)
+        if again is None and intent.id in self._sent:
+            again = Verdict(False, Reason.DUPLICATE, f"this process has sent it; of the store: {verdict.detail}")
+        if again is not None:
+            return again
+        permit = self._gate.permit_without_store(intent)
+        _log.warning(
+            "WITHOUT STORE id=%s symbol=%s side=%s %s: %s",
+            *(intent.id, intent.symbol, intent.side, verdict.reason, verdict.detail),
+        )
+        return Attempt(intent, verdict, permit, policy)
+
+    def may_have_gone(self, attempt: Attempt) -> bool:
+        """Whether another process may have sent an exit without the store, and ended before it was recorded.
+
+        One that is delivered again is older than a second, or this process too has seen the store fail.
+        """
+        if not may_go_without_store(attempt):
+            return False
+        age_ms = time.time_ns() // 1_000_000 - attempt.intent.timestamp_ms
+        return age_ms > _OLD_MS or time.monotonic() - self._failed_at_s < _UNSURE_S
+
+    @contextmanager
+    def under_way(self, attempt: Attempt) -> Iterator[None]:
+        """While an exit is on its way, no second one of its intent goes without the store."""
+        intent = attempt.intent
+        if not intent.is_exit:
+            yield
+            return
+        self._sent[intent.id] = None
+        if len(self._sent) > _KEPT_AT_MOST:
+            del self._sent[next(iter(self._sent))]
+        if attempt.without_store:
+            self._going.add(intent.id)
+        try:
+            yield
+        finally:
+            self._going.discard(intent.id)
+
+    def ended(self, attempt: Attempt, execution: Execution) -> None:
+        """Has the outcome of an exit recorded, once the store answers, where it went without."""
+        outcome, settlement = execution.outcome, execution.settlement
+        if outcome is None or not attempt.permit.is_exit:
+            return
+        if outcome.retryable:
+            self._sent.pop(attempt.intent.id, None)
+        elif attempt.without_store and not settlement:
+            self._unrecorded[attempt.intent.id] = _Unrecorded(attempt.permit, outcome)
+            if self._recording is None or self._recording.done():
+                self._recording = asyncio.create_task(self._keep_recording())
+
+    async def close(self) -> None:
+        """Records what isn't recorded yet, if the store answers."""
+        if self._recording is not None:
+            self._recording.cancel()
+            await asyncio.wait([self._recording])
+        with_store = True
+        for intent_id, waiting in list(self._unrecorded.items()):
+            with_store = with_store and await self._record(intent_id, waiting)
+            if intent_id in self._unrecorded:
+                _log.error("NOT RECORDED id=%s: it went without the store: %s", intent_id, waiting.prior)
+
+    async def _keep_recording(self) -> None:
+        pause_s = _FIRST_PAUSE_S
+        while self._unrecorded:
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+            for intent_id, waiting in list(self._unrecorded.items()):
+                try:
+                    if not await self._record(intent_id, waiting):
+                        break
+                except Exception:
+                    _log.exception("id=%s recording failed", intent_id)  # a bug must not end the loop
+
+    async def _record(self, intent_id: str, waiting: _Unrecorded) -> bool:
+        """Reports one outcome. False where the store can't be asked."""
+        permit = waiting.permit
+        settlement = await self._gate.settle(permit, waiting.outcome)
+        if settlement.status is Settled.STORE_UNAVAILABLE:
+            return False
+        lived_ms = time.time_ns() // 1_000_000 - permit.deadline_ms
+        if settlement.status is Settled.STORE_ERROR and lived_ms < self._gate.policy.dedup_ttl_ms:
+            return True
+        if _is_held(settlement) and lived_ms < self._gate.policy.lock_ttl_ms:
+            return True  # by a claim that is on its way back, or by another process that goes at this moment
+        del self._unrecorded[intent_id]
+        held = settlement.record
+        if settlement:
+            _log.warning("RECORDED id=%s it went without the store: %s", intent_id, held)
+        elif held is None or held.order_id != waiting.prior.order_id:
+            _log.error(
+                "NOT RECORDED id=%s it went without the store: %s; the store has %s: %s",
+                *(intent_id, waiting.prior, settlement.status, held or settlement.detail),
+            )
+        return True
+
+
+def _is_held(settlement: Settlement) -> bool:
+    held = settlement.record
+    return settlement.status is Settled.FENCED and held is not None and held.phase is Phase.ADMITTED

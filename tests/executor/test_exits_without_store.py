@@ -1,0 +1,395 @@
+"""An exit goes though the store can't judge it, and becomes one order all the same."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from gate import AsyncGate, Intent, Phase, Record
+from gate.exchange.binance import BinanceFutures
+from gate.executor import Executor
+from gate.executor.execution import Execution, Terminal
+from gate.executor.reconcile import reconcile
+from gate.paper import Fault, FaultKind, PaperExchange
+from tests.client.account import STATE
+from tests.executor.conftest import ROOMY, Desk, OpenDesk
+from tests.servers.session import declare_whole
+from tests.servers.store import PrivateStore
+from tests.servers.wire import Wire
+
+LOOK_UPS = ("/fapi/v1/order", "/fapi/v1/algoOrder")
+BRIEF_MS = 300
+"""How long the workers of these tests wait for the store. One that stands still costs an exit that much."""
+
+OpenWorker = Callable[..., Awaitable[Desk]]
+
+
+@pytest.fixture
+async def open_worker(private_store: PrivateStore, paper: PaperExchange) -> AsyncIterator[OpenWorker]:
+    """Opens workers, each like a process of its own, on a store that the test may harm. Begins with a position."""
+    with private_store.client() as client:
+        declare_whole(client)
+    async with AsyncExitStack() as stack:
+
+        async def open_one(**figures: Any) -> Desk:
+            policy, url = replace(ROOMY, **figures), private_store.url
+            gate = await stack.enter_async_context(AsyncGate.from_url(url, policy=policy, timeout_ms=BRIEF_MS))
+            exchange = BinanceFutures(paper.key, paper.secret, base_url=paper.url, recv_window_ms=5_000)
+            await stack.enter_async_context(exchange)
+            desk = Desk(gate, exchange, Executor(gate, exchange), paper)
+            if not paper.ledger():
+                await exchange._client.futures_create_order(symbol="BTCUSDT", side="BUY", type="MARKET", quantity="0.1")
+            return desk
+
+        yield open_one
+
+
+def an_exit(desk: Desk, **more: Any) -> Intent:
+    return desk.intent(side="SELL", reduce_only=True, **({"quantity": "0.01"} | more))
+
+
+def harm(store: PrivateStore, how: str, intent: Intent) -> None:
+    match how:
+        case "killed":
+            store.stop()
+        case "stands still":
+            store.pause()
+        case "fails":
+            with store.client() as client:
+                client.rpush(f"quantum:exec:processed:{intent.id}", "a value of the wrong type")
+        case "takes no writes":
+            with store.client() as client:
+                client.config_set("min-replicas-to-write", 1)
+
+
+async def recorded(desk: Desk, intent: Intent) -> Record:
+    """The record, once the store has one that is settled."""
+    async with asyncio.timeout(20):
+        while True:
+            record = await desk.gate.lookup(intent.id)
+            if record is not None and record.phase is not Phase.ADMITTED:
+                return record
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("how", ["killed", "stands still", "fails", "takes no writes"])
+async def test_an_exit_goes_though_the_store_can_not_judge_it(
+    how: str, private_store: PrivateStore, open_worker: OpenWorker, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker = await open_worker()
+    intent = an_exit(worker)
+    harm(private_store, how, intent)
+
+    with caplog.at_level(logging.INFO, "gate.executor"):
+        execution = await worker.executor.execute(intent)
+
+    assert (execution.state, execution.without_store) == (Terminal.FILLED, True)
+    assert len(worker.orders(intent)) == 1
+    assert f"WITHOUT STORE id={intent.id} symbol=BTCUSDT side=SELL STORE_" in caplog.text
+    [end] = [each for each in caplog.messages if each.startswith("TERMINAL STATE: FILLED")]
+    assert "without the store" in end
+
+
+async def test_an_entry_does_not(private_store: PrivateStore, open_worker: OpenWorker) -> None:
+    worker = await open_worker()
+    private_store.stop()
+    intent = worker.intent()
+
+    execution = await worker.executor.execute(intent)
+
+    assert (execution.state, execution.reason) == (Terminal.DENIED, "STORE_UNAVAILABLE")
+    assert worker.orders(intent) == []
+
+
+async def test_a_policy_may_keep_exits_back(private_store: PrivateStore, open_worker: OpenWorker) -> None:
+    worker = await open_worker(exits_without_store=False)
+    private_store.stop()
+    intent = an_exit(worker)
+
+    execution = await worker.executor.execute(intent)
+
+    assert (execution.state, execution.reason, execution.retryable) == (Terminal.DENIED, "STORE_UNAVAILABLE", True)
+    assert worker.orders(intent) == []
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_this_process_sends_it_once(
+    at_once: bool, private_store: PrivateStore, open_worker: OpenWorker, paper: PaperExchange
+) -> None:
+    """Whatever the exchange says: it isn't asked again."""
+    worker = await open_worker()
+    private_store.stop()
+    intent = an_exit(worker)
+    if at_once:
+        executions = await asyncio.gather(*(worker.executor.execute(intent) for _ in range(3)))
+    else:
+        executions = [await worker.executor.execute(intent)]
+        for path in LOOK_UPS:  # as an exchange that has forgotten it
+            paper.inject(Fault(kind=FaultKind.ERROR, method="GET", path=path, status=400, code=-2013, times=100))
+        executions += [await worker.executor.execute(intent) for _ in range(2)]
+
+    states = sorted(each.state for each in executions)
+    assert states == [Terminal.DENIED, Terminal.DENIED, Terminal.FILLED]
+    assert {each.reason for each in executions if not each} == {"DUPLICATE"}
+    assert len(worker.orders(intent)) == 1
+    if not at_once:
+        assert executions[-1].order_id == executions[0].order_id
+
+
+async def test_what_this_process_has_sent_with_the_store_goes_no_second_time_without(
+    private_store: PrivateStore, open_worker: OpenWorker, paper: PaperExchange
+) -> None:
+    worker = await open_worker()
+    intent = an_exit(worker)
+    assert await worker.executor.execute(intent)
+    private_store.stop()
+    for path in LOOK_UPS:
+        paper.inject(Fault(kind=FaultKind.ERROR, method="GET", path=path, status=400, code=-2013, times=100))
+
+    again = await worker.executor.execute(intent)
+
+    assert (again.state, again.reason) == (Terminal.DENIED, "DUPLICATE")
+    assert len(worker.orders(intent)) == 1
+
+
+@pytest.mark.parametrize("conditional", [False, True], ids=["plain", "algo"])
+async def test_another_process_takes_the_order_that_the_exchange_has(
+    conditional: bool, private_store: PrivateStore, open_worker: OpenWorker
+) -> None:
+    first, second = await open_worker(), await open_worker()
+    private_store.stop()
+    terms = {"order_type": "STOP_MARKET", "trigger_price": "50000"} if conditional else {}
+    intent = an_exit(first, **terms)
+    placed = await first.executor.execute(intent)
+
+    again = await second.executor.execute(intent)
+
+    assert placed.order_id == again.order_id is not None
+    assert bool(placed) is bool(again) is True
+    rows = await first.exchange._client.futures_get_open_algo_orders()
+    assert len(rows) if conditional else len(first.orders(intent)) == 1
+
+
+async def test_an_order_of_the_other_kind_counts_too(private_store: PrivateStore, open_worker: OpenWorker) -> None:
+    """The intent's fingerprint says nothing of its type: a delivery may name another one."""
+    first, second = await open_worker(), await open_worker()
+    private_store.stop()
+    stop = an_exit(first, order_type="STOP_MARKET", trigger_price="50000")
+    placed = await first.executor.execute(stop)
+
+    again = await second.executor.execute(an_exit(second, id=stop.id, timestamp=stop.timestamp_ms))
+
+    assert again.order_id == placed.order_id
+    assert first.orders(stop) == []
+
+
+async def test_without_the_exchanges_word_nothing_is_sent_and_it_may_come_again(
+    private_store: PrivateStore, open_worker: OpenWorker, paper: PaperExchange
+) -> None:
+    worker = await open_worker(lock_ttl_ms=3_000)
+    private_store.stop()
+    intent = an_exit(worker)
+    paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path="/fapi/v1/order", times=1000))
+
+    execution = await worker.executor.execute(intent)
+
+    assert (execution.state, execution.reason) == (Terminal.REJECTED_EXCHANGE, "STORE_LOST")
+    assert execution.retryable
+    assert worker.orders(intent) == []
+    paper.clear_faults()
+    assert (await worker.executor.execute(intent)).state is Terminal.FILLED
+    assert len(worker.orders(intent)) == 1
+
+
+@pytest.mark.parametrize("how", ["stands still", "takes no writes"])
+async def test_it_is_recorded_once_the_store_answers_and_the_memory_is_as_whole_as_it_was(
+    how: str, private_store: PrivateStore, open_worker: OpenWorker, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker, other = await open_worker(), await open_worker()
+    with private_store.client() as client:
+        await worker.executor.execute(worker.intent("ETHUSDT"))
+        since = client.hget(STATE, "since")
+        intent = an_exit(worker)
+        harm(private_store, how, intent)
+        execution = await worker.executor.execute(intent)
+        if how == "stands still":
+            private_store.resume()
+        else:
+            client.config_set("min-replicas-to-write", 0)
+
+        record = await recorded(worker, intent)
+
+        assert (record.phase, record.order_id, record.is_exit) == (Phase.PLACED, execution.order_id, True)
+        assert client.hget(STATE, "since") == since
+    again = await other.executor.execute(intent)
+    assert (again.state, again.reason, again.order_id) == (Terminal.DENIED, "DUPLICATE", execution.order_id)
+    assert (await other.executor.execute(other.intent("SOLUSDT", id="next"))).state is Terminal.FILLED, (
+        "no MEMORY_YOUNG"
+    )
+    assert f"RECORDED id={intent.id}" in caplog.text
+
+
+async def test_it_is_recorded_when_the_executor_closes(
+    private_store: PrivateStore, open_worker: OpenWorker, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker = await open_worker()
+    intents = [an_exit(worker), an_exit(worker)]
+    async with Executor(worker.gate, worker.exchange) as executor:
+        private_store.pause()
+        assert await executor.execute(intents[0])
+        private_store.resume()
+    assert (await worker.gate.lookup(intents[0].id)) is not None
+
+    async with Executor(worker.gate, worker.exchange) as executor:
+        private_store.stop()
+        assert await executor.execute(intents[1])
+    assert f"NOT RECORDED id={intents[1].id}" in caplog.text
+
+
+async def test_what_the_store_has_admitted_unheard_is_not_given_back_while_its_order_is_out(
+    desk: Desk, open_desk: OpenDesk, wire: Wire
+) -> None:
+    """The claim has the token of the lost evaluation. Given back, the intent could be admitted and sent again."""
+    worker = await open_desk(url=wire.url)
+    await worker.exchange._client.futures_create_order(symbol="BTCUSDT", side="BUY", type="MARKET", quantity="0.1")
+    await desk.gate.evaluate(desk.intent("SOLUSDT", id="loads-the-script"))
+    for _ in range(2):
+        wire.lose_next_reply("EVALSHA")
+    intent = an_exit(worker)
+    execution = await worker.executor.execute(intent)
+    assert (execution.state, execution.without_store) == (Terminal.FILLED, True)
+
+    await worker.gate.evaluate(worker.intent("ETHUSDT", id="gives-back"))
+
+    record = await recorded(desk, intent)
+    assert (record.phase, record.order_id) == (Phase.PLACED, execution.order_id)
+    assert record.fence > 0, "the record of the admission"
+
+
+async def test_what_was_not_sent_gives_the_unheard_claim_back(
+    desk: Desk, open_desk: OpenDesk, wire: Wire, paper: PaperExchange
+) -> None:
+    worker = await open_desk(replace(ROOMY, lock_ttl_ms=3_500), url=wire.url)
+    await desk.gate.evaluate(desk.intent("SOLUSDT", id="loads-the-script"))
+    for _ in range(2):
+        wire.lose_next_reply("EVALSHA")
+    intent = an_exit(worker)
+    paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path="/fapi/v1/order", times=1000))
+    assert (await worker.executor.execute(intent)).reason == "STORE_LOST"
+    held = await desk.gate.lookup(intent.id)
+    assert held is not None
+    assert held.phase is Phase.ADMITTED
+
+    await worker.gate.evaluate(worker.intent("ETHUSDT", id="gives-back"))
+
+    assert await desk.gate.lookup(intent.id) is None
+
+
+async def test_a_store_that_is_lost_after_the_admission_stops_no_exit(
+    private_store: PrivateStore, open_worker: OpenWorker
+) -> None:
+    worker = await open_worker()
+    filters = worker.exchange.filters
+
+    async def then_lose_the_store(symbol: str, **more: Any) -> Any:
+        found = await filters(symbol, **more)
+        private_store.pause()
+        return found
+
+    worker.exchange.filters = then_lose_the_store  # type: ignore[method-assign]  # the moment before the last look
+    intent = an_exit(worker)
+
+    execution = await worker.executor.execute(intent)
+
+    assert (execution.state, execution.without_store) == (Terminal.FILLED, True)
+    private_store.resume()
+    record = await recorded(worker, intent)
+    assert (record.phase, record.order_id) == (Phase.PLACED, execution.order_id)
+
+
+async def _sent_and_died(worker: Desk, store: PrivateStore, intent: Intent) -> Execution:
+    """A worker sends an exit without the store, and dies before it can record it."""
+    store.pause()
+    execution = await worker.executor.execute(intent)
+    recording = worker.executor._without_store._recording
+    assert recording is not None
+    recording.cancel()
+    store.resume()
+    return execution
+
+
+@pytest.mark.parametrize("saw", ["nothing of it", "the store fail"])
+async def test_after_a_death_before_the_record_another_process_finds_the_order(
+    saw: str, private_store: PrivateStore, open_worker: OpenWorker
+) -> None:
+    dying, other = await open_worker(), await open_worker()
+    old_ms = 1_500 if saw == "nothing of it" else 0
+    intent = an_exit(dying, timestamp=time.time_ns() // 1_000_000 - old_ms)
+    if saw == "the store fail":
+        other.executor._without_store._failed_at_s = time.monotonic()
+    placed = await _sent_and_died(dying, private_store, intent)
+
+    taken_over = await other.executor.execute(intent)
+
+    assert taken_over.order_id == placed.order_id
+    assert len(dying.orders(intent)) == 1
+
+
+async def test_that_look_does_not_hold_an_exit_up(
+    private_store: PrivateStore, open_worker: OpenWorker, paper: PaperExchange
+) -> None:
+    """The store is whole and has no record of it. So an exchange that doesn't answer stops it no more than before."""
+    worker = await open_worker()
+    paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path="/fapi/v1/order", times=1000))
+
+    execution = await worker.executor.execute(an_exit(worker, timestamp=time.time_ns() // 1_000_000 - 5_000))
+
+    assert execution.state is Terminal.FILLED
+
+
+async def test_a_fresh_exit_pays_for_no_look(open_worker: OpenWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = await open_worker()
+    asked = []
+    monkeypatch.setattr(worker.exchange, "find_order", lambda *words, **more: asked.append(words))
+    executor = Executor(worker.gate, worker.exchange, fill_prices=False)
+
+    assert await executor.execute(an_exit(worker, timestamp=time.time_ns() // 1_000_000 + 500))
+    assert asked == []
+
+
+async def test_one_in_doubt_is_found_out_once_the_store_answers(
+    private_store: PrivateStore, open_worker: OpenWorker, paper: PaperExchange
+) -> None:
+    worker = await open_worker(lock_ttl_ms=3_000)
+    private_store.pause()
+    intent = an_exit(worker)
+    paper.inject(Fault(kind=FaultKind.ACCEPT_THEN_DROP, times=1))
+    place = worker.exchange.place
+
+    async def then_fail_the_look_ups(*words: Any, **more: Any) -> Any:
+        for path in LOOK_UPS:
+            paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path=path, times=1000))
+        return await place(*words, **more)
+
+    worker.exchange.place = then_fail_the_look_ups  # type: ignore[method-assign]  # the moment before sending
+    execution = await worker.executor.execute(intent)
+    assert execution.state is Terminal.UNKNOWN
+    private_store.resume()
+    assert (await recorded(worker, intent)).phase is Phase.UNKNOWN
+
+    paper.clear_faults()
+    [found] = await reconcile(worker.gate, worker.exchange)
+
+    assert found.done
+    record = await worker.gate.lookup(intent.id)
+    assert record is not None
+    assert record.phase is Phase.PLACED
+    assert Decimal(worker.orders(intent)[0]["executedQty"]) == Decimal("0.01")
