@@ -20,11 +20,21 @@ from gate.exchange.answers import (
     decode_filters,
     decode_own_order,
     decode_positions,
+    decode_resting,
     figure,
     unreadable,
 )
 from gate.exchange.failures import NO_SUCH_ORDER, ExchangeFailure, OrderNotFound, failure_of
-from gate.exchange.port import AccountFigures, Filters, OrderAnswer, OrderRequest, Position, SymbolConfig, Validity
+from gate.exchange.port import (
+    AccountFigures,
+    Filters,
+    OrderAnswer,
+    OrderRequest,
+    Position,
+    RestingOrder,
+    SymbolConfig,
+    Validity,
+)
 from gate.exchange.shared_reading import SharedReading
 from gate.exchange.usage import NEAR, Usage, decode_limits
 from gate.values.errors import InvalidField
@@ -204,6 +214,22 @@ class BinanceFutures:
     async def positions(self, symbol: str) -> tuple[Position, ...]:
         """What is open in a symbol, never from memory."""
         return decode_positions(await self._read("futures_position_information", symbol=symbol), symbol)
+
+    async def resting_orders(self, symbol: str) -> tuple[RestingOrder, ...]:
+        """The open orders of a symbol, plain and conditional: they live on endpoints of their own."""
+        plain_, conditional = await asyncio.gather(
+            self._read("futures_get_open_orders", symbol=symbol),
+            self._read("futures_get_open_algo_orders", symbol=symbol),
+        )
+        return (*decode_resting(plain_, conditional=False), *decode_resting(conditional, conditional=True))
+
+    async def cancel(self, symbol: str, order: RestingOrder) -> None:
+        """Cancels an open order."""
+        # Sent like a reading: twice does no harm.
+        if order.conditional:
+            await self._read("futures_cancel_algo_order", algoId=order.order_id)
+        else:
+            await self._read("futures_cancel_order", symbol=symbol, orderId=order.order_id)
 
     async def account(self) -> AccountFigures:
         """What is free and what is held. Calls made within ACCOUNT_APART_MS share a reading that begins after them."""

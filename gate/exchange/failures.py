@@ -17,6 +17,9 @@ from decimal import ROUND_CEILING, Decimal
 from enum import StrEnum
 from typing import Final
 
+OVERLOADED: Final = "-1008"
+"""The exchange sheds load: orders first, exits last, and counts none of what it refuses so."""
+
 
 class Consequence(StrEnum):
     """The effect of a refusal beyond its order."""
@@ -54,7 +57,7 @@ class Failure:
     @property
     def stops_asking(self) -> bool:
         """Whether to send no more requests for now. The exchange bans a caller for longer if it goes on."""
-        return self.consequence in (Consequence.REST_ACCOUNT, Consequence.STOP)
+        return self.consequence in (Consequence.REST_ACCOUNT, Consequence.STOP) and self.code != OVERLOADED
 
 
 class ExchangeFailure(Exception):
@@ -79,6 +82,8 @@ AGAIN: Final = replace(REFUSED, retryable=True)
 _TOO_FAST: Final = replace(AGAIN, consequence=Consequence.REST_ACCOUNT, rest_ms=60_000)
 # A caller that goes on during a ban is banned for longer.
 _BANNED: Final = replace(AGAIN, consequence=Consequence.STOP, rest_ms=60_000)
+# It takes exits then, so they are tried again at once; entries make it no better.
+_OVERLOADED: Final = replace(AGAIN, consequence=Consequence.REST_ACCOUNT, rest_ms=5_000)
 _KEYS: Final = replace(REFUSED, consequence=Consequence.STOP)
 # No order of the account is taken: it is inactive, locked, or being liquidated.
 _ACCOUNT_STOPPED: Final = replace(_KEYS, advice="the exchange takes no orders of this account")
@@ -107,7 +112,7 @@ CODES: Final[dict[int, Failure]] = {
     -1007: DOUBT,
     # the exchange is disconnected or overloaded, and didn't pass the request on
     -1001: AGAIN,
-    -1008: AGAIN,
+    -1008: _OVERLOADED,
     # too many requests, too many orders
     -1003: _TOO_FAST,
     -1015: _REST_ACCOUNT,
@@ -232,6 +237,9 @@ NEVER_LEFT: Final[dict[str, Failure]] = {
 # Compared by identity: other rows may be equal to these without meaning the filters.
 FILTER_CODES: Final = frozenset(str(code) for code, row in CODES.items() if row is _FILTERS or row is _SYMBOL_OFF)
 """Codes that show that the symbol's filters or its state have changed. The filters must be read again."""
+
+COVERED: Final = frozenset(str(code) for code, row in CODES.items() if row is _COVERED)
+"""Codes of an exit that has nothing left to reduce."""
 
 NO_SUCH_ORDER: Final = frozenset({"-2013", "-1121"})
 """Codes of a look-up that say: not yet. Of a symbol that doesn't exist there is no order either."""

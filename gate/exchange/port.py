@@ -117,6 +117,22 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
+class RestingOrder:
+    """An open order of the account, whoever has placed it."""
+
+    order_id: str
+    """orderId; of a conditional order its algoId."""
+    client_order_id: str
+    order_type: str
+    conditional: bool
+    side: str
+    reduces: bool
+    """Whether it can only reduce a position: reduceOnly, closePosition, or by its position side in hedge mode."""
+    left: Decimal
+    """What isn't filled of it; 0 where it closes the position."""
+
+
+@dataclass(frozen=True, slots=True)
 class OrderRequest:
     """An order, ready to be sent. Sizes and prices as the exchange's filters want them."""
 
@@ -204,6 +220,12 @@ class Exchange(Protocol):
 
     async def positions(self, symbol: str) -> tuple[Position, ...]:
         """What is open in a symbol: at most one in one-way mode, two in hedge mode."""
+
+    async def resting_orders(self, symbol: str) -> tuple[RestingOrder, ...]:
+        """The open orders of a symbol, plain and conditional."""
+
+    async def cancel(self, symbol: str, order: RestingOrder) -> None:
+        """Cancels an open order."""
 
     async def set_leverage(self, symbol: str, leverage: int) -> SymbolConfig:
         """Sets a symbol's leverage, also that of its position. Returns the settings after it."""

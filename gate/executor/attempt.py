@@ -37,6 +37,8 @@ class Attempt:
     """Whether the intent is to close all that is open, as far as one order can."""
     leaves_open: str = ""
     """What one order of that can't close, in words."""
+    cancelled: str = ""
+    """The exits that were cancelled for it, in words."""
     stopped_by: Failure | None = None
     """The answer that ended the last look-up early: a ban, too many requests, or keys that don't work."""
     unanswered: Failure | None = None
@@ -166,5 +168,5 @@ class Attempt:
             client_order_id=self.permit.client_order_id,
             outcome=outcome,
             without_store=self.without_store,
-            notes=(*self.intent.notes, self.leaves_open) if self.leaves_open else self.intent.notes,
+            notes=(*self.intent.notes, *filter(None, (self.leaves_open, self.cancelled))),
         )

@@ -19,6 +19,7 @@ from gate.executor.late_orders import LateOrders
 from gate.executor.placing import Placer
 from gate.executor.reconcile import keep_reconciling
 from gate.executor.settling import settle_attempt
+from gate.executor.still_open import with_still_open
 from gate.executor.without_store import ExitsWithoutStore
 from gate.values.errors import InvalidIntent
 from gate.values.guards import Reason
@@ -75,7 +76,7 @@ class Executor:
         if execution.reason == MARGIN_UNRESERVED and execution.retryable:
             # The first try has read the symbol's margin figures. The second reserves enough.
             execution = await self._execute_once(intent)
-        return execution
+        return await with_still_open(self._exchange, intent, execution)
 
     async def __aenter__(self) -> Self:
         self._reconciling = asyncio.create_task(keep_reconciling(self._gate, self._exchange, self._late))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Set
 from dataclasses import replace
 from typing import Final
 
 from gate.client.gates import AsyncGate
-from gate.exchange.failures import FILTER_CODES, ExchangeFailure, Failure, OrderNotFound
+from gate.exchange.failures import COVERED, FILTER_CODES, OVERLOADED, ExchangeFailure, Failure, OrderNotFound
 from gate.exchange.port import CLOCK_LEAD_MS, SIGNER_AHEAD_MS, Exchange, Validity
 from gate.executor.attempt import Attempt
 from gate.executor.closing import fit_to_position, tell_what_stays_open
@@ -18,6 +20,7 @@ from gate.executor.margin import MarginCheck
 from gate.executor.order_plan import OrderPlan, PlanRefusal, plan_order
 from gate.executor.preflight import Preflight, grown_stale
 from gate.executor.readings import read_filters, read_hedge_mode, read_latest_filters, read_mark_price
+from gate.executor.resting import cancelled, told, what_rests
 from gate.executor.without_store import STORE_LOST, may_go_without_store
 from gate.values.outcome import OutcomeKind
 
@@ -33,6 +36,8 @@ _POSITION_MODE: Final = frozenset({"-1106", "-4061", "-4067", "-4068", "-4531"})
 """Position side or reduce-only doesn't fit the account's position mode."""
 _PUT_RIGHT_AT_ONCE: Final = _POSITION_MODE | {"-1021", "-5028"}
 """Refusals with a cure: read the position mode again; the clock has been set by the exchange's."""
+_PAUSES_WHILE_OVERLOADED_S: Final = (0.0, 0.2, 0.4)
+"""Before each time that an exit is tried again, which the exchange was too busy to take."""
 
 
 class Placer:
@@ -93,19 +98,32 @@ class Placer:
         return await self._earlier_order(attempt)
 
     async def _place_anew(self, attempt: Attempt) -> Execution:
-        """Sends one request for the order, and a second one after a refusal that has a cure."""
+        """Sends one request for the order, and another one after a refusal that has a cure."""
         hedge_mode = await read_hedge_mode(self._exchange, attempt, otherwise=attempt.intent.position_side is not None)
-        first = await self._plan_and_send(attempt, hedge_mode)
-        if not _came_to(first, OutcomeKind.REJECTED) or first.reason not in _PUT_RIGHT_AT_ONCE:
-            return first
-        # The first request was certainly refused, so the second can't make a second order.
+        came = await self._plan_and_send(attempt, hedge_mode)
+        for pause_s in _PAUSES_WHILE_OVERLOADED_S if attempt.intent.is_exit else ():
+            if not _refused_by(came, {OVERLOADED}):
+                break
+            await asyncio.sleep(pause_s)
+            came = await self._once_more(attempt, hedge_mode, came)
+        if _refused_by(came, _PUT_RIGHT_AT_ONCE):
+            if came.reason in _POSITION_MODE:
+                self._exchange.forget_hedge_mode()
+                hedge_mode = await read_hedge_mode(self._exchange, attempt, otherwise=not hedge_mode)
+            came = await self._once_more(attempt, hedge_mode, came)
+        if attempt.intent.is_exit and _refused_by(came, COVERED):
+            rests = await what_rests(self._exchange, attempt)
+            came = replace(came, detail=f"{came.detail}; {told(attempt, rests)}")
+            if rests and attempt.policy.cancel_conflicting_exits and await cancelled(self._exchange, attempt, rests):
+                came = await self._once_more(attempt, hedge_mode, came)
+        return came
+
+    async def _once_more(self, attempt: Attempt, hedge_mode: bool, refused: Execution) -> Execution:
+        """Sends a second request after one that was certainly refused, so that it can't make a second order."""
         attempt.may_exist = False
-        if first.reason in _POSITION_MODE:
-            self._exchange.forget_hedge_mode()
-            hedge_mode = await read_hedge_mode(self._exchange, attempt, otherwise=not hedge_mode)
-        second = await self._plan_and_send(attempt, hedge_mode)
+        again = await self._plan_and_send(attempt, hedge_mode)
         # If no second request was sent, the answer to the first one stands.
-        return first if _came_to(second, OutcomeKind.UNSENT) else second
+        return replace(refused, notes=again.notes) if _came_to(again, OutcomeKind.UNSENT) else again
 
     async def _plan_and_send(self, attempt: Attempt, hedge_mode: bool) -> Execution:
         async with self._turns.turn(attempt):
@@ -196,6 +214,10 @@ class Placer:
         if failure.advice:
             _log.warning("REFUSED id=%s %s %s", attempt.intent.id, failure.code, failure.told)
         return attempt.refused(failure)
+
+
+def _refused_by(execution: Execution, codes: Set[str]) -> bool:
+    return _came_to(execution, OutcomeKind.REJECTED) and execution.reason in codes
 
 
 def _came_to(execution: Execution, kind: OutcomeKind) -> bool:

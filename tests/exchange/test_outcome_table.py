@@ -42,6 +42,7 @@ TERMINAL: Row = (NO_ORDER, False, Consequence.NONE, None)
 AGAIN: Row = (NO_ORDER, True, Consequence.NONE, None)
 TOO_FAST: Row = (NO_ORDER, True, Consequence.REST_ACCOUNT, 60_000)
 REST_ACCOUNT: Row = (NO_ORDER, True, Consequence.REST_ACCOUNT, None)
+OVERLOADED: Row = (NO_ORDER, True, Consequence.REST_ACCOUNT, 5_000)
 BANNED: Row = (NO_ORDER, True, Consequence.STOP, 60_000)
 KEYS: Row = (NO_ORDER, False, Consequence.STOP, None)
 MARGIN: Row = (NO_ORDER, True, Consequence.MARGIN, None)
@@ -56,7 +57,7 @@ EXPECTED: dict[int, Row] = {
     -1007: DOUBT,
     -1000: DOUBT,
     -1001: AGAIN,
-    -1008: AGAIN,
+    -1008: OVERLOADED,
     -1003: TOO_FAST,
     -1015: REST_ACCOUNT,
     -1021: REST_ACCOUNT,
@@ -162,9 +163,9 @@ ANSWERS: list[tuple[int, int | None, str, Row]] = [
     (500, -2019, "", DOUBT),
     (500, -2015, "", DOUBT),
     (500, -9999, "", DOUBT),
-    (502, -1008, "", AGAIN),
+    (502, -1008, "", OVERLOADED),
     (504, -1007, "", DOUBT),
-    (503, -1008, "", AGAIN),
+    (503, -1008, "", OVERLOADED),
     (503, -1000, "Service Unavailable.", DOUBT),
     (503, -1008, "Unknown error, please check your request or try again later.", DOUBT),
     (503, -2019, "", DOUBT),
