@@ -23,6 +23,7 @@ from tests.servers.process import ProcessStore
 @click.option("--clocks", "groups", flag_value="clocks", multiple=True, help="Workers stand still; its clock steps.")
 @click.option("--policies", "groups", flag_value="policies", multiple=True, help="Two policies; one is applied.")
 @click.option("--acl", "groups", flag_value="acl", multiple=True, help="The store's user lacks a command.")
+@click.option("--exits", "groups", flag_value="exits", multiple=True, help="Exits while the store is away.")
 @click.option("--evict", "groups", flag_value="evict", multiple=True, help="The store evicts keys.")
 @click.option("--kind", "kinds", type=click.Choice(list(KINDS)), multiple=True, help="Just that fault of these.")
 @click.option("--on-redis", is_flag=True, help="With these, on the redis-server of this machine, not on Valkey.")
@@ -37,8 +38,9 @@ def main(
 ) -> None:
     """Kills workers at every step, crossed with the faults of the exchange and with lost memory.
 
-    With --memory, --clocks, --policies, --acl, --evict or --kind it takes accounts through those faults instead: RUNS
-    accounts for each kind of fault. --only takes the number of a batch then. docs/faults.md tells what each is.
+    With --memory, --clocks, --policies, --acl, --exits, --evict or --kind it takes accounts through those faults
+    instead: RUNS accounts for each kind of fault. --only takes the number of a batch then. docs/faults.md tells what
+    each is.
 
     Exits 1 when an intent has two orders, an order comes after its deadline, an order isn't recorded, a window is
     exceeded, or anything is left in doubt.

@@ -27,6 +27,8 @@ POLICY_FIGURES: Final[dict[str, Any]] = {
     "max_age_ms": 300_000,
     "dedup_ttl_ms": 600_000,
     "max_in_flight": 200,
+    # What the store holds is judged: several processes get an exit at the same moment.
+    "exits_without_store": False,
 }
 POLICY: Final = Policy(**POLICY_FIGURES)
 LONG: Final = ("BTCUSDT", "ETHUSDT", "BNBUSDT", "SOLUSDT", "NEARUSDT", "LTCUSDT")

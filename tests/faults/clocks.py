@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
+from dataclasses import asdict
 
 from gate import Intent
 from tests.faults.arena import Arena, come_again, some_trade, what_will_be_lost
@@ -72,7 +73,7 @@ async def process_stopped(arena: Arena) -> None:
             "timestamp": intent.timestamp_ms,
             **({"quantity": "0.001", "reduce_only": True} if intent.is_exit else {"notional": "150"}),
         }
-        policy = {name: int(text) if text.isdecimal() else text for name, text in POLICY.texts().items()}
+        policy = {name: value for name, value in asdict(POLICY).items() if name != "margin_buffer"}
         account, url = desk.account, arena.line.url
         after_ms = arena.chance.randrange(300)
         jobs.append(

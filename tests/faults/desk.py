@@ -33,6 +33,7 @@ POLICY: Final = Policy(
     cooldown_global_ms=200,
     unknown_cooldown_ms=200,
     failure_limit=100,
+    exits_without_store=False,  # what the store holds is judged, also where several get an exit at the same moment
 )
 """Short, so that a fault and all that follows fit into seconds. The wait after a loss of memory is 11 s."""
 RECV_WINDOWS_MS: Final = (200, 3_000)
@@ -51,6 +52,8 @@ class Told:
     """The exchange's ids of the orders that it has placed."""
     looked_ms: float | None = None
     """When it began its last look at its permit, by the host's clock."""
+    without_store: Permit | None = None
+    """The permit of an exit that the store couldn't judge."""
 
 
 _TOLD: ContextVar[Told] = ContextVar("told")
@@ -127,6 +130,11 @@ class TellingGate(AsyncGate):
     async def last_look(self, permit: Permit, *, needed_ms: int) -> LastLook:
         _TOLD.get(Told()).looked_ms = time.time() * 1000
         return await super().last_look(permit, needed_ms=needed_ms)
+
+    def permit_without_store(self, intent: Intent) -> Permit:
+        permit = super().permit_without_store(intent)
+        _TOLD.get(Told()).without_store = permit
+        return permit
 
 
 async def told(delivery: Coroutine[Any, Any, Execution]) -> tuple[Execution, Told]:
@@ -220,12 +228,13 @@ class Desk:
             self.raised.append(f"{intent.id}: raised {error!r}")
             return None
         now_ms, now_ns = time.time() * 1000, time.monotonic_ns()
-        permit = execution.verdict.permit
+        permit = execution.verdict.permit or tells.without_store
         if permit is None:
             self.denied_young += execution.reason == "MEMORY_YOUNG"
         else:
             until_ms = now_ms + (permit.expires_ns - now_ns) / 1e6
-            self.admitted.append(Admitted(intent, permit, holder.gate.policy, until_ms, tells, given_back(execution)))
+            no_place = given_back(execution) or permit.without_store  # in the windows
+            self.admitted.append(Admitted(intent, permit, holder.gate.policy, until_ms, tells, no_place))
         return execution
 
     async def deliver_to_all(self, intents: Iterable[Intent]) -> None:

@@ -31,7 +31,7 @@ class Job(Struct, frozen=True):
     key: str
     secret: str
     recv_window_ms: int
-    policy: dict[str, str | int]
+    policy: dict[str, str | int | bool]
     intent: dict[str, str | int | bool]
     after_ms: int
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gate import Policy
-from tests.faults import clocks, disagreements, memory
+from tests.faults import clocks, disagreements, exits, memory
 from tests.faults.arena import Arena
 from tests.faults.desk import POLICY
 from tests.faults.store import FAKETIME
@@ -55,6 +55,7 @@ KINDS: Final = {
     ),
     # An exit passes without its place in the window, where it may not write it.
     "right missing": Kind("acl", disagreements.right_missing, exits_count=False, own_users=True),
+    "exit without a store": Kind("exits", exits.exits_without_store, (exits.GOING,), exits_count=False, own_users=True),
     # What limits and stops hold may be evicted; docs/design.md says so.
     "keys evicted": Kind("evict", disagreements.keys_evicted, judges_windows=False),
 }
