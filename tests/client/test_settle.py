@@ -403,8 +403,9 @@ def test_an_exit_that_went_without_the_store_is_recorded_and_no_loss(
 ) -> None:
     gate = open_gate(ROOMY)
     at.admitted(gate.evaluate(at.entry("sig-2", "ETHUSDT")))
-    before = redis_client.hmget(at.STATE, "since", "fence"), redis_client.lrange(at.RATE_GLOBAL, 0, -1)
     permit = gate.permit_without_store(at.exit_(side="SELL"))
+    redis_client.lpush(at.RATE_GLOBAL, permit.admission.split(" ")[4])  # another's, of the same millisecond
+    before = redis_client.hmget(at.STATE, "since", "fence"), redis_client.lrange(at.RATE_GLOBAL, 0, -1)
 
     settlement = gate.settle(permit, OUTCOMES[kind])
 

@@ -160,6 +160,18 @@ async def test_what_this_process_has_sent_with_the_store_goes_no_second_time_wit
     assert len(worker.orders(intent)) == 1
 
 
+async def test_before_it_is_recorded_this_process_knows_better_than_the_store(
+    private_store: PrivateStore, open_worker: OpenWorker
+) -> None:
+    worker = await open_worker()
+    intent = an_exit(worker)
+    placed = await _sent_and_died(worker, private_store, intent)
+
+    again = await worker.executor.execute(intent)
+
+    assert (again.state, again.reason, again.order_id) == (Terminal.DENIED, "DUPLICATE", placed.order_id)
+
+
 @pytest.mark.parametrize("conditional", [False, True], ids=["plain", "algo"])
 async def test_another_process_takes_the_order_that_the_exchange_has(
     conditional: bool, private_store: PrivateStore, open_worker: OpenWorker
