@@ -156,8 +156,10 @@ class Placer:
         validity = self._valid(attempt)
         execution = await self._last_look(attempt, cover, validity.span_ms + SIGNER_AHEAD_MS)
         if execution is not None and execution.reason == STORE_LOST and may_go_without_store(attempt):
-            validity = self._valid(attempt)
-            execution = await self._without_store(attempt) or self._own_look(attempt, cover)
+            execution = await self._without_store(attempt)
+            if execution is None:
+                validity = self._valid(attempt)
+                execution = self._own_look(attempt, cover)
         if execution is None:
             execution = await self._send(attempt, plan, validity)
         return replace(execution, margin=cover)

@@ -13,6 +13,7 @@ import pytest
 import redis
 
 from gate import Intent, Phase
+from gate.exchange.failures import failure_of_answer
 from gate.executor.execution import Terminal
 from gate.paper import Fault, FaultKind
 from tests.executor.conftest import ROOMY, Desk, OpenDesk, forget
@@ -251,3 +252,9 @@ async def test_in_the_verify_hour_an_exit_without_an_answer_to_its_look_up_may_c
     assert again.verdict.permit is not None
     assert again.verdict.permit.verify
     assert again.state is Terminal.PLACED
+
+
+def test_an_overloaded_exchange_is_still_asked() -> None:
+    """A look-up would wait for seconds, and the exit with it."""
+    assert not failure_of_answer(503, -1008, "Request throttled.", None).stops_asking
+    assert failure_of_answer(429, -1003, "Too many requests.", None).stops_asking
