@@ -14,6 +14,7 @@ from collections.abc import Generator, Mapping, Sequence
 from decimal import Decimal
 from typing import Final, TypeVar
 
+from gate.client.clearing import Clearing, decode_look, together
 from gate.client.copies import LOOK, Server, copies_of, followed_by_waits, server_of
 from gate.client.leftovers import Looked, calls_to_clear, find
 from gate.client.observing import Observing, observers
@@ -31,7 +32,7 @@ from gate.values.leftovers import Leftovers
 from gate.values.outcome import Outcome, OutcomeKind, Settled, Settlement
 from gate.values.policy import Policy, PolicyInForce, policy_of_figures
 from gate.values.record import Record, decode_record
-from gate.values.reports import Act, Copies, DoubtfulPermit, Halt, InDoubt, Inspection, LastLook, Observer
+from gate.values.reports import Act, Copies, DoubtfulPermit, Halt, InDoubt, Inspection, LastLook, Observer, StillOut
 from gate.values.verdict import Permit, Verdict
 
 T = TypeVar("T")
@@ -347,6 +348,23 @@ class Calls:
         except StoreError:
             return _UNREADABLE
         return halt_of([None if part is None else part.decode(errors="replace") for part in parts])
+
+    def clearing(self, scope: str) -> Clearing:
+        """The looks that follow a halt of that scope. Raises InvalidField."""
+        _one_of("scope", scope, SCOPES)
+        return Clearing(scope, self.policy.lock_ttl_ms)
+
+    def still_out(self, clearing: Clearing) -> Dialogue[StillOut]:
+        """What may still reach the exchange, of enforcing and of observing callers. Raises StoreFailure."""
+        looks = []
+        for observing in (False, True):
+            command = self.protocol.still_out(clearing.since_ms, clearing.exits_too, observing=observing)
+            try:
+                reply, _ = yield from self._scripted("still_out", command)
+            except StoreError as error:
+                raise StoreError(explain_error(str(error))) from None
+            looks.append(decode_look(reply))
+        return clearing.see(together(*looks))
 
     def halt(self, by: str, reason: str, scope: str) -> Dialogue[Act]:
         """Stops entries, or everything. Raises InvalidField, StoreFailure."""

@@ -125,6 +125,12 @@ class Protocol:
             needed_ms=needed_ms,
         )
 
+    def still_out(self, since_ms: int, exits_too: bool, *, observing: bool = False) -> Command:
+        """The call that asks which permits may still send an order: those of enforcing, or of observing callers."""
+        keyspace = Keyspace(self.keyspace.prefix, observing=observing)
+        call = Call("EVALSHA_RO", script("still_out"), keyspace.of_account())
+        return call(since_ms=since_ms, exits_too=int(exits_too), server=SERVER)
+
     def control(
         self, act: str, by: str, reason: str, token: str, what: str, cooldowns: tuple[str, ...] = (), expected: str = ""
     ) -> Command:

@@ -248,6 +248,75 @@ class Act:
 
 
 @dataclass(frozen=True, slots=True)
+class OutPermit:
+    """A permit that isn't settled, and whose deadline hasn't passed: its order may be on its way."""
+
+    intent_id: str
+    symbol: str
+    """`?` where it isn't known; so is `side`."""
+    side: str
+    deadline_ms: int
+    """By the server's clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class StillOut:
+    """What may still reach the exchange after a halt. True while there is something, or no such halt is in force."""
+
+    permits: tuple[OutPermit, ...]
+    """The earliest deadline first."""
+    unread: int
+    """Further permits that weren't read, because there are more than a thousand."""
+    forgotten_ms: int
+    """How long permits may live that the store has forgotten by a loss of memory; 0: there was none lately."""
+    wait_ms: int
+    """How long until all of this has run out, if nobody settles anything."""
+    halted: str | None
+    """The scope of the halt in force; None when it doesn't hold what was asked for: somebody has resumed, or the store
+    has forgotten it. `?` when its key is damaged, which denies all that it could."""
+
+    @property
+    def clear(self) -> bool:
+        """Whether the halt is in force and nothing that it holds can reach the exchange any more."""
+        return self.halted is not None and self.wait_ms <= 0
+
+    @property
+    def count(self) -> int:
+        """How many permits are out, as far as the store knows."""
+        return len(self.permits) + self.unread
+
+    def __bool__(self) -> bool:
+        return not self.clear
+
+
+@dataclass(frozen=True, slots=True)
+class SeenService:
+    """A prefix under which a service has left its trace on the store."""
+
+    prefix: str
+    ago_ms: int
+    """How long ago, by the clocks of its host and of this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeenServices:
+    """The services that were seen on the store."""
+
+    own_ago_ms: int | None
+    """How long ago one was seen under the caller's own prefix; None: never, or more than thirty days ago."""
+    others: tuple[SeenService, ...]
+    """Under other prefixes, the latest first; at most twenty."""
+
+    @property
+    def own_lately(self) -> bool:
+        """Whether one was seen under the own prefix within the last hour."""
+        return self.own_ago_ms is not None and self.own_ago_ms < LATELY_MS
+
+
+LATELY_MS: Final = 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
 class DoubtfulPermit:
     """A permit past its deadline with an unknown outcome."""
 
