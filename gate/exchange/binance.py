@@ -6,6 +6,7 @@ Traps of the library that this file goes round are named where they are: see doc
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 import time
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ from gate.exchange.answers import (
     unreadable,
 )
 from gate.exchange.failures import NO_SUCH_ORDER, ExchangeFailure, OrderNotFound, failure_of
+from gate.exchange.holdings import OpenPosition, RestingOrder, decode_holdings, decode_resting
 from gate.exchange.port import AccountFigures, Filters, OrderAnswer, OrderRequest, Position, SymbolConfig, Validity
 from gate.exchange.shared_reading import SharedReading
 from gate.exchange.usage import NEAR, Usage, decode_limits
@@ -71,6 +73,11 @@ class BinanceFutures:
         if base_url is not None and not _HTTP.match(base_url):
             raise InvalidField("base_url", base_url, "is not an address: give http://HOST:PORT or https://HOST")
         self.recv_window_ms = recv_window_ms
+        # Another server is another account. Too short to find a key by it, long enough to tell accounts apart.
+        where = (base_url or ("demo" if demo else "")).rstrip("/").removesuffix("/fapi")
+        self.key_digest = hashlib.blake2b(
+            f"{where}\0{api_key}".encode(), digest_size=12, person=b"gate account"
+        ).hexdigest()
         self._usage: Final = Usage()
         insist_on("aiohttp", "binance")  # half a second: only for those who place orders
         from aiohttp import ClientTimeout
@@ -274,6 +281,21 @@ class BinanceFutures:
                 self._ask_for_own_limits()
             raise
         return decode_own_order(answer, order.client_order_id, conditional=order.conditional)
+
+    async def resting_orders(self) -> tuple[RestingOrder, ...]:
+        """Every order of the account that may still fill, of all symbols: plain ones and conditional ones."""
+        plain_ones, conditional = await asyncio.gather(
+            self._read("futures_get_open_orders"), self._read("futures_get_open_orders", conditional=True)
+        )
+        return (*decode_resting(plain_ones, conditional=False), *decode_resting(conditional, conditional=True))
+
+    async def holdings(self) -> tuple[OpenPosition, ...]:
+        """Every position of the account that isn't flat, of all symbols."""
+        return tuple(decode_holdings(await self._read("futures_position_information")))
+
+    async def cancel_all(self, symbol: str, *, conditional: bool) -> None:
+        """Cancels the symbol's plain orders, or its conditional ones. Ask again whether they are gone."""
+        await self._read("futures_cancel_all_open_orders", symbol=symbol, conditional=conditional)
 
     def near_limit_ms(self, share: Decimal = NEAR) -> int | None:
         """How long to rest, by the headers of the last answers; None while less than `share` of each limit is used."""

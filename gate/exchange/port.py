@@ -186,6 +186,8 @@ class Exchange(Protocol):
     """What the executor asks of an exchange. Every method raises ExchangeFailure."""
 
     recv_window_ms: int
+    key_digest: str
+    """Tells one account from another, and doesn't tell the API key."""
 
     async def filters(self, symbol: str, *, no_older_than_s: float = ...) -> Filters | None:
         """What is allowed for a symbol's orders; None for an unknown symbol. Older ones where newer can't be read."""

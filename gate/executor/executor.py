@@ -19,6 +19,7 @@ from gate.executor.late_orders import LateOrders
 from gate.executor.placing import Placer
 from gate.executor.reconcile import keep_reconciling
 from gate.executor.settling import settle_attempt
+from gate.executor.standing import keep_standing, stand_for_account
 from gate.values.errors import InvalidIntent
 from gate.values.guards import Reason
 from gate.values.intent import Intent
@@ -60,6 +61,7 @@ class Executor:
         self._fill_prices: Final = fill_prices
         self._late: Final = LateOrders()
         self._reconciling: asyncio.Task[None] | None = None
+        self._standing: asyncio.Task[None] | None = None
 
     async def execute(self, asked: Intent | Mapping[str, object]) -> Execution:
         """Takes one intent to a terminal state. An intent, the store or the exchange can't make it raise."""
@@ -76,15 +78,19 @@ class Executor:
         return execution
 
     async def __aenter__(self) -> Self:
+        """Raises AccountTaken where the account of the API key is kept under another prefix."""
+        await stand_for_account(self._gate, self._exchange)
+        self._standing = asyncio.create_task(keep_standing(self._gate, self._exchange))
         self._reconciling = asyncio.create_task(keep_reconciling(self._gate, self._exchange, self._late))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._reconciling is not None:
-            self._reconciling.cancel()
-            await asyncio.wait([self._reconciling])
+        for beside in (self._reconciling, self._standing):
+            if beside is not None:
+                beside.cancel()
+                await asyncio.wait([beside])
 
     @property
     def _policy(self) -> Policy:
