@@ -44,6 +44,9 @@ COMMANDS: Final = {
     "show": Listed("gate.cli.commands.show", "show", "What the gate remembers of an intent."),
     "init": Listed("gate.cli.commands.init", "init", "Say once that the account is new, so that entries go at once."),
     "halt": Listed("gate.cli.commands.operate", "halt", "Stop entries, or everything, until somebody resumes."),
+    "flatten": Listed(
+        "gate.cli.commands.flatten", "flatten", "Halt, cancel every order, close every position, and confirm it."
+    ),
     "resume": Listed("gate.cli.commands.operate", "resume", "End a halt."),
     "reset": Listed("gate.cli.commands.operate", "reset", "Switch off safe mode, cooldowns or the count of failures."),
     "leftovers": Listed(

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import click
 
+from gate.cli.commands.at_the_exchange import resting_at
+from gate.cli.exchange_keys import exchange_options, keys_at_hand
+from gate.cli.screens.wording import one_line
 from gate.cli.session import configured, json_option, open_gate, say_json, store_of
 from gate.config import Flags
 from gate.values.reports import Status, verifying_until_ms
 
 
 @click.command()
+@exchange_options
 @json_option
 @click.pass_obj
-def status(flags: Flags, as_json: bool) -> None:
+def status(flags: Flags, base_url: str | None, demo_trading: bool, as_json: bool) -> None:
     """What is on for the account, and for how long: halt, safe mode, cooldowns, windows, locks, permits in flight.
 
     \b
@@ -21,16 +25,23 @@ def status(flags: Flags, as_json: bool) -> None:
 
     Only reads, and reads each key by itself, so a damaged key shows as damaged and hides no other. Marks a key without
     a time to live, such as one set by hand: it stays on until somebody deletes it.
+
+    With the exchange's keys in the environment (see gate reconcile --help) it also says how many orders rest there.
     """
     config = configured(flags, needs_policy=False)
+    keys = keys_at_hand(base_url, demo_trading)
     with open_gate(config, as_json) as gate:
         found = gate.status()
+    resting = resting_at(keys) if keys else None
     if as_json:
-        say_json(status_json(found, store_of(config)))
+        at_the_exchange = {"resting": None if resting is None else resting.as_json}
+        say_json(status_json(found, store_of(config)) | at_the_exchange)
     else:
         from gate.cli.screens.status_screen import show_status
 
         show_status(found, store_of(config))
+        if resting is not None:
+            click.echo(one_line(str(resting)))
 
 
 def status_json(found: Status, store: str) -> dict[str, object]:
