@@ -1,4 +1,4 @@
-"""A sample of each kind of fault. `scripts/crash-matrix --memory --clocks --policies --acl --evict` does thousands."""
+"""A sample of each kind of fault. `scripts/crash-matrix --memory --clocks --halts …` does thousands of each."""
 
 from __future__ import annotations
 
@@ -35,6 +35,8 @@ async def test_no_fault_makes_a_second_order_or_a_late_one_or_exceeds_a_window()
         if KINDS[name].group == "memory":
             assert found[name].orders > 0, name
             assert found[name].denied_young > 0, f"{name}: entries wait after a loss"
+        if KINDS[name].group == "halts":
+            assert found[name].halted == found[name].runs, f"{name}: every halt is confirmed"
     assert sum(each.verified for each in found.values()) > 0
 
 
@@ -153,6 +155,23 @@ async def test_the_judge_condemns_an_entry_that_comes_after_another_permit_had_i
     assert desk.judge(ledger, windows=False, by_look=True).violations == found.violations
 
 
+async def test_the_judge_condemns_an_entry_that_is_accepted_after_a_halt_was_confirmed() -> None:
+    desk = await a_desk()
+    intents = [desk.new_intent(exits=exits) for exits in (False, True)]
+    desk.admitted = [
+        Admitted(each, Permit(each.id, each.symbol, each.side, "token", 1, "", 0, 0), POLICY, 9_000) for each in intents
+    ]
+    ledger = {
+        desk.gate(0).client_order_id(each.id): [{"orderId": 7, "account": "account", "time": 3_000}] for each in intents
+    }
+    await desk.close()
+
+    desk.clear_ms = 2_999
+    assert desk.judge(ledger, windows=False).violations == []
+    desk.clear_ms = 2_500
+    assert desk.judge(ledger, windows=False).violations == ["d-0: accepted 500 ms after the halt was confirmed"]
+
+
 async def test_the_judge_condemns_an_order_of_no_intent() -> None:
     desk = await a_desk()
     await desk.close()
@@ -195,4 +214,4 @@ def test_a_violation_is_printed_with_the_command_that_repeats_it(
 
 
 def test_every_fault_belongs_to_a_switch_of_the_command() -> None:
-    assert set(GROUPS) == {"memory", "clocks", "policies", "acl", "evict"}
+    assert set(GROUPS) == {"memory", "clocks", "halts", "policies", "acl", "evict"}
