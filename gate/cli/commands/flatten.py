@@ -84,7 +84,7 @@ def flatten(
     """
     if as_json and not yes:
         raise click.UsageError("--json doesn't ask; give --yes too")
-    config = configured(flags)
+    config = configured(flags, needs_policy=False)
     keys = needed_keys(base_url, demo_trading)
     if not yes and not _agreed(config, keys):
         click.echo("Nothing was done.")
