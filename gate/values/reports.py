@@ -24,12 +24,14 @@ class GuardReport:
     reason: Reason | None = None
     """The detail of the verdict if this guard is the first that denies."""
     wait_ms: int | None = None
-    """How long the guard continues to deny; None when it passes, or when that is unknown."""
+    """How long the guard continues to deny; None when it passes, or when that is unknown. Of a lock: at most."""
     detail: str = ""
     exempt: bool = False
     """The intent is an exit and the guard doesn't judge exits. It counts as passed."""
     age_ms: int | None = None
     """When the intent's age denies: that age on the server's clock; below 0 when its time is in the future."""
+    retry_after_ms: int | None = None
+    """When to ask again. It is `wait_ms`, but for a lock, which ends early when its order is settled."""
 
 
 @dataclass(frozen=True, slots=True)
