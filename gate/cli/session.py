@@ -44,8 +44,11 @@ def configured(flags: Flags, *, needs_policy: bool = True) -> Config:
 @contextmanager
 def open_gate(config: Config, as_json: bool) -> Iterator[Gate]:
     """Opens the gate of a configuration. The command ends when the store gives no answer."""
+    import logging
+
     from gate.client.gates import Gate
 
+    logging.getLogger("gate").addHandler(logging.NullHandler())  # the command's answer says what these logs would
     url = config.store_url
     try:
         with Gate.from_url(url, prefix=config.prefix, policy=config.pinned) as gate:

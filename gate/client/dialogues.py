@@ -16,6 +16,7 @@ from typing import Final, TypeVar
 
 from gate.client.clearing import Clearing, decode_look, together
 from gate.client.copies import LOOK, Server, copies_of, followed_by_waits, server_of
+from gate.client.denials import denied, unread
 from gate.client.leftovers import Looked, calls_to_clear, find
 from gate.client.observing import Observing, observers
 from gate.client.unheard import Unheard, UnheardCalls
@@ -125,6 +126,7 @@ class Calls:
             token, started_ns = _new_token(), time.monotonic_ns()
             command = protocol.evaluate(intent, token, self._fence_seen, margin)
         except InvalidIntent as invalid:
+            unread(asked, invalid)
             return Verdict(False, Reason.INVALID, str(invalid))
         known = self._unheard.take(intent) if self._unheard else None
         if known:
@@ -152,8 +154,8 @@ class Calls:
             if failure.maybe_done or isinstance(failure, Forbidden):
                 self._unheard.keep(unheard)
             if isinstance(failure, StoreError):
-                return Verdict(False, Reason.STORE_ERROR, explain_error(str(failure)))
-            return Verdict(False, Reason.STORE_UNAVAILABLE, str(failure))
+                return denied(intent, Verdict(False, Reason.STORE_ERROR, explain_error(str(failure))))
+            return denied(intent, Verdict(False, Reason.STORE_UNAVAILABLE, str(failure)))
         except BaseException:
             self._unheard.keep(unheard)  # cancelled while the command was under way
             raise
@@ -171,7 +173,7 @@ class Calls:
         if verdict.permit is not None and verdict.permit.token not in (token, _UNCLAIMED):
             # This is the answer to another call. Nobody may act on it.
             self._unheard.keep(unheard)
-            return Verdict(False, Reason.STORE_ERROR, "the store answered with another permit's token")
+            return denied(intent, Verdict(False, Reason.STORE_ERROR, "the store answered with another permit's token"))
         if verdict.prior is not None:
             self.saw(verdict.prior.fence)
         if self._observer is not None:
@@ -181,14 +183,14 @@ class Calls:
                 self._unheard.keep(unheard)  # cancelled: nobody hears of the permit
                 raise
         if verdict.permit is None:
-            return verdict
+            return denied(intent, verdict)
         self.saw(verdict.permit.fence)
         if not verdict.permit.live:
             # The permit ran out before the caller got it, so nobody has acted on it. Settling it as unsent lets the
             # intent come again.
             yield from self.settle(verdict.permit, Outcome.unsent("EXPIRED", "the answer came after the deadline"))
             detail = "the store's answer came after the permit had run out"
-            return Verdict(False, Reason.STORE_UNAVAILABLE, detail)
+            return denied(intent, Verdict(False, Reason.STORE_UNAVAILABLE, detail))
         return verdict
 
     def _learn(self) -> Dialogue[None]:
@@ -228,7 +230,12 @@ class Calls:
                 self._unheard.keep_tried(unheard)  # the call may still reach a store that stood still
             elif settlement:
                 given += 1
-                _log.info("id=%s given back: its admission wasn't heard", unheard.intent_id)
+                _log.info(
+                    "id=%s symbol=%s side=%s given back: its admission wasn't heard",
+                    unheard.intent_id,
+                    unheard.symbol,
+                    unheard.side,
+                )
         return given
 
     def settle(self, permit: Permit, outcome: Outcome) -> Dialogue[Settlement]:
@@ -238,11 +245,11 @@ class Calls:
         try:
             reply, replayed = yield from self._scripted("settle", self.protocol.settle(permit, outcome))
         except StoreUnavailable as unavailable:
-            _log.warning("id=%s outcome %s not reported: %s", permit.intent_id, outcome.kind, unavailable)
+            _not_reported(permit, outcome, str(unavailable))
             return Settlement(Settled.STORE_UNAVAILABLE, detail=str(unavailable))
         except StoreError as error:
             detail = explain_error(str(error))
-            _log.warning("id=%s outcome %s not reported: %s", permit.intent_id, outcome.kind, detail)
+            _not_reported(permit, outcome, detail)
             return Settlement(Settled.STORE_ERROR, detail=detail)
         settlement = decode_settlement(reply, permit.intent_id)
         if settlement.record is not None:
@@ -512,6 +519,11 @@ def _halted_look(halt: Halt | None, permit: Permit) -> LastLook:
     if halt is None or (permit.is_exit and halt.scope not in ("all", "?")):
         return LastLook(True, "HOLDS")
     return LastLook(False, "HALTED", f"{halt.scope} halted by {halt.by}: {halt.reason}")
+
+
+def _not_reported(permit: Permit, outcome: Outcome, why: str) -> None:
+    names = (permit.intent_id, permit.symbol, permit.side)
+    _log.warning("id=%s symbol=%s side=%s outcome %s not reported: %s", *names, outcome.kind, why)
 
 
 def _first(parts: tuple[str, ...]) -> str | None:

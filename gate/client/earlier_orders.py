@@ -59,7 +59,14 @@ def search(permit: Permit, decided_ms: int, window_ms: int, policy: Policy) -> S
             failure = None
         except Exception as error:  # whatever it is, the exchange hasn't told
             answer, failure = None, failure_of(error)
-            _log.info("id=%s look-up failed: %s %s", permit.intent_id, failure.code, failure.detail)
+            _log.info(
+                "id=%s symbol=%s side=%s look-up failed: %s %s",
+                permit.intent_id,
+                permit.symbol,
+                permit.side,
+                failure.code,
+                failure.detail,
+            )
         if answer is not None and answer.is_of(decided_ms):
             return answer
         if failure is None and counts:

@@ -102,7 +102,10 @@ class _Held:
             self.found, said = said, Outcome.placed(said.order_id)
         self._held_back = said
         if said is not None:
-            _log.warning("id=%s symbol=%s not sent: %s", self.permit.intent_id, self.permit.symbol, self.detail)
+            permit = self.permit
+            _log.warning(
+                "id=%s symbol=%s side=%s not sent: %s", permit.intent_id, permit.symbol, permit.side, self.detail
+            )
         return said
 
     def _unreported(self, error: BaseException | None) -> Outcome | None:

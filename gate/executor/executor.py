@@ -10,6 +10,7 @@ from typing import Any, Final, Self, TypeVar
 
 from msgspec import structs
 
+from gate.client.denials import names_in, unread
 from gate.client.gates import AsyncGate
 from gate.exchange.port import Exchange
 from gate.executor.attempt import MARGIN_UNRESERVED, Attempt
@@ -68,9 +69,10 @@ class Executor:
         try:
             intent = Intent.read(asked)
         except InvalidIntent as invalid:
-            return _denied(invalid.intent_id, Verdict(False, Reason.INVALID, str(invalid)))
+            unread(asked, invalid)
+            return _denied(invalid.intent_id, names_in(asked), Verdict(False, Reason.INVALID, str(invalid)))
         for note in intent.notes:
-            _log.info("READ id=%s %s", intent.id, note)
+            _log.info("READ id=%s symbol=%s side=%s %s", intent.id, intent.symbol, intent.side, note)
         execution = await self._execute_once(intent)
         if execution.reason == MARGIN_UNRESERVED and execution.retryable:
             # The first try has read the symbol's margin figures. The second reserves enough.
@@ -108,7 +110,7 @@ class Executor:
                 await _go_through_with(self._gate.settle(attempt.permit, outcome))
             raise cancelled
         if attempt is None:
-            return _denied(intent.id, verdict, intent.notes)
+            return _denied(intent.id, names_in(intent), verdict, intent.notes)
         if attempt.permit.observed:
             return await self._observed(attempt)
         return await self._admitted(attempt)
@@ -117,12 +119,15 @@ class Executor:
         """Executes an intent that an observing policy admits despite a denial. The gate keeps no record of it, so
         this method itself keeps one intent from becoming two orders."""
         intent, verdict = attempt.intent, attempt.verdict
-        _log.warning("OBSERVED id=%s would be denied: %s %s", intent.id, verdict.reason, verdict.detail)
+        names = (intent.id, intent.symbol, intent.side)
+        _log.warning("OBSERVED id=%s symbol=%s side=%s would be denied: %s %s", *names, verdict.reason, verdict.detail)
         if verdict.reason in (Reason.DUPLICATE, Reason.CONFLICT):
-            return _denied(intent.id, structs.replace(verdict, admitted=False, permit=None), intent.notes)
+            return _denied(
+                intent.id, names_in(intent), structs.replace(verdict, admitted=False, permit=None), intent.notes
+            )
         if intent.id in self._observed_now:
             again = Verdict(False, Reason.DUPLICATE, "is being executed already", mode=verdict.mode)
-            return _denied(intent.id, again, intent.notes)
+            return _denied(intent.id, names_in(intent), again, intent.notes)
         self._observed_now.add(intent.id)
         try:
             return await self._admitted(attempt)
@@ -137,7 +142,8 @@ class Executor:
         except asyncio.CancelledError as error:
             cancelled, execution = error, attempt.broken_off(error)
         except Exception as error:
-            _log.exception("id=%s executor failed", attempt.intent.id)
+            intent = attempt.intent
+            _log.exception("id=%s symbol=%s side=%s executor failed", intent.id, intent.symbol, intent.side)
             execution = attempt.broken_off(error)
         settled, again = await _go_through_with(settle_attempt(self._gate, self._exchange, attempt, execution))
         if settled.outcome is not None and settled.outcome.is_absence and settled.settlement:
@@ -148,9 +154,9 @@ class Executor:
         return await with_fill_price(self._exchange, attempt, settled) if self._fill_prices else settled
 
 
-def _denied(intent_id: str, verdict: Verdict, notes: tuple[str, ...] = ()) -> Execution:
+def _denied(intent_id: str, names: tuple[str, str], verdict: Verdict, notes: tuple[str, ...] = ()) -> Execution:
     words = filter(None, (verdict.reason.value, _DENIAL_WORDS.get(verdict.reason), verdict.detail))
-    _log.info("TERMINAL STATE: DENIED id=%s reason=%s", intent_id, " ".join(words))
+    _log.info("TERMINAL STATE: DENIED id=%s symbol=%s side=%s reason=%s", intent_id, *names, " ".join(words))
     return Execution(
         state=Terminal.DENIED,
         intent_id=intent_id,

@@ -27,7 +27,12 @@ async def find_order(
     """
     order = await exchange.find_order(symbol, client_order_id, conditional=conditional)
     if not is_of(order.time_ms, decided_ms):
-        _log.warning("order %s of %s has this client order id, but is older than the intent", order.order_id, symbol)
+        _log.warning(
+            "symbol=%s order=%s has the client order id %s, but is older than the intent",
+            symbol,
+            order.order_id,
+            client_order_id,
+        )
         raise OrderNotFound
     return order
 
@@ -67,7 +72,14 @@ async def look_up(exchange: Exchange, attempt: Attempt, *, acceptable_for_ms: in
             until_next_s = min(pause_s, max((acceptable_until_ns - time.monotonic_ns()) / 1e9, 0))
         except ExchangeFailure as failed:
             failure = attempt.unanswered = failed.failure
-            _log.info("id=%s look-up of %s failed: %s", permit.intent_id, permit.client_order_id, str(failed))
+            _log.info(
+                "id=%s symbol=%s side=%s look-up of %s failed: %s",
+                permit.intent_id,
+                permit.symbol,
+                permit.side,
+                permit.client_order_id,
+                str(failed),
+            )
             if failure.stops_asking:
                 attempt.stopped_by = failure
                 until_next_s = max(pause_s, (failure.rest_ms or 0) / 1000)

@@ -66,7 +66,13 @@ class Placer:
         permit = attempt.permit
         young_ms = 0 if permit.observed else self._acceptable_ms - (permit.memory_age_ms or 0)
         if young_ms > 0:
-            _log.warning("id=%s the store's memory is new: absence counts in %d ms", permit.intent_id, young_ms)
+            _log.warning(
+                "id=%s symbol=%s side=%s the store's memory is new: absence counts in %d ms",
+                permit.intent_id,
+                permit.symbol,
+                permit.side,
+                young_ms,
+            )
         try:
             order = await look_up(self._exchange, attempt, acceptable_for_ms=max(young_ms, 0))
         except OrderNotFound:

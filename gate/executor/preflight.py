@@ -78,9 +78,9 @@ class Preflight:
         if too_large is not None:
             return attempt.unfit(too_large)
         check = MarginCheck(need, available, permit.reserved_ahead)
-        _log.info("MARGIN CHECK id=%s %s, leverage %d", intent.id, check, seen.config.leverage)
+        _log.info("MARGIN CHECK %s %s, leverage %d", _names(intent), check, seen.config.leverage)
         if not check.covered:
-            _log.warning("INSUFFICIENT MARGIN id=%s %s", intent.id, check)
+            _log.warning("INSUFFICIENT MARGIN %s %s", _names(intent), check)
             return attempt.short_of_margin(check)
         if permit.reserved * (1 + attempt.policy.margin_buffer) < need and not permit.observed:
             # Only a lack larger than the buffer counts, so small moves of the price don't matter.
@@ -98,5 +98,9 @@ def grown_stale(attempt: Attempt, check: MarginCheck | None) -> Execution | None
 
 def _unreadable(attempt: Attempt, check: MarginCheck | None, why: str, penalty: Penalty | None = None) -> Execution:
     execution = attempt.margin_unknown("MARGIN_UNREADABLE", check, why, penalty)
-    _log.warning("MARGIN CHECK id=%s %s", attempt.intent.id, execution.detail)
+    _log.warning("MARGIN CHECK %s %s", _names(attempt.intent), execution.detail)
     return execution
+
+
+def _names(intent: Intent) -> str:
+    return f"id={intent.id} symbol={intent.symbol} side={intent.side}"

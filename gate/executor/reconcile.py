@@ -93,7 +93,8 @@ async def reconcile(gate: AsyncGate, exchange: Exchange, *, at_most: int = 100, 
         stopped_by = next((failure for _, failure in asked if failure is not None), None)
     found += [Reconciled(intent_id, gate.client_order_id(intent_id), Finding.LAPSED) for intent_id in doubt.lapsed]
     for each in found:
-        _log.info("RECONCILED id=%s %s %s", each.intent_id, each.finding, each.detail)
+        symbol, side = (each.permit.symbol, each.permit.side) if each.permit else ("-", "-")
+        _log.info("RECONCILED id=%s symbol=%s side=%s %s %s", each.intent_id, symbol, side, each.finding, each.detail)
     return found
 
 
