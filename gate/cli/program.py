@@ -166,6 +166,6 @@ def program(ctx: click.Context, url: str | None, embedded: str | None, prefix: s
 
     Every command takes --json, after its name. Exit codes: 2 bad input or usage (with --json an error on standard
     output too), 3 no answer from the store, 70 an internal error, 74 the answer couldn't be written; eval: 0 admit,
-    1 deny.
+    1 deny; status: 0 entries pass, 1 stopped.
     """
     ctx.obj = Flags(url, embedded, prefix, config)

@@ -10,6 +10,7 @@ from gate.values.guards import Reason
 from gate.values.keys import KEYS
 from gate.values.policy import Policy
 from gate.values.record import Record
+from gate.values.server import ServerFacts
 from gate.values.verdict import Mode, Permit
 
 
@@ -157,6 +158,8 @@ class Status:
     """The time at which a loss of memory was noticed, while entries wait because of it; else None."""
     evicts: bool = False
     """Whether the server may evict keys. Records may be missing one by one then, so every permit says `verify`."""
+    server: ServerFacts = field(default=ServerFacts())
+    """What the server says of itself."""
 
     @property
     def memory_wait_ms(self) -> int | None:
@@ -184,6 +187,18 @@ class Status:
     def stopped(self) -> bool:
         """Whether entries are stopped for the whole account now."""
         return self.halt is not None or any(each.on and each.name in ACCOUNT_WIDE for each in self.standing)
+
+    @property
+    def entries_pass(self) -> bool:
+        """Whether entries of the account pass now, if their symbols do. A person's halt counts in every mode."""
+        denies = self.halt is not None or any(each.on and each.name in ACCOUNT_WIDE for each in self.damaged.values())
+        return not denies and (self.observing or not self.stopped)
+
+    @property
+    def ever_seen(self) -> bool:
+        """Whether anything is known of the account: an admission, a policy, a caller that observes, a person's word."""
+        known = self.fence or self.memory_since_ms is not None or self.policy_in_force is not None or self.observers
+        return bool(known or "state" in self.damaged)
 
     @property
     def stops_exits(self) -> bool:
