@@ -49,7 +49,8 @@ def tell_what_stays_open(attempt: Attempt, plan: OrderPlan) -> str:
         return ""
     left = plain(asked - plan.quantity)
     told = f"closes {plain(plan.quantity)} of {plain(asked)}, the largest order; {left} stays open: send a new intent"
-    _log.warning("id=%s %s", attempt.intent.id, told)
+    intent = attempt.intent
+    _log.warning("id=%s symbol=%s side=%s %s", intent.id, intent.symbol, intent.side, told)
     return told
 
 

@@ -17,7 +17,9 @@ EXIT_DENIED = "EXIT DENIED id=sig-1 symbol=BTCUSDT side=SELL reason="
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.name == "gate" and record.levelno >= logging.WARNING]
+    return [
+        record.getMessage() for record in caplog.records if record.name == "gate" and record.levelno >= logging.WARNING
+    ]
 
 
 def test_an_exit_that_a_dead_store_denies_is_a_warning(open_gate: OpenGate, caplog: pytest.LogCaptureFixture) -> None:
