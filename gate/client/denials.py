@@ -11,6 +11,7 @@ from typing import Final
 
 from gate.values.errors import InvalidIntent
 from gate.values.intent import Intent
+from gate.values.log_words import names
 from gate.values.record import Phase
 from gate.values.verdict import Verdict
 
@@ -22,22 +23,16 @@ def denied(intent: Intent, verdict: Verdict) -> Verdict:
     """The verdict. Warns where it denies an exit, unless that exit's order was placed before."""
     placed = verdict.prior is not None and verdict.prior.phase is Phase.PLACED
     if intent.is_exit and not placed:
-        _log.warning(
-            "EXIT DENIED id=%s symbol=%s side=%s reason=%s %s",
-            intent.id,
-            intent.symbol,
-            intent.side,
-            verdict.reason,
-            verdict.detail,
-        )
+        _log.warning("EXIT DENIED %s reason=%s %s", names(intent), verdict.reason, verdict.detail)
     return verdict
 
 
 def unread(asked: object, invalid: InvalidIntent) -> None:
     """Warns of an intent that can't be read. What it says of itself is a stranger's text."""
     symbol, side = names_in(asked)
+    # As text: a log record that is kept would keep the frames of the error.
     intent_id = asked.id if isinstance(asked, Intent) else invalid.intent_id
-    _log.warning("INVALID id=%s symbol=%s side=%s %s", intent_id, symbol, side, invalid)
+    _log.warning("INVALID id=%s symbol=%s side=%s %s", intent_id, symbol, side, str(invalid))
 
 
 def names_in(asked: object) -> tuple[str, str]:

@@ -30,6 +30,7 @@ from gate.values.errors import InvalidField, InvalidIntent, InvalidPolicy, Store
 from gate.values.guards import Reason
 from gate.values.intent import Intent
 from gate.values.leftovers import Leftovers
+from gate.values.log_words import names
 from gate.values.outcome import Outcome, OutcomeKind, Settled, Settlement
 from gate.values.policy import Policy, PolicyInForce, policy_of_figures
 from gate.values.record import Record, decode_record
@@ -230,12 +231,7 @@ class Calls:
                 self._unheard.keep_tried(unheard)  # the call may still reach a store that stood still
             elif settlement:
                 given += 1
-                _log.info(
-                    "id=%s symbol=%s side=%s given back: its admission wasn't heard",
-                    unheard.intent_id,
-                    unheard.symbol,
-                    unheard.side,
-                )
+                _log.info("%s given back: its admission wasn't heard", names(unheard.permit))
         return given
 
     def settle(self, permit: Permit, outcome: Outcome) -> Dialogue[Settlement]:
@@ -522,8 +518,7 @@ def _halted_look(halt: Halt | None, permit: Permit) -> LastLook:
 
 
 def _not_reported(permit: Permit, outcome: Outcome, why: str) -> None:
-    names = (permit.intent_id, permit.symbol, permit.side)
-    _log.warning("id=%s symbol=%s side=%s outcome %s not reported: %s", *names, outcome.kind, why)
+    _log.warning("%s outcome %s not reported: %s", names(permit), outcome.kind, why)
 
 
 def _first(parts: tuple[str, ...]) -> str | None:

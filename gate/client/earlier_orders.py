@@ -15,6 +15,7 @@ from gate.exchange.consequences import penalty_of
 from gate.exchange.failures import Consequence, Failure, failure_of
 from gate.exchange.port import CLOCK_LEAD_MS, SIGNER_AHEAD_MS
 from gate.values.found_order import FoundOrder
+from gate.values.log_words import names
 from gate.values.outcome import Outcome
 from gate.values.policy import Policy
 from gate.values.reports import LastLook
@@ -59,14 +60,7 @@ def search(permit: Permit, decided_ms: int, window_ms: int, policy: Policy) -> S
             failure = None
         except Exception as error:  # whatever it is, the exchange hasn't told
             answer, failure = None, failure_of(error)
-            _log.info(
-                "id=%s symbol=%s side=%s look-up failed: %s %s",
-                permit.intent_id,
-                permit.symbol,
-                permit.side,
-                failure.code,
-                failure.detail,
-            )
+            _log.info("%s look-up failed: %s %s", names(permit), failure.code, failure.detail)
         if answer is not None and answer.is_of(decided_ms):
             return answer
         if failure is None and counts:

@@ -7,6 +7,7 @@ from typing import Final, Protocol
 
 from gate.exchange.consequences import outcome_of_leaving
 from gate.values.found_order import FoundOrder
+from gate.values.log_words import names
 from gate.values.outcome import Outcome, Penalty, Settled, Settlement
 from gate.values.policy import Policy
 from gate.values.verdict import Mode, Permit, Verdict
@@ -102,10 +103,7 @@ class _Held:
             self.found, said = said, Outcome.placed(said.order_id)
         self._held_back = said
         if said is not None:
-            permit = self.permit
-            _log.warning(
-                "id=%s symbol=%s side=%s not sent: %s", permit.intent_id, permit.symbol, permit.side, self.detail
-            )
+            _log.warning("%s not sent: %s", names(self.permit), self.detail)
         return said
 
     def _unreported(self, error: BaseException | None) -> Outcome | None:

@@ -24,6 +24,7 @@ from gate.executor.standing import keep_standing, stand_for_account
 from gate.values.errors import InvalidIntent
 from gate.values.guards import Reason
 from gate.values.intent import Intent
+from gate.values.log_words import names
 from gate.values.policy import Policy
 from gate.values.verdict import Verdict
 
@@ -72,7 +73,7 @@ class Executor:
             unread(asked, invalid)
             return _denied(invalid.intent_id, names_in(asked), Verdict(False, Reason.INVALID, str(invalid)))
         for note in intent.notes:
-            _log.info("READ id=%s symbol=%s side=%s %s", intent.id, intent.symbol, intent.side, note)
+            _log.info("READ %s %s", names(intent), note)
         execution = await self._execute_once(intent)
         if execution.reason == MARGIN_UNRESERVED and execution.retryable:
             # The first try has read the symbol's margin figures. The second reserves enough.
@@ -119,8 +120,7 @@ class Executor:
         """Executes an intent that an observing policy admits despite a denial. The gate keeps no record of it, so
         this method itself keeps one intent from becoming two orders."""
         intent, verdict = attempt.intent, attempt.verdict
-        names = (intent.id, intent.symbol, intent.side)
-        _log.warning("OBSERVED id=%s symbol=%s side=%s would be denied: %s %s", *names, verdict.reason, verdict.detail)
+        _log.warning("OBSERVED %s would be denied: %s %s", names(intent), verdict.reason, verdict.detail)
         if verdict.reason in (Reason.DUPLICATE, Reason.CONFLICT):
             return _denied(
                 intent.id, names_in(intent), structs.replace(verdict, admitted=False, permit=None), intent.notes
@@ -142,8 +142,7 @@ class Executor:
         except asyncio.CancelledError as error:
             cancelled, execution = error, attempt.broken_off(error)
         except Exception as error:
-            intent = attempt.intent
-            _log.exception("id=%s symbol=%s side=%s executor failed", intent.id, intent.symbol, intent.side)
+            _log.exception("%s executor failed", names(attempt.intent))
             execution = attempt.broken_off(error)
         settled, again = await _go_through_with(settle_attempt(self._gate, self._exchange, attempt, execution))
         if settled.outcome is not None and settled.outcome.is_absence and settled.settlement:

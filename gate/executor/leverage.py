@@ -17,6 +17,7 @@ from gate.exchange.port import CLOCK_LEAD_MS, Exchange, SymbolConfig
 from gate.executor.attempt import Attempt
 from gate.executor.execution import Execution
 from gate.values.intent import Intent
+from gate.values.log_words import names
 from gate.values.policy import Policy
 
 _log: Final = logging.getLogger("gate.executor")
@@ -58,7 +59,7 @@ async def _set(exchange: Exchange, attempt: Attempt, named: int, differ: str) ->
             late_ms = exchange.recv_window_ms + CLOCK_LEAD_MS
             await asyncio.sleep(min(late_ms, attempt.permit.remaining_ms) / 1000)
         return attempt.leverage_not_set(failed.failure, differ)
-    _log.info("LEVERAGE SET id=%s %d: %s", attempt.intent.id, named, differ)
+    _log.info("LEVERAGE SET %s %d: %s", names(attempt.intent), named, differ)
     return config
 
 

@@ -11,6 +11,7 @@ from gate.exchange.failures import Consequence, ExchangeFailure, OrderNotFound
 from gate.exchange.port import Exchange, OrderAnswer
 from gate.executor.attempt import Attempt
 from gate.values.found_order import is_of
+from gate.values.log_words import names
 
 _log: Final = logging.getLogger("gate.executor")
 
@@ -72,14 +73,7 @@ async def look_up(exchange: Exchange, attempt: Attempt, *, acceptable_for_ms: in
             until_next_s = min(pause_s, max((acceptable_until_ns - time.monotonic_ns()) / 1e9, 0))
         except ExchangeFailure as failed:
             failure = attempt.unanswered = failed.failure
-            _log.info(
-                "id=%s symbol=%s side=%s look-up of %s failed: %s",
-                permit.intent_id,
-                permit.symbol,
-                permit.side,
-                permit.client_order_id,
-                str(failed),
-            )
+            _log.info("%s look-up of %s failed: %s", names(permit), permit.client_order_id, str(failed))
             if failure.stops_asking:
                 attempt.stopped_by = failure
                 until_next_s = max(pause_s, (failure.rest_ms or 0) / 1000)

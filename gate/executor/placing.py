@@ -18,6 +18,7 @@ from gate.executor.margin import MarginCheck
 from gate.executor.order_plan import OrderPlan, PlanRefusal, plan_order
 from gate.executor.preflight import Preflight, grown_stale
 from gate.executor.readings import read_filters, read_hedge_mode, read_latest_filters, read_mark_price
+from gate.values.log_words import names
 from gate.values.outcome import OutcomeKind
 
 _log: Final = logging.getLogger("gate.executor")
@@ -66,13 +67,7 @@ class Placer:
         permit = attempt.permit
         young_ms = 0 if permit.observed else self._acceptable_ms - (permit.memory_age_ms or 0)
         if young_ms > 0:
-            _log.warning(
-                "id=%s symbol=%s side=%s the store's memory is new: absence counts in %d ms",
-                permit.intent_id,
-                permit.symbol,
-                permit.side,
-                young_ms,
-            )
+            _log.warning("%s the store's memory is new: absence counts in %d ms", names(permit), young_ms)
         try:
             order = await look_up(self._exchange, attempt, acceptable_for_ms=max(young_ms, 0))
         except OrderNotFound:
@@ -170,7 +165,7 @@ class Placer:
         if failure.code in FILTER_CODES:
             self._exchange.forget_filters()
         if failure.advice:
-            _log.warning("REFUSED id=%s %s %s", attempt.intent.id, failure.code, failure.told)
+            _log.warning("REFUSED %s %s %s", names(attempt.intent), failure.code, failure.told)
         return attempt.refused(failure)
 
 

@@ -13,7 +13,7 @@ from gate.executor.attempt import Attempt
 from gate.executor.execution import Execution
 from gate.executor.look_up import FIRST_PAUSE_S, LONGEST_PAUSE_S
 from gate.values.fields import plain
-from gate.values.intent import Intent
+from gate.values.log_words import names
 from gate.values.outcome import Outcome, Penalty, Settled, Settlement
 from gate.values.verdict import Permit
 
@@ -30,13 +30,13 @@ async def settle_attempt(gate: AsyncGate, exchange: Exchange, attempt: Attempt, 
     outcome = _resting_near_the_limits(exchange, attempt.permit, outcome)
     settlement = await _settle(gate, attempt.permit, outcome)
     if not settlement:
-        _log.warning("%s not settled: %s %s", _names(intent), settlement.status, settlement.detail)
+        _log.warning("%s not settled: %s %s", names(intent), settlement.status, settlement.detail)
     if settlement.tripped_safe_mode:
-        _log.warning("SAFE MODE TRIGGERED %s", _names(intent))
+        _log.warning("SAFE MODE TRIGGERED %s", names(intent))
     level = logging.WARNING if intent.is_exit and not execution else logging.INFO  # a position stays open
-    _log.log(level, "TERMINAL STATE: %s %s %s", execution.state, _names(intent), _words(execution))
+    _log.log(level, "TERMINAL STATE: %s %s %s", execution.state, names(intent), _words(execution))
     if intent.is_exit and execution.filled_quantity > 0:
-        _log.info("CLOSE_EXECUTED %s order=%s", _names(intent), execution.order_id)
+        _log.info("CLOSE_EXECUTED %s order=%s", names(intent), execution.order_id)
     penalty = outcome.penalty
     rest_ms = max(penalty.cooldown_symbol_ms, penalty.cooldown_global_ms) if penalty else 0
     # Without a settlement the intent stays used up, so it can't be retried.
@@ -57,13 +57,7 @@ def _resting_near_the_limits(exchange: Exchange, permit: Permit, outcome: Outcom
     rest_ms = None if permit.observed else exchange.near_limit_ms()
     if rest_ms is None:
         return outcome
-    _log.warning(
-        "RATE LIMIT NEAR id=%s symbol=%s side=%s entries rest %d ms",
-        permit.intent_id,
-        permit.symbol,
-        permit.side,
-        rest_ms,
-    )
+    _log.warning("RATE LIMIT NEAR %s entries rest %d ms", names(permit), rest_ms)
     return replace(outcome, penalty=Penalty(cooldown_global_ms=rest_ms, reason=_NEAR_LIMITS).joined(outcome.penalty))
 
 
@@ -78,10 +72,6 @@ async def _settle(gate: AsyncGate, permit: Permit, outcome: Outcome) -> Settleme
     if repeated and outcome.retryable and settlement == Settlement(Settled.FENCED):
         return Settlement(Settled.ALREADY)  # an earlier call, whose reply was lost, has removed the record
     return settlement
-
-
-def _names(intent: Intent) -> str:
-    return f"id={intent.id} symbol={intent.symbol} side={intent.side}"
 
 
 def _words(execution: Execution) -> str:
