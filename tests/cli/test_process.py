@@ -207,7 +207,7 @@ def on_terminal(columns: int, *words: str, **environ: str) -> tuple[int, str]:
         out = ""
         try:
             while piece := os.read(ours, 65536):
-                out += piece.decode()
+                out += piece.decode(errors="backslashreplace")
         except OSError:  # how a terminal says that its other end has closed
             pass
     os.close(ours)
