@@ -94,6 +94,8 @@ def _cannot_tell(failure: Failure | None, policy: Policy) -> Outcome:
     detail = "nothing was sent: an order from before the store's memory may still be on its way"
     if failure is None:
         return Outcome.unknown(detail, code=MEMORY_LOST)
-    detail = f"nothing was sent: the exchange doesn't tell of an earlier order: {failure.code} {failure.detail}"
-    penalty = penalty_of(failure, policy) if failure.stops_asking else None
-    return Outcome.unknown(detail, code=MEMORY_LOST, penalty=penalty)
+    detail = f"nothing was sent: {failure.code} {failure.told}; so the exchange doesn't tell of an earlier order"
+    if not failure.stops_asking:
+        return Outcome.unknown(detail, code=MEMORY_LOST)
+    # The cause: keys that don't work, a ban. The memory is only why it was asked.
+    return Outcome.unknown(detail, code=failure.code, penalty=penalty_of(failure, policy))

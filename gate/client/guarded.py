@@ -69,7 +69,8 @@ class _Held:
     @property
     def reason(self) -> str:
         """Why the block may send, or why not: the verdict's reason; of an admitted intent also FOUND (see `found`),
-        MEMORY_LOST (an earlier order may exist), and DEADLINE (the permit has run out)."""
+        MEMORY_LOST (an earlier order may exist), the exchange's code where it wants no more questions about that (keys
+        that don't work, a ban), and DEADLINE (the permit has run out)."""
         if self.found is not None:
             return "FOUND"
         if self._held_back is not None:

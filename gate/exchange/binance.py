@@ -62,7 +62,8 @@ class BinanceFutures:
         demo: bool = False,
         recv_window_ms: int = RECV_WINDOW_MS,
     ) -> None:
-        """`base_url`: another server, such as a paper exchange, `http://127.0.0.1:8000`. `demo`: the exchange's own.
+        """`base_url`: another server, such as a paper exchange, `http://127.0.0.1:8000`. `demo`: the exchange's own
+        demo trading, never beside it.
 
         `recv_window_ms`: how long after signing the exchange may still accept a request; after that its absence is
         certain. Raises InvalidField.
@@ -72,6 +73,8 @@ class BinanceFutures:
                 raise InvalidField(name, None, "is missing", missing=True)
         if base_url is not None and not _HTTP.match(base_url):
             raise InvalidField("base_url", base_url, "is not an address: give http://HOST:PORT or https://HOST")
+        if base_url is not None and demo:
+            raise InvalidField("base_url", base_url, "and demo name two exchanges: give one of them")
         self.recv_window_ms = recv_window_ms
         # Another server is another account. Too short to find a key by it, long enough to tell accounts apart.
         where = (base_url or ("demo" if demo else "")).rstrip("/").removesuffix("/fapi")

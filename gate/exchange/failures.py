@@ -79,7 +79,12 @@ AGAIN: Final = replace(REFUSED, retryable=True)
 _TOO_FAST: Final = replace(AGAIN, consequence=Consequence.REST_ACCOUNT, rest_ms=60_000)
 # A caller that goes on during a ban is banned for longer.
 _BANNED: Final = replace(AGAIN, consequence=Consequence.STOP, rest_ms=60_000)
-_KEYS: Final = replace(REFUSED, consequence=Consequence.STOP)
+_STOPPED: Final = replace(REFUSED, consequence=Consequence.STOP)
+_KEYS: Final = replace(
+    _STOPPED,
+    advice="the API key is wrong here: check key and secret, its rights, its list of IPs, and whether it is of this "
+    "exchange (demo trading has keys of its own)",
+)
 # No order of the account is taken: it is inactive, locked, or being liquidated.
 _ACCOUNT_STOPPED: Final = replace(_KEYS, advice="the exchange takes no orders of this account")
 _MARGIN: Final = replace(AGAIN, consequence=Consequence.MARGIN)
@@ -119,7 +124,7 @@ CODES: Final[dict[int, Failure]] = {
     -1022: _KEYS,
     -2014: _KEYS,
     -2015: _KEYS,
-    -4192: _KEYS,
+    -4192: _STOPPED,
     # the account may not trade
     -2017: _ACCOUNT_STOPPED,
     -2023: _ACCOUNT_STOPPED,
@@ -351,7 +356,7 @@ def _row_of(status: int, code: int, message: str) -> Failure:
         return by_code
     if not 400 <= status < 500:
         return by_text or DOUBT  # a 5xx with a code is no refusal
-    if by_code in (_KEYS, _ACCOUNT_STOPPED):
+    if by_code in (_KEYS, _STOPPED, _ACCOUNT_STOPPED):
         return by_code  # the strictest consequence wins over any status
     if code == -1003 and _BANNED_UNTIL.search(message):
         return _BANNED  # whatever the status: a caller that goes on is banned for longer

@@ -120,13 +120,14 @@ class Attempt:
 
     def memory_lost(self) -> Execution:
         """Nothing was sent. But the store has lost memory, and an earlier delivery may have placed an order."""
-        said = f": {self.unanswered.code} {self.unanswered.detail}" if self.unanswered else ""
+        said = f"{self.unanswered.code} {self.unanswered.told}; so " if self.unanswered else ""
         detail = (
-            f"nothing was sent: the exchange doesn't say whether an order from before the store's memory exists{said}"
+            f"nothing was sent: {said}the exchange doesn't say whether an order from before the store's memory exists"
         )
+        # What stops the asking is the cause: keys that don't work, a ban. The memory is only why it was asked.
         code = self.stopped_by.code if self.stopped_by else "MEMORY_LOST"
         outcome = Outcome.unknown(detail, code=code, penalty=self._rest_of_the_look_up())
-        return self._end(Terminal.UNKNOWN, outcome, "MEMORY_LOST", detail)
+        return self._end(Terminal.UNKNOWN, outcome, code, detail)
 
     def broken_off(self, error: BaseException) -> Execution:
         """The task was cancelled, or the executor has a bug. If an order may exist, the outcome is unknown."""

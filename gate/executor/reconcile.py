@@ -106,7 +106,8 @@ async def _ask_safely(
         return await _ask(gate, exchange, doubtful.record, doubtful.permit, now_ms), None
     except ExchangeFailure as failed:
         stops = failed.failure if failed.failure.stops_asking else None
-        return _unreadable(doubtful.permit, str(failed), stops.rest_ms if stops else None), stops
+        said = f"{failed.failure.code}: {failed.failure.told}"
+        return _unreadable(doubtful.permit, said, stops.rest_ms if stops else None), stops
 
 
 def _unreadable(permit: Permit, detail: str, retry_after_ms: int | None = None) -> Reconciled:

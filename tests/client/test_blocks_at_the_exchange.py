@@ -304,8 +304,8 @@ def test_refused_keys_end_the_look_up_at_once_and_stop_entries(
     paper_exchange.inject(Fault(kind=FaultKind.ERROR, method="GET", status=401, code=-2015, times=1))
 
     with gate.guard(at.entry()) as permit:
-        assert permit.reason == "MEMORY_LOST"
-        assert "-2015" in permit.detail
+        assert permit.reason == "-2015"
+        assert "the API key is wrong here" in permit.detail
 
     assert "safe_mode" in on(gate)
 

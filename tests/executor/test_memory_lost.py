@@ -79,8 +79,8 @@ async def test_keys_that_do_not_work_end_the_look_up_at_once_and_are_named(
     execution = await desk.executor.execute(desk.intent())
 
     denied = await desk.executor.execute(desk.intent("ETHUSDT"))
-    assert (execution.state, execution.reason) == (Terminal.UNKNOWN, "MEMORY_LOST")
-    assert execution.detail.endswith(": -2015 Invalid API-key.")
+    assert (execution.state, execution.reason) == (Terminal.UNKNOWN, "-2015")
+    assert ": -2015 Invalid API-key.; the API key is wrong here: check key and secret" in execution.detail
     assert execution.verdict.permit is not None
     assert execution.verdict.permit.live, "it didn't wait for its permit to run out"
     assert (denied.reason, denied.detail) == ("SAFE_MODE", "-2015 on BTCUSDT")
