@@ -42,8 +42,8 @@ def configured(flags: Flags, *, needs_policy: bool = True) -> Config:
 
 
 @contextmanager
-def open_gate(config: Config, as_json: bool) -> Iterator[Gate]:
-    """Opens the gate of a configuration. The command ends when the store gives no answer."""
+def open_gate(config: Config, as_json: bool, so: str = "") -> Iterator[Gate]:
+    """Opens the gate of a configuration. The command ends when the store gives no answer. `so`: what follows then."""
     import logging
 
     from gate.client.gates import Gate
@@ -56,7 +56,8 @@ def open_gate(config: Config, as_json: bool) -> Iterator[Gate]:
     except StoreFailure as failure:
         reason = reason_of(failure).value
         answer: dict[str, object] = {"reason": reason, "detail": masked(one_line(str(failure)))}
-        raise NoAnswer(f"{reason}: {failure}", answer if as_json else None) from None
+        follows = f"; {so}" if so else ""
+        raise NoAnswer(f"{reason}: {failure}{follows}", answer if as_json else None) from None
 
 
 def store_of(config: Config) -> str:

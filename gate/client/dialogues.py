@@ -21,7 +21,7 @@ from gate.client.leftovers import Looked, calls_to_clear, find
 from gate.client.observing import Observing, observers
 from gate.client.unheard import Unheard, UnheardCalls
 from gate.protocol.codec import Protocol, decode_last_look, decode_settlement
-from gate.protocol.explain import explain_error
+from gate.protocol.explain import explain_error, explain_no_answer, explain_refusal
 from gate.protocol.keyspace import Keyspace
 from gate.protocol.scripts import Message, script
 from gate.store.failures import Forbidden, ReplyLost, ScriptMissing
@@ -143,7 +143,7 @@ class Calls:
                 if known:
                     self._unheard.keep(known)
                 if not intent.is_exit:
-                    return Verdict(False, Reason.STORE_UNAVAILABLE, str(unavailable))
+                    return Verdict(False, Reason.STORE_UNAVAILABLE, explain_no_answer(str(unavailable)))
             except BaseException:
                 if known:
                     self._unheard.keep(known)
@@ -155,8 +155,8 @@ class Calls:
             if failure.maybe_done or isinstance(failure, Forbidden):
                 self._unheard.keep(unheard)
             if isinstance(failure, StoreError):
-                return denied(intent, Verdict(False, Reason.STORE_ERROR, explain_error(str(failure))))
-            return denied(intent, Verdict(False, Reason.STORE_UNAVAILABLE, str(failure)))
+                return denied(intent, Verdict(False, Reason.STORE_ERROR, explain_refusal(str(failure))))
+            return denied(intent, Verdict(False, Reason.STORE_UNAVAILABLE, explain_no_answer(str(failure))))
         except BaseException:
             self._unheard.keep(unheard)  # cancelled while the command was under way
             raise
@@ -190,7 +190,7 @@ class Calls:
             # The permit ran out before the caller got it, so nobody has acted on it. Settling it as unsent lets the
             # intent come again.
             yield from self.settle(verdict.permit, Outcome.unsent("EXPIRED", "the answer came after the deadline"))
-            detail = "the store's answer came after the permit had run out"
+            detail = explain_no_answer("the store's answer came after the permit had run out")
             return denied(intent, Verdict(False, Reason.STORE_UNAVAILABLE, detail))
         return verdict
 
@@ -518,7 +518,8 @@ def _halted_look(halt: Halt | None, permit: Permit) -> LastLook:
 
 
 def _not_reported(permit: Permit, outcome: Outcome, why: str) -> None:
-    _log.warning("%s outcome %s not reported: %s", names(permit), outcome.kind, why)
+    told = "%s outcome %s not reported: %s; the intent is in doubt until that is repeated, or it is reconciled"
+    _log.warning(told, names(permit), outcome.kind, why)
 
 
 def _first(parts: tuple[str, ...]) -> str | None:

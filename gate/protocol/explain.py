@@ -91,6 +91,16 @@ def _time_of(ms: int) -> str:
         return f"{ms} ms"
 
 
+def explain_no_answer(failure: str) -> str:
+    """A store that couldn't be asked: what follows."""
+    return f"{failure}: there is no permit and no order; try the intent again"
+
+
+def explain_refusal(error: str) -> str:
+    """A store that answered with an error: what is wrong, and what follows."""
+    return f"{explain_error(error)}. There is no permit and no order until that is put right"
+
+
 def explain_error(error: str) -> str:
     """A script's error in words: the key, what is wrong with it, what it stops, what to do."""
     found = _KEY_IN_ERROR.search(error)

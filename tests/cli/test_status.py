@@ -141,7 +141,9 @@ def test_the_exit_code_tells_whether_entries_pass(
     redis_client.delete("quantum:safety:cooldown_global")
     redis_client.hset("quantum:exec:state", "run_id", "another")
     assert code() == 1, "the memory is new"
-    assert bare("--url", "redis://127.0.0.1:1", "status").exit_code == 3
+    nothing = bare("--url", "redis://127.0.0.1:1", "status")
+    assert (nothing.exit_code, nothing.stdout) == (3, "")
+    assert "; nothing is known of the account; a service that can't ask the store" in nothing.stderr
 
 
 def test_of_a_caller_that_observes_only_a_person_and_damage_stop_entries(

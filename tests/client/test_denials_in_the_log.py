@@ -13,6 +13,7 @@ import gate as package
 from gate import Outcome, Reason
 from tests.client import account as at
 from tests.client.gates import OpenGate
+from tests.servers.store import Store
 
 EXIT_DENIED = "EXIT DENIED id=sig-1 symbol=BTCUSDT side=SELL reason="
 
@@ -28,6 +29,23 @@ def test_an_exit_that_a_dead_store_denies_is_a_warning(open_gate: OpenGate, capl
     assert gate.evaluate(at.exit_(side="SELL")).reason is Reason.STORE_UNAVAILABLE
     (said,) = warnings(caplog)
     assert said.startswith(f"{EXIT_DENIED}STORE_UNAVAILABLE ")
+
+
+def test_a_failure_of_the_store_says_what_follows(
+    redis_client: redis.Redis, open_gate: OpenGate, caplog: pytest.LogCaptureFixture, store: Store
+) -> None:
+    away = open_gate(url="redis://127.0.0.1:1/0").evaluate(at.entry())
+    assert (away.reason, away.retryable) == (Reason.STORE_UNAVAILABLE, True)
+    assert away.detail.endswith(": there is no permit and no order; try the intent again")
+    redis_client.rpush(at.LOCK, "a list")
+    broken = open_gate().evaluate(at.entry())
+    assert broken.reason is Reason.STORE_ERROR
+    assert broken.detail.endswith(". There is no permit and no order until that is put right")
+    permit = at.admitted(open_gate().evaluate(at.exit_(side="SELL")))
+    open_gate(url="redis://127.0.0.1:1/0").settle(permit, Outcome.placed("1"))
+    (said,) = warnings(caplog)
+    assert said.startswith("id=sig-1 symbol=BTCUSDT side=SELL outcome placed not reported: ")
+    assert said.endswith("; the intent is in doubt until that is repeated, or it is reconciled")
 
 
 def test_an_exit_that_the_script_denies_is_a_warning_and_an_entry_is_none(

@@ -81,7 +81,8 @@ def test_a_redis_that_is_too_old_is_refused_by_name(old_redis: OldRedis, open_ga
     gate = open_gate(url=old_redis.url)
     for intent in (at.entry(), at.exit_()):
         verdict = gate.evaluate(intent)
-        assert (verdict.reason, verdict.detail) == (Reason.STORE_ERROR, TOO_OLD)
+        assert verdict.reason is Reason.STORE_ERROR
+        assert verdict.detail == f"{TOO_OLD}. There is no permit and no order until that is put right"
     for ask in (
         gate.status,
         gate.halt_in_force,

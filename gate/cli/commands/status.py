@@ -37,8 +37,9 @@ def status(flags: Flags, base_url: str | None, demo_trading: bool, as_json: bool
     pass while something is in doubt, and where only some symbols rest; the first line says so.
     """
     config = configured(flags, needs_policy=False)
+    so = "nothing is known of the account; a service that can't ask the store either admits no entry"
     keys = keys_at_hand(base_url, demo_trading)
-    with open_gate(config, as_json) as gate:
+    with open_gate(config, as_json, so) as gate:
         found = gate.status()
     resting = resting_at(keys) if keys else None
     if as_json:
