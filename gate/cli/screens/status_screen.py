@@ -17,8 +17,8 @@ def show_status(found: Status, store: str) -> None:
     """Prints it."""
     to = screen()
     text, style = headline(found)
-    to.say(text, style)
-    to.say(f"Account {found.prefix} at {store}", "dim")
+    to.words(text, style)
+    to.words(f"Account {found.prefix} at {store}", "dim")
     to.say("")
     if found.standing:
         to.table(("what", "state", "time left", "key"), standing_rows(found))
@@ -27,7 +27,7 @@ def show_status(found: Status, store: str) -> None:
         to.say(f"{nothing} is on: no cooldown, no lock, no window with an entry in it.")
     to.say("")
     for line, style in facts(found):
-        to.say(line, style)
+        to.words(line, style)
 
 
 def headline(found: Status) -> tuple[str, str]:
