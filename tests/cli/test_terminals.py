@@ -49,7 +49,7 @@ def test_every_answer_gets_out(
     assert "sig-" in said(store, environ, "show", ID, *form)
     assert "sig-" in said(store, environ, *EVAL, *form, code=1)
     redis_client.set("quantum:safety:cooldown_symbol:BTCUSDT", REASON)
-    said(store, environ, "halt", *WHO, *form)
+    said(store, environ, "halt", "--no-wait", *WHO, *form)
     halted = said(store, environ, "status", *form, code=1)
     if form:
         assert json.loads(halted)["halt"]["reason"] == REASON, "an argument is read as it was written"
@@ -59,7 +59,7 @@ def test_every_answer_gets_out(
     said(store, environ, "resume", *WHO, *form)
     said(store, environ, "init", *WHO, *form)
     said(store, environ, "policy", "show", *form)
-    said(store, environ, "policy", "apply", "--by", "ops", "--reason", REASON, *form)
+    said(store, environ, "policy", "apply", "--defaults", "--by", "ops", "--reason", REASON, *form)
 
 
 @pytest.mark.parametrize("environ", POOR.values(), ids=POOR)

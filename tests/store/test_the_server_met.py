@@ -103,7 +103,7 @@ def test_a_redis_that_is_too_old_is_refused_by_name(old_redis: OldRedis, open_ga
         ("halt", *WHO),
         ("resume", *WHO),
         ("reset", "all", *WHO),
-        ("policy", "apply", *WHO),
+        ("policy", "apply", "--defaults", *WHO),
         ("init", *WHO),
         ("eval", "--id", "a", "--symbol", "BTCUSDT", "--side", "BUY", "--notional", "200"),
         ("eval", "--id", "a", "--symbol", "BTCUSDT", "--side", "BUY", "--notional", "200", "--commit"),
