@@ -152,7 +152,7 @@ SLIPS = {
     "no table": ("policy = 5\n", "policy: 5 is not a table"),
 }
 WHO = ("--by", "ops", "--reason", "CPI print")
-ACTS = (("halt", *WHO), ("status",), ("resume", *WHO), ("reset", "all", *WHO), ("init", *WHO))
+ACTS = (("halt", "--no-wait", *WHO), ("status",), ("resume", *WHO), ("reset", "all", *WHO), ("init", *WHO))
 
 
 @pytest.mark.parametrize("slip", SLIPS)

@@ -90,7 +90,7 @@ def test_it_warns_of_permits_whose_orders_may_be_on_their_way(gate: Run, store: 
 
 
 def test_it_ends_no_halt_and_says_so(gate: Run, unused: redis.Redis) -> None:
-    gate("halt", *WHO)
+    gate("halt", "--no-wait", *WHO)
     assert "the halt by ops stays on; gate resume ends it\n" in gate("init", *WHO).stderr
     assert unused.exists("quantum:safety:halt")
 

@@ -53,7 +53,7 @@ def test_what_is_under_way(gate: Run, gate_json: RunJson) -> None:
 
 
 def test_a_halt_says_who_and_why(gate: Run, gate_json: RunJson) -> None:
-    gate("halt", *WHO)
+    gate("halt", "--no-wait", *WHO)
     out = gate("status").stdout
     assert out.startswith("HALTED for entries, exits pass. By ops: CPI print, since 2")
     assert "\nNothing else is on: " in out
@@ -111,7 +111,7 @@ def test_the_mode_is_a_field_and_the_observers_are_named(
     assert "Observing: 1, not held back but by a halt: " in gate("status").stdout
     assert gate_json("--config", str(file), "status")["mode"] == "observe"
     assert "Observe mode: nothing is really denied" in gate("--config", str(file), "status").stdout
-    gate("halt", *WHO)
+    gate("halt", "--no-wait", *WHO)
     out = gate("--config", str(file), "status").stdout
     assert "Observe mode: the halt binds, but for it nothing is really denied" in out
 
@@ -126,7 +126,7 @@ def test_the_exit_code_tells_whether_entries_pass(
     gate(*EVAL)
     assert code() == 0, "one symbol rests, the account doesn't"
     for stop, end in (
-        (("halt", *WHO), ("resume", *WHO)),
+        (("halt", "--no-wait", *WHO), ("resume", *WHO)),
         (("halt", "--scope", "all", *WHO), ("resume", *WHO)),
     ):
         gate(*stop)
@@ -160,7 +160,7 @@ def test_of_a_caller_that_observes_only_a_person_and_damage_stop_entries(
     redis_client.rpush("quantum:observe:safety:cooldown_global", "damaged")
     assert code() == 1
     redis_client.delete("quantum:observe:safety:cooldown_global")
-    gate("halt", *WHO)
+    gate("halt", "--no-wait", *WHO)
     assert code() == 1
 
 
@@ -179,7 +179,7 @@ def test_it_is_not_open_while_something_is_in_doubt(gate: Run, gate_json: RunJso
             )
             assert (done.exit_code, done.stdout.startswith(said)) == (0, True)
     assert gate_json("status")["entries_pass"] is True
-    gate("halt", *WHO)
+    gate("halt", "--no-wait", *WHO)
     done = gate("status")
     assert (done.exit_code, done.stdout.startswith("HALTED")) == (1, True)
     assert "In doubt: 2: sig-1, sig-2." in done.stdout
@@ -190,7 +190,7 @@ def test_a_prefix_under_which_nothing_was_ever_seen_does_not_look_healthy(
     gate: Run, gate_json: RunJson, redis_client: redis.Redis, halted: bool
 ) -> None:
     if halted:
-        gate("--prefix", "nope", "halt", *WHO)
+        gate("--prefix", "nope", "halt", "--no-wait", *WHO)
     done = gate("--prefix", "nope", "status")
     first = "HALTED" if halted else "NOTHING IS KNOWN of the prefix nope here; entries wait, exits pass\n"
     assert (done.exit_code, done.stdout.startswith(first)) == (1, True)
