@@ -339,7 +339,7 @@ class Gate:
         from gate.client.earlier_orders import LEAST_TO_SEND_MS, recv_window_ms, search, stopped_by
 
         permit = held.permit
-        asking = search(permit, intent.timestamp_ms, recv_window_ms(finder), self.policy)
+        asking = search(permit, permit.decided_ms(intent.timestamp_ms), recv_window_ms(finder), self.policy)
         try:
             wait_s = next(asking)
             while True:
@@ -594,7 +594,7 @@ class AsyncGate:
         from gate.client.earlier_orders import LEAST_TO_SEND_MS, recv_window_ms, search, stopped_by
 
         permit = held.permit
-        asking = search(permit, intent.timestamp_ms, recv_window_ms(finder), self.policy)
+        asking = search(permit, permit.decided_ms(intent.timestamp_ms), recv_window_ms(finder), self.policy)
         try:
             wait_s = next(asking)
             while True:

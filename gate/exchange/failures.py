@@ -282,6 +282,8 @@ def posted(error: BaseException, client_order_id: str) -> bool | None:
     POST that carries the client order id. A look-up of the order carries it too, but is no POST.
     """
     seen: bool | None = None
+    # As a whole word: the stop of a bracket may be named after its entry.
+    named = re.compile(rf"(?<![\w-]){re.escape(client_order_id)}(?![\w-])", re.ASCII)
     trace = error.__traceback__
     while trace is not None:
         known = trace.tb_frame.f_locals
@@ -291,7 +293,7 @@ def posted(error: BaseException, client_order_id: str) -> bool | None:
             continue
         seen = False
         sent = (known.get("data"), known.get("params"), known.get("body"))
-        if str(known.get("method")).upper() == "POST" and client_order_id in str(sent):
+        if str(known.get("method")).upper() == "POST" and named.search(str(sent)):
             return True
     return seen
 

@@ -65,7 +65,7 @@ async def look_up(exchange: Exchange, attempt: Attempt, *, acceptable_for_ms: in
                 intent.symbol,
                 permit.client_order_id,
                 conditional=intent.is_conditional,
-                decided_ms=intent.timestamp_ms,
+                decided_ms=permit.decided_ms(intent.timestamp_ms),
             )
         except OrderNotFound:
             if certain:

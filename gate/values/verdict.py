@@ -54,6 +54,11 @@ class Permit(Struct, frozen=True):
     """The intent would be denied, but its caller only observes. Claims the intent's id, under the observers' keys, and
     nothing else: no lock, no place in a window. Without a token where an earlier delivery has claimed the id."""
 
+    def decided_ms(self, said_ms: int) -> int:
+        """When the intent was decided, epoch ms: what it says, but no later than the permit. An exit may be dated ahead,
+        and would else not know its own order."""
+        return min(said_ms, self.deadline_ms) if self.deadline_ms else said_ms
+
     @property
     def remaining_ms(self) -> int:
         """Milliseconds until the permit runs out; 0 when it has run out."""

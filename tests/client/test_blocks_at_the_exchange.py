@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from typing import Any
@@ -460,6 +461,36 @@ async def test_async_an_exchange_that_was_never_reached_lets_the_intent_come_aga
     async_client.FUTURES_URL = there
 
     assert await place_async(async_gate, async_client, at.entry()) == "PLACED"
+
+
+def test_a_stop_that_is_named_after_its_entry_is_another_request(
+    gate: Gate, client: Client, paper_exchange: PaperExchange
+) -> None:
+    intent = at.entry()
+    paper_exchange.inject(Fault(kind=FaultKind.ERROR, code=-1008, path="/fapi/v1/algoOrder"))
+
+    def bracket() -> None:
+        with gate.guard(intent) as permit:
+            client.futures_create_order(**terms(intent, newClientOrderId=permit.client_order_id))
+            client.futures_create_order(**stop(intent, clientAlgoId=f"{permit.client_order_id}-s"))
+
+    with pytest.raises(BinanceAPIException):
+        bracket()
+
+    assert place(gate, client, intent) == Reason.DUPLICATE
+    assert len(paper_exchange.ledger()) == 1
+
+
+def test_a_block_finds_the_order_of_an_exit_that_is_dated_ahead(
+    gate: Gate, client: Client, redis_client: redis.Redis, paper_exchange: PaperExchange
+) -> None:
+    place(gate, client, at.entry("in"))
+    intent = at.exit_(side="SELL", timestamp=time.time_ns() // 1_000_000 + 2 * CLOCKS_APART_MS)
+    place(gate, client, intent)
+    forget(redis_client)
+
+    assert place(gate, client, intent) == "FOUND"
+    assert len(paper_exchange.ledger()) == 2
 
 
 @pytest.mark.parametrize("fault", [-2019, -1008, None], ids=["refused", "overloaded", "not reached"])

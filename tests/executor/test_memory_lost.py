@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 import redis
@@ -12,6 +13,7 @@ from gate.exchange.port import AccountFigures
 from gate.executor.execution import Terminal
 from gate.executor.reconcile import Finding, reconcile
 from gate.paper import Fault, FaultKind
+from gate.values.found_order import CLOCKS_APART_MS
 from tests.executor.conftest import Desk, OpenDesk, forget
 from tests.executor.test_reconcile import age
 
@@ -29,6 +31,21 @@ async def test_after_redis_forgot_an_order_is_looked_up_before_it_is_sent(
     assert second.verdict.permit.verify
     assert (second.state, second.order_id) == (Terminal.FILLED, first.order_id)
     assert len(desk.orders(intent)) == 1
+
+
+async def test_an_exit_dated_ahead_knows_its_own_order(desk: Desk, redis_client: redis.Redis) -> None:
+    """A producer with local times without a zone is hours ahead. Its exits pass, so each must know its own order."""
+    await desk.executor.execute(desk.intent(quantity="0.05"))
+    ahead_ms = time.time_ns() // 1_000_000 + 2 * CLOCKS_APART_MS
+    intent = desk.intent(side="SELL", quantity="0.01", reduce_only=True, timestamp=ahead_ms)
+    desk.paper.inject(Fault(kind=FaultKind.ACCEPT_THEN_DROP))
+
+    first = await desk.executor.execute(intent)
+    forget(redis_client)
+    second = await desk.executor.execute(intent)
+
+    [order] = desk.orders(intent)
+    assert (first.order_id, second.order_id) == (str(order["orderId"]), str(order["orderId"]))
 
 
 async def test_a_look_up_before_sending_that_fails_is_tried_again(desk: Desk, redis_client: redis.Redis) -> None:
