@@ -55,8 +55,8 @@ class Permit(Struct, frozen=True):
     nothing else: no lock, no place in a window. Without a token where an earlier delivery has claimed the id."""
 
     def decided_ms(self, said_ms: int) -> int:
-        """When the intent was decided, epoch ms: what it says, but no later than the permit. An exit may be dated ahead,
-        and would else not know its own order."""
+        """When the intent was decided, epoch ms: as it says, but no later than the permit. An exit may be dated
+        ahead: it would else not know its own order."""
         return min(said_ms, self.deadline_ms) if self.deadline_ms else said_ms
 
     @property
