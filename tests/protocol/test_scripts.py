@@ -116,7 +116,7 @@ CALLED_WITH = {
     "last_look": (OF_AN_INTENT, "intent_id token is_exit needed_ms observes"),
     "still_out": ("inflight state halt", "since_ms exits_too server"),
     "identify": (OF_AN_INTENT, ""),
-    "leftovers": ("audit", "by reason belongs lapse_ms"),
+    "leftovers": ("audit state", "by reason belongs lapse_ms"),
 }
 
 
