@@ -8,7 +8,7 @@ from typing import Final, Protocol
 from gate.exchange.consequences import outcome_of_leaving
 from gate.values.found_order import FoundOrder
 from gate.values.log_words import names
-from gate.values.outcome import Outcome, Penalty, Settled, Settlement
+from gate.values.outcome import Outcome, OutcomeKind, Penalty, Settled, Settlement
 from gate.values.policy import Policy
 from gate.values.verdict import Mode, Permit, Verdict
 
@@ -59,7 +59,14 @@ class _Held:
         """What was reported last; None before that."""
 
     def __bool__(self) -> bool:
+        if self._given_up:
+            return False
         return self.verdict.permit is not None and self.verdict.permit.live and self._held_back is None
+
+    @property
+    def _given_up(self) -> bool:
+        """Whether the block has said that there is no order: by now the intent may be another worker's."""
+        return self.outcome is not None and self.outcome.kind in (OutcomeKind.REJECTED, OutcomeKind.UNSENT)
 
     @property
     def is_exit(self) -> bool:
@@ -70,11 +77,14 @@ class _Held:
     def reason(self) -> str:
         """Why the block may send, or why not: the verdict's reason; of an admitted intent also FOUND (see `found`),
         MEMORY_LOST (an earlier order may exist), the exchange's code where it wants no more questions about that (keys
-        that don't work, a ban), and DEADLINE (the permit has run out)."""
+        that don't work, a ban), SETTLED (the block has reported that there is no order), and DEADLINE (the permit has
+        run out)."""
         if self.found is not None:
             return "FOUND"
         if self._held_back is not None:
             return self._held_back.code
+        if self._given_up:
+            return "SETTLED"
         return "DEADLINE" if self.verdict.permit and not self else str(self.verdict.reason)
 
     @property

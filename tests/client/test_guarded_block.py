@@ -54,6 +54,20 @@ def test_a_denied_block_runs_with_a_permit_that_is_false(gate: Gate, redis_clien
     assert at.keys(redis_client) == {at.SAFE_MODE, at.STATE}
 
 
+def test_a_block_that_has_said_there_is_no_order_may_send_no_more(gate: Gate) -> None:
+    """The intent has come again by then, and another worker has sent it."""
+    with gate.guard(at.entry()) as permit:
+        permit.unsent("LATE_SIGNAL")
+        assert gate.evaluate(at.entry())
+        assert (bool(permit), permit.reason) == (False, "SETTLED")
+
+
+def test_a_block_whose_order_is_placed_may_go_on_with_its_stop(gate: Gate) -> None:
+    with gate.guard(at.entry()) as permit:
+        permit.placed(1)
+        assert permit
+
+
 def test_a_block_that_leaves_without_a_word_is_in_doubt(gate: Gate, redis_client: redis.Redis) -> None:
     with gate.guard(at.entry()) as permit:
         assert permit
