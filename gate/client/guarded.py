@@ -128,7 +128,7 @@ class _Held:
             return self._held_back
         if error is None:
             return self._unknown("left without an outcome")
-        return outcome_of_leaving(error, self.client_order_id, self._policy)
+        return outcome_of_leaving(error, self.permit, self._policy)
 
     def _unknown(self, detail: str) -> Outcome:
         return Outcome.unknown(detail, penalty=Penalty.unknown_outcome(self._policy))
