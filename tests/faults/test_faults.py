@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 import pytest
 
-from gate import Gate, Intent, Outcome, Permit, Reason
+from gate import Permit
 from gate.paper import Account, PaperExchange
 from tests.faults.arena import Arena
 from tests.faults.command import take_through
 from tests.faults.desk import POLICY, SYMBOLS, Admitted, Desk, Findings, Told
 from tests.faults.kinds import GROUPS, KINDS, Kind
 from tests.faults.runs import run_batch
-from tests.faults.store import FAKETIME, FaultyStore
 
 SAMPLED: Final = [name for name, kind in KINDS.items() if kind.available]
 NOON_MS: Final = 1_800_000_000_000
@@ -38,35 +36,6 @@ async def test_no_fault_makes_a_second_order_or_a_late_one_or_exceeds_a_window()
         if KINDS[name].group == "halts":
             assert found[name].halted == found[name].runs, f"{name}: every halt is confirmed"
     assert sum(each.verified for each in found.values()) > 0
-
-
-@pytest.mark.skipif(FAKETIME is None, reason="needs libfaketime")
-def test_the_question_that_lets_a_record_lapse_lets_the_list_of_admissions_lapse_too() -> None:
-    """A server throws away what has lapsed in no order: here it is slow, and has done nothing of it yet."""
-    store = FaultyStore(("--enable-debug-command", "yes"), steps=True)
-    try:
-        with Gate.from_url(f"redis://127.0.0.1:{store.port}/0") as gate, store.client() as client:
-            gate.init(by="tests", reason="a new account")
-            sent, other = (
-                Intent(id=id, symbol=symbol, side="BUY", notional="150", timestamp=time.time_ns() // 1_000_000)
-                for id, symbol in (("sent", "BTCUSDT"), ("other", "ETHUSDT"))
-            )
-            permit = gate.evaluate(sent).permit
-            assert permit is not None
-            assert gate.settle(permit, Outcome.placed(1))
-            client.execute_command("DEBUG", "SET-ACTIVE-EXPIRE", "0")
-            client.set("other:probe", "1", ex=60)
-            store.step(4_000)
-            while client.exists("other:probe"):
-                pass  # the server has not read its clock yet
-            assert gate.evaluate(sent).reason is Reason.STALE
-            store.step(0)
-            while client.time()[0] > time.time() + 1_000:
-                pass
-            assert gate.lookup("sent") is None, "it lapsed while the clock was ahead"
-            assert gate.evaluate(other).reason is Reason.MEMORY_YOUNG
-    finally:
-        store.close()
 
 
 async def a_desk() -> Desk:
