@@ -24,7 +24,7 @@ local needed = {
   {'ZCARD', KEYS.inflight}, {'ZRANGEBYSCORE', KEYS.inflight, '0', '0'},
   {'ZADD', KEYS.inflight, '0', ''}, {'ZREM', KEYS.inflight, ''},
   {'LPUSH', KEYS.failures, ''}, {'LTRIM', KEYS.failures, '0', '0'}, {'LINDEX', KEYS.failures, '0'},
-  {'PEXPIRE', KEYS.failures, '1'}, {'EXISTS', KEYS.failures},
+  {'PEXPIRE', KEYS.failures, '1'}, {'EXISTS', KEYS.failures}, {'EXISTS', KEYS.rate_global},
   {'XADD', KEYS.audit, '*', '', ''},
   {'HGET', KEYS.reasons, ''}, {'HSET', KEYS.reasons, '', ''},
 }

@@ -3,7 +3,10 @@
 --
 -- KEYS   1 inflight          P:exec:inflight                    zset    {reserved}:{intent_id} by deadline in ms
 --        2 state             P:exec:state                       hash    fence, since, lost, run_id, figures;
---                                                               permit:{intent_id}: a copy of the record
+--                                                               permit:{intent_id}: a copy of the record;
+--                                                               entries_until, exits_until: the last deadline of
+--                                                               callers that only observe, of intents that others
+--                                                               would be denied
 --        3 halt              P:safety:halt                      hash    scope
 --
 -- ARGV   1 since_ms          permits whose deadline is later than this; 0: now. A caller who asks again gives the `now`
@@ -16,7 +19,8 @@
 --           be read. lock_ttl_ms: of the policy in force; 0 when it isn't known. lost_ms: when the last loss of memory
 --           was noticed; 0: there was none; -1: one that nobody has noticed yet, or damage. Permits that were lost may
 --           live for lock_ttl_ms after it. unread: permits beyond the first 1,000
---   permit  `deadline_ms symbol side intent_id`, the earliest first; symbol and side are `?` without a copy
+--   permit  `deadline_ms symbol side intent_id`, the earliest first; symbol and side are `?` without a copy. The last
+--           one may stand for all those that entries_until and exits_until tell of: its intent_id is `observed`
 --@include integer
 --@include record_fields
 --@include server_now
@@ -34,7 +38,8 @@ elseif scope ~= 'all' then
   scope = 'entries'  -- as the guard reads it
 end
 
-local state = redis.pcall('HMGET', KEYS.state, 'fence', 'since', 'run_id', 'lost', 'figures')
+local state = redis.pcall('HMGET', KEYS.state, 'fence', 'since', 'run_id', 'lost', 'figures', 'entries_until',
+  'exits_until')
 local lost = '0'
 if state.err or not state[1] or not state[2] or state[3] ~= string.match(ARGV.server, '^%S+') then
   lost = '-1'
@@ -60,5 +65,10 @@ for i = 1, #fields do
     permits[#permits + 1] =
       deadline .. ' ' .. (symbol or '?') .. ' ' .. (side or '?') .. ' ' .. string.sub(fields[i], 8)
   end
+end
+if not state.err then
+  local observed = tonumber(state[6]) or 0
+  if ARGV.exits_too == '1' then observed = math.max(observed, tonumber(state[7]) or 0) end
+  if observed - since > 0 then permits[#permits + 1] = integer(observed) .. ' ? ? observed' end
 end
 return {now_text .. ' ' .. scope .. ' ' .. lock_ttl .. ' ' .. lost .. ' ' .. integer(unread), unpack(permits)}

@@ -41,7 +41,8 @@ def names_in(asked: object) -> tuple[str, str]:
         return asked.symbol, asked.side
     if not isinstance(asked, Mapping):
         return "-", "-"
-    return _word(asked.get("symbol")), _word(asked.get("side") or asked.get("action"))
+    side = _word(asked.get("side"))
+    return _word(asked.get("symbol")), side if side != "-" else _word(asked.get("action"))
 
 
 def _word(value: object) -> str:

@@ -13,7 +13,7 @@ from typing import Final
 from gate.client.guarded import MEMORY_LOST
 from gate.exchange.consequences import penalty_of
 from gate.exchange.failures import Consequence, Failure, failure_of
-from gate.exchange.port import CLOCK_LEAD_MS, SIGNER_AHEAD_MS
+from gate.exchange.port import CLOCK_LEAD_MS, LEAST_TO_SEND_MS
 from gate.values.found_order import FoundOrder
 from gate.values.log_words import names
 from gate.values.outcome import Outcome
@@ -32,8 +32,6 @@ Returns the order; or the outcome to settle where nothing may be sent; or None: 
 _RECV_WINDOW_MS: Final = 10_000  # python-binance's own
 _FIRST_PAUSE_S: Final = 0.2
 _LONGEST_PAUSE_S: Final = 2.0
-LEAST_TO_SEND_MS: Final = SIGNER_AHEAD_MS + 500
-"""The least life of a permit with which a block may send after the search."""
 
 
 def recv_window_ms(find_order: object) -> int:

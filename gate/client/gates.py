@@ -336,7 +336,8 @@ class Gate:
 
     def _look(self, held: GuardedPermit, intent: Intent, finder: FindOrder) -> None:
         # Loaded only after a loss of memory.
-        from gate.client.earlier_orders import LEAST_TO_SEND_MS, recv_window_ms, search, stopped_by
+        from gate.client.earlier_orders import recv_window_ms, search, stopped_by
+        from gate.exchange.port import LEAST_TO_SEND_MS
 
         permit = held.permit
         asking = search(permit, permit.decided_ms(intent.timestamp_ms), recv_window_ms(finder), self.policy)
@@ -591,7 +592,8 @@ class AsyncGate:
 
     async def _look(self, held: AsyncGuardedPermit, intent: Intent, finder: AsyncFindOrder) -> None:
         # Loaded only after a loss of memory.
-        from gate.client.earlier_orders import LEAST_TO_SEND_MS, recv_window_ms, search, stopped_by
+        from gate.client.earlier_orders import recv_window_ms, search, stopped_by
+        from gate.exchange.port import LEAST_TO_SEND_MS
 
         permit = held.permit
         asking = search(permit, permit.decided_ms(intent.timestamp_ms), recv_window_ms(finder), self.policy)

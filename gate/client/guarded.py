@@ -122,8 +122,9 @@ class _Held:
         exception means."""
         if self.verdict.permit is None:
             return None
-        if self.settlement is not None:
-            return self.outcome if self.settlement.status in _NOT_REPORTED else None
+        if self.outcome is not None:  # broken off while the store was told: it may have it or not
+            heard = self.settlement is not None and self.settlement.status not in _NOT_REPORTED
+            return None if heard else self.outcome
         if self._held_back is not None:
             return self._held_back
         if error is None:
@@ -143,7 +144,7 @@ class GuardedPermit(_Held):
 
     def settle(self, outcome: Outcome) -> Settlement:
         """Reports the outcome. Raises LookupError for a denied intent."""
-        self.outcome = outcome
+        self.outcome, self.settlement = outcome, None
         self.settlement = self._gate.settle(self.permit, outcome)
         return self.settlement
 
@@ -188,7 +189,7 @@ class AsyncGuardedPermit(_Held):
 
     async def settle(self, outcome: Outcome) -> Settlement:
         """Reports the outcome. Raises LookupError for a denied intent."""
-        self.outcome = outcome
+        self.outcome, self.settlement = outcome, None
         self.settlement = await self._gate.settle(self.permit, outcome)
         return self.settlement
 

@@ -15,6 +15,9 @@ SIGNER_AHEAD_MS: Final = 1_000
 """The exchange allows a signer's clock to be ahead by this much, so it accepts a request for longer than recvWindow."""
 CLOCK_LEAD_MS: Final = SIGNER_AHEAD_MS + 500
 """From signing time + recvWindow until the exchange certainly accepts the request no more. Half a second is our own."""
+LEAST_TO_SEND_MS: Final = SIGNER_AHEAD_MS + 500
+"""The least life of a permit with which an order is sent. With less, the exchange could accept it too late, or its
+answer could come too late."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Final
 
 from gate.client.gates import AsyncGate
 from gate.exchange.failures import FILTER_CODES, ExchangeFailure, Failure, OrderNotFound
-from gate.exchange.port import CLOCK_LEAD_MS, SIGNER_AHEAD_MS, Exchange, Validity
+from gate.exchange.port import CLOCK_LEAD_MS, LEAST_TO_SEND_MS, SIGNER_AHEAD_MS, Exchange, Validity
 from gate.executor.attempt import Attempt
 from gate.executor.closing import fit_to_position, tell_what_stays_open
 from gate.executor.execution import Execution
@@ -22,10 +22,6 @@ from gate.values.log_words import names
 from gate.values.outcome import OutcomeKind
 
 _log: Final = logging.getLogger("gate.executor")
-
-_LEAST_TO_SEND_MS: Final = SIGNER_AHEAD_MS + 500
-"""The least life of a permit with which an order is sent. With less, the exchange could accept it too late, or its
-answer could come too late."""
 
 _ROUNDING_MS: Final = 2
 """The store and this process cut their clocks to milliseconds, each its own."""
@@ -141,8 +137,8 @@ class Placer:
             return stale
         # The last question, because the others take time.
         left_ms = permit.remaining_ms
-        if left_ms < _LEAST_TO_SEND_MS:
-            return attempt.unsent("DEADLINE", f"{left_ms} ms of the permit were left, {_LEAST_TO_SEND_MS} are needed")
+        if left_ms < LEAST_TO_SEND_MS:
+            return attempt.unsent("DEADLINE", f"{left_ms} ms of the permit were left, {LEAST_TO_SEND_MS} are needed")
         return None
 
     async def _send(self, attempt: Attempt, plan: OrderPlan, validity: Validity) -> Execution:

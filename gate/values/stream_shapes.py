@@ -33,6 +33,7 @@ from gate.values.stream_words import (
     Term,
     letters,
     names_an_order_type,
+    one_slip_from,
     order_type_letters,
     says_exit,
 )
@@ -242,6 +243,8 @@ def _refuse_a_hidden_exit(entry: _Entry) -> None:
             problem = "may be a flag or a figure"
         elif not _says_nothing(value) and any(each in word for each in ONLY_OF_EXITS):
             problem = "isn't a name that is known"
+        elif (meant := one_slip_from(word)) and not _says_nothing(value):
+            raise InvalidIntent(name, value, f"is one slip from {meant}; write that, or give the field another name")
         else:
             continue
         raise InvalidIntent(name, value, f"{problem}; give reduce_only or action CLOSE for an exit")

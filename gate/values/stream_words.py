@@ -108,6 +108,9 @@ TERMS_OF: Final = {
 ORDER_TERMS: Final = TERMS_OF.keys() - {word for name in ("symbol", "id", "timestamp") for word in LETTERS_OF[name]}
 REFUSED_TERMS: Final = {term.name: term for term in REFUSED}
 
+_SPELLED: Final = {letters(word): word for term in (*TERMS, *REFUSED) for word in term.words}
+_LONG_ENOUGH: Final = 6
+
 ORDER_TYPE_WORDS: Final = {
     "market": "MARKET",
     "limit": "LIMIT",
@@ -122,6 +125,25 @@ _TYPE: Final = re.compile(
     "|iceberg|twap|vwap|conditional|iftouched|gtc|ioc|fok|gtx)+(buy|sell|long|short)?"
 )
 _EXIT: Final = re.compile("(exit|close|reduce|flatten|flat)(buy|sell|long|short|position|trade|only|all)*")
+
+
+@lru_cache(_MOST_NAMES)
+def one_slip_from(word: str) -> str | None:
+    """A name of a term of the order from which these letters differ by one slip: a letter too many, too few, another
+    one, or two in the wrong order. Short names are left out: too much is like them."""
+    for name in ORDER_TERMS:
+        if len(name) >= _LONG_ENOUGH and word != name and _one_slip(word, name):
+            return _SPELLED[name]
+    return None
+
+
+def _one_slip(word: str, name: str) -> bool:
+    if abs(len(word) - len(name)) > 1:
+        return False
+    start = next((at for at, (one, other) in enumerate(zip(word, name, strict=False)) if one != other), len(word))
+    one, other = word[start:], name[start:]
+    swapped = one[:2] == other[1::-1] and one[2:] == other[2:]
+    return swapped or one[1:] == other or one == other[1:] or one[1:] == other[1:]
 
 
 def order_type_letters(word: str) -> str:

@@ -171,6 +171,42 @@ def test_a_halt_under_a_mistaken_prefix_names_those_at_work(gate: Run, store: St
     assert "under the prefix quantum (the last 2d " in gate("halt", *WHO).stderr
 
 
+def test_acts_under_a_prefix_that_never_ran_beside_one_that_does_exit_1(
+    gate: Run, short: tuple[str, str], gate_json: Callable[..., Any], at_hand: Client, store: Store
+) -> None:
+    with Gate.from_url(store.url) as service:
+        service.leave_trace()
+    some_trade(at_hand)
+    for number, act in enumerate((("halt",), ("flatten", "--yes"))):
+        done = gate(*short, "--prefix", f"qantum{number}", *act, *WHO)
+        assert (done.exit_code, "is this the right account?" in done.stderr) == (1, True)
+        assert f"But only under the prefix qantum{number}: see the warning." in done.stdout
+        answer = gate(*short, "--prefix", f"qantm{number}", *act, *WHO, "--json")
+        assert "is this the right account?" in json.loads(answer.stdout)["prefix_doubt"]
+    assert gate_json("halt", "--no-wait", *WHO)["prefix_doubt"] is None
+
+
+def test_a_halt_of_those_that_observe_doubts_no_prefix(gate: Run, store: Store) -> None:
+    with Gate.from_url(store.url, prefix="acct7") as other:
+        other.leave_trace()
+    with Gate.from_url(store.url, policy=Policy(mode="observe")) as observer:
+        observer.evaluate(Intent(id="sig-1", symbol="BTCUSDT", side="BUY", notional="200", timestamp=now_ms()))
+    assert "right account" not in gate("halt", "--no-wait", *WHO).stderr
+
+
+def test_a_halt_that_can_not_be_told_cancels_nothing_and_says_so(gate: Run, at_hand: Client) -> None:
+    some_trade(at_hand)
+    done = gate("--url", "redis://127.0.0.1:1/0", "halt", "--cancel", *WHO)
+    assert done.exit_code == 3
+    assert done.stderr.endswith("; no order was cancelled (gate flatten does that without the store, too)\n")
+    assert len(at_hand.futures_get_open_orders()) == 1
+
+
+def test_flattening_under_a_halt_of_all_says_that_exits_are_stopped_too(gate: Run, at_hand: Client) -> None:
+    gate("halt", "--no-wait", "--scope", "all", *WHO)
+    assert "exits too" in gate("flatten", "--yes", *WHO).stdout.splitlines()[0]
+
+
 def test_a_halt_and_the_status_say_what_rests(gate: Run, gate_json: Callable[..., Any], at_hand: Client) -> None:
     gate(*EVAL, "--reduce-only")
     some_trade(at_hand)

@@ -58,6 +58,7 @@ def test_halt_and_resume(
         "before": None,
         "changed": ["entries"],
         "observers": 0,
+        "prefix_doubt": None,
         "audited": True,
         "kept": {
             "replicas": 0,

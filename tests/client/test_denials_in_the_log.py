@@ -48,6 +48,19 @@ def test_a_failure_of_the_store_says_what_follows(
     assert said.endswith("; the intent is in doubt until that is repeated, or it is reconciled")
 
 
+def test_whatever_stands_in_for_a_side_the_answer_is_a_verdict(
+    open_sync_gate: OpenGate, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Neither:
+        def __bool__(self) -> bool:
+            raise ValueError("neither true nor false, like an array")
+
+    asked = {"id": "sig-1", "symbol": "BTCUSDT", "side": Neither(), "action": "SELL"}
+    assert open_sync_gate().evaluate(asked).reason is Reason.INVALID
+    (said,) = warnings(caplog)
+    assert said.startswith("INVALID id=sig-1 symbol=BTCUSDT side=SELL ")
+
+
 def test_an_exit_that_the_script_denies_is_a_warning_and_an_entry_is_none(
     redis_client: redis.Redis, open_gate: OpenGate, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -79,6 +79,41 @@ def test_an_entry_of_an_observing_caller_is_out_too(open_gate: OpenGate) -> None
     assert permit.remaining_ms <= 0
 
 
+def test_an_entry_that_only_an_observing_caller_may_send_is_out_too(open_gate: OpenGate) -> None:
+    """Others would be denied. It has no lock and no place among the permits in flight."""
+    gate, observer = at_work(open_gate), open_gate(Policy(lock_ttl_ms=1_500, mode="observe"))
+    at.admitted(observer.evaluate(at.entry()))
+    for again in at.entry("sig-2"), at.entry():
+        permit = at.admitted(observer.evaluate(again))
+        assert permit.observed
+    gate.halt(by="ops", reason="CPI print")
+
+    out = gate.still_out()
+
+    assert "observed" in [each.intent_id for each in out.permits]
+    assert out.wait_ms >= permit.remaining_ms
+    assert gate.until_clear().clear
+    assert permit.remaining_ms <= 0
+
+
+def test_the_longest_of_them_counts_whoever_came_last(open_gate: OpenGate) -> None:
+    gate, longer = at_work(open_gate), open_gate(Policy(lock_ttl_ms=20_000, mode="observe"))
+    stale = at.entry(timestamp=at.entry().timestamp_ms - 700_000)
+    permit = at.admitted(longer.evaluate(stale))
+    at.admitted(open_gate(Policy(lock_ttl_ms=1_500, mode="observe")).evaluate(stale))
+    gate.halt(by="ops", reason="CPI print")
+    assert gate.still_out().wait_ms >= permit.remaining_ms
+
+
+def test_an_exit_that_only_an_observing_caller_may_send_is_out_for_a_halt_of_exits(open_gate: OpenGate) -> None:
+    gate, observer = at_work(open_gate), open_gate(Policy(lock_ttl_ms=1_500, mode="observe"))
+    old = at.exit_(timestamp=at.exit_().timestamp_ms - 700_000)
+    assert at.admitted(observer.evaluate(old)).observed
+    gate.halt(by="ops", reason="exchange is down", scope="all")
+    assert gate.still_out("entries").clear
+    assert gate.still_out("all").count == 1
+
+
 def test_without_a_halt_in_force_nothing_is_clear(redis_client: redis.Redis, open_gate: OpenGate) -> None:
     gate = at_work(open_gate)
     assert (gate.still_out().clear, gate.still_out().halted) == (False, None)

@@ -271,6 +271,37 @@ def test_a_term_that_is_not_understood_is_an_error_that_names_it(fields: dict[st
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    {
+        "reduce_onyl": "reduce_only",
+        "redueOnly": "reduce_only",
+        "order_typ": "order_type",
+        "levrage": "leverage",
+        "quantityy": "quantity",
+        "trigger-prize": "trigger_price",
+        "position_size_usdt": "position_size_usd",
+    }.items(),
+)
+def test_a_name_that_is_one_slip_from_a_term_is_an_error_that_names_it(name: str, meant: str) -> None:
+    with pytest.raises(InvalidIntent, match=f"^{name}: .* is one slip from {meant}; write that"):
+        read(**{name: "7"})
+    assert read(**{name: 0}).aside[name] == 0, "it says nothing"
+    assert read(**{name: "7"}, reduce_only=True, side="SELL", action=...).is_exit, "an exit isn't denied for it"
+
+
+def test_names_of_a_strategys_own_are_no_slips() -> None:
+    own = {
+        "position_id": "7",
+        "exit_price": 1.5,
+        "position_type": "swing",
+        "avg_price": 1,
+        "max_quantity": 3,
+        "prices": 2,
+    }
+    assert read(**own).aside.keys() >= own.keys()
+
+
 @pytest.mark.parametrize("value", ["1", 1, "true", True])
 def test_is_exit_is_a_flag_whatever_it_holds(value: object) -> None:
     assert read(is_exit=value).is_exit

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import click
 
 from gate.cli.commands.at_the_exchange import opened
-from gate.cli.commands.halting import Aftermath, follow
+from gate.cli.commands.halting import Aftermath, PrefixDoubt, confirmed_sentence, follow, look, prefix_doubt
+from gate.cli.commands.operate import halt_sentence
 from gate.cli.exchange_keys import ExchangeKeys, exchange_options, needed_keys
 from gate.cli.screens.wording import one_line
 from gate.cli.session import account_of, by_option, configured, json_option, reason_option, say_json, warn
@@ -35,6 +36,7 @@ class _Done:
     """What came of it."""
 
     halted: bool = False
+    doubt: PrefixDoubt | None = None
     store_problem: str = ""
     followed: Aftermath | None = None
     exchange: Flattened | None = None
@@ -50,7 +52,7 @@ class _Done:
 
     @property
     def code(self) -> int:
-        if not self.flat or (self.halted and not self.confirmed):
+        if not self.flat or (self.halted and not self.confirmed) or (self.doubt is not None and self.doubt.mistaken):
             return _LEFT
         return 0 if self.halted else _NOT_HALTED
 
@@ -79,8 +81,8 @@ def flatten(
     It works without the store, too: then nothing is halted, and it says so.
 
     \b
-    Exit codes: 0 halted and flat, both confirmed; 1 something is left or unknown, or nothing was done; 2 usage; 3 flat,
-    but not halted: the store gave no answer.
+    Exit codes: 0 halted and flat, both confirmed; 1 something is left or unknown, or nothing was done, or the gate has
+    never run under this prefix and others are at work here; 2 usage; 3 flat, but not halted: the store gave no answer.
     """
     if as_json and not yes:
         raise click.UsageError("--json doesn't ask; give --yes too")
@@ -97,7 +99,7 @@ def flatten(
     if as_json:
         say_json(_json(done, config, by, reason))
     else:
-        _say(done)
+        _say(done, config.prefix)
     if done.code:
         raise click.exceptions.Exit(done.code)
 
@@ -142,10 +144,12 @@ def _halt_and_clear(config: Config, keys: ExchangeKeys, by: str, reason: str, do
         done.exchange = _flattened(keys, None, as_json)
         return
     with Gate.from_url(url, prefix=config.prefix, policy=config.policy) as gate:
-        _halt(gate, by, reason, done)
+        said = _halt(gate, by, reason, account_of(config), done)
+        if done.doubt is not None:
+            warn(done.doubt.warning)
         if not as_json:
             if done.halted:
-                click.echo(one_line(f"Halted {account_of(config)} for entries; exits pass."))
+                click.echo(one_line(said))
             else:
                 warn(f"NOT halted, {account_of(config)}: {done.store_problem}; goes on without the store")
         # At once, and again when nothing can come any more: what was out may have opened something meanwhile.
@@ -157,12 +161,16 @@ def _halt_and_clear(config: Config, keys: ExchangeKeys, by: str, reason: str, do
         done.exchange = _flattened(keys, done.exchange, as_json)
 
 
-def _halt(gate: Gate, by: str, reason: str, done: _Done) -> None:
+def _halt(gate: Gate, by: str, reason: str, account: str, done: _Done) -> str:
+    """Halts. Returns what to say of it."""
+    before = look(gate)
     try:
-        gate.halt(by=by, reason=reason)
-        done.halted = True
+        act = gate.halt(by=by, reason=reason)
     except StoreFailure as failure:
         done.store_problem = one_line(str(failure))
+        return ""
+    done.halted, done.doubt = True, prefix_doubt(gate, before)
+    return halt_sentence(act, "entries", account, before)
 
 
 def _flattened(keys: ExchangeKeys, before: Flattened | None, as_json: bool) -> Flattened:
@@ -186,7 +194,7 @@ async def _at(keys: ExchangeKeys, act: Callable[[Holder], Awaitable[_T]]) -> _T:
         return await act(exchange)
 
 
-def _say(done: _Done) -> None:
+def _say(done: _Done, prefix: str) -> None:
     exchange = done.exchange
     if exchange is not None:
         for position in exchange.open or ():
@@ -200,7 +208,7 @@ def _say(done: _Done) -> None:
     else:
         warn("NOT flat, or not known to be; repeat it, and look at the exchange")
     if done.followed is not None and done.confirmed:
-        click.echo(str(done.followed))
+        click.echo(confirmed_sentence(done.followed, done.doubt, prefix))
     elif done.followed is not None:
         warn(str(done.followed))
     if not done.halted:
@@ -225,6 +233,7 @@ def _json(done: _Done, config: Config, by: str, reason: str) -> dict[str, object
         "prefix": config.prefix,
         "halted": done.halted,
         "store_problem": done.store_problem or None,
+        "prefix_doubt": done.doubt.warning if done.doubt else None,
         "confirmed": done.confirmed,
         "flat": done.flat,
         **at_the_exchange,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import click
 
@@ -12,7 +13,7 @@ from gate.cli.screens.wording import one_line, printable, span
 from gate.cli.session import warn
 from gate.protocol.keyspace import Keyspace
 from gate.values.errors import StoreFailure
-from gate.values.reports import SeenServices, StillOut
+from gate.values.reports import Halt, SeenServices, StillOut
 
 if TYPE_CHECKING:
     from gate.client.gates import Gate
@@ -21,6 +22,24 @@ if TYPE_CHECKING:
 NOT_CONFIRMED: Final = 1
 _NAMED: Final = 5
 _NAMED_PREFIXES: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """The state of an account just before an act."""
+
+    halt: Halt | None
+    ever_run: bool
+    observers: int = 0
+    """How many callers observe; a halt binds them too."""
+
+
+def look(gate: Gate) -> Before | None:
+    """The state of the account; None when it can't be read. The act must not fail because of that."""
+    try:
+        return Before(gate.halt_in_force(), gate.ever_run(), len(gate.observers()))
+    except StoreFailure:
+        return None
 
 
 class Aftermath:
@@ -99,23 +118,33 @@ def follow(gate: Gate, scope: str, *, waits: bool) -> Aftermath:
     return found
 
 
-def prefix_warning(gate: Gate, ever_run: bool) -> str:
-    """That the prefix may be a mistaken one, with those under which services are seen; else empty."""
+class PrefixDoubt(NamedTuple):
+    """That the prefix may be a mistaken one."""
+
+    warning: str
+    mistaken: bool
+    """Whether it is hardly the right one: the gate has never run under it, and others are at work here."""
+
+
+def prefix_doubt(gate: Gate, before: Before | None) -> PrefixDoubt | None:
+    """Whether the act was for the right account. `before`: the account just before it; None: it can't be read."""
     try:
         seen = gate.seen_services()
     except StoreFailure:
         seen = SeenServices(None, ())  # no right to read it
-    if seen.own_lately:
-        return ""
+    if seen.own_lately or (before is not None and before.observers):
+        return None
+    ever_run = before is None or before.ever_run
     if not seen.others:
-        return "" if ever_run else _never_run(gate.prefix)
+        return None if ever_run else PrefixDoubt(_never_run(gate.prefix), mistaken=False)
     last = "" if seen.own_ago_ms is None else f" (the last {span(seen.own_ago_ms)} ago)"
     named = ", ".join(f"{printable(each.prefix)} ({span(each.ago_ms)} ago)" for each in seen.others[:_NAMED_PREFIXES])
     more = f" and {len(seen.others) - _NAMED_PREFIXES} more" if len(seen.others) > _NAMED_PREFIXES else ""
-    return (
+    warning = (
         f"no service has been seen lately under the prefix {gate.prefix}{last}; seen here: {named}{more}; "
         "is this the right account?"
     )
+    return PrefixDoubt(warning, mistaken=not ever_run)
 
 
 def _never_run(prefix: str) -> str:
@@ -142,13 +171,21 @@ def _what(scope: str, count: int = 1) -> str:
     return word if count == 1 else {"order": "orders", "entry": "entries"}[word]
 
 
-def exit_code(found: Aftermath, *, waits: bool, cancelled: Flattened | None) -> int:
+def exit_code(found: Aftermath, doubt: PrefixDoubt | None, *, waits: bool, cancelled: Flattened | None) -> int:
     """0, or how a script learns that something is open."""
     if found.interrupted:
         return INTERRUPTED
+    if doubt is not None and doubt.mistaken:
+        return NOT_CONFIRMED
     if cancelled is not None and not cancelled.nothing_rests:
         return NOT_CONFIRMED
     return NOT_CONFIRMED if waits and not found.confirmed else 0
+
+
+def confirmed_sentence(found: Aftermath, doubt: PrefixDoubt | None, prefix: str) -> str:
+    """What a confirmed halt says. Under a mistaken prefix it is no word on the accounts at work."""
+    mistaken = doubt is not None and doubt.mistaken
+    return f"{found} But only under the prefix {printable(prefix)}: see the warning." if mistaken else str(found)
 
 
 def cancelled_at_hand(keys: ExchangeKeys, before: Flattened | None) -> Flattened:
