@@ -56,8 +56,8 @@ def open_gate(config: Config, as_json: bool, so: str = "") -> Iterator[Gate]:
     except StoreFailure as failure:
         reason = reason_of(failure).value
         answer: dict[str, object] = {"reason": reason, "detail": masked(one_line(str(failure)))}
-        follows = f"; {so}" if so else ""
-        raise NoAnswer(f"{reason}: {failure}{follows}", answer if as_json else None) from None
+        said = f"{reason}: {str(failure).rstrip('.')}"
+        raise NoAnswer(f"{said}; {so}" if so else said, answer if as_json else None) from None
 
 
 def store_of(config: Config) -> str:
