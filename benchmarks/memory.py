@@ -72,5 +72,6 @@ def _settle_as_placed(client: redis.Redis, account: Account, records: int) -> No
         if permit is None:
             raise RuntimeError(f"not admitted: {reply!r}")
         pipeline.execute_command(*protocol.settle(permit, Outcome.placed(_FIRST_ORDER_ID + number)))
-    pipeline.delete(keys.rate_global, *(keys.rate_symbol(intent.symbol) for intent in intents))
+    pipeline.ltrim(keys.rate_global, 0, 0)  # without it, the memory would be new
+    pipeline.delete(*(keys.rate_symbol(intent.symbol) for intent in intents))
     pipeline.execute()

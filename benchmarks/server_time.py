@@ -133,6 +133,6 @@ def _settle_batch(client: redis.Redis, empty_sha: str, account: Account, calls: 
         if permit is None:
             raise RuntimeError(f"not admitted: {reply!r}")
         keys = account.keyspace
-        forget = ("DEL", keys.record(intent.id), keys.rate_symbol(intent.symbol), keys.rate_global)
+        forget = ("DEL", keys.record(intent.id), keys.rate_symbol(intent.symbol))
         steps.append(Step(account.protocol.settle(permit, Outcome.placed(_ORDER_ID)), b"SETTLED ", (forget,)))
     return run(client, empty_sha, steps)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gate.client.guarded import AsyncGuardedPermit, GuardedPermit
     from gate.config import Config, InvalidConfig
     from gate.values.errors import (
+        AccountTaken,
         GateError,
         InvalidField,
         InvalidIntent,
@@ -42,17 +43,22 @@ if TYPE_CHECKING:
         Inspection,
         LastLook,
         Observer,
+        OutPermit,
+        SeenService,
+        SeenServices,
         Standing,
         Status,
+        StillOut,
     )
     from gate.values.verdict import Mode, Permit, Verdict
 else:
     _NAMES = {
         "client.gates": "AsyncGate Gate",
-        "values.errors": "GateError InvalidField InvalidIntent InvalidPolicy StoreError StoreFailure StoreUnavailable",
+        "values.errors": "AccountTaken GateError InvalidField InvalidIntent InvalidPolicy StoreError StoreFailure "
+        "StoreUnavailable",
         "client.guarded": "AsyncGuardedPermit GuardedPermit",
         "values.reports": "Act Copies Damage DoubtfulPermit GuardReport Halt InDoubt Inspection LastLook Observer "
-        "Standing Status",
+        "OutPermit SeenService SeenServices Standing Status StillOut",
         "values.found_order": "FoundOrder",
         "values.intent": "Intent",
         "values.leftovers": "Leftover Leftovers Remedy",
@@ -76,6 +82,7 @@ else:
 
 
 __all__ = [
+    "AccountTaken",
     "Act",
     "AsyncGate",
     "AsyncGuardedPermit",
@@ -101,6 +108,7 @@ __all__ = [
     "Leftovers",
     "Mode",
     "Observer",
+    "OutPermit",
     "Outcome",
     "OutcomeKind",
     "Penalty",
@@ -111,10 +119,13 @@ __all__ = [
     "Reason",
     "Record",
     "Remedy",
+    "SeenService",
+    "SeenServices",
     "Settled",
     "Settlement",
     "Standing",
     "Status",
+    "StillOut",
     "StoreError",
     "StoreFailure",
     "StoreUnavailable",

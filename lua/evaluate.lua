@@ -124,6 +124,12 @@ if reason then
       local halted, unknown, by_whom = first_denial(GUARDS.HALTED, now, now_text, seen)
       if halted then reason, wait, detail = halted, unknown, by_whom end
     end
+    if reason ~= 'HALTED' then
+      -- Its permit stands in no in-flight set. A halt waits until the last of these has run out; see still_out.lua.
+      local last = is_exit and 'exits_until' or 'entries_until'
+      local known = tonumber(redis.pcall('HMGET', KEYS.state, last)[1]) or 0
+      redis.pcall('HSET', KEYS.state, last, integer(math.max(known, now + ARGV.lock_ttl_ms)))
+    end
     if reason == 'DUPLICATE' or reason == 'CONFLICT' then
       return 'OBSERVED ' .. reason .. ' ' .. wait .. ' ' .. detail
     end

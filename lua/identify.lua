@@ -4,11 +4,12 @@
 --
 -- KEYS   as in evaluate.lua, for any intent
 --
--- Reply  one line of text: the server's run id, which changes when the server restarts, and differs from those of its
---        replicas. Then, if there is something to say:
+-- Reply  lines of text. The first is the server's word. Its run id, which changes when the server restarts, and differs
+--        from those of its replicas. Then, if there is something to say:
 --   … evicts               the server may evict keys, so records may be missing one by one
 --   … lacks COMMAND key    the user may not call this command on this key. The first one that is missing
 --   ? lacks INFO           the user may not ask the server who it is
+--        The further lines are those of INFO that tell a person of the server: `name:value`, as far as it has them
 
 -- A whole command each: its arguments are checked like a call's.
 local needed = {
@@ -23,7 +24,7 @@ local needed = {
   {'ZCARD', KEYS.inflight}, {'ZRANGEBYSCORE', KEYS.inflight, '0', '0'},
   {'ZADD', KEYS.inflight, '0', ''}, {'ZREM', KEYS.inflight, ''},
   {'LPUSH', KEYS.failures, ''}, {'LTRIM', KEYS.failures, '0', '0'}, {'LINDEX', KEYS.failures, '0'},
-  {'PEXPIRE', KEYS.failures, '1'}, {'EXISTS', KEYS.failures},
+  {'PEXPIRE', KEYS.failures, '1'}, {'EXISTS', KEYS.failures}, {'EXISTS', KEYS.rate_global},
   {'XADD', KEYS.audit, '*', '', ''},
   {'HGET', KEYS.reasons, ''}, {'HSET', KEYS.reasons, '', ''},
 }
@@ -51,10 +52,17 @@ for _, command in ipairs(needed) do
     break
   end
 end
-local info = redis.pcall('INFO', 'server', 'memory')
+local info = redis.pcall('INFO', 'server', 'memory', 'persistence')
+local said = ''
+if type(info) == 'string' then
+  for _, name in ipairs({'redis_version', 'valkey_version', 'maxmemory', 'maxmemory_policy', 'aof_enabled'}) do
+    local value = string.match(info, '\n' .. name .. ':(%S+)')
+    if value then said = said .. '\n' .. name .. ':' .. value end
+  end
+end
 local run_id = type(info) == 'string' and string.match(info, '\nrun_id:(%w+)') or '?'
-if lacks ~= '' then return run_id .. lacks end
-if run_id == '?' then return '? lacks a run id in its INFO' end
+if lacks ~= '' then return run_id .. lacks .. said end
+if run_id == '?' then return '? lacks a run id in its INFO' .. said end
 local evicts = string.match(info, '\nmaxmemory:(%d+)') ~= '0'
   and string.match(info, '\nmaxmemory_policy:(%S+)') ~= 'noeviction'
-return run_id .. (evicts and ' evicts' or '')
+return run_id .. (evicts and ' evicts' or '') .. said

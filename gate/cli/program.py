@@ -44,6 +44,9 @@ COMMANDS: Final = {
     "show": Listed("gate.cli.commands.show", "show", "What the gate remembers of an intent."),
     "init": Listed("gate.cli.commands.init", "init", "Say once that the account is new, so that entries go at once."),
     "halt": Listed("gate.cli.commands.operate", "halt", "Stop entries, or everything, until somebody resumes."),
+    "flatten": Listed(
+        "gate.cli.commands.flatten", "flatten", "Halt, cancel every order, close every position, and confirm it."
+    ),
     "resume": Listed("gate.cli.commands.operate", "resume", "End a halt."),
     "reset": Listed("gate.cli.commands.operate", "reset", "Switch off safe mode, cooldowns or the count of failures."),
     "leftovers": Listed(
@@ -163,6 +166,6 @@ def program(ctx: click.Context, url: str | None, embedded: str | None, prefix: s
 
     Every command takes --json, after its name. Exit codes: 2 bad input or usage (with --json an error on standard
     output too), 3 no answer from the store, 70 an internal error, 74 the answer couldn't be written; eval: 0 admit,
-    1 deny.
+    1 deny; status: 0 entries pass, 1 stopped.
     """
     ctx.obj = Flags(url, embedded, prefix, config)

@@ -42,10 +42,13 @@ def configured(flags: Flags, *, needs_policy: bool = True) -> Config:
 
 
 @contextmanager
-def open_gate(config: Config, as_json: bool) -> Iterator[Gate]:
-    """Opens the gate of a configuration. The command ends when the store gives no answer."""
+def open_gate(config: Config, as_json: bool, so: str = "") -> Iterator[Gate]:
+    """Opens the gate of a configuration. The command ends when the store gives no answer. `so`: what follows then."""
+    import logging
+
     from gate.client.gates import Gate
 
+    logging.getLogger("gate").addHandler(logging.NullHandler())  # the command's answer says what these logs would
     url = config.store_url
     try:
         with Gate.from_url(url, prefix=config.prefix, policy=config.pinned) as gate:
@@ -53,7 +56,8 @@ def open_gate(config: Config, as_json: bool) -> Iterator[Gate]:
     except StoreFailure as failure:
         reason = reason_of(failure).value
         answer: dict[str, object] = {"reason": reason, "detail": masked(one_line(str(failure)))}
-        raise NoAnswer(f"{reason}: {failure}", answer if as_json else None) from None
+        said = f"{reason}: {str(failure).rstrip('.')}"
+        raise NoAnswer(f"{said}; {so}" if so else said, answer if as_json else None) from None
 
 
 def store_of(config: Config) -> str:

@@ -14,12 +14,14 @@ from collections.abc import Generator, Mapping, Sequence
 from decimal import Decimal
 from typing import Final, TypeVar
 
+from gate.client.clearing import Clearing, decode_look, together
 from gate.client.copies import LOOK, Server, copies_of, followed_by_waits, server_of
+from gate.client.denials import denied, unread
 from gate.client.leftovers import Looked, calls_to_clear, find
 from gate.client.observing import Observing, observers
 from gate.client.unheard import Unheard, UnheardCalls
 from gate.protocol.codec import Protocol, decode_last_look, decode_settlement
-from gate.protocol.explain import explain_error
+from gate.protocol.explain import explain_error, explain_no_answer, explain_refusal
 from gate.protocol.keyspace import Keyspace
 from gate.protocol.scripts import Message, script
 from gate.store.failures import Forbidden, ReplyLost, ScriptMissing
@@ -28,10 +30,11 @@ from gate.values.errors import InvalidField, InvalidIntent, InvalidPolicy, Store
 from gate.values.guards import Reason
 from gate.values.intent import Intent
 from gate.values.leftovers import Leftovers
+from gate.values.log_words import names
 from gate.values.outcome import Outcome, OutcomeKind, Settled, Settlement
 from gate.values.policy import Policy, PolicyInForce, policy_of_figures
 from gate.values.record import Record, decode_record
-from gate.values.reports import Act, Copies, DoubtfulPermit, Halt, InDoubt, Inspection, LastLook, Observer
+from gate.values.reports import Act, Copies, DoubtfulPermit, Halt, InDoubt, Inspection, LastLook, Observer, StillOut
 from gate.values.verdict import Permit, Verdict
 
 T = TypeVar("T")
@@ -124,6 +127,7 @@ class Calls:
             token, started_ns = _new_token(), time.monotonic_ns()
             command = protocol.evaluate(intent, token, self._fence_seen, margin)
         except InvalidIntent as invalid:
+            unread(asked, invalid)
             return Verdict(False, Reason.INVALID, str(invalid))
         known = self._unheard.take(intent) if self._unheard else None
         if known:
@@ -139,7 +143,7 @@ class Calls:
                 if known:
                     self._unheard.keep(known)
                 if not intent.is_exit:
-                    return Verdict(False, Reason.STORE_UNAVAILABLE, str(unavailable))
+                    return Verdict(False, Reason.STORE_UNAVAILABLE, explain_no_answer(str(unavailable)))
             except BaseException:
                 if known:
                     self._unheard.keep(known)
@@ -151,8 +155,8 @@ class Calls:
             if failure.maybe_done or isinstance(failure, Forbidden):
                 self._unheard.keep(unheard)
             if isinstance(failure, StoreError):
-                return Verdict(False, Reason.STORE_ERROR, explain_error(str(failure)))
-            return Verdict(False, Reason.STORE_UNAVAILABLE, str(failure))
+                return denied(intent, Verdict(False, Reason.STORE_ERROR, explain_refusal(str(failure))))
+            return denied(intent, Verdict(False, Reason.STORE_UNAVAILABLE, explain_no_answer(str(failure))))
         except BaseException:
             self._unheard.keep(unheard)  # cancelled while the command was under way
             raise
@@ -170,7 +174,7 @@ class Calls:
         if verdict.permit is not None and verdict.permit.token not in (token, _UNCLAIMED):
             # This is the answer to another call. Nobody may act on it.
             self._unheard.keep(unheard)
-            return Verdict(False, Reason.STORE_ERROR, "the store answered with another permit's token")
+            return denied(intent, Verdict(False, Reason.STORE_ERROR, "the store answered with another permit's token"))
         if verdict.prior is not None:
             self.saw(verdict.prior.fence)
         if self._observer is not None:
@@ -180,14 +184,14 @@ class Calls:
                 self._unheard.keep(unheard)  # cancelled: nobody hears of the permit
                 raise
         if verdict.permit is None:
-            return verdict
+            return denied(intent, verdict)
         self.saw(verdict.permit.fence)
         if not verdict.permit.live:
             # The permit ran out before the caller got it, so nobody has acted on it. Settling it as unsent lets the
             # intent come again.
             yield from self.settle(verdict.permit, Outcome.unsent("EXPIRED", "the answer came after the deadline"))
-            detail = "the store's answer came after the permit had run out"
-            return Verdict(False, Reason.STORE_UNAVAILABLE, detail)
+            detail = explain_no_answer("the store's answer came after the permit had run out")
+            return denied(intent, Verdict(False, Reason.STORE_UNAVAILABLE, detail))
         return verdict
 
     def _learn(self) -> Dialogue[None]:
@@ -253,7 +257,7 @@ class Calls:
                 self._unheard.keep_tried(unheard)  # the call may still reach a store that stood still
             elif settlement:
                 given += 1
-                _log.info("id=%s given back: its admission wasn't heard", unheard.intent_id)
+                _log.info("%s given back: its admission wasn't heard", names(unheard.permit))
         return given
 
     def settle(self, permit: Permit, outcome: Outcome) -> Dialogue[Settlement]:
@@ -265,11 +269,11 @@ class Calls:
         try:
             reply, replayed = yield from self._scripted("settle", self.protocol.settle(permit, outcome))
         except StoreUnavailable as unavailable:
-            _log.warning("id=%s outcome %s not reported: %s", permit.intent_id, outcome.kind, unavailable)
+            _not_reported(permit, outcome, str(unavailable))
             return Settlement(Settled.STORE_UNAVAILABLE, detail=str(unavailable))
         except StoreError as error:
             detail = explain_error(str(error))
-            _log.warning("id=%s outcome %s not reported: %s", permit.intent_id, outcome.kind, detail)
+            _not_reported(permit, outcome, detail)
             return Settlement(Settled.STORE_ERROR, detail=detail)
         settlement = decode_settlement(reply, permit.intent_id)
         if settlement.record is not None:
@@ -375,6 +379,23 @@ class Calls:
         except StoreError:
             return _UNREADABLE
         return halt_of([None if part is None else part.decode(errors="replace") for part in parts])
+
+    def clearing(self, scope: str) -> Clearing:
+        """The looks that follow a halt of that scope. Raises InvalidField."""
+        _one_of("scope", scope, SCOPES)
+        return Clearing(scope, self.policy.lock_ttl_ms)
+
+    def still_out(self, clearing: Clearing) -> Dialogue[StillOut]:
+        """What may still reach the exchange, of enforcing and of observing callers. Raises StoreFailure."""
+        looks = []
+        for observing in (False, True):
+            command = self.protocol.still_out(clearing.since_ms, clearing.exits_too, observing=observing)
+            try:
+                reply, _ = yield from self._scripted("still_out", command)
+            except StoreError as error:
+                raise StoreError(explain_error(str(error))) from None
+            looks.append(decode_look(reply))
+        return clearing.see(together(*looks))
 
     def halt(self, by: str, reason: str, scope: str) -> Dialogue[Act]:
         """Stops entries, or everything. Raises InvalidField, StoreFailure."""
@@ -522,6 +543,11 @@ def _halted_look(halt: Halt | None, permit: Permit) -> LastLook:
     if halt is None or (permit.is_exit and halt.scope not in ("all", "?")):
         return LastLook(True, "HOLDS")
     return LastLook(False, "HALTED", f"{halt.scope} halted by {halt.by}: {halt.reason}")
+
+
+def _not_reported(permit: Permit, outcome: Outcome, why: str) -> None:
+    told = "%s outcome %s not reported: %s; the intent is in doubt until that is repeated, or it is reconciled"
+    _log.warning(told, names(permit), outcome.kind, why)
 
 
 def _first(parts: tuple[str, ...]) -> str | None:

@@ -13,8 +13,9 @@ from typing import Final
 from gate.client.guarded import MEMORY_LOST
 from gate.exchange.consequences import penalty_of
 from gate.exchange.failures import Consequence, Failure, failure_of
-from gate.exchange.port import CLOCK_LEAD_MS, SIGNER_AHEAD_MS
+from gate.exchange.port import CLOCK_LEAD_MS, LEAST_TO_SEND_MS
 from gate.values.found_order import FoundOrder
+from gate.values.log_words import names
 from gate.values.outcome import Outcome
 from gate.values.policy import Policy
 from gate.values.reports import LastLook
@@ -31,8 +32,6 @@ Returns the order; or the outcome to settle where nothing may be sent; or None: 
 _RECV_WINDOW_MS: Final = 10_000  # python-binance's own
 _FIRST_PAUSE_S: Final = 0.2
 _LONGEST_PAUSE_S: Final = 2.0
-LEAST_TO_SEND_MS: Final = SIGNER_AHEAD_MS + 500
-"""The least life of a permit with which a block may send after the search."""
 
 
 def recv_window_ms(find_order: object) -> int:
@@ -59,7 +58,7 @@ def search(permit: Permit, decided_ms: int, window_ms: int, policy: Policy) -> S
             failure = None
         except Exception as error:  # whatever it is, the exchange hasn't told
             answer, failure = None, failure_of(error)
-            _log.info("id=%s look-up failed: %s %s", permit.intent_id, failure.code, failure.detail)
+            _log.info("%s look-up failed: %s %s", names(permit), failure.code, failure.detail)
         if answer is not None and answer.is_of(decided_ms):
             return answer
         if failure is None and counts:
@@ -93,6 +92,8 @@ def _cannot_tell(failure: Failure | None, policy: Policy) -> Outcome:
     detail = "nothing was sent: an order from before the store's memory may still be on its way"
     if failure is None:
         return Outcome.unknown(detail, code=MEMORY_LOST)
-    detail = f"nothing was sent: the exchange doesn't tell of an earlier order: {failure.code} {failure.detail}"
-    penalty = penalty_of(failure, policy) if failure.stops_asking else None
-    return Outcome.unknown(detail, code=MEMORY_LOST, penalty=penalty)
+    detail = f"nothing was sent: {failure.code} {failure.told}; so the exchange doesn't tell of an earlier order"
+    if not failure.stops_asking:
+        return Outcome.unknown(detail, code=MEMORY_LOST)
+    # The cause: keys that don't work, a ban. The memory is only why it was asked.
+    return Outcome.unknown(detail, code=failure.code, penalty=penalty_of(failure, policy))

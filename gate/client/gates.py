@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from decimal import Decimal
 from os import PathLike
@@ -17,6 +17,7 @@ import redis.asyncio
 from gate.client.dialogues import Calls, Dialogue
 from gate.client.guarded import AsyncGuardedPermit, GuardedPermit
 from gate.client.leftovers import Looked
+from gate.client.services import SERVICES, Traces, seen_services
 from gate.client.status import status
 from gate.config import Config
 from gate.protocol.codec import identify
@@ -30,7 +31,7 @@ from gate.values.leftovers import Leftovers
 from gate.values.outcome import Outcome, Settlement
 from gate.values.policy import Policy, PolicyInForce
 from gate.values.record import Record
-from gate.values.reports import Act, Halt, InDoubt, Inspection, LastLook, Observer, Status
+from gate.values.reports import Act, Halt, InDoubt, Inspection, LastLook, Observer, SeenServices, Status, StillOut
 from gate.values.verdict import Permit, Verdict
 
 if TYPE_CHECKING:
@@ -90,6 +91,9 @@ class Gate:
         self._wire = wire
         self._embedded = embedded
         self._calls = Calls(prefix, policy)
+        self._traces = Traces(prefix)
+        # To the keys that stand beside the account's own. In a cluster these have a slot of their own.
+        self._beside = wire.beside(SERVICES, identify(Keyspace(SERVICES))) if isinstance(wire, ClusterWire) else wire
         self._find_order = find_order
 
     @classmethod
@@ -138,12 +142,13 @@ class Gate:
         """The client order id of an intent of this account: the same on every host and for every try. No I/O."""
         return self._calls.keyspace.client_order_id(intent_id)
 
-    def _carry(self, dialogue: Dialogue[T]) -> T:
+    def _carry(self, dialogue: Dialogue[T], over: Wire | None = None) -> T:
+        wire = over or self._wire
         try:
             command = next(dialogue)
             while True:
                 try:
-                    reply = self._wire.round_trip(command)
+                    reply = wire.round_trip(command)
                 except BaseException as failure:
                     command = dialogue.throw(failure)
                 else:
@@ -222,6 +227,46 @@ class Gate:
         """
         return self._carry(self._calls.halt(by, reason, scope))
 
+    def still_out(self, scope: str = "entries") -> StillOut:
+        """Which permits may still send an order, after a halt of that scope. Raises InvalidField, StoreFailure."""
+        return self._carry(self._calls.still_out(self._calls.clearing(scope)))
+
+    def until_clear(self, scope: str = "entries", *, told: Callable[[StillOut], None] | None = None) -> StillOut:
+        """Waits after a halt until none of its permits can reach the exchange: each is settled, or has run out.
+
+        That takes a permit's life at most, 30 s by default. Returns early where the halt is no longer in force; so look
+        at `StillOut.clear`. `told` hears of every look, a few a second. Raises InvalidField, StoreFailure.
+        """
+        clearing = self._calls.clearing(scope)
+        while True:
+            out = self._carry(self._calls.still_out(clearing))
+            if told is not None:
+                told(out)
+            pause_s = clearing.pause_s(out)
+            if pause_s is None:
+                return out
+            time.sleep(pause_s)
+
+    def leave_trace(self) -> None:
+        """Says that a service is at work under the prefix, at most once a minute. Never raises for a store failure.
+
+        A `guard` does it at its end, an executor all the while. `gate halt` can tell a mistaken prefix by it.
+        """
+        if self._traces.due:
+            self._carry(self._traces.leave(), self._beside)
+
+    def claim_account(self, digest: str) -> str | None:
+        """Says that an account of the exchange is kept under the prefix, for five minutes; an executor does it.
+
+        `digest`: of its API key, never the key itself. Returns the other prefix that keeps it; None: there is none, or
+        it can't be known. Never raises for a store failure.
+        """
+        return self._carry(self._traces.claim(digest), self._beside)
+
+    def seen_services(self) -> SeenServices:
+        """The services that were seen on the store of late, by their prefixes. Raises StoreFailure."""
+        return self._carry(seen_services(self.prefix), self._beside)
+
     def resume(self, *, by: str, reason: str) -> Act:
         """Ends a halt. Raises InvalidField, StoreFailure."""
         return self._carry(self._calls.resume(by, reason))
@@ -294,13 +339,16 @@ class Gate:
             held.leave(error)
             raise
         held.leave()
+        if held.verdict.permit is not None and not held.verdict.permit.observed:
+            self.leave_trace()
 
     def _look(self, held: GuardedPermit, intent: Intent, finder: FindOrder) -> None:
         # Loaded only after a loss of memory.
-        from gate.client.earlier_orders import LEAST_TO_SEND_MS, recv_window_ms, search, stopped_by
+        from gate.client.earlier_orders import recv_window_ms, search, stopped_by
+        from gate.exchange.port import LEAST_TO_SEND_MS
 
         permit = held.permit
-        asking = search(permit, intent.timestamp_ms, recv_window_ms(finder), self.policy)
+        asking = search(permit, permit.decided_ms(intent.timestamp_ms), recv_window_ms(finder), self.policy)
         try:
             wait_s = next(asking)
             while True:
@@ -320,6 +368,8 @@ class Gate:
     def close(self) -> None:
         """Closes the connections, and the embedded store if this gate has started it."""
         self._wire.close()
+        if self._beside is not self._wire:
+            self._beside.close()
         if self._embedded is not None:
             self._embedded.close()
 
@@ -364,6 +414,10 @@ class AsyncGate:
         self._wire = wire
         self._embedded = embedded
         self._calls = Calls(prefix, policy)
+        self._traces = Traces(prefix)
+        self._beside = (
+            wire.beside(SERVICES, identify(Keyspace(SERVICES))) if isinstance(wire, AsyncClusterWire) else wire
+        )
         self._find_order = find_order
 
     @classmethod
@@ -407,12 +461,13 @@ class AsyncGate:
         """As Gate.client_order_id, not awaited."""
         return self._calls.keyspace.client_order_id(intent_id)
 
-    async def _carry(self, dialogue: Dialogue[T]) -> T:
+    async def _carry(self, dialogue: Dialogue[T], over: AsyncWire | None = None) -> T:
+        wire = over or self._wire
         try:
             command = next(dialogue)
             while True:
                 try:
-                    reply = await self._wire.round_trip(command)
+                    reply = await wire.round_trip(command)
                 except BaseException as failure:
                     command = dialogue.throw(failure)
                 else:
@@ -469,6 +524,35 @@ class AsyncGate:
         """As Gate.halt."""
         return await self._carry(self._calls.halt(by, reason, scope))
 
+    async def still_out(self, scope: str = "entries") -> StillOut:
+        """As Gate.still_out."""
+        return await self._carry(self._calls.still_out(self._calls.clearing(scope)))
+
+    async def until_clear(self, scope: str = "entries", *, told: Callable[[StillOut], None] | None = None) -> StillOut:
+        """As Gate.until_clear."""
+        clearing = self._calls.clearing(scope)
+        while True:
+            out = await self._carry(self._calls.still_out(clearing))
+            if told is not None:
+                told(out)
+            pause_s = clearing.pause_s(out)
+            if pause_s is None:
+                return out
+            await asyncio.sleep(pause_s)
+
+    async def leave_trace(self) -> None:
+        """As Gate.leave_trace."""
+        if self._traces.due:
+            await self._carry(self._traces.leave(), self._beside)
+
+    async def claim_account(self, digest: str) -> str | None:
+        """As Gate.claim_account."""
+        return await self._carry(self._traces.claim(digest), self._beside)
+
+    async def seen_services(self) -> SeenServices:
+        """As Gate.seen_services."""
+        return await self._carry(seen_services(self.prefix), self._beside)
+
     async def resume(self, *, by: str, reason: str) -> Act:
         """As Gate.resume."""
         return await self._carry(self._calls.resume(by, reason))
@@ -515,13 +599,16 @@ class AsyncGate:
             await held.leave(error)
             raise
         await held.leave()
+        if held.verdict.permit is not None and not held.verdict.permit.observed:
+            await self.leave_trace()
 
     async def _look(self, held: AsyncGuardedPermit, intent: Intent, finder: AsyncFindOrder) -> None:
         # Loaded only after a loss of memory.
-        from gate.client.earlier_orders import LEAST_TO_SEND_MS, recv_window_ms, search, stopped_by
+        from gate.client.earlier_orders import recv_window_ms, search, stopped_by
+        from gate.exchange.port import LEAST_TO_SEND_MS
 
         permit = held.permit
-        asking = search(permit, intent.timestamp_ms, recv_window_ms(finder), self.policy)
+        asking = search(permit, permit.decided_ms(intent.timestamp_ms), recv_window_ms(finder), self.policy)
         try:
             wait_s = next(asking)
             while True:
@@ -541,6 +628,8 @@ class AsyncGate:
     async def close(self) -> None:
         """As Gate.close."""
         await self._wire.close()
+        if self._beside is not self._wire:
+            await self._beside.close()
         if self._embedded is not None:
             self._embedded.close()
 

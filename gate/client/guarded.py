@@ -7,7 +7,8 @@ from typing import Final, Protocol
 
 from gate.exchange.consequences import outcome_of_leaving
 from gate.values.found_order import FoundOrder
-from gate.values.outcome import Outcome, Penalty, Settled, Settlement
+from gate.values.log_words import names
+from gate.values.outcome import Outcome, OutcomeKind, Penalty, Settled, Settlement
 from gate.values.policy import Policy
 from gate.values.verdict import Mode, Permit, Verdict
 
@@ -58,7 +59,14 @@ class _Held:
         """What was reported last; None before that."""
 
     def __bool__(self) -> bool:
+        if self._given_up:
+            return False
         return self.verdict.permit is not None and self.verdict.permit.live and self._held_back is None
+
+    @property
+    def _given_up(self) -> bool:
+        """Whether the block has said that there is no order: by now the intent may be another worker's."""
+        return self.outcome is not None and self.outcome.kind in (OutcomeKind.REJECTED, OutcomeKind.UNSENT)
 
     @property
     def is_exit(self) -> bool:
@@ -68,11 +76,15 @@ class _Held:
     @property
     def reason(self) -> str:
         """Why the block may send, or why not: the verdict's reason; of an admitted intent also FOUND (see `found`),
-        MEMORY_LOST (an earlier order may exist), and DEADLINE (the permit has run out)."""
+        MEMORY_LOST (an earlier order may exist), the exchange's code where it wants no more questions about that (keys
+        that don't work, a ban), SETTLED (the block has reported that there is no order), and DEADLINE (the permit has
+        run out)."""
         if self.found is not None:
             return "FOUND"
         if self._held_back is not None:
             return self._held_back.code
+        if self._given_up:
+            return "SETTLED"
         return "DEADLINE" if self.verdict.permit and not self else str(self.verdict.reason)
 
     @property
@@ -102,7 +114,7 @@ class _Held:
             self.found, said = said, Outcome.placed(said.order_id)
         self._held_back = said
         if said is not None:
-            _log.warning("id=%s symbol=%s not sent: %s", self.permit.intent_id, self.permit.symbol, self.detail)
+            _log.warning("%s not sent: %s", names(self.permit), self.detail)
         return said
 
     def _unreported(self, error: BaseException | None) -> Outcome | None:
@@ -110,13 +122,14 @@ class _Held:
         exception means."""
         if self.verdict.permit is None:
             return None
-        if self.settlement is not None:
-            return self.outcome if self.settlement.status in _NOT_REPORTED else None
+        if self.outcome is not None:  # broken off while the store was told: it may have it or not
+            heard = self.settlement is not None and self.settlement.status not in _NOT_REPORTED
+            return None if heard else self.outcome
         if self._held_back is not None:
             return self._held_back
         if error is None:
             return self._unknown("left without an outcome")
-        return outcome_of_leaving(error, self.client_order_id, self._policy)
+        return outcome_of_leaving(error, self.permit, self._policy)
 
     def _unknown(self, detail: str) -> Outcome:
         return Outcome.unknown(detail, penalty=Penalty.unknown_outcome(self._policy))
@@ -131,7 +144,7 @@ class GuardedPermit(_Held):
 
     def settle(self, outcome: Outcome) -> Settlement:
         """Reports the outcome. Raises LookupError for a denied intent."""
-        self.outcome = outcome
+        self.outcome, self.settlement = outcome, None
         self.settlement = self._gate.settle(self.permit, outcome)
         return self.settlement
 
@@ -176,7 +189,7 @@ class AsyncGuardedPermit(_Held):
 
     async def settle(self, outcome: Outcome) -> Settlement:
         """Reports the outcome. Raises LookupError for a denied intent."""
-        self.outcome = outcome
+        self.outcome, self.settlement = outcome, None
         self.settlement = await self._gate.settle(self.permit, outcome)
         return self.settlement
 

@@ -18,11 +18,10 @@ from gate.values.keys import KEYS
 from gate.values.policy import Policy
 from gate.values.record import MILLIONTHS, Phase, decode_record
 from gate.values.reports import Damage, Standing, Status
+from gate.values.server import ServerFacts, server_facts
 from gate.values.verdict import Mode
 
 _RUN_ID: Final = re.compile(rb"\nrun_id:(\w+)")
-_MAXMEMORY: Final = re.compile(rb"\nmaxmemory:(\d+)")
-_EVICTION: Final = re.compile(rb"\nmaxmemory_policy:(\S+)")
 _READ_AT_MOST: Final = 1000  # members of the in-flight set; a sensible max_in_flight is far below
 _NAMED_AT_MOST: Final = 100
 _LUA_COUNTS_TO: Final = 2**53
@@ -50,13 +49,14 @@ def status(calls: Calls) -> Dialogue[Status]:
     # The figures in force decide, whoever asks.
     in_force = calls.in_force(state[2], state[5]) if state[2] else None
     policy = in_force or calls.policy
-    info = yield from _ask("INFO", "server", "memory")
+    info = yield from _ask("INFO", "server", "memory", "persistence")
     server = info if isinstance(info, bytes) else b""
+    facts = server_facts(server.decode(errors="replace"))
     lost_ms = None
     if not standing:
         lost_ms = yield from _memory(calls.keyspace.state, policy.memory_wait_ms, state, server, now_ms, standing)
         if not any(each.name == "memory" for each in standing):
-            yield from _clock(keys, policy, server, now_ms, standing)
+            yield from _clock(keys, policy, facts, now_ms, standing)
     halted = yield from _hash(keys.halt, HALT_FIELDS, standing)
     halt = halt_of(halted) if any(halted) or (yield from _ask("EXISTS", keys.halt)) == 1 else None
 
@@ -110,7 +110,8 @@ def status(calls: Calls) -> Dialogue[Status]:
         mode=Mode(calls.policy.mode),
         observers=(yield from observers(keys.observers)),
         memory_lost_ms=lost_ms,
-        evicts=_evicts(server),
+        evicts=facts.may_evict,
+        server=facts,
     )
 
 
@@ -140,14 +141,14 @@ def _memory(
     return lost_ms
 
 
-def _clock(keys: Keyspace, policy: Policy, server: bytes, now_ms: int, standing: list[Standing]) -> Dialogue[None]:
+def _clock(keys: Keyspace, policy: Policy, facts: ServerFacts, now_ms: int, standing: list[Standing]) -> Dialogue[None]:
     """Whether the server's clock has been ahead, as memory.lua finds it at the next verdict."""
     kept = yield from _ask("HGET", keys.state, "in_flight")
     if not isinstance(kept, bytes) or len(kept) != _PACKED.size:
         return
     *_, last_ms, lapses_ms = _PACKED.unpack(kept)
     gone_back = (last_ms - now_ms) * 2 > max(policy.dedup_ttl_ms - policy.max_age_ms, 2000)
-    if not gone_back and lapses_ms - now_ms > _CLOCKS_APART_MS and not _evicts(server):
+    if not gone_back and lapses_ms - now_ms > _CLOCKS_APART_MS and not facts.may_evict:
         gone_back = (yield from _ask("EXISTS", keys.rate_global)) == 0
     if gone_back:
         detail = "the server's clock was ahead, or the list of admissions was deleted; the next verdict begins the wait"
@@ -160,11 +161,6 @@ def _whole(text: str | None) -> int | None:
         return None
     number = int(text)
     return number if number < _LUA_COUNTS_TO else None
-
-
-def _evicts(server: bytes) -> bool:
-    limit, eviction = _MAXMEMORY.search(server), _EVICTION.search(server)
-    return limit is not None and limit[1] != b"0" and eviction is not None and eviction[1] != b"noeviction"
 
 
 def _ask(*command: str | int) -> Dialogue[Reply | StoreError]:

@@ -9,13 +9,12 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 from gate.exchange.failures import ExchangeFailure, Failure
-from gate.exchange.port import AccountFigures, Filters, LotSize, OrderAnswer, Position, PriceRange, RestingOrder
+from gate.exchange.port import AccountFigures, Filters, LotSize, OrderAnswer, Position, PriceRange
 from gate.values.errors import shown
 
 _ABOVE_ZERO: Final = Decimal("1e-18")
 _ORDER_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _MOST: Final = Decimal("1e20")  # a larger number is damaged, and one with a huge exponent would take for ever to print
-_OF_A_PLAIN_ORDER: Final = ("orderId", "clientOrderId", "type", "origQty")
 _TOP_LEVEL_ASSET: Final = "USDT"
 """The asset of the account's totals; in multi-assets mode they are in USD."""
 
@@ -106,28 +105,6 @@ def decode_positions(answer: Any, symbol: str) -> tuple[Position, ...]:
         if each.get("symbol") == symbol:
             found.append(Position(each["positionSide"], figure("positionAmt", each.get("positionAmt"), least=None)))
     return tuple(each for each in found if each.amount != 0)
-
-
-def decode_resting(answer: Any, *, conditional: bool) -> tuple[RestingOrder, ...]:
-    """The open orders of a symbol. Whatever can't be read is an error: it may be an order that rests."""
-    if not isinstance(answer, list) or not all(isinstance(each, Mapping) for each in answer):
-        raise unreadable("open orders", type(answer).__name__)
-    names = ("algoId", "clientAlgoId", "orderType", "quantity") if conditional else _OF_A_PLAIN_ORDER
-    order_id, client_order_id, order_type, quantity = names
-    return tuple(
-        RestingOrder(
-            order_id=_order_id(order_id, each.get(order_id)),
-            client_order_id=str(each.get(client_order_id)),
-            order_type=str(each.get(order_type)),
-            conditional=conditional,
-            side=str(each.get("side")),
-            reduces=each.get("reduceOnly") is True
-            or each.get("closePosition") is True
-            or (each.get("positionSide"), each.get("side")) in (("LONG", "SELL"), ("SHORT", "BUY")),
-            left=max(_fill(each.get(quantity)) - _fill(each.get("executedQty")), Decimal(0)),
-        )
-        for each in answer
-    )
 
 
 def decode_order(answer: Any) -> OrderAnswer:

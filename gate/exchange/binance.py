@@ -6,6 +6,7 @@ Traps of the library that this file goes round are named where they are: see doc
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 import time
 from collections.abc import Mapping
@@ -20,11 +21,11 @@ from gate.exchange.answers import (
     decode_filters,
     decode_own_order,
     decode_positions,
-    decode_resting,
     figure,
     unreadable,
 )
 from gate.exchange.failures import NO_SUCH_ORDER, ExchangeFailure, OrderNotFound, failure_of
+from gate.exchange.holdings import OpenPosition, decode_holdings, decode_resting
 from gate.exchange.port import (
     AccountFigures,
     Filters,
@@ -70,7 +71,8 @@ class BinanceFutures:
         demo: bool = False,
         recv_window_ms: int = RECV_WINDOW_MS,
     ) -> None:
-        """`base_url`: another server, such as a paper exchange, `http://127.0.0.1:8000`. `demo`: the exchange's own.
+        """`base_url`: another server, such as a paper exchange, `http://127.0.0.1:8000`. `demo`: the exchange's own
+        demo trading, never beside it.
 
         `recv_window_ms`: how long after signing the exchange may still accept a request; after that its absence is
         certain. Raises InvalidField.
@@ -80,7 +82,14 @@ class BinanceFutures:
                 raise InvalidField(name, None, "is missing", missing=True)
         if base_url is not None and not _HTTP.match(base_url):
             raise InvalidField("base_url", base_url, "is not an address: give http://HOST:PORT or https://HOST")
+        if base_url is not None and demo:
+            raise InvalidField("base_url", base_url, "and demo name two exchanges: give one of them")
         self.recv_window_ms = recv_window_ms
+        # Another server is another account. Too short to find a key by it, long enough to tell accounts apart.
+        where = (base_url or ("demo" if demo else "")).rstrip("/").removesuffix("/fapi")
+        self.key_digest = hashlib.blake2b(
+            f"{where}\0{api_key}".encode(), digest_size=12, person=b"gate account"
+        ).hexdigest()
         self._usage: Final = Usage()
         insist_on("aiohttp", "binance")  # half a second: only for those who place orders
         from aiohttp import ClientTimeout
@@ -215,22 +224,6 @@ class BinanceFutures:
         """What is open in a symbol, never from memory."""
         return decode_positions(await self._read("futures_position_information", symbol=symbol), symbol)
 
-    async def resting_orders(self, symbol: str) -> tuple[RestingOrder, ...]:
-        """The open orders of a symbol, plain and conditional: they live on endpoints of their own."""
-        plain_, conditional = await asyncio.gather(
-            self._read("futures_get_open_orders", symbol=symbol),
-            self._read("futures_get_open_algo_orders", symbol=symbol),
-        )
-        return (*decode_resting(plain_, conditional=False), *decode_resting(conditional, conditional=True))
-
-    async def cancel(self, symbol: str, order: RestingOrder) -> None:
-        """Cancels an open order."""
-        # Sent like a reading: twice does no harm.
-        if order.conditional:
-            await self._read("futures_cancel_algo_order", algoId=order.order_id)
-        else:
-            await self._read("futures_cancel_order", symbol=symbol, orderId=order.order_id)
-
     async def account(self) -> AccountFigures:
         """What is free and what is held. Calls made within ACCOUNT_APART_MS share a reading that begins after them."""
         return await self._account.get()
@@ -300,6 +293,29 @@ class BinanceFutures:
                 self._ask_for_own_limits()
             raise
         return decode_own_order(answer, order.client_order_id, conditional=order.conditional)
+
+    async def resting_orders(self, symbol: str | None = None) -> tuple[RestingOrder, ...]:
+        """Every order that may still fill, plain and conditional, of a symbol or of the account."""
+        of = {} if symbol is None else {"symbol": symbol}
+        plain_ones, conditional = await asyncio.gather(
+            self._read("futures_get_open_orders", **of), self._read("futures_get_open_orders", **of, conditional=True)
+        )
+        return (*decode_resting(plain_ones, conditional=False), *decode_resting(conditional, conditional=True))
+
+    async def cancel(self, order: RestingOrder) -> None:
+        """Cancels an order. Sent like a reading: twice does no harm."""
+        if order.conditional:
+            await self._read("futures_cancel_algo_order", algoId=order.order_id)
+        else:
+            await self._read("futures_cancel_order", symbol=order.symbol, orderId=order.order_id)
+
+    async def holdings(self) -> tuple[OpenPosition, ...]:
+        """Every position of the account that isn't flat, of all symbols."""
+        return tuple(decode_holdings(await self._read("futures_position_information")))
+
+    async def cancel_all(self, symbol: str, *, conditional: bool) -> None:
+        """Cancels the symbol's plain orders, or its conditional ones. Ask again whether they are gone."""
+        await self._read("futures_cancel_all_open_orders", symbol=symbol, conditional=conditional)
 
     def near_limit_ms(self, share: Decimal = NEAR) -> int | None:
         """How long to rest, by the headers of the last answers; None while less than `share` of each limit is used."""

@@ -10,6 +10,7 @@ from dataclasses import replace
 from gate.exchange.failures import Consequence, Failure, failure_of, is_of_a_request, posted
 from gate.values.outcome import Outcome, Penalty
 from gate.values.policy import LONGEST_MS, Policy
+from gate.values.verdict import Permit
 
 
 def outcome_of(error: BaseException | Failure, policy: Policy, *, sent: bool = True) -> Outcome:
@@ -33,22 +34,24 @@ def outcome_of(error: BaseException | Failure, policy: Policy, *, sent: bool = T
     return Outcome.rejected(failure.code, failure.told, retryable=failure.retryable, penalty=penalty)
 
 
-def outcome_of_leaving(error: BaseException, client_order_id: str, policy: Policy) -> Outcome:
+def outcome_of_leaving(error: BaseException, permit: Permit, policy: Policy) -> Outcome:
     """The outcome of an intent whose block an exception has left before it reported one.
 
     By the table where the order's own request has failed. The failure of another request, such as a look-up or a second
-    order, says nothing about this one, which may have been sent: unknown. Where the request can't be seen, the intent
-    doesn't come again.
+    order, says nothing about this one, which may have been sent: unknown.
+
+    An entry doesn't come again: the block may have sent its order before, with an answer that was unclear, and this is
+    the refusal of its second try. An exit comes again where the table says so: two can't close more than there is.
     """
     doubt = Penalty.unknown_outcome(policy)
     if not is_of_a_request(error):
         return Outcome.unknown(f"left by {type(error).__name__}", penalty=doubt)
-    failure, own = failure_of(error), posted(error, client_order_id)
+    failure, own = failure_of(error), posted(error, permit.client_order_id)
     if own is False:
         detail = f"left by the failure of another request: {failure.detail}"
         return Outcome.unknown(detail, code=failure.code, penalty=doubt.joined(penalty_of(failure, policy)))
     outcome = outcome_of(failure, policy)
-    return outcome if own else replace(outcome, retryable=False)
+    return outcome if own and permit.is_exit else replace(outcome, retryable=False)
 
 
 def penalty_of(failure: Failure, policy: Policy) -> Penalty | None:

@@ -84,7 +84,12 @@ _TOO_FAST: Final = replace(AGAIN, consequence=Consequence.REST_ACCOUNT, rest_ms=
 _BANNED: Final = replace(AGAIN, consequence=Consequence.STOP, rest_ms=60_000)
 # It takes exits then, so they are tried again at once; entries make it no better.
 _OVERLOADED: Final = replace(AGAIN, consequence=Consequence.REST_ACCOUNT, rest_ms=5_000)
-_KEYS: Final = replace(REFUSED, consequence=Consequence.STOP)
+_STOPPED: Final = replace(REFUSED, consequence=Consequence.STOP)
+_KEYS: Final = replace(
+    _STOPPED,
+    advice="the API key is wrong here: check key and secret, its rights, its list of IPs, and whether it is of this "
+    "exchange (demo trading has keys of its own)",
+)
 # No order of the account is taken: it is inactive, locked, or being liquidated.
 _ACCOUNT_STOPPED: Final = replace(_KEYS, advice="the exchange takes no orders of this account")
 _MARGIN: Final = replace(AGAIN, consequence=Consequence.MARGIN)
@@ -124,7 +129,7 @@ CODES: Final[dict[int, Failure]] = {
     -1022: _KEYS,
     -2014: _KEYS,
     -2015: _KEYS,
-    -4192: _KEYS,
+    -4192: _STOPPED,
     # the account may not trade
     -2017: _ACCOUNT_STOPPED,
     -2023: _ACCOUNT_STOPPED,
@@ -285,6 +290,8 @@ def posted(error: BaseException, client_order_id: str) -> bool | None:
     POST that carries the client order id. A look-up of the order carries it too, but is no POST.
     """
     seen: bool | None = None
+    # As a whole word: the stop of a bracket may be named after its entry.
+    named = re.compile(rf"(?<![\w-]){re.escape(client_order_id)}(?![\w-])", re.ASCII)
     trace = error.__traceback__
     while trace is not None:
         known = trace.tb_frame.f_locals
@@ -294,8 +301,9 @@ def posted(error: BaseException, client_order_id: str) -> bool | None:
             continue
         seen = False
         sent = (known.get("data"), known.get("params"), known.get("body"))
-        if str(known.get("method")).upper() == "POST" and client_order_id in str(sent):
-            return True
+        with suppress(Exception):  # a service's own value whose text can't be had shows nothing
+            if str(known.get("method")).upper() == "POST" and named.search(str(sent)):
+                return True
     return seen
 
 
@@ -359,7 +367,7 @@ def _row_of(status: int, code: int, message: str) -> Failure:
         return by_code
     if not 400 <= status < 500:
         return by_text or DOUBT  # a 5xx with a code is no refusal
-    if by_code in (_KEYS, _ACCOUNT_STOPPED):
+    if by_code in (_KEYS, _STOPPED, _ACCOUNT_STOPPED):
         return by_code  # the strictest consequence wins over any status
     if code == -1003 and _BANNED_UNTIL.search(message):
         return _BANNED  # whatever the status: a caller that goes on is banned for longer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final, Protocol
 
@@ -15,6 +15,9 @@ SIGNER_AHEAD_MS: Final = 1_000
 """The exchange allows a signer's clock to be ahead by this much, so it accepts a request for longer than recvWindow."""
 CLOCK_LEAD_MS: Final = SIGNER_AHEAD_MS + 500
 """From signing time + recvWindow until the exchange certainly accepts the request no more. Half a second is our own."""
+LEAST_TO_SEND_MS: Final = SIGNER_AHEAD_MS + 500
+"""The least life of a permit with which an order is sent. With less, the exchange could accept it too late, or its
+answer could come too late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,18 +121,23 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class RestingOrder:
-    """An open order of the account, whoever has placed it."""
+    """An order that the exchange has and that may still fill, whoever has placed it."""
 
+    symbol: str
+    side: str
+    order_type: str
     order_id: str
     """orderId; of a conditional order its algoId."""
     client_order_id: str
-    order_type: str
     conditional: bool
-    side: str
-    reduces: bool
+    """Whether it lives on the algo endpoint, until its trigger price is reached."""
+    reduces: bool = False
     """Whether it can only reduce a position: reduceOnly, closePosition, or by its position side in hedge mode."""
-    left: Decimal
-    """What isn't filled of it; 0 where it closes the position."""
+    left: Decimal | None = field(default=None, compare=False)
+    """What isn't filled of it; 0 where it closes the position; None where the exchange doesn't say."""
+
+    def __str__(self) -> str:
+        return f"{self.symbol} {self.side} {self.order_type} {self.order_id}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +210,8 @@ class Exchange(Protocol):
     """What the executor asks of an exchange. Every method raises ExchangeFailure."""
 
     recv_window_ms: int
+    key_digest: str
+    """Tells one account from another, and doesn't tell the API key."""
 
     async def filters(self, symbol: str, *, no_older_than_s: float = ...) -> Filters | None:
         """What is allowed for a symbol's orders; None for an unknown symbol. Older ones where newer can't be read."""
@@ -221,11 +231,11 @@ class Exchange(Protocol):
     async def positions(self, symbol: str) -> tuple[Position, ...]:
         """What is open in a symbol: at most one in one-way mode, two in hedge mode."""
 
-    async def resting_orders(self, symbol: str) -> tuple[RestingOrder, ...]:
-        """The open orders of a symbol, plain and conditional."""
+    async def resting_orders(self, symbol: str | None = None) -> tuple[RestingOrder, ...]:
+        """Every order that may still fill, plain and conditional, of a symbol or of the account."""
 
-    async def cancel(self, symbol: str, order: RestingOrder) -> None:
-        """Cancels an open order."""
+    async def cancel(self, order: RestingOrder) -> None:
+        """Cancels an order."""
 
     async def set_leverage(self, symbol: str, leverage: int) -> SymbolConfig:
         """Sets a symbol's leverage, also that of its position. Returns the settings after it."""

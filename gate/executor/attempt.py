@@ -130,15 +130,16 @@ class Attempt:
 
         An exit may come again: it says verify again then, as long as such an order can matter.
         """
-        said = f": {self.unanswered.code} {self.unanswered.detail}" if self.unanswered else ""
+        said = f"{self.unanswered.code} {self.unanswered.told}; so " if self.unanswered else ""
         since = "that the store doesn't know of" if self.without_store else "from before the store's memory"
-        detail = f"nothing was sent: the exchange doesn't say whether an order {since} exists{said}"
-        code = self.stopped_by.code if self.stopped_by else "MEMORY_LOST"
+        detail = f"nothing was sent: {said}the exchange doesn't say whether an order {since} exists"
+        # What stops the asking is the cause: keys that don't work, a ban. The memory is only why it was asked.
+        lost = "STORE_LOST" if self.without_store else "MEMORY_LOST"
+        code = self.stopped_by.code if self.stopped_by else lost
         penalty = self._rest_of_the_look_up()
         if self.intent.is_exit:
-            reason = "STORE_LOST" if self.without_store else "MEMORY_LOST"
-            return self._end(Terminal.REJECTED_EXCHANGE, Outcome.unsent(code, detail, penalty=penalty), reason, detail)
-        return self._end(Terminal.UNKNOWN, Outcome.unknown(detail, code=code, penalty=penalty), "MEMORY_LOST", detail)
+            return self._end(Terminal.REJECTED_EXCHANGE, Outcome.unsent(code, detail, penalty=penalty), code, detail)
+        return self._end(Terminal.UNKNOWN, Outcome.unknown(detail, code=code, penalty=penalty), code, detail)
 
     def broken_off(self, error: BaseException) -> Execution:
         """The task was cancelled, or the executor has a bug. If an order may exist, the outcome is unknown."""

@@ -16,6 +16,7 @@ from gate.executor.execution import Execution
 from gate.executor.order_plan import OrderPlan, PlanRefusal
 from gate.values.fields import plain
 from gate.values.intent import Intent
+from gate.values.log_words import names
 
 _log: Final = logging.getLogger("gate.executor")
 
@@ -49,7 +50,7 @@ def tell_what_stays_open(attempt: Attempt, plan: OrderPlan) -> str:
         return ""
     left = plain(asked - plan.quantity)
     told = f"closes {plain(plan.quantity)} of {plain(asked)}, the largest order; {left} stays open: send a new intent"
-    _log.warning("id=%s %s", attempt.intent.id, told)
+    _log.warning("%s %s", names(attempt.intent), told)
     return told
 
 

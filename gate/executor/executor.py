@@ -10,6 +10,7 @@ from typing import Any, Final, Self, TypeVar
 
 from msgspec import structs
 
+from gate.client.denials import names_in, unread
 from gate.client.gates import AsyncGate
 from gate.exchange.port import Exchange
 from gate.executor.attempt import MARGIN_UNRESERVED, Attempt
@@ -19,11 +20,13 @@ from gate.executor.late_orders import LateOrders
 from gate.executor.placing import Placer
 from gate.executor.reconcile import keep_reconciling
 from gate.executor.settling import settle_attempt
+from gate.executor.standing import keep_standing, stand_for_account
 from gate.executor.still_open import with_still_open
 from gate.executor.without_store import ExitsWithoutStore
 from gate.values.errors import InvalidIntent
 from gate.values.guards import Reason
 from gate.values.intent import Intent
+from gate.values.log_words import names
 from gate.values.policy import Policy
 from gate.values.verdict import Verdict
 
@@ -63,15 +66,17 @@ class Executor:
         self._late: Final = LateOrders()
         self._without_store: Final = ExitsWithoutStore(gate)
         self._reconciling: asyncio.Task[None] | None = None
+        self._standing: asyncio.Task[None] | None = None
 
     async def execute(self, asked: Intent | Mapping[str, object]) -> Execution:
         """Takes one intent to a terminal state. An intent, the store or the exchange can't make it raise."""
         try:
             intent = Intent.read(asked)
         except InvalidIntent as invalid:
-            return _denied(invalid.intent_id, Verdict(False, Reason.INVALID, str(invalid)))
+            unread(asked, invalid)
+            return _denied(invalid.intent_id, names_in(asked), Verdict(False, Reason.INVALID, str(invalid)))
         for note in intent.notes:
-            _log.info("READ id=%s %s", intent.id, note)
+            _log.info("READ %s %s", names(intent), note)
         execution = await self._execute_once(intent)
         if execution.reason == MARGIN_UNRESERVED and execution.retryable:
             # The first try has read the symbol's margin figures. The second reserves enough.
@@ -79,15 +84,19 @@ class Executor:
         return await with_still_open(self._exchange, intent, execution)
 
     async def __aenter__(self) -> Self:
+        """Raises AccountTaken where the account of the API key is kept under another prefix."""
+        await stand_for_account(self._gate, self._exchange)
+        self._standing = asyncio.create_task(keep_standing(self._gate, self._exchange))
         self._reconciling = asyncio.create_task(keep_reconciling(self._gate, self._exchange, self._late))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._reconciling is not None:
-            self._reconciling.cancel()
-            await asyncio.wait([self._reconciling])
+        for beside in (self._reconciling, self._standing):
+            if beside is not None:
+                beside.cancel()
+                await asyncio.wait([beside])
         await self._without_store.close()
 
     @property
@@ -98,7 +107,7 @@ class Executor:
     async def _execute_once(self, intent: Intent) -> Execution:
         again = self._without_store.unrecorded(intent)
         if again is not None:
-            return _denied(intent.id, again, intent.notes)
+            return _denied(intent.id, names_in(intent), again, intent.notes)
         reserve = self._placer.preflight.reserve(intent, self._policy)
         verdict, cancelled = await _go_through_with(self._gate.evaluate(intent, reserve=reserve))
         attempt = Attempt(intent, verdict, verdict.permit, self._policy) if verdict.permit else None
@@ -111,7 +120,7 @@ class Executor:
         if attempt is None:
             going = self._without_store.attempt(intent, verdict, self._policy)
             if isinstance(going, Verdict):
-                return _denied(intent.id, going, intent.notes)
+                return _denied(intent.id, names_in(intent), going, intent.notes)
             attempt = going
         if attempt.permit.observed:
             return await self._observed(attempt)
@@ -123,12 +132,14 @@ class Executor:
         """Executes an intent that an observing policy admits despite a denial. The gate keeps no record of it, so
         this method itself keeps one intent from becoming two orders."""
         intent, verdict = attempt.intent, attempt.verdict
-        _log.warning("OBSERVED id=%s would be denied: %s %s", intent.id, verdict.reason, verdict.detail)
+        _log.warning("OBSERVED %s would be denied: %s %s", names(intent), verdict.reason, verdict.detail)
         if verdict.reason in (Reason.DUPLICATE, Reason.CONFLICT):
-            return _denied(intent.id, structs.replace(verdict, admitted=False, permit=None), intent.notes)
+            return _denied(
+                intent.id, names_in(intent), structs.replace(verdict, admitted=False, permit=None), intent.notes
+            )
         if intent.id in self._observed_now:
             again = Verdict(False, Reason.DUPLICATE, "is being executed already", mode=verdict.mode)
-            return _denied(intent.id, again, intent.notes)
+            return _denied(intent.id, names_in(intent), again, intent.notes)
         self._observed_now.add(intent.id)
         try:
             return await self._admitted(attempt)
@@ -143,7 +154,7 @@ class Executor:
         except asyncio.CancelledError as error:
             cancelled, execution = error, attempt.broken_off(error)
         except Exception as error:
-            _log.exception("id=%s executor failed", attempt.intent.id)
+            _log.exception("%s executor failed", names(attempt.intent))
             execution = attempt.broken_off(error)
         settled, again = await _go_through_with(settle_attempt(self._gate, self._exchange, attempt, execution))
         self._without_store.ended(attempt, settled)
@@ -155,9 +166,9 @@ class Executor:
         return await with_fill_price(self._exchange, attempt, settled) if self._fill_prices else settled
 
 
-def _denied(intent_id: str, verdict: Verdict, notes: tuple[str, ...] = ()) -> Execution:
+def _denied(intent_id: str, names: tuple[str, str], verdict: Verdict, notes: tuple[str, ...] = ()) -> Execution:
     words = filter(None, (verdict.reason.value, _DENIAL_WORDS.get(verdict.reason), verdict.detail))
-    _log.info("TERMINAL STATE: DENIED id=%s reason=%s", intent_id, " ".join(words))
+    _log.info("TERMINAL STATE: DENIED id=%s symbol=%s side=%s reason=%s", intent_id, *names, " ".join(words))
     return Execution(
         state=Terminal.DENIED,
         intent_id=intent_id,

@@ -14,6 +14,7 @@ from gate.exchange.port import Exchange
 from gate.executor.attempt import Attempt
 from gate.executor.execution import Execution
 from gate.values.fields import plain
+from gate.values.log_words import names
 
 _log: Final = logging.getLogger("gate.executor")
 
@@ -32,7 +33,7 @@ async def with_fill_price(exchange: Exchange, attempt: Attempt, execution: Execu
                 intent.symbol, attempt.permit.client_order_id, conditional=intent.is_conditional
             )
     except Exception as failed:  # whatever it is, the order is placed and settled
-        _log.info("FILL PRICE id=%s unknown: %s", intent.id, str(failed) or type(failed).__name__)
+        _log.info("FILL PRICE %s unknown: %s", names(intent), str(failed) or type(failed).__name__)
         return execution
     if order.order_id != execution.order_id or order.filled_quantity < execution.filled_quantity:
         return execution  # it doesn't know of the fill yet, or is another order of the same client order id
@@ -40,8 +41,8 @@ async def with_fill_price(exchange: Exchange, attempt: Attempt, execution: Execu
         return execution
     seen = attempt.placed(order)
     _log.info(
-        "FILL PRICE id=%s order=%s filled=%s price=%s",
-        intent.id,
+        "FILL PRICE %s order=%s filled=%s price=%s",
+        names(intent),
         order.order_id,
         plain(order.filled_quantity),
         plain(order.average_price),

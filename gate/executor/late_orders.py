@@ -84,9 +84,10 @@ class LateOrders:
             return False
         settlement = await gate.settle(permit, Outcome.placed(order.order_id))
         _log.error(
-            "LATE ORDER id=%s symbol=%s order=%s %s: it was settled as absent; %s",
+            "LATE ORDER id=%s symbol=%s side=%s order=%s %s: it was settled as absent; %s",
             permit.intent_id,
             permit.symbol,
+            permit.side,
             order.order_id,
             order.status,
             settlement.status,

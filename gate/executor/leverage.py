@@ -13,10 +13,11 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from gate.exchange.failures import ExchangeFailure
-from gate.exchange.port import CLOCK_LEAD_MS, Exchange, SymbolConfig
+from gate.exchange.port import CLOCK_LEAD_MS, LEAST_TO_SEND_MS, Exchange, SymbolConfig
 from gate.executor.attempt import Attempt
 from gate.executor.execution import Execution
 from gate.values.intent import Intent
+from gate.values.log_words import names
 from gate.values.policy import Policy
 
 _log: Final = logging.getLogger("gate.executor")
@@ -50,6 +51,9 @@ async def agreed(exchange: Exchange, attempt: Attempt, config: SymbolConfig) -> 
 
 
 async def _set(exchange: Exchange, attempt: Attempt, named: int, differ: str) -> SymbolConfig | Execution:
+    if (left_ms := attempt.permit.remaining_ms) < LEAST_TO_SEND_MS:
+        # The turn came too late. What is set now would be so for the orders of others alone.
+        return attempt.unsent("DEADLINE", f"{left_ms} ms of the permit were left, {LEAST_TO_SEND_MS} are needed")
     try:
         config = await exchange.set_leverage(attempt.intent.symbol, named)
     except ExchangeFailure as failed:
@@ -58,7 +62,7 @@ async def _set(exchange: Exchange, attempt: Attempt, named: int, differ: str) ->
             late_ms = exchange.recv_window_ms + CLOCK_LEAD_MS
             await asyncio.sleep(min(late_ms, attempt.permit.remaining_ms) / 1000)
         return attempt.leverage_not_set(failed.failure, differ)
-    _log.info("LEVERAGE SET id=%s %d: %s", attempt.intent.id, named, differ)
+    _log.info("LEVERAGE SET %s %d: %s", names(attempt.intent), named, differ)
     return config
 
 

@@ -12,6 +12,7 @@ from gate.exchange.failures import Consequence, ExchangeFailure, OrderNotFound
 from gate.exchange.port import Exchange, OrderAnswer
 from gate.executor.attempt import Attempt
 from gate.values.found_order import is_of
+from gate.values.log_words import names
 
 _log: Final = logging.getLogger("gate.executor")
 
@@ -29,7 +30,12 @@ async def find_order(
     """
     order = await exchange.find_order(symbol, client_order_id, conditional=conditional)
     if not is_of(order.time_ms, decided_ms):
-        _log.warning("order %s of %s has this client order id, but is older than the intent", order.order_id, symbol)
+        _log.warning(
+            "symbol=%s order=%s has the client order id %s, but is older than the intent",
+            symbol,
+            order.order_id,
+            client_order_id,
+        )
         raise OrderNotFound
     return order
 
@@ -52,7 +58,7 @@ async def look_once(exchange: Exchange, attempt: Attempt) -> OrderAnswer | None:
                 intent.symbol,
                 permit.client_order_id,
                 conditional=intent.is_conditional,
-                decided_ms=intent.timestamp_ms,
+                decided_ms=permit.decided_ms(intent.timestamp_ms),
             )
     except (OrderNotFound, ExchangeFailure, TimeoutError):
         return None
@@ -73,14 +79,19 @@ async def look_up(exchange: Exchange, attempt: Attempt, *, acceptable_for_ms: in
         certain = time.monotonic_ns() >= acceptable_until_ns
         until_next_s = pause_s
         try:
-            return await find(exchange, intent.symbol, permit.client_order_id, decided_ms=intent.timestamp_ms)
+            return await find(
+                exchange,
+                intent.symbol,
+                permit.client_order_id,
+                decided_ms=permit.decided_ms(intent.timestamp_ms),
+            )
         except OrderNotFound:
             if certain:
                 raise
             until_next_s = min(pause_s, max((acceptable_until_ns - time.monotonic_ns()) / 1e9, 0))
         except ExchangeFailure as failed:
             failure = attempt.unanswered = failed.failure
-            _log.info("id=%s look-up of %s failed: %s", permit.intent_id, permit.client_order_id, str(failed))
+            _log.info("%s look-up of %s failed: %s", names(permit), permit.client_order_id, str(failed))
             if failure.stops_asking:
                 attempt.stopped_by = failure
                 until_next_s = max(pause_s, (failure.rest_ms or 0) / 1000)

@@ -10,7 +10,7 @@ from typing import Final
 
 from gate.client.gates import AsyncGate
 from gate.exchange.failures import COVERED, FILTER_CODES, OVERLOADED, ExchangeFailure, Failure, OrderNotFound
-from gate.exchange.port import CLOCK_LEAD_MS, SIGNER_AHEAD_MS, Exchange, Validity
+from gate.exchange.port import CLOCK_LEAD_MS, LEAST_TO_SEND_MS, SIGNER_AHEAD_MS, Exchange, Validity
 from gate.executor.attempt import Attempt
 from gate.executor.closing import fit_to_position, tell_what_stays_open
 from gate.executor.execution import Execution
@@ -22,13 +22,10 @@ from gate.executor.preflight import Preflight, grown_stale
 from gate.executor.readings import read_filters, read_hedge_mode, read_latest_filters, read_mark_price
 from gate.executor.resting import cancelled, told, what_rests
 from gate.executor.without_store import STORE_LOST, may_go_without_store
+from gate.values.log_words import names
 from gate.values.outcome import OutcomeKind
 
 _log: Final = logging.getLogger("gate.executor")
-
-_LEAST_TO_SEND_MS: Final = SIGNER_AHEAD_MS + 500
-"""The least life of a permit with which an order is sent. With less, the exchange could accept it too late, or its
-answer could come too late."""
 
 _ROUNDING_MS: Final = 2
 """The store and this process cut their clocks to milliseconds, each its own."""
@@ -77,7 +74,7 @@ class Placer:
         at_once = permit.observed or attempt.without_store
         young_ms = 0 if at_once else self._acceptable_ms - (permit.memory_age_ms or 0)
         if young_ms > 0:
-            _log.warning("id=%s the store's memory is new: absence counts in %d ms", permit.intent_id, young_ms)
+            _log.warning("%s the store's memory is new: absence counts in %d ms", names(permit), young_ms)
         try:
             order = await look_up(self._exchange, attempt, acceptable_for_ms=max(young_ms, 0))
         except OrderNotFound:
@@ -93,7 +90,7 @@ class Placer:
     async def _without_store(self, attempt: Attempt) -> Execution | None:
         """Sends an exit though the store was lost after its admission, if the exchange has no order of it. None: go."""
         permit = attempt.permit
-        _log.warning("WITHOUT STORE id=%s symbol=%s side=%s", permit.intent_id, permit.symbol, permit.side)
+        _log.warning("WITHOUT STORE %s", names(permit))
         attempt.without_store = True
         return await self._earlier_order(attempt)
 
@@ -190,8 +187,8 @@ class Placer:
             return stale
         # The last question, because the others take time.
         left_ms = attempt.permit.remaining_ms
-        if left_ms < _LEAST_TO_SEND_MS:
-            return attempt.unsent("DEADLINE", f"{left_ms} ms of the permit were left, {_LEAST_TO_SEND_MS} are needed")
+        if left_ms < LEAST_TO_SEND_MS:
+            return attempt.unsent("DEADLINE", f"{left_ms} ms of the permit were left, {LEAST_TO_SEND_MS} are needed")
         return None
 
     async def _send(self, attempt: Attempt, plan: OrderPlan, validity: Validity) -> Execution:
@@ -214,7 +211,7 @@ class Placer:
         if failure.code in FILTER_CODES:
             self._exchange.forget_filters()
         if failure.advice:
-            _log.warning("REFUSED id=%s %s %s", attempt.intent.id, failure.code, failure.told)
+            _log.warning("REFUSED %s %s %s", names(attempt.intent), failure.code, failure.told)
         return attempt.refused(failure)
 
 

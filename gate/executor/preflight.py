@@ -16,6 +16,7 @@ from gate.executor.leverage import agreed, assumed
 from gate.executor.margin import MarginCheck, margin_need
 from gate.executor.order_plan import OrderPlan, check_bracket
 from gate.values.intent import Intent
+from gate.values.log_words import names
 from gate.values.outcome import Penalty
 from gate.values.policy import Policy
 
@@ -59,7 +60,7 @@ class Preflight:
         try:
             config = await agreed(self._exchange, attempt, await self._exchange.symbol_config(intent.symbol))
             if isinstance(config, Execution):
-                _log.warning("LEVERAGE id=%s %s", intent.id, config.detail)
+                _log.warning("LEVERAGE %s %s", names(intent), config.detail)
                 return config
             seen = _Seen(mark_price, config)
             self._last_seen[intent.symbol] = seen
@@ -78,9 +79,9 @@ class Preflight:
         if too_large is not None:
             return attempt.unfit(too_large)
         check = MarginCheck(need, available, permit.reserved_ahead)
-        _log.info("MARGIN CHECK id=%s %s, leverage %d", intent.id, check, seen.config.leverage)
+        _log.info("MARGIN CHECK %s %s, leverage %d", names(intent), check, seen.config.leverage)
         if not check.covered:
-            _log.warning("INSUFFICIENT MARGIN id=%s %s", intent.id, check)
+            _log.warning("INSUFFICIENT MARGIN %s %s", names(intent), check)
             return attempt.short_of_margin(check)
         if permit.reserved * (1 + attempt.policy.margin_buffer) < need and not permit.observed:
             # Only a lack larger than the buffer counts, so small moves of the price don't matter.
@@ -98,5 +99,5 @@ def grown_stale(attempt: Attempt, check: MarginCheck | None) -> Execution | None
 
 def _unreadable(attempt: Attempt, check: MarginCheck | None, why: str, penalty: Penalty | None = None) -> Execution:
     execution = attempt.margin_unknown("MARGIN_UNREADABLE", check, why, penalty)
-    _log.warning("MARGIN CHECK id=%s %s", attempt.intent.id, execution.detail)
+    _log.warning("MARGIN CHECK %s %s", names(attempt.intent), execution.detail)
     return execution

@@ -93,7 +93,8 @@ async def reconcile(gate: AsyncGate, exchange: Exchange, *, at_most: int = 100, 
         stopped_by = next((failure for _, failure in asked if failure is not None), None)
     found += [Reconciled(intent_id, gate.client_order_id(intent_id), Finding.LAPSED) for intent_id in doubt.lapsed]
     for each in found:
-        _log.info("RECONCILED id=%s %s %s", each.intent_id, each.finding, each.detail)
+        symbol, side = (each.permit.symbol, each.permit.side) if each.permit else ("-", "-")
+        _log.info("RECONCILED id=%s symbol=%s side=%s %s %s", each.intent_id, symbol, side, each.finding, each.detail)
     return found
 
 
@@ -105,7 +106,8 @@ async def _ask_safely(
         return await _ask(gate, exchange, doubtful.record, doubtful.permit, now_ms), None
     except ExchangeFailure as failed:
         stops = failed.failure if failed.failure.stops_asking else None
-        return _unreadable(doubtful.permit, str(failed), stops.rest_ms if stops else None), stops
+        said = f"{failed.failure.code}: {failed.failure.told}"
+        return _unreadable(doubtful.permit, said, stops.rest_ms if stops else None), stops
 
 
 def _unreadable(permit: Permit, detail: str, retry_after_ms: int | None = None) -> Reconciled:

@@ -10,6 +10,7 @@ from gate.exchange.failures import ExchangeFailure
 from gate.exchange.port import Exchange, RestingOrder
 from gate.executor.attempt import Attempt
 from gate.values.fields import plain
+from gate.values.log_words import names
 
 _log: Final = logging.getLogger("gate.executor")
 
@@ -25,7 +26,7 @@ async def what_rests(exchange: Exchange, attempt: Attempt) -> tuple[RestingOrder
         async with asyncio.timeout(_LONGEST_S):
             resting = await exchange.resting_orders(intent.symbol)
     except (ExchangeFailure, TimeoutError) as failed:
-        _log.info("id=%s what rests isn't known: %s", intent.id, str(failed) or type(failed).__name__)
+        _log.info("%s what rests isn't known: %s", names(intent), str(failed) or type(failed).__name__)
         return None
     return tuple(each for each in resting if each.reduces and each.side == intent.side)
 
@@ -55,18 +56,21 @@ async def cancelled(exchange: Exchange, attempt: Attempt, rests: tuple[RestingOr
     gone = []
     for each in [each for each in rests if not each.conditional] or rests:
         try:
-            await exchange.cancel(intent.symbol, each)
+            await exchange.cancel(each)
             gone.append(each)
         except ExchangeFailure as failed:
-            _log.warning("id=%s order %s wasn't cancelled: %s", intent.id, each.order_id, str(failed))
+            _log.warning("%s order %s wasn't cancelled: %s", names(intent), each.order_id, str(failed))
     if gone:
         attempt.cancelled = f"cancelled {_shown(tuple(gone))}, which left nothing to reduce"
-        _log.warning("CANCELLED id=%s symbol=%s %s", intent.id, intent.symbol, attempt.cancelled)
+        _log.warning("CANCELLED %s %s", names(intent), attempt.cancelled)
     return bool(gone)
 
 
 def _shown(orders: tuple[RestingOrder, ...]) -> str:
-    return ", ".join(
-        f"{each.side} {each.order_type} {plain(each.left) if each.left else 'of all'} (order {each.order_id})"
-        for each in orders
-    )
+    return ", ".join(f"{each.side} {each.order_type} {_size(each)} (order {each.order_id})" for each in orders)
+
+
+def _size(order: RestingOrder) -> str:
+    if order.left is None:
+        return "of unknown size"
+    return plain(order.left) if order.left else "of all"

@@ -12,6 +12,7 @@ from gate.executor.execution import Execution
 from gate.values.fields import plain
 from gate.values.guards import Reason
 from gate.values.intent import Intent
+from gate.values.log_words import names
 
 _log: Final = logging.getLogger("gate.executor")
 
@@ -33,8 +34,8 @@ async def with_still_open(exchange: Exchange, intent: Intent, execution: Executi
         async with asyncio.timeout(_LONGEST_S):
             held = await exchange.positions(intent.symbol)
     except Exception as failed:  # whatever it is, the execution has its end
-        _log.warning("STILL OPEN id=%s unknown: %s", intent.id, str(failed) or type(failed).__name__)
+        _log.warning("STILL OPEN %s unknown: %s", names(intent), str(failed) or type(failed).__name__)
         return execution
     for each in held:
-        _log.warning("STILL OPEN id=%s symbol=%s %s %s", intent.id, intent.symbol, each.direction, plain(each.size))
+        _log.warning("STILL OPEN %s %s %s", names(intent), each.direction, plain(each.size))
     return replace(execution, still_open={each.position_side: each.amount for each in held})

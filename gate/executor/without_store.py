@@ -19,6 +19,7 @@ from gate.executor.attempt import Attempt
 from gate.executor.execution import Execution
 from gate.values.guards import Reason
 from gate.values.intent import Intent
+from gate.values.log_words import names
 from gate.values.outcome import Outcome, OutcomeKind, Settled, Settlement
 from gate.values.policy import Policy
 from gate.values.record import Phase, Record, decode_record
@@ -86,10 +87,7 @@ class ExitsWithoutStore:
         if again is not None:
             return again
         permit = self._gate.permit_without_store(intent)
-        _log.warning(
-            "WITHOUT STORE id=%s symbol=%s side=%s %s: %s",
-            *(intent.id, intent.symbol, intent.side, verdict.reason, verdict.detail),
-        )
+        _log.warning("WITHOUT STORE %s %s: %s", names(intent), verdict.reason, verdict.detail)
         return Attempt(intent, verdict, permit, policy)
 
     def may_have_gone(self, attempt: Attempt) -> bool:
@@ -140,7 +138,7 @@ class ExitsWithoutStore:
         for intent_id, waiting in list(self._unrecorded.items()):
             with_store = with_store and await self._record(intent_id, waiting)
             if intent_id in self._unrecorded:
-                _log.error("NOT RECORDED id=%s: it went without the store: %s", intent_id, waiting.prior)
+                _log.error("NOT RECORDED %s it went without the store: %s", names(waiting.permit), waiting.prior)
 
     async def _keep_recording(self) -> None:
         pause_s = _FIRST_PAUSE_S
@@ -152,7 +150,7 @@ class ExitsWithoutStore:
                     if not await self._record(intent_id, waiting):
                         break
                 except Exception:
-                    _log.exception("id=%s recording failed", intent_id)  # a bug must not end the loop
+                    _log.exception("%s recording failed", names(waiting.permit))  # a bug must not end the loop
 
     async def _record(self, intent_id: str, waiting: _Unrecorded) -> bool:
         """Reports one outcome. False where the store can't be asked."""
@@ -168,11 +166,11 @@ class ExitsWithoutStore:
         del self._unrecorded[intent_id]
         held = settlement.record
         if settlement:
-            _log.warning("RECORDED id=%s it went without the store: %s", intent_id, held)
+            _log.warning("RECORDED %s it went without the store: %s", names(permit), held)
         elif held is None or held.order_id != waiting.prior.order_id:
             _log.error(
-                "NOT RECORDED id=%s it went without the store: %s; the store has %s: %s",
-                *(intent_id, waiting.prior, settlement.status, held or settlement.detail),
+                "NOT RECORDED %s it went without the store: %s; the store has %s: %s",
+                *(names(permit), waiting.prior, settlement.status, held or settlement.detail),
             )
         return True
 

@@ -21,6 +21,8 @@ from gate.values.verdict import Mode, Permit, Verdict
 # Lua counts in doubles. The sum of 64 such reserves is still exact in a double.
 _LARGEST_RESERVE: Final = 100_000_000 * MILLIONTHS
 _NO_PENALTY: Final = Penalty()
+_LOCK_ASKED_AGAIN_MS: Final = 250
+"""How soon to ask for a lock again that was taken just now. Most orders are settled by then."""
 
 
 class Protocol:
@@ -125,6 +127,12 @@ class Protocol:
             needed_ms=needed_ms,
         )
 
+    def still_out(self, since_ms: int, exits_too: bool, *, observing: bool = False) -> Command:
+        """The call that asks which permits may still send an order: those of enforcing, or of observing callers."""
+        keyspace = Keyspace(self.keyspace.prefix, observing=observing)
+        call = Call("EVALSHA_RO", script("still_out"), keyspace.of_account())
+        return call(since_ms=since_ms, exits_too=int(exits_too), server=SERVER)
+
     def control(
         self, act: str, by: str, reason: str, token: str, what: str, cooldowns: tuple[str, ...] = (), expected: str = ""
     ) -> Command:
@@ -168,7 +176,7 @@ class Protocol:
             permit is not None,
             reason,
             detail=self._explained(reason, detail, prior, wait_ms, intent),
-            retry_after_ms=wait_ms,
+            retry_after_ms=self._retry_after_ms(reason, wait_ms),
             permit=permit,
             prior=prior,
             mode=self._mode,
@@ -282,13 +290,26 @@ class Protocol:
             wait_ms = int(wait) if int(wait) >= 0 else None
             explained = self._explained(reason, detail, prior, wait_ms, intent)
             age_ms = _age_ms(reason, detail)
-            reports.append(GuardReport(guard.name, False, key, reason, wait_ms, explained, age_ms=age_ms))
+            again_ms = self._retry_after_ms(reason, wait_ms)
+            reports.append(
+                GuardReport(guard.name, False, key, reason, wait_ms, explained, age_ms=age_ms, retry_after_ms=again_ms)
+            )
         return Inspection(tuple(reports), self._mode, int(now))  # type: ignore[call-overload]  # the server's clock as text
+
+    def _retry_after_ms(self, reason: Reason, wait_ms: int | None) -> int | None:
+        """When to ask again. A lock is released when its order is settled, mostly long before it lapses.
+
+        The longer it is held already, the later: so whoever asks again does that a few times, not every moment.
+        """
+        if reason is not Reason.LOCKED or wait_ms is None:
+            return wait_ms
+        held_ms = self.policy.lock_ttl_ms - wait_ms
+        return min(wait_ms, max(held_ms, _LOCK_ASKED_AGAIN_MS))
 
     def _explained(self, reason: Reason, detail: str, prior: Record | None, wait_ms: int | None, intent: Intent) -> str:
         # A permit's lock always has a TTL. A lock without a wait has none, so the gate didn't make it.
         endless = self.keyspace.lock(intent.symbol, intent.side) if reason is Reason.LOCKED and wait_ms is None else ""
-        return explain_denial(reason, detail, self.policy, self.keyspace, prior, endless)
+        return explain_denial(reason, detail, self.policy, self.keyspace, prior, endless, wait_ms)
 
 
 def identify(keyspace: Keyspace) -> Command:

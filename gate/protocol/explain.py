@@ -24,9 +24,16 @@ _SCOPES: Final = {
 
 
 def explain_denial(
-    reason: Reason, detail: str, policy: Policy, keyspace: Keyspace, prior: Record | None = None, endless: str = ""
+    reason: Reason,
+    detail: str,
+    policy: Policy,
+    keyspace: Keyspace,
+    prior: Record | None = None,
+    endless: str = "",
+    wait_ms: int | None = None,
 ) -> str:
-    """A denial's detail in words. `endless`: the key of a lock without a TTL, which never lapses."""
+    """A denial's detail in words. `endless`: the key of a lock without a TTL, which never lapses. `wait_ms`: what the
+    script says of the wait."""
     if prior is not None and prior.phase is Phase.FOREIGN:
         key = keyspace.record(prior.intent_id)
         return f"{prior}: TTL {key} tells how long (-1: for good), DEL {key} ends it"
@@ -56,11 +63,13 @@ def explain_denial(
                 f"look with GET {endless}, then DEL it"
             )
         case Reason.LOCKED:
-            return "another permit is live for this symbol and side"
+            at_most = "" if wait_ms is None else f", {-(-wait_ms // 1000)} s at most"
+            return f"another permit is live for this symbol and side{at_most}; free once its order is settled"
         case Reason.RATE_SYMBOL:
             return f"{policy.rate_symbol_limit} in {policy.rate_symbol_window_ms / 1000:g} s is the limit"
         case Reason.RATE_GLOBAL:
-            return f"{policy.rate_global_limit} in {policy.rate_global_window_ms / 1000:g} s is the limit"
+            limit = f"{policy.rate_global_limit} in {policy.rate_global_window_ms / 1000:g} s is the limit"
+            return f"{limit}; beyond it the account rests {policy.cooldown_global_ms / 1000:g} s"
     return detail
 
 
@@ -80,6 +89,16 @@ def _time_of(ms: int) -> str:
         return f"{datetime.fromtimestamp(ms / 1000, UTC):%H:%M:%S} UTC"
     except (ValueError, OverflowError, OSError):
         return f"{ms} ms"
+
+
+def explain_no_answer(failure: str) -> str:
+    """A store that couldn't be asked: what follows."""
+    return f"{failure}: there is no permit and no order; try the intent again"
+
+
+def explain_refusal(error: str) -> str:
+    """A store that answered with an error: what is wrong, and what follows."""
+    return f"{explain_error(error)}. There is no permit and no order until that is put right"
 
 
 def explain_error(error: str) -> str:

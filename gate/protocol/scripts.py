@@ -42,7 +42,7 @@ Message = Command | Pipeline
 """What a wire carries in one round trip."""
 
 ReadText = Callable[[str], str]
-SCRIPTS: Final = ("evaluate", "settle", "inspect", "last_look", "control", "identify", "leftovers")
+SCRIPTS: Final = ("evaluate", "settle", "inspect", "last_look", "still_out", "control", "identify", "leftovers")
 SERVER: Final = "-server-"
 """The last word of a command whose script asks which server it runs on. The wire replaces this very object by what the
 connection's server has said of itself."""

@@ -20,7 +20,9 @@ SCHEMES: Final = (
     "embedded",
 )
 _FORMS: Final = "is not a store; give redis://, rediss://, unix://, redis+sentinel://, redis+cluster:// or embedded:DIR"
-_NO_URL: Final = "is not a URL; write special characters of a password percent-encoded, / as %2F"
+_NO_URL: Final = (
+    "is not a URL: its port is no number up to 65535, or a password has special characters; write / as %2F and so on"
+)
 
 
 @dataclass(frozen=True, slots=True)

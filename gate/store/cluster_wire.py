@@ -48,6 +48,10 @@ class ClusterWire:
             self._forget(wire)
             raise
 
+    def beside(self, slot_key: str, identify: Command) -> ClusterWire:
+        """A wire to the node that holds another key's slot."""
+        return ClusterWire(self._make_client, slot_key, self._timeout_ms, identify)
+
     def _node(self) -> ServerWire:
         with self._lock:
             if self._wire is None:
@@ -106,6 +110,10 @@ class AsyncClusterWire:
         except StoreUnavailable:
             await self._forget(wire)
             raise
+
+    def beside(self, slot_key: str, identify: Command) -> AsyncClusterWire:
+        """As ClusterWire.beside."""
+        return AsyncClusterWire(self._make_client, slot_key, self._timeout_ms, identify)
 
     async def _node(self) -> AsyncServerWire:
         if self._wire is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator
 from typing import Final
 
@@ -9,14 +10,20 @@ from gate.protocol.scripts import SERVER, Command, script
 from gate.store.failures import Forbidden, ScriptMissing, Unauthenticated, one_line
 from gate.store.wire import Reply
 from gate.values.errors import StoreError, StoreFailure
+from gate.values.server import OLDEST_REDIS, ServerFacts, server_facts
 
 _LONGEST: Final = 300
+_log: Final = logging.getLogger("gate.store")
+_told: Final = set[tuple[str, str]]()
+"""The servers that this process's log knows, each by its word and what it says of itself."""
 
 
 def ask_identity(identify: Command) -> Generator[Command, Reply, str]:
-    """The commands to send on a new connection, and the server's word. Raises StoreUnavailable, Unauthenticated.
+    """The commands to send on a new connection, and the server's word.
 
-    A server that doesn't say who it is gets a `?`. The scripts admit no entry on it.
+    A server that doesn't say who it is gets a `?`. The scripts admit no entry on it. The first connection of a process
+    to a server puts a line about it into the log. Raises StoreUnavailable, Unauthenticated, and StoreError for a Redis
+    that is too old for the scripts.
     """
     try:
         try:
@@ -27,9 +34,36 @@ def ask_identity(identify: Command) -> Generator[Command, Reply, str]:
     except Unauthenticated:
         raise
     except StoreError as error:
+        if "unknown command" in str(error):
+            yield from _insist_on_new_enough()
         return f"? may not ask who the server is: {one_line(error)}"[:_LONGEST]
     text = reply.decode(errors="replace") if isinstance(reply, bytes) else ""
-    return text[:_LONGEST] or "? gets no answer to who the server is"
+    word, _, info = text.partition("\n")
+    word = word[:_LONGEST] or "? gets no answer to who the server is"
+    _tell(word, server_facts(info))
+    return word
+
+
+def _insist_on_new_enough() -> Generator[Command, Reply, None]:
+    """Raises StoreError for a Redis before 7.0: it has no EVALSHA_RO, and no script of the gate runs on it."""
+    try:
+        reply = yield ("INFO", "server")
+    except StoreError:
+        return
+    facts = server_facts(reply.decode(errors="replace") if isinstance(reply, bytes) else "")
+    if facts.too_old:
+        raise StoreError(
+            f"{facts.name} {facts.version} is too old: the gate needs Redis {OLDEST_REDIS}.0 or newer, or Valkey"
+        )
+
+
+def _tell(word: str, facts: ServerFacts) -> None:
+    """Puts one line into the log: a warning where the server may lose what the gate must remember."""
+    if (word, str(facts)) in _told:
+        return
+    _told.add((word, str(facts)))
+    level = logging.WARNING if facts.complaints else logging.INFO
+    _log.log(level, "STORE %s", ": ".join(filter(None, (str(facts), "; ".join(facts.complaints)))))
 
 
 def named(failure: StoreFailure, server: str) -> StoreFailure:

@@ -66,3 +66,16 @@ class StoreUnavailable(StoreFailure):
 
 class StoreError(StoreFailure):
     """The store answered with an error: a key of the wrong type, no rights, out of memory. A person has to look."""
+
+
+class AccountTaken(GateError):
+    """The API key's account is kept under another prefix of this store. Two prefixes would have limits of their own,
+    and each would spend the other's margin."""
+
+    def __init__(self, prefix: str, holder: str) -> None:
+        self.prefix: Final = prefix
+        self.holder: Final = holder
+        super().__init__(
+            f"the account of this API key is kept under the prefix {holder!r} on this store, not under {prefix!r}: use "
+            f"that prefix, or stop what runs under it and wait five minutes"
+        )

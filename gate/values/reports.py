@@ -10,6 +10,7 @@ from gate.values.guards import Reason
 from gate.values.keys import KEYS
 from gate.values.policy import Policy
 from gate.values.record import Record
+from gate.values.server import ServerFacts
 from gate.values.verdict import Mode, Permit
 
 
@@ -24,12 +25,14 @@ class GuardReport:
     reason: Reason | None = None
     """The detail of the verdict if this guard is the first that denies."""
     wait_ms: int | None = None
-    """How long the guard continues to deny; None when it passes, or when that is unknown."""
+    """How long the guard continues to deny; None when it passes, or when that is unknown. Of a lock: at most."""
     detail: str = ""
     exempt: bool = False
     """The intent is an exit and the guard doesn't judge exits. It counts as passed."""
     age_ms: int | None = None
     """When the intent's age denies: that age on the server's clock; below 0 when its time is in the future."""
+    retry_after_ms: int | None = None
+    """When to ask again. It is `wait_ms`, but for a lock, which ends early when its order is settled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +158,8 @@ class Status:
     """The time at which a loss of memory was noticed, while entries wait because of it; else None."""
     evicts: bool = False
     """Whether the server may evict keys. Records may be missing one by one then, so every permit says `verify`."""
+    server: ServerFacts = field(default=ServerFacts())
+    """What the server says of itself."""
 
     @property
     def memory_wait_ms(self) -> int | None:
@@ -182,6 +187,18 @@ class Status:
     def stopped(self) -> bool:
         """Whether entries are stopped for the whole account now."""
         return self.halt is not None or any(each.on and each.name in ACCOUNT_WIDE for each in self.standing)
+
+    @property
+    def entries_pass(self) -> bool:
+        """Whether entries of the account pass now, if their symbols do. A person's halt counts in every mode."""
+        denies = self.halt is not None or any(each.on and each.name in ACCOUNT_WIDE for each in self.damaged.values())
+        return not denies and (self.observing or not self.stopped)
+
+    @property
+    def ever_seen(self) -> bool:
+        """Whether anything is known of the account: an admission, a policy, a caller that observes, a person's word."""
+        known = self.fence or self.memory_since_ms is not None or self.policy_in_force is not None or self.observers
+        return bool(known or "state" in self.damaged)
 
     @property
     def stops_exits(self) -> bool:
@@ -245,6 +262,75 @@ class Act:
     """halt: the scope in force; reset: the keys that were on, and are now off."""
     copies: Copies = field(default=Copies())
     """Where the act is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutPermit:
+    """A permit that isn't settled, and whose deadline hasn't passed: its order may be on its way."""
+
+    intent_id: str
+    symbol: str
+    """`?` where it isn't known; so is `side`."""
+    side: str
+    deadline_ms: int
+    """By the server's clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class StillOut:
+    """What may still reach the exchange after a halt. True while there is something, or no such halt is in force."""
+
+    permits: tuple[OutPermit, ...]
+    """The earliest deadline first."""
+    unread: int
+    """Further permits that weren't read, because there are more than a thousand."""
+    forgotten_ms: int
+    """How long permits may live that the store has forgotten by a loss of memory; 0: there was none lately."""
+    wait_ms: int
+    """How long until all of this has run out, if nobody settles anything."""
+    halted: str | None
+    """The scope of the halt in force; None when it doesn't hold what was asked for: somebody has resumed, or the store
+    has forgotten it. `?` when its key is damaged, which denies all that it could."""
+
+    @property
+    def clear(self) -> bool:
+        """Whether the halt is in force and nothing that it holds can reach the exchange any more."""
+        return self.halted is not None and self.wait_ms <= 0
+
+    @property
+    def count(self) -> int:
+        """How many permits are out, as far as the store knows."""
+        return len(self.permits) + self.unread
+
+    def __bool__(self) -> bool:
+        return not self.clear
+
+
+@dataclass(frozen=True, slots=True)
+class SeenService:
+    """A prefix under which a service has left its trace on the store."""
+
+    prefix: str
+    ago_ms: int
+    """How long ago, by the clocks of its host and of this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeenServices:
+    """The services that were seen on the store."""
+
+    own_ago_ms: int | None
+    """How long ago one was seen under the caller's own prefix; None: never, or more than thirty days ago."""
+    others: tuple[SeenService, ...]
+    """Under other prefixes, the latest first; at most twenty."""
+
+    @property
+    def own_lately(self) -> bool:
+        """Whether one was seen under the own prefix within the last hour."""
+        return self.own_ago_ms is not None and self.own_ago_ms < LATELY_MS
+
+
+LATELY_MS: Final = 3_600_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from gate.values.stream_words import (
     LETTERS_OF,
     LIMIT_MAKER,
     NESTS,
+    ONLY_OF_EXITS,
     ORDER_TERMS,
     ORDER_TYPE_WORDS,
     REFUSED_TERMS,
@@ -32,7 +33,9 @@ from gate.values.stream_words import (
     Term,
     letters,
     names_an_order_type,
+    one_slip_from,
     order_type_letters,
+    says_exit,
 )
 
 _Value = TypeVar("_Value")
@@ -43,6 +46,7 @@ _NO: Final = frozenset({"false", "0", "no"})
 _NOTHING: Final = frozenset({"none", "null", "nan", "false", "no"})
 _DIRECTIONS: Final = {"BUY": "BUY", "LONG": "BUY", "SELL": "SELL", "SHORT": "SELL"}
 _CONDITIONAL: Final = ("STOP_MARKET", "TAKE_PROFIT_MARKET")
+_KINDS: Final = frozenset({"type", "intenttype", "signaltype"})
 _MARKET_LASTS: Final = ("GTC", "IOC")
 """What the exchange itself writes beside an order that never waits in the book."""
 _AGREEING: Final = Decimal("0.01")
@@ -152,6 +156,9 @@ def intent_arguments(mapping: Mapping[str, object], *, received_ms: int | None =
     reduce_only = closes or bool(reduces)
     is_exit = reduce_only or (side, position_side) in CLOSING
 
+    if not is_exit:
+        _refuse_a_hidden_exit(entry)
+
     order_type = entry.agreed("order_type", _order_type)
     terms = _Terms(entry, order_type, is_exit=is_exit)
     if closes_position:
@@ -209,10 +216,38 @@ def _refuse_what_is_not_placed(entry: _Entry) -> None:
             if not _says_nothing(value):
                 raise InvalidIntent(name, value, f"asks for {term.says}, which the gate doesn't place")
     for name, value in entry.aside.items():
-        if isinstance(value, Mapping) and isinstance(name, str) and letters(name) in NESTS:
-            inside = [each for each in value if isinstance(each, str) and letters(each) in ORDER_TERMS]
-            if inside:
-                raise InvalidIntent(name, value, f"holds {', '.join(inside)}; put terms of the order beside symbol")
+        if not isinstance(name, str) or _blank(value):
+            continue
+        word = letters(name)
+        if word in NESTS and (inside := _terms_inside(value)):
+            raise InvalidIntent(name, value, f"holds {', '.join(inside)}; put terms of the order beside symbol")
+
+
+def _terms_inside(value: object) -> list[str]:
+    """The terms of an order in an object, or in the JSON text of one."""
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        with suppress(msgspec.DecodeError, ValueError, ArithmeticError, RecursionError):
+            value = _json.decode(value)
+    if not isinstance(value, Mapping):
+        return []
+    return [each for each in value if isinstance(each, str) and letters(each) in ORDER_TERMS]
+
+
+def _refuse_a_hidden_exit(entry: _Entry) -> None:
+    """Nothing that is understood says exit. Whatever else may say it is an error: the order would open a position."""
+    for name, value in entry.aside.items():
+        word = letters(name) if isinstance(name, str) else ""
+        if word in _KINDS and says_exit(value):
+            problem = "says exit, and nothing else does"
+        elif word in FLAGS_OR_OTHER and str(value).strip() == "1":
+            problem = "may be a flag or a figure"
+        elif not _says_nothing(value) and any(each in word for each in ONLY_OF_EXITS):
+            problem = "isn't a name that is known"
+        elif (meant := one_slip_from(word)) and not _says_nothing(value):
+            raise InvalidIntent(name, value, f"is one slip from {meant}; write that, or give the field another name")
+        else:
+            continue
+        raise InvalidIntent(name, value, f"{problem}; give reduce_only or action CLOSE for an exit")
 
 
 class _Terms:
@@ -492,6 +527,9 @@ def _leverage(entry: _Entry, *, is_exit: bool) -> int | None:
     elif beside is not None and shown(beside) != shown(value):
         entry.notes.append(f"{name} {_told(value)} goes before {other} {_told(beside)}")
     if value is None:
+        for name, value in () if is_exit else entry.aside.items():
+            if isinstance(name, str) and "leverage" in letters(name) and not _says_nothing(value):
+                raise InvalidIntent(name, value, "is no name of the order's leverage; give leverage")
         return None
     try:
         figure = read_decimal(name, value)

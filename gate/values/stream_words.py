@@ -41,11 +41,15 @@ TERMS: Final = (
         "the size in the quote asset",
     ),
     Term("ai_size_usd", ("ai_size_usd",), "the size in the quote asset; goes before every other notional"),
-    Term("leverage", ("leverage", "lever"), "the leverage"),
+    Term("leverage", ("leverage", "lever", "lev"), "the leverage"),
     Term("ai_leverage", ("ai_leverage",), "the leverage; goes before `leverage`"),
-    Term("price", ("limit_price", "price", "order_price"), "the limit of a LIMIT order"),
+    Term("price", ("limit_price", "price", "order_price", "limit_px"), "the limit of a LIMIT order"),
     Term("expected price", ("price", "entry_price"), "the price that is expected, for every other type"),
-    Term("trigger_price", ("trigger_price", "stop_price", "stop_px"), "the price at which a conditional order fires"),
+    Term(
+        "trigger_price",
+        ("trigger_price", "stop_price", "stop_px", "trigger_px"),
+        "the price at which a conditional order fires",
+    ),
     Term("working_type", ("working_type", "trigger_price_type"), "the price that triggers"),
     Term("time_in_force", ("time_in_force", "tif"), "for how long a LIMIT order waits"),
     Term(
@@ -76,14 +80,22 @@ REFUSED: Final = (
 UNITLESS_SIZES: Final = (
     *("size", "amount", "contracts", "lots", "units", "order_size", "position_size"),
     *("size_usd", "amount_usd", "usd_amount", "usd_size", "order_size_usd", "quote_amount"),
+    *("sz", "close_quantity", "close_qty", "close_size", "close_amount"),
+    *("percent", "percentage", "pct", "fraction", "close_percent", "close_percentage", "close_pct", "close_fraction"),
+    *("quantity_pct", "quantity_percent", "qty_pct", "size_pct", "size_percent"),
 )
-"""Base asset, quote asset or margin? An error where an entry gives its size by no other name."""
+"""Base asset, quote asset, margin, a share? An error where an entry gives its size by no other name."""
 
-FLAGS_OR_OTHER: Final = frozenset({"close", "exit", "isexit", "reduce"})
-"""Streams use these for other things too, a closing price for one. They are read when they hold true or false."""
+FLAGS_OR_OTHER: Final = frozenset({"close", "exit", "reduce"})
+"""Streams use these for other things too, a closing price for one. They are read when they hold true or false. 1 may be
+either: an error, unless the entry is an exit anyway."""
 
-NESTS: Final = frozenset({"params", "order", "orderparams", "extraparams"})
+NESTS: Final = frozenset({"params", "order", "orderparams", "extraparams", "extra", "payload", "data"})
 """Fields that may hold an object with terms of the order inside. It isn't read: terms in it are an error."""
+
+ONLY_OF_EXITS: Final = ("reduceonly", "closeposition")
+"""No name that holds one of these means something else, such as `order.reduceOnly`. What isn't understood must not
+open a position."""
 
 LETTERS_OF: Final = {term.name: tuple(map(letters, term.words)) for term in (*TERMS, *REFUSED)}
 """The names of each term's fields, as `letters` has them."""
@@ -96,6 +108,9 @@ TERMS_OF: Final = {
 ORDER_TERMS: Final = TERMS_OF.keys() - {word for name in ("symbol", "id", "timestamp") for word in LETTERS_OF[name]}
 REFUSED_TERMS: Final = {term.name: term for term in REFUSED}
 
+_SPELLED: Final = {letters(word): word for term in (*TERMS, *REFUSED) for word in term.words}
+_LONG_ENOUGH: Final = 6
+
 ORDER_TYPE_WORDS: Final = {
     "market": "MARKET",
     "limit": "LIMIT",
@@ -106,9 +121,29 @@ ORDER_TYPE_WORDS: Final = {
 LIMIT_MAKER: Final = "limitmaker"
 """The spot market's word for a limit order that is placed only if it can wait: here LIMIT with GTX."""
 _TYPE: Final = re.compile(
-    "(market|limit|mkt|lmt|stop|loss|take|profit|sl|tp|tsl|trailing|trail|maker|post|only|oco|iceberg|twap|vwap"
-    "|conditional|iftouched)+"
+    "(buy|sell|long|short)?(market|limit|mkt|lmt|stop|loss|take|profit|sl|tp|tsl|trailing|trail|maker|post|only|oco"
+    "|iceberg|twap|vwap|conditional|iftouched|gtc|ioc|fok|gtx)+(buy|sell|long|short)?"
 )
+_EXIT: Final = re.compile("(exit|close|reduce|flatten|flat)(buy|sell|long|short|position|trade|only|all)*")
+
+
+@lru_cache(_MOST_NAMES)
+def one_slip_from(word: str) -> str | None:
+    """A name of a term of the order from which these letters differ by one slip: a letter too many, too few, another
+    one, or two in the wrong order. Short names are left out: too much is like them."""
+    for name in ORDER_TERMS:
+        if len(name) >= _LONG_ENOUGH and word != name and _one_slip(word, name):
+            return _SPELLED[name]
+    return None
+
+
+def _one_slip(word: str, name: str) -> bool:
+    if abs(len(word) - len(name)) > 1:
+        return False
+    start = next((at for at, (one, other) in enumerate(zip(word, name, strict=False)) if one != other), len(word))
+    one, other = word[start:], name[start:]
+    swapped = one[:2] == other[1::-1] and one[2:] == other[2:]
+    return swapped or one[1:] == other or one == other[1:] or one[1:] == other[1:]
 
 
 def order_type_letters(word: str) -> str:
@@ -119,3 +154,8 @@ def order_type_letters(word: str) -> str:
 def names_an_order_type(value: object) -> bool:
     """Whether a value can only mean an order's type, known or not. A field `type` often holds something else."""
     return isinstance(value, str) and _TYPE.fullmatch(order_type_letters(value)) is not None
+
+
+def says_exit(value: object) -> bool:
+    """Whether a value of `type` means an exit."""
+    return isinstance(value, str) and _EXIT.fullmatch(order_type_letters(value)) is not None

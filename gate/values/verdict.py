@@ -56,6 +56,11 @@ class Permit(Struct, frozen=True):
     without_store: bool = False
     """Of an exit that the store couldn't judge. Claims nothing; settling it writes the record."""
 
+    def decided_ms(self, said_ms: int) -> int:
+        """When the intent was decided, epoch ms: as it says, but no later than the permit. An exit may be dated
+        ahead: it would else not know its own order."""
+        return min(said_ms, self.deadline_ms) if self.deadline_ms else said_ms
+
     @property
     def remaining_ms(self) -> int:
         """Milliseconds until the permit runs out; 0 when it has run out."""

@@ -125,6 +125,7 @@ local function first_denial(from, now, now_text, seen)
   end
   if from <= GUARDS.RATE_GLOBAL then
     local wait = window_wait(KEYS.rate_global, ARGV.rate_global_limit, ARGV.rate_global_window_ms, now)
-    if wait then return 'RATE_GLOBAL', integer(wait), '', GUARDS.RATE_GLOBAL end
+    -- The denial trips the account's cooldown, which may last longer than the window is full.
+    if wait then return 'RATE_GLOBAL', integer(math.max(wait, ARGV.cooldown_global_ms)), '', GUARDS.RATE_GLOBAL end
   end
 end

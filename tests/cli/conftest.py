@@ -20,9 +20,13 @@ Run = Callable[..., Result]
 _APART: dict[str, Any] = {"mix_stderr": False} if "mix_stderr" in inspect.signature(CliRunner).parameters else {}
 
 
+_KEYS = ("API_KEY", "API_SECRET", "TESTNET_API_KEY", "TESTNET_SECRET_KEY")
+
+
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("GATE_URL", "REDIS_URL", "GATE_PREFIX", "GATE_CONFIG", "NO_COLOR"):
+    exchange = ("GATE_EXCHANGE_URL", *(f"BINANCE_{name}" for name in _KEYS))
+    for name in ("GATE_URL", "REDIS_URL", "GATE_PREFIX", "GATE_CONFIG", "NO_COLOR", *exchange):
         monkeypatch.delenv(name, raising=False)
 
 

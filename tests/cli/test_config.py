@@ -152,7 +152,7 @@ SLIPS = {
     "no table": ("policy = 5\n", "policy: 5 is not a table"),
 }
 WHO = ("--by", "ops", "--reason", "CPI print")
-ACTS = (("halt", *WHO), ("status",), ("resume", *WHO), ("reset", "all", *WHO), ("init", *WHO))
+ACTS = (("halt", "--no-wait", *WHO), ("status",), ("resume", *WHO), ("reset", "all", *WHO), ("init", *WHO))
 
 
 @pytest.mark.parametrize("slip", SLIPS)
@@ -163,7 +163,7 @@ def test_a_slip_in_the_policy_does_not_stop_what_a_person_does_at_a_bad_moment(
     file.write_text(f'url = "{store.url}"\nprefix = "acct7"\n{content}')
     for words in ACTS:
         done = bare("--config", str(file), *words)
-        assert done.exit_code == 0, (words, done.stderr)
+        assert done.exit_code == (1 if words == ("status",) else 0), (words, done.stderr)
         [said] = [line for line in done.stderr.splitlines() if str(file) in line]
         assert said.startswith("gate: warning: ")
         assert problem in said

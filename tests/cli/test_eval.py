@@ -359,7 +359,8 @@ def test_a_lock_without_a_ttl_is_not_called_a_permit(gate: Run, redis_client: re
         assert out.startswith(f"DENY LOCKED: {key} has no TTL, so no permit of the gate made it")
         assert "then DEL it. No retry will change that until somebody ends the cause." in out
     redis_client.pexpire(key, 20_000)
-    assert "LOCKED: another permit is live for this symbol and side. Retry in" in gate("eval", *words()).stdout
+    said = "LOCKED: another permit is live for this symbol and side, 20 s at most; free once its order is settled. "
+    assert f"{said}Retry in 1" in gate("eval", *words()).stdout
 
 
 def test_a_leftover_record_says_how_to_end_it(gate: Run, redis_client: redis.Redis) -> None:

@@ -90,7 +90,7 @@ def test_it_warns_of_permits_whose_orders_may_be_on_their_way(gate: Run, store: 
 
 
 def test_it_ends_no_halt_and_says_so(gate: Run, unused: redis.Redis) -> None:
-    gate("halt", *WHO)
+    gate("halt", "--no-wait", *WHO)
     assert "the halt by ops stays on; gate resume ends it\n" in gate("init", *WHO).stderr
     assert unused.exists("quantum:safety:halt")
 
@@ -144,7 +144,7 @@ def test_its_help_teaches_what_one_says_by_it(gate: Run) -> None:
 
 def test_status_tells_how_long_entries_wait(gate: Run, gate_json: RunJson, unused: redis.Redis) -> None:
     out = gate("status").stdout
-    assert out.startswith("STOPPED for entries by memory; exits pass\n")
+    assert out.startswith("NOTHING IS KNOWN of the prefix quantum here; entries wait, exits pass\n")
     assert "nothing is known of this account; if it is new, `gate init` says so" in out
     assert (
         "Memory: new; entries wait 1m 0s from the next verdict on; exits pass, after a look at the exchange.\n" in out

@@ -16,7 +16,7 @@ from click.testing import Result
 from gate import Act, Copies
 from gate.cli.commands.operate import copies_sentence, copies_warning
 from tests.servers.process import ProcessStore
-from tests.servers.session import holds_only_a_whole_memory
+from tests.servers.session import declare_whole, holds_only_a_whole_memory
 from tests.servers.store import Store
 from tests.servers.wire import Wire
 from tests.store.test_acts_that_last import in_step
@@ -26,6 +26,7 @@ Run = Callable[..., Result]
 WHO = ("--by", "ops", "--reason", "CPI print")
 # The shared store has neither; tests/store/test_acts_that_last.py has servers with replicas and with files.
 KEPT = "In memory only: no replica, no append-only file.\n"
+CLEAR = "Confirmed: no entry can reach the exchange any more.\n"
 LOSABLE = "gate: warning: a restart of this server can lose this {}\n"
 
 
@@ -40,7 +41,7 @@ def test_halt_and_resume(
     gate: Run, gate_json: Callable[..., Any], redis_client: redis.Redis, store: Store, account: str
 ) -> None:
     halted = gate("halt", *WHO)
-    assert (halted.exit_code, halted.stdout) == (0, f"Halted {account} for entries; exits pass.\n{KEPT}")
+    assert (halted.exit_code, halted.stdout) == (0, f"Halted {account} for entries; exits pass.\n{KEPT}{CLEAR}")
     assert halted.stderr == LOSABLE.format("halt")
     assert redis_client.hget("quantum:safety:halt", "reason") == b"CPI print"
     assert gate("halt", "--scope", "all", *WHO).stdout.startswith(f"Halted {account}, exits too. It was halted already")
@@ -57,6 +58,7 @@ def test_halt_and_resume(
         "before": None,
         "changed": ["entries"],
         "observers": 0,
+        "prefix_doubt": None,
         "audited": True,
         "kept": {
             "replicas": 0,
@@ -69,6 +71,10 @@ def test_halt_and_resume(
         },
         "prefix": "quantum",
         "store": store.url,
+        "confirmed": True,
+        "still_out": {"count": 0, "forgotten_ms": 0, "wait_ms": 0, "intents": []},
+        "resting": None,
+        "cancelled": None,
     }
 
 
@@ -78,8 +84,8 @@ def test_a_second_halt_says_whose_the_first_was(gate: Run, account: str) -> None
     assert (
         f"Halted {account} for entries; exits pass. It was halted already, entries by ann: CPI print, since 2" in second
     )
-    assert second.endswith(KEPT)
-    assert second.count("\n") == 2
+    assert second.endswith(KEPT + CLEAR)
+    assert second.count("\n") == 3
 
 
 def test_a_halt_that_cannot_be_read_is_replaced_and_cleared(gate: Run, redis_client: redis.Redis, account: str) -> None:
@@ -92,9 +98,9 @@ def test_a_halt_that_cannot_be_read_is_replaced_and_cleared(gate: Run, redis_cli
 
 
 def test_a_halt_of_an_account_that_nobody_knows_warns(gate: Run, redis_client: redis.Redis, store: Store) -> None:
-    for form, lines in ([], 2), (["--json"], 1):
-        done = gate("--prefix", "qantum", "halt", *WHO, *form)
-        assert (done.exit_code, done.stdout.count("\n"), done.stderr.count("\n")) == (0, lines, lines)
+    for form, lines in ([], (2, 3)), (["--json"], (1, 1)):
+        done = gate("--prefix", "qantum", "halt", "--no-wait", *WHO, *form)
+        assert (done.exit_code, (done.stdout.count("\n"), done.stderr.count("\n"))) == (0, lines)
         assert "has never run under the prefix qantum here (no qantum:exec:state)" in done.stderr
     assert f"qantum at {store.url}" in gate("--prefix", "qantum", "resume", *WHO).stdout
 
@@ -179,14 +185,15 @@ def test_a_replica_that_hangs_is_said_and_the_act_is_done(bare: Run) -> None:
         closing(ProcessStore(["--replicaof", "127.0.0.1", str(port_of(primary))])) as replica,
         primary.client() as client,
     ):
+        declare_whole(client)
         client.hset("quantum:exec:state", "fence", 1)
         in_step(primary, replica)
         said = bare("--url", primary.url, "halt", *WHO)
-        assert said.stdout.endswith("\nOn 1 of 1 replica; no append-only file.\n")
+        assert said.stdout.endswith(f"\nOn 1 of 1 replica; no append-only file.\n{CLEAR}")
         assert (said.exit_code, said.stderr) == (0, "")
         replica.pause()
         said = bare("--url", primary.url, "halt", *WHO)
-        assert said.stdout.endswith("\nOn 0 of 1 replica; no append-only file.\n")
+        assert said.stdout.endswith(f"\nOn 0 of 1 replica; no append-only file.\n{CLEAR}")
         assert said.stderr == "gate: warning: a failover now loses this halt; repeat it\n"
         assert said.exit_code == 0, "it is in force"
         answer = json.loads(bare("--url", primary.url, "resume", *WHO, "--json").stdout)
@@ -213,7 +220,7 @@ def test_an_audit_that_cannot_be_written_is_said(
     redis_client.set("quantum:safety:audit", "in the way")
     done = gate(*words, *WHO)
     assert done.exit_code == 0
-    assert done.stdout.count("\n") == done.stderr.count("\n") == 2
+    assert (done.stdout.count("\n"), done.stderr.count("\n")) == (3 if words == ("halt",) else 2, 2)
     assert "couldn't be written to the audit stream" in done.stderr
     assert json.loads(gate(*words, *WHO, "--json").stdout)["audited"] is False
 

@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 import redis
 
+from gate import Gate
 from gate.cli.program import COMMANDS
+from tests.client import account as at
 from tests.servers.store import PrivateStore, Store
 
 GATE = [sys.executable, "-m", "gate"]
@@ -92,7 +94,7 @@ def test_a_store_that_wants_a_password_says_so_to_every_command(private_store: P
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (3, "", 1)
         assert "STORE_ERROR: the store wants a password; put it into the URL" in done.stderr
     scheme, slashes, rest = private_store.url.partition("://")
-    for password, code in (("wrong", 3), ("s3cret", 0)):
+    for password, code in (("wrong", 3), ("s3cret", 1)):  # the second tells that entries wait on a new account
         done = gate("status", store=f"{scheme}{slashes}:{password}@{rest}")
         assert done.returncode == code
         assert password not in done.stdout + done.stderr.replace("wrong pass", "")
@@ -207,7 +209,7 @@ def on_terminal(columns: int, *words: str, **environ: str) -> tuple[int, str]:
         out = ""
         try:
             while piece := os.read(ours, 65536):
-                out += piece.decode()
+                out += piece.decode(errors="backslashreplace")
         except OSError:  # how a terminal says that its other end has closed
             pass
     os.close(ours)
@@ -266,6 +268,33 @@ def test_a_terminal_breaks_what_an_intent_says_between_words(store: Store, tmp_p
         "strategy-version"
     )
     assert (len(said) == 2) is (columns == 120)
+
+
+LONG_ID = "sig-81-of-a-strategy-with-a-rather-long-name-2026-11-25T22:10:00Z"
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 120])
+def test_no_width_breaks_a_key_or_an_id(store: Store, redis_client: redis.Redis, columns: int) -> None:
+    symbol = "1000PEPEUSDT"
+    eval_ = ["eval", "--id", LONG_ID, "--symbol", symbol, "--side", "BUY", "--notional", "200"]
+    gate(*eval_, "--commit", store=store.url)
+    redis_client.set("quantum:safety:safe_mode", "5 failures in 300 s", px=871_234)
+    redis_client.rpush("quantum:safety:cooldown_global", "damaged")
+    keys = at.keys(redis_client)
+
+    def lines(*words: str) -> set[str]:
+        _, out = on_terminal(columns, "--url", store.url, *words, NO_COLOR="1")
+        return {word for line in out.splitlines() for word in line.split()}
+
+    seen = lines("status")
+    shown = {key for key in keys if ":state" not in key and ":inflight" not in key and ":processed:" not in key}
+    shown -= {"quantum:safety:audit"}
+    assert len(shown) >= 5
+    assert shown <= seen
+    redis_client.delete("quantum:safety:cooldown_global")
+    assert {*shown, f"quantum:exec:processed:{LONG_ID}", f"quantum:safety:cooldown_symbol:{symbol}"} <= lines(*eval_)
+    with Gate.from_url(store.url) as own:
+        assert {LONG_ID, own.client_order_id(LONG_ID)} <= lines("show", LONG_ID)
 
 
 def test_a_password_stays_out_of_every_message() -> None:

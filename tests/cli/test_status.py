@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from click.testing import Result
 from gate import Gate, Intent, Outcome, Policy
 from gate.cli.commands.show import record_rows
 from gate.values.record import Record, decode_record
-from tests.servers.store import Store
+from tests.servers.store import PrivateStore, Store
 
 Run = Callable[..., Result]
 RunJson = Callable[..., Any]
@@ -51,7 +53,7 @@ def test_what_is_under_way(gate: Run, gate_json: RunJson) -> None:
 
 
 def test_a_halt_says_who_and_why(gate: Run, gate_json: RunJson) -> None:
-    gate("halt", *WHO)
+    gate("halt", "--no-wait", *WHO)
     out = gate("status").stdout
     assert out.startswith("HALTED for entries, exits pass. By ops: CPI print, since 2")
     assert "\nNothing else is on: " in out
@@ -109,9 +111,114 @@ def test_the_mode_is_a_field_and_the_observers_are_named(
     assert "Observing: 1, not held back but by a halt: " in gate("status").stdout
     assert gate_json("--config", str(file), "status")["mode"] == "observe"
     assert "Observe mode: nothing is really denied" in gate("--config", str(file), "status").stdout
-    gate("halt", *WHO)
+    gate("halt", "--no-wait", *WHO)
     out = gate("--config", str(file), "status").stdout
     assert "Observe mode: the halt binds, but for it nothing is really denied" in out
+
+
+def test_the_exit_code_tells_whether_entries_pass(
+    gate: Run, bare: Run, store: Store, redis_client: redis.Redis
+) -> None:
+    def code(*form: str) -> int:
+        return gate("status", *form).exit_code
+
+    assert code() == 0
+    gate(*EVAL)
+    assert code() == 0, "one symbol rests, the account doesn't"
+    for stop, end in (
+        (("halt", "--no-wait", *WHO), ("resume", *WHO)),
+        (("halt", "--scope", "all", *WHO), ("resume", *WHO)),
+    ):
+        gate(*stop)
+        assert (code(), code("--json")) == (1, 1)
+        gate(*end)
+        assert (code(), code("--json")) == (0, 0)
+    redis_client.set("quantum:safety:safe_mode", "1", px=60_000)
+    assert code() == 1
+    gate("reset", "safe_mode", *WHO)
+    redis_client.rpush("quantum:safety:cooldown_global", "damaged")
+    assert code() == 1
+    redis_client.delete("quantum:safety:cooldown_global")
+    redis_client.hset("quantum:exec:state", "run_id", "another")
+    assert code() == 1, "the memory is new"
+    nothing = bare("--url", "redis://127.0.0.1:1", "status")
+    assert (nothing.exit_code, nothing.stdout) == (3, "")
+    assert "; nothing is known of the account; a service that can't ask the store" in nothing.stderr
+
+
+def test_of_a_caller_that_observes_only_a_person_and_damage_stop_entries(
+    gate: Run, redis_client: redis.Redis, tmp_path: Path
+) -> None:
+    file = tmp_path / "gate.toml"
+    file.write_text('[policy]\nmode = "observe"\n')
+
+    def code() -> int:
+        return gate("--config", str(file), "status").exit_code
+
+    redis_client.set("quantum:observe:safety:safe_mode", "1", px=60_000)
+    assert code() == 0
+    redis_client.rpush("quantum:observe:safety:cooldown_global", "damaged")
+    assert code() == 1
+    redis_client.delete("quantum:observe:safety:cooldown_global")
+    gate("halt", "--no-wait", *WHO)
+    assert code() == 1
+
+
+def test_it_is_not_open_while_something_is_in_doubt(gate: Run, gate_json: RunJson, store: Store) -> None:
+    with Gate.from_url(store.url) as worker:
+        for number, symbol in enumerate(("BTCUSDT", "ETHUSDT"), start=1):
+            verdict = worker.evaluate(
+                Intent(id=f"sig-{number}", symbol=symbol, side="BUY", notional="200", timestamp=_now_ms())
+            )
+            assert verdict.permit is not None
+            assert worker.settle(verdict.permit, Outcome.unknown("no answer"))
+            done = gate("status")
+            many = "an intent" if number == 1 else "2 intents"
+            said = (
+                f"IN DOUBT: {many} may have an order that nobody has heard of; entries pass, but not for every symbol\n"
+            )
+            assert (done.exit_code, done.stdout.startswith(said)) == (0, True)
+    assert gate_json("status")["entries_pass"] is True
+    gate("halt", "--no-wait", *WHO)
+    done = gate("status")
+    assert (done.exit_code, done.stdout.startswith("HALTED")) == (1, True)
+    assert "In doubt: 2: sig-1, sig-2." in done.stdout
+
+
+@pytest.mark.parametrize("halted", [False, True])
+def test_a_prefix_under_which_nothing_was_ever_seen_does_not_look_healthy(
+    gate: Run, gate_json: RunJson, redis_client: redis.Redis, halted: bool
+) -> None:
+    if halted:
+        gate("--prefix", "nope", "halt", "--no-wait", *WHO)
+    done = gate("--prefix", "nope", "status")
+    first = "HALTED" if halted else "NOTHING IS KNOWN of the prefix nope here; entries wait, exits pass\n"
+    assert (done.exit_code, done.stdout.startswith(first)) == (1, True)
+    assert "No gate has ever run under this prefix here, or the store has forgotten it" in done.stdout
+    assert gate("status").stdout.count("has ever run") == 0, "of this one a person has spoken"
+    assert gate_json("status")["ever_seen"] is True
+
+
+def test_status_tells_which_server_it_is_and_what_can_lose_its_memory(
+    bare: Run, new_private_store: Callable[..., PrivateStore]
+) -> None:
+    sound, careless = (
+        new_private_store("--appendonly", "yes"),
+        new_private_store("--maxmemory", "64mb", "--maxmemory-policy", "allkeys-lru", "--appendonly", "no"),
+    )
+    out = bare("--url", sound.url, "status").stdout
+    assert re.search(r"^Server: (Redis|Valkey) \d+\.\d+\.\d+, eviction noeviction, append-only file on\.$", out, re.M)
+    assert "Warning" not in out
+    out = bare("--url", careless.url, "status").stdout
+    assert ", eviction allkeys-lru, append-only file OFF.\n" in out
+    assert "set maxmemory-policy noeviction.\n" in out
+    assert "set appendonly yes.\n" in out
+    server = json.loads(bare("--url", careless.url, "status", "--json").stdout)["server"]
+    assert (server["eviction"], server["append_only"], len(server["warnings"])) == ("allkeys-lru", False, 2)
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)
 
 
 def test_a_switch_whose_text_speaks_of_damage_is_not_damaged(

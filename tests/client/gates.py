@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from decimal import Decimal
 from typing import Any, Protocol, TypeVar
 
@@ -26,8 +26,10 @@ from gate import (
     Policy,
     PolicyInForce,
     Record,
+    SeenServices,
     Settlement,
     Status,
+    StillOut,
     Verdict,
 )
 from gate.client.leftovers import Looked
@@ -55,6 +57,11 @@ class AnyGate(Protocol):
     def halt_in_force(self) -> Halt | None: ...
     def status(self) -> Status: ...
     def halt(self, *, by: str, reason: str, scope: str = "entries") -> Act: ...
+    def still_out(self, scope: str = "entries") -> StillOut: ...
+    def until_clear(self, scope: str = "entries", *, told: Callable[[StillOut], None] | None = None) -> StillOut: ...
+    def leave_trace(self) -> None: ...
+    def claim_account(self, digest: str) -> str | None: ...
+    def seen_services(self) -> SeenServices: ...
     def resume(self, *, by: str, reason: str) -> Act: ...
     def reset(self, what: str, *, by: str, reason: str) -> Act: ...
     def apply_policy(self, policy: Policy | None = None, *, by: str, reason: str, expected: str = "") -> Act: ...
@@ -117,6 +124,21 @@ class AwaitedGate:
 
     def halt(self, *, by: str, reason: str, scope: str = "entries") -> Act:
         return self._run(self._gate.halt(by=by, reason=reason, scope=scope))
+
+    def still_out(self, scope: str = "entries") -> StillOut:
+        return self._run(self._gate.still_out(scope))
+
+    def until_clear(self, scope: str = "entries", *, told: Callable[[StillOut], None] | None = None) -> StillOut:
+        return self._run(self._gate.until_clear(scope, told=told))
+
+    def leave_trace(self) -> None:
+        self._run(self._gate.leave_trace())
+
+    def claim_account(self, digest: str) -> str | None:
+        return self._run(self._gate.claim_account(digest))
+
+    def seen_services(self) -> SeenServices:
+        return self._run(self._gate.seen_services())
 
     def resume(self, *, by: str, reason: str) -> Act:
         return self._run(self._gate.resume(by=by, reason=reason))

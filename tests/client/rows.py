@@ -28,6 +28,8 @@ class Row:
     never_again: bool = False
     wait: Callable[[int], int] | None = None
     """The wait at a moment of the server's clock; None when nobody can tell."""
+    retry: Callable[[int], int] | None = None
+    """When to ask again, where that isn't the wait."""
     changes: dict[str, Any] = field(default_factory=dict)
     """The fields that the intent must have."""
     spare_changes: dict[str, Any] = field(default_factory=dict)
@@ -190,6 +192,7 @@ ROWS = (
         _text("quantum:exec:lock:BTCUSDT:SELL", "somebody", 20_000),
         False,
         wait=_left(at.LOCK),
+        retry=lambda now: 30_000 - _left(at.LOCK)(now),  # as long as it is held already
     ),
     Row("in_flight", Reason.IN_FLIGHT_LIMIT, at.INFLIGHT, _in_flight(64, 3), _in_flight(63, 80), False),
     Row(
@@ -208,7 +211,7 @@ ROWS = (
         _times(at.RATE_GLOBAL, 1, 1_000, 1_000, 2_000, 40_000),
         _times(at.RATE_GLOBAL, 1, 1_000, 1_000, 2_000, 60_000),
         False,
-        wait=_opens(at.RATE_GLOBAL, 60_000),
+        wait=lambda now: 300_000,  # of the cooldown that it trips
         writes=frozenset({at.COOLDOWN_GLOBAL, at.AUDIT, at.REASONS}),
     ),
 )

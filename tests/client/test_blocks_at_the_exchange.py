@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any
 
 import pytest
@@ -304,8 +305,8 @@ def test_refused_keys_end_the_look_up_at_once_and_stop_entries(
     paper_exchange.inject(Fault(kind=FaultKind.ERROR, method="GET", status=401, code=-2015, times=1))
 
     with gate.guard(at.entry()) as permit:
-        assert permit.reason == "MEMORY_LOST"
-        assert "-2015" in permit.detail
+        assert permit.reason == "-2015"
+        assert "the API key is wrong here" in permit.detail
 
     assert "safe_mode" in on(gate)
 
@@ -411,7 +412,7 @@ def test_an_insufficient_margin_is_a_rejection_with_its_penalty_and_goes_on_up(
 
     assert caught.value.code == -2019
     assert {"failures", "cooldown_symbol"} <= on(gate)
-    assert gate.lookup("sig-1") is None, "the same intent may come again"
+    assert place(gate, client, at.entry()) == Reason.DUPLICATE, "its order may have been sent by an earlier try"
 
 
 async def test_async_an_insufficient_margin_is_a_rejection_with_its_penalty_and_goes_on_up(
@@ -423,7 +424,7 @@ async def test_async_an_insufficient_margin_is_a_rejection_with_its_penalty_and_
         await place_async(async_gate, async_client, at.entry())
 
     assert {"failures", "cooldown_symbol"} <= on(gate)
-    assert await async_gate.lookup("sig-1") is None
+    assert await place_async(async_gate, async_client, at.entry()) == Reason.DUPLICATE
 
 
 def test_a_time_out_is_unknown(gate: Gate, client: Client, paper_exchange: PaperExchange) -> None:
@@ -440,26 +441,80 @@ def test_a_time_out_is_unknown(gate: Gate, client: Client, paper_exchange: Paper
     assert len(paper_exchange.ledger()) == 1
 
 
-def test_an_exchange_that_was_never_reached_lets_the_intent_come_again(
+def test_an_exchange_that_was_never_reached_lets_an_exit_come_again(
     gate: Gate, client: Client, paper_exchange: PaperExchange
 ) -> None:
+    assert place(gate, client, at.entry("opens")) == "PLACED"
     there, client.FUTURES_URL = client.FUTURES_URL, "http://127.0.0.1:1/fapi"
     with pytest.raises(requests.ConnectionError):
-        place(gate, client, at.entry())
+        place(gate, client, at.exit_("sig-2", side="SELL"))
     client.FUTURES_URL = there
 
-    assert place(gate, client, at.entry()) == "PLACED"
+    assert place(gate, client, at.exit_("sig-2", side="SELL")) == "PLACED"
 
 
-async def test_async_an_exchange_that_was_never_reached_lets_the_intent_come_again(
+async def test_async_an_exchange_that_was_never_reached_lets_an_exit_come_again(
     async_gate: AsyncGate, async_client: AsyncClient
 ) -> None:
+    assert await place_async(async_gate, async_client, at.entry("opens")) == "PLACED"
     there, async_client.FUTURES_URL = async_client.FUTURES_URL, "http://127.0.0.1:1/fapi"
     with pytest.raises(ClientConnectorError):
-        await place_async(async_gate, async_client, at.entry())
+        await place_async(async_gate, async_client, at.exit_("sig-2", side="SELL"))
     async_client.FUTURES_URL = there
 
-    assert await place_async(async_gate, async_client, at.entry()) == "PLACED"
+    assert await place_async(async_gate, async_client, at.exit_("sig-2", side="SELL")) == "PLACED"
+
+
+def test_an_entry_whose_second_try_was_refused_does_not_come_again(
+    gate: Gate, client: Client, paper_exchange: PaperExchange
+) -> None:
+    """The answer to the first try was unclear, but its order is in the books."""
+    intent = at.entry()
+    paper_exchange.inject(Fault(kind=FaultKind.ACCEPT_THEN_DROP))
+
+    def twice() -> None:
+        with gate.guard(intent) as permit:
+            order = terms(intent, newClientOrderId=permit.client_order_id)
+            with suppress(requests.RequestException):
+                client.futures_create_order(**order)
+            paper_exchange.inject(Fault(kind=FaultKind.ERROR, code=-2019, msg="Margin is insufficient."))
+            client.futures_create_order(**order)
+
+    with pytest.raises(BinanceAPIException):
+        twice()
+
+    assert place(gate, client, intent) == Reason.DUPLICATE
+    assert len(paper_exchange.ledger()) == 1
+
+
+def test_a_stop_that_is_named_after_its_entry_is_another_request(
+    gate: Gate, client: Client, paper_exchange: PaperExchange
+) -> None:
+    intent = at.entry()
+    paper_exchange.inject(Fault(kind=FaultKind.ERROR, code=-1008, path="/fapi/v1/algoOrder"))
+
+    def bracket() -> None:
+        with gate.guard(intent) as permit:
+            client.futures_create_order(**terms(intent, newClientOrderId=permit.client_order_id))
+            client.futures_create_order(**stop(intent, clientAlgoId=f"{permit.client_order_id}-s"))
+
+    with pytest.raises(BinanceAPIException):
+        bracket()
+
+    assert place(gate, client, intent) == Reason.DUPLICATE
+    assert len(paper_exchange.ledger()) == 1
+
+
+def test_a_block_finds_the_order_of_an_exit_that_is_dated_ahead(
+    gate: Gate, client: Client, redis_client: redis.Redis, paper_exchange: PaperExchange
+) -> None:
+    place(gate, client, at.entry("in"))
+    intent = at.exit_(side="SELL", timestamp=time.time_ns() // 1_000_000 + 2 * CLOCKS_APART_MS)
+    place(gate, client, intent)
+    forget(redis_client)
+
+    assert place(gate, client, intent) == "FOUND"
+    assert len(paper_exchange.ledger()) == 2
 
 
 @pytest.mark.parametrize("fault", [-2019, -1008, None], ids=["refused", "overloaded", "not reached"])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 
 import pytest
 import redis
@@ -13,11 +14,18 @@ from gate import Outcome, Policy, Reason
 from tests.client import account as at
 from tests.client.gates import AnyGate, OpenGate
 from tests.model.passing_time import let_pass
+from tests.servers.process import ProcessStore
 
 ROOMY = Policy(rate_symbol_limit=100, rate_global_limit=100)
 HALF_SPARE_MS = (ROOMY.dedup_ttl_ms - ROOMY.max_age_ms) // 2
 GONE_BACK = "the server's clock has gone back"
 LAPSED = "the list of admissions is gone before its time"
+
+
+@pytest.fixture
+def own_store() -> Iterator[ProcessStore]:
+    with closing(ProcessStore(["--enable-debug-command", "yes"])) as store:
+        yield store
 
 
 def placed(gate: AnyGate, id: str = "sig-1") -> None:
@@ -135,6 +143,28 @@ def test_a_slot_given_back_leaves_the_list_there(redis_client: redis.Redis, open
     assert gate.settle(at.admitted(gate.evaluate(at.entry())), Outcome.unsent("NO", retryable=True))
     assert 0 < redis_client.pttl(at.RATE_GLOBAL) <= HALF_SPARE_MS
     assert not at.admitted(gate.evaluate(at.entry())).verify
+
+
+def test_the_question_that_lets_a_record_lapse_lets_the_list_of_admissions_lapse_too(
+    own_store: ProcessStore, open_gate: OpenGate
+) -> None:
+    """A server throws away what has lapsed in no order: here it is slow, and has done nothing of it yet."""
+    gate = open_gate(ROOMY, url=own_store.url)
+    with own_store.client() as client:
+        gate.init(by="tests", reason="a new account")
+        placed(gate)
+        client.execute_command("DEBUG", "SET-ACTIVE-EXPIRE", "0")
+        client.pexpire(at.RATE_GLOBAL, 1)
+        client.pexpire(at.RECORD, 1)
+        until = at.server_ms(client) + 5
+        while at.server_ms(client) < until:
+            pass
+        held = client.dbsize()  # it counts what has lapsed and isn't thrown away
+
+        stale = gate.evaluate(at.entry(timestamp=at.server_ms(client) - ROOMY.max_age_ms - 1_000))
+
+        assert stale.reason is Reason.STALE
+        assert held - client.dbsize() == 2, "the record and the list"
 
 
 def test_a_settlement_while_the_clock_is_ahead_does_not_hide_the_step(

@@ -53,7 +53,7 @@ def test_the_new_figures_decide_at_once(redis_client: redis.Redis, open_gate: Op
     ops.apply_policy(NARROW, by="ops", reason="test")
     verdict = gate.evaluate(at.entry("sig-3", "SOLUSDT"))
     assert verdict.reason is Reason.RATE_GLOBAL
-    assert verdict.detail == "2 in 60 s is the limit"
+    assert verdict.detail == "2 in 60 s is the limit; beyond it the account rests 300 s"
 
 
 def test_a_verdict_takes_one_trip_and_one_more_where_the_policy_is_new(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
 import redis
 
-from gate import AsyncGate, Gate, Outcome, Penalty, Phase, Policy, Reason, Settled
+from gate import AsyncGate, Gate, Outcome, Penalty, Permit, Phase, Policy, Reason, Settled, Settlement
 from tests.client import account as at
 from tests.servers.store import Store
 
@@ -52,6 +53,74 @@ def test_a_denied_block_runs_with_a_permit_that_is_false(gate: Gate, redis_clien
     assert ran
     assert phase(gate) is None
     assert at.keys(redis_client) == {at.SAFE_MODE, at.STATE}
+
+
+def test_a_block_that_has_said_there_is_no_order_may_send_no_more(gate: Gate) -> None:
+    """The intent has come again by then, and another worker has sent it."""
+    with gate.guard(at.entry()) as permit:
+        permit.unsent("LATE_SIGNAL")
+        assert gate.evaluate(at.entry())
+        assert (bool(permit), permit.reason) == (False, "SETTLED")
+
+
+def _given_up(gate: Gate) -> None:
+    with gate.guard(at.entry()) as permit:
+        permit.unsent("LATE_SIGNAL")
+
+
+def test_a_report_that_is_interrupted_after_the_store_has_it_is_said_again_as_it_was(
+    gate: Gate, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As unknown, without a record by then, it would be taken for a loss of memory: entries of all would wait."""
+    settle = gate.settle
+
+    def interrupted(permit: Permit, outcome: Outcome) -> Settlement:
+        monkeypatch.undo()
+        settle(permit, outcome)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(gate, "settle", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        _given_up(gate)
+
+    assert phase(gate) is None
+    assert at.audit(redis_client) == []
+    assert gate.evaluate(at.entry()), "it may come again"
+
+
+async def test_async_a_report_that_is_cancelled_after_the_store_has_it_is_said_again_as_it_was(
+    store: Store, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with AsyncGate.from_url(store.url, timeout_ms=PATIENT_MS) as gate:
+        settle, told = gate.settle, asyncio.Event()
+
+        async def hangs(permit: Permit, outcome: Outcome) -> Settlement:
+            monkeypatch.undo()
+            await settle(permit, outcome)
+            told.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        async def block() -> None:
+            async with gate.guard(at.entry()) as permit:
+                await permit.unsent("LATE_SIGNAL")
+
+        monkeypatch.setattr(gate, "settle", hangs)
+        cancelled = asyncio.create_task(block())
+        await told.wait()
+        cancelled.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+
+        assert await gate.lookup("sig-1") is None
+        assert at.audit(redis_client) == []
+        assert await gate.evaluate(at.entry())
+
+
+def test_a_block_whose_order_is_placed_may_go_on_with_its_stop(gate: Gate) -> None:
+    with gate.guard(at.entry()) as permit:
+        permit.placed(1)
+        assert permit
 
 
 def test_a_block_that_leaves_without_a_word_is_in_doubt(gate: Gate, redis_client: redis.Redis) -> None:

@@ -113,6 +113,28 @@ def test_what_has_become_the_gates_own_since_is_not_cleared(redis_client: redis.
     assert at.contents(redis_client) == held
 
 
+def test_a_switch_that_a_person_has_set_since_stays(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    redis_client.hset(at.SAFE_MODE, "a", "1")
+    gate = open_gate(ROOMY)
+    found = gate.leftovers()
+    redis_client.delete(at.SAFE_MODE)
+    redis_client.set(at.SAFE_MODE, "1")
+    assert not gate.clear_leftovers(found, by="ops", reason="late").changed
+    assert redis_client.get(at.SAFE_MODE) is not None
+
+
+def test_what_was_sent_is_remembered_as_long_as_the_policy_in_force_says(
+    redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    """Whoever clears may have another policy: with its shorter memory, a fresh intent would be sent again."""
+    in_force = open_gate(Policy(dedup_ttl_ms=86_400_000, max_age_ms=43_200_000, rate_symbol_limit=9))
+    at.admitted(in_force.evaluate(at.entry("sig-0")))
+    redis_client.set(at.RECORD, "1")
+    gate = open_gate(ROOMY)
+    assert gate.clear_leftovers(gate.leftovers(), by="ops", reason="gone").changed == (at.RECORD,)
+    assert redis_client.pttl(at.RECORD) > 86_000_000
+
+
 def test_a_record_of_the_gates_without_a_ttl_is_not_taken_for_another(
     redis_client: redis.Redis, open_gate: OpenGate
 ) -> None:
@@ -121,7 +143,7 @@ def test_a_record_of_the_gates_without_a_ttl_is_not_taken_for_another(
     redis_client.persist(at.RECORD)
     assert not gate.leftovers()
     redis_client.script_load(script("leftovers").source)
-    words = (2, at.AUDIT, at.RECORD, "ops", "by hand", "record", 1000)
+    words = (3, at.AUDIT, at.STATE, at.RECORD, "ops", "by hand", "record", 1000)
     assert redis_client.evalsha(script("leftovers").sha, *words) == [1]
     assert redis_client.pttl(at.RECORD) == -1
 

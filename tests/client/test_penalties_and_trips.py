@@ -269,8 +269,7 @@ def test_the_trip_of_the_global_rate_writes_the_cooldown_and_the_audit(
         gate.settle(at.admitted(gate.evaluate(at.entry(f"sig-{number}", at.SYMBOLS[number]))), Outcome.placed(1))
     verdict = gate.evaluate(at.entry("sig-3"))
     assert verdict.reason is Reason.RATE_GLOBAL
-    assert verdict.retry_after_ms is not None
-    assert verdict.retry_after_ms <= 60_000
+    assert verdict.retry_after_ms == 300_000, "of the trip, which is longer"
     assert 0 < redis_client.pttl(at.COOLDOWN_GLOBAL) <= 300_000
     assert [act["what"] for act in at.audit(redis_client)] == ["trip cooldown_global"]
     assert gate.evaluate(at.entry("sig-4")).reason is Reason.COOLDOWN_GLOBAL

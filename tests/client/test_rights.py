@@ -77,6 +77,20 @@ def test_a_missing_right_denies_entries_by_its_name_and_leaves_no_trace(
     assert at.contents(redis_client) == held
 
 
+def test_a_right_for_the_list_of_admissions_alone_is_asked_for_too(
+    lacking: Callable[[str], str], redis_client: redis.Redis, open_sync_gate: OpenGate
+) -> None:
+    """The memory asks whether that list is there. Where it may not, it would take every memory for whole."""
+    full(open_sync_gate(ROOMY), redis_client)
+    url = lacking("EXISTS")
+    others = ("exec:processed:*", "exec:lock:*", "exec:rate:symbol:*", "exec:state", "exec:failures", "safety:*")
+    selector = f"(+exists {' '.join(f'~quantum:{each}' for each in others)})"
+    redis_client.execute_command("ACL", "SETUSER", "worker", selector)
+    verdict = open_sync_gate(ROOMY, url=url).evaluate(at.entry())
+    assert verdict.reason is Reason.STORE_ERROR
+    assert f"lacks EXISTS {at.RATE_GLOBAL}" in verdict.detail
+
+
 @pytest.mark.parametrize("command", [*sorted(set(COMMANDS) - NEEDED_BY_EXITS), "INFO"])
 def test_a_missing_right_does_not_stop_an_exit(
     command: str, lacking: Callable[[str], str], redis_client: redis.Redis, open_sync_gate: OpenGate

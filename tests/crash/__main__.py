@@ -21,6 +21,7 @@ from tests.servers.process import ProcessStore
 @click.option("--restarts", is_flag=True, help="The store, which keeps nothing, is restarted meanwhile.")
 @click.option("--memory", "groups", flag_value="memory", multiple=True, help="The store loses its last admissions.")
 @click.option("--clocks", "groups", flag_value="clocks", multiple=True, help="Workers stand still; its clock steps.")
+@click.option("--halts", "groups", flag_value="halts", multiple=True, help="A halt, while workers stand still.")
 @click.option("--policies", "groups", flag_value="policies", multiple=True, help="Two policies; one is applied.")
 @click.option("--acl", "groups", flag_value="acl", multiple=True, help="The store's user lacks a command.")
 @click.option("--exits", "groups", flag_value="exits", multiple=True, help="Exits while the store is away.")
@@ -38,12 +39,12 @@ def main(
 ) -> None:
     """Kills workers at every step, crossed with the faults of the exchange and with lost memory.
 
-    With --memory, --clocks, --policies, --acl, --exits, --evict or --kind it takes accounts through those faults
-    instead: RUNS accounts for each kind of fault. --only takes the number of a batch then. docs/faults.md tells what
-    each is.
+    With --memory, --clocks, --halts, --policies, --acl, --exits, --evict or --kind it takes accounts through those
+    faults instead: RUNS accounts for each kind of fault. --only takes the number of a batch then. docs/faults.md tells
+    what each is.
 
     Exits 1 when an intent has two orders, an order comes after its deadline, an order isn't recorded, a window is
-    exceeded, or anything is left in doubt.
+    exceeded, an entry is accepted after a halt was confirmed, or anything is left in doubt.
     """
     named = [name for name, kind in KINDS.items() if name in kinds or kind.group in groups]
     if named:

@@ -47,14 +47,18 @@ def _commands() -> list[str]:
     return [line for line in block.splitlines() if line.startswith("gate ")]
 
 
-def test_the_gate_commands_run_one_after_the_other_as_pasted(store: Store, redis_client: redis.Redis) -> None:
+def test_the_gate_commands_run_one_after_the_other_as_pasted(
+    store: Store, redis_client: redis.Redis, tmp_path: Path
+) -> None:
+    config = tmp_path / "gate.toml"
+    config.write_text("[policy]\nlock_ttl_ms = 2500\n")  # the halt waits for the permit that was taken before
     redis_client.flushall()  # as a reader's store: only the first command lets entries go
     printed = {}
     for command in _commands():
         program, *arguments = shlex.split(command)
         done = subprocess.run(
             [str(Path(sys.executable).parent / program), *arguments],
-            env={**os.environ, "GATE_URL": store.url},
+            env={**os.environ, "GATE_URL": store.url, "GATE_CONFIG": str(config)},
             capture_output=True,
             text=True,
             check=False,

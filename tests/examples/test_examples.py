@@ -200,7 +200,7 @@ def test_drop_in_sends_nothing_while_an_earlier_order_can_not_be_looked_up(
 
     [unknown] = run("drop_in.py", signal("a"))
 
-    assert unknown.startswith("DENIED MEMORY_LOST")
+    assert unknown.startswith("DENIED -2015 nothing was sent: -2015 Invalid API-key")
     assert paper_exchange.ledger() == []
     with Gate.from_url(store.url) as gate:
         assert gate.evaluate(signal("b")).reason is Reason.SAFE_MODE

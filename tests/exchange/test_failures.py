@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import redis
@@ -15,7 +16,7 @@ from binance.exceptions import BinanceAPIException
 
 from gate import Gate, Intent, Outcome, Penalty, Phase, Policy
 from gate.exchange.consequences import outcome_of, penalty_of
-from gate.exchange.failures import Consequence, ExchangeFailure, Failure, failure_of, failure_of_answer
+from gate.exchange.failures import Consequence, ExchangeFailure, Failure, failure_of, failure_of_answer, posted
 from gate.executor.execution import Terminal
 from gate.paper import Account, Fault, FaultKind, PaperExchange
 from gate.values.outcome import OutcomeKind
@@ -150,7 +151,9 @@ async def test_what_the_exchanges_text_leaves_out_is_said_in_result_record_and_l
 
     assert execution.detail.startswith("Its text.; ")
     assert advice in execution.detail
-    assert f"REFUSED id={intent.id} {code} {execution.detail}" in caplog.messages
+    assert (
+        f"REFUSED id={intent.id} symbol={intent.symbol} side={intent.side} {code} {execution.detail}" in caplog.messages
+    )
     record = await desk.gate.lookup(intent.id)
     assert execution.retryable or (record is not None and advice in record.note)
 
@@ -365,3 +368,18 @@ def _chain(error: BaseException | None) -> list[BaseException]:
         chain.append(error)
         error = error.__context__
     return chain
+
+
+def test_a_value_whose_text_cannot_be_had_shows_no_request() -> None:
+    """It is the service's own: a quantity of some class. The block must be settled all the same."""
+
+    class Untold:
+        def __repr__(self) -> str:
+            raise ValueError("no text")
+
+    transport: dict[str, Any] = {"__name__": "requests.sessions"}
+    exec("def send(data, method='POST'):\n    raise ConnectionError('lost')", transport)  # noqa: S102  # a frame of theirs
+    with pytest.raises(ConnectionError) as caught:
+        transport["send"]({"quantity": Untold(), "newClientOrderId": "g-1"})
+
+    assert posted(caught.value, "g-1") is False

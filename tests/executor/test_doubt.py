@@ -225,6 +225,14 @@ async def test_a_look_up_that_is_told_to_wait_waits_and_asks_again(desk: Desk) -
     assert execution.order_id == str(desk.orders(intent)[0]["orderId"])
 
 
+async def test_an_exit_that_did_not_get_through_is_a_warning(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    refused = await desk.executor.execute(desk.intent(side="SELL", quantity="0.01", reduce_only=True))
+    assert not refused
+    said = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    names = f"id={refused.intent_id} symbol=BTCUSDT side=SELL"
+    assert [line for line in said if line.startswith(f"TERMINAL STATE: {refused.state} {names} reason=")]
+
+
 async def test_words_that_operators_grep_for_and_no_secrets(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "gate")
     intent = desk.intent()
@@ -239,7 +247,8 @@ async def test_words_that_operators_grep_for_and_no_secrets(desk: Desk, caplog: 
 
     said = caplog.text
     for word in (
-        f"TERMINAL STATE: FILLED id={intent.id}",
+        f"TERMINAL STATE: FILLED id={intent.id} symbol=BTCUSDT side=BUY reason=",
+        f"TERMINAL STATE: DENIED id={intent.id} symbol=BTCUSDT side=BUY reason=DUPLICATE IDEMPOTENCY_SKIP",
         "filled=0.01 price=",
         "IDEMPOTENCY_SKIP",
         "MARGIN CHECK",

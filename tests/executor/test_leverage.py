@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import requests
 
-from gate.exchange.port import CLOCK_LEAD_MS
+from gate.exchange.port import CLOCK_LEAD_MS, LEAST_TO_SEND_MS
+from gate.executor.attempt import Attempt
 from gate.executor.execution import Terminal
 from gate.paper import Fault, FaultKind
 from tests.executor.conftest import ROOMY, Desk, OpenDesk
@@ -86,7 +87,7 @@ async def test_match_sends_nothing_where_the_two_differ_and_says_so(
     assert (refused.state, refused.reason) == (Terminal.REJECTED_EXCHANGE, "LEVERAGE_DIFFERS")
     assert refused.detail.startswith(f"the exchange has leverage 20 for BTCUSDT, the intent names {named};")
     assert refused.retryable
-    assert f"LEVERAGE id={refused.intent_id} {refused.detail}" in caplog.messages
+    assert f"LEVERAGE id={refused.intent_id} symbol=BTCUSDT side=BUY {refused.detail}" in caplog.messages
     assert matches.state is Terminal.FILLED
     assert len(desk.orders()) == 1
     assert await leverage_there(desk) == AT_FIRST
@@ -218,6 +219,22 @@ async def test_a_setting_that_may_come_late_keeps_its_turn_until_it_cannot(desk:
     assert time.monotonic_ns() - began_ns >= (desk.exchange.recv_window_ms + CLOCK_LEAD_MS) * 1_000_000
     assert (await lower).state is Terminal.FILLED
     assert await leverage_there(desk) == 2
+
+
+async def test_an_entry_whose_turn_comes_too_late_sets_nothing(open_desk: OpenDesk) -> None:
+    """Its order can't be sent any more. The leverage would be that of the position that is there."""
+    desk = await open_desk(replace(ROOMY, lock_ttl_ms=3_000))
+    turns = desk.executor._placer._turns
+    low = desk.intent(leverage=2)
+    verdict = await desk.gate.evaluate(low)
+    assert verdict.permit is not None
+    async with turns.turn(Attempt(low, verdict, verdict.permit, desk.gate.policy)):
+        high = asyncio.create_task(desk.executor.execute(desk.intent(side="SELL", leverage=50)))
+        await _waits(desk)
+        await asyncio.sleep((verdict.permit.remaining_ms - LEAST_TO_SEND_MS + 500) / 1000)  # no clock can be moved here
+
+    assert (await high).reason == "DEADLINE"
+    assert await leverage_there(desk) == AT_FIRST
 
 
 async def test_entries_of_one_leverage_and_of_other_symbols_wait_for_nobody(desk: Desk) -> None:

@@ -463,6 +463,21 @@ async def test_the_command_settles_and_says_so(
     assert (found["id"], found["finding"], found["settled"]) == (intent.id, "PLACED", "SETTLED")
 
 
+async def test_the_command_says_that_a_key_is_wrong(
+    desk: Desk, redis_client: redis.Redis, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await abandoned(desk, redis_client, sent=True)
+    monkeypatch.setenv("BINANCE_API_KEY", "k" * 64)
+    monkeypatch.setenv("BINANCE_API_SECRET", desk.paper.secret)
+    arguments = ["--url", store.url, "reconcile", "--base-url", desk.paper.url, "--json"]
+
+    result = await asyncio.to_thread(CliRunner().invoke, program, arguments)
+
+    [found] = json.loads(result.stdout)
+    assert (result.exit_code, found["finding"]) == (1, "UNREADABLE")
+    assert "; the API key is wrong here: check key and secret, its rights, its list of IPs" in found["detail"]
+
+
 def test_the_command_names_the_keys_that_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("BINANCE_API_KEY", "BINANCE_API_SECRET"):
         monkeypatch.delenv(name, raising=False)

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from gate import Intent
 from tests.faults.arena import Arena, come_again, some_trade, what_will_be_lost
 from tests.faults.desk import POLICY, Admitted, Desk
-from tests.faults.hand import Hand, Job
+from tests.faults.hand import Came, Hand, Job
 from tests.faults.stalls import stand
 
 _OUT_S = POLICY.lock_ttl_ms / 1000 + 1.8
@@ -58,13 +58,13 @@ async def _others_try(desk: Desk, intents: list[Intent], for_s: float) -> None:
         await asyncio.sleep(desk.chance.uniform(0.2, 0.8))
 
 
-async def process_stopped(arena: Arena) -> None:
-    """SIGSTOP, at any moment of any of its deliveries, and SIGCONT up to twice a permit's life later."""
-    forgets = arena.chance.random() < 0.3
-    stand_s = arena.chance.uniform(0.3, POLICY.memory_wait_ms / 1000 + 2 if forgets else 2 * POLICY.lock_ttl_ms / 1000)
+def hand_over(arena: Arena, *, exits: bool | None = None, stop_at: str = "") -> list[Job]:
+    """One new intent of each desk, for workers in a process of their own. `stop_at`: the point at which one of them
+    stops the process."""
+    stop_nth = arena.chance.randint(1, len(arena.desks)) if stop_at else 1
     jobs = []
     for desk in arena.desks:
-        intent = desk.new_intent()
+        intent = desk.new_intent(exits=exits)
         arena.watched[desk] = [intent]
         asked: dict[str, str | int | bool] = {
             "id": intent.id,
@@ -80,9 +80,29 @@ async def process_stopped(arena: Arena) -> None:
             Job(
                 *(url, desk.name, desk.exchange_url, account.key, account.secret),
                 *(desk.recv_window_ms, policy, asked, after_ms),
+                stop_at=stop_at,
+                stop_nth=stop_nth,
             )
         )
         desk.deliveries += 1
+    return jobs
+
+
+def heard(arena: Arena, came: list[Came]) -> None:
+    """What that process says of them."""
+    for desk, each in zip(arena.desks, came, strict=True):
+        if each.raised:
+            desk.raised.append(f"{arena.watched[desk][0].id}: raised {each.raised}")
+        if each.permit:
+            holder = Admitted(arena.watched[desk][0], each.permit, POLICY, each.until_ms, each.told, each.given_back)
+            desk.admitted.append(holder)
+
+
+async def process_stopped(arena: Arena) -> None:
+    """SIGSTOP, at any moment of any of its deliveries, and SIGCONT up to twice a permit's life later."""
+    forgets = arena.chance.random() < 0.3
+    stand_s = arena.chance.uniform(0.3, POLICY.memory_wait_ms / 1000 + 2 if forgets else 2 * POLICY.lock_ttl_ms / 1000)
+    jobs = hand_over(arena)
     async with Hand() as hand:
         await hand.begin(jobs)
         await asyncio.sleep(arena.chance.uniform(0, 0.35))
@@ -92,13 +112,7 @@ async def process_stopped(arena: Arena) -> None:
             await arena.client(arena.store).flushall()
         tried_s = POLICY.memory_wait_ms / 1000 + 1 if forgets else _OUT_S
         await arena.each(lambda desk: _others_try(desk, arena.watched[desk], tried_s))
-        came = await hand.end()
-    for desk, each in zip(arena.desks, came, strict=True):
-        if each.raised:
-            desk.raised.append(f"{arena.watched[desk][0].id}: raised {each.raised}")
-        if each.permit:
-            holder = Admitted(arena.watched[desk][0], each.permit, POLICY, each.until_ms, each.told, each.given_back)
-            desk.admitted.append(holder)
+        heard(arena, await hand.end())
 
     async def after(desk: Desk) -> None:
         await desk.until_quiet(1)

@@ -16,7 +16,18 @@ from tests.faults.store import FaultyStore
 
 _AT_ONCE: Final = 10
 _SHOWN: Final = 20
-_HEADS: Final = ("runs", "intents", "orders", "redelivered", "verify", "young", "violations", "seconds")
+_HEADS: Final = (
+    "runs",
+    "intents",
+    "orders",
+    "redelivered",
+    "verify",
+    "young",
+    "halted",
+    "held",
+    "violations",
+    "seconds",
+)
 
 
 def take_through(names: Collection[str], runs: int, seed: str, only: int | None, on_redis: bool) -> int:
@@ -24,20 +35,20 @@ def take_through(names: Collection[str], runs: int, seed: str, only: int | None,
     store = FaultyStore(on_redis=on_redis)
     click.echo(f"{store.version}, seed {seed}, {BATCH} accounts in a batch")
     store.close()
-    click.echo(f"{'fault':20}" + "".join(f"{head:>12}" for head in _HEADS))
+    click.echo(f"{'fault':28}" + "".join(f"{head:>12}" for head in _HEADS))
     violations = 0
     for name in names:
         if not KINDS[name].available:
-            click.echo(f"{name:20}  skipped: there is no libfaketime (Debian: apt-get install libfaketime)")
+            click.echo(f"{name:28}  skipped: there is no libfaketime (Debian: apt-get install libfaketime)")
             continue
         began = time.monotonic()
         batches = [only] if only is not None else list(range(-(-runs // BATCH)))
         found = asyncio.run(_batches(name, seed, batches, on_redis))
         figures = (
             *(found.runs, found.intents, found.orders, found.redelivered, found.verified),
-            *(found.denied_young, len(found.violations), round(time.monotonic() - began)),
+            *(found.denied_young, found.halted, found.held, len(found.violations), round(time.monotonic() - began)),
         )
-        click.echo(f"{name:20}" + "".join(f"{figure:>12,}" for figure in figures))
+        click.echo(f"{name:28}" + "".join(f"{figure:>12,}" for figure in figures))
         if found.unfit:
             click.echo(f"  {found.unfit} more runs not counted (machine too busy)")
         for each in found.violations[:_SHOWN]:

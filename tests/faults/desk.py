@@ -21,7 +21,7 @@ from gate.executor.reconcile import reconcile_all
 from gate.paper import Account
 from gate.values.outcome import OutcomeKind
 from gate.values.record import decode_record
-from gate.values.reports import LastLook
+from gate.values.reports import LastLook, StillOut
 
 POLICY: Final = Policy(
     lock_ttl_ms=4_500,
@@ -92,6 +92,10 @@ class Findings:
     intents: int = 0
     deliveries: int = 0
     orders: int = 0
+    halted: int = 0
+    """Runs with a halt that was confirmed."""
+    held: int = 0
+    """Entries that had a permit, were not settled when the halt began, and left no order."""
     verified: int = 0
     denied_young: int = 0
     violations: list[str] = field(default_factory=list)
@@ -106,6 +110,8 @@ class Findings:
         self.intents += other.intents
         self.deliveries += other.deliveries
         self.orders += other.orders
+        self.halted += other.halted
+        self.held += other.held
         self.verified += other.verified
         self.denied_young += other.denied_young
         self.violations += other.violations
@@ -170,6 +176,10 @@ class Desk:
         self.admitted: list[Admitted] = []
         self.deliveries = self.denied_young = 0
         self.raised: list[str] = []
+        self.clear_ms: float | None = None
+        """When a halt of entries was confirmed, by the host's clock."""
+        self.out: tuple[str, ...] = ()
+        """The intents that were out when it began."""
         self.workers: list[Worker] = []
         self._opened: list[str] = []
         self._stack = AsyncExitStack()
@@ -248,6 +258,16 @@ class Desk:
         with suppress(StoreFailure):
             await reconcile_all(self.gate(worker), self.workers[worker].exchange)
 
+    async def halt(self, worker: int) -> None:
+        """Halts, and waits until that is confirmed."""
+        gate = self.gate(worker)
+        await gate.halt(by="tests", reason="a halt with teeth")
+        looks: list[StillOut] = []
+        out = await gate.until_clear(told=looks.append)
+        self.out = tuple(each.intent_id for each in looks[0].permits)
+        if out.clear:
+            self.clear_ms = time.time() * 1000
+
     async def until_quiet(self, worker: int = 0) -> None:
         """Reconciles until nothing is in doubt."""
         for _ in range(60):
@@ -307,9 +327,26 @@ class Desk:
         found.violations += self._overtaken(
             {str(order["orderId"]): float(order["time"]) for orders in ledger.values() for order in orders}, by_look
         )
+        found.violations += self._after_the_halt(found, expected, ledger)
         if windows:
             found.violations += self._exceeded(exits_count)
         return found
+
+    def _after_the_halt(
+        self, found: Findings, expected: Mapping[str, Intent], ledger: Mapping[str, Sequence[Mapping[str, Any]]]
+    ) -> list[str]:
+        """The entries that were accepted after the halt had been confirmed."""
+        if self.clear_ms is None:
+            return []
+        found.halted = 1
+        entries = {number: intent for number, intent in expected.items() if not intent.is_exit}
+        found.held = sum(intent.id in self.out and not ledger.get(number) for number, intent in entries.items())
+        return [
+            f"{intent.id}: accepted {float(order['time']) - self.clear_ms:.0f} ms after the halt was confirmed"
+            for number, intent in entries.items()
+            for order in ledger.get(number, ())
+            if float(order["time"]) > self.clear_ms + 1
+        ]
 
     def _overtaken(self, times: Mapping[str, float], by_look: bool) -> list[str]:
         """The entries that were accepted after another permit had had their symbol, and had placed its order."""

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import signal
 import sys
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, nullcontext
 from pathlib import Path
 from typing import Self
 
@@ -18,6 +20,7 @@ from msgspec import Struct
 
 from gate import Intent, Permit, Policy
 from tests.faults.desk import STORE_TIMEOUT_MS, TellingExchange, TellingGate, Told, Worker, given_back, told
+from tests.faults.stalls import stalled
 
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -34,6 +37,10 @@ class Job(Struct, frozen=True):
     policy: dict[str, str | int | bool]
     intent: dict[str, str | int | bool]
     after_ms: int
+    stop_at: str = ""
+    """The point of tests/faults/stalls.py at which the process stops itself by SIGSTOP; `` for none."""
+    stop_nth: int = 1
+    """Which of its deliveries that come so far stops it."""
 
 
 class Came(Struct, frozen=True):
@@ -44,6 +51,9 @@ class Came(Struct, frozen=True):
     told: Told
     given_back: bool
     raised: str | None = None
+
+
+_come_so_far: list[str] = []
 
 
 async def _deliver(job: Job, ready: asyncio.Event, stack: AsyncExitStack) -> Came:
@@ -57,8 +67,17 @@ async def _deliver(job: Job, ready: asyncio.Event, stack: AsyncExitStack) -> Cam
     worker = Worker(gate, exchange)
     await ready.wait()
     await asyncio.sleep(job.after_ms / 1000)
+
+    async def stop() -> None:
+        _come_so_far.append(job.prefix)
+        if len(_come_so_far) == job.stop_nth:
+            sys.stdout.buffer.write(b"stopped\n")
+            sys.stdout.buffer.flush()
+            os.kill(os.getpid(), signal.SIGSTOP)
+
     try:
-        execution, tells = await told(worker.executor.execute(Intent.from_mapping(job.intent)))
+        with stalled(worker, job.stop_at, stop) if job.stop_at else nullcontext():
+            execution, tells = await told(worker.executor.execute(Intent.from_mapping(job.intent)))
     except Exception as error:
         return Came(None, 0, Told(), False, repr(error))
     permit, now_ns = execution.verdict.permit, time.monotonic_ns()
@@ -84,6 +103,9 @@ async def _serve() -> None:
 class Hand:
     """The process. It ends with the block."""
 
+    _said: bytes = b""
+    """A line that was read too early."""
+
     async def __aenter__(self) -> Self:
         self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "tests.faults.hand"),
@@ -106,13 +128,22 @@ class Hand:
         self._process.stdin.write(msgspec.json.encode(jobs) + b"\n")
         assert await self._process.stdout.readline() == b"ready\n"
 
-    def send_signal(self, signal: int) -> None:
-        self._process.send_signal(signal)
+    def send_signal(self, number: int) -> None:
+        self._process.send_signal(number)
+
+    async def stopped(self) -> bool:
+        """Waits until the process stops itself. False: it has ended its jobs, and none has come so far."""
+        assert self._process.stdout is not None
+        line = await self._process.stdout.readline()
+        if line == b"stopped\n":
+            return True
+        self._said = line
+        return False
 
     async def end(self) -> list[Came]:
         """What all came to."""
         assert self._process.stdout is not None
-        return msgspec.json.decode(await self._process.stdout.readline(), type=list[Came])
+        return msgspec.json.decode(self._said or await self._process.stdout.readline(), type=list[Came])
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gate import Policy
-from tests.faults import clocks, disagreements, exits, memory
+from tests.faults import clocks, disagreements, exits, halts, memory
 from tests.faults.arena import Arena
 from tests.faults.desk import POLICY
 from tests.faults.store import FAKETIME
@@ -43,6 +43,9 @@ KINDS: Final = {
     "restored by hand": Kind("memory", memory.restored_by_hand),
     "worker stands still": Kind("clocks", clocks.worker_stands_still),
     "process stopped": Kind("clocks", clocks.process_stopped),
+    "halt, worker stands still": Kind("halts", halts.worker_stands_still),
+    "halt, stopped at a point": Kind("halts", halts.process_stopped_at_a_point),
+    "halt, process stopped": Kind("halts", halts.process_stopped),
     # A step ahead ends windows early, and it ends the lock of a request that has had its last look; docs/design.md says
     # so. Orders and deadlines are judged, and that no look passes once another has had the symbol.
     "store's clock steps": Kind("clocks", clocks.clock_steps, judges_windows=False, steps_clock=True),

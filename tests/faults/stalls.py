@@ -69,8 +69,11 @@ def stalled(worker: Worker, point: str, pause: Callable[[], Awaitable[None]]) ->
         delattr(owner, name)
 
 
-async def stand(desk: Desk, intent: Intent, standing: asyncio.Event, go_on: asyncio.Event) -> None:
-    """Delivers to worker 2, which stands still at a point that the chance draws, until it may go on."""
+async def stand(
+    desk: Desk, intent: Intent, standing: asyncio.Event, go_on: asyncio.Event, point: str | None = None
+) -> None:
+    """Delivers to worker 2, which stands still at a point, by default one that the chance draws, until it may go on."""
+    point = point or desk.chance.choice(FOR_EXITS if intent.is_exit else POINTS)
 
     async def pause() -> None:
         standing.set()
@@ -80,6 +83,6 @@ async def stand(desk: Desk, intent: Intent, standing: asyncio.Event, go_on: asyn
             except asyncio.CancelledError:
                 continue  # a process that stands still doesn't hear of its time-outs
 
-    with stalled(desk.workers[2], desk.chance.choice(FOR_EXITS if intent.is_exit else POINTS), pause):
+    with stalled(desk.workers[2], point, pause):
         await desk.deliver(intent, 2)
     standing.set()

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 import pytest
 
-from gate import Gate, Intent, Outcome, Permit, Reason
+from gate import Permit
 from gate.paper import Account, PaperExchange
 from tests.faults.arena import Arena
 from tests.faults.command import take_through
 from tests.faults.desk import POLICY, SYMBOLS, Admitted, Desk, Findings, Told
 from tests.faults.kinds import GROUPS, KINDS, Kind
 from tests.faults.runs import run_batch
-from tests.faults.store import FAKETIME, FaultyStore
 
 SAMPLED: Final = [name for name, kind in KINDS.items() if kind.available]
 NOON_MS: Final = 1_800_000_000_000
@@ -35,36 +33,9 @@ async def test_no_fault_makes_a_second_order_or_a_late_one_or_exceeds_a_window()
         if KINDS[name].group == "memory":
             assert found[name].orders > 0, name
             assert found[name].denied_young > 0, f"{name}: entries wait after a loss"
+        if KINDS[name].group == "halts":
+            assert found[name].halted == found[name].runs, f"{name}: every halt is confirmed"
     assert sum(each.verified for each in found.values()) > 0
-
-
-@pytest.mark.skipif(FAKETIME is None, reason="needs libfaketime")
-def test_the_question_that_lets_a_record_lapse_lets_the_list_of_admissions_lapse_too() -> None:
-    """A server throws away what has lapsed in no order: here it is slow, and has done nothing of it yet."""
-    store = FaultyStore(("--enable-debug-command", "yes"), steps=True)
-    try:
-        with Gate.from_url(f"redis://127.0.0.1:{store.port}/0") as gate, store.client() as client:
-            gate.init(by="tests", reason="a new account")
-            sent, other = (
-                Intent(id=id, symbol=symbol, side="BUY", notional="150", timestamp=time.time_ns() // 1_000_000)
-                for id, symbol in (("sent", "BTCUSDT"), ("other", "ETHUSDT"))
-            )
-            permit = gate.evaluate(sent).permit
-            assert permit is not None
-            assert gate.settle(permit, Outcome.placed(1))
-            client.execute_command("DEBUG", "SET-ACTIVE-EXPIRE", "0")
-            client.set("other:probe", "1", ex=60)
-            store.step(4_000)
-            while client.exists("other:probe"):
-                pass  # the server has not read its clock yet
-            assert gate.evaluate(sent).reason is Reason.STALE
-            store.step(0)
-            while client.time()[0] > time.time() + 1_000:
-                pass
-            assert gate.lookup("sent") is None, "it lapsed while the clock was ahead"
-            assert gate.evaluate(other).reason is Reason.MEMORY_YOUNG
-    finally:
-        store.close()
 
 
 async def a_desk() -> Desk:
@@ -153,6 +124,23 @@ async def test_the_judge_condemns_an_entry_that_comes_after_another_permit_had_i
     assert desk.judge(ledger, windows=False, by_look=True).violations == found.violations
 
 
+async def test_the_judge_condemns_an_entry_that_is_accepted_after_a_halt_was_confirmed() -> None:
+    desk = await a_desk()
+    intents = [desk.new_intent(exits=exits) for exits in (False, True)]
+    desk.admitted = [
+        Admitted(each, Permit(each.id, each.symbol, each.side, "token", 1, "", 0, 0), POLICY, 9_000) for each in intents
+    ]
+    ledger = {
+        desk.gate(0).client_order_id(each.id): [{"orderId": 7, "account": "account", "time": 3_000}] for each in intents
+    }
+    await desk.close()
+
+    desk.clear_ms = 2_999
+    assert desk.judge(ledger, windows=False).violations == []
+    desk.clear_ms = 2_500
+    assert desk.judge(ledger, windows=False).violations == ["d-0: accepted 500 ms after the halt was confirmed"]
+
+
 async def test_the_judge_condemns_an_order_of_no_intent() -> None:
     desk = await a_desk()
     await desk.close()
@@ -195,4 +183,4 @@ def test_a_violation_is_printed_with_the_command_that_repeats_it(
 
 
 def test_every_fault_belongs_to_a_switch_of_the_command() -> None:
-    assert set(GROUPS) == {"memory", "clocks", "policies", "acl", "exits", "evict"}
+    assert set(GROUPS) == {"memory", "clocks", "halts", "policies", "acl", "exits", "evict"}

@@ -105,6 +105,17 @@ def test_last_look() -> None:
     )
 
 
+def test_still_out() -> None:
+    keyspace = PROTOCOL.keyspace
+    assert PROTOCOL.still_out(1_800_000_000_000, exits_too=False) == (
+        *("EVALSHA_RO", script("still_out").sha, 3, keyspace.inflight, keyspace.state, keyspace.halt),
+        *(1_800_000_000_000, 0, SERVER),
+    )
+    observing = PROTOCOL.still_out(0, exits_too=True, observing=True)
+    keys = (f"{keyspace.prefix}:observe:exec:inflight", f"{keyspace.prefix}:observe:exec:state", keyspace.halt)
+    assert observing[2:] == (3, *keys, 0, 1, SERVER)
+
+
 def test_control() -> None:
     account = tuple(
         "{acct7}:" + name

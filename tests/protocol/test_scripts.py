@@ -20,6 +20,7 @@ FLAGS = {
     "settle": "allow-oom",
     "inspect": "no-writes",
     "last_look": "no-writes",
+    "still_out": "no-writes",
     "control": "allow-oom",
     "identify": "no-writes",
     "leftovers": "allow-oom",
@@ -113,8 +114,9 @@ CALLED_WITH = {
         "act by reason token what figures expected server",
     ),
     "last_look": (OF_AN_INTENT, "intent_id token is_exit needed_ms observes"),
+    "still_out": ("inflight state halt", "since_ms exits_too server"),
     "identify": (OF_AN_INTENT, ""),
-    "leftovers": ("audit", "by reason belongs lapse_ms"),
+    "leftovers": ("audit state", "by reason belongs lapse_ms"),
 }
 
 

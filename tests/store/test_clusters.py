@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import replace
 
 import pytest
 import redis
 import redis.asyncio
 
 from gate import AsyncGate, Gate, InvalidField, Policy, Reason
+from gate.client.services import SERVICES
 from tests.client import account as at
 from tests.client.gates import OpenGate
 from tests.servers.ports import free_port
@@ -110,21 +110,6 @@ def test_a_prefix_with_a_hash_tag_works_on_a_cluster(cluster: ProcessStore, open
     assert at.admitted(gate.evaluate(at.entry("sig-2"))).fence == 2
 
 
-def test_observing_stays_in_the_accounts_slot_and_leftovers_are_found_and_cleared_there(
-    cluster: ProcessStore, open_gate: OpenGate
-) -> None:
-    observing = open_gate(replace(ROOMY, mode="observe"), url=cluster_url(cluster), prefix=TAGGED)
-    assert works(observing) == 1
-    [observer] = observing.status().observers
-    assert observer.name.endswith(ROOMY.fingerprint)
-    with cluster.client() as client:
-        others = {key for key in at.keys(client) if not key.startswith("{quantum}:observe:")}
-        assert others == {"{quantum}:safety:audit"}, "of the halt"
-        client.set("{quantum}:exec:lock:BTCUSDT:BUY", "1")
-    act = observing.clear_leftovers(observing.leftovers(), by="ops", reason="the old service has stopped")
-    assert act.changed == ("{quantum}:exec:lock:BTCUSDT:BUY",)
-
-
 @pytest.mark.parametrize("kind", [Gate, AsyncGate])
 def test_a_prefix_without_a_hash_tag_is_refused_on_a_cluster(
     kind: type[Gate] | type[AsyncGate], cluster: ProcessStore
@@ -175,6 +160,26 @@ def test_a_slot_that_moves_is_followed(open_gate: OpenGate) -> None:
         assert works(gate) == 1
         assert int(ask(there, "DBSIZE")) > 0
         assert int(ask(here, "DBSIZE")) == 0
+
+
+def test_services_are_seen_where_their_key_has_another_slot_than_the_account(open_gate: OpenGate) -> None:
+    with ExitStack() as stack:
+        here, there = new_node(stack), new_node(stack)
+        slot = int(ask(here, "CLUSTER", "KEYSLOT", SERVICES))
+        for node, slots in ((here, [each for each in range(16384) if each != slot]), (there, [slot])):
+            ask(node, "CLUSTER", "ADDSLOTS", *slots)
+        ask(there, "CLUSTER", "MEET", "127.0.0.1", port_of(here), here.bus_port)
+        wait_until(lambda: is_up(here) and is_up(there))
+
+        gate = open_gate(ROOMY, url=cluster_url(here), prefix=TAGGED)
+        other = open_gate(ROOMY, url=cluster_url(here), prefix="{acct7}")
+        gate.leave_trace()
+        assert [each.prefix for each in other.seen_services().others] == [TAGGED]
+        assert (gate.claim_account("digest"), other.claim_account("digest")) == (None, TAGGED)
+        gate.init(by="ops", reason="a new account")
+        gate.halt(by="ops", reason="test")
+        assert gate.still_out().clear
+        assert int(ask(there, "DBSIZE")) == 2
 
 
 def test_a_cluster_out_of_reach_denies_and_comes_back(cluster: ProcessStore, open_gate: OpenGate) -> None:

@@ -249,6 +249,16 @@ def test_no_word_of_the_table_is_put_aside(term: Term) -> None:
         ({"type": "OCO"}, "type: 'OCO' is not one of MARKET, LIMIT, STOP_MARKET, TAKE_PROFIT_MARKET"),
         ({"order-type": "signal"}, "order-type: 'signal' is not one of MARKET, LIMIT, STOP_MARKET"),
         ({"params": {"reduceOnly": True}}, "holds reduceOnly; put terms of the order beside symbol"),
+        ({"params": '{"reduceOnly": true}'}, "holds reduceOnly; put terms of the order beside symbol"),
+        ({"extra": '{"reduceOnly": true}'}, "holds reduceOnly; put terms of the order beside symbol"),
+        ({"order.reduceOnly": "true"}, "isn't a name that is known; give reduce_only or action CLOSE for an exit"),
+        ({"exit": "1"}, "exit: '1' may be a flag or a figure; give reduce_only or action CLOSE for an exit"),
+        ({"close": 1}, "close: 1 may be a flag or a figure; give reduce_only or action CLOSE for an exit"),
+        ({"is_exit": "Y"}, "is_exit: 'Y' is not true or false"),
+        ({"type": "exit"}, "type: 'exit' says exit, and nothing else does; give reduce_only or action CLOSE"),
+        ({"signal_type": "CLOSE_LONG"}, "says exit, and nothing else does; give reduce_only or action CLOSE"),
+        ({"type": "BUY_LIMIT"}, "type: 'BUY_LIMIT' is not one of MARKET, LIMIT, STOP_MARKET, TAKE_PROFIT_MARKET"),
+        ({"type": "FOK"}, "type: 'FOK' is not one of MARKET, LIMIT, STOP_MARKET, TAKE_PROFIT_MARKET"),
         ({"reduceonly": "perhaps"}, "reduceonly: 'perhaps' is not true or false"),
         ({"qty": 5, "quantity": 6}, "qty: 5 contradicts quantity 6"),
         ({"notional": 199}, "notional: 199 contradicts position_size_usd 200.0"),
@@ -261,7 +271,54 @@ def test_a_term_that_is_not_understood_is_an_error_that_names_it(fields: dict[st
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["size", "amount", "Amount", "size_usd", "contracts"])
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    {
+        "reduce_onyl": "reduce_only",
+        "redueOnly": "reduce_only",
+        "order_typ": "order_type",
+        "levrage": "leverage",
+        "quantityy": "quantity",
+        "trigger-prize": "trigger_price",
+        "position_size_usdt": "position_size_usd",
+    }.items(),
+)
+def test_a_name_that_is_one_slip_from_a_term_is_an_error_that_names_it(name: str, meant: str) -> None:
+    with pytest.raises(InvalidIntent, match=f"^{name}: .* is one slip from {meant}; write that"):
+        read(**{name: "7"})
+    assert read(**{name: 0}).aside[name] == 0, "it says nothing"
+    assert read(**{name: "7"}, reduce_only=True, side="SELL", action=...).is_exit, "an exit isn't denied for it"
+
+
+def test_names_of_a_strategys_own_are_no_slips() -> None:
+    own = {
+        "position_id": "7",
+        "exit_price": 1.5,
+        "position_type": "swing",
+        "avg_price": 1,
+        "max_quantity": 3,
+        "prices": 2,
+    }
+    assert read(**own).aside.keys() >= own.keys()
+
+
+@pytest.mark.parametrize("value", ["1", 1, "true", True])
+def test_is_exit_is_a_flag_whatever_it_holds(value: object) -> None:
+    assert read(is_exit=value).is_exit
+
+
+def test_what_may_say_exit_does_not_deny_an_exit() -> None:
+    assert read(reduce_only=True, side="SELL", action=..., exit="1", type="exit", max_leverage=3).is_exit
+
+
+def test_an_entry_whose_only_leverage_has_another_name_is_an_error() -> None:
+    """It would go out at whatever leverage the exchange has."""
+    with pytest.raises(InvalidIntent, match="max_leverage: 3 is no name of the order's leverage; give leverage"):
+        read(max_leverage=3, leverage=..., ai_leverage=...)
+    assert read(max_leverage=3).aside["max_leverage"] == 3
+
+
+@pytest.mark.parametrize("name", ["size", "amount", "Amount", "size_usd", "contracts", "close_pct", "fraction"])
 def test_a_size_without_a_unit_is_an_error_where_there_is_no_other(name: str) -> None:
     for what in ({}, {"side": "CLOSE"}):
         with pytest.raises(InvalidIntent, match=f"{name}: 5 has no unit that is known; give quantity or notional"):
@@ -270,7 +327,7 @@ def test_a_size_without_a_unit_is_an_error_where_there_is_no_other(name: str) ->
 
 
 @pytest.mark.parametrize("name", ["close", "exit", "reduce"])
-@pytest.mark.parametrize("value", [1.465, 1, "1", {"rsi": 70}, "soon"], ids=str)
+@pytest.mark.parametrize("value", [1.465, 2, "2", {"rsi": 70}, "soon"], ids=str)
 def test_what_a_producer_observed_is_no_term(name: str, value: object) -> None:
     assert read(**{name: value}) == read()
     assert read(**{name: value}).aside[name] == value

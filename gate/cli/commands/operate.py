@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
 
+from gate.cli.commands.at_the_exchange import resting_at
+from gate.cli.commands.halting import (
+    Before,
+    cancelled_at_hand,
+    cancelled_json,
+    confirmed_sentence,
+    exit_code,
+    follow,
+    look,
+    prefix_doubt,
+    say_cancelled,
+)
+from gate.cli.exchange_keys import exchange_options, keys_at_hand, needed_keys
 from gate.cli.failures import NoAnswer
 from gate.cli.screens.wording import moment, one_line
 from gate.cli.session import (
@@ -24,8 +36,6 @@ from gate.cli.session import (
 )
 from gate.client.dialogues import RESETS, SCOPES
 from gate.config import Config, Flags
-from gate.protocol.keyspace import Keyspace
-from gate.values.errors import StoreFailure
 from gate.values.reports import Act, Copies, Halt
 
 if TYPE_CHECKING:
@@ -36,30 +46,82 @@ if TYPE_CHECKING:
 @by_option
 @reason_option
 @click.option("--scope", type=click.Choice(SCOPES), default="entries", show_default=True, help="`all` stops exits too.")
+@click.option("--no-wait", is_flag=True, help="Don't wait; say what is still out.")
+@click.option("--cancel", is_flag=True, help="Cancel every resting order of the account at the exchange.")
+@exchange_options
 @json_option
 @click.pass_obj
-def halt(flags: Flags, by: str, reason: str, scope: str, as_json: bool) -> None:
+def halt(
+    flags: Flags,
+    by: str,
+    reason: str,
+    scope: str,
+    no_wait: bool,
+    cancel: bool,
+    base_url: str | None,
+    demo_trading: bool,
+    as_json: bool,
+) -> None:
     """Stop entries, or everything, until somebody resumes. A halt never expires.
 
     \b
       gate halt --by ops --reason "CPI print"
+      gate halt --by ops --reason "CPI print" --cancel
       gate halt --scope all --by ops --reason "exchange is down"
 
-    It is in force at once, and the exit code is 0. Then the command waits, 1.5 s at most, and says how many replicas
-    have it and whether it is on disk. A warning says what can still lose it, and whether to repeat it.
+    It is in force at once. Then the command says how many replicas have it and whether it is on disk, and waits until
+    no entry can reach the exchange any more: every permit that was out is settled, or has run out. That takes a
+    permit's life at most, 30 s by default. Ctrl-C ends the waiting; the halt stays. Only the executor looks once more
+    before it sends: what a service's own block sends at its permit's end may be accepted 12 s later.
+
+    Orders that rest at the exchange stay there. With its keys in the environment (see gate reconcile --help) the
+    command says how many there are; --cancel cancels all of them, stop losses too, of all symbols, and asks again.
+
+    \b
+    Exit codes: 0 confirmed, or in force with --no-wait; 1 in force, but not confirmed, or orders are left, or the
+    gate has never run under this prefix and others are at work here; 2 usage; 3 the store gave no answer; 130
+    interrupted, in force.
     """
     config = configured(flags, needs_policy=False)
-    with acting(config, "halt", "halted", as_json) as gate:
+    keys = needed_keys(base_url, demo_trading) if cancel else keys_at_hand(base_url, demo_trading)
+    uncancelled = "; no order was cancelled (gate flatten does that without the store, too)" if cancel else ""
+    with acting(config, "halt", "halted", as_json, uncancelled) as gate:
         before = look(gate)
         act = gate.halt(by=by, reason=reason, scope=scope)
-    observers = before.observers if before is not None else 0
-    sentence = halt_sentence(act, scope, account_of(config), before)
-    if observers:
-        sentence += f" It binds the {observers} that observe, too."
-    told(act, by, reason, sentence, config, as_json, observers=observers)
-    if before is not None and not before.ever_run and not observers:
-        key = Keyspace(config.prefix).state
-        warn(f"the gate has never run under the prefix {config.prefix} here (no {key}); is this the right account?")
+        observers = before.observers if before is not None else 0
+        if not as_json:
+            sentence = halt_sentence(act, scope, account_of(config), before)
+            if observers:
+                sentence += f" It binds the {observers} that observe, too."
+            told(act, by, reason, sentence, config, as_json)
+        if doubt := prefix_doubt(gate, before):
+            warn(doubt.warning)
+        # Twice: what rests now must not wait, and what was out may have come since.
+        cancelled = cancelled_at_hand(keys, None) if cancel and keys else None
+        found = follow(gate, scope, waits=not no_wait)
+    if cancel and keys and not no_wait and not found.interrupted:
+        cancelled = cancelled_at_hand(keys, cancelled)
+    resting = resting_at(keys) if keys and not cancel and not found.interrupted else None
+    if as_json:
+        more = {
+            "observers": observers,
+            "prefix_doubt": doubt.warning if doubt else None,
+            **found.as_json,
+            "resting": None if resting is None else resting.as_json,
+            "cancelled": None if cancelled is None else cancelled_json(cancelled),
+        }
+        told(act, by, reason, "", config, as_json, **more)
+    else:
+        if found.confirmed:
+            click.echo(confirmed_sentence(found, doubt, config.prefix))
+        else:
+            warn(str(found))
+        if cancelled is not None:
+            say_cancelled(cancelled)
+        elif resting is not None:
+            click.echo(one_line(str(resting)))
+    if code := exit_code(found, doubt, waits=not no_wait, cancelled=cancelled):
+        raise click.exceptions.Exit(code)
 
 
 @click.command()
@@ -100,26 +162,8 @@ def reset(flags: Flags, what: str, by: str, reason: str, as_json: bool) -> None:
     told(act, by, reason, reset_sentence(act, what, account_of(config)), config, as_json)
 
 
-@dataclass(frozen=True, slots=True)
-class Before:
-    """The state of an account just before an act."""
-
-    halt: Halt | None
-    ever_run: bool
-    observers: int = 0
-    """How many callers observe; a halt binds them too."""
-
-
-def look(gate: Gate) -> Before | None:
-    """The state of the account; None when it can't be read. The act must not fail because of that."""
-    try:
-        return Before(gate.halt_in_force(), gate.ever_run(), len(gate.observers()))
-    except StoreFailure:
-        return None
-
-
 @contextmanager
-def acting(config: Config, act: str, done: str, as_json: bool) -> Iterator[Gate]:
+def acting(config: Config, act: str, done: str, as_json: bool, advice: str = "") -> Iterator[Gate]:
     """Opens the gate for an act. A failure's message says that the act may be done: its answer may be lost."""
     try:
         with open_gate(config, as_json) as gate:
@@ -128,7 +172,7 @@ def acting(config: Config, act: str, done: str, as_json: bool) -> Iterator[Gate]
         answer = failed.answer
         if answer is not None:
             answer = {**answer, "act": act, "done": None, "prefix": config.prefix, "store": store_of(config)}
-        advice = "look with gate status, and repeat it"
+        advice = f"look with gate status, and repeat it{advice}"
         raise NoAnswer(f"NOT known to be {done}, {account_of(config)}: {failed.message}; {advice}", answer) from None
 
 

@@ -81,9 +81,9 @@ def show(flags: Flags, as_json: bool) -> None:
     )
     to.say("")
     to.say(f"Fingerprint: {own_fingerprint(config, found)}")
-    to.say(in_force_sentence(config, found, unknown))
+    to.words(in_force_sentence(config, found, unknown))
     for warning in own.warnings:
-        to.say(f"Warning: {warning}", "yellow")
+        to.words(f"Warning: {warning}", "yellow")
     if failure is not None:
         raise failure
 

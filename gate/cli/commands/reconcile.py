@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from typing import TYPE_CHECKING, Final
 
 import click
 
+from gate.cli.exchange_keys import ExchangeKeys, exchange_options, needed_keys
 from gate.cli.failures import NoAnswer
 from gate.cli.session import configured, json_option, reason_of, say_json
 from gate.config import Config, Flags
@@ -17,13 +17,10 @@ if TYPE_CHECKING:
     from gate.executor.reconcile import Reconciled
 
 _STILL_IN_DOUBT: Final = 1
-_KEYS: Final = ("BINANCE_API_KEY", "BINANCE_API_SECRET")
-_DEMO_KEYS: Final = ("BINANCE_TESTNET_API_KEY", "BINANCE_TESTNET_SECRET_KEY")
 
 
 @click.command()
-@click.option("--base-url", envvar="GATE_EXCHANGE_URL", metavar="URL", help="Another server, such as `gate paper`.")
-@click.option("--demo", "demo_trading", is_flag=True, help="Binance's demo trading instead of the real exchange.")
+@exchange_options
 @json_option
 @click.pass_obj
 def reconcile(flags: Flags, base_url: str | None, demo_trading: bool, as_json: bool) -> None:
@@ -31,25 +28,23 @@ def reconcile(flags: Flags, base_url: str | None, demo_trading: bool, as_json: b
 
     An admitted intent is in doubt when nobody reported its outcome before its deadline: a worker died, or an answer
     was lost. If the exchange has its order, the gate records the intent as placed. If there is no order and none can
-    come any more, the gate forgets the intent. Several processes may reconcile at once.
+    come any more, the intent is settled as NOT_PLACED, and never admitted again. Several processes may reconcile at
+    once.
 
     \b
       export BINANCE_API_KEY=… BINANCE_API_SECRET=…
       gate reconcile
 
-    With --demo the keys are BINANCE_TESTNET_API_KEY and BINANCE_TESTNET_SECRET_KEY.
+    GATE_EXCHANGE_URL replaces --base-url. With --demo the keys are BINANCE_TESTNET_API_KEY and
+    BINANCE_TESTNET_SECRET_KEY.
 
     \b
     Exit codes: 0 nothing is in doubt now, 1 something is still in doubt, 2 usage, 3 the store gave no answer.
     """
     config = configured(flags)
-    names = _DEMO_KEYS if demo_trading else _KEYS
-    missing = [name for name in names if not os.environ.get(name)]
-    if missing:
-        raise click.UsageError(f"{' and '.join(missing)} must be set in the environment")
-    key, secret = (os.environ[name] for name in names)
+    keys = needed_keys(base_url, demo_trading)
     try:
-        found = asyncio.run(_reconcile(config, key, secret, base_url, demo_trading))
+        found = asyncio.run(_reconcile(config, keys))
     except InvalidField as invalid:
         raise click.UsageError(str(invalid)) from None
     except StoreFailure as failure:
@@ -70,14 +65,14 @@ def reconcile(flags: Flags, base_url: str | None, demo_trading: bool, as_json: b
         raise click.exceptions.Exit(_STILL_IN_DOUBT)
 
 
-async def _reconcile(config: Config, key: str, secret: str, base_url: str | None, demo: bool) -> list[Reconciled]:
+async def _reconcile(config: Config, keys: ExchangeKeys) -> list[Reconciled]:
     from gate.client.gates import AsyncGate
     from gate.exchange.binance import BinanceFutures
     from gate.executor.reconcile import reconcile_all
 
     async with (
         AsyncGate.from_url(config.store_url, prefix=config.prefix, policy=config.pinned) as gate,
-        BinanceFutures(key, secret, base_url=base_url, demo=demo) as exchange,
+        BinanceFutures(keys.key, keys.secret, base_url=keys.base_url, demo=keys.demo) as exchange,
     ):
         return await reconcile_all(gate, exchange)
 

@@ -35,7 +35,7 @@ def show(flags: Flags, intent_id: str, as_json: bool) -> None:
         problem = "is not an intent's id: 1 to 128 characters, no spaces or control characters"
         raise InvalidField("id", intent_id, problem)
     config = configured(flags, needs_policy=False)
-    with open_gate(config, as_json) as gate:
+    with open_gate(config, as_json, "whether there is a record is unknown") as gate:
         record = gate.lookup(intent_id)
         client_order_id = gate.client_order_id(intent_id)
     if as_json:

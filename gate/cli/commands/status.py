@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Final, NoReturn
+
 import click
 
+from gate.cli.commands.at_the_exchange import resting_at
+from gate.cli.exchange_keys import exchange_options, keys_at_hand
+from gate.cli.screens.wording import one_line
 from gate.cli.session import configured, json_option, open_gate, say_json, store_of
 from gate.config import Flags
 from gate.values.reports import Status, verifying_until_ms
 
+_STOPPED: Final = 1
+
 
 @click.command()
+@exchange_options
 @json_option
 @click.pass_obj
-def status(flags: Flags, as_json: bool) -> None:
+def status(flags: Flags, base_url: str | None, demo_trading: bool, as_json: bool) -> NoReturn:
     """What is on for the account, and for how long: halt, safe mode, cooldowns, windows, locks, permits in flight.
 
     \b
@@ -21,16 +29,29 @@ def status(flags: Flags, as_json: bool) -> None:
 
     Only reads, and reads each key by itself, so a damaged key shows as damaged and hides no other. Marks a key without
     a time to live, such as one set by hand: it stays on until somebody deletes it.
+
+    With the exchange's keys in the environment (see gate reconcile --help) it also says how many orders rest there.
+
+    \b
+    Exit codes: 0 entries pass, 1 they are stopped for the whole account, 2 usage, 3 nothing could be learnt. Entries
+    pass while something is in doubt, and where only some symbols rest; the first line says so.
     """
     config = configured(flags, needs_policy=False)
-    with open_gate(config, as_json) as gate:
+    so = "nothing is known of the account; a service that can't ask the store either admits no entry"
+    keys = keys_at_hand(base_url, demo_trading)
+    with open_gate(config, as_json, so) as gate:
         found = gate.status()
+    resting = resting_at(keys) if keys else None
     if as_json:
-        say_json(status_json(found, store_of(config)))
+        at_the_exchange = {"resting": None if resting is None else resting.as_json}
+        say_json(status_json(found, store_of(config)) | at_the_exchange)
     else:
         from gate.cli.screens.status_screen import show_status
 
         show_status(found, store_of(config))
+        if resting is not None:
+            click.echo(one_line(str(resting)))
+    raise click.exceptions.Exit(0 if found.entries_pass else _STOPPED)
 
 
 def status_json(found: Status, store: str) -> dict[str, object]:
@@ -42,6 +63,8 @@ def status_json(found: Status, store: str) -> dict[str, object]:
         "prefix": found.prefix,
         "store": store,
         "now_ms": found.now_ms,
+        "entries_pass": found.entries_pass,
+        "ever_seen": found.ever_seen,
         "stopped": found.stopped,
         "stops_exits": found.stops_exits,
         "halt": None
@@ -74,6 +97,13 @@ def status_json(found: Status, store: str) -> dict[str, object]:
         "memory_lost_ms": found.memory_lost_ms,
         "memory_wait_ms": found.memory_wait_ms,
         "evicts": found.evicts,
+        "server": {
+            "name": found.server.name,
+            "version": found.server.version,
+            "eviction": found.server.eviction,
+            "append_only": found.server.append_only,
+            "warnings": list(found.server.complaints),
+        },
         "verifying_until_ms": verifying_until_ms(found, found.policy.dedup_ttl_ms),
         "mode": found.mode,
         "observers": [{"name": each.name, "seen_ms": each.seen_ms} for each in found.observers],

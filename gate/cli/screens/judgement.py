@@ -35,7 +35,7 @@ def looked(intent: Intent, inspection: Inspection, prior: Record | None) -> Judg
         inspection.admitted,
         inspection.reason,
         denial.detail if denial else "",
-        denial.wait_ms if denial else None,
+        denial.retry_after_ms if denial else None,
         prior=prior,
         mode=inspection.mode,
         age_ms=denial.age_ms if denial else None,
@@ -81,11 +81,18 @@ def _denying(report: GuardReport, verdict: Verdict) -> GuardReport:
         report,
         passed=False,
         reason=verdict.reason,
-        wait_ms=verdict.retry_after_ms,
+        wait_ms=_time_left(report, verdict),
+        retry_after_ms=verdict.retry_after_ms,
         detail=verdict.detail,
         exempt=False,
         age_ms=verdict.age_ms,
     )
+
+
+def _time_left(report: GuardReport, verdict: Verdict) -> int | None:
+    """What the look has seen of a lock: the verdict only tells when to ask again."""
+    seen = verdict.reason is Reason.LOCKED and report.reason is Reason.LOCKED
+    return report.wait_ms if seen else verdict.retry_after_ms
 
 
 def judgement_json(judgement: Judgement) -> dict[str, object]:

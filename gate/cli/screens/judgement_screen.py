@@ -33,13 +33,13 @@ def show_judgement(judgement: Judgement, *, asked_to_commit: bool) -> None:
     """Prints it."""
     to, verdict = screen(), judgement.verdict
     denied = verdict.reason is not Reason.ADMITTED
-    to.say(headline(verdict), "bold red" if not verdict.admitted else "bold yellow" if denied else "bold green")
+    to.words(headline(verdict), "bold red" if not verdict.admitted else "bold yellow" if denied else "bold green")
     for line in described(judgement.intent):
         to.words(line, "dim")
     to.say("")
     to.table(("guard", "state", "time left", "key"), guard_rows(judgement.guards))
     to.say("")
-    to.say(consequence(judgement, asked_to_commit))
+    to.words(consequence(judgement, asked_to_commit))
 
 
 def headline(verdict: Verdict) -> str:

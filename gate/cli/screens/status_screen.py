@@ -17,8 +17,8 @@ def show_status(found: Status, store: str) -> None:
     """Prints it."""
     to = screen()
     text, style = headline(found)
-    to.say(text, style)
-    to.say(f"Account {found.prefix} at {store}", "dim")
+    to.words(text, style)
+    to.words(f"Account {found.prefix} at {store}", "dim")
     to.say("")
     if found.standing:
         to.table(("what", "state", "time left", "key"), standing_rows(found))
@@ -27,7 +27,7 @@ def show_status(found: Status, store: str) -> None:
         to.say(f"{nothing} is on: no cooldown, no lock, no window with an entry in it.")
     to.say("")
     for line, style in facts(found):
-        to.say(line, style)
+        to.words(line, style)
 
 
 def headline(found: Status) -> tuple[str, str]:
@@ -44,6 +44,13 @@ def headline(found: Status) -> tuple[str, str]:
         stops = [each for each in found.standing if each.on and each.name in ACCOUNT_WIDE]
         names = ", ".join(f"{each.name} (damaged)" if each.damage else each.name for each in stops)
         text, style = f"STOPPED for entries by {names}; exits pass", "bold red"
+        if names == "memory" and not found.ever_seen:
+            text = f"NOTHING IS KNOWN of the prefix {found.prefix} here; entries wait, exits pass"
+    elif found.in_doubt:
+        where = ", but not for every symbol" if any(each.on for each in found.standing) else ""
+        many = "an intent" if found.in_doubt == 1 else f"{found.in_doubt} intents"
+        text = f"IN DOUBT: {many} may have an order that nobody has heard of; entries pass{where}"
+        style = "bold yellow"
     elif any(each.on for each in found.standing):
         text, style = "OPEN, but not for every symbol", "bold yellow"
     else:
@@ -83,7 +90,11 @@ def facts(found: Status) -> list[tuple[str, str]]:
     if "in_flight" not in broken:
         live, reserved, doubt = str(found.in_flight), plain(found.reserved), str(found.in_doubt)
     fence = "?" if "state" in broken else str(found.fence)
-    lines = [*_observers(found), (f"In flight: {live}, margin reserved {reserved}. Last fence {fence}.", "")]
+    lines = _observers(found)
+    if not found.ever_seen:
+        never = "No gate has ever run under this prefix here, or the store has forgotten it"
+        lines.append((f"{never}: is it the right account? If it is new, gate init says so.", "bold yellow"))
+    lines.append((f"In flight: {live}, margin reserved {reserved}. Last fence {fence}.", ""))
     if found.in_doubt:
         shown = ", ".join(printable(each) for each in found.doubtful[:5])
         more = f" and {found.in_doubt - 5} more" if found.in_doubt > 5 else ""
@@ -93,8 +104,9 @@ def facts(found: Status) -> list[tuple[str, str]]:
     if "state" in broken:
         unknown = f"unknown, {broken['state'].key} is damaged"
         policy = (f"Policy: in force is {unknown}; own {found.policy_own}.", "")
-        return [*lines, (f"Memory: {unknown}.", ""), policy if found.policy_in_force is None else _policy(found)]
-    return [*lines, _memory(found), _policy(found)]
+        policy = policy if found.policy_in_force is None else _policy(found)
+        return [*lines, (f"Memory: {unknown}.", ""), policy, *_server(found)]
+    return [*lines, _memory(found), _policy(found), *_server(found)]
 
 
 def _observers(found: Status) -> list[tuple[str, str]]:
@@ -130,3 +142,11 @@ def _policy(found: Status) -> tuple[str, str]:
     differ = f"Policy: {found.policy_in_force} in force, but here {found.policy_own}"
     named = ", ".join(f"{name} {in_force}, here {own}" for name, in_force, own in found.differing)
     return f"{differ}: entries from here {become} POLICY_MISMATCH. {named}".rstrip(), "bold yellow"
+
+
+def _server(found: Status) -> list[tuple[str, str]]:
+    complaints = found.server.complaints
+    return [
+        (f"Server: {printable(str(found.server))}.", "yellow" if complaints else ""),
+        *((f"Warning: {each}.", "yellow") for each in complaints),
+    ]

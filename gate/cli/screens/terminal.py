@@ -9,6 +9,7 @@ from textwrap import wrap
 from typing import Final
 
 from rich.box import SIMPLE
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -18,6 +19,8 @@ from gate.cli.screens.wording import printable
 
 _NARROW: Final = 24
 """The least width of the last column, in characters."""
+_GAP: Final = 2
+_PAIR: Final = 2
 
 
 class PipeAwareConsole(Console):
@@ -43,16 +46,21 @@ class TerminalScreen:
     def words(self, text: str, style: str = "") -> None:
         """Prints them in as many lines as they need; the further ones stand further in."""
         width = max(self._console.width, _NARROW)
-        for line in wrap(printable(text), width, subsequent_indent="    ", break_on_hyphens=False):
+        for line in _wrapped(printable(text), width, "", "    "):
             self.say(line, style)
 
     def table(self, headings: tuple[str, ...], rows: Iterable[Row]) -> None:
-        """Prints a table. Its last column folds into the remaining width, or gets lines of its own if that is small."""
+        """Prints a table. Its last column folds into the remaining width, or gets lines of its own if that is small, or
+        would break a key."""
         rows = list(rows)
-        columns = list(zip(*(row.cells for row in rows), strict=True))[:-1]
-        beside = sum(max(len(cell) for cell in column) + 1 for column in columns)
-        if beside + _NARROW > self._console.width:
-            self._stacked(rows)
+        titles = [Row(headings)] if len(headings) == _PAIR else []  # of a pair, the heading is content too
+        columns = list(zip(*(row.cells for row in [*titles, *rows]), strict=True))
+        beside = sum(max(map(cell_len, column)) + _GAP for column in columns[:-1])
+        longest = max(
+            (cell_len(word) for cell in columns[-1] for word in printable(cell.replace("\n", " ")).split()), default=0
+        )
+        if beside + max(_NARROW, longest) > self._console.width:
+            self._stacked([*titles, *rows])
             return
         table = Table(box=SIMPLE, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False, header_style="dim")
         for number, heading in enumerate(headings, start=1):
@@ -66,4 +74,17 @@ class TerminalScreen:
             *cells, last = ([printable(line) for line in cell.split("\n")] for cell in row.cells)
             self._console.print(Text("  ".join(cell[0] for cell in cells if cell[0]), row.style))
             for line in last:
-                self._console.print(Text(f"  {line}", row.style), soft_wrap=True)
+                for part in _wrapped(line, max(self._console.width, _NARROW), "  ", "    "):
+                    self._console.print(Text(part, row.style), soft_wrap=True)
+
+
+def _wrapped(text: str, width: int, first: str, further: str) -> list[str]:
+    """Lines that break between words only: a key that is longer than a line stays whole, to be copied."""
+    return wrap(
+        text,
+        width,
+        initial_indent=first,
+        subsequent_indent=further,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

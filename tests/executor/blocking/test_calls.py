@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import redis
 
-from gate import Gate, Phase, Policy, StoreUnavailable
+from gate import Gate, InvalidField, Phase, Policy, StoreUnavailable
 from gate.blocking import BlockingExecutor, _LookUps
 from gate.executor.execution import Execution, Terminal
 from gate.paper import PaperExchange
@@ -124,6 +124,11 @@ def test_every_setting_goes_where_it_belongs() -> None:
         assert executor._gate._wire._timeout == 1.234  # type: ignore[attr-defined]
         assert executor._exchange.recv_window_ms == 777
         assert executor._exchange._client.demo
+
+
+def test_two_exchanges_at_once_are_refused() -> None:
+    with pytest.raises(InvalidField, match=r"base_url: .* and demo name two exchanges"):
+        BlockingExecutor(NOWHERE, "the-key", "the-secret", demo=True, base_url="http://127.0.0.1:1")
 
 
 def test_a_call_that_has_ended_is_not_kept() -> None:

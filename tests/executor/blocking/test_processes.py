@@ -17,9 +17,10 @@ from tests.servers.session import declare_whole
 from tests.servers.store import Store
 
 _PREAMBLE = """
-import atexit, os, sys, threading, time
+import atexit, logging, os, sys, threading, time
 from gate.blocking import BlockingExecutor
 
+logging.getLogger("gate.store").setLevel(logging.ERROR)  # the tests' server keeps nothing on disk
 url, exchange_url, key, secret = sys.argv[1:]
 executor = BlockingExecutor(url, key, secret, base_url=exchange_url, recv_window_ms=200, timeout_ms=2000)
 

@@ -1,0 +1,79 @@
+"""What several commands ask of the exchange: what rests there, and to cancel it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gate.cli.exchange_keys import ExchangeKeys
+from gate.cli.screens.wording import one_line
+from gate.values.errors import InvalidField
+
+if TYPE_CHECKING:
+    from gate.exchange.binance import BinanceFutures
+    from gate.exchange.port import RestingOrder
+    from gate.executor.flatten import Flattened
+
+
+@dataclass(frozen=True, slots=True)
+class Resting:
+    """The resting orders of an account, or why they can't be read."""
+
+    orders: tuple[RestingOrder, ...] | None
+    problem: str = ""
+
+    @property
+    def as_json(self) -> dict[str, object]:
+        """How many there are; null where that is unknown."""
+        if self.orders is None:
+            return {"plain": None, "conditional": None, "problem": self.problem}
+        conditional = sum(each.conditional for each in self.orders)
+        return {"plain": len(self.orders) - conditional, "conditional": conditional, "problem": None}
+
+    def __str__(self) -> str:
+        if self.orders is None:
+            return f"How many orders rest at the exchange is unknown: {self.problem}"
+        if not self.orders:
+            return "No order rests at the exchange."
+        conditional = sum(each.conditional for each in self.orders)
+        plain, symbols = len(self.orders) - conditional, sorted({each.symbol for each in self.orders})
+        kinds = [f"{plain} plain"] * bool(plain) + [f"{conditional} conditional"] * bool(conditional)
+        orders = "1 order rests" if len(self.orders) == 1 else f"{len(self.orders)} orders rest"
+        more = f" and {len(symbols) - 8} more" if len(symbols) > 8 else ""
+        return f"{orders} at the exchange ({' and '.join(kinds)}) of {', '.join(symbols[:8])}{more}."
+
+
+def opened(keys: ExchangeKeys) -> BinanceFutures:
+    """The account, on the event loop that runs. Raises InvalidField."""
+    from gate.exchange.binance import BinanceFutures
+
+    return BinanceFutures(keys.key, keys.secret, base_url=keys.base_url, demo=keys.demo)
+
+
+def resting_at(keys: ExchangeKeys) -> Resting:
+    """Asks once. Doesn't raise: what a command has done must not look undone because of it."""
+    from gate.exchange.failures import ExchangeFailure
+
+    async def ask() -> tuple[RestingOrder, ...]:
+        async with opened(keys) as exchange:
+            return await exchange.resting_orders()
+
+    try:
+        return Resting(asyncio.run(ask()))
+    except (ExchangeFailure, InvalidField) as failed:
+        return Resting(None, one_line(str(failed)))
+
+
+def cancelled_at(keys: ExchangeKeys) -> Flattened:
+    """Cancels every resting order, and asks again. Doesn't raise."""
+    from gate.executor.flatten import Flattened, cancel_resting
+
+    async def cancel() -> Flattened:
+        async with opened(keys) as exchange:
+            return await cancel_resting(exchange)
+
+    try:
+        return asyncio.run(cancel())
+    except InvalidField as invalid:
+        return Flattened(problems=[one_line(str(invalid))])

@@ -1,0 +1,50 @@
+"""What a service's log says of a denial that a person has to know of, at the default log level.
+
+An exit that is denied leaves a position open, and an intent that can't be read may have been an exit.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Final
+
+from gate.values.errors import InvalidIntent
+from gate.values.intent import Intent
+from gate.values.log_words import names
+from gate.values.record import Phase
+from gate.values.verdict import Verdict
+
+_LONGEST: Final = 40
+_log: Final = logging.getLogger("gate")
+
+
+def denied(intent: Intent, verdict: Verdict) -> Verdict:
+    """The verdict. Warns where it denies an exit, unless that exit's order was placed before."""
+    placed = verdict.prior is not None and verdict.prior.phase is Phase.PLACED
+    if intent.is_exit and not placed:
+        _log.warning("EXIT DENIED %s reason=%s %s", names(intent), verdict.reason, verdict.detail)
+    return verdict
+
+
+def unread(asked: object, invalid: InvalidIntent) -> None:
+    """Warns of an intent that can't be read. What it says of itself is a stranger's text."""
+    symbol, side = names_in(asked)
+    # As text: a log record that is kept would keep the frames of the error.
+    intent_id = asked.id if isinstance(asked, Intent) else invalid.intent_id
+    _log.warning("INVALID id=%s symbol=%s side=%s %s", intent_id, symbol, side, str(invalid))
+
+
+def names_in(asked: object) -> tuple[str, str]:
+    """Symbol and side, as far as they are to be seen in what was handed in; `-` where they aren't."""
+    if isinstance(asked, Intent):
+        return asked.symbol, asked.side
+    if not isinstance(asked, Mapping):
+        return "-", "-"
+    side = _word(asked.get("side"))
+    return _word(asked.get("symbol")), side if side != "-" else _word(asked.get("action"))
+
+
+def _word(value: object) -> str:
+    fit = isinstance(value, str) and value.isprintable() and " " not in value
+    return (str(value)[:_LONGEST] if fit else "") or "-"

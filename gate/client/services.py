@@ -1,0 +1,90 @@
+"""Which services are at work on a store, by their prefixes, and which prefix keeps an account of the exchange.
+
+Both stand beside the accounts' own keys, for a person who has mistaken a prefix. A verdict reads neither. A service
+leaves its trace at its start and once a minute. A user who has no right to these keys goes on without.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Generator
+from typing import Final, TypeVar
+
+from gate.protocol.scripts import Message
+from gate.store.wire import Reply
+from gate.values.errors import StoreFailure
+from gate.values.reports import SeenService, SeenServices
+
+T = TypeVar("T")
+_Dialogue = Generator[Message, Reply, T]
+
+SERVICES: Final = "{gate}:services"
+"""A sorted set: prefixes, by the time when a service was last seen under each, epoch ms. One for the whole store."""
+TRACE_EVERY_S: Final = 60
+_CLAIM_S: Final = 300
+_KEPT_MS: Final = 30 * 86_400_000
+_NAMED: Final = 20
+_log: Final = logging.getLogger("gate")
+
+
+def account_key(digest: str) -> str:
+    """The key that holds the prefix of an account of the exchange, by a digest of its API key."""
+    return f"{{gate}}:account:{digest}"
+
+
+class Traces:
+    """When this process has last left its trace."""
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix: Final = prefix
+        self._due_s = 0.0
+        self._refused = False
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time for another one."""
+        return time.monotonic() >= self._due_s
+
+    def leave(self) -> _Dialogue[None]:
+        """Leaves one. A store failure is never raised."""
+        self._due_s = time.monotonic() + TRACE_EVERY_S
+        try:
+            yield ("ZADD", SERVICES, time.time_ns() // 1_000_000, self._prefix)
+        except StoreFailure as failure:
+            self._note(failure)
+
+    def claim(self, digest: str) -> _Dialogue[str | None]:
+        """Says that an account of the exchange is kept under this prefix, for five minutes. Returns the other prefix
+        that keeps it; None: there is none, or it can't be known. A store failure is never raised."""
+        key = account_key(digest)
+        try:
+            holder = yield ("SET", key, self._prefix, "EX", _CLAIM_S, "NX", "GET")
+            if holder is None:
+                return None
+            prefix: str = holder.decode(errors="replace")
+            if prefix != self._prefix:
+                return prefix
+            yield ("EXPIRE", key, _CLAIM_S)
+        except StoreFailure as failure:
+            self._note(failure)
+        return None
+
+    def _note(self, failure: StoreFailure) -> None:
+        if not self._refused:
+            self._refused = True
+            _log.info("prefix=%s leaves no trace under {gate}:*: %s", self._prefix, str(failure))
+
+
+def seen_services(prefix: str) -> _Dialogue[SeenServices]:
+    """The services that were seen of late. Raises StoreFailure."""
+    now_ms = time.time_ns() // 1_000_000
+    yield ("ZREMRANGEBYSCORE", SERVICES, "-inf", now_ms - _KEPT_MS)  # so that it doesn't grow without end
+    own = yield ("ZSCORE", SERVICES, prefix)
+    rows = yield ("ZREVRANGE", SERVICES, 0, _NAMED, "WITHSCORES")
+    seen = [
+        SeenService(name.decode(errors="replace"), now_ms - int(float(score)))
+        for name, score in zip(rows[::2], rows[1::2], strict=True)
+    ]
+    others = tuple(each for each in seen if each.prefix != prefix)[:_NAMED]
+    return SeenServices(None if own is None else now_ms - int(float(own)), others)

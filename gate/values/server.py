@@ -1,0 +1,68 @@
+"""What a server says of itself: its version, whether it may lose keys, and what a restart leaves of them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+OLDEST_REDIS: Final = 7
+_FIELD: Final = re.compile(r"^(\w+):(.*?)\r?$", re.MULTILINE)
+_LONGEST: Final = 40
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """A server's own account of itself, from INFO. What it doesn't say is empty, or None."""
+
+    name: str = ""
+    """Redis, Valkey, or what else it calls itself."""
+    version: str = ""
+    too_old: bool = False
+    """Whether it is a Redis before 7.0, which can't run the scripts."""
+    eviction: str = ""
+    """Its maxmemory-policy."""
+    may_evict: bool = False
+    """Whether it may drop keys: it has a limit of memory, and a policy to keep to it by."""
+    append_only: bool | None = None
+    """Whether it keeps an append-only file."""
+
+    def __str__(self) -> str:
+        """In one line, such as `Redis 7.0.15, eviction noeviction, append-only file on`."""
+        said = [f"{self.name} {self.version}".strip() or "a server that doesn't say which"]
+        if self.eviction:
+            unlimited = "" if self.may_evict or self.eviction == "noeviction" else " (but without a limit of memory)"
+            said.append(f"eviction {self.eviction}{unlimited}")
+        if self.append_only is not None:
+            said.append(f"append-only file {'on' if self.append_only else 'OFF'}")
+        return ", ".join(said)
+
+    @property
+    def complaints(self) -> tuple[str, ...]:
+        """What is wrong with it, what follows, and what to do."""
+        wrong = []
+        if self.may_evict:
+            wrong.append(
+                "it may drop records, locks and halts when its memory is full, so that every order is looked up first; "
+                "set maxmemory-policy noeviction"
+            )
+        if self.append_only is False:
+            wrong.append("a restart loses records and halts, after which entries wait; set appendonly yes")
+        return tuple(wrong)
+
+
+def server_facts(info: str) -> ServerFacts:
+    """Reads the sections server, memory and persistence of INFO, or as much as there is of them."""
+    fields = {name: value[:_LONGEST] for name, value in _FIELD.findall(info) if value.isprintable()}
+    redis, valkey = fields.get("redis_version", ""), fields.get("valkey_version", "")
+    major = redis.partition(".")[0]
+    eviction, limit = fields.get("maxmemory_policy", ""), fields.get("maxmemory", "0")
+    append_only = fields.get("aof_enabled")
+    return ServerFacts(
+        name="Valkey" if valkey else "Redis" if redis else "",
+        version=valkey or redis,
+        too_old=not valkey and major.isdecimal() and int(major) < OLDEST_REDIS,
+        eviction=eviction,
+        may_evict=limit != "0" and eviction not in ("", "noeviction"),
+        append_only=None if append_only is None else append_only == "1",
+    )
