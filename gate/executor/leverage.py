@@ -72,6 +72,15 @@ class _Turn:
     under_way: int = 0
     waiting: list[asyncio.Future[None]] = field(default_factory=list)
 
+    def end(self) -> None:
+        """Ends the turn of one entry, and wakes all that wait with the last one's."""
+        self.under_way -= 1
+        if not self.under_way:
+            waiting, self.waiting = self.waiting, []
+            for each in waiting:
+                if not each.done():
+                    each.set_result(None)
+
 
 class LeverageTurns:
     """Lets entries of one symbol that name different leverages go one after the other, and those of one leverage
@@ -89,17 +98,20 @@ class LeverageTurns:
             yield
             return
         turn = self._turns.setdefault(intent.symbol, _Turn())
+        loop = asyncio.get_running_loop()
         while turn.under_way and turn.leverage != intent.leverage:
-            woken = asyncio.get_running_loop().create_future()
+            woken = loop.create_future()
             turn.waiting.append(woken)
             await woken
         turn.leverage, turn.under_way = intent.leverage, turn.under_way + 1
         try:
             yield
-        finally:
-            turn.under_way -= 1
-            if not turn.under_way:
-                waiting, turn.waiting = turn.waiting, []
-                for each in waiting:
-                    if not each.done():
-                        each.set_result(None)
+        except asyncio.CancelledError:
+            # Its order, or its setting, may be on the way. The exchange accepts neither after the permit.
+            loop.call_later(attempt.permit.remaining_ms / 1000, turn.end)
+            raise
+        except BaseException:
+            turn.end()
+            raise
+        else:
+            turn.end()

@@ -251,19 +251,22 @@ async def test_entries_of_one_leverage_and_of_other_symbols_wait_for_nobody(desk
     assert (await held).state is Terminal.FILLED
 
 
-async def test_a_cancelled_entry_gives_its_turn_away(desk: Desk) -> None:
+async def test_a_cancelled_entry_keeps_its_turn_until_its_order_can_not_come_any_more(open_desk: OpenDesk) -> None:
+    desk = await open_desk(replace(ROOMY, lock_ttl_ms=5_000))
     desk.paper.inject(Fault(kind=FaultKind.DELAY))
     low = asyncio.create_task(desk.executor.execute(desk.intent(leverage=2)))
     await asyncio.to_thread(desk.paper.wait_held)
-    waiting = asyncio.create_task(desk.executor.execute(desk.intent(side="SELL", leverage=50)))
+    high = asyncio.create_task(desk.executor.execute(desk.intent(side="SELL", leverage=50)))
     await _waits(desk)
 
     low.cancel()
     with pytest.raises(asyncio.CancelledError):
         await low
-
-    assert (await waiting).state is Terminal.FILLED
+    assert await leverage_there(desk) == 2, "or the order that is on its way would be placed at 50"
     desk.paper.release_held()
+
+    assert (await high).reason == "DEADLINE", "its permit is hardly younger"
+    assert await leverage_there(desk) == 2
 
 
 async def _waits(desk: Desk) -> None:
