@@ -6,6 +6,7 @@ as it was asked for, so every delivery is the same intent, whatever is open by t
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from decimal import Decimal
 from typing import Final
@@ -20,6 +21,8 @@ from gate.values.log_words import names
 
 _log: Final = logging.getLogger("gate.executor")
 
+_READ_AGAIN_AFTER_S: Final = 0.5
+
 
 async def fit_to_position(exchange: Exchange, attempt: Attempt) -> Execution | None:
     """Gives the attempt's intent the side and the size of what is open, or says why nothing is sent.
@@ -31,6 +34,11 @@ async def fit_to_position(exchange: Exchange, attempt: Attempt) -> Execution | N
         return None
     held = await exchange.positions(intent.symbol)
     closable = [each for each in held if _closes(intent, each)]
+    if not closable:
+        # The exchange's readings may be behind a fill of a moment ago, and this end is final.
+        await asyncio.sleep(_READ_AGAIN_AFTER_S)
+        held = await exchange.positions(intent.symbol)
+        closable = [each for each in held if _closes(intent, each)]
     if not closable:
         # Final: a later delivery must not close what was opened since.
         return attempt.unfit(PlanRefusal("NOTHING_TO_CLOSE", _nothing(intent, held)))

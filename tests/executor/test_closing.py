@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Mapping
@@ -134,6 +135,17 @@ async def test_nothing_to_close_is_an_end_without_an_order_and_without_a_rest(
     assert redis_client.keys("quantum:safety:*") == []
     assert redis_client.exists("quantum:exec:failures") == 0
     assert (await desk.executor.execute(desk.intent())).state is Terminal.FILLED, "no failure, no cooldown"
+
+
+async def test_a_reading_that_is_behind_a_fill_does_not_end_a_close(desk: Desk) -> None:
+    desk.paper.inject(Fault(kind=FaultKind.SLOW_BODY, method="GET", path=POSITION_RISK, times=1))
+    close = asyncio.create_task(desk.executor.execute(_close()))
+    await asyncio.to_thread(desk.paper.wait_held)
+    await _order(desk, "BUY", "0.01")  # the answer that is held is of before
+    desk.paper.release_held()
+
+    assert (await close).state is Terminal.FILLED
+    assert await _positions(desk) == {}
 
 
 async def test_what_was_opened_since_is_not_closed_by_a_late_delivery(desk: Desk) -> None:
