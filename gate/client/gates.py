@@ -263,6 +263,11 @@ class Gate:
         """
         return self._carry(self._traces.claim(digest), self._beside)
 
+    def leave_account(self, digest: str) -> None:
+        """Says that this service keeps the account no more: another prefix may have it after 70 s, unless a service
+        under this one renews the claim. Never raises for a store failure."""
+        self._carry(self._traces.leave_account(digest), self._beside)
+
     def seen_services(self) -> SeenServices:
         """The services that were seen on the store of late, by their prefixes. Raises StoreFailure."""
         return self._carry(seen_services(self.prefix), self._beside)
@@ -548,6 +553,10 @@ class AsyncGate:
     async def claim_account(self, digest: str) -> str | None:
         """As Gate.claim_account."""
         return await self._carry(self._traces.claim(digest), self._beside)
+
+    async def leave_account(self, digest: str) -> None:
+        """As Gate.leave_account."""
+        await self._carry(self._traces.leave_account(digest), self._beside)
 
     async def seen_services(self) -> SeenServices:
         """As Gate.seen_services."""

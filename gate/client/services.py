@@ -23,6 +23,8 @@ SERVICES: Final = "{gate}:services"
 """A sorted set: prefixes, by the time when a service was last seen under each, epoch ms. One for the whole store."""
 TRACE_EVERY_S: Final = 60
 _CLAIM_S: Final = 300
+_LEFT_S: Final = TRACE_EVERY_S + 10
+"""A claim that one service leaves. Another one under the same prefix renews it before that."""
 _KEPT_MS: Final = 30 * 86_400_000
 _NAMED: Final = 20
 _log: Final = logging.getLogger("gate")
@@ -69,6 +71,13 @@ class Traces:
         except StoreFailure as failure:
             self._note(failure)
         return None
+
+    def leave_account(self, digest: str) -> _Dialogue[None]:
+        """Says that this service keeps the account no more. A store failure is never raised."""
+        try:
+            yield ("EXPIRE", account_key(digest), _LEFT_S, "LT")
+        except StoreFailure as failure:
+            self._note(failure)
 
     def _note(self, failure: StoreFailure) -> None:
         if not self._refused:

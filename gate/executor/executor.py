@@ -98,6 +98,7 @@ class Executor:
                 beside.cancel()
                 await asyncio.wait([beside])
         await self._without_store.close()
+        await self._gate.leave_account(self._exchange.key_digest)
 
     @property
     def _policy(self) -> Policy:

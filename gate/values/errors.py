@@ -77,5 +77,6 @@ class AccountTaken(GateError):
         self.holder: Final = holder
         super().__init__(
             f"the account of this API key is kept under the prefix {holder!r} on this store, not under {prefix!r}: use "
-            f"that prefix, or stop what runs under it and wait five minutes"
+            "that prefix, or stop what runs under it. The account is free 70 s after a clean stop, else after five "
+            "minutes"
         )

@@ -35,6 +35,20 @@ async def test_two_prefixes_on_one_key_are_refused_by_name(open_desk: OpenDesk, 
             await Executor(other, desk.exchange).__aenter__()
 
 
+async def test_a_clean_stop_frees_the_account_for_another_prefix_soon(
+    open_desk: OpenDesk, redis_client: redis.Redis
+) -> None:
+    desk = await open_desk()
+    async with desk.executor:
+        (key,) = redis_client.keys("{gate}:account:*")
+        assert redis_client.ttl(key) > 290
+        async with Executor(desk.gate, desk.exchange):
+            pass
+        assert 60 < redis_client.ttl(key) <= 70, "longer than the one that is at work takes to renew it"
+        await desk.gate.claim_account(desk.exchange.key_digest)
+        assert redis_client.ttl(key) > 290
+
+
 async def test_the_blocking_executor_refuses_it_too(open_desk: OpenDesk, store: Store, paper: PaperExchange) -> None:
     desk = await open_desk()
     async with desk.executor:
