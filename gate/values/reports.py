@@ -190,9 +190,10 @@ class Status:
 
     @property
     def entries_pass(self) -> bool:
-        """Whether entries of the account pass now, if their symbols do. A person's halt counts in every mode."""
+        """Whether entries of this caller pass now, if their symbols do: nothing stops the account's, and the policy in
+        force is not another one than the caller is pinned to. A person's halt counts in every mode."""
         denies = self.halt is not None or any(each.on and each.name in ACCOUNT_WIDE for each in self.damaged.values())
-        return not denies and (self.observing or not self.stopped)
+        return not denies and (self.observing or not (self.stopped or not self.policy_agrees))
 
     @property
     def ever_seen(self) -> bool:

@@ -84,11 +84,14 @@ def test_another_policy_in_force_is_said_figure_by_figure(
     file.write_text("[policy]\nrate_global_limit = 7\n")
     with Gate.from_url(store.url, policy=Policy(rate_global_limit=9)) as other:
         other.apply_policy(by="ops", reason="test")
-    out = gate("--config", str(file), "status").stdout
+    done = gate("--config", str(file), "status")
+    out = done.stdout
+    assert (done.exit_code, out.partition(";")[0]) == (1, "STOPPED for entries from here by POLICY_MISMATCH")
     assert "entries from here are denied POLICY_MISMATCH. rate_global_limit 9, here 7\n" in out
     answer = gate_json("--config", str(file), "status")["policy"]
     assert (answer["agrees"], answer["differs"]) == (False, {"rate_global_limit": {"in_force": "9", "own": "7"}})
-    assert "POLICY_MISMATCH" not in gate("status").stdout, "a caller without a policy follows"
+    follower = gate("status")
+    assert (follower.exit_code, "POLICY_MISMATCH" in follower.stdout) == (0, False), "one without a policy follows"
 
 
 def test_windows_are_shown_by_the_figures_in_force(gate: Run, store: Store, redis_client: redis.Redis) -> None:

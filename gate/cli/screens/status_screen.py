@@ -46,6 +46,9 @@ def headline(found: Status) -> tuple[str, str]:
         text, style = f"STOPPED for entries by {names}; exits pass", "bold red"
         if names == "memory" and not found.ever_seen:
             text = f"NOTHING IS KNOWN of the prefix {found.prefix} here; entries wait, exits pass"
+    elif not found.policy_agrees:
+        text = "STOPPED for entries from here by POLICY_MISMATCH; those of callers with the policy in force pass"
+        style = "bold red"
     elif found.in_doubt:
         where = ", but not for every symbol" if any(each.on for each in found.standing) else ""
         many = "an intent" if found.in_doubt == 1 else f"{found.in_doubt} intents"
