@@ -20,9 +20,11 @@ from gate.values.errors import InvalidIntent, shown
 from gate.values.fields import plain, read_decimal, read_time_ms
 from gate.values.order_terms import CLOSING, ORDER_TYPES, TIMES_IN_FORCE, WORKING_TYPES
 from gate.values.stream_words import (
+    FIGURES_OR_OTHER,
     FLAGS_OR_OTHER,
     LETTERS_OF,
     LIMIT_MAKER,
+    MAY_SAY_EXIT,
     NESTS,
     ONLY_OF_EXITS,
     ORDER_TERMS,
@@ -36,6 +38,7 @@ from gate.values.stream_words import (
     one_slip_from,
     order_type_letters,
     says_exit,
+    says_share,
 )
 
 _Value = TypeVar("_Value")
@@ -201,13 +204,20 @@ def _means(name: object, value: object) -> tuple[tuple[str, int], ...]:
     word = letters(name)
     if word == "type" and not names_an_order_type(value):
         return ()
-    if word in FLAGS_OR_OTHER and not _is_flag(value):
+    if (word in FLAGS_OR_OTHER and not _is_flag(value)) or (word in FIGURES_OR_OTHER and not _is_figure(value)):
         return ()
     return TERMS_OF.get(word, ())
 
 
 def _is_flag(value: object) -> bool:
     return isinstance(value, bool) or (isinstance(value, str) and value.strip().lower() in (_YES | _NO) - {"1", "0"})
+
+
+def _is_figure(value: object) -> bool:
+    try:
+        return not isinstance(value, bool) and isinstance(value, str | int | float | Decimal) and bool(Decimal(value))
+    except (InvalidOperation, ValueError):
+        return False
 
 
 def _refuse_what_is_not_placed(entry: _Entry) -> None:
@@ -239,6 +249,8 @@ def _refuse_a_hidden_exit(entry: _Entry) -> None:
         word = letters(name) if isinstance(name, str) else ""
         if word in _KINDS and says_exit(value):
             problem = "says exit, and nothing else does"
+        elif word in MAY_SAY_EXIT and str(value).strip().lower() in _YES:
+            problem = "may say that the order closes"
         elif word in FLAGS_OR_OTHER and str(value).strip() == "1":
             problem = "may be a flag or a figure"
         elif not _says_nothing(value) and any(each in word for each in ONLY_OF_EXITS):
@@ -495,7 +507,8 @@ def _size(entry: _Entry, terms: _Terms, *, is_exit: bool) -> tuple[Decimal | Non
         return None, quantity
     if notional is None:
         for name, value in entry.aside.items():
-            if isinstance(name, str) and letters(name) in _UNITLESS and not _blank(value):
+            word = letters(name) if isinstance(name, str) else ""
+            if (word in _UNITLESS or says_share(word)) and not _blank(value):
                 raise InvalidIntent(name, value, "has no unit that is known; give quantity or notional")
     return notional, None
 

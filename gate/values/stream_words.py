@@ -33,7 +33,7 @@ TERMS: Final = (
     Term("timestamp", ("timestamp", "time", "ts"), "the time of the decision; the first that is there counts"),
     Term("side", ("action", "side", "order_side"), "BUY, SELL, LONG, SHORT or CLOSE"),
     Term("position_side", ("position_side", "pos_side"), "LONG, SHORT or BOTH"),
-    Term("order_type", ("order_type", "ord_type", "type"), "the type of the order; without it MARKET"),
+    Term("order_type", ("order_type", "ord_type", "order_kind", "type"), "the type of the order; without it MARKET"),
     Term("quantity", ("quantity", "qty", "orig_qty", "order_qty"), "the size in the base asset"),
     Term(
         "notional",
@@ -43,18 +43,18 @@ TERMS: Final = (
     Term("ai_size_usd", ("ai_size_usd",), "the size in the quote asset; goes before every other notional"),
     Term("leverage", ("leverage", "lever", "lev"), "the leverage"),
     Term("ai_leverage", ("ai_leverage",), "the leverage; goes before `leverage`"),
-    Term("price", ("limit_price", "price", "order_price", "limit_px"), "the limit of a LIMIT order"),
+    Term("price", ("limit_price", "price", "order_price", "limit_px", "limit"), "the limit of a LIMIT order"),
     Term("expected price", ("price", "entry_price"), "the price that is expected, for every other type"),
     Term(
         "trigger_price",
-        ("trigger_price", "stop_price", "stop_px", "trigger_px"),
+        ("trigger_price", "stop_price", "stop_px", "trigger_px", "trigger"),
         "the price at which a conditional order fires",
     ),
     Term("working_type", ("working_type", "trigger_price_type"), "the price that triggers"),
     Term("time_in_force", ("time_in_force", "tif"), "for how long a LIMIT order waits"),
     Term(
         "reduce_only",
-        ("reduce_only", "is_reduce_only", "close_only", "is_exit", "exit", "reduce"),
+        ("reduce_only", "is_reduce_only", "close_only", "exit_only", "is_exit", "exit", "reduce"),
         "whether it is an exit",
     ),
     Term(
@@ -81,14 +81,18 @@ UNITLESS_SIZES: Final = (
     *("size", "amount", "contracts", "lots", "units", "order_size", "position_size"),
     *("size_usd", "amount_usd", "usd_amount", "usd_size", "order_size_usd", "quote_amount"),
     *("sz", "close_quantity", "close_qty", "close_size", "close_amount"),
-    *("percent", "percentage", "pct", "fraction", "close_percent", "close_percentage", "close_pct", "close_fraction"),
-    *("quantity_pct", "quantity_percent", "qty_pct", "size_pct", "size_percent"),
 )
 """Base asset, quote asset, margin, a share? An error where an entry gives its size by no other name."""
 
 FLAGS_OR_OTHER: Final = frozenset({"close", "exit", "reduce"})
 """Streams use these for other things too, a closing price for one. They are read when they hold true or false. 1 may be
 either: an error, unless the entry is an exit anyway."""
+
+MAY_SAY_EXIT: Final = frozenset({"isclose", "isclosing", "closing"})
+"""Whether the order closes, or a candle is closed? An error in an entry, if they say yes."""
+
+FIGURES_OR_OTHER: Final = frozenset({"limit", "trigger"})
+"""Streams use these for other things too, such as the name of a rule. They are read when they hold a number."""
 
 NESTS: Final = frozenset({"params", "order", "orderparams", "extraparams", "extra", "payload", "data"})
 """Fields that may hold an object with terms of the order inside. It isn't read: terms in it are an error."""
@@ -107,6 +111,9 @@ TERMS_OF: Final = {
 """For each of these names: the terms that it is for, and its place among the names of that term."""
 ORDER_TERMS: Final = TERMS_OF.keys() - {word for name in ("symbol", "id", "timestamp") for word in LETTERS_OF[name]}
 REFUSED_TERMS: Final = {term.name: term for term in REFUSED}
+
+_SHARE_OF: Final = "(of|to|close|exit|reduce|position|pos|size|qty|quantity|amount)*"
+_SHARE: Final = re.compile(f"{_SHARE_OF}(pct|percent|percentage|fraction|ratio|share|portion){_SHARE_OF}")
 
 _SPELLED: Final = {letters(word): word for term in (*TERMS, *REFUSED) for word in term.words}
 _LONG_ENOUGH: Final = 6
@@ -132,7 +139,7 @@ def one_slip_from(word: str) -> str | None:
     """A name of a term of the order from which these letters differ by one slip: a letter too many, too few, another
     one, or two in the wrong order. Short names are left out: too much is like them."""
     for name in ORDER_TERMS:
-        if len(name) >= _LONG_ENOUGH and word != name and _one_slip(word, name):
+        if len(name) >= _LONG_ENOUGH and name not in FIGURES_OR_OTHER and word != name and _one_slip(word, name):
             return _SPELLED[name]
     return None
 
@@ -144,6 +151,11 @@ def _one_slip(word: str, name: str) -> bool:
     one, other = word[start:], name[start:]
     swapped = one[:2] == other[1::-1] and one[2:] == other[2:]
     return swapped or one[1:] == other or one == other[1:] or one[1:] == other[1:]
+
+
+def says_share(word: str) -> bool:
+    """Whether these letters name a share of the position, in whatever order: `close_pct`, `pct_close`."""
+    return _SHARE.fullmatch(word) is not None
 
 
 def order_type_letters(word: str) -> str:

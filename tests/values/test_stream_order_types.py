@@ -200,6 +200,9 @@ SPELLED: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"side": "SELL", "reduce-only": "True"}, {"side": "SELL", "reduce_only": True}),
     ({"side": "SELL", "REDUCE_ONLY": 1}, {"side": "SELL", "reduce_only": True}),
     ({"side": "SELL", "isExit": "true"}, {"side": "SELL", "reduce_only": True}),
+    ({"order_kind": "limit", "limit": 1.46}, LIMIT),
+    ({"type": "stop-market", "trigger": "1.43"}, STOP),
+    ({"side": "SELL", "exit_only": "yes"}, {"side": "SELL", "reduce_only": True}),
     ({"side": "SELL", "close": True}, {"side": "SELL", "reduce_only": True}),
     ({"position_size_usd": ..., "qty": 5}, {"position_size_usd": ..., "quantity": 5}),
     ({"position_size_usd": ..., "Qty": "5"}, {"position_size_usd": ..., "quantity": 5}),
@@ -226,7 +229,7 @@ def test_no_word_of_the_table_is_put_aside(term: Term) -> None:
     """Whatever stands there: it is read, or an error that names it."""
     for word in term.words:
         for spelling in {word, word.upper(), word.replace("_", "-"), word.replace("_", " ").title(), letters(word)}:
-            value = "STOP_MARKET" if word == "type" else True
+            value = {"type": "STOP_MARKET", "limit": 7, "trigger": 7}.get(word, True)
             entry = {name: said for name, said in PAYLOAD.items() if letters(name) != letters(word)}
             try:
                 named = spelling not in Intent.from_mapping({**entry, spelling: value}).aside
@@ -254,6 +257,12 @@ def test_no_word_of_the_table_is_put_aside(term: Term) -> None:
         ({"order.reduceOnly": "true"}, "isn't a name that is known; give reduce_only or action CLOSE for an exit"),
         ({"exit": "1"}, "exit: '1' may be a flag or a figure; give reduce_only or action CLOSE for an exit"),
         ({"close": 1}, "close: 1 may be a flag or a figure; give reduce_only or action CLOSE for an exit"),
+        (
+            {"is_close": True},
+            "is_close: True may say that the order closes; give reduce_only or action CLOSE",
+        ),
+        ({"limit": 1.4}, "limit: 1.4 is for LIMIT orders; leave it out, or give order_type, which is MARKET here"),
+        ({"trigger": "1.4"}, "trigger: '1.4' is for STOP_MARKET and TAKE_PROFIT_MARKET orders; leave it out"),
         ({"is_exit": "Y"}, "is_exit: 'Y' is not true or false"),
         ({"type": "exit"}, "type: 'exit' says exit, and nothing else does; give reduce_only or action CLOSE"),
         ({"signal_type": "CLOSE_LONG"}, "says exit, and nothing else does; give reduce_only or action CLOSE"),
@@ -298,6 +307,11 @@ def test_names_of_a_strategys_own_are_no_slips() -> None:
         "avg_price": 1,
         "max_quantity": 3,
         "prices": 2,
+        "triggers": "rsi",
+        "is_closed": True,
+        "confidence_pct": 70,
+        "stop_loss_pct": 2,
+        "win_ratio": 0.6,
     }
     assert read(**own).aside.keys() >= own.keys()
 
@@ -307,8 +321,13 @@ def test_is_exit_is_a_flag_whatever_it_holds(value: object) -> None:
     assert read(is_exit=value).is_exit
 
 
+@pytest.mark.parametrize("value", ["rsi_cross", True, "", {"rsi": 70}], ids=str)
+def test_the_name_of_a_rule_is_no_price(value: object) -> None:
+    assert read(trigger=value, limit=value) == read()
+
+
 def test_what_may_say_exit_does_not_deny_an_exit() -> None:
-    assert read(reduce_only=True, side="SELL", action=..., exit="1", type="exit", max_leverage=3).is_exit
+    assert read(reduce_only=True, side="SELL", action=..., exit="1", type="exit", is_close=1, max_leverage=3).is_exit
 
 
 def test_an_entry_whose_only_leverage_has_another_name_is_an_error() -> None:
@@ -318,7 +337,7 @@ def test_an_entry_whose_only_leverage_has_another_name_is_an_error() -> None:
     assert read(max_leverage=3).aside["max_leverage"] == 3
 
 
-@pytest.mark.parametrize("name", ["size", "amount", "Amount", "size_usd", "contracts", "close_pct", "fraction"])
+@pytest.mark.parametrize("name", ["size", "amount", "Amount", "size_usd", "close_pct", "pct_close", "ratio"])
 def test_a_size_without_a_unit_is_an_error_where_there_is_no_other(name: str) -> None:
     for what in ({}, {"side": "CLOSE"}):
         with pytest.raises(InvalidIntent, match=f"{name}: 5 has no unit that is known; give quantity or notional"):
