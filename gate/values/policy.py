@@ -231,7 +231,8 @@ def read_setting(setting: str) -> tuple[str, object]:
     """A figure's name and value from `name=value`, as the command line takes it. Raises InvalidPolicy."""
     name, equals, text = (part.strip() for part in setting.partition("="))
     if name not in Policy().texts():
-        raise InvalidPolicy((f"{name}: is not a figure of the policy",))
+        own = "; it is each caller's own, in its config file or Policy(mode=...)" if name == "mode" else ""
+        raise InvalidPolicy((f"{name}: is not a figure of the policy{own}",))
     if not equals or not text:
         raise InvalidPolicy((f"{name}: has no value; write {name}=VALUE",))
     spelt = text.title() if isinstance(getattr(Policy(), name), bool) else text.replace("_", "")

@@ -136,6 +136,23 @@ def test_a_resume_during_the_wait_is_said(gate: Run, store: Store, monkeypatch: 
     assert "Not confirmed: the halt is no longer in force; somebody has resumed" in done.stderr
 
 
+def test_an_interrupt_at_the_question_does_nothing(store: Store, redis_client: redis.Redis, at_hand: Client) -> None:
+    some_trade(at_hand)
+    process = subprocess.Popen(  # our own program
+        [sys.executable, "-m", "gate", "--url", store.url, "flatten", *WHO],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with closing(process.stdin), closing(process.stdout):  # type: ignore[type-var]  # both are pipes
+        while process.stdout.read(1) not in ("?", ""):  # type: ignore[union-attr]
+            pass
+        process.send_signal(signal.SIGINT)
+        said = process.stdout.read()  # type: ignore[union-attr]
+        assert (process.wait(10), "Nothing was done." in said) == (130, True)
+    assert (len(held(at_hand)), redis_client.exists("quantum:safety:halt")) == (2, 0)
+
+
 def test_an_interrupt_ends_the_waiting_and_not_the_halt(store: Store, redis_client: redis.Redis, gate: Run) -> None:
     gate(*EVAL)
     process = subprocess.Popen(  # our own program

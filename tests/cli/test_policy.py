@@ -171,6 +171,7 @@ def test_set_goes_on_from_a_file_or_the_defaults_where_these_are_named(
     ("setting", "problem"),
     [
         ("rate_globl_limit=8", "rate_globl_limit: is not a figure"),
+        ("mode=observe", "mode: is not a figure of the policy; it is each caller's own, in its config file"),
         ("rate_global_limit=many", "rate_global_limit: 'many' is not a whole number"),
         ("rate_global_limit=0", "rate_global_limit: 0 is not a whole number"),
         ("dedup_ttl_ms=1000", "dedup_ttl_ms: 1000 is below"),

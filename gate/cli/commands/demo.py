@@ -15,7 +15,6 @@ def demo(as_json: bool) -> None:
     Starts its own Valkey server and paper exchange, sends intents through eight workers at once, and finally compares
     the exchange's books with the gate's records. Takes a few seconds and leaves nothing behind.
 
-    \b
     Exit codes: 0 every check passed, 1 one failed or the books differ, 3 the store could not be started.
     """
     import logging

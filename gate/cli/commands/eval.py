@@ -96,8 +96,9 @@ def eval_(
     """What the gate says to an intent, guard by guard. Without --commit it only looks.
 
     \b
-      gate eval --id sig-81 --symbol BTCUSDT --side BUY --notional 200 --leverage 5
-      gate eval --id sig-82 --symbol BTCUSDT --side BUY --quantity 0.01 --order-type LIMIT --price 60000
+      gate eval --id sig-81 --symbol BTCUSDT --side BUY --notional 200
+      gate eval --id sig-82 --symbol BTCUSDT --side BUY --quantity 0.01 \\
+        --order-type LIMIT --price 60000 --leverage 5
       gate eval --id sig-83 --symbol BTCUSDT --side CLOSE
       cat intent.json | gate eval --intent - --json
 

@@ -81,9 +81,9 @@ def flatten(
 
     It works without the store, too: then nothing is halted, and it says so.
 
-    \b
     Exit codes: 0 halted and flat, both confirmed; 1 something is left or unknown, or nothing was done, or the gate has
-    never run under this prefix and others are at work here; 2 usage; 3 flat, but not halted: the store gave no answer.
+    never run under this prefix and others are at work here; 2 usage; 3 flat, but not halted: the store gave no answer;
+    130 interrupted at the question, nothing was done.
     """
     if as_json and not yes:
         raise click.UsageError("--json doesn't ask; give --yes too")
@@ -130,8 +130,11 @@ def _agreed(config: Config, keys: ExchangeKeys) -> bool:
     asked = f"Halt {store}, cancel all orders and close all positions?"
     try:
         return click.confirm(asked, default=False)
-    except click.Abort:
+    except click.Abort as abort:
         click.echo("")
+        if isinstance(abort.__context__, KeyboardInterrupt):
+            click.echo("Nothing was done.")
+            raise
         return False
 
 

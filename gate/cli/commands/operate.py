@@ -77,7 +77,6 @@ def halt(
     Orders that rest at the exchange stay there. With its keys in the environment (see gate reconcile --help) the
     command says how many there are; --cancel cancels all of them, stop losses too, of all symbols, and asks again.
 
-    \b
     Exit codes: 0 confirmed, or in force with --no-wait; 1 in force, but not confirmed, or orders are left, or the
     gate has never run under this prefix and others are at work here; 2 usage; 3 the store gave no answer; 130
     interrupted, in force.

@@ -104,8 +104,8 @@ def apply(
     """Put a policy in force for the account. Shows first what changes.
 
     \b
-      gate --config gate.toml policy apply --by ops --reason "wider limits for the listing"
-      gate policy apply --set rate_global_limit=8 --by ops --reason "wider limits for the listing"
+      gate --config gate.toml policy apply --by ops --reason "wider limits"
+      gate policy apply --set rate_global_limit=8 --by ops --reason listing
       gate policy apply --defaults --by ops --reason "as built"
 
     Starts from the [policy] of --config, from the built-in --defaults, or, with --set alone, from the policy in force;

@@ -32,7 +32,6 @@ def status(flags: Flags, base_url: str | None, demo_trading: bool, as_json: bool
 
     With the exchange's keys in the environment (see gate reconcile --help) it also says how many orders rest there.
 
-    \b
     Exit codes: 0 entries pass, 1 they are stopped for the whole account, or for callers with this configuration, where
     another policy is in force, 2 usage, 3 nothing could be learnt. Entries pass while something is in doubt, and where
     only some symbols rest; the first line says so.
