@@ -175,6 +175,8 @@ class Desk:
         self.intents: list[Intent] = []
         self.admitted: list[Admitted] = []
         self.deliveries = self.denied_young = 0
+        self.unanswered_s = 0.0
+        """When the store last gave a delivery no answer in time, by the monotonic clock."""
         self.raised: list[str] = []
         self.clear_ms: float | None = None
         """When a halt of entries was confirmed, by the host's clock."""
@@ -238,6 +240,8 @@ class Desk:
             self.raised.append(f"{intent.id}: raised {error!r}")
             return None
         now_ms, now_ns = time.time() * 1000, time.monotonic_ns()
+        if execution.verdict.detail.startswith("no answer in "):
+            self.unanswered_s = time.monotonic()
         permit = execution.verdict.permit or tells.without_store
         if permit is None:
             self.denied_young += execution.reason == "MEMORY_YOUNG"
