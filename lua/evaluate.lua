@@ -200,8 +200,10 @@ else
 end
 -- The record must outlive the intent's freshness. An intent whose time is in the future is fresh for longer.
 local remembered_for, early = ARGV.dedup_ttl_ms, ARGV.decided_ms - now
-if early > 0 then remembered_for = integer(remembered_for + early) end
-redis.call('SET', KEYS.record, record, 'PX', remembered_for)
+-- An exit puts no policy in force. The one that comes may take its intent for fresh for longer than its caller's does.
+if is_exit and not seen.state[3] then remembered_for = math.max(remembered_for, 86400000) end
+if early > 0 then remembered_for = remembered_for + early end
+redis.call('SET', KEYS.record, record, 'PX', integer(remembered_for))
 if not is_exit then
   redis.call('SET', KEYS.lock, token, 'PX', lock_ttl)
   if redis.call('LPUSH', KEYS.rate_symbol, now_text) - ARGV.rate_symbol_limit > 0 then

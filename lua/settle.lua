@@ -61,7 +61,8 @@ local outcome, retryable, code = ARGV.outcome, ARGV.retryable == '1', string.mat
 local failure_limit = figure_of(figures, 'failure_limit') or ARGV.failure_limit
 local failure_window = figure_of(figures, 'failure_window_ms') or ARGV.failure_window_ms
 local safe_mode_ttl = figure_of(figures, 'safe_mode_ttl_ms') or ARGV.safe_mode_ttl_ms
-local dedup_ttl = figure_of(figures, 'dedup_ttl_ms') or ARGV.dedup_ttl_ms
+-- Where none is in force yet, an exit's record lives for a day; evaluate tells why.
+local dedup_ttl = figure_of(figures, 'dedup_ttl_ms') or integer(math.max(ARGV.dedup_ttl_ms, 86400000))
 
 local lapsed = not text
 local unrecorded = lapsed and not record_fields(copy)

@@ -233,7 +233,8 @@ def test_an_entry_from_the_future_waits_exactly_until_it_is_due(redis_client: re
 
 
 def test_a_strategys_clock_that_is_ahead_does_not_stop_an_exit(redis_client: redis.Redis, open_gate: OpenGate) -> None:
-    gate = open_gate()
+    gate = open_gate(Policy())
+    gate.apply_policy(by="ops", reason="as built")
     asked = wanted(redis_client, True, {"age_ms": -7_200_000})
     assert gate.inspect(asked).admitted
     at.admitted(gate.evaluate(asked))

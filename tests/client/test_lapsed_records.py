@@ -50,6 +50,7 @@ def test_an_outcome_after_the_record_has_lapsed_makes_a_new_record(
     kind: str, exits: bool, redis_client: redis.Redis, open_gate: OpenGate
 ) -> None:
     gate = open_gate(ROOMY)
+    gate.apply_policy(by="ops", reason="as built")
     permit = abandoned(gate, redis_client, exits)
     settlement = gate.settle(permit, OUTCOMES[kind])
     assert settlement.status is Settled.SETTLED

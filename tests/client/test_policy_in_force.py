@@ -98,6 +98,17 @@ def test_an_exit_of_another_policy_is_remembered_as_long_as_the_policy_in_force_
     assert at.admitted(hasty.evaluate(ahead)), "not too far ahead by the policy in force"
 
 
+def test_an_exit_before_any_policy_is_remembered_for_longer_than_its_caller_says(
+    redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    """The policy that comes may take the intent for fresh for longer, and the exit would be sent a second time."""
+    hasty = open_gate(HASTY)
+    permit = at.admitted(hasty.evaluate(at.exit_()))
+    assert redis_client.pttl(at.RECORD) > 23 * 3_600_000
+    assert hasty.settle(permit, Outcome.placed("7"))
+    assert redis_client.pttl(at.RECORD) > 23 * 3_600_000
+
+
 def test_an_exit_of_another_policy_leaves_the_window_that_all_share(
     redis_client: redis.Redis, open_gate: OpenGate
 ) -> None:
