@@ -207,6 +207,10 @@ class Calls:
         Has the token of the evaluation whose answer was lost: where the store has admitted it, the outcome fits that
         record, and nobody gives the claim back while its order is out.
         """
+        if not intent.is_exit:
+            raise InvalidField("intent", intent.id, "is an entry; without the store only exits go")
+        if not self.policy.exits_without_store:
+            raise InvalidField("exits_without_store", False, "is the policy's: no exit goes without the store")
         known = self._unheard.take(intent)
         token = known.token if known else _new_token()
         return self.protocol.permit_without_store(intent, token, time.time_ns() // 1_000_000, time.monotonic_ns())
@@ -264,17 +268,15 @@ class Calls:
         """Reports an outcome. A store failure is part of the answer; it is never raised."""
         if permit.token == _UNCLAIMED:
             return Settlement(Settled.OBSERVED)
-        if permit.without_store and outcome.retryable:
-            return self._nothing_without_store(permit)
         try:
             reply, replayed = yield from self._scripted("settle", self.protocol.settle(permit, outcome))
-        except StoreUnavailable as unavailable:
-            _not_reported(permit, outcome, str(unavailable))
-            return Settlement(Settled.STORE_UNAVAILABLE, detail=str(unavailable))
-        except StoreError as error:
-            detail = explain_error(str(error))
+        except StoreFailure as failure:
+            if permit.without_store and outcome.retryable:
+                return self._nothing_without_store(permit)
+            away = isinstance(failure, StoreUnavailable)
+            detail = str(failure) if away else explain_error(str(failure))
             _not_reported(permit, outcome, detail)
-            return Settlement(Settled.STORE_ERROR, detail=detail)
+            return Settlement(Settled.STORE_UNAVAILABLE if away else Settled.STORE_ERROR, detail=detail)
         settlement = decode_settlement(reply, permit.intent_id)
         if settlement.record is not None:
             self.saw(settlement.record.fence)

@@ -169,7 +169,8 @@ class Gate:
         """A permit for an exit that `evaluate` has denied because the store can't be asked or has failed. No I/O.
 
         Its holder asks the exchange for the client order id first, and sends only what the exchange doesn't have.
-        Settle it once the store answers: that writes its record. Two processes may hold one at the same time.
+        Settle it once the store answers: that writes its record. Two processes may hold one at the same time. Raises
+        InvalidField for an entry, and where the policy says that no exit goes without the store.
         """
         return self._calls.permit_without_store(intent)
 

@@ -75,7 +75,9 @@ class Traces:
     def leave_account(self, digest: str) -> _Dialogue[None]:
         """Says that this service keeps the account no more. A store failure is never raised."""
         try:
-            yield ("EXPIRE", account_key(digest), _LEFT_S, "LT")
+            holder = yield ("GET", account_key(digest))
+            if holder == self._prefix.encode():
+                yield ("EXPIRE", account_key(digest), _LEFT_S)
         except StoreFailure as failure:
             self._note(failure)
 

@@ -12,6 +12,7 @@ from gate.exchange.failures import ExchangeFailure, Failure
 from gate.exchange.port import AccountFigures, Filters, LotSize, OrderAnswer, Position, PriceRange
 from gate.values.errors import shown
 
+_EXITS_OF_HEDGE_MODE: Final = frozenset({("LONG", "SELL"), ("SHORT", "BUY")})
 _ABOVE_ZERO: Final = Decimal("1e-18")
 _ORDER_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _MOST: Final = Decimal("1e20")  # a larger number is damaged, and one with a huge exponent would take for ever to print
@@ -119,6 +120,17 @@ def decode_order(answer: Any) -> OrderAnswer:
         filled_quantity=_fill(answer.get("executedQty")),
         average_price=average or None,
         time_ms=_time_ms(answer, "time"),
+        side=str(answer.get("side", "")),
+        reduces=only_reduces(answer),
+    )
+
+
+def only_reduces(row: Mapping[str, Any]) -> bool:
+    """Whether an order can only reduce a position: by its flags, or by its position side in hedge mode."""
+    return (
+        row.get("reduceOnly") is True
+        or row.get("closePosition") is True
+        or (row.get("positionSide"), row.get("side")) in _EXITS_OF_HEDGE_MODE
     )
 
 
@@ -156,6 +168,8 @@ def decode_conditional_order(answer: Any) -> OrderAnswer:
         average_price=(_fill(answer.get("actualPrice")) or None) if filled else None,
         time_ms=_time_ms(answer, "createTime"),
         actual_order_id=actual,
+        side=str(answer.get("side", "")),
+        reduces=only_reduces(answer),
     )
 
 

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, Protocol
 
-from gate.exchange.answers import figure, unreadable
+from gate.exchange.answers import figure, only_reduces, unreadable
 from gate.exchange.failures import ExchangeFailure
 from gate.exchange.port import Filters, OrderAnswer, OrderRequest, RestingOrder, Validity
 
 _OF_A_PLAIN_ORDER: Final = ("orderId", "clientOrderId", "type", "origQty")
 _OF_A_CONDITIONAL_ORDER: Final = ("algoId", "clientAlgoId", "orderType", "quantity")
-_EXITS_OF_HEDGE_MODE: Final = frozenset({("LONG", "SELL"), ("SHORT", "BUY")})
 _MOST_ORDERS: Final = 50
 """The orders that one position is closed with at most, in one go."""
 
@@ -78,9 +77,7 @@ def decode_resting(answer: Any, *, conditional: bool) -> Iterator[RestingOrder]:
             order_id=order_id,
             client_order_id=str(row.get(client, "")),
             conditional=conditional,
-            reduces=row.get("reduceOnly") is True
-            or row.get("closePosition") is True
-            or (row.get("positionSide"), side) in _EXITS_OF_HEDGE_MODE,
+            reduces=only_reduces(row),
             left=_left(row.get(size), row.get("executedQty", "0")),
         )
 

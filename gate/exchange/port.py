@@ -183,6 +183,10 @@ class OrderAnswer:
     """When the exchange took it; where its clock and ours differ, by whichever says later."""
     actual_order_id: str | None = None
     """Of a conditional order that has fired: the orderId of what it became."""
+    side: str = ""
+    """BUY or SELL; empty where the answer doesn't tell."""
+    reduces: bool = False
+    """Whether it can only reduce a position, as of a resting order."""
 
     @property
     def filled(self) -> bool:

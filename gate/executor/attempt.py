@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import Final
 
 from gate.exchange.consequences import outcome_of, penalty_of
@@ -37,6 +38,14 @@ class Attempt:
     """Whether the intent is to close all that is open, as far as one order can."""
     leaves_open: str = ""
     """What one order of that can't close, in words."""
+    cut: str = ""
+    """What it was cut to, because no more is open, in words."""
+    sent: bool = False
+    """Whether a request for the order has been sent under this permit."""
+    sets_leverage: bool = False
+    """Of an entry: whether a request has been sent that sets its symbol's leverage."""
+    sent_quantity: Decimal | None = None
+    """The size of the last one; None where it closes the position."""
     cancelled: str = ""
     """The exits that were cancelled for it, in words."""
     stopped_by: Failure | None = None
@@ -72,6 +81,12 @@ class Attempt:
     def unsent(self, code: str, detail: str) -> Execution:
         """Nothing was sent, and it may come again."""
         return self._end(Terminal.REJECTED_EXCHANGE, Outcome.unsent(code, detail), code, detail)
+
+    def is_another(self, order: OrderAnswer) -> bool:
+        """Whether an order under the intent's client order id is that of another intent: an entry and an exit have had
+        one id."""
+        sides = {order.side, self.intent.side} - {"", "CLOSE"}
+        return bool(order.side) and (order.reduces is not self.intent.is_exit or len(sides) > 1)
 
     def unfit(self, refusal: PlanRefusal) -> Execution:
         """No order that the exchange would take can be made of the intent."""
@@ -144,7 +159,8 @@ class Attempt:
     def broken_off(self, error: BaseException) -> Execution:
         """The task was cancelled, or the executor has a bug. If an order may exist, the outcome is unknown."""
         word = type(error).__name__
-        if not self.may_exist:
+        # What an earlier delivery of an exit may have sent is looked up again when it comes again.
+        if not self.may_exist or (self.intent.is_exit and not self.sent):
             return self._end(Terminal.REJECTED_EXCHANGE, Outcome.unsent(word), word, "broken off before sending")
         detail = "broken off while an order may exist"
         outcome = Outcome.unknown(detail, code=word, penalty=Penalty.unknown_outcome(self.policy))
@@ -169,5 +185,5 @@ class Attempt:
             client_order_id=self.permit.client_order_id,
             outcome=outcome,
             without_store=self.without_store,
-            notes=(*self.intent.notes, *filter(None, (self.leaves_open, self.cancelled))),
+            notes=(*self.intent.notes, *filter(None, (self.leaves_open, self.cut, self.cancelled))),
         )

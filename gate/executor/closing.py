@@ -11,6 +11,7 @@ import logging
 from decimal import Decimal
 from typing import Final
 
+from gate.exchange.failures import ExchangeFailure
 from gate.exchange.port import Exchange, Position
 from gate.executor.attempt import Attempt
 from gate.executor.execution import Execution
@@ -22,6 +23,7 @@ from gate.values.log_words import names
 _log: Final = logging.getLogger("gate.executor")
 
 _READ_AGAIN_AFTER_S: Final = 0.5
+_LONGEST_S: Final = 2.0
 
 
 async def fit_to_position(exchange: Exchange, attempt: Attempt) -> Execution | None:
@@ -47,8 +49,31 @@ async def fit_to_position(exchange: Exchange, attempt: Attempt) -> Execution | N
         detail = f"{intent.symbol} has {said}, and an intent gets one order: name position_side"
         return attempt.unsent("TWO_POSITIONS", detail)
     attempt.closes_all = intent.close_position and not intent.is_conditional
-    attempt.intent = _of(intent, closable[0])
+    [position] = closable
+    quantity: Decimal | None = None
+    if intent.quantity is not None:
+        quantity = min(intent.quantity, position.size)
+    elif attempt.closes_all:
+        quantity = position.size
+    attempt.intent = _of(intent, position, quantity)
     return None
+
+
+async def cut_to_position(exchange: Exchange, attempt: Attempt) -> bool:
+    """Cuts an exit that the exchange has refused to what is open, if it is larger. Says whether it did."""
+    intent, sent = attempt.intent, attempt.sent_quantity
+    try:
+        async with asyncio.timeout(_LONGEST_S):
+            held = await exchange.positions(intent.symbol) if sent is not None else ()
+    except (ExchangeFailure, TimeoutError):
+        return False
+    closable = [each for each in held if _closes(intent, each)]
+    if sent is None or len(closable) != 1 or closable[0].size >= sent:
+        return False
+    attempt.intent = _of(intent, closable[0], closable[0].size)
+    attempt.cut = f"cut from {plain(sent)} to {plain(closable[0].size)}: no more is open"
+    _log.warning("%s %s", names(intent), attempt.cut)
+    return True
 
 
 def tell_what_stays_open(attempt: Attempt, plan: OrderPlan) -> str:
@@ -66,18 +91,13 @@ def _closes(intent: Intent, position: Position) -> bool:
     return intent.side in ("CLOSE", position.closing_side) and intent.position_side in (None, position.direction)
 
 
-def _of(intent: Intent, position: Position) -> Intent:
-    quantity: Decimal | None = None
-    if intent.quantity is not None:
-        quantity = min(intent.quantity, position.size)
-    elif intent.close_position and not intent.is_conditional:
-        quantity = position.size
+def _of(intent: Intent, position: Position, quantity: Decimal | None) -> Intent:
     return Intent(
         id=intent.id,
         symbol=intent.symbol,
         side=position.closing_side,
         timestamp=intent.timestamp_ms,
-        notional=intent.notional,
+        notional=intent.notional if quantity is None else None,
         quantity=quantity,
         price=intent.price,
         reduce_only=True,

@@ -21,7 +21,7 @@ from gate.executor.placing import Placer
 from gate.executor.reconcile import keep_reconciling
 from gate.executor.settling import settle_attempt
 from gate.executor.standing import keep_standing, stand_for_account
-from gate.executor.still_open import with_still_open
+from gate.executor.still_open import StillOpen
 from gate.executor.without_store import ExitsWithoutStore
 from gate.values.errors import InvalidIntent
 from gate.values.guards import Reason
@@ -65,6 +65,7 @@ class Executor:
         self._fill_prices: Final = fill_prices
         self._late: Final = LateOrders()
         self._without_store: Final = ExitsWithoutStore(gate)
+        self._still_open: Final = StillOpen(exchange)
         self._reconciling: asyncio.Task[None] | None = None
         self._standing: asyncio.Task[None] | None = None
 
@@ -81,7 +82,7 @@ class Executor:
         if execution.reason == MARGIN_UNRESERVED and execution.retryable:
             # The first try has read the symbol's margin figures. The second reserves enough.
             execution = await self._execute_once(intent)
-        return await with_still_open(self._exchange, intent, execution)
+        return await self._still_open.after(intent, execution)
 
     async def __aenter__(self) -> Self:
         """Raises AccountTaken where the account of the API key is kept under another prefix."""
@@ -119,7 +120,7 @@ class Executor:
                 await _go_through_with(self._gate.settle(attempt.permit, outcome))
             raise cancelled
         if attempt is None:
-            going = self._without_store.attempt(intent, verdict, self._policy)
+            going = await self._without_store.attempt(intent, verdict, self._policy)
             if isinstance(going, Verdict):
                 return _denied(intent.id, names_in(intent), going, intent.notes)
             attempt = going

@@ -54,13 +54,13 @@ async def _set(exchange: Exchange, attempt: Attempt, named: int, differ: str) ->
     if (left_ms := attempt.permit.remaining_ms) < LEAST_TO_SEND_MS:
         # The turn came too late. What is set now would be so for the orders of others alone.
         return attempt.unsent("DEADLINE", f"{left_ms} ms of the permit were left, {LEAST_TO_SEND_MS} are needed")
+    attempt.sets_leverage = True
     try:
         config = await exchange.set_leverage(attempt.intent.symbol, named)
     except ExchangeFailure as failed:
         if failed.failure.may_exist:
             # It may yet be set, late. The turn is kept until that is over, or it would be so under another's order.
-            late_ms = exchange.recv_window_ms + CLOCK_LEAD_MS
-            await asyncio.sleep(min(late_ms, attempt.permit.remaining_ms) / 1000)
+            await asyncio.sleep((exchange.recv_window_ms + CLOCK_LEAD_MS) / 1000)
         return attempt.leverage_not_set(failed.failure, differ)
     _log.info("LEVERAGE SET %s %d: %s", names(attempt.intent), named, differ)
     return config
@@ -91,8 +91,11 @@ class LeverageTurns:
         self._turns: dict[str, _Turn] = {}
 
     @asynccontextmanager
-    async def turn(self, attempt: Attempt) -> AsyncIterator[None]:
-        """Holds the symbol's leverage for the attempt. At once where nothing is to be held."""
+    async def turn(self, attempt: Attempt, acceptable_ms: int) -> AsyncIterator[None]:
+        """Holds the symbol's leverage for the attempt. At once where nothing is to be held.
+
+        `acceptable_ms`: how long after its signature the exchange may still accept a request.
+        """
         intent = attempt.intent
         if intent.is_exit or intent.leverage is None or attempt.policy.leverage != "set":
             yield
@@ -107,8 +110,10 @@ class LeverageTurns:
         try:
             yield
         except asyncio.CancelledError:
-            # Its order, or its setting, may be on the way. The exchange accepts neither after the permit.
-            loop.call_later(attempt.permit.remaining_ms / 1000, turn.end)
+            if attempt.sent or attempt.sets_leverage:  # either may be on the way, for so long
+                loop.call_later(max(attempt.permit.remaining_ms, acceptable_ms) / 1000, turn.end)
+            else:
+                turn.end()
             raise
         except BaseException:
             turn.end()

@@ -10,9 +10,17 @@ from typing import Final
 
 from gate.client.gates import AsyncGate
 from gate.exchange.failures import COVERED, FILTER_CODES, OVERLOADED, ExchangeFailure, Failure, OrderNotFound
-from gate.exchange.port import CLOCK_LEAD_MS, LEAST_TO_SEND_MS, SIGNER_AHEAD_MS, Exchange, Validity
+from gate.exchange.port import (
+    CLOCK_LEAD_MS,
+    LEAST_TO_SEND_MS,
+    SIGNER_AHEAD_MS,
+    Exchange,
+    OrderAnswer,
+    RestingOrder,
+    Validity,
+)
 from gate.executor.attempt import Attempt
-from gate.executor.closing import fit_to_position, tell_what_stays_open
+from gate.executor.closing import cut_to_position, fit_to_position, tell_what_stays_open
 from gate.executor.execution import Execution
 from gate.executor.leverage import LeverageTurns
 from gate.executor.look_up import look_once, look_up
@@ -20,7 +28,7 @@ from gate.executor.margin import MarginCheck
 from gate.executor.order_plan import OrderPlan, PlanRefusal, plan_order
 from gate.executor.preflight import Preflight, grown_stale
 from gate.executor.readings import read_filters, read_hedge_mode, read_latest_filters, read_mark_price
-from gate.executor.resting import cancelled, told, what_rests
+from gate.executor.resting import CANCELS_TAKE_MS, cancel_resting, what_rests, words_for
 from gate.executor.without_store import STORE_LOST, may_go_without_store
 from gate.values.log_words import names
 from gate.values.outcome import OutcomeKind
@@ -79,13 +87,21 @@ class Placer:
             order = await look_up(self._exchange, attempt, acceptable_for_ms=max(young_ms, 0))
         except OrderNotFound:
             return None
-        return attempt.placed(order) if order else attempt.memory_lost()
+        return self._found(attempt, order) if order else attempt.memory_lost()
 
     async def _sent_by_another(self, attempt: Attempt) -> Execution | None:
         """The order of an exit that another process has sent without the store, and not recorded; None: there is none,
         or the exchange doesn't say so soon. The store has no record of it, so that the exit goes then."""
         order = await look_once(self._exchange, attempt)
-        return attempt.placed(order) if order else None
+        return self._found(attempt, order) if order else None
+
+    def _found(self, attempt: Attempt, order: OrderAnswer) -> Execution:
+        """The end of an intent under whose client order id the exchange has an order."""
+        if not attempt.is_another(order):
+            return attempt.placed(order)
+        what = f"{'reduce-only ' if order.reduces else ''}{order.side} order {order.order_id}"
+        detail = f"the exchange has another order under this id: {what}; give each intent an id of its own"
+        return attempt.unfit(PlanRefusal("CONFLICT", detail))
 
     async def _without_store(self, attempt: Attempt) -> Execution | None:
         """Sends an exit though the store was lost after its admission, if the exchange has no order of it. None: go."""
@@ -108,12 +124,23 @@ class Placer:
                 self._exchange.forget_hedge_mode()
                 hedge_mode = await read_hedge_mode(self._exchange, attempt, otherwise=not hedge_mode)
             came = await self._once_more(attempt, hedge_mode, came)
+        if _refused_by(came, COVERED) and await cut_to_position(self._exchange, attempt):
+            came = await self._once_more(attempt, hedge_mode, came)
         if attempt.intent.is_exit and _refused_by(came, COVERED):
             rests = await what_rests(self._exchange, attempt)
-            came = replace(came, detail=f"{came.detail}; {told(attempt, rests)}")
-            if rests and attempt.policy.cancel_conflicting_exits and await cancelled(self._exchange, attempt, rests):
+            came = replace(came, detail=f"{came.detail}; {words_for(attempt, rests)}")
+            if rests and await self._makes_room(attempt, rests):
                 came = await self._once_more(attempt, hedge_mode, came)
         return came
+
+    async def _makes_room(self, attempt: Attempt, rests: tuple[RestingOrder, ...]) -> bool:
+        """Cancels what covers the position, if the policy says so and the exit can be sent after it."""
+        needed_ms = LEAST_TO_SEND_MS + CANCELS_TAKE_MS
+        if not attempt.policy.cancel_conflicting_exits or attempt.permit.remaining_ms < needed_ms:
+            return False
+        if await self._last_look(attempt, None, needed_ms) is not None:
+            return False  # halted meanwhile, or the store is lost: what rests isn't cancelled for nothing
+        return await cancel_resting(self._exchange, attempt, rests)
 
     async def _once_more(self, attempt: Attempt, hedge_mode: bool, refused: Execution) -> Execution:
         """Sends a second request after one that was certainly refused, so that it can't make a second order."""
@@ -123,7 +150,7 @@ class Placer:
         return replace(refused, notes=again.notes) if _came_to(again, OutcomeKind.UNSENT) else again
 
     async def _plan_and_send(self, attempt: Attempt, hedge_mode: bool) -> Execution:
-        async with self._turns.turn(attempt):
+        async with self._turns.turn(attempt, self._acceptable_ms):
             return await self._in_turn(attempt, hedge_mode)
 
     async def _in_turn(self, attempt: Attempt, hedge_mode: bool) -> Execution:
@@ -194,13 +221,16 @@ class Placer:
     async def _send(self, attempt: Attempt, plan: OrderPlan, validity: Validity) -> Execution:
         order = plan.request(attempt.intent, attempt.permit.client_order_id)
         timeout_ms = min(attempt.policy.order_timeout_ms, attempt.permit.remaining_ms - SIGNER_AHEAD_MS)
-        attempt.may_exist = True
+        attempt.may_exist = attempt.sent = True
+        attempt.sent_quantity = plan.quantity
         try:
             return attempt.placed(await self._exchange.place(order, validity, timeout_ms=timeout_ms))
         except ExchangeFailure as failed:
             failure = failed.failure
         if not failure.may_exist:
-            return self._refused(attempt, failure)
+            refused = self._refused(attempt, failure)
+            attempt.may_exist = False
+            return refused
         try:
             found = await look_up(self._exchange, attempt, acceptable_for_ms=self._acceptable_ms)
         except OrderNotFound:

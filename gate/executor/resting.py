@@ -16,6 +16,11 @@ _log: Final = logging.getLogger("gate.executor")
 
 _LONGEST_S: Final = 2.0
 _SHOWN: Final = 5
+_CANCELLED: Final = "CANCELLED"
+CANCELS_TAKE_MS: Final = 2 * int(_LONGEST_S * 1000)
+"""The look whether anything is open, and the cancellations, which go out together."""
+_GONE: Final = "-2011"
+"""A cancellation: the order is filled or cancelled already."""
 
 
 async def what_rests(exchange: Exchange, attempt: Attempt) -> tuple[RestingOrder, ...] | None:
@@ -31,7 +36,7 @@ async def what_rests(exchange: Exchange, attempt: Attempt) -> tuple[RestingOrder
     return tuple(each for each in resting if each.reduces and each.side == intent.side)
 
 
-def told(attempt: Attempt, rests: tuple[RestingOrder, ...] | None) -> str:
+def words_for(attempt: Attempt, rests: tuple[RestingOrder, ...] | None) -> str:
     """What rests, in words."""
     if rests is None:
         return "what rests against the position isn't known"
@@ -41,29 +46,39 @@ def told(attempt: Attempt, rests: tuple[RestingOrder, ...] | None) -> str:
     return f"against the position of {attempt.intent.symbol} rest {_shown(rests[:_SHOWN])}{more}"
 
 
-async def cancelled(exchange: Exchange, attempt: Attempt, rests: tuple[RestingOrder, ...]) -> bool:
-    """Cancels what covers the position. Says whether anything was, so that the exit has a chance.
+async def cancel_resting(exchange: Exchange, attempt: Attempt, rests: tuple[RestingOrder, ...]) -> bool:
+    """Cancels the plain orders that cover the position. Says whether any is gone, so that the exit has a chance.
 
-    Plain orders first: a conditional one covers nothing before it fires, and may be the position's last protection. So
-    those go only where no plain order rests. None goes where nothing is open.
+    A conditional order stays: before it fires it covers nothing, and it may be the position's last protection. None is
+    cancelled where nothing is open.
     """
     intent = attempt.intent
+    plain_ones = [each for each in rests if not each.conditional]
     try:
-        if not await exchange.positions(intent.symbol):
-            return False
-    except ExchangeFailure:
+        async with asyncio.timeout(_LONGEST_S):
+            if not plain_ones or not await exchange.positions(intent.symbol):
+                return False
+    except (ExchangeFailure, TimeoutError):
         return False
-    gone = []
-    for each in [each for each in rests if not each.conditional] or rests:
-        try:
-            await exchange.cancel(each)
-            gone.append(each)
-        except ExchangeFailure as failed:
-            _log.warning("%s order %s wasn't cancelled: %s", names(intent), each.order_id, str(failed))
-    if gone:
-        attempt.cancelled = f"cancelled {_shown(tuple(gone))}, which left nothing to reduce"
+    answers = await asyncio.gather(*(_cancel(exchange, attempt, each) for each in plain_ones))
+    ours = tuple(each for each, answer in zip(plain_ones, answers, strict=True) if answer == _CANCELLED)
+    if ours:
+        attempt.cancelled = f"cancelled {_shown(ours)}, which left nothing to reduce"
         _log.warning("CANCELLED %s %s", names(intent), attempt.cancelled)
-    return bool(gone)
+    return bool(ours) or _GONE in answers
+
+
+async def _cancel(exchange: Exchange, attempt: Attempt, order: RestingOrder) -> str:
+    """What has become of an order: a word for cancelled, else the exchange's code."""
+    try:
+        async with asyncio.timeout(_LONGEST_S):
+            await exchange.cancel(order)
+    except (ExchangeFailure, TimeoutError) as failed:
+        _log.warning(
+            "%s order %s wasn't cancelled: %s", names(attempt.intent), order.order_id, str(failed) or "time-out"
+        )
+        return failed.failure.code if isinstance(failed, ExchangeFailure) else ""
+    return _CANCELLED
 
 
 def _shown(orders: tuple[RestingOrder, ...]) -> str:

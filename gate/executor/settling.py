@@ -7,6 +7,8 @@ import logging
 from dataclasses import replace
 from typing import Final
 
+from msgspec import structs
+
 from gate.client.gates import AsyncGate
 from gate.exchange.port import Exchange
 from gate.executor.attempt import Attempt
@@ -71,6 +73,9 @@ async def _settle(gate: AsyncGate, attempt: Attempt, outcome: Outcome) -> Settle
         return Settlement(
             Settled.STORE_UNAVAILABLE, detail="it went without the store, and is recorded once it answers"
         )
+    if attempt.without_store:
+        # Nothing is out. Where the store can't be told, the gate gives the claim back once it answers.
+        return await gate.settle(structs.replace(permit, without_store=True), outcome)
     settlement = await gate.settle(permit, outcome)
     pause_s, repeated = FIRST_PAUSE_S, False
     while settlement.status is Settled.STORE_UNAVAILABLE and permit.live:

@@ -1,14 +1,15 @@
-"""What is still open after an exit that didn't get through. Read after the settlement, which doesn't wait for it."""
+"""What is still open after an exit. Read after the settlement, which doesn't wait for it."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from dataclasses import replace
 from typing import Final
 
-from gate.exchange.port import Exchange
-from gate.executor.execution import Execution
+from gate.exchange.port import Exchange, Position
+from gate.executor.execution import Execution, Terminal
 from gate.values.fields import plain
 from gate.values.guards import Reason
 from gate.values.intent import Intent
@@ -17,25 +18,47 @@ from gate.values.log_words import names
 _log: Final = logging.getLogger("gate.executor")
 
 _LONGEST_S: Final = 2.0
+_SHARED_S: Final = 1.0
 _NOT_THE_EXITS_END: Final = (Reason.DUPLICATE, Reason.CONFLICT)
 """Another delivery tells what became of the intent."""
 _SILENCE: Final = frozenset({"HTTP_429", "HTTP_418", "HTTP_403", "-1003"})
 """The exchange wants no requests."""
 
 
-async def with_still_open(exchange: Exchange, intent: Intent, execution: Execution) -> Execution:
-    """The execution, with what is open of its symbol if it is an exit that didn't get through. Raises nothing but a
-    cancellation."""
-    if execution or not intent.is_exit or execution.verdict.reason in _NOT_THE_EXITS_END:
-        return execution
-    if execution.reason in _SILENCE or exchange.near_limit_ms() is not None:
-        return execution
-    try:
-        async with asyncio.timeout(_LONGEST_S):
-            held = await exchange.positions(intent.symbol)
-    except Exception as failed:  # whatever it is, the execution has its end
-        _log.warning("STILL OPEN %s unknown: %s", names(intent), str(failed) or type(failed).__name__)
-        return execution
-    for each in held:
-        _log.warning("STILL OPEN %s %s %s", names(intent), each.direction, plain(each.size))
-    return replace(execution, still_open={each.position_side: each.amount for each in held})
+class StillOpen:
+    """Reads what is open after exits. Deliveries of one symbol within a second share a reading: what is denied may come
+    again and again."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange: Final = exchange
+        self._read: dict[str, tuple[float, tuple[Position, ...]]] = {}
+
+    async def after(self, intent: Intent, execution: Execution) -> Execution:
+        """The execution, with what is open of its symbol: of an exit that didn't get through, and of a close that
+        leaves something. Raises nothing but a cancellation."""
+        closed_all = execution.state is Terminal.FILLED and intent.wants_position and intent.close_position
+        if not intent.is_exit or (execution and not closed_all) or execution.verdict.reason in _NOT_THE_EXITS_END:
+            return execution
+        if execution.reason in _SILENCE or self._exchange.near_limit_ms() is not None:
+            return execution
+        try:
+            async with asyncio.timeout(_LONGEST_S):
+                held = await self._positions(intent.symbol, anew=closed_all)
+        except Exception as failed:  # whatever it is, the execution has its end
+            _log.warning("STILL OPEN %s unknown: %s", names(intent), str(failed) or type(failed).__name__)
+            return execution
+        if closed_all:
+            held = tuple(each for each in held if intent.position_side in (None, each.direction))
+            if not held:
+                return execution
+        for each in held:
+            _log.warning("STILL OPEN %s %s %s", names(intent), each.direction, plain(each.size))
+        return replace(execution, still_open={each.position_side: each.amount for each in held})
+
+    async def _positions(self, symbol: str, *, anew: bool) -> tuple[Position, ...]:
+        at_s, held = self._read.get(symbol, (-_SHARED_S, ()))
+        if anew or time.monotonic() - at_s >= _SHARED_S:
+            at_s = time.monotonic()
+            held = await self._exchange.positions(symbol)
+            self._read[symbol] = at_s, held
+        return held

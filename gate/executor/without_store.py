@@ -1,7 +1,7 @@
 """Exits that the store can't judge: they go all the same, once the exchange has said that it has no order of theirs.
 
-What holds then: this process sends an exit once. Another process finds the order at the exchange, and takes it for the
-intent's. Two processes that send at the same moment aren't kept apart, but an exit can't close more than there is.
+What holds then: one executor sends an exit once. Another one finds the order at the exchange, and takes it for the
+intent's. Two that send at the same moment aren't kept apart, but an exit can't close more than there is.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Final
 from gate.client.gates import AsyncGate
 from gate.executor.attempt import Attempt
 from gate.executor.execution import Execution
+from gate.values.errors import StoreFailure
 from gate.values.guards import Reason
 from gate.values.intent import Intent
 from gate.values.log_words import names
@@ -32,6 +33,8 @@ STORE_LOST: Final = "STORE_LOST"
 _CANT_JUDGE: Final = (Reason.STORE_UNAVAILABLE, Reason.STORE_ERROR)
 _OLD_MS: Final = 1_000
 _UNSURE_S: Final = 60
+_CLOCKS_APART_MS: Final = 60_000
+"""How far this host's clock may be from the store's, which judges an intent's age when it can."""
 _KEPT_AT_MOST: Final = 10_000
 _FIRST_PAUSE_S: Final = 0.2
 _LONGEST_PAUSE_S: Final = 5.0
@@ -64,6 +67,7 @@ class ExitsWithoutStore:
         self._unrecorded: dict[str, _Unrecorded] = {}
         self._recording: asyncio.Task[None] | None = None
         self._failed_at_s = -float(_UNSURE_S)
+        self._closed = False
 
     def unrecorded(self, intent: Intent) -> Verdict | None:
         """The denial of an exit that goes, or went, without the store, of which the store knows nothing yet."""
@@ -74,13 +78,17 @@ class ExitsWithoutStore:
             return Verdict(False, Reason.DUPLICATE, "it is on its way, without the store")
         return None
 
-    def attempt(self, intent: Intent, verdict: Verdict, policy: Policy) -> Attempt | Verdict:
+    async def attempt(self, intent: Intent, verdict: Verdict, policy: Policy) -> Attempt | Verdict:
         """The attempt of an exit that the store can't judge; a denial where that isn't allowed, or was done before."""
         if verdict.reason not in _CANT_JUDGE:
             return verdict
         self._failed_at_s = time.monotonic()
-        if not intent.is_exit or not policy.exits_without_store:
+        if not (intent.is_exit and policy.exits_without_store and self._gate.policy.exits_without_store):
             return verdict
+        if (age_ms := time.time_ns() // 1_000_000 - intent.timestamp_ms) > policy.max_age_ms + _CLOCKS_APART_MS:
+            return Verdict(False, Reason.STALE, f"it is {age_ms // 1000} s old; of the store: {verdict.detail}")
+        if (halted := await self._halted()) is not None:
+            return halted
         again = self.unrecorded(intent)
         if again is None and intent.id in self._sent:
             again = Verdict(False, Reason.DUPLICATE, f"this process has sent it; of the store: {verdict.detail}")
@@ -90,15 +98,26 @@ class ExitsWithoutStore:
         _log.warning("WITHOUT STORE %s %s: %s", names(intent), verdict.reason, verdict.detail)
         return Attempt(intent, verdict, permit, policy)
 
+    async def _halted(self) -> Verdict | None:
+        """The denial by a halt that binds exits too. A store that takes no writes may still be able to tell of it."""
+        try:
+            halt = await self._gate.halt_in_force()
+        except StoreFailure:
+            return None
+        if halt is None or halt.scope == "entries":
+            return None
+        return Verdict(False, Reason.HALTED, f"{halt.scope} halted by {halt.by}: {halt.reason}")
+
     def may_have_gone(self, attempt: Attempt) -> bool:
         """Whether another process may have sent an exit without the store, and ended before it was recorded.
 
-        One that is delivered again is older than a second, or this process too has seen the store fail.
+        One that is delivered again is older than a second, or this process too has seen the store fail. One that is
+        dated ahead may be of any age.
         """
         if not may_go_without_store(attempt):
             return False
         age_ms = time.time_ns() // 1_000_000 - attempt.intent.timestamp_ms
-        return age_ms > _OLD_MS or time.monotonic() - self._failed_at_s < _UNSURE_S
+        return abs(age_ms) > _OLD_MS or time.monotonic() - self._failed_at_s < _UNSURE_S
 
     @contextmanager
     def under_way(self, attempt: Attempt) -> Iterator[None]:
@@ -125,12 +144,15 @@ class ExitsWithoutStore:
         if outcome.retryable:
             self._sent.pop(attempt.intent.id, None)
         elif attempt.without_store and not settlement:
-            self._unrecorded[attempt.intent.id] = _Unrecorded(attempt.permit, outcome)
-            if self._recording is None or self._recording.done():
+            self._unrecorded[attempt.intent.id] = waiting = _Unrecorded(attempt.permit, outcome)
+            if self._closed:
+                _log.error("NOT RECORDED %s it went without the store: %s", names(attempt.permit), waiting.prior)
+            elif self._recording is None or self._recording.done():
                 self._recording = asyncio.create_task(self._keep_recording())
 
     async def close(self) -> None:
         """Records what isn't recorded yet, if the store answers."""
+        self._closed = True
         if self._recording is not None:
             self._recording.cancel()
             await asyncio.wait([self._recording])

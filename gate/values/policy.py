@@ -72,7 +72,7 @@ class Policy:
     exits_without_store: bool = True
     """Whether an exit goes that the store can't judge, once the exchange says that it has no order of it."""
     cancel_conflicting_exits: bool = False
-    """Where resting exits leave an exit nothing to reduce (-2022, -4118): cancel them, and send it once more."""
+    """Where plain orders leave an exit nothing to reduce (-2022, -4118): cancel them, and send it once more."""
     mode: str = "enforce"
     """`enforce`, or `observe`: judge every intent beside other guards, under keys of its own, and deny none but for a
     person's halt. The caller's own choice: no part of the fingerprint, and nobody else's verdict changes by it."""

@@ -8,6 +8,7 @@ aside can't change the order.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from decimal import ROUND_FLOOR, Decimal, InvalidOperation
@@ -30,6 +31,7 @@ from gate.values.stream_words import (
     ORDER_TERMS,
     ORDER_TYPE_WORDS,
     REFUSED_TERMS,
+    SAY_WHAT_FOR,
     TERMS_OF,
     UNITLESS_SIZES,
     Term,
@@ -44,12 +46,13 @@ from gate.values.stream_words import (
 _Value = TypeVar("_Value")
 
 _UNITLESS: Final = frozenset(map(letters, UNITLESS_SIZES))
+_OPENS: Final = frozenset({"isentry", "isopening"})
+_LIKE_A_NUMBER: Final = re.compile(r"[^\w]*\d")
 _YES: Final = frozenset({"true", "1", "yes"})
 _NO: Final = frozenset({"false", "0", "no"})
 _NOTHING: Final = frozenset({"none", "null", "nan", "false", "no"})
 _DIRECTIONS: Final = {"BUY": "BUY", "LONG": "BUY", "SELL": "SELL", "SHORT": "SELL"}
 _CONDITIONAL: Final = ("STOP_MARKET", "TAKE_PROFIT_MARKET")
-_KINDS: Final = frozenset({"type", "intenttype", "signaltype"})
 _MARKET_LASTS: Final = ("GTC", "IOC")
 """What the exchange itself writes beside an order that never waits in the book."""
 _AGREEING: Final = Decimal("0.01")
@@ -213,7 +216,16 @@ def _is_flag(value: object) -> bool:
     return isinstance(value, bool) or (isinstance(value, str) and value.strip().lower() in (_YES | _NO) - {"1", "0"})
 
 
+def _is(value: object, words: frozenset[str]) -> bool:
+    if isinstance(value, int | float | Decimal):
+        return value in (0, 1) and str(int(value)) in words
+    return isinstance(value, str) and value.strip().lower() in words
+
+
 def _is_figure(value: object) -> bool:
+    """Whether a value is a number, or begins like one: `1,400`, `< 60000`."""
+    if isinstance(value, str) and _LIKE_A_NUMBER.match(value):
+        return True
     try:
         return not isinstance(value, bool) and isinstance(value, str | int | float | Decimal) and bool(Decimal(value))
     except (InvalidOperation, ValueError):
@@ -247,9 +259,9 @@ def _refuse_a_hidden_exit(entry: _Entry) -> None:
     """Nothing that is understood says exit. Whatever else may say it is an error: the order would open a position."""
     for name, value in entry.aside.items():
         word = letters(name) if isinstance(name, str) else ""
-        if word in _KINDS and says_exit(value):
+        if word in SAY_WHAT_FOR and says_exit(value):
             problem = "says exit, and nothing else does"
-        elif word in MAY_SAY_EXIT and str(value).strip().lower() in _YES:
+        elif (word in MAY_SAY_EXIT and _is(value, _YES)) or (word in _OPENS and _is(value, _NO)):
             problem = "may say that the order closes"
         elif word in FLAGS_OR_OTHER and str(value).strip() == "1":
             problem = "may be a flag or a figure"

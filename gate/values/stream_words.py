@@ -88,13 +88,23 @@ FLAGS_OR_OTHER: Final = frozenset({"close", "exit", "reduce"})
 """Streams use these for other things too, a closing price for one. They are read when they hold true or false. 1 may be
 either: an error, unless the entry is an exit anyway."""
 
-MAY_SAY_EXIT: Final = frozenset({"isclose", "isclosing", "closing"})
+MAY_SAY_EXIT: Final = frozenset(
+    {"isclose", "isclosing", "closing", "closepos", "flatten", "reducing", "isreduce", "isreducing", "ro"}
+)
 """Whether the order closes, or a candle is closed? An error in an entry, if they say yes."""
+
+SAY_WHAT_FOR: Final = frozenset(
+    {"type", "intent", "intenttype", "signaltype", "kind", "purpose", "effect", "positioneffect", "positionaction"}
+    | {"orderaction", "openclose", "offset", "execinst", "executioninstructions", "flags", "orderflags", "tradetype"}
+)
+"""Fields that may say what an order is for: `exit` or `close` there is an error in an entry."""
 
 FIGURES_OR_OTHER: Final = frozenset({"limit", "trigger"})
 """Streams use these for other things too, such as the name of a rule. They are read when they hold a number."""
 
-NESTS: Final = frozenset({"params", "order", "orderparams", "extraparams", "extra", "payload", "data"})
+NESTS: Final = frozenset(
+    {"limit", "trigger", "stop", "params", "order", "orderparams", "extraparams", "extra", "payload", "data"}
+)
 """Fields that may hold an object with terms of the order inside. It isn't read: terms in it are an error."""
 
 ONLY_OF_EXITS: Final = ("reduceonly", "closeposition")
@@ -114,6 +124,9 @@ REFUSED_TERMS: Final = {term.name: term for term in REFUSED}
 
 _SHARE_OF: Final = "(of|to|close|exit|reduce|position|pos|size|qty|quantity|amount)*"
 _SHARE: Final = re.compile(f"{_SHARE_OF}(pct|percent|percentage|fraction|ratio|share|portion){_SHARE_OF}")
+_SHARE_OF_AN_EXIT: Final = re.compile(
+    "(?=.*(close|exit|reduce|sell|partial)).*(pct|percent|fraction|ratio|share|portion|half)"
+)
 
 _SPELLED: Final = {letters(word): word for term in (*TERMS, *REFUSED) for word in term.words}
 _LONG_ENOUGH: Final = 6
@@ -131,6 +144,7 @@ _TYPE: Final = re.compile(
     "(buy|sell|long|short)?(market|limit|mkt|lmt|stop|loss|take|profit|sl|tp|tsl|trailing|trail|maker|post|only|oco"
     "|iceberg|twap|vwap|conditional|iftouched|gtc|ioc|fok|gtx)+(buy|sell|long|short)?"
 )
+_BETWEEN_WORDS: Final = re.compile("[,;|+]")
 _EXIT: Final = re.compile("(exit|close|reduce|flatten|flat)(buy|sell|long|short|position|trade|only|all)*")
 
 
@@ -154,8 +168,8 @@ def _one_slip(word: str, name: str) -> bool:
 
 
 def says_share(word: str) -> bool:
-    """Whether these letters name a share of the position, in whatever order: `close_pct`, `pct_close`."""
-    return _SHARE.fullmatch(word) is not None
+    """Whether these letters name a share of the position: `pct`, `close_pct`, `reduce_by_percent`, `close_half`."""
+    return _SHARE.fullmatch(word) is not None or _SHARE_OF_AN_EXIT.search(word) is not None
 
 
 def order_type_letters(word: str) -> str:
@@ -169,5 +183,9 @@ def names_an_order_type(value: object) -> bool:
 
 
 def says_exit(value: object) -> bool:
-    """Whether a value of `type` means an exit."""
-    return isinstance(value, str) and _EXIT.fullmatch(order_type_letters(value)) is not None
+    """Whether a value means an exit: a word such as `close_long`, or several of which one does."""
+    if isinstance(value, list | tuple):
+        return any(map(says_exit, value))
+    return isinstance(value, str) and any(
+        _EXIT.fullmatch(order_type_letters(word)) is not None for word in _BETWEEN_WORDS.split(value)
+    )

@@ -148,6 +148,18 @@ async def test_a_reading_that_is_behind_a_fill_does_not_end_a_close(desk: Desk) 
     assert await _positions(desk) == {}
 
 
+async def test_a_close_that_leaves_something_open_says_so(desk: Desk) -> None:
+    await _order(desk, "BUY", "0.01")
+    desk.paper.inject(Fault(kind=FaultKind.SLOW_BODY, method="GET", path=POSITION_RISK, times=1))
+    close = asyncio.create_task(desk.executor.execute(_close()))
+    await asyncio.to_thread(desk.paper.wait_held)
+    await _order(desk, "BUY", "0.02")  # the answer that is held is of before
+    desk.paper.release_held()
+
+    closed = await close
+    assert (closed.state, closed.still_open) == (Terminal.FILLED, {"BOTH": Decimal("0.02")})
+
+
 async def test_what_was_opened_since_is_not_closed_by_a_late_delivery(desk: Desk) -> None:
     intent = _close()
     await desk.executor.execute(intent)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
@@ -14,6 +15,7 @@ import redis
 
 from gate import Intent, Phase
 from gate.exchange.failures import failure_of_answer
+from gate.exchange.port import Position
 from gate.executor.execution import Terminal
 from gate.paper import Fault, FaultKind
 from tests.executor.conftest import ROOMY, Desk, OpenDesk, forget
@@ -114,14 +116,64 @@ async def test_the_policy_may_have_them_cancelled_and_the_exit_sent_again(open_d
     assert record.phase is Phase.PLACED
 
 
-async def test_conditional_exits_are_cancelled_where_no_plain_one_rests(open_desk: OpenDesk) -> None:
+async def test_a_stop_is_never_cancelled(open_desk: OpenDesk) -> None:
+    """Before it fires it covers nothing, and it may be the position's last protection."""
     desk = await open_desk(replace(ROOMY, cancel_conflicting_exits=True))
     await _open(desk)
-    await _stop_rests(desk)
+    stop = await _stop_rests(desk)
     desk.paper.inject(Fault(kind=FaultKind.ERROR, method="POST", path=ORDER, code=-2022, times=1))
 
-    assert (await desk.executor.execute(_exit(desk))).state is Terminal.PLACED
-    assert (await _open_ids(desk))[1] == set()
+    refused = await desk.executor.execute(_exit(desk))
+
+    assert (refused.reason, refused.notes) == ("-2022", ())
+    assert (await _open_ids(desk))[1] == {stop["algoId"]}
+
+
+async def test_an_order_that_another_has_cancelled_first_is_gone_too(open_desk: OpenDesk) -> None:
+    desk = await open_desk(replace(ROOMY, cancel_conflicting_exits=True))
+    await _open(desk)
+    await _rests(desk)
+    desk.paper.inject(Fault(kind=FaultKind.SLOW_BODY, method="GET", path="/fapi/v1/openOrders", times=1))
+    exit_ = asyncio.create_task(desk.executor.execute(_exit(desk)))
+    await asyncio.to_thread(desk.paper.wait_held)
+    await desk.exchange._client.futures_cancel_all_open_orders(symbol="BTCUSDT")
+    desk.paper.release_held()
+
+    assert (await exit_).state is Terminal.PLACED
+
+
+@pytest.mark.parametrize("by", ["quantity", "notional"])
+async def test_an_exit_larger_than_the_position_is_cut_to_it(desk: Desk, by: str) -> None:
+    """As after a stop that has closed a part. In hedge mode, and with a limit, the exchange refuses it."""
+    await desk.exchange._client.futures_change_position_mode(dualSidePosition="true")
+    await _open(desk, positionSide="LONG")
+    size = Decimal("0.15") * (await desk.exchange.mark_price("BTCUSDT") if by == "notional" else 1)
+    terms = {"quantity": None, "order_type": "MARKET", "price": None, "position_side": "LONG", by: f"{size:.2f}"}
+
+    closed = await desk.executor.execute(_exit(desk, **terms))
+
+    assert (closed.state, closed.filled_quantity) == (Terminal.FILLED, Decimal("0.1"))
+    assert closed.notes[-1].endswith("to 0.1: no more is open")
+
+
+async def test_a_position_that_shrinks_before_a_close_is_sent_is_closed_all_the_same(desk: Desk) -> None:
+    await desk.exchange._client.futures_change_position_mode(dualSidePosition="true")
+    await _open(desk, positionSide="LONG")
+    desk.paper.inject(Fault(kind=FaultKind.SLOW_BODY, method="GET", path="/fapi/v3/positionRisk", times=1))
+    intent = Intent(
+        id="close-1", symbol="BTCUSDT", side="CLOSE", timestamp=time.time_ns() // 1_000_000, reduce_only=True,
+        close_position=True, position_side="LONG",
+    )  # fmt: skip
+    close = asyncio.create_task(desk.executor.execute(intent))
+    await asyncio.to_thread(desk.paper.wait_held)
+    await desk.exchange._client.futures_create_order(
+        symbol="BTCUSDT", side="SELL", type="MARKET", quantity="0.04", positionSide="LONG"
+    )
+    desk.paper.release_held()
+
+    closed = await close
+    assert (closed.state, closed.filled_quantity) == (Terminal.FILLED, Decimal("0.06"))
+    assert await desk.exchange.positions("BTCUSDT") == ()
 
 
 async def test_it_is_sent_again_once(open_desk: OpenDesk) -> None:
@@ -213,10 +265,26 @@ async def test_what_is_still_open_is_asked_only_of_an_exit_that_ended_without_an
     assert (execution.still_open, asked) == (None, [])
 
 
+async def test_deliveries_of_one_denied_exit_share_a_reading(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    await _open(desk)
+    await desk.gate.halt(by="ops", reason="a test", scope="all")
+    asked, positions = [], desk.exchange.positions
+
+    async def counted(symbol: str) -> tuple[Position, ...]:
+        asked.append(symbol)
+        return await positions(symbol)
+
+    monkeypatch.setattr(desk.exchange, "positions", counted)
+    for _ in range(5):
+        assert (await desk.executor.execute(_exit(desk))).still_open == {"BOTH": Decimal("0.1")}
+    assert len(asked) < 5
+
+
 async def test_a_reading_that_hangs_holds_neither_the_settlement_nor_the_answer_up_for_long(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gate.executor.still_open._LONGEST_S", 0.05)
+    desk.paper.inject(Fault(kind=FaultKind.ERROR, method="POST", path=ORDER, code=-2021))
     phases = []
     intent = _exit(desk)
 
@@ -229,8 +297,20 @@ async def test_a_reading_that_hangs_holds_neither_the_settlement_nor_the_answer_
 
     refused = await desk.executor.execute(intent)
 
-    assert (refused.reason, refused.still_open) == ("-2022", None)
+    assert (refused.reason, refused.still_open) == ("-2021", None)
     assert phases == [Phase.REJECTED]
+
+
+async def test_a_reading_that_hangs_after_a_refusal_ends_by_itself(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in "still_open", "closing":
+        monkeypatch.setattr(f"gate.executor.{module}._LONGEST_S", 0.05)
+
+    async def hang(symbol: str) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(desk.exchange, "positions", hang)
+
+    assert (await desk.executor.execute(_exit(desk))).reason == "-2022"
 
 
 async def test_in_the_verify_hour_an_exit_without_an_answer_to_its_look_up_may_come_again(

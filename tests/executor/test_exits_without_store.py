@@ -13,18 +13,19 @@ from typing import Any
 
 import pytest
 
-from gate import AsyncGate, Intent, Phase, Record
+from gate import AsyncGate, Intent, InvalidField, Phase, Record
 from gate.exchange.binance import BinanceFutures
 from gate.executor import Executor
 from gate.executor.execution import Execution, Terminal
 from gate.executor.reconcile import reconcile
 from gate.paper import Fault, FaultKind, PaperExchange
-from tests.client.account import STATE
+from tests.client.account import STATE, server_ms
 from tests.executor.conftest import ROOMY, Desk, OpenDesk
 from tests.servers.session import declare_whole
 from tests.servers.store import PrivateStore
 from tests.servers.wire import Wire
 
+ORDER = "/fapi/v1/order"
 LOOK_UPS = ("/fapi/v1/order", "/fapi/v1/algoOrder")
 BRIEF_MS = 300
 """How long the workers of these tests wait for the store. One that stands still costs an exit that much."""
@@ -295,14 +296,116 @@ async def test_what_was_not_sent_gives_the_unheard_claim_back(
         wire.lose_next_reply("EVALSHA")
     intent = an_exit(worker)
     paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path="/fapi/v1/order", times=1000))
-    assert (await worker.executor.execute(intent)).reason == "STORE_LOST"
-    held = await desk.gate.lookup(intent.id)
-    assert held is not None
-    assert held.phase is Phase.ADMITTED
-
-    await worker.gate.evaluate(worker.intent("ETHUSDT", id="gives-back"))
+    refused = await worker.executor.execute(intent)
+    assert (refused.reason, refused.retryable) == ("STORE_LOST", True)
 
     assert await desk.gate.lookup(intent.id) is None
+
+
+@pytest.mark.parametrize("refusal", [-1008, None], ids=["overloaded", "no look-up"])
+async def test_an_exit_that_was_not_sent_comes_again_though_its_store_was_lost_after_the_admission(
+    refusal: int | None, private_store: PrivateStore, open_worker: OpenWorker, paper: PaperExchange
+) -> None:
+    worker = await open_worker()
+    filters = worker.exchange.filters
+
+    async def then_lose_the_store(symbol: str, **more: Any) -> Any:
+        worker.exchange.filters = filters  # type: ignore[method-assign]
+        found = await filters(symbol, **more)
+        private_store.pause()
+        return found
+
+    worker.exchange.filters = then_lose_the_store  # type: ignore[method-assign]  # the moment before the last look
+    if refusal:
+        paper.inject(Fault(kind=FaultKind.ERROR, method="POST", path=ORDER, code=refusal, times=1000))
+    else:
+        for path in LOOK_UPS:
+            paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path=path, times=1000))
+    intent = an_exit(worker)
+
+    refused = await worker.executor.execute(intent)
+    assert (refused.retryable, worker.orders(intent)) == (True, [])
+
+    paper.clear_faults()
+    private_store.resume()
+    await worker.gate.give_back()
+    assert (await worker.executor.execute(intent)).state is Terminal.FILLED
+
+
+async def test_an_old_exit_does_not_go(private_store: PrivateStore, open_worker: OpenWorker) -> None:
+    """A late close would close what was opened since."""
+    worker = await open_worker()
+    private_store.pause()
+    old_ms = worker.gate.policy.max_age_ms + 61_000
+
+    stale = await worker.executor.execute(an_exit(worker, timestamp=time.time_ns() // 1_000_000 - old_ms))
+
+    assert (stale.reason, stale.still_open) == ("STALE", {"BOTH": Decimal("0.1")})
+
+
+@pytest.mark.parametrize("scope", ["all", "entries"])
+async def test_a_store_that_takes_no_writes_still_tells_of_a_halt(
+    scope: str, private_store: PrivateStore, open_worker: OpenWorker
+) -> None:
+    worker = await open_worker()
+    await worker.gate.halt(by="ops", reason="CPI print", scope=scope)
+    with private_store.client() as client:
+        client.config_set("min-replicas-to-write", 1)
+
+    execution = await worker.executor.execute(an_exit(worker))
+
+    assert execution.reason == ("HALTED" if scope == "all" else "FILLED")
+
+
+async def test_an_order_of_the_entry_is_not_taken_for_the_exits(
+    private_store: PrivateStore, open_worker: OpenWorker
+) -> None:
+    """Where both have one id, such as a trade's. With the store it is CONFLICT."""
+    worker, other = await open_worker(), await open_worker()
+    entry = await worker.executor.execute(worker.intent(id="trade-7"))
+    assert entry.state is Terminal.FILLED
+    private_store.pause()
+
+    conflict = await other.executor.execute(an_exit(other, id="trade-7"))
+
+    assert (conflict.state, conflict.reason) == (Terminal.REJECTED_ORDER, "CONFLICT")
+    assert f"BUY order {entry.order_id}" in conflict.detail
+
+
+@pytest.mark.parametrize("with_store", [True, False])
+async def test_an_exit_that_is_cancelled_before_it_was_sent_comes_again(
+    with_store: bool, private_store: PrivateStore, open_worker: OpenWorker, paper: PaperExchange
+) -> None:
+    """As by a time-out of the caller's, while the exchange is slow to answer a look-up."""
+    worker = await open_worker()
+    intent = an_exit(worker)
+    if with_store:
+        with private_store.client() as client:
+            client.hset(STATE, "since", server_ms(client))  # permits say verify
+    else:
+        private_store.pause()
+    paper.inject(Fault(kind=FaultKind.DELAY, method="GET", path="/fapi/v1/order"))
+    broken_off = asyncio.create_task(worker.executor.execute(intent))
+    await asyncio.to_thread(paper.wait_held)
+    broken_off.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await broken_off
+    paper.release_held()
+    paper.clear_faults()
+    if not with_store:
+        private_store.resume()
+
+    assert (await worker.executor.execute(intent)).state is Terminal.FILLED
+    assert len(worker.orders(intent)) == 1
+
+
+async def test_only_an_exit_gets_a_permit_without_the_store(open_worker: OpenWorker) -> None:
+    worker = await open_worker()
+    with pytest.raises(InvalidField, match="is an entry; without the store only exits go"):
+        worker.gate.permit_without_store(worker.intent())
+    keeps_back = await open_worker(exits_without_store=False)
+    with pytest.raises(InvalidField, match="no exit goes without the store"):
+        keeps_back.gate.permit_without_store(an_exit(keeps_back))
 
 
 async def test_a_store_that_is_lost_after_the_admission_stops_no_exit(

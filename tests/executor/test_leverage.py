@@ -228,7 +228,7 @@ async def test_an_entry_whose_turn_comes_too_late_sets_nothing(open_desk: OpenDe
     low = desk.intent(leverage=2)
     verdict = await desk.gate.evaluate(low)
     assert verdict.permit is not None
-    async with turns.turn(Attempt(low, verdict, verdict.permit, desk.gate.policy)):
+    async with turns.turn(Attempt(low, verdict, verdict.permit, desk.gate.policy), 0):
         high = asyncio.create_task(desk.executor.execute(desk.intent(side="SELL", leverage=50)))
         await _waits(desk)
         await asyncio.sleep((verdict.permit.remaining_ms - LEAST_TO_SEND_MS + 500) / 1000)  # no clock can be moved here
@@ -267,6 +267,18 @@ async def test_a_cancelled_entry_keeps_its_turn_until_its_order_can_not_come_any
 
     assert (await high).reason == "DEADLINE", "its permit is hardly younger"
     assert await leverage_there(desk) == 2
+
+
+@pytest.mark.parametrize("ends", ["cancelled", "failed"])
+async def test_an_entry_that_sent_nothing_gives_its_turn_away(desk: Desk, ends: str) -> None:
+    turns, low = desk.executor._placer._turns, desk.intent(leverage=2)
+    verdict = await desk.gate.evaluate(low)
+    assert verdict.permit is not None
+    with pytest.raises(BaseException, match="ends"):
+        async with turns.turn(Attempt(low, verdict, verdict.permit, desk.gate.policy), 0):
+            raise asyncio.CancelledError("ends") if ends == "cancelled" else RuntimeError("ends")
+
+    assert (await desk.executor.execute(desk.intent(side="SELL", leverage=50))).state is Terminal.FILLED
 
 
 async def _waits(desk: Desk) -> None:

@@ -263,6 +263,16 @@ def test_no_word_of_the_table_is_put_aside(term: Term) -> None:
         ),
         ({"limit": 1.4}, "limit: 1.4 is for LIMIT orders; leave it out, or give order_type, which is MARKET here"),
         ({"trigger": "1.4"}, "trigger: '1.4' is for STOP_MARKET and TAKE_PROFIT_MARKET orders; leave it out"),
+        ({"is_close": 1.0}, "is_close: 1.0 may say that the order closes; give reduce_only or action CLOSE"),
+        ({"is_entry": False}, "is_entry: False may say that the order closes; give reduce_only or action CLOSE"),
+        ({"flatten": "yes"}, "flatten: 'yes' may say that the order closes; give reduce_only or action CLOSE"),
+        ({"position_effect": "close"}, "position_effect: 'close' says exit, and nothing else does"),
+        ({"offset": "CLOSE"}, "offset: 'CLOSE' says exit, and nothing else does"),
+        ({"execInst": "ReduceOnly,LastPrice"}, "execInst: 'ReduceOnly,LastPrice' says exit, and nothing else does"),
+        ({"flags": ["post", "reduce_only"]}, "says exit, and nothing else does"),
+        ({"limit": "1,400"}, "limit: '1,400' is for LIMIT orders; leave it out"),
+        ({"trigger": "<60000"}, "trigger: '<60000' is for STOP_MARKET and TAKE_PROFIT_MARKET orders"),
+        ({"limit": {"price": 1.4}}, "holds price; put terms of the order beside symbol"),
         ({"is_exit": "Y"}, "is_exit: 'Y' is not true or false"),
         ({"type": "exit"}, "type: 'exit' says exit, and nothing else does; give reduce_only or action CLOSE"),
         ({"signal_type": "CLOSE_LONG"}, "says exit, and nothing else does; give reduce_only or action CLOSE"),
@@ -312,6 +322,9 @@ def test_names_of_a_strategys_own_are_no_slips() -> None:
         "confidence_pct": 70,
         "stop_loss_pct": 2,
         "win_ratio": 0.6,
+        "price_source": "close",
+        "regime": "flat",
+        "is_open": False,
     }
     assert read(**own).aside.keys() >= own.keys()
 
@@ -337,7 +350,9 @@ def test_an_entry_whose_only_leverage_has_another_name_is_an_error() -> None:
     assert read(max_leverage=3).aside["max_leverage"] == 3
 
 
-@pytest.mark.parametrize("name", ["size", "amount", "Amount", "size_usd", "close_pct", "pct_close", "ratio"])
+@pytest.mark.parametrize(
+    "name", ["size", "amount", "Amount", "size_usd", "close_pct", "reduce_by_pct", "close_half", "ratio"]
+)
 def test_a_size_without_a_unit_is_an_error_where_there_is_no_other(name: str) -> None:
     for what in ({}, {"side": "CLOSE"}):
         with pytest.raises(InvalidIntent, match=f"{name}: 5 has no unit that is known; give quantity or notional"):
