@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -41,12 +42,14 @@ class _Absence:
 class LateOrders:
     """The absences that one process has settled, while they are looked up again. Beyond 1,000 the oldest is dropped."""
 
-    def __init__(self) -> None:
+    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
+        """`now_s`: a clock in seconds, which never goes back."""
+        self._now_s: Final = now_s
         self._absences: deque[_Absence] = deque(maxlen=_KEPT_AT_MOST)
 
     def settled_as_absent(self, permit: Permit) -> None:
         """Notes an intent that has just been settled NOT_PLACED."""
-        self._absences.append(_Absence(permit, time.monotonic()))
+        self._absences.append(_Absence(permit, self._now_s()))
 
     async def look(self, gate: AsyncGate, exchange: Exchange) -> int:
         """Looks up a few that are due. Returns how many orders it found.
@@ -56,7 +59,7 @@ class LateOrders:
         found = looks = 0
         for _ in range(len(self._absences)):
             absence = self._absences.popleft()
-            if looks >= _AT_ONCE or absence.due_s > time.monotonic():
+            if looks >= _AT_ONCE or absence.due_s > self._now_s():
                 self._absences.append(absence)
                 continue
             looks += 1

@@ -132,17 +132,19 @@ async def reconcile_all(gate: AsyncGate, exchange: Exchange) -> list[Reconciled]
     return found
 
 
-async def keep_reconciling(gate: AsyncGate, exchange: Exchange, late: LateOrders) -> None:
+async def keep_reconciling(
+    gate: AsyncGate, exchange: Exchange, late: LateOrders, *, every_s: float | None = None
+) -> None:
     """Asks for intents in doubt, beside the executions, until the task is cancelled.
 
-    A page at a time, every RECONCILE_EVERY_S; at once after a full page that got on, so that many in doubt don't take
-    hours. In turn: what can't be found out must not keep the rest from being asked for. With a budget: orders must not
-    come near the exchange's limits because of it. Also gives back claims that nobody heard of, and looks for orders
-    that are late.
+    A page at a time, every `every_s` or RECONCILE_EVERY_S; at once after a full page that got on, so that many in doubt
+    don't take hours. In turn: what can't be found out must not keep the rest from being asked for. With a budget:
+    orders must not come near the exchange's limits because of it. Also gives back claims that nobody heard of, and
+    looks for orders that are late.
     """
     skip = 0
     while True:
-        pause_s = RECONCILE_EVERY_S
+        pause_s = RECONCILE_EVERY_S if every_s is None else every_s
         try:
             await gate.give_back()
             rest_ms = exchange.near_limit_ms(_BUDGET)

@@ -21,14 +21,15 @@ from tests.servers.wire import Wire
 class Clock:
     """The time of the looks, in seconds."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now_s = 1_000.0
-        monkeypatch.setattr("gate.executor.late_orders.time.monotonic", lambda: self.now_s)
+    now_s = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now_s
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock(monkeypatch)
+def clock() -> Clock:
+    return Clock()
 
 
 async def absent(desk: Desk, client: redis.Redis) -> Permit:
@@ -49,7 +50,7 @@ async def test_an_order_that_shows_up_late_becomes_placed_with_an_alert(
     desk: Desk, redis_client: redis.Redis, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     permit = await absent(desk, redis_client)
-    late = LateOrders()
+    late = LateOrders(clock)
     late.settled_as_absent(permit)
     assert await late.look(desk.gate, desk.exchange) == 0, "not due yet"
     await place(desk, permit)
@@ -71,7 +72,7 @@ async def test_it_is_looked_for_at_growing_pauses_for_ten_minutes(
     desk: Desk, redis_client: redis.Redis, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     permit = await absent(desk, redis_client)
-    late = LateOrders()
+    late = LateOrders(clock)
     late.settled_as_absent(permit)
     began_s, asked_at = clock.now_s, []
     find_order = desk.exchange.find_order
@@ -91,7 +92,7 @@ async def test_it_is_looked_for_at_growing_pauses_for_ten_minutes(
 
 async def test_a_look_that_fails_does_not_end_the_search(desk: Desk, redis_client: redis.Redis, clock: Clock) -> None:
     permit = await absent(desk, redis_client)
-    late = LateOrders()
+    late = LateOrders(clock)
     late.settled_as_absent(permit)
     await place(desk, permit)
     desk.paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path="/fapi/v1/order", times=1))
@@ -133,7 +134,7 @@ async def test_other_outcomes_are_not_looked_up_again(desk: Desk, monkeypatch: p
 
 async def test_a_ban_ends_the_look_and_loses_nothing(desk: Desk, redis_client: redis.Redis, clock: Clock) -> None:
     permit = await absent(desk, redis_client)
-    late = LateOrders()
+    late = LateOrders(clock)
     for _ in range(15):
         late.settled_as_absent(permit)
     await place(desk, permit)
@@ -149,7 +150,7 @@ async def test_a_late_order_is_kept_until_the_store_takes_it(
 ) -> None:
     desk = await open_desk(url=wire.url)
     permit = await absent(desk, redis_client)
-    late = LateOrders()
+    late = LateOrders(clock)
     late.settled_as_absent(permit)
     await place(desk, permit)
     clock.now_s += LOOKS_AFTER_S[0]

@@ -164,7 +164,7 @@ def test_late_orders_are_accepted_in_the_order_in_which_they_fall_due(
 def test_no_order_is_late_whose_answer_waits_for_it_or_that_is_not_accepted(
     kind: FaultKind, accept: bool | None
 ) -> None:
-    with pytest.raises(FaultError, match="^late_ms: "):
+    with pytest.raises(FaultError, match=r"^late_ms: "):
         Fault(kind=kind, accept=accept, late_ms=LATE_MS)
 
 

@@ -88,9 +88,9 @@ class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     these it lets `skip` pass, then hits the next `times`, or each with `probability`, drawn from a generator with
     `seed`. `delay_ms` is real time; a `delay` or `slow_body` without it waits for a release. `retry_after_s` goes into
     the header of a 429 or 418, without `retry_after_header` only into the text of a ban. `skew_ms`: how far the
-    server's clock runs ahead for the request. `late_ms`: the client gets the fault's answer at once, and the request takes
-    effect when the server's clock has gone that far on, though its recvWindow ended long before. An `error` answers `status` with a body of `code` and `msg`; without them
-    it takes the exchange's own for the code.
+    server's clock runs ahead for the request. `late_ms`: the client gets the fault's answer at once, and the request
+    takes effect when the server's clock has gone that far on, though its recvWindow ended long before. An `error`
+    answers `status` with a body of `code` and `msg`; without them it takes the exchange's own for the code.
     """
 
     kind: FaultKind
