@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from decimal import Decimal
 
@@ -10,8 +11,9 @@ import redis
 
 from gate import Outcome, Permit, Phase, Reason
 from gate.exchange.port import OrderRequest
+from gate.executor import Executor
 from gate.executor.late_orders import LOOKS_AFTER_S, LateOrders
-from gate.executor.reconcile import Finding, reconcile
+from gate.executor.reconcile import Finding, keep_reconciling, reconcile
 from gate.paper import Fault, FaultKind
 from tests.executor.conftest import Desk, OpenDesk
 from tests.executor.test_reconcile import abandoned
@@ -161,3 +163,36 @@ async def test_a_late_order_is_kept_until_the_store_takes_it(
     record = await desk.gate.lookup(permit.intent_id)
     assert record is not None
     assert record.phase is Phase.PLACED
+
+
+async def until_placed(desk: Desk, intent_id: str) -> None:
+    async with asyncio.timeout(30):
+        while (record := await desk.gate.lookup(intent_id)) is None or record.phase is not Phase.PLACED:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def test_an_executor_takes_the_watch_that_it_is_given(
+    desk: Desk, redis_client: redis.Redis, clock: Clock
+) -> None:
+    permit = await absent(desk, redis_client)
+    late = LateOrders(clock)
+    late.settled_as_absent(permit)
+    await place(desk, permit)
+    clock.now_s += LOOKS_AFTER_S[0]
+    async with Executor(desk.gate, desk.exchange, late=late):
+        await until_placed(desk, permit.intent_id)
+
+
+async def test_rounds_come_as_often_as_the_caller_says(
+    desk: Desk, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gate.executor.reconcile.RECONCILE_EVERY_S", 3600)
+    first = await abandoned(desk, redis_client, sent=True)
+    rounds = asyncio.create_task(keep_reconciling(desk.gate, desk.exchange, LateOrders(), every_s=0.01))
+    try:
+        await until_placed(desk, first.id)
+        second = await abandoned(desk, redis_client, sent=True, symbol="ETHUSDT", quantity="0.1")
+        await until_placed(desk, second.id)
+    finally:
+        rounds.cancel()
+        await asyncio.wait([rounds])
