@@ -216,8 +216,12 @@ class Desk:
         gate = await self._stack.enter_async_context(
             TellingGate.from_url(url, prefix=self.name, policy=policy, timeout_ms=STORE_TIMEOUT_MS)
         )
-        self.workers.append(Worker(gate, exchange, LateOrders(lambda: time.monotonic() + self.ahead_s)))
+        self.workers.append(Worker(gate, exchange, self.new_watch()))
         return len(self.workers) - 1
+
+    def new_watch(self) -> LateOrders:
+        """A watch over absences by the clock that is ahead. It knows of none yet."""
+        return LateOrders(lambda: time.monotonic() + self.ahead_s)
 
     async def close(self) -> None:
         await self._stack.aclose()

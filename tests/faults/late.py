@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import redis.asyncio
 
 from gate import Phase, StoreFailure
+from gate.executor.late_orders import LateOrders
 from gate.executor.reconcile import keep_reconciling
 from gate.paper import Fault, FaultKind
 from tests.faults.arena import Arena, some_trade
@@ -35,7 +36,9 @@ _EVERY_S: Final = 0.3
 async def late_order(arena: Arena) -> None:
     """A request fails, and the exchange accepts its order 24 s to ten minutes later. Meanwhile the intent comes again
     and again, to all workers, which reconcile all the while. No real time goes on but that of the permit: the clocks of
-    the exchange, and of the watch over what was declared absent, are moved."""
+    the exchange, and of the watch over what was declared absent, are moved.
+
+    In half of the accounts every watch ends after a stage. New ones begin, which know what the store tells."""
     client = arena.client(arena.store)
 
     async def begin(desk: Desk) -> None:
@@ -57,7 +60,8 @@ async def late_order(arena: Arena) -> None:
         intents = arena.watched[desk]
         await desk.deliver_to_all([*intents, desk.new_intent(), desk.new_intent(symbol=intents[0].symbol)])
 
-    async with _reconciled(arena):
+    ends = {desk: desk.chance.choice(_STAGES_S) for desk in arena.desks if desk.chance.random() < 0.5}
+    async with _reconciled(arena) as begin_anew:
         await arena.each(begin)
         await arena.each(again)
         await arena.each(_until_settled)
@@ -69,6 +73,9 @@ async def late_order(arena: Arena) -> None:
             for desk in arena.desks:
                 desk.ahead_s = ahead_s
             await asyncio.sleep(2 * _EVERY_S)  # the watch looks, mostly in vain
+            for desk in arena.desks:
+                if ends.get(desk) == ahead_s:
+                    await begin_anew(desk)
             await arena.each(again)
         assert arena.paper.late() == 0
         await arena.each(lambda desk: _until_recorded(desk, arena, client))
@@ -76,19 +83,38 @@ async def late_order(arena: Arena) -> None:
 
 
 @asynccontextmanager
-async def _reconciled(arena: Arena) -> AsyncIterator[None]:
-    """All workers reconcile and watch meanwhile, as the executor's block does, only more often."""
-    tasks = [
-        asyncio.create_task(keep_reconciling(each.gate, each.exchange, each.late, every_s=_EVERY_S))
-        for desk in arena.desks
-        for each in desk.workers
-    ]
-    try:
-        yield
-    finally:
-        for task in tasks:
+async def _reconciled(arena: Arena) -> AsyncIterator[Callable[[Desk], Awaitable[None]]]:
+    """All workers reconcile and watch meanwhile, as the executor's block does, only more often. Yields what ends all
+    that for an account, and begins it anew."""
+    tasks: dict[Desk, list[asyncio.Task[None]]] = {}
+
+    def begin(desk: Desk, watches: Iterable[LateOrders]) -> None:
+        tasks[desk] = [
+            asyncio.create_task(keep_reconciling(each.gate, each.exchange, late, every_s=_EVERY_S))
+            for each, late in zip(desk.workers, watches, strict=True)
+        ]
+
+    async def end(desk: Desk) -> None:
+        for task in tasks[desk]:
             task.cancel()
-        await asyncio.wait(tasks)
+        await asyncio.wait(tasks[desk])
+
+    async def begin_anew(desk: Desk) -> None:
+        await end(desk)
+        watches = [desk.new_watch() for _ in desk.workers]
+        ahead_s, desk.ahead_s = desk.ahead_s, 0  # the store's clock, by which absences are dated, isn't ahead
+        for each, late in zip(desk.workers, watches, strict=True):
+            await late.take_over(each.gate)
+        desk.ahead_s = ahead_s
+        begin(desk, watches)
+
+    for desk in arena.desks:
+        begin(desk, [each.late for each in desk.workers])
+    try:
+        yield begin_anew
+    finally:
+        for desk in arena.desks:
+            await end(desk)
 
 
 async def _until_settled(desk: Desk) -> None:
