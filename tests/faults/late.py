@@ -30,7 +30,7 @@ LATE_S: Final = (24, 590)
 _STAGES_S: Final = (23, 60, 175, 400, 605)
 """How far the time of the exchange and of those who watch goes on, stage by stage."""
 _PATIENCE_S: Final = 30
-_EVERY_S: Final = 0.3
+_EVERY_S: Final = 0.6
 
 
 async def late_order(arena: Arena) -> None:
