@@ -65,6 +65,7 @@ async def late_order(arena: Arena) -> None:
         await arena.each(begin)
         await arena.each(again)
         await arena.each(_until_settled)
+        await arena.each(_take_over)
         await arena.each(again)
         for ahead_s in _STAGES_S:
             # There and back at once, so that all other requests meet the clock that they know.
@@ -102,9 +103,8 @@ async def _reconciled(arena: Arena) -> AsyncIterator[Callable[[Desk], Awaitable[
     async def begin_anew(desk: Desk) -> None:
         await end(desk)
         watches = [desk.new_watch() for _ in desk.workers]
-        ahead_s, desk.ahead_s = desk.ahead_s, 0  # the store's clock, by which absences are dated, isn't ahead
-        for each, late in zip(desk.workers, watches, strict=True):
-            await late.take_over(each.gate)
+        ahead_s, desk.ahead_s = desk.ahead_s, 0
+        await _take_over(desk, watches)
         desk.ahead_s = ahead_s
         begin(desk, watches)
 
@@ -125,6 +125,12 @@ async def _until_settled(desk: Desk) -> None:
             return
         await asyncio.sleep(_EVERY_S)
     desk.amiss.append("an intent stays in doubt")
+
+
+async def _take_over(desk: Desk, watches: Iterable[LateOrders] = ()) -> None:
+    """Before the clock of the watches goes ahead: the store's clock, by which absences are dated, doesn't."""
+    for each, late in zip(desk.workers, watches or [each.late for each in desk.workers], strict=True):
+        await late.take_over(each.gate)
 
 
 async def _until_recorded(desk: Desk, arena: Arena, client: redis.asyncio.Redis) -> None:
