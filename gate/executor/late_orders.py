@@ -28,6 +28,7 @@ _log: Final = logging.getLogger("gate.reconcile")
 LOOKS_AFTER_S: Final = (5, 15, 60, 180, 600)
 """When an absence is looked up again, in seconds after it was settled."""
 _KEPT_AT_MOST: Final = 1_000
+_TRIED_FOR_S: Final = 2 * LOOKS_AFTER_S[-1]
 _AT_ONCE: Final = 10
 
 
@@ -76,7 +77,8 @@ class LateOrders:
     async def look(self, gate: AsyncGate, exchange: Exchange) -> int:
         """Looks up a few that are due. Returns how many orders it found.
 
-        Where the exchange wants no requests, the rest waits. A look-up that fails otherwise counts as one in vain.
+        Where the exchange wants no requests, the rest waits. A look-up that fails otherwise is made again, until twenty
+        minutes have passed.
         """
         found = looks = 0
         for _ in range(len(self._absences)):
@@ -91,9 +93,9 @@ class LateOrders:
                 if failed.failure.stops_asking:
                     self._absences.append(absence)
                     break
-                shows_up = False
+                shows_up = None if self._now_s() - absence.since_s < _TRIED_FOR_S else False
             if shows_up is None:
-                self._absences.append(absence)  # the store doesn't take it now
+                self._absences.append(absence)  # the exchange doesn't tell now, or the store doesn't take it
             elif shows_up:
                 found += 1
             elif absence.looks + 1 < len(LOOKS_AFTER_S):

@@ -107,6 +107,28 @@ async def test_a_look_that_fails_does_not_end_the_search(desk: Desk, redis_clien
     assert await late.look(desk.gate, desk.exchange) == 1
 
 
+async def test_a_last_look_that_fails_is_made_again_for_ten_minutes(
+    desk: Desk, redis_client: redis.Redis, clock: Clock
+) -> None:
+    late, gives_up = LateOrders(clock), LateOrders(clock)
+    permit = await absent(desk, redis_client)
+    for each in late, gives_up:
+        each.settled_as_absent(permit)
+        for _ in LOOKS_AFTER_S[:-1]:
+            clock.now_s += LOOKS_AFTER_S[-2]
+            await each.look(desk.gate, desk.exchange)
+        clock.now_s -= LOOKS_AFTER_S[-2] * (len(LOOKS_AFTER_S) - 1)
+    desk.paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path="/fapi/v1/order", times=3))
+    clock.now_s += LOOKS_AFTER_S[-1]
+    await late.look(desk.gate, desk.exchange)
+    await gives_up.look(desk.gate, desk.exchange)
+    await place(desk, permit)
+    clock.now_s += LOOKS_AFTER_S[-1]
+    assert await gives_up.look(desk.gate, desk.exchange) == 0, "the third failure, after twenty minutes"
+    assert await gives_up.look(desk.gate, desk.exchange) == 0
+    assert await late.look(desk.gate, desk.exchange) == 1
+
+
 @pytest.mark.parametrize("who", ["the executor", "its reconciling"])
 async def test_every_absence_that_an_executor_settles_is_looked_up_again(
     who: str, desk: Desk, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
