@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from gate.values.policy import Policy, PolicyInForce
     from gate.values.record import Phase, Record
     from gate.values.reports import (
+        Absence,
         Act,
         Copies,
         Damage,
@@ -57,8 +58,8 @@ else:
         "values.errors": "AccountTaken GateError InvalidField InvalidIntent InvalidPolicy StoreError StoreFailure "
         "StoreUnavailable",
         "client.guarded": "AsyncGuardedPermit GuardedPermit",
-        "values.reports": "Act Copies Damage DoubtfulPermit GuardReport Halt InDoubt Inspection LastLook Observer "
-        "OutPermit SeenService SeenServices Standing Status StillOut",
+        "values.reports": "Absence Act Copies Damage DoubtfulPermit GuardReport Halt InDoubt Inspection LastLook "
+        "Observer OutPermit SeenService SeenServices Standing Status StillOut",
         "values.found_order": "FoundOrder",
         "values.intent": "Intent",
         "values.leftovers": "Leftover Leftovers Remedy",
@@ -82,6 +83,7 @@ else:
 
 
 __all__ = [
+    "Absence",
     "AccountTaken",
     "Act",
     "AsyncGate",

@@ -47,7 +47,7 @@ local function done(said, ...)
 end
 
 -- A replay follows the lost call at once. If the server carried out that call, its entry is among the last ones.
-local latest = redis.pcall('XREVRANGE', KEYS.audit, '+', '-', 'COUNT', '20')
+local latest = redis.pcall('XREVRANGE', KEYS.audit, '+', '-', 'COUNT', '100')
 for i = 1, #latest do
   local fields = latest[i][2]
   for j = 1, #fields, 2 do

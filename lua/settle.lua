@@ -189,6 +189,11 @@ if shows_up_late then
   audit(KEYS.audit, now_text, 'late order', 'gate', order .. ', settled as absent')
 end
 
+-- Whoever reconciles looks it up again, for ten minutes, though the process that settles it ends.
+if outcome == 'rejected' and code == 'NOT_PLACED' then
+  audit(KEYS.audit, now_text, 'settled as absent', 'gate', ARGV.intent_id)
+end
+
 -- Penalties: once for each token.
 local found = forgotten and 'memory' or shows_up_late and 'late' or '-'
 if trips_safe_mode or one_too_many then

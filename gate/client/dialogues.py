@@ -10,9 +10,11 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from decimal import Decimal
 from typing import Final, TypeVar
+
+from msgspec import structs
 
 from gate.client.clearing import Clearing, decode_look, together
 from gate.client.copies import LOOK, Server, copies_of, followed_by_waits, server_of
@@ -31,10 +33,21 @@ from gate.values.guards import Reason
 from gate.values.intent import Intent
 from gate.values.leftovers import Leftovers
 from gate.values.log_words import names
-from gate.values.outcome import Outcome, OutcomeKind, Settled, Settlement
+from gate.values.outcome import NOT_PLACED, Outcome, OutcomeKind, Settled, Settlement
 from gate.values.policy import Policy, PolicyInForce, policy_of_figures
-from gate.values.record import Record, decode_record
-from gate.values.reports import Act, Copies, DoubtfulPermit, Halt, InDoubt, Inspection, LastLook, Observer, StillOut
+from gate.values.record import Phase, Record, decode_record
+from gate.values.reports import (
+    Absence,
+    Act,
+    Copies,
+    DoubtfulPermit,
+    Halt,
+    InDoubt,
+    Inspection,
+    LastLook,
+    Observer,
+    StillOut,
+)
 from gate.values.verdict import Permit, Verdict
 
 T = TypeVar("T")
@@ -44,6 +57,8 @@ SCOPES: Final = ("entries", "all")
 HALT_FIELDS: Final = ("scope", "by", "reason", "at")
 RESETS: Final = ("safe_mode", "cooldowns", "failures", "all")
 _GIVEN_BACK_AT_ONCE: Final = 64
+_ABSENCES_AT_ONCE: Final = 1_000
+_SETTLED_AS_ABSENT: Final = b"settled as absent"  # lua/settle.lua
 _NOBODY_HEARD: Final = Outcome.unsent("UNHEARD", "the answer to the evaluation was lost")
 _REPLAYED: Final = 2
 _ANSWER_LOST: Final = "the answer was lost; repeat it"
@@ -344,6 +359,35 @@ class Calls:
             elif record.deadline_ms is not None:
                 permits.append(DoubtfulPermit(record, self.protocol.permit_of(record)))
         return InDoubt(tuple(permits), tuple(lapsed), now_ms)
+
+    def absences(self, within_ms: int, known: Collection[str]) -> Dialogue[tuple[Absence, ...]]:
+        """What was settled as absent lately, the newest first, from the audit. Raises StoreFailure."""
+        key, found, learns = self.keyspace.audit, [], self.follows
+        seconds, micros = yield ("TIME",)
+        now_ms = int(seconds) * 1000 + int(micros) // 1000
+        try:
+            entries = yield ("XREVRANGE", key, "+", max(0, now_ms - within_ms), "COUNT", _ABSENCES_AT_ONCE)
+        except StoreError as error:
+            raise StoreError(explain_error(f"{error} key={key}")) from None
+        for entry, parts in entries:
+            fields = dict(zip(parts[::2], parts[1::2], strict=True))
+            if fields.get(b"what") != _SETTLED_AS_ABSENT:
+                continue
+            number, permit = entry.decode(), None
+            if number not in known:
+                if learns:
+                    yield from self._learn()  # as in in_doubt
+                    learns = False
+                permit = yield from self._permit_of_absent(fields[b"reason"].decode(errors="replace"))
+            found.append(Absence(number, max(0, now_ms - int(number.partition("-")[0])), permit))
+        return tuple(found)
+
+    def _permit_of_absent(self, intent_id: str) -> Dialogue[Permit | None]:
+        record = yield from self.lookup(intent_id)
+        if record is None or record.phase is not Phase.REJECTED or record.code != NOT_PLACED:
+            return None
+        permit = self.protocol.permit_of(record)
+        return structs.replace(permit, deadline_ms=record.admitted_ms + self.policy.lock_ttl_ms)
 
     def _copy_in_state(self, intent_id: str) -> Dialogue[Record | None]:
         """The copy of an unsettled permit's record in the state key. The copy outlives the record."""

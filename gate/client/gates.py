@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from decimal import Decimal
 from os import PathLike
@@ -31,7 +31,18 @@ from gate.values.leftovers import Leftovers
 from gate.values.outcome import Outcome, Settlement
 from gate.values.policy import Policy, PolicyInForce
 from gate.values.record import Record
-from gate.values.reports import Act, Halt, InDoubt, Inspection, LastLook, Observer, SeenServices, Status, StillOut
+from gate.values.reports import (
+    Absence,
+    Act,
+    Halt,
+    InDoubt,
+    Inspection,
+    LastLook,
+    Observer,
+    SeenServices,
+    Status,
+    StillOut,
+)
 from gate.values.verdict import Permit, Verdict
 
 if TYPE_CHECKING:
@@ -219,6 +230,13 @@ class Gate:
     def in_doubt(self, at_most: int = 100, skip: int = 0) -> InDoubt:
         """Permits past their deadline without a final outcome, the oldest first. Raises StoreFailure."""
         return self._carry(self._calls.in_doubt(at_most, skip))
+
+    def absences(self, within_ms: int, known: Collection[str] = ()) -> tuple[Absence, ...]:
+        """What any process has settled as absent lately, the newest first, 1,000 at most. Raises StoreFailure.
+
+        `known`: entries of the audit that the caller has seen. Their permits aren't read again.
+        """
+        return self._carry(self._calls.absences(within_ms, known))
 
     def halt(self, *, by: str, reason: str, scope: str = "entries") -> Act:
         """Stops entries until `resume`; with scope `all` it stops exits too. Raises InvalidField, StoreFailure.
@@ -525,6 +543,10 @@ class AsyncGate:
     async def in_doubt(self, at_most: int = 100, skip: int = 0) -> InDoubt:
         """As Gate.in_doubt."""
         return await self._carry(self._calls.in_doubt(at_most, skip))
+
+    async def absences(self, within_ms: int, known: Collection[str] = ()) -> tuple[Absence, ...]:
+        """As Gate.absences."""
+        return await self._carry(self._calls.absences(within_ms, known))
 
     async def halt(self, *, by: str, reason: str, scope: str = "entries") -> Act:
         """As Gate.halt."""

@@ -52,10 +52,17 @@ class Executor:
     """
 
     def __init__(
-        self, gate: AsyncGate, exchange: Exchange, policy: Policy | None = None, *, fill_prices: bool = True
+        self,
+        gate: AsyncGate,
+        exchange: Exchange,
+        policy: Policy | None = None,
+        *,
+        fill_prices: bool = True,
+        late: LateOrders | None = None,
     ) -> None:
         """`fill_prices`: a fill is looked up once for its price, after its settlement; the answer waits for that, the
         order doesn't. Without, `average_price` is None where the exchange's answer to the order doesn't tell it.
+        `late`: who keeps the absences under watch; without it, a new one.
         """
         self._gate: Final = gate
         self._exchange: Final = exchange
@@ -63,7 +70,7 @@ class Executor:
         self._placer: Final = Placer(gate, exchange)
         self._observed_now: set[str] = set()
         self._fill_prices: Final = fill_prices
-        self._late: Final = LateOrders()
+        self._late: Final = late or LateOrders()
         self._without_store: Final = ExitsWithoutStore(gate)
         self._still_open: Final = StillOpen(exchange)
         self._reconciling: asyncio.Task[None] | None = None

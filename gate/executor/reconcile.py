@@ -17,12 +17,12 @@ from msgspec import structs
 from gate.client.gates import AsyncGate
 from gate.exchange.failures import ExchangeFailure, Failure, OrderNotFound
 from gate.exchange.port import CLOCK_LEAD_MS, Exchange
-from gate.executor.late_orders import LateOrders
+from gate.executor.late_orders import LOOKS_AFTER_S, LateOrders, settle_if_late
 from gate.executor.look_up import find_order_of_any_type
-from gate.values.errors import StoreFailure
+from gate.values.errors import StoreError, StoreFailure
 from gate.values.outcome import Outcome, Settlement
 from gate.values.record import Record
-from gate.values.reports import DoubtfulPermit
+from gate.values.reports import Absence, DoubtfulPermit
 from gate.values.verdict import Permit
 
 _log: Final = logging.getLogger("gate.reconcile")
@@ -123,30 +123,51 @@ def _not_asked(permit: Permit, stopped_by: Failure) -> Reconciled:
 
 
 async def reconcile_all(gate: AsyncGate, exchange: Exchange) -> list[Reconciled]:
-    """Asks once for every intent in doubt. Raises StoreFailure."""
+    """Asks once for every intent in doubt, and for every one that was settled as absent within the last ten minutes.
+    Of those it returns what isn't absent after all, or can't be asked for. Raises StoreFailure."""
+    absences: tuple[Absence, ...] = ()
+    try:
+        absences = await gate.absences(LOOKS_AFTER_S[-1] * 1000)
+    except StoreError as error:  # damaged, or forbidden; what is in doubt matters more
+        _log.warning("what was settled as absent lately can't be read: %s", str(error))
     found: list[Reconciled] = []
     while page := await reconcile(gate, exchange, skip=_still_open(found)):
         found += page
         if any(each.retry_after_ms for each in page):
-            break
+            return found
+    for permit in filter(None, (each.permit for each in absences)):
+        try:
+            late = await settle_if_late(gate, exchange, permit)
+        except ExchangeFailure as failed:
+            found.append(_unreadable(permit, f"{failed.failure.code}: {failed.failure.told}", failed.failure.rest_ms))
+            if failed.failure.stops_asking:
+                break
+        else:
+            if late is not None:
+                order, settlement = late
+                detail = f"order {order.order_id} {order.status}, late: it was settled as absent"
+                found.append(Reconciled(permit.intent_id, permit.client_order_id, Finding.PLACED, detail, settlement))
     return found
 
 
-async def keep_reconciling(gate: AsyncGate, exchange: Exchange, late: LateOrders) -> None:
+async def keep_reconciling(
+    gate: AsyncGate, exchange: Exchange, late: LateOrders, *, every_s: float | None = None
+) -> None:
     """Asks for intents in doubt, beside the executions, until the task is cancelled.
 
-    A page at a time, every RECONCILE_EVERY_S; at once after a full page that got on, so that many in doubt don't take
-    hours. In turn: what can't be found out must not keep the rest from being asked for. With a budget: orders must not
-    come near the exchange's limits because of it. Also gives back claims that nobody heard of, and looks for orders
-    that are late.
+    A page at a time, every `every_s` or RECONCILE_EVERY_S; at once after a full page that got on, so that many in doubt
+    don't take hours. In turn: what can't be found out must not keep the rest from being asked for. With a budget:
+    orders must not come near the exchange's limits because of it. Also gives back claims that nobody heard of, and
+    looks for orders that are late.
     """
     skip = 0
     while True:
-        pause_s = RECONCILE_EVERY_S
+        pause_s = RECONCILE_EVERY_S if every_s is None else every_s
         try:
             await gate.give_back()
             rest_ms = exchange.near_limit_ms(_BUDGET)
             if rest_ms is None:
+                await late.take_over(gate)
                 await late.look(gate, exchange)
                 found = await reconcile(gate, exchange, at_most=_PAGE, skip=skip)
                 skip = skip + _still_open(found) if found else 0

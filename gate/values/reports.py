@@ -361,6 +361,18 @@ class InDoubt:
         return tuple(each.record for each in self.permits)
 
 
+@dataclass(frozen=True, slots=True)
+class Absence:
+    """An intent that was settled as absent, as the audit has it. Its order may still show up."""
+
+    entry: str
+    """The id of its entry in the audit."""
+    ago_ms: int
+    """How long ago it was settled, by the server's clock."""
+    permit: Permit | None
+    """The permit to settle a late order with. None when the record isn't absent any more, or the caller knows it."""
+
+
 def verifying_until_ms(found: Status, dedup_ttl_ms: int) -> int | None:
     """The time until which permits say `verify`, because records from before `memory_since_ms` may be lost. None if
     permits don't say `verify`, or if nothing was ever admitted."""

@@ -26,6 +26,7 @@ from tests.servers.process import ProcessStore
 @click.option("--acl", "groups", flag_value="acl", multiple=True, help="The store's user lacks a command.")
 @click.option("--exits", "groups", flag_value="exits", multiple=True, help="Exits while the store is away.")
 @click.option("--evict", "groups", flag_value="evict", multiple=True, help="The store evicts keys.")
+@click.option("--late", "groups", flag_value="late", multiple=True, help="The exchange accepts an order late.")
 @click.option("--kind", "kinds", type=click.Choice(list(KINDS)), multiple=True, help="Just that fault of these.")
 @click.option("--on-redis", is_flag=True, help="With these, on the redis-server of this machine, not on Valkey.")
 def main(
@@ -39,9 +40,9 @@ def main(
 ) -> None:
     """Kills workers at every step, crossed with the faults of the exchange and with lost memory.
 
-    With --memory, --clocks, --halts, --policies, --acl, --exits, --evict or --kind it takes accounts through those
-    faults instead: RUNS accounts for each kind of fault. --only takes the number of a batch then. docs/faults.md tells
-    what each is.
+    With --memory, --clocks, --halts, --policies, --acl, --exits, --evict, --late or --kind it takes accounts through
+    those faults instead: RUNS accounts for each kind of fault. --only takes the number of a batch then. docs/faults.md
+    tells what each is.
 
     Exits 1 when an intent has two orders, an order comes after its deadline, an order isn't recorded, a window is
     exceeded, an entry is accepted after a halt was confirmed, or anything is left in doubt.

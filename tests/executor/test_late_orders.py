@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections import Counter
 from decimal import Decimal
 
 import pytest
@@ -10,10 +12,13 @@ import redis
 
 from gate import Outcome, Permit, Phase, Reason
 from gate.exchange.port import OrderRequest
+from gate.executor import Executor
 from gate.executor.late_orders import LOOKS_AFTER_S, LateOrders
-from gate.executor.reconcile import Finding, reconcile
+from gate.executor.reconcile import Finding, keep_reconciling, reconcile, reconcile_all
 from gate.paper import Fault, FaultKind
-from tests.executor.conftest import Desk, OpenDesk
+from gate.values.found_order import CLOCKS_APART_MS
+from tests.client import account as at
+from tests.executor.conftest import ROOMY, Desk, OpenDesk
 from tests.executor.test_reconcile import abandoned
 from tests.servers.wire import Wire
 
@@ -21,14 +26,15 @@ from tests.servers.wire import Wire
 class Clock:
     """The time of the looks, in seconds."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now_s = 1_000.0
-        monkeypatch.setattr("gate.executor.late_orders.time.monotonic", lambda: self.now_s)
+    now_s = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now_s
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock(monkeypatch)
+def clock() -> Clock:
+    return Clock()
 
 
 async def absent(desk: Desk, client: redis.Redis) -> Permit:
@@ -49,7 +55,7 @@ async def test_an_order_that_shows_up_late_becomes_placed_with_an_alert(
     desk: Desk, redis_client: redis.Redis, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     permit = await absent(desk, redis_client)
-    late = LateOrders()
+    late = LateOrders(clock)
     late.settled_as_absent(permit)
     assert await late.look(desk.gate, desk.exchange) == 0, "not due yet"
     await place(desk, permit)
@@ -71,7 +77,7 @@ async def test_it_is_looked_for_at_growing_pauses_for_ten_minutes(
     desk: Desk, redis_client: redis.Redis, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     permit = await absent(desk, redis_client)
-    late = LateOrders()
+    late = LateOrders(clock)
     late.settled_as_absent(permit)
     began_s, asked_at = clock.now_s, []
     find_order = desk.exchange.find_order
@@ -91,13 +97,35 @@ async def test_it_is_looked_for_at_growing_pauses_for_ten_minutes(
 
 async def test_a_look_that_fails_does_not_end_the_search(desk: Desk, redis_client: redis.Redis, clock: Clock) -> None:
     permit = await absent(desk, redis_client)
-    late = LateOrders()
+    late = LateOrders(clock)
     late.settled_as_absent(permit)
     await place(desk, permit)
     desk.paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path="/fapi/v1/order", times=1))
     clock.now_s += LOOKS_AFTER_S[0]
     assert await late.look(desk.gate, desk.exchange) == 0
     clock.now_s += LOOKS_AFTER_S[1]
+    assert await late.look(desk.gate, desk.exchange) == 1
+
+
+async def test_a_last_look_that_fails_is_made_again_for_ten_minutes(
+    desk: Desk, redis_client: redis.Redis, clock: Clock
+) -> None:
+    late, gives_up = LateOrders(clock), LateOrders(clock)
+    permit = await absent(desk, redis_client)
+    for each in late, gives_up:
+        each.settled_as_absent(permit)
+        for _ in LOOKS_AFTER_S[:-1]:
+            clock.now_s += LOOKS_AFTER_S[-2]
+            await each.look(desk.gate, desk.exchange)
+        clock.now_s -= LOOKS_AFTER_S[-2] * (len(LOOKS_AFTER_S) - 1)
+    desk.paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path="/fapi/v1/order", times=3))
+    clock.now_s += LOOKS_AFTER_S[-1]
+    await late.look(desk.gate, desk.exchange)
+    await gives_up.look(desk.gate, desk.exchange)
+    await place(desk, permit)
+    clock.now_s += LOOKS_AFTER_S[-1]
+    assert await gives_up.look(desk.gate, desk.exchange) == 0, "the third failure, after twenty minutes"
+    assert await gives_up.look(desk.gate, desk.exchange) == 0
     assert await late.look(desk.gate, desk.exchange) == 1
 
 
@@ -132,11 +160,11 @@ async def test_other_outcomes_are_not_looked_up_again(desk: Desk, monkeypatch: p
 
 
 async def test_a_ban_ends_the_look_and_loses_nothing(desk: Desk, redis_client: redis.Redis, clock: Clock) -> None:
-    permit = await absent(desk, redis_client)
-    late = LateOrders()
+    late = LateOrders(clock)
     for _ in range(15):
+        permit = await absent(desk, redis_client)
         late.settled_as_absent(permit)
-    await place(desk, permit)
+        await place(desk, permit)
     desk.paper.inject(Fault(kind=FaultKind.BANNED_418, method="GET", path="/fapi/v1/order", times=1, retry_after_s=120))
     clock.now_s += LOOKS_AFTER_S[0]
     assert await late.look(desk.gate, desk.exchange) == 0
@@ -149,7 +177,7 @@ async def test_a_late_order_is_kept_until_the_store_takes_it(
 ) -> None:
     desk = await open_desk(url=wire.url)
     permit = await absent(desk, redis_client)
-    late = LateOrders()
+    late = LateOrders(clock)
     late.settled_as_absent(permit)
     await place(desk, permit)
     clock.now_s += LOOKS_AFTER_S[0]
@@ -160,3 +188,203 @@ async def test_a_late_order_is_kept_until_the_store_takes_it(
     record = await desk.gate.lookup(permit.intent_id)
     assert record is not None
     assert record.phase is Phase.PLACED
+
+
+async def until_placed(desk: Desk, intent_id: str) -> None:
+    async with asyncio.timeout(30):
+        while (record := await desk.gate.lookup(intent_id)) is None or record.phase is not Phase.PLACED:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def test_an_executor_takes_the_watch_that_it_is_given(
+    desk: Desk, redis_client: redis.Redis, clock: Clock
+) -> None:
+    permit = await absent(desk, redis_client)
+    late = LateOrders(clock)
+    late.settled_as_absent(permit)
+    await place(desk, permit)
+    clock.now_s += LOOKS_AFTER_S[0]
+    async with Executor(desk.gate, desk.exchange, late=late):
+        await until_placed(desk, permit.intent_id)
+
+
+async def test_rounds_come_as_often_as_the_caller_says(
+    desk: Desk, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gate.executor.reconcile.RECONCILE_EVERY_S", 3600)
+    first = await abandoned(desk, redis_client, sent=True)
+    rounds = asyncio.create_task(keep_reconciling(desk.gate, desk.exchange, LateOrders(), every_s=0.01))
+    try:
+        await until_placed(desk, first.id)
+        second = await abandoned(desk, redis_client, sent=True, symbol="ETHUSDT", quantity="0.1")
+        await until_placed(desk, second.id)
+    finally:
+        rounds.cancel()
+        await asyncio.wait([rounds])
+
+
+@pytest.mark.parametrize("who", ["its executor", "its reconciling", "its block"])
+async def test_what_a_process_that_has_ended_settled_as_absent_is_looked_up_again_by_another(
+    who: str,
+    desk: Desk,
+    open_desk: OpenDesk,
+    redis_client: redis.Redis,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if who == "its executor":
+        desk.paper.inject(Fault(kind=FaultKind.DROP_BEFORE_ACCEPT, times=1))
+        permit = (await desk.executor.execute(desk.intent(quantity="0.01"))).verdict.permit
+    else:
+        permit = await absent(desk, redis_client) if who == "its reconciling" else await absent_in_a_block(desk)
+    assert permit is not None
+    await place(desk, permit)
+    other = await open_desk(None)
+    monkeypatch.setattr("gate.executor.reconcile.RECONCILE_EVERY_S", 0.01)
+
+    async with Executor(other.gate, other.exchange, late=LateOrders(clock)), asyncio.timeout(30):
+        while (record := await desk.gate.lookup(permit.intent_id)) is None or record.phase is not Phase.PLACED:
+            clock.now_s += 1
+            await asyncio.sleep(0.01)
+
+    [order] = desk.orders()
+    assert record.order_id == str(order["orderId"])
+    assert (audit := at.audit(redis_client))[-2]["what"] == "settled as absent"
+    assert audit[-1]["what"] == "late order"
+    assert permit.intent_id in audit[-1]["reason"]
+
+
+async def absent_in_a_block(desk: Desk) -> Permit:
+    permit = (await desk.gate.evaluate(desk.intent(quantity="0.01"))).permit
+    assert permit is not None
+    await desk.gate.settle(permit, Outcome.not_placed())
+    return permit
+
+
+def settled_so_long_ago(client: redis.Redis, intent_id: str, ago_ms: int) -> None:
+    fields = {"what": "settled as absent", "by": "gate", "reason": intent_id, "at": "0", "call": ""}
+    client.delete(at.AUDIT)
+    client.xadd(at.AUDIT, fields, id=at.server_ms(client) - ago_ms)  # type: ignore[arg-type]
+
+
+async def test_another_process_looks_at_once_where_a_look_is_past(
+    desk: Desk, redis_client: redis.Redis, clock: Clock
+) -> None:
+    permit = await absent(desk, redis_client)
+    settled_so_long_ago(redis_client, permit.intent_id, 200_000)
+    late, later = LateOrders(clock), LateOrders(clock)
+    for each in late, later:
+        await each.take_over(desk.gate)
+    assert await later.look(desk.gate, desk.exchange) == 0
+    await place(desk, permit)
+    assert await later.look(desk.gate, desk.exchange) == 0, "it has looked just now"
+    assert await late.look(desk.gate, desk.exchange) == 1
+
+
+async def test_after_ten_minutes_no_process_takes_an_absence_over(
+    desk: Desk, redis_client: redis.Redis, clock: Clock
+) -> None:
+    permit = await absent(desk, redis_client)
+    settled_so_long_ago(redis_client, permit.intent_id, 601_000)
+    await place(desk, permit)
+    late = LateOrders(clock)
+    await late.take_over(desk.gate)
+    clock.now_s += 600
+    assert await late.look(desk.gate, desk.exchange) == 0
+
+
+async def test_a_process_takes_each_absence_over_once(
+    desk: Desk, redis_client: redis.Redis, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one that it has settled itself."""
+    late, asked = LateOrders(clock), []
+    find_order = desk.exchange.find_order
+
+    async def noted(symbol: str, client_order_id: str, *, conditional: bool) -> object:
+        asked.append(client_order_id)
+        return await find_order(symbol, client_order_id, conditional=conditional)
+
+    own, foreign = await absent(desk, redis_client), await absent(desk, redis_client)
+    late.settled_as_absent(own)
+    monkeypatch.setattr(desk.exchange, "find_order", noted)
+    for _ in range(20):
+        await late.take_over(desk.gate)
+        await late.look(desk.gate, desk.exchange)
+        clock.now_s += 600
+    looks = len(LOOKS_AFTER_S) * 2  # for a plain order and for a conditional one
+    assert Counter(asked) == {own.client_order_id: looks, foreign.client_order_id: looks}
+
+
+async def test_an_order_that_another_process_has_found_is_told_of_once(
+    desk: Desk, redis_client: redis.Redis, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    permit = await absent(desk, redis_client)
+    watches = [LateOrders(clock), LateOrders(clock)]
+    for late in watches:
+        await late.take_over(desk.gate)
+    await place(desk, permit)
+    clock.now_s += LOOKS_AFTER_S[0]
+    assert [await late.look(desk.gate, desk.exchange) for late in watches] == [1, 0]
+    assert len([line for line in caplog.messages if line.startswith("LATE ORDER ")]) == 1
+
+
+async def test_a_damaged_audit_stops_no_reconciling_and_is_told_once(
+    desk: Desk, redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    redis_client.set(at.AUDIT, "in the way")
+    rounds = asyncio.create_task(keep_reconciling(desk.gate, desk.exchange, LateOrders(), every_s=0.01))
+    try:
+        for symbol, quantity in ("BTCUSDT", "0.01"), ("ETHUSDT", "0.1"), ("BTCUSDT", "0.01"):
+            intent = await abandoned(desk, redis_client, sent=True, symbol=symbol, quantity=quantity)
+            await until_placed(desk, intent.id)
+    finally:
+        rounds.cancel()
+        await asyncio.wait([rounds])
+    assert len([line for line in caplog.messages if line.startswith("absences that other processes")]) == 1
+
+
+async def test_reconciling_once_looks_for_late_orders_too(
+    desk: Desk, open_desk: OpenDesk, redis_client: redis.Redis
+) -> None:
+    """`gate reconcile` does it."""
+    permit, absent_still = await absent(desk, redis_client), await absent(desk, redis_client)
+    await place(desk, permit)
+    other = await open_desk(None)
+    [found] = await reconcile_all(other.gate, other.exchange)
+    record = await desk.gate.lookup(permit.intent_id)
+    assert (found.intent_id, found.finding, found.done) == (permit.intent_id, Finding.PLACED, True)
+    assert found.detail.endswith("late: it was settled as absent")
+    assert record is not None
+    assert record.phase is Phase.PLACED
+    assert (await desk.gate.lookup(absent_still.intent_id)).phase is Phase.REJECTED  # type: ignore[union-attr]
+    assert await reconcile_all(other.gate, other.exchange) == [], "once is enough"
+
+
+async def test_an_order_that_is_older_than_an_absent_intent_is_not_its_own(
+    desk: Desk, redis_client: redis.Redis
+) -> None:
+    permit = await absent(desk, redis_client)
+    await place(desk, permit)
+    key = f"quantum:exec:processed:{permit.intent_id}"
+    fields = redis_client.get(key).decode().split(" ")  # type: ignore[union-attr]
+    fields[4] = str(int(fields[4]) + ROOMY.max_age_ms + CLOCKS_APART_MS + 60_000)
+    redis_client.set(key, " ".join(fields), keepttl=True)
+    assert await reconcile_all(desk.gate, desk.exchange) == []
+    [found] = await desk.gate.absences(60_000)
+    assert found.permit is not None
+
+
+async def test_a_damaged_audit_does_not_stop_reconciling_once(desk: Desk, redis_client: redis.Redis) -> None:
+    intent = await abandoned(desk, redis_client, sent=True)
+    redis_client.set(at.AUDIT, "in the way")
+    [found] = await reconcile_all(desk.gate, desk.exchange)
+    assert (found.intent_id, found.finding) == (intent.id, Finding.PLACED)
+
+
+async def test_reconciling_once_says_what_it_can_not_look_for(desk: Desk, redis_client: redis.Redis) -> None:
+    permits = [await absent(desk, redis_client) for _ in range(2)]
+    desk.paper.inject(Fault(kind=FaultKind.BANNED_418, method="GET", path="/fapi/v1/order", times=9, retry_after_s=120))
+    [found] = await reconcile_all(desk.gate, desk.exchange)
+    assert found.intent_id in {each.intent_id for each in permits}
+    assert found.finding is Finding.UNREADABLE
+    assert found.retry_after_ms

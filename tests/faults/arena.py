@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import redis.asyncio
 
 from gate import Intent
+from gate.paper import PaperExchange
 from tests.faults.desk import POLICY, Desk
 from tests.faults.stalls import stand
 from tests.faults.store import FaultyStore
@@ -23,6 +24,7 @@ class Arena:
     """The accounts, the store, and the means to harm it."""
 
     desks: list[Desk]
+    paper: PaperExchange
     store: FaultyStore
     line: Switchboard
     """Workers 0 and 2 come by it."""

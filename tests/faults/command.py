@@ -49,6 +49,8 @@ def take_through(names: Collection[str], runs: int, seed: str, only: int | None,
             *(found.denied_young, found.halted, found.held, len(found.violations), round(time.monotonic() - began)),
         )
         click.echo(f"{name:28}" + "".join(f"{figure:>12,}" for figure in figures))
+        if found.late:
+            click.echo(f"  {found.late:,} of the orders were accepted late")
         if found.unfit:
             click.echo(f"  {found.unfit} more runs not counted (machine too busy)")
         for each in found.violations[:_SHOWN]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gate import Policy
-from tests.faults import clocks, disagreements, exits, halts, memory
+from tests.faults import clocks, disagreements, exits, halts, late, memory
 from tests.faults.arena import Arena
 from tests.faults.desk import POLICY
 from tests.faults.store import FAKETIME
@@ -61,5 +61,6 @@ KINDS: Final = {
     "exit without a store": Kind("exits", exits.exits_without_store, (exits.GOING,), exits_count=False, own_users=True),
     # What limits and stops hold may be evicted; docs/design.md says so.
     "keys evicted": Kind("evict", disagreements.keys_evicted, judges_windows=False),
+    "late order": Kind("late", late.late_order),
 }
 GROUPS: Final = tuple(dict.fromkeys(kind.group for kind in KINDS.values()))

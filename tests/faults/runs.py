@@ -36,7 +36,7 @@ async def run_batch(name: str, seed: str, number: int, *, accounts: int = BATCH,
         stack.callback(store.close)
         line = await stack.enter_async_context(Switchboard(store.port))
         other_line = await stack.enter_async_context(Switchboard(store.port))
-        arena = Arena([], store, line, other_line, chance, stack, on_redis)
+        arena = Arena([], paper, store, line, other_line, chance, stack, on_redis)
         for index, owner in enumerate(owners):
             desk = Desk(f"f{number}d{index}", owner, paper.url, random.Random(chance.random()))
             stack.push_async_callback(desk.close)

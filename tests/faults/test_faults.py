@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Mapping
 from typing import Any, Final
@@ -35,6 +36,7 @@ async def test_no_fault_makes_a_second_order_or_a_late_one_or_exceeds_a_window()
             assert found[name].denied_young > 0, f"{name}: entries wait after a loss"
         if KINDS[name].group == "halts":
             assert found[name].halted == found[name].runs, f"{name}: every halt is confirmed"
+    assert found["late order"].late > 0
     assert sum(each.verified for each in found.values()) > 0
 
 
@@ -183,4 +185,13 @@ def test_a_violation_is_printed_with_the_command_that_repeats_it(
 
 
 def test_every_fault_belongs_to_a_switch_of_the_command() -> None:
-    assert set(GROUPS) == {"memory", "clocks", "halts", "policies", "acl", "exits", "evict"}
+    assert set(GROUPS) == {"memory", "clocks", "halts", "policies", "acl", "exits", "evict", "late"}
+
+
+async def test_the_log_has_an_error_for_every_order_that_shows_up_late(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.ERROR, "gate.reconcile"):
+        found = await run_batch("late order", "suite", 1, accounts=2)
+
+    assert found.violations == []
+    said = {line.split()[2] for line in caplog.messages if line.startswith("LATE ORDER ")}
+    assert len(said) == found.late > 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 
@@ -100,6 +101,82 @@ def test_a_held_order_is_accepted_after_the_client_has_given_up(client: Client, 
     assert error.value.code == -2013, "absence now proves nothing: the order is still under way"
     assert paper_exchange.release_held() == 1
     assert client.futures_get_order(symbol="BTCUSDT", origClientOrderId="mine")["status"] == "FILLED"
+
+
+LATE_MS = 25_000
+ANSWERS_LATE = [
+    FaultKind.ACCEPT_THEN_DROP,
+    FaultKind.RESET,
+    FaultKind.UNKNOWN_503,
+    FaultKind.TIMEOUT_1007,
+    FaultKind.HTML_502,
+    FaultKind.EMPTY_200,
+    FaultKind.JSON_LIST,
+    FaultKind.ERROR,
+]
+
+
+@pytest.mark.parametrize("kind", ANSWERS_LATE)
+def test_an_order_is_accepted_25_s_late_though_its_recv_window_is_over_and_no_look_up_finds_it_before(
+    client: Client, paper_exchange: PaperExchange, kind: FaultKind
+) -> None:
+    paper_exchange.hold_clock()
+    sent_ms = paper_exchange.now_ms()
+    paper_exchange.inject(Fault(kind=kind, late_ms=LATE_MS))
+    with suppress(Exception):
+        client.futures_create_order(**ORDER, recvWindow=1_000)
+    for so_far_ms in (LATE_MS - 1, 1):
+        assert paper_exchange.late() == 1
+        assert paper_exchange.ledger() == []
+        with pytest.raises(BinanceAPIException) as error:
+            client.futures_get_order(symbol="BTCUSDT", origClientOrderId="mine", recvWindow=60_000)
+        assert error.value.code == -2013
+        paper_exchange.move_clock(so_far_ms)
+        client.timestamp_offset += so_far_ms
+    assert paper_exchange.late() == 0
+    [order] = paper_exchange.ledger()
+    assert (order["status"], order["receiveTime"], order["time"]) == ("FILLED", sent_ms, sent_ms + LATE_MS)
+
+
+def test_late_orders_are_accepted_in_the_order_in_which_they_fall_due(
+    client: Client, paper_exchange: PaperExchange
+) -> None:
+    for name, late_ms in (("last", 30_000), ("first", 10_000), ("second", 20_000)):
+        paper_exchange.inject(Fault(kind=FaultKind.TIMEOUT_1007, late_ms=late_ms))
+        with pytest.raises(BinanceAPIException):
+            client.futures_create_order(**{**ORDER, "newClientOrderId": name})
+    paper_exchange.move_clock(60_000)
+    assert [row["clientOrderId"] for row in paper_exchange.ledger()] == ["first", "second", "last"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "accept"),
+    [
+        (FaultKind.DELAY, None),
+        (FaultKind.SLOW_BODY, None),
+        (FaultKind.CLOCK_SKEW, None),
+        (FaultKind.EXPIRED_IN_MATCH, None),
+        (FaultKind.DROP_BEFORE_ACCEPT, None),
+        (FaultKind.INTERNAL_503, None),
+        (FaultKind.TIMEOUT_1007, False),
+    ],
+)
+def test_no_order_is_late_whose_answer_waits_for_it_or_that_is_not_accepted(
+    kind: FaultKind, accept: bool | None
+) -> None:
+    with pytest.raises(FaultError, match=r"^late_ms: "):
+        Fault(kind=kind, accept=accept, late_ms=LATE_MS)
+
+
+def test_late_orders_are_armed_and_counted_over_http(client: Client, paper_exchange: PaperExchange) -> None:
+    url = f"{paper_exchange.url}/paper/faults"
+    requests.post(url, json={"kind": "timeout_1007", "late_ms": LATE_MS}, timeout=10)
+    with pytest.raises(BinanceAPIException):
+        client.futures_create_order(**ORDER)
+    assert requests.get(url, timeout=10).json()["late"] == 1
+    requests.post(f"{paper_exchange.url}/paper/clock", json={"advance_ms": LATE_MS}, timeout=10)
+    assert requests.get(url, timeout=10).json()["late"] == 0
+    assert len(paper_exchange.ledger()) == 1
 
 
 def test_an_order_held_when_the_server_stops_is_never_accepted(tmp_path: Path) -> None:

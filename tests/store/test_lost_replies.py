@@ -9,6 +9,8 @@ import pytest
 import redis
 
 from gate import Outcome, Penalty, Phase, Policy, Reason, Settled, StoreUnavailable
+from gate.protocol.codec import Protocol
+from gate.protocol.keyspace import Keyspace
 from gate.protocol.scripts import script
 from tests.client import account as at
 from tests.client.gates import OpenGate
@@ -217,6 +219,18 @@ def test_an_operators_act_whose_reply_is_lost_is_done_and_audited_once(
     assert gate.halt(by="ops", reason="CPI print").audited
     assert [act["what"] for act in at.audit(redis_client)] == ["resume", "halt entries"]
     assert open_gate().evaluate(at.entry()).reason is Reason.HALTED
+
+
+def test_an_act_is_known_again_behind_a_page_of_absences(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    gate = open_gate()
+    gate.resume(by="ops", reason="over")
+    [done] = at.audit(redis_client)
+    for number in range(50):
+        redis_client.xadd(at.AUDIT, {"what": "settled as absent", "by": "gate", "reason": f"sig-{number}"})
+    gate.halt(by="ops", reason="CPI print")
+    protocol = Protocol(Keyspace("quantum"), Policy())
+    redis_client.execute_command(*protocol.control("resume", "ops", "over", done["call"], "-"))
+    assert gate.halt_in_force() is not None, "the replay of the resume ends no later halt"
 
 
 def test_a_look_up_survives_a_lost_reply(wire: Wire, open_gate: OpenGate) -> None:

@@ -29,7 +29,7 @@ def reconcile(flags: Flags, base_url: str | None, demo_trading: bool, as_json: b
     An admitted intent is in doubt when nobody reported its outcome before its deadline: a worker died, or an answer
     was lost. If the exchange has its order, the gate records the intent as placed. If there is no order and none can
     come any more, the intent is settled as NOT_PLACED, and never admitted again. Several processes may reconcile at
-    once.
+    once. What was settled so within the last ten minutes is looked up again, for an order that is late.
 
     \b
       export BINANCE_API_KEY=… BINANCE_API_SECRET=…

@@ -68,6 +68,15 @@ NATURE: dict[FaultKind, Nature] = {
 }
 
 
+ANSWERS_AT_ONCE = frozenset(FaultKind) - {
+    FaultKind.DELAY,
+    FaultKind.SLOW_BODY,
+    FaultKind.CLOCK_SKEW,
+    FaultKind.EXPIRED_IN_MATCH,
+}
+"""The kinds whose answer doesn't depend on the books, so the request may take effect later."""
+
+
 class FaultError(ValueError):
     """A fault that contradicts itself; the text names the field."""
 
@@ -79,8 +88,9 @@ class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     these it lets `skip` pass, then hits the next `times`, or each with `probability`, drawn from a generator with
     `seed`. `delay_ms` is real time; a `delay` or `slow_body` without it waits for a release. `retry_after_s` goes into
     the header of a 429 or 418, without `retry_after_header` only into the text of a ban. `skew_ms`: how far the
-    server's clock runs ahead for the request. An `error` answers `status` with a body of `code` and `msg`; without them
-    it takes the exchange's own for the code.
+    server's clock runs ahead for the request. `late_ms`: the client gets the fault's answer at once, and the request
+    takes effect when the server's clock has gone that far on, though its recvWindow ended long before. An `error`
+    answers `status` with a body of `code` and `msg`; without them it takes the exchange's own for the code.
     """
 
     kind: FaultKind
@@ -97,6 +107,7 @@ class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     retry_after_s: Annotated[int, Meta(ge=0)] = 30
     retry_after_header: bool = True
     skew_ms: int = 60_000
+    late_ms: Annotated[int, Meta(ge=1)] | None = None
     status: Annotated[int, Meta(ge=400, le=599)] | None = None
     code: int = -1000
     msg: str | None = None
@@ -105,13 +116,20 @@ class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         accepts = NATURE[self.kind].accepts
         if self.accept is not None and accepts is not None and self.accept is not accepts:
             raise FaultError(f"accept: a {self.kind} always means {str(accepts).lower()}")
+        if self.late_ms is not None:
+            if self.kind not in ANSWERS_AT_ONCE:
+                raise FaultError(f"late_ms: the answer of a {self.kind} waits for the request's effect")
+            if accepts is False or self.accept is False:
+                raise FaultError("late_ms: the request must take effect")
         chance = self.probability
         if chance is not None and not (chance.is_finite() and 0 <= chance <= 1):
             raise FaultError(f"probability: {chance} is not between 0 and 1")
 
     @property
     def accepts(self) -> bool:
-        """Whether the hit requests take effect."""
+        """Whether the hit requests take effect, at once or late."""
+        if self.late_ms is not None:
+            return True
         return NATURE[self.kind].default if self.accept is None else self.accept
 
     @property

@@ -91,7 +91,7 @@ class HttpEdge:
             self._venue.tick()
             status, answer = control(self._venue, method, path, body)
             if path == "/paper/faults":
-                answer["held"] = len(self.holds)
+                answer["held"], answer["late"] = len(self.holds), self._venue.late
         return web.Response(body=msgspec.json.encode(answer), status=status, content_type=_JSON)
 
     async def _release(self, body: bytes) -> tuple[int, Answer]:
@@ -112,7 +112,11 @@ class HttpEdge:
             return _response(self._venue.answer(arrival, self_trade=True))
         if fault.kind is FaultKind.DELAY:
             return await self._after_delay(fault, arrival, http)
-        reply = self._venue.answer(arrival) if fault.accepts else None
+        reply = None
+        if fault.late_ms is not None:
+            self._venue.answer_late(arrival, fault.late_ms)
+        elif fault.accepts:
+            reply = self._venue.answer(arrival)
         if fault.kind is FaultKind.SLOW_BODY and reply is not None:
             return await self._slow_body(fault, reply, http)
         if fault.kind in (FaultKind.ACCEPT_THEN_DROP, FaultKind.DROP_BEFORE_ACCEPT, FaultKind.RESET):

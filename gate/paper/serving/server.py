@@ -192,6 +192,10 @@ class PaperExchange:
         """Let the requests that a fault holds continue. Returns their number when each has taken effect."""
         return self._await(self._running_edge().holds.release())
 
+    def late(self) -> int:
+        """How many requests a fault with `late_ms` has still to let take effect."""
+        return self._on_loop(lambda venue: venue.late)
+
     def _running_edge(self) -> HttpEdge:
         if self._edge is None:
             raise RuntimeError("the paper exchange isn't running")

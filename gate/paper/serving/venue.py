@@ -84,6 +84,7 @@ class Venue:
         )
         self._remember_earlier_orders()
         self._old_answers = settings.old_answers
+        self._late: list[tuple[int, Arrival]] = []
         self._enforced = settings.limits is not None
         self._limits = settings.limits or RateLimits()
         self._addresses: dict[str, AddressLimiter] = {}
@@ -119,6 +120,9 @@ class Venue:
         `self_trade`: an order meets one of the account's own.
         """
         self.tick()
+        return self._take_effect(arrival, skew_ms, self_trade=self_trade)
+
+    def _take_effect(self, arrival: Arrival, skew_ms: int = 0, *, self_trade: bool = False) -> Reply:
         request, now_ms = arrival.request, self.clock.now_ms() + skew_ms
         limiter = self._limiter(request.address)
         headers: dict[str, str] = {}
@@ -131,6 +135,16 @@ class Venue:
                 headers["Retry-After"] = str(error.retry_after_s)
         headers["X-MBX-USED-WEIGHT-1M"] = str(limiter.used_weight(now_ms))
         return Reply(status, body, headers)
+
+    def answer_late(self, arrival: Arrival, late_ms: int) -> None:
+        """Let a request take effect when the clock has gone that far on. Until then nothing shows it."""
+        self._late.append((arrival.received_ms + late_ms, arrival))
+        self._late.sort(key=lambda each: each[0])
+
+    @property
+    def late(self) -> int:
+        """How many requests have still to take effect."""
+        return len(self._late)
 
     def _dispatch(
         self,
@@ -191,9 +205,11 @@ class Venue:
         fire_triggered(self.exchange, symbol, before, now_ms)
 
     def tick(self) -> None:
-        """Do what is due: countdowns, steps of the walk, and unwritten lines of the ledger file."""
+        """Do what is due: late requests, countdowns, steps of the walk, and unwritten lines of the ledger file."""
         self.ledger.catch_up()
         now_ms = self.clock.now_ms()
+        while self._late and self._late[0][0] <= now_ms:
+            self._take_effect(self._late.pop(0)[1])
         self.exchange.run_countdowns(now_ms)
         # The walk must not wait for a clock that was moved back.
         self._next_step_ms = min(self._next_step_ms, now_ms + self._walk_interval_ms)
