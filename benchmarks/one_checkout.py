@@ -68,9 +68,9 @@ class OneKind:
             if kind != "locked":
                 self._client.execute_command(*self._settlement(self._first, token))
 
-    def calls(self, count: int) -> list[tuple[tuple[str | int, ...], list[tuple[str | int, ...]]]]:
+    def calls(self, count: int) -> list[tuple[tuple[str | int | bytes, ...], list[tuple[str | int | bytes, ...]]]]:
         """Calls of evaluate, and behind each the commands that restore the account."""
-        made: list[tuple[tuple[str | int, ...], list[tuple[str | int, ...]]]] = []
+        made: list[tuple[tuple[str | int | bytes, ...], list[tuple[str | int | bytes, ...]]]] = []
         for _ in range(count):
             if self._kind in ("duplicate", "locked", "rate_symbol"):
                 intent = self._first if self._kind == "duplicate" else self._intent(self._first.symbol)
@@ -79,7 +79,7 @@ class OneKind:
             intent = self._intent()
             call, token = self._evaluate(intent)
             forget = ("DEL", self._keys.record(intent.id), self._keys.rate_symbol(intent.symbol))
-            restore: list[tuple[str | int, ...]] = [self._settlement(intent, token), forget]
+            restore: list[tuple[str | int | bytes, ...]] = [self._settlement(intent, token), forget]
             if self._kind == "window":
                 restore.append(("LSET", self._keys.rate_global, 0, self._old()))
             else:
@@ -141,12 +141,12 @@ class OneKind:
             timestamp=time.time_ns() // 1_000_000,
         )
 
-    def _evaluate(self, intent: Intent) -> tuple[tuple[str | int, ...], str]:
+    def _evaluate(self, intent: Intent) -> tuple[tuple[str | int | bytes, ...], str]:
         token = secrets.token_urlsafe(12)
         call = self._protocol.evaluate(intent, token, 0, self._protocol.reserve(intent))
         return tuple(self._run_id if word == "-server-" else word for word in call), token
 
-    def _settlement(self, intent: Intent, token: str) -> tuple[str | int, ...]:
+    def _settlement(self, intent: Intent, token: str) -> tuple[str | int | bytes, ...]:
         """As EVAL, which commandstats doesn't count as EVALSHA."""
         permit: Any = SimpleNamespace(
             intent_id=intent.id, symbol=intent.symbol, side=intent.side, token=token, admission=""
@@ -154,7 +154,7 @@ class OneKind:
         call = self._protocol.settle(permit, Outcome.placed("83897651234"))
         return ("EVAL", script("settle").source, *call[2:])
 
-    def _ask(self, call: tuple[str | int, ...], expected: bytes) -> None:
+    def _ask(self, call: tuple[str | int | bytes, ...], expected: bytes) -> None:
         reply: Any = self._client.execute_command(*call)
         if not reply.startswith(expected):
             raise SystemExit(f"{self._kind}: {reply!r}")

@@ -88,7 +88,7 @@ class Account:
         """A settlement's effect on what the state keeps: nothing is in flight, and an admission was just now."""
         now_ms = time.time_ns() // 1_000_000
         kept = struct.pack(">7d", 0, 0, 0, 0, 2**53 - 1, now_ms, now_ms + self.policy.dedup_ttl_ms // 4)
-        return ("HSET", self.keyspace.state, "in_flight", kept)  # type: ignore[return-value]  # bytes go over the wire too
+        return ("HSET", self.keyspace.state, "in_flight", kept)
 
     def forget_permit(self, intent: Intent) -> Command:
         """A settlement's effect on the state key, as a plain command too."""

@@ -4,7 +4,7 @@
 --
 -- The loader (gate/protocol/scripts.py) replaces `KEYS.halt` and `ARGV.token` by the numbers below.
 -- Arguments are texts. Lua's arithmetic turns a text into a number, but its comparison doesn't. So the code writes
--- `age - ARGV.max_age_ms > 0`.
+-- `ARGV.decided_ms - now > 0`.
 --
 -- KEYS   1 record            P:exec:processed:{intent_id}       string  the intent's record
 --        2 lock              P:exec:lock:{symbol}:{side}        string  token of the permit that holds it
@@ -36,25 +36,15 @@
 --        8 reserve           margin to reserve, in whole millionths
 --        9 fence_seen        the highest fence that the caller has seen
 --       10 policy            fingerprint of the caller's policy
---   and the figures of that policy, by the names of its fields:
---       11 rate_symbol_limit
---       12 rate_symbol_window_ms
---       13 rate_global_limit
---       14 rate_global_window_ms
---       15 lock_ttl_ms
---       16 dedup_ttl_ms
---       17 max_age_ms
---       18 skew_ms
---       19 failure_limit
---       20 failure_window_ms
---       21 safe_mode_ttl_ms
---       22 cooldown_global_ms
---       23 max_in_flight
---       24 after_memory_loss verify or halt
---       25 other_figures     the figures that no script reads, as a text: `name=value … ` with a space at its end
+--       11 figures           all figures of that policy, as figure_of reads them: ` name=value … `
+--       12 numbers           those that every verdict needs, once more, packed; see figure_numbers
+--   and those that go into a command as they are, as texts:
+--       13 rate_symbol_window_ms
+--       14 lock_ttl_ms
+--       15 dedup_ttl_ms
 --   and
---       26 observes          1 for a caller that only observes, else 0. Its keys are its own, but for the halt
---       27 server            the server's run id, as its connection has learnt it. Behind it, after a space, why the
+--       16 observes          1 for a caller that only observes, else 0. Its keys are its own, but for the halt
+--       17 server            the server's run id, as its connection has learnt it. Behind it, after a space, why the
 --                            server isn't trusted: `evicts`, or `lacks …`, a right; see identify.lua
 --
 -- Reply  one line of text. Its first word tells which:
@@ -69,6 +59,8 @@
 --   or an error that names the key: its value has the wrong type, or is damaged
 --   or NOPERM, for an entry: the user lacks a right, or the server doesn't say which one it is
 --@include integer
+--@include figure_numbers
+--@include figure_of
 --@include read
 --@include switched_on
 --@include window_wait
@@ -84,18 +76,18 @@ local now, now_text, micros = server_now()
 local seen = {}
 -- What only few calls need is included where they need it: every function that a script makes costs each of its calls.
 if ARGV.is_exit == '1' then
-  --@include figure_of
   --@include figures_in_force
   take_figures_in_force(seen)
 end
 local reason, wait, detail = first_denial(1, now, now_text, seen)
 
 local token, is_exit = ARGV.token, ARGV.is_exit == '1'
+local symbol_limit, _, global_limit, global_window, lock_ttl, dedup_ttl, max_age, skew = figure_numbers()
 -- A damaged key must not block an exit. An exit's writes to the keys that only count or note it may therefore fail.
 local attempt = is_exit and redis.pcall or redis.call
 
 -- What is found out for all callers, whatever becomes of this intent: a loss of memory, and the two trips.
-if not reason then memory(now, seen) end  -- an exit that passes hasn't asked yet
+if not reason then memory(now, seen, dedup_ttl, max_age) end  -- an exit that passes hasn't asked yet
 local finds_new_memory = seen.new and (not reason or reason == 'MEMORY_YOUNG')
 if finds_new_memory or reason == 'FAILURE_LIMIT' or reason == 'RATE_GLOBAL' then
   --@include audit
@@ -105,11 +97,14 @@ if finds_new_memory or reason == 'FAILURE_LIMIT' or reason == 'RATE_GLOBAL' then
   if finds_new_memory then
     note_new_memory(now_text, seen, attempt)
   elseif reason == 'FAILURE_LIMIT' then
-    detail = ARGV.failure_limit .. ' failures in ' .. ARGV.failure_window_ms / 1000 .. ' s'
-    trip_safe_mode(KEYS.safe_mode, KEYS.failures, KEYS.audit, ARGV.safe_mode_ttl_ms, now_text, detail)
+    local figures = ARGV.figures
+    detail = figure_of(figures, 'failure_limit') .. ' failures in '
+      .. figure_of(figures, 'failure_window_ms') / 1000 .. ' s'
+    trip_safe_mode(KEYS.safe_mode, KEYS.failures, KEYS.audit, figure_of(figures, 'safe_mode_ttl_ms'), now_text, detail)
   else
-    detail = ARGV.rate_global_limit .. ' orders in ' .. ARGV.rate_global_window_ms / 1000 .. ' s'
-    trip_cooldown(KEYS.cooldown_global, KEYS.audit, ARGV.cooldown_global_ms, now_text, 'cooldown_global', detail)
+    local rest = figure_of(ARGV.figures, 'cooldown_global_ms')
+    detail = integer(global_limit) .. ' orders in ' .. global_window / 1000 .. ' s'
+    trip_cooldown(KEYS.cooldown_global, KEYS.audit, rest, now_text, 'cooldown_global', detail)
   end
 end
 
@@ -128,7 +123,7 @@ if reason then
       -- Its permit stands in no in-flight set. A halt waits until the last of these has run out; see still_out.lua.
       local last = is_exit and 'exits_until' or 'entries_until'
       local known = tonumber(redis.pcall('HMGET', KEYS.state, last)[1]) or 0
-      redis.pcall('HSET', KEYS.state, last, integer(math.max(known, now + ARGV.lock_ttl_ms)))
+      redis.pcall('HSET', KEYS.state, last, integer(math.max(known, now + lock_ttl)))
     end
     if reason == 'DUPLICATE' or reason == 'CONFLICT' then
       return 'OBSERVED ' .. reason .. ' ' .. wait .. ' ' .. detail
@@ -138,25 +133,24 @@ if reason then
       -- stay as they would be.
       local record = record_text('admitted', token, '0', ARGV.fingerprint, now_text, ARGV.symbol, ARGV.side,
         ARGV.lock_ttl_ms, '0', is_exit and 'ox' or 'o', reason .. ' ' .. wait .. ' ' .. detail)
-      local fresh_for = ARGV.decided_ms + ARGV.max_age_ms - now + 1
-      redis.call('SET', KEYS.record, record, 'PX', integer(math.max(fresh_for, ARGV.dedup_ttl_ms)))
+      local fresh_for = ARGV.decided_ms + max_age - now + 1
+      redis.call('SET', KEYS.record, record, 'PX', integer(math.max(fresh_for, dedup_ttl)))
       return record
     end
   end
   return reason .. ' ' .. wait .. ' ' .. detail
 end
 
-local lock_ttl = ARGV.lock_ttl_ms
 local deadline = integer(now + lock_ttl)
 
-local fence, verify_age = fence_and_verify_age(now, micros, seen)
+local fence, verify_age = fence_and_verify_age(now, micros, seen, dedup_ttl, max_age, skew)
 local ahead = is_exit and '0' or integer(seen.reserved)
 
 local note = verify_age and ahead .. ' ' .. integer(verify_age) or ahead
 -- An exit that brings another policy passes. Its caller learns by the flag that there is one to follow.
 local brings_other = is_exit and not seen.damaged and seen.state[3] and seen.state[3] ~= ARGV.policy
-local record = record_text('admitted', token, fence, ARGV.fingerprint, now_text, ARGV.symbol, ARGV.side, lock_ttl,
-  ARGV.reserve, (verify_age and 'v' or '') .. (is_exit and 'x' or '') .. (brings_other and 'd' or ''), note)
+local record = record_text('admitted', token, fence, ARGV.fingerprint, now_text, ARGV.symbol, ARGV.side,
+  ARGV.lock_ttl_ms, ARGV.reserve, (verify_age and 'v' or '') .. (is_exit and 'x' or '') .. (brings_other and 'd' or ''), note)
 local permit_field = 'permit:' .. ARGV.intent_id
 
 -- The writes begin here.
@@ -167,9 +161,8 @@ local counted = attempt('LPUSH', KEYS.rate_global, now_text)
 -- steps-of-the-clock tells for how long, and why. While it will live long enough, its end stays as it is.
 local last, lapses = seen.last or 0, seen.lapses or 0
 if type(counted) == 'number' then
-  local window, fresh_for = ARGV.rate_global_window_ms, ARGV.max_age_ms + ARGV.skew_ms + 2000
-  if lapses - now < math.max(window, fresh_for) then
-    local life = math.max(window, (ARGV.dedup_ttl_ms - ARGV.max_age_ms) / 2)
+  if lapses - now < math.max(global_window, max_age + skew + 2000) then
+    local life = math.max(global_window, (dedup_ttl - max_age) / 2)
     attempt('PEXPIRE', KEYS.rate_global, integer(life))
     lapses = now + life
   end
@@ -192,37 +185,35 @@ end
 if seen.damaged then
   attempt('HSET', KEYS.state, permit_field, record)  -- an exit's; the damaged fields stay as they are
 elseif not seen.state[3] and not is_exit then  -- an exit, which any policy may bring, puts none in force
-  --@include figures_text
   attempt('HSET', KEYS.state, 'fence', fence, 'in_flight', in_flight, permit_field, record, 'policy', ARGV.policy,
-    'figures', figures_text(), 'policy_at', now_text, 'policy_by', 'gate', 'policy_reason', 'the first admission')
+    'figures', ARGV.figures, 'policy_at', now_text, 'policy_by', 'gate', 'policy_reason', 'the first admission')
 else
   attempt('HSET', KEYS.state, 'fence', fence, 'in_flight', in_flight, permit_field, record)
 end
 -- The record must outlive the intent's freshness. An intent whose time is in the future is fresh for longer.
 local remembered_for, early = ARGV.dedup_ttl_ms, ARGV.decided_ms - now
 -- An exit puts no policy in force. The one that comes may take its intent for fresh for longer than its caller's does.
-if is_exit and not seen.state[3] then remembered_for = math.max(remembered_for, 86400000) end
-if early > 0 then remembered_for = remembered_for + early end
-redis.call('SET', KEYS.record, record, 'PX', integer(remembered_for))
+if is_exit and not seen.state[3] then remembered_for = integer(math.max(dedup_ttl, 86400000)) end
+if early > 0 then remembered_for = integer(remembered_for + early) end
+redis.call('SET', KEYS.record, record, 'PX', remembered_for)
 if not is_exit then
-  redis.call('SET', KEYS.lock, token, 'PX', lock_ttl)
-  if redis.call('LPUSH', KEYS.rate_symbol, now_text) - ARGV.rate_symbol_limit > 0 then
-    redis.call('LTRIM', KEYS.rate_symbol, '0', ARGV.rate_symbol_limit - 1)
+  redis.call('SET', KEYS.lock, token, 'PX', ARGV.lock_ttl_ms)
+  if redis.call('LPUSH', KEYS.rate_symbol, now_text) > symbol_limit then
+    redis.call('LTRIM', KEYS.rate_symbol, '0', symbol_limit - 1)
   end
   redis.call('PEXPIRE', KEYS.rate_symbol, ARGV.rate_symbol_window_ms)
 end
 if type(counted) == 'number' then
-  local limit, window = ARGV.rate_global_limit, ARGV.rate_global_window_ms
-  if counted - limit > 0 then
+  if counted > global_limit then
     if not is_exit then
-      redis.call('LTRIM', KEYS.rate_global, '0', limit - 1)  -- the window isn't full: these entries are too old
+      redis.call('LTRIM', KEYS.rate_global, '0', global_limit - 1)  -- the window isn't full: these entries are too old
     else
       -- An exit passes a full window. The oldest entry may still count: without it, the window would open too early
       -- once settle gives a slot back. So this removes only entries that are too old, two for each one added, and the
       -- list doesn't grow without end.
       for _ = 1, 2 do
         local oldest = redis.pcall('LINDEX', KEYS.rate_global, -1)
-        if type(oldest) == 'string' and (tonumber(oldest) or 0) + window - now <= 0 then
+        if type(oldest) == 'string' and (tonumber(oldest) or 0) + global_window - now <= 0 then
           redis.pcall('RPOP', KEYS.rate_global)
         end
       end

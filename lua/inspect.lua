@@ -8,6 +8,7 @@
 --        A guard without a row passes, or doesn't judge this exit
 --        or an error that names the key, where evaluate gives one
 --@include integer
+--@include figure_numbers
 --@include read
 --@include switched_on
 --@include window_wait
@@ -31,6 +32,7 @@ while reason do
 end
 if #rows == 2 then
   -- Every guard passes. evaluate now reads the memory, also for an exit; damage there ends inspect with the same error.
-  memory(now, seen)
+  local _, _, _, _, _, dedup_ttl, max_age = figure_numbers()
+  memory(now, seen, dedup_ttl, max_age)
 end
 return rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from decimal import ROUND_UP, Decimal, InvalidOperation
 from typing import Final
 
@@ -21,6 +22,11 @@ from gate.values.verdict import Mode, Permit, Verdict
 # Lua counts in doubles. The sum of 64 such reserves is still exact in a double.
 _LARGEST_RESERVE: Final = 100_000_000 * MILLIONTHS
 _NO_PENALTY: Final = Penalty()
+_NUMBERS: Final = (
+    *("rate_symbol_limit", "rate_symbol_window_ms", "rate_global_limit", "rate_global_window_ms"),
+    *("lock_ttl_ms", "dedup_ttl_ms", "max_age_ms", "skew_ms", "max_in_flight"),
+)
+"""The figures that every verdict needs, in the order of lua/include/figure_numbers.lua."""
 _LOCK_ASKED_AGAIN_MS: Final = 250
 """How soon to ask for a lock again that was taken just now. Most orders are settled by then."""
 
@@ -41,18 +47,16 @@ class Protocol:
         figures = policy.texts()
         if keyspace.observing:
             figures["after_memory_loss"] = "verify"  # what an observer has forgotten must not halt the account
-        fixed: dict[str, str | int] = {
+        fixed: dict[str, str | int | bytes] = {
             **keyspace.of_account(),
             **figures,
             "policy": self.policy_fingerprint,
             "observes": 1 if keyspace.observing else 0,
             "server": SERVER,
+            "figures": "".join(f" {name}={text}" for name, text in figures.items()) + " ",  # as the state keeps them
+            "numbers": struct.pack(f">{len(_NUMBERS)}d", *(int(figures[name]) for name in _NUMBERS)),
         }
-        # As the state keeps them: lua/include/figures_text.lua writes the same. First those that the scripts read.
-        names = script("evaluate").arguments.names
-        read = "".join(f" {name}={text}" for name, text in figures.items() if name in names)
-        other = "".join(f"{name}={text} " for name, text in figures.items() if name not in names)
-        fixed["other_figures"], self._figures = other, f"{read} {other}"
+        self._figures: Final = str(fixed["figures"])
         self._evaluate: Final = Call("EVALSHA", script("evaluate"), fixed)
         self._inspect: Final = Call("EVALSHA_RO", script("inspect"), fixed)
         self._settle: Final = Call("EVALSHA", script("settle"), fixed)

@@ -22,7 +22,7 @@ from typing import Final
 from gate.values.errors import GateError
 from gate.values.guards import GUARDS
 
-Command = tuple[str | int, ...]
+Command = tuple[str | int | bytes, ...]
 """A Redis command: its name and arguments."""
 
 
@@ -85,23 +85,23 @@ class Call:
     """Builds calls of one script. Fixed values are filled in once; every call gives the others by name."""
 
     def __init__(
-        self, verb: str, called: Script, fixed: Mapping[str, str | int], *, open_list: tuple[str, ...] = ()
+        self, verb: str, called: Script, fixed: Mapping[str, str | int | bytes], *, open_list: tuple[str, ...] = ()
     ) -> None:
         """`verb` is EVALSHA or EVALSHA_RO. Names in `fixed` that the script doesn't have are ignored. `open_list`: the
         keys that follow the named ones, if the header has an open list."""
-        listed: list[tuple[str | None, str | int]] = [
+        listed: list[tuple[str | None, str | int | bytes]] = [
             *((name, fixed.get(name, "")) for name in called.keys.names),
             *((None, key) for key in open_list),
             *((name, fixed.get(name, "")) for name in called.arguments.names),
         ]
         self._name: Final = called.name
         start = (verb, called.sha, len(called.keys.names) + len(open_list))
-        self._words: Final[list[str | int]] = [*start, *(value for _, value in listed)]
+        self._words: Final[list[str | int | bytes]] = [*start, *(value for _, value in listed)]
         self._places: Final = {
             name: place for place, (name, _) in enumerate(listed, len(start)) if name is not None and name not in fixed
         }
 
-    def __call__(self, **given: str | int) -> Command:
+    def __call__(self, **given: str | int | bytes) -> Command:
         """The command. Needs exactly the names that aren't fixed; raises ScriptError otherwise."""
         places, words = self._places, self._words.copy()
         try:

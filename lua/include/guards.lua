@@ -6,11 +6,13 @@
 --            reason STALE, from the table in gate/values/guards.py. The guards below are in the order of that table
 -- `seen`     keeps what the caller needs later: .state (fence, since, policy in force, copy of an earlier permit, run
 --            id, time of a loss, permits in flight), and what memory and count_in_flight fill in
--- Needs      KEYS and ARGV of evaluate, but not KEYS.audit, and not the ARGV that only an admission writes
+-- Needs      the includes of inspect; KEYS and ARGV of evaluate, but not KEYS.audit, and not the ARGV that only an admission writes
 --
 -- An exit skips the guards that stop entries. It doesn't read their keys, so a damaged key can't block it.
 local function first_denial(from, now, now_text, seen)
   local is_exit = ARGV.is_exit == '1'
+  local symbol_limit, symbol_window, global_limit, global_window, lock_ttl, dedup_ttl, max_age, skew, max_in_flight =
+    figure_numbers()
 
   -- For speed, one EXISTS replaces eight reads when the keys are missing, or a second one five of them: a missing key
   -- can't deny and isn't damaged. Each names every key that the guards behind it read.
@@ -30,13 +32,12 @@ local function first_denial(from, now, now_text, seen)
 
   -- An intent must be fresh. One from the future is due later. A strategy's clock that is ahead doesn't stop an exit.
   if from <= GUARDS.STALE then
-    local age, max_age, skew = now - ARGV.decided_ms, ARGV.max_age_ms, ARGV.skew_ms
+    local age = now - ARGV.decided_ms
     if not is_exit and (age - max_age > 0 or -age - skew > 0) then
       -- Before it denies: another policy may be in force, which allows more. (An exit goes by that one already.)
       local state = redis.pcall('HMGET', KEYS.state, 'policy', 'figures')
       if state[1] and state[1] ~= ARGV.policy and state[2] then
-        max_age = string.match(state[2], ' max_age_ms=(%d+) ') or max_age
-        skew = string.match(state[2], ' skew_ms=(%d+) ') or skew
+        max_age, skew = figure_of(state[2], 'max_age_ms') or max_age, figure_of(state[2], 'skew_ms') or skew
       end
     end
     if age - max_age > 0 then
@@ -65,10 +66,10 @@ local function first_denial(from, now, now_text, seen)
   -- count. The exchange accepts an order for up to 6.5 s after it is signed: its recvWindow of 5 s, 1 s for a clock
   -- ahead, and half a second to spare.
   if from <= GUARDS.MEMORY_YOUNG and not is_exit then
-    memory(now, seen)
+    memory(now, seen, dedup_ttl, max_age)
     if seen.lost then
-      local windows = math.min(math.max(ARGV.rate_symbol_window_ms, ARGV.rate_global_window_ms), 300000)
-      local wait = seen.lost + math.max(ARGV.lock_ttl_ms + 6500, windows) - now
+      local windows = math.min(math.max(symbol_window, global_window), 300000)
+      local wait = seen.lost + math.max(lock_ttl + 6500, windows) - now
       -- Of a caller that observes, only its own keys are new, and other guards hold its orders. Its permits say verify.
       if wait > 0 and ARGV.observes ~= '1' then
         return 'MEMORY_YOUNG', integer(wait), integer(seen.lost), GUARDS.MEMORY_YOUNG
@@ -92,8 +93,10 @@ local function first_denial(from, now, now_text, seen)
     local why = from <= GUARDS.SAFE_MODE and switched_on(KEYS.safe_mode)
     if why then return 'SAFE_MODE', time_left(KEYS.safe_mode), why, GUARDS.SAFE_MODE end
 
-    if from <= GUARDS.FAILURE_LIMIT and window_wait(KEYS.failures, ARGV.failure_limit, ARGV.failure_window_ms, now) then
-      return 'FAILURE_LIMIT', ARGV.safe_mode_ttl_ms, '', GUARDS.FAILURE_LIMIT
+    local figures = ARGV.figures
+    if from <= GUARDS.FAILURE_LIMIT and window_wait(KEYS.failures, figure_of(figures, 'failure_limit'),
+      figure_of(figures, 'failure_window_ms'), now) then
+      return 'FAILURE_LIMIT', figure_of(figures, 'safe_mode_ttl_ms'), '', GUARDS.FAILURE_LIMIT
     end
 
     why = from <= GUARDS.COOLDOWN_GLOBAL and switched_on(KEYS.cooldown_global)
@@ -114,18 +117,21 @@ local function first_denial(from, now, now_text, seen)
   if from <= GUARDS.IN_FLIGHT_LIMIT then
     count_in_flight(now, now_text, seen.state[7], seen)
     -- Before it denies, it counts anew: what is kept may have drifted, by a clock that went back.
-    if seen.live - ARGV.max_in_flight >= 0 then count_in_flight(now, now_text, nil, seen) end
-    if seen.live - ARGV.max_in_flight >= 0 then return 'IN_FLIGHT_LIMIT', '-1', '', GUARDS.IN_FLIGHT_LIMIT end
+    if seen.live >= max_in_flight then count_in_flight(now, now_text, nil, seen) end
+    if seen.live >= max_in_flight then return 'IN_FLIGHT_LIMIT', '-1', '', GUARDS.IN_FLIGHT_LIMIT end
   end
 
   -- Not too many orders in a window.
   if from <= GUARDS.RATE_SYMBOL and not nothing_known then
-    local wait = window_wait(KEYS.rate_symbol, ARGV.rate_symbol_limit, ARGV.rate_symbol_window_ms, now)
+    local wait = window_wait(KEYS.rate_symbol, symbol_limit, symbol_window, now)
     if wait then return 'RATE_SYMBOL', integer(wait), '', GUARDS.RATE_SYMBOL end
   end
   if from <= GUARDS.RATE_GLOBAL then
-    local wait = window_wait(KEYS.rate_global, ARGV.rate_global_limit, ARGV.rate_global_window_ms, now)
+    local wait = window_wait(KEYS.rate_global, global_limit, global_window, now)
     -- The denial trips the account's cooldown, which may last longer than the window is full.
-    if wait then return 'RATE_GLOBAL', integer(math.max(wait, ARGV.cooldown_global_ms)), '', GUARDS.RATE_GLOBAL end
+    if wait then
+      local rest = figure_of(ARGV.figures, 'cooldown_global_ms')
+      return 'RATE_GLOBAL', integer(math.max(wait, rest)), '', GUARDS.RATE_GLOBAL
+    end
   end
 end

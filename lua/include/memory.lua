@@ -1,7 +1,7 @@
 -- Is this memory whole? Redis forgets: by a flush, a restart, a log cut short, an old snapshot, a failover to a replica
 -- that lags behind. `memory` answers; `whole` is a part of it.
 -- Needs last_admission; KEYS.state, rate_global;
---    ARGV.is_exit, decided_ms, fence_seen, policy, dedup_ttl_ms, max_age_ms, skew_ms, server
+--    ARGV.is_exit, decided_ms, fence_seen, policy, server
 
 -- Reads a whole number: false when there is no text, nil when it is damaged. Lua can't add 1 to numbers above 2^53.
 local function whole(text)
@@ -14,7 +14,7 @@ end
 -- Fills `seen`: .fence (the last one given), .since (when the memory became whole), .lost (when its loss was noticed),
 -- .new (why it is new from this call on), .last and .lapses (see in_flight_packed), .untrusted (never whole: the store
 -- may evict keys, or the user lacks rights), and .run_id. Damage denies an entry. An exit passes, with .damaged.
-local function memory(now, seen)
+local function memory(now, seen, dedup_ttl, max_age)
   if seen.since or seen.damaged then return end
   local state, is_exit = seen.state, ARGV.is_exit == '1'
   local last, since, lost = whole(state[1]), whole(state[2]), whole(state[6])
@@ -45,7 +45,7 @@ local function memory(now, seen)
     seen.new = 'another server answers, or it has restarted'
   elseif lost and lost - now > 60000 then
     seen.new = 'its last loss lies in the future'  -- the clock has gone back, or a hand has written it
-  elseif last_at and (last_at - now) * 2 > math.max(ARGV.dedup_ttl_ms - ARGV.max_age_ms, 2000) then
+  elseif last_at and (last_at - now) * 2 > math.max(dedup_ttl - max_age, 2000) then
     -- While the clock was ahead, records may have lapsed whose intents are fresh. docs/decisions/steps-of-the-clock.md
     -- tells why half of that time, a second at least.
     seen.new = 'the server\'s clock has gone back by ' .. integer(last_at - now) .. ' ms'
@@ -67,7 +67,7 @@ end
 
 -- Which fence comes next? As text. And, when the permit must say verify, the least age in ms of an order that the
 -- memory may have lost. On a damaged state, an exit gets a fence from the clock, higher than any counter's.
-local function fence_and_verify_age(now, micros, seen)
+local function fence_and_verify_age(now, micros, seen, dedup_ttl, max_age, skew)
   if seen.damaged then return integer(now * 1000 + micros), 0 end
   -- The permit says verify in four cases. First: the memory is so new that a lost record's intent may still be fresh.
   -- Second: an exit comes with another policy, whose longer max_age may make an intent fresh after its record lapsed.
@@ -75,10 +75,10 @@ local function fence_and_verify_age(now, micros, seen)
   -- Fourth: the store may lose records one by one. Fifth: an exit is dated ahead, and fresh for longer than the memory
   -- is young.
   local in_force, copy = seen.state[3], seen.state[4]
-  local remembers = math.max(ARGV.dedup_ttl_ms, ARGV.max_age_ms + ARGV.skew_ms)
+  local remembers = math.max(dedup_ttl, max_age + skew)
   local whole_for, verify_age = now - seen.since, nil
   if whole_for < remembers or copy or seen.untrusted or (in_force and in_force ~= ARGV.policy)
-    or ARGV.decided_ms - ARGV.skew_ms - now > 0 then
+    or ARGV.decided_ms - skew - now > 0 then
     verify_age = whole_for
     if copy then
       -- The earlier permit's holder sends no request after its deadline; where that can't be read, the age is 0.

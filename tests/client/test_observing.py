@@ -235,7 +235,7 @@ def test_a_caller_cancelled_while_it_leaves_its_name_gives_the_permit_back() -> 
     dialogue = calls.evaluate(at.entry())
     asked = next(dialogue)
     assert isinstance(asked, tuple)
-    token = asked[asked.index("sig-1") + 1]
+    token = str(asked[asked.index("sig-1") + 1])
     dialogue.send(f"admitted {token} 1 fp {time.time_ns() // 1_000_000} BTCUSDT BUY 30000 0 - 0".encode())
     with pytest.raises(asyncio.CancelledError):
         dialogue.throw(asyncio.CancelledError())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from decimal import Decimal
 
 from gate import Intent, Outcome, Penalty, Permit, Policy
@@ -26,23 +27,17 @@ KEYS = (
     "{acct7}:safety:audit",
     "{acct7}:safety:reasons",
 )
+FIGURES_TEXT = (
+    " rate_symbol_limit=1 rate_symbol_window_ms=30000 rate_global_limit=5 rate_global_window_ms=60000"
+    " lock_ttl_ms=30000 dedup_ttl_ms=3600000 max_age_ms=600000 skew_ms=5000 failure_limit=7"
+    " failure_window_ms=300000 safe_mode_ttl_ms=900000 cooldown_symbol_ms=300000 cooldown_global_ms=300000"
+    " unknown_cooldown_ms=300000 margin_buffer=0.25 max_in_flight=64 leverage=set after_memory_loss=verify"
+    " exits_without_store=True cancel_conflicting_exits=False "
+)
 FIGURES = (
-    "1",
-    "30000",
-    "5",
-    "60000",
-    "30000",
-    "3600000",
-    "600000",
-    "5000",
-    "7",
-    "300000",
-    "900000",
-    "300000",
-    "64",
-    "verify",
-    "cooldown_symbol_ms=300000 unknown_cooldown_ms=300000 margin_buffer=0.25 leverage=set "
-    "exits_without_store=True cancel_conflicting_exits=False ",
+    FIGURES_TEXT,
+    struct.pack(">9d", 1, 30_000, 5, 60_000, 30_000, 3_600_000, 600_000, 5_000, 64),
+    *("30000", "30000", "3600000"),
 )
 FINGERPRINT = PROTOCOL.policy.fingerprint
 ASKED = (INTENT.fingerprint, 1_766_550_734_000, "BTCUSDT", "BUY", 0)
@@ -130,12 +125,7 @@ def test_control() -> None:
         *("reset", "ops", "why", "t0ken", "all", "", "", ""),
     )
     assert PROTOCOL.control("policy", "ops", "why", "t0ken", FINGERPRINT, (), "-")[-3:] == (
-        # All figures: what the scripts read, then the others.
-        " rate_symbol_limit=1 rate_symbol_window_ms=30000 rate_global_limit=5 rate_global_window_ms=60000"
-        " lock_ttl_ms=30000 dedup_ttl_ms=3600000 max_age_ms=600000 skew_ms=5000 failure_limit=7"
-        " failure_window_ms=300000 safe_mode_ttl_ms=900000 cooldown_global_ms=300000 max_in_flight=64"
-        " after_memory_loss=verify cooldown_symbol_ms=300000 unknown_cooldown_ms=300000 margin_buffer=0.25"
-        " leverage=set exits_without_store=True cancel_conflicting_exits=False ",
+        FIGURES_TEXT,
         "-",
         "",
     )
