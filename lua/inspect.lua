@@ -8,31 +8,26 @@
 --        A guard without a row passes, or doesn't judge this exit
 --        or an error that names the key, where evaluate gives one
 --@include integer
---@include figure_numbers
 --@include read
---@include switched_on
 --@include window_wait
---@include time_left
 --@include figure_of
---@include figures_in_force
+--@include halted
 --@include in_flight_packed
---@include memory
---@include in_flight
---@include guards
 --@include server_now
+--@include question
 
-local now, now_text = server_now()
-local state = redis.pcall('HMGET', KEYS.state, 'policy')
-local rows, seen = {now_text, state[1] or ''}, {}
-if ARGV.is_exit == '1' then take_figures_in_force(seen) end
-local reason, wait, detail, place = first_denial(1, now, now_text, seen)
-while reason do
-  rows[#rows + 1] = {reason, wait, detail}
-  reason, wait, detail, place = first_denial(place + 1, now, now_text, seen)
-end
-if #rows == 2 then
-  -- Every guard passes. evaluate now reads the memory, also for an exit; damage there ends inspect with the same error.
-  local _, _, _, _, _, dedup_ttl, max_age = figure_numbers()
-  memory(now, seen, dedup_ttl, max_age)
-end
+-- Damage to the state ends this with evaluate's error, also where evaluate reads the state last.
+local rows = {now_text, redis.pcall('HGET', KEYS.state, 'policy') or ''}
+if type(rows[2]) == 'table' then rows[2] = '' end
+local from, reason, wait, detail, place = 1, nil, nil, nil, nil
+repeat
+  reason = nil
+  repeat
+    --@include guards
+  until true
+  if reason then
+    rows[#rows + 1] = {reason, wait, detail}
+    from = place + 1
+  end
+until not reason
 return rows

@@ -161,7 +161,8 @@ if outcome == 'unknown' then
   end
 else
   local card, live, all_reserved, counted, earliest, last, lapses = in_flight_unpacked(in_flight)
-  if redis.pcall('ZREM', KEYS.inflight, reserved .. ':' .. ARGV.intent_id) == 1 and card then
+  if redis.pcall('ZREM', KEYS.inflight, reserved .. ':' .. ARGV.intent_id) == 1
+    and card and card >= 0 then
     local is_counted = admitted + span > counted and 1 or 0
     redis.pcall('HSET', KEYS.state, 'in_flight',
       in_flight_packed(card - 1, live - is_counted, all_reserved - is_counted * reserved, counted, earliest,
@@ -176,7 +177,7 @@ if outcome == 'unsent' and not observed and not without_store then
   if not is_exit then redis.pcall('LREM', KEYS.rate_symbol, '1', admitted) end
   local emptied = redis.pcall('LREM', KEYS.rate_global, '1', admitted) == 1
     and not redis.pcall('LINDEX', KEYS.rate_global, '0')
-  local _, lapses = last_admission(in_flight)
+  local _, _, _, _, _, _, lapses = in_flight_unpacked(in_flight)
   if emptied and lapses and lapses > now then
     -- An entry that never counts keeps the list: without it, a later verdict would take it for lapsed.
     redis.pcall('LPUSH', KEYS.rate_global, '0')

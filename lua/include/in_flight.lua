@@ -1,26 +1,23 @@
 -- How many permits are live, and how much margin do they reserve? The state keeps both. So a verdict costs the same
--- whether one permit is live or ten thousand. This walks only over permits whose deadline has passed since the last
--- count, once for each; or over all live ones, where the state doesn't fit the set.
--- Fills seen.card, .live, .reserved, .counted, .earliest, which in_flight_packed explains. `kept` is the state's.
--- Needs KEYS.inflight
-local function count_in_flight(now, now_text, kept, seen)
-  local card = read('ZCARD', KEYS.inflight)
-  local known, live, reserved, counted, earliest = in_flight_unpacked(kept)
-  if known ~= card or now < counted then
-    -- Somebody else has changed the set, or the clock has gone back.
-    live, reserved, counted, earliest = 0, 0, now, 9007199254740991
-    local members = read('ZRANGEBYSCORE', KEYS.inflight, '(' .. now_text, '+inf', 'WITHSCORES')
-    for i = 1, #members, 2 do
-      live, reserved = live + 1, reserved + number_at(KEYS.inflight, string.match(members[i], '^(%d+):'))
-    end
-    if members[2] then earliest = number_at(KEYS.inflight, members[2]) end
-  elseif now >= earliest then
-    local lapsed = read('ZRANGEBYSCORE', KEYS.inflight, '(' .. integer(counted), now_text)
-    for i = 1, #lapsed do
-      live, reserved = live - 1, reserved - number_at(KEYS.inflight, string.match(lapsed[i], '^(%d+):'))
-    end
-    local next_one = read('ZRANGEBYSCORE', KEYS.inflight, '(' .. now_text, '+inf', 'WITHSCORES', 'LIMIT', '0', '1')
-    counted, earliest = now, next_one[2] and number_at(KEYS.inflight, next_one[2]) or 9007199254740991
+-- whether one permit is live or ten thousand. This part of the guards walks only over permits whose deadline has passed
+-- since the last count, once for each; or over all live ones, where the state doesn't fit the set.
+-- Changes card, live, reserved, counted, earliest, which in_flight_packed explains. `members`: of the set.
+-- Needs read, number_at, integer; KEYS.inflight
+local fits = members == card and now >= counted  -- else somebody has changed the set, or the clock has gone back
+if fits and now >= earliest then
+  local lapsed = read('ZRANGEBYSCORE', KEYS.inflight, '(' .. integer(counted), now_text)
+  for i = 1, #lapsed do
+    live, reserved = live - 1, reserved - number_at(KEYS.inflight, string.match(lapsed[i], '^(%d+):'))
   end
-  seen.card, seen.live, seen.reserved, seen.counted, seen.earliest = card, live, reserved, counted, earliest
+  local next_one = read('ZRANGEBYSCORE', KEYS.inflight, '(' .. now_text, '+inf', 'WITHSCORES', 'LIMIT', '0', '1')
+  counted, earliest = now, next_one[2] and number_at(KEYS.inflight, next_one[2]) or 9007199254740991
+end
+-- Before the limit denies, it counts anew: what is kept may have drifted.
+if not fits or live >= max_in_flight then
+  card, live, reserved, counted, earliest = members, 0, 0, now, 9007199254740991
+  local all = read('ZRANGEBYSCORE', KEYS.inflight, '(' .. now_text, '+inf', 'WITHSCORES')
+  for i = 1, #all, 2 do
+    live, reserved = live + 1, reserved + number_at(KEYS.inflight, string.match(all[i], '^(%d+):'))
+  end
+  if all[2] then earliest = number_at(KEYS.inflight, all[2]) end
 end

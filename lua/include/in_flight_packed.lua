@@ -11,12 +11,7 @@ local function in_flight_packed(card, live, reserved, counted, earliest, last, l
   return struct.pack('>ddddddd', card, live, reserved, counted, earliest, last, lapses)
 end
 
--- The numbers; nothing for a text of another form, and where the next entry must count. The first bit is card's sign.
+-- The seven numbers; nothing for a text of another form.
 local function in_flight_unpacked(kept)
-  if kept and #kept == 56 and string.byte(kept) < 128 then return struct.unpack('>ddddddd', kept) end
-end
-
--- `last` and `lapses` alone; nothing for a text of another form.
-local function last_admission(kept)
-  if kept and #kept == 56 then return struct.unpack('>dd', kept, 41) end
+  if kept and #kept == 56 then return struct.unpack('>ddddddd', kept) end
 end

@@ -160,6 +160,7 @@ def test_the_table_of_keys_says_what_the_header_says() -> None:
 def test_each_shortcut_names_every_key_that_the_guards_behind_it_read() -> None:
     """A key that is left out would never deny, as long as the others are missing."""
     text = re.sub(r"--[^\n]*", "", (LUA / "include" / "guards.lua").read_text("utf-8"))
+    text = text.replace("halted(is_exit)", "KEYS.halt")
     shortcuts = dict(re.findall(r"local (nothing_\w+) = .*asks_once and redis\.call\('EXISTS', ([^)]*)\)", text))
     assert set(shortcuts) == {"nothing_known", "nothing_on"}
     for name, keys in shortcuts.items():
@@ -170,13 +171,15 @@ def test_each_shortcut_names_every_key_that_the_guards_behind_it_read() -> None:
 
 
 def _blocks_that_ask(question: str, text: str) -> list[str]:
-    """From an `if` with the question to its `end` at the same depth."""
-    return re.findall(rf"^  if [^\n]*{question}.*?^  end$", text, re.MULTILINE | re.DOTALL)
+    """From an `if`, or a `local`, with the question to its `end` at the same depth, or to its line's."""
+    blocks = re.finditer(rf"^( *)if [^\n]*{question}.*?^\1end$", text, re.MULTILINE | re.DOTALL)
+    return [*(block[0] for block in blocks), *re.findall(rf"^ *local [^\n]*{question}[^\n]*$", text, re.MULTILINE)]
 
 
 def test_the_guards_are_asked_in_the_order_of_the_table() -> None:
     text = (LUA / "include" / "guards.lua").read_text("utf-8")
-    asked = re.findall(r"return '([A-Z_]+)', .*, GUARDS\.([A-Z_]+)", text)
+    asked = re.findall(r"reason, wait, detail, place = '([A-Z_]+)', .*, GUARDS\.([A-Z_]+)\n +break\n", text)
+    assert len(asked) == text.count(" break\n")
     assert all(reason == place for reason, place in asked)
     order = list(dict.fromkeys(reason for reason, _ in asked))  # STALE is asked for too old and too early
     order[:2] = sorted(order[:2])  # one question decides between CONFLICT and DUPLICATE
