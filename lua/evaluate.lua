@@ -3,8 +3,7 @@
 -- All reads come before the first write, so an error leaves nothing half done.
 --
 -- The loader (gate/protocol/scripts.py) replaces `KEYS.halt` and `ARGV.token` by the numbers below.
--- Arguments are texts. Lua's arithmetic turns a text into a number, but its comparison doesn't. So the code writes
--- `ARGV.decided_ms - now > 0`.
+-- Arguments are texts, but for `numbers`. Lua's arithmetic turns a text into a number, but its comparison doesn't.
 --
 -- KEYS   1 record            P:exec:processed:{intent_id}       string  the intent's record
 --        2 lock              P:exec:lock:{symbol}:{side}        string  token of the permit that holds it
@@ -29,22 +28,21 @@
 -- ARGV   1 intent_id
 --        2 token             made by the caller for this call and its replay
 --        3 fingerprint       of the intent
---        4 decided_ms        the intent's time
---        5 symbol
---        6 side              BUY, SELL; CLOSE for an exit whose side only the exchange knows
---        7 is_exit           1 for an intent that can only reduce, else 0
---        8 reserve           margin to reserve, in whole millionths
---        9 fence_seen        the highest fence that the caller has seen
---       10 policy            fingerprint of the caller's policy
---       11 figures           all figures of that policy, as figure_of reads them: ` name=value … `
---       12 numbers           those that every verdict needs, once more, packed; see figure_numbers
---   and those that go into a command as they are, as texts:
---       13 rate_symbol_window_ms
---       14 lock_ttl_ms
---       15 dedup_ttl_ms
+--        4 symbol
+--        5 side              BUY, SELL; CLOSE for an exit whose side only the exchange knows
+--        6 is_exit           1 for an intent that can only reduce, else 0
+--        7 reserve           margin to reserve, in whole millionths
+--        8 policy            fingerprint of the caller's policy
+--        9 figures           all figures of that policy, as figure_of reads them: ` name=value … `
+--       10 numbers           what every verdict counts with, packed: the intent's time, the highest fence that the
+--                            caller has seen, and nine of the figures; see question.lua
+--   and figures that go into a command as they are, as texts:
+--       11 rate_symbol_window_ms
+--       12 lock_ttl_ms
+--       13 dedup_ttl_ms
 --   and
---       16 observes          1 for a caller that only observes, else 0. Its keys are its own, but for the halt
---       17 server            the server's run id, as its connection has learnt it. Behind it, after a space, why the
+--       14 observes          1 for a caller that only observes, else 0. Its keys are its own, but for the halt
+--       15 server            the server's run id, as its connection has learnt it. Behind it, after a space, why the
 --                            server isn't trusted: `evicts`, or `lacks …`, a right; see identify.lua
 --
 -- Reply  one line of text. Its first word tells which:
@@ -120,7 +118,7 @@ if reason then
       -- stay as they would be.
       local record = record_text('admitted', token, '0', ARGV.fingerprint, now_text, ARGV.symbol, ARGV.side,
         ARGV.lock_ttl_ms, '0', is_exit and 'ox' or 'o', reason .. ' ' .. wait .. ' ' .. detail)
-      local fresh_for = ARGV.decided_ms + max_age - now + 1
+      local fresh_for = decided + max_age - now + 1
       redis.call('SET', KEYS.record, record, 'PX', integer(math.max(fresh_for, dedup_ttl)))
       return record
     end
@@ -139,6 +137,10 @@ local brings_other = is_exit and in_force and in_force ~= ARGV.policy
 local record = record_text('admitted', token, fence, ARGV.fingerprint, now_text, ARGV.symbol, ARGV.side,
   ARGV.lock_ttl_ms, ARGV.reserve, (verify_age and 'v' or '') .. (is_exit and 'x' or '') .. (brings_other and 'd' or ''),
   note)
+
+-- Entries beyond the limit are too old to count. They are cut off when there are so many: a cut at each admission would
+-- cost a thirtieth of it.
+local TRIMMED_AT_ONCE = 16
 
 -- The writes begin here.
 local added = attempt('ZADD', KEYS.inflight, deadline, ARGV.reserve .. ':' .. ARGV.intent_id)
@@ -174,19 +176,19 @@ else
   attempt('HSET', KEYS.state, 'fence', fence, 'in_flight', in_flight, permit_field, record)
 end
 -- The record must outlive the intent's freshness. An intent whose time is in the future is fresh for longer.
-local remembered_for, early = ARGV.dedup_ttl_ms, ARGV.decided_ms - now
+local remembered_for, early = ARGV.dedup_ttl_ms, decided - now
 -- An exit puts no policy in force. The one that comes may take its intent for fresh for longer than its caller's does.
 if is_exit and not in_force then remembered_for = integer(math.max(dedup_ttl, 86400000)) end
 if early > 0 then remembered_for = integer(remembered_for + early) end
 redis.call('SET', KEYS.record, record, 'PX', remembered_for)
 if not is_exit then
   redis.call('SET', KEYS.lock, token, 'PX', ARGV.lock_ttl_ms)
-  if redis.call('LPUSH', KEYS.rate_symbol, now_text) > symbol_limit then
+  if redis.call('LPUSH', KEYS.rate_symbol, now_text) >= symbol_limit + TRIMMED_AT_ONCE then
     redis.call('LTRIM', KEYS.rate_symbol, '0', symbol_limit - 1)
   end
   redis.call('PEXPIRE', KEYS.rate_symbol, ARGV.rate_symbol_window_ms)
 end
-if type(length) == 'number' and length > global_limit then
+if type(length) == 'number' and length >= global_limit + TRIMMED_AT_ONCE then
   if not is_exit then
     redis.call('LTRIM', KEYS.rate_global, '0', global_limit - 1)  -- the window isn't full: these entries are too old
   else

@@ -26,7 +26,9 @@ _NUMBERS: Final = (
     *("rate_symbol_limit", "rate_symbol_window_ms", "rate_global_limit", "rate_global_window_ms"),
     *("lock_ttl_ms", "dedup_ttl_ms", "max_age_ms", "skew_ms", "max_in_flight"),
 )
-"""The figures that every verdict needs, in the order of lua/include/figure_numbers.lua."""
+"""The figures that every verdict counts with, in the order of lua/include/question.lua."""
+_ASKED: Final = struct.Struct(">2d")
+"""What stands before them: the intent's time, and the highest fence that the caller has seen."""
 _LOCK_ASKED_AGAIN_MS: Final = 250
 """How soon to ask for a lock again that was taken just now. Most orders are settled by then."""
 
@@ -54,8 +56,8 @@ class Protocol:
             "observes": 1 if keyspace.observing else 0,
             "server": SERVER,
             "figures": "".join(f" {name}={text}" for name, text in figures.items()) + " ",  # as the state keeps them
-            "numbers": struct.pack(f">{len(_NUMBERS)}d", *(int(figures[name]) for name in _NUMBERS)),
         }
+        self._numbers: Final = struct.pack(f">{len(_NUMBERS)}d", *(int(figures[name]) for name in _NUMBERS))
         self._figures: Final = str(fixed["figures"])
         self._evaluate: Final = Call("EVALSHA", script("evaluate"), fixed)
         self._inspect: Final = Call("EVALSHA_RO", script("inspect"), fixed)
@@ -95,12 +97,11 @@ class Protocol:
             intent_id=intent.id,
             token=token,
             fingerprint=intent.fingerprint,
-            decided_ms=intent.timestamp_ms,
             symbol=intent.symbol,
             side=intent.side,
             is_exit=1 if intent.is_exit else 0,
             reserve=int(millionths),
-            fence_seen=fence_seen,
+            numbers=_ASKED.pack(intent.timestamp_ms, fence_seen) + self._numbers,
         )
 
     def settle(self, permit: Permit, outcome: Outcome) -> Command:

@@ -7,11 +7,11 @@ state = redis.pcall('HMGET', KEYS.state, 'fence', 'since', 'policy', permit_fiel
 local in_force, figures = state[3], state[8]
 if in_force and in_force ~= ARGV.policy and figures then
   -- The permit's own life, lock_ttl_ms, is the caller's: it has counted its deadline by it before the call.
-  local symbol_limit, symbol_window, global_limit, global_window, lock_ttl, dedup_ttl, max_age, skew, most =
-    struct.unpack('>ddddddddd', ARGV.numbers)
+  local decided, fence_seen, symbol_limit, symbol_window, global_limit, global_window, lock_ttl, dedup_ttl, max_age, skew,
+    most = struct.unpack('>ddddddddddd', ARGV.numbers)
   ARGV.dedup_ttl_ms = figure_of(figures, 'dedup_ttl_ms') or ARGV.dedup_ttl_ms
-  ARGV.numbers = struct.pack('>ddddddddd', symbol_limit, symbol_window, global_limit,
-    figure_of(figures, 'rate_global_window_ms') or global_window, lock_ttl, ARGV.dedup_ttl_ms,
+  ARGV.numbers = struct.pack('>ddddddddddd', decided, fence_seen, symbol_limit, symbol_window,
+    global_limit, figure_of(figures, 'rate_global_window_ms') or global_window, lock_ttl, ARGV.dedup_ttl_ms,
     figure_of(figures, 'max_age_ms') or max_age, figure_of(figures, 'skew_ms') or skew, most)
   ARGV.figures = figures .. ARGV.figures  -- of two figures with one name, the first counts
 end

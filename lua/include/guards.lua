@@ -34,7 +34,7 @@ end
 
 -- An intent must be fresh. One from the future is due later. A strategy's clock that is ahead doesn't stop an exit.
 if from <= GUARDS.STALE then
-  local age, oldest, most_early = now - ARGV.decided_ms, max_age, skew
+  local age, oldest, most_early = now - decided, max_age, skew
   if not is_exit and (age > oldest or -age > most_early) then
     -- Before it denies: another policy may be in force, which allows more. (An exit goes by that one already.)
     local other = redis.pcall('HMGET', KEYS.state, 'policy', 'figures')

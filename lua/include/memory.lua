@@ -1,7 +1,7 @@
 -- Is this memory whole? Redis forgets: by a flush, a restart, a log cut short, an old snapshot, a failover to a replica
 -- that lags behind. A part of the guards; question.lua declares what it fills in. Damage denies an entry. An exit passes,
 -- with `damaged`.
--- Needs integer, in_flight_unpacked; KEYS.state, rate_global; ARGV.fence_seen, server
+-- Needs integer, in_flight_unpacked; KEYS.state, rate_global; ARGV.server
 
 -- Three whole numbers, or nothing. Lua can't add 1 to numbers above 2^53.
 local numbers = (state[1] or '0') .. ' ' .. (state[2] or '0') .. ' ' .. (state[6] or '0')
@@ -37,14 +37,14 @@ else
     -- While the clock was ahead, records may have lapsed whose intents are fresh. docs/decisions/steps-of-the-clock.md
     -- tells why half of that time, a second at least.
     new_memory = 'the server\'s clock has gone back by ' .. integer(last - now) .. ' ms'
-  elseif last_fence - ARGV.fence_seen < 0 then
-    new_memory = 'the last fence is ' .. integer(last_fence) .. ', and ' .. ARGV.fence_seen .. ' was given'
+  elseif last_fence < fence_seen then
+    new_memory = 'the last fence is ' .. integer(last_fence) .. ', and ' .. integer(fence_seen) .. ' was given'
   elseif not global_entry and lapses and lapses - now > 1000 and redis.pcall('EXISTS', KEYS.rate_global) == 0 then
     -- The clocks by which a server lets keys lapse and answers TIME are a few ms apart; a second is more than enough.
     new_memory = 'the list of admissions is gone before its time: the clock was ahead, or the key was deleted'
   end
   if new_memory then
-    last_fence, since, lost = math.max(last_fence, ARGV.fence_seen), now, now
+    last_fence, since, lost = math.max(last_fence, fence_seen), now, now
     -- Far above all that others can have seen, so that they don't take the same loss for one more.
     if last_fence > 0 then last_fence = last_fence + 1000000 end
     card, last, lapses = nil, nil, nil  -- what a clock ahead has left is forgotten: one loss is noted once

@@ -1,9 +1,9 @@
 -- Which fence comes next? As text. And, when the permit must say verify, the least age in ms of an order that the memory may
 -- have lost. On a damaged state, an exit gets a fence from the clock, higher than any counter's. A part of evaluate.
--- Needs integer, what question.lua declares; ARGV.decided_ms, policy
+-- Needs integer, what question.lua declares; ARGV.policy
 local fence, verify_age
 if damaged then
-  fence, verify_age = integer(now * 1000 + micros), 0
+  fence, verify_age = integer(now * 1000 + micros % 1000), 0
 else
   -- The permit says verify in five cases. First: the memory is so new that a lost record's intent may still be fresh.
   -- Second: an exit comes with another policy, whose longer max_age may make an intent fresh after its record lapsed.
@@ -13,7 +13,7 @@ else
   local remembers = math.max(dedup_ttl, max_age + skew)
   local in_force, copy, whole_for = state[3], state[4], now - since
   if whole_for < remembers or copy or untrusted or (in_force and in_force ~= ARGV.policy)
-    or ARGV.decided_ms - skew - now > 0 then
+    or decided - skew - now > 0 then
     verify_age = whole_for
     if copy then
       -- The earlier permit's holder sends no request after its deadline; where that can't be read, the age is 0.

@@ -12,9 +12,11 @@ if is_exit then
   --@include figures_in_force
 end
 
--- The policy's figures that every verdict needs. They come packed, in place of nine arguments.
-local symbol_limit, symbol_window, global_limit, global_window, lock_ttl, dedup_ttl, max_age, skew, max_in_flight =
-  struct.unpack('>ddddddddd', ARGV.numbers)
+-- What every verdict counts with. It comes packed, in place of eleven arguments: the intent's time, the highest fence that
+-- the caller has seen, and of the policy rate_symbol_limit, rate_symbol_window_ms, rate_global_limit,
+-- rate_global_window_ms, lock_ttl_ms, dedup_ttl_ms, max_age_ms, skew_ms, max_in_flight.
+local decided, fence_seen, symbol_limit, symbol_window, global_limit, global_window, lock_ttl, dedup_ttl, max_age, skew,
+  max_in_flight = struct.unpack('>ddddddddddd', ARGV.numbers)
 
 -- What the guards find out. `memory` tells of these: the last fence given, when the memory became whole, when its loss
 -- was noticed, why it is new from this call on, under which server, and whether it is never whole, or damaged.

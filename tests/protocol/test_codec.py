@@ -36,11 +36,12 @@ FIGURES_TEXT = (
 )
 FIGURES = (
     FIGURES_TEXT,
-    struct.pack(">9d", 1, 30_000, 5, 60_000, 30_000, 3_600_000, 600_000, 5_000, 64),
+    struct.pack(">2d", 1_766_550_734_000, 41)
+    + struct.pack(">9d", 1, 30_000, 5, 60_000, 30_000, 3_600_000, 600_000, 5_000, 64),
     *("30000", "30000", "3600000"),
 )
 FINGERPRINT = PROTOCOL.policy.fingerprint
-ASKED = (INTENT.fingerprint, 1_766_550_734_000, "BTCUSDT", "BUY", 0)
+ASKED = (INTENT.fingerprint, "BTCUSDT", "BUY", 0)
 PERMIT = Permit(
     intent_id="sig-81",
     symbol="BTCUSDT",
@@ -57,7 +58,7 @@ PERMIT = Permit(
 def test_evaluate() -> None:
     assert PROTOCOL.evaluate(INTENT, "t0ken", 41, Decimal("50.0000001")) == (
         *("EVALSHA", script("evaluate").sha, 13, *KEYS),
-        *("sig-81", "t0ken", *ASKED, 50_000_001, 41, FINGERPRINT, *FIGURES, 0, SERVER),
+        *("sig-81", "t0ken", *ASKED, 50_000_001, FINGERPRINT, *FIGURES, 0, SERVER),
     )
 
 
@@ -66,7 +67,7 @@ def test_a_caller_that_observes_says_so_and_has_keys_of_its_own_but_for_the_halt
     own = tuple(key if key.endswith(":halt") else key.replace("{acct7}:", "{acct7}:observe:") for key in KEYS)
     assert observing.evaluate(INTENT, "t0ken", 41, Decimal(50)) == (
         *("EVALSHA", script("evaluate").sha, 13, *own),
-        *("sig-81", "t0ken", *ASKED, 50_000_000, 41, FINGERPRINT, *FIGURES, 1, SERVER),
+        *("sig-81", "t0ken", *ASKED, 50_000_000, FINGERPRINT, *FIGURES, 1, SERVER),
     )
     assert observing.last_look(PERMIT, 6_500)[-1] == 1
     for act, prefix in (("halt", "{acct7}:"), ("resume", "{acct7}:"), ("reset", "{acct7}:observe:")):
@@ -74,9 +75,10 @@ def test_a_caller_that_observes_says_so_and_has_keys_of_its_own_but_for_the_halt
 
 
 def test_inspect() -> None:
+    numbers = FIGURES[1][:8] + struct.pack(">d", 0) + FIGURES[1][16:]
     assert PROTOCOL.inspect(INTENT) == (
         *("EVALSHA_RO", script("inspect").sha, 13, *KEYS),
-        *("sig-81", "-", *ASKED, 50_000_000, 0, FINGERPRINT, *FIGURES, 0, SERVER),
+        *("sig-81", "-", *ASKED, 50_000_000, FINGERPRINT, FIGURES[0], numbers, *FIGURES[2:], 0, SERVER),
     )
 
 

@@ -95,7 +95,7 @@ OF_AN_INTENT = (
     "reasons"
 )
 OF_A_VERDICT = (
-    "intent_id token fingerprint decided_ms symbol side is_exit reserve fence_seen policy figures numbers "
+    "intent_id token fingerprint symbol side is_exit reserve policy figures numbers "
     "rate_symbol_window_ms lock_ttl_ms dedup_ttl_ms observes server"
 )
 CALLED_WITH = {
