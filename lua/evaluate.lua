@@ -150,7 +150,7 @@ local length = attempt('LPUSH', KEYS.rate_global, now_text)
 -- steps-of-the-clock tells for how long, and why. While it will live long enough, its end stays as it is.
 last, lapses = last or 0, lapses or 0
 if type(length) == 'number' then
-  if lapses - now < math.max(global_window, max_age + skew + 2000) then
+  if lapses < now + global_window or lapses < now + max_age + skew + 2000 then
     local life = math.max(global_window, (dedup_ttl - max_age) / 2)
     attempt('PEXPIRE', KEYS.rate_global, integer(life))
     lapses = now + life
@@ -162,8 +162,8 @@ end
 -- damaged set may be missing.
 local in_flight
 if added == 1 and card and card >= 0 and now >= counted then
-  in_flight = in_flight_packed(card + 1, live + 1, reserved + ARGV.reserve, counted, math.min(earliest, now + lock_ttl),
-    last, lapses)
+  if now + lock_ttl < earliest then earliest = now + lock_ttl end
+  in_flight = in_flight_packed(card + 1, live + 1, reserved + ARGV.reserve, counted, earliest, last, lapses)
 else
   in_flight = in_flight_packed(-1, 0, 0, 0, 0, last, lapses)
 end

@@ -88,7 +88,6 @@ end
 
 -- A person, the switches, the lock. What they need is included here: a function is made anew by each call that comes by.
 if not nothing_known then
-  --@include switched_on
   --@include time_left
   local nothing_on = asks_once and redis.call('EXISTS', KEYS.halt, KEYS.safe_mode, KEYS.failures, KEYS.cooldown_global,
     KEYS.cooldown_symbol) == 0
@@ -102,6 +101,7 @@ if not nothing_known then
 
   -- Safe mode, too many failures, cooldowns.
   if not nothing_on and not is_exit then
+    --@include switched_on
     local why = from <= GUARDS.SAFE_MODE and switched_on(KEYS.safe_mode)
     if why then
       reason, wait, detail, place = 'SAFE_MODE', time_left(KEYS.safe_mode), why, GUARDS.SAFE_MODE

@@ -8,7 +8,7 @@ local numbers = (state[1] or '0') .. ' ' .. (state[2] or '0') .. ' ' .. (state[6
 if not state.err and string.find(numbers, '^%d+ %d+ %d+$') then
   last_fence, since, lost = (state[1] or 0) + 0, (state[2] or 0) + 0, (state[6] or 0) + 0
 end
-if not last_fence or math.max(last_fence, since, lost) >= 9007199254740992 then
+if not last_fence or last_fence >= 9007199254740992 or since >= 9007199254740992 or lost >= 9007199254740992 then
   if not is_exit then error({err = 'ERR fence, since or lost is not a whole number key=' .. KEYS.state}) end
   damaged = true
 else
@@ -33,7 +33,7 @@ else
     new_memory = 'another server answers, or it has restarted'
   elseif lost - now > 60000 then
     new_memory = 'its last loss lies in the future'  -- the clock has gone back, or a hand has written it
-  elseif last and (last - now) * 2 > math.max(dedup_ttl - max_age, 2000) then
+  elseif last and (last - now) * 2 > dedup_ttl - max_age and last - now > 1000 then
     -- While the clock was ahead, records may have lapsed whose intents are fresh. docs/decisions/steps-of-the-clock.md
     -- tells why half of that time, a second at least.
     new_memory = 'the server\'s clock has gone back by ' .. integer(last - now) .. ' ms'
