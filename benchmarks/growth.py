@@ -1,4 +1,4 @@
-"""Whether server time grows with the number of records, the limits, or the number of symbols."""
+"""Whether server time grows with the number of records, the limits, the number of symbols, or of live permits."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ _FLAT: Final = 1.15
 _FEW_RECORDS: Final = 1_000
 _LIMITS: Final = (5, 1_200)
 _SYMBOLS: Final = (1, 1_000)
+_IN_FLIGHT: Final = (1, 64)
 _CHUNK: Final = 2_000
 
 
 def measure(server: Server, sizes: Sizes) -> list[Figure]:
     """Compares the larger side with the smaller, alternately."""
-    return [_records(server, sizes), _limits(server, sizes), _symbols(server, sizes)]
+    return [_records(server, sizes), _limits(server, sizes), _symbols(server, sizes), _in_flight(server, sizes)]
 
 
 def _records(server: Server, sizes: Sizes) -> Figure:
@@ -80,6 +81,19 @@ def _symbols(server: Server, sizes: Sizes) -> Figure:
             batches[f"{count}"] = _admissions(client, empty_sha, _taking_turns(account, turns), sizes.batch)
         low, high = _SYMBOLS
         return _compared("growth_symbols", f"… {low:,} to {high:,} symbols", batches, sizes.growth_rounds)
+
+
+def _in_flight(server: Server, sizes: Sizes) -> Figure:
+    with server.client() as client:
+        client.flushall()
+        empty_sha = load_scripts(client)
+        batches = {}
+        for count in _IN_FLIGHT:
+            account = Account(f"live{count:04}", on=client)
+            account.stand(count - 1, client)
+            batches[f"{count}"] = _admissions(client, empty_sha, account.admission, sizes.batch)
+        low, high = _IN_FLIGHT
+        return _compared("growth_in_flight", f"… {low} to {high} in flight", batches, sizes.growth_rounds)
 
 
 def _taking_turns(account: Account, turns: Iterator[str]) -> Callable[[], Step]:

@@ -63,6 +63,7 @@ class Account:
             self._server = about["run_id"]
             on.hset(self.keyspace.state, mapping={"fence": 0, "since": 1, "run_id": self._server})
         self._numbers = itertools.count()
+        self._standing = 0
         self._begin = datetime.now(UTC).replace(tzinfo=None)
 
     def intent(self, on_symbol: str | None = None) -> Intent:
@@ -84,10 +85,19 @@ class Account:
         call = self.protocol.evaluate(intent, token or secrets.token_urlsafe(12), 0, self.protocol.reserve(intent))
         return addressed(call, self._server)
 
-    def count_none_in_flight(self) -> Command:
-        """A settlement's effect on what the state keeps: nothing is in flight, and an admission was just now."""
-        now_ms = time.time_ns() // 1_000_000
-        kept = struct.pack(">7d", 0, 0, 0, 0, 2**53 - 1, now_ms, now_ms + self.policy.dedup_ttl_ms // 4)
+    def stand(self, permits: int, on: redis.Redis) -> None:
+        """Admits intents whose permits stay live."""
+        for _ in range(permits):
+            on.execute_command(*self.evaluate(self.intent()))
+        self._standing += permits
+
+    def count_what_stands(self) -> Command:
+        """A settlement's effect on what the state keeps: its permit is gone, and an admission was just now."""
+        now_ms, live = time.time_ns() // 1_000_000, self._standing
+        reserved = live * int(self.protocol.reserve(self.intent()) * MILLIONTHS)
+        lapses_ms = now_ms + self.policy.dedup_ttl_ms // 4
+        earliest_ms = now_ms + self.policy.lock_ttl_ms // 2 if live else 2**53 - 1
+        kept = struct.pack(">7d", live, live, reserved, 0, earliest_ms, now_ms, lapses_ms)
         return ("HSET", self.keyspace.state, "in_flight", kept)
 
     def forget_permit(self, intent: Intent) -> Command:
@@ -117,7 +127,7 @@ class Account:
         return Step(
             self.evaluate(intent),
             b"admitted ",
-            (self.leave_in_flight(intent), self.count_none_in_flight(), self.forget_permit(intent), forget, shorten),
+            (self.leave_in_flight(intent), self.count_what_stands(), self.forget_permit(intent), forget, shorten),
         )
 
     def admission_beside_windows(self, on_symbol: str) -> Step:
@@ -130,7 +140,7 @@ class Account:
         old = time.time_ns() // 1_000_000 - 10 * self.policy.rate_global_window_ms
         clean_up = (
             self.leave_in_flight(intent),
-            self.count_none_in_flight(),
+            self.count_what_stands(),
             self.forget_permit(intent),
             ("DEL", keyspace.record(intent.id), keyspace.lock(intent.symbol, intent.side)),
             ("LSET", keyspace.rate_symbol(intent.symbol), 0, old),

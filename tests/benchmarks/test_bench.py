@@ -28,6 +28,7 @@ TO_REACH = {
     "growth_records": 1.15,
     "growth_limit": 1.15,
     "growth_symbols": 1.15,
+    "growth_in_flight": 1.15,
     "record_memory": 256,
     "async_rate": 0.75,
     "shell_eval": 1.4,
