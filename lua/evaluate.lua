@@ -59,9 +59,7 @@
 --@include integer
 --@include read
 --@include window_wait
---@include figure_of
 --@include halted
---@include in_flight_packed
 --@include record_text
 --@include server_now
 --@include question
@@ -89,12 +87,13 @@ if finds_new_memory or reason == 'FAILURE_LIMIT' or reason == 'RATE_GLOBAL' then
   if finds_new_memory then
     --@include note_new_memory
   elseif reason == 'FAILURE_LIMIT' then
-    detail = figure_of(figures, 'failure_limit') .. ' failures in '
-      .. figure_of(figures, 'failure_window_ms') / 1000 .. ' s'
-    trip_safe_mode(KEYS.safe_mode, KEYS.failures, KEYS.audit, figure_of(figures, 'safe_mode_ttl_ms'), now_text, detail)
+    local window = string.match(figures, ' failure_window_ms=(%d+) ')
+    detail = string.match(figures, ' failure_limit=(%d+) ') .. ' failures in ' .. window / 1000 .. ' s'
+    local rest = string.match(figures, ' safe_mode_ttl_ms=(%d+) ')
+    trip_safe_mode(KEYS.safe_mode, KEYS.failures, KEYS.audit, rest, now_text, detail)
   else
     detail = integer(global_limit) .. ' orders in ' .. global_window / 1000 .. ' s'
-    local rest = figure_of(figures, 'cooldown_global_ms')
+    local rest = string.match(figures, ' cooldown_global_ms=(%d+) ')
     trip_cooldown(KEYS.cooldown_global, KEYS.audit, rest, now_text, 'cooldown_global', detail)
   end
 end
@@ -159,14 +158,14 @@ if type(length) == 'number' then
 end
 
 -- One more permit is in the set. Where that isn't known, the next entry counts: an exit doesn't, and its place in a
--- damaged set may be missing.
-local in_flight
+-- damaged set may be missing. Packed as in_flight_packed tells.
 if added == 1 and card and card >= 0 and now >= counted then
   if now + lock_ttl < earliest then earliest = now + lock_ttl end
-  in_flight = in_flight_packed(card + 1, live + 1, reserved + ARGV.reserve, counted, earliest, last, lapses)
+  card, live, reserved = card + 1, live + 1, reserved + ARGV.reserve
 else
-  in_flight = in_flight_packed(-1, 0, 0, 0, 0, last, lapses)
+  card, live, reserved, counted, earliest = -1, 0, 0, 0, 0
 end
+local in_flight = struct.pack('>ddddddd', card, live, reserved, counted, earliest, last, lapses)
 if damaged then
   attempt('HSET', KEYS.state, permit_field, record)  -- an exit's; the damaged fields stay as they are
 elseif not in_force and not is_exit then  -- an exit, which any policy may bring, puts none in force

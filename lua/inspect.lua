@@ -10,9 +10,7 @@
 --@include integer
 --@include read
 --@include window_wait
---@include figure_of
 --@include halted
---@include in_flight_packed
 --@include server_now
 --@include question
 

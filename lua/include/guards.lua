@@ -39,8 +39,8 @@ if from <= GUARDS.STALE then
     -- Before it denies: another policy may be in force, which allows more. (An exit goes by that one already.)
     local other = redis.pcall('HMGET', KEYS.state, 'policy', 'figures')
     if other[1] and other[1] ~= ARGV.policy and other[2] then
-      oldest = figure_of(other[2], 'max_age_ms') or oldest
-      most_early = figure_of(other[2], 'skew_ms') or most_early
+      oldest = string.match(other[2], ' max_age_ms=(%d+) ') or oldest
+      most_early = string.match(other[2], ' skew_ms=(%d+) ') or most_early
     end
   end
   if age - oldest > 0 then
@@ -72,8 +72,8 @@ end
 -- exchange accepts an order for up to 6.5 s after it is signed: its recvWindow of 5 s, 1 s for a clock ahead, and half a
 -- second to spare.
 if from <= GUARDS.MEMORY_YOUNG then
-  -- RATE_GLOBAL asks for this. It is read here, since a list that has such an entry isn't gone.
-  if not is_exit then global_entry = redis.pcall('LINDEX', KEYS.rate_global, global_limit - 1) end
+  -- RATE_GLOBAL asks for this. An admission reads it here, for a list that has such an entry isn't gone.
+  if nothing_known then global_entry = read('LINDEX', KEYS.rate_global, global_limit - 1) end
   --@include memory
   if not is_exit and lost > 0 then
     local windows = math.min(math.max(symbol_window, global_window), 300000)
@@ -110,9 +110,10 @@ if not nothing_known then
 
     if from <= GUARDS.FAILURE_LIMIT then
       local figures = ARGV.figures
-      local entry = read('LINDEX', KEYS.failures, figure_of(figures, 'failure_limit') - 1)
-      if window_wait(KEYS.failures, entry, figure_of(figures, 'failure_window_ms'), now) then
-        reason, wait, detail, place = 'FAILURE_LIMIT', figure_of(figures, 'safe_mode_ttl_ms'), '', GUARDS.FAILURE_LIMIT
+      local entry = read('LINDEX', KEYS.failures, string.match(figures, ' failure_limit=(%d+) ') - 1)
+      if window_wait(KEYS.failures, entry, string.match(figures, ' failure_window_ms=(%d+) '), now) then
+        local rest = string.match(figures, ' safe_mode_ttl_ms=(%d+) ')
+        reason, wait, detail, place = 'FAILURE_LIMIT', rest, '', GUARDS.FAILURE_LIMIT
         break
       end
     end
@@ -161,11 +162,11 @@ if from <= GUARDS.RATE_SYMBOL and not nothing_known then
   end
 end
 if from <= GUARDS.RATE_GLOBAL then
-  if type(global_entry) == 'table' then read('LINDEX', KEYS.rate_global, '0') end  -- the same error, by the key's name
+  if not nothing_known then global_entry = read('LINDEX', KEYS.rate_global, global_limit - 1) end
   local full_for = window_wait(KEYS.rate_global, global_entry, global_window, now)
   if full_for then
     -- The denial trips the account's cooldown, which may last longer than the window is full.
-    local rest = figure_of(ARGV.figures, 'cooldown_global_ms')
+    local rest = string.match(ARGV.figures, ' cooldown_global_ms=(%d+) ')
     reason, wait, detail, place = 'RATE_GLOBAL', integer(math.max(full_for, rest)), '', GUARDS.RATE_GLOBAL
     break
   end

@@ -1,7 +1,7 @@
 -- Is this memory whole? Redis forgets: by a flush, a restart, a log cut short, an old snapshot, a failover to a replica
 -- that lags behind. A part of the guards; question.lua declares what it fills in. Damage denies an entry. An exit passes,
 -- with `damaged`.
--- Needs integer, in_flight_unpacked; KEYS.state, rate_global; ARGV.server
+-- Needs integer; KEYS.state, rate_global; ARGV.server
 
 -- Three whole numbers, or nothing. Lua can't add 1 to numbers above 2^53.
 local numbers = (state[1] or '0') .. ' ' .. (state[2] or '0') .. ' ' .. (state[6] or '0')
@@ -25,7 +25,10 @@ else
     if run_id == '?' then run_id = known_server end
   end
 
-  card, live, reserved, counted, earliest, last, lapses = in_flight_unpacked(state[7])
+  local in_flight = state[7]
+  if in_flight and #in_flight == 56 then
+    card, live, reserved, counted, earliest, last, lapses = struct.unpack('>ddddddd', in_flight)
+  end
   if untrusted then lapses = nil end  -- the list may have been evicted
   if not state[1] or not state[2] then
     new_memory = 'nothing is known of this account'

@@ -9,6 +9,7 @@ local permit_field = 'permit:' .. ARGV.intent_id
 -- Of the state: fence, since, policy in force, copy of an earlier permit, run id, time of a loss, permits in flight.
 local state
 if is_exit then
+  --@include figure_of
   --@include figures_in_force
 end
 
