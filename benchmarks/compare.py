@@ -34,6 +34,7 @@ _WHAT: Final = {
     "duplicate": "DUPLICATE",
     "locked": "LOCKED",
     "rate_symbol": "RATE_SYMBOL",
+    "settle": "settlement as placed",
 }
 
 

@@ -24,6 +24,7 @@ from gate.values.intent import Intent
 from gate.values.outcome import Outcome
 from gate.values.policy import Policy
 
+Words = tuple[str | int | bytes, ...]
 _EMPTY: Final = "#!lua flags=no-writes\nreturn 1"
 _FULL_WINDOW: Final = 5
 _IN_FLIGHT: Final = 64
@@ -35,6 +36,7 @@ _EXPECTED: Final = {
     "duplicate": b"DUPLICATE ",
     "locked": b"LOCKED ",
     "rate_symbol": b"RATE_SYMBOL ",
+    "settle": b"SETTLED ",
 }
 
 
@@ -68,23 +70,28 @@ class OneKind:
             if kind != "locked":
                 self._client.execute_command(*self._settlement(self._first, token))
 
-    def calls(self, count: int) -> list[tuple[tuple[str | int | bytes, ...], list[tuple[str | int | bytes, ...]]]]:
-        """Calls of evaluate, and behind each the commands that restore the account."""
-        made: list[tuple[tuple[str | int | bytes, ...], list[tuple[str | int | bytes, ...]]]] = []
+    def calls(self, count: int) -> list[tuple[Words, list[Words], list[Words]]]:
+        """Calls, and for each the commands that restore the account after it, and those that go before it."""
+        made: list[tuple[Words, list[Words], list[Words]]] = []
         for _ in range(count):
             if self._kind in ("duplicate", "locked", "rate_symbol"):
                 intent = self._first if self._kind == "duplicate" else self._intent(self._first.symbol)
-                made.append((self._evaluate(intent)[0], []))
+                made.append((self._evaluate(intent)[0], [], []))
                 continue
             intent = self._intent()
             call, token = self._evaluate(intent)
             forget = ("DEL", self._keys.record(intent.id), self._keys.rate_symbol(intent.symbol))
-            restore: list[tuple[str | int | bytes, ...]] = [self._settlement(intent, token), forget]
+            if self._kind == "settle":
+                admit = ("EVAL", script("evaluate").source, *call[2:])
+                settle = ("EVALSHA", script("settle").sha, *self._settlement(intent, token)[2:])
+                made.append((settle, [forget, ("LTRIM", self._keys.rate_global, 0, 3)], [admit]))
+                continue
+            restore: list[Words] = [self._settlement(intent, token), forget]
             if self._kind == "window":
                 restore.append(("LSET", self._keys.rate_global, 0, self._old()))
             else:
                 restore.append(("LTRIM", self._keys.rate_global, 0, 3))
-            made.append((call, restore))
+            made.append((call, restore, []))
         return made
 
     def run(self, count: int) -> tuple[float, float]:
@@ -93,7 +100,9 @@ class OneKind:
         pipeline: Any = self._client.pipeline(transaction=False)
         places = []
         empty = ("EVALSHA_RO", self._empty_sha, 0)
-        for number, (call, restore) in enumerate(made, start=1):
+        for number, (call, restore, prepare) in enumerate(made, start=1):
+            for command in prepare:
+                pipeline.execute_command(*command)
             places.append(len(pipeline))
             # One more after every 24: benchmarks/batches.py tells why.
             for command in (call, *[empty] * (2 if number % 24 == 0 else 1), *restore):
@@ -108,7 +117,9 @@ class OneKind:
 
     def words(self) -> dict[str, object]:
         """The commands and arguments of one call."""
-        ((call, restore),) = self.calls(1)
+        ((call, restore, prepare),) = self.calls(1)
+        for command in prepare:
+            self._client.execute_command(*command)
         self._client.config_resetstat()
         self._client.execute_command(*call)
         spent: Any = self._client.info("commandstats")
@@ -141,12 +152,12 @@ class OneKind:
             timestamp=time.time_ns() // 1_000_000,
         )
 
-    def _evaluate(self, intent: Intent) -> tuple[tuple[str | int | bytes, ...], str]:
+    def _evaluate(self, intent: Intent) -> tuple[Words, str]:
         token = secrets.token_urlsafe(12)
         call = self._protocol.evaluate(intent, token, 0, self._protocol.reserve(intent))
         return tuple(self._run_id if word == "-server-" else word for word in call), token
 
-    def _settlement(self, intent: Intent, token: str) -> tuple[str | int | bytes, ...]:
+    def _settlement(self, intent: Intent, token: str) -> Words:
         """As EVAL, which commandstats doesn't count as EVALSHA."""
         permit: Any = SimpleNamespace(
             intent_id=intent.id, symbol=intent.symbol, side=intent.side, token=token, admission=""
@@ -154,7 +165,7 @@ class OneKind:
         call = self._protocol.settle(permit, Outcome.placed("83897651234"))
         return ("EVAL", script("settle").source, *call[2:])
 
-    def _ask(self, call: tuple[str | int | bytes, ...], expected: bytes) -> None:
+    def _ask(self, call: Words, expected: bytes) -> None:
         reply: Any = self._client.execute_command(*call)
         if not reply.startswith(expected):
             raise SystemExit(f"{self._kind}: {reply!r}")
@@ -164,7 +175,8 @@ def main(port: int, prefix: str) -> None:
     """Answers until its input ends."""
     client = redis.Redis(host="127.0.0.1", port=port)
     about: Any = client.info("server")
-    client.script_load(script("evaluate").source)
+    for name in ("evaluate", "settle"):
+        client.script_load(script(name).source)
     empty_sha = client.script_load(_EMPTY)
     kinds: dict[str, OneKind] = {}
     for line in sys.stdin:

@@ -57,12 +57,16 @@ local state = redis.pcall('HMGET', KEYS.state, permit_field, 'fence', 'figures',
 local copy, last_fence, figures, in_flight = state[1] or '', tonumber(state[2] or ''), state[3], state[4]
 local outcome, retryable, code = ARGV.outcome, ARGV.retryable == '1', string.match(ARGV.note, '^%S*')
 
--- The policy in force decides. The caller's own figures count only where the state doesn't hold them.
-local failure_limit = figure_of(figures, 'failure_limit') or ARGV.failure_limit
-local failure_window = figure_of(figures, 'failure_window_ms') or ARGV.failure_window_ms
-local safe_mode_ttl = figure_of(figures, 'safe_mode_ttl_ms') or ARGV.safe_mode_ttl_ms
--- Where none is in force yet, an exit's record lives for a day; evaluate tells why.
-local dedup_ttl = figure_of(figures, 'dedup_ttl_ms') or integer(math.max(ARGV.dedup_ttl_ms, 86400000))
+-- The policy in force decides. The caller's own figures count only where the state doesn't hold them. Most settlements
+-- need none, and to look for four of them takes a third of a settlement's time.
+local failure_limit, failure_window, safe_mode_ttl, dedup_ttl
+if not text or ARGV.counts_failure == '1' or ARGV.trips_safe_mode == '1' then
+  failure_limit = figure_of(figures, 'failure_limit') or ARGV.failure_limit
+  failure_window = figure_of(figures, 'failure_window_ms') or ARGV.failure_window_ms
+  safe_mode_ttl = figure_of(figures, 'safe_mode_ttl_ms') or ARGV.safe_mode_ttl_ms
+  -- Where none is in force yet, an exit's record lives for a day; evaluate tells why.
+  dedup_ttl = figure_of(figures, 'dedup_ttl_ms') or integer(math.max(ARGV.dedup_ttl_ms, 86400000))
+end
 
 local lapsed = not text
 local unrecorded = lapsed and not record_fields(copy)
