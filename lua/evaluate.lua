@@ -138,7 +138,7 @@ local record = record_text('admitted', token, fence, ARGV.fingerprint, now_text,
   note)
 
 -- Entries beyond the limit are too old to count. They are cut off when there are so many: a cut at each admission would
--- cost a thirtieth of it.
+-- cost a twentieth of it.
 local TRIMMED_AT_ONCE = 16
 
 -- The writes begin here.

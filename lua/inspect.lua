@@ -14,7 +14,7 @@
 --@include server_now
 --@include question
 
--- Damage to the state ends this with evaluate's error, also where evaluate reads the state last.
+-- Where the state is damaged, the guards that read it say so.
 local rows = {now_text, redis.pcall('HGET', KEYS.state, 'policy') or ''}
 if type(rows[2]) == 'table' then rows[2] = '' end
 local from, reason, wait, detail, place = 1, nil, nil, nil, nil

@@ -1,6 +1,6 @@
 -- What is asked, when, and which figures decide? The first part of evaluate and inspect: it declares what the guards and
--- their caller share. Local variables cost a call nothing, but a table or a function that holds them is made anew by
--- every call: that took a third of an admission's time.
+-- their caller share. Local variables cost a call nothing; a table or a function that held them would be made anew by every
+-- call.
 -- Needs server_now; ARGV.intent_id, is_exit, numbers
 local now, now_text, micros = server_now()
 local is_exit = ARGV.is_exit == '1'
