@@ -8,6 +8,8 @@ from gate import Policy
 
 Slot = tuple[str, str]
 
+DAY_MS = 86_400_000
+
 
 @dataclass
 class Admission:
@@ -26,6 +28,8 @@ class Admission:
     punished: bool = False
     recorded_ms: int = 0
     """When its record was made: at its admission, or at a settlement after the record had lapsed."""
+    lives_ms: int = 0
+    """For how long its record lives."""
 
     def __post_init__(self) -> None:
         self.recorded_ms = self.at_ms
@@ -48,6 +52,12 @@ class Shadow:
     lost_ms: int | None = None
     """When a settlement proved that the store has lost memory."""
     fence: int = 0
+    in_force: bool = False
+    """Whether an entry has put the policy in force."""
+
+    def lives_ms(self) -> int:
+        """For how long a record lives that is made now. An exit's lives for a day where no policy is in force."""
+        return self.policy.dedup_ttl_ms if self.in_force else max(self.policy.dedup_ttl_ms, DAY_MS)
 
     def on(self, switch: str, now: int) -> bool:
         return self.switches.get(switch, 0) > now
@@ -64,7 +74,7 @@ class Shadow:
 
     def record_of(self, id: str, now: int) -> Admission | None:
         record = self.records.get(id)
-        return record if record and record.recorded_ms + self.policy.dedup_ttl_ms > now else None
+        return record if record and record.recorded_ms + record.lives_ms > now else None
 
     def in_doubt(self, now: int) -> list[Admission]:
         """Past their deadline and not settled for good, whether their records have lapsed or not."""
@@ -128,6 +138,8 @@ class Shadow:
 
     def admit(self, admission: Admission) -> None:
         self.fence = admission.fence
+        self.in_force = self.in_force or not admission.is_exit
+        admission.lives_ms = self.lives_ms()
         self.records[admission.id] = admission
         if not admission.is_exit:
             self.locks[admission.symbol, admission.side] = admission
@@ -142,7 +154,7 @@ class Shadow:
         if (record or copy or admission) is not admission:
             return "FENCED"
         if lapsed and copy is None:
-            forgotten = now - admission.at_ms < self.policy.dedup_ttl_ms  # else it has only lived its time
+            forgotten = now - admission.at_ms < self.lives_ms()  # else it has only lived its time
             if outcome != "placed" and not (forgotten and outcome == "unknown"):
                 return "FENCED"
             if forgotten:
@@ -158,7 +170,7 @@ class Shadow:
                 return "CONFLICT"
         admission.phase, admission.code = outcome, code
         if lapsed:
-            admission.recorded_ms = now
+            admission.recorded_ms, admission.lives_ms = now, self.lives_ms()
         if retryable and outcome in ("rejected", "unsent"):
             del self.records[admission.id]
         if outcome != "unknown":

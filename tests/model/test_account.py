@@ -23,7 +23,7 @@ from msgspec import structs
 from gate import Gate, Outcome, OutcomeKind, Penalty, Permit, Policy
 from tests.client import account as at
 from tests.model.passing_time import let_pass
-from tests.model.shadow import Admission, Shadow
+from tests.model.shadow import DAY_MS, Admission, Shadow
 from tests.servers.session import declare_whole
 from tests.servers.store import Store
 
@@ -45,7 +45,7 @@ POLICY = Policy(
 )
 SPANS_MS = [100_000, 400_000, 1_000_000, 1_500_000, 3_000_000, 5_000_000]
 SLOTS = [(symbol, side) for symbol in ("BTCUSDT", "ETHUSDT", "SOLUSDT") for side in ("BUY", "SELL")]
-LAPSE_MS = POLICY.dedup_ttl_ms
+LAPSE_MS = max(POLICY.dedup_ttl_ms, DAY_MS)
 PenaltyFigures = tuple[bool, int, int, bool]
 PENALTIES: list[PenaltyFigures] = [
     (False, 0, 0, False),
