@@ -7,6 +7,17 @@ from decimal import Decimal
 
 import msgspec
 
+from gate.paper.books.happenings import (
+    AlgoChanged,
+    AssetModeChanged,
+    BalancesChanged,
+    LeverageChanged,
+    Listener,
+    ListenKeyExpired,
+    OrderChanged,
+    nobody,
+)
+from gate.paper.books.listen_key import ListenKey
 from gate.paper.books.orders import AlgoOrder, Order, Trade
 from gate.paper.books.positions import Position
 from gate.paper.market.decimals import ZERO
@@ -29,6 +40,7 @@ class AccountBooks:
         self.open_orders: dict[int, Order] = {}
         self.algo_orders: dict[int, AlgoOrder] = {}
         self.trades: list[Trade] = []
+        self.realized: dict[tuple[str, PositionSide], Decimal] = {}  # of each position since the books were opened
         self.hedge = False
         self.multi_assets = False
         self.isolated: set[str] = set()
@@ -37,23 +49,53 @@ class AccountBooks:
         self._by_client_id: dict[str, int] = {}
         self._algo_by_client_id: dict[str, int] = {}
         self._open_algos: dict[int, AlgoOrder] = {}
+        self._algo_of_order: dict[int, int] = {}  # an open order -> the conditional order that it was
+        self.listen_key = ListenKey()
+        self.listener: Listener = nobody
 
     def leverage(self, symbol: Symbol) -> int:
         return self._leverage.get(symbol.name, min(DEFAULT_LEVERAGE, symbol.max_leverage))
 
-    def set_leverage(self, symbol: Symbol, leverage: int) -> None:
+    def set_leverage(self, symbol: Symbol, leverage: int, now_ms: int) -> None:
         self._leverage[symbol.name] = leverage
+        self.listener(LeverageChanged(symbol.name, leverage, now_ms))
+
+    def set_margin_type(self, symbol: Symbol, *, isolated: bool, now_ms: int) -> None:
+        if isolated:
+            self.isolated.add(symbol.name)
+        else:
+            self.isolated.discard(symbol.name)
+        sides = (PositionSide.LONG, PositionSide.SHORT) if self.hedge else (PositionSide.BOTH,)
+        touched = tuple((symbol.name, side) for side in sides)
+        self.listener(BalancesChanged("MARGIN_TYPE_CHANGE", {}, touched, now_ms))
+
+    def set_multi_assets(self, wanted: bool, now_ms: int) -> None:
+        self.multi_assets = wanted
+        self.listener(AssetModeChanged(wanted, now_ms))
 
     def set_wallet(self, asset: str, amount: Decimal, now_ms: int) -> None:
         """Sets a wallet, by a deposit or withdrawal of the difference."""
         change = amount - self.wallets.get(asset, ZERO)
         self.deposits[asset] = self.deposits.get(asset, ZERO) + change
         self.credit(asset, change, now_ms)
+        if change:
+            self.listener(BalancesChanged("DEPOSIT" if change > 0 else "WITHDRAW", {asset: change}, (), now_ms))
 
     def credit(self, asset: str, amount: Decimal, now_ms: int) -> None:
         """Add to a wallet; a negative amount takes from it."""
         self.wallets[asset] = self.wallets.get(asset, ZERO) + amount
         self.wallets_ms[asset] = now_ms
+
+    def expire_listen_key(self, now_ms: int, *, at_once: bool = False) -> None:
+        """End the listen key when its time is over, or at once."""
+        ended = self.listen_key.close() if at_once else self.listen_key.close_if_due(now_ms)
+        if ended is not None:
+            self.listener(ListenKeyExpired(ended, now_ms))
+
+    def fill(self, fill: Trade) -> None:
+        self.trades.append(fill)
+        key = fill.symbol, fill.position_side
+        self.realized[key] = self.realized.get(key, ZERO) + fill.realized_pnl
 
     def position(self, symbol: str, side: PositionSide) -> Position:
         return self.positions.get((symbol, side)) or Position(symbol, side)
@@ -64,14 +106,18 @@ class AccountBooks:
     def open_on(self, symbol: str, side: PositionSide | None = None) -> list[Order]:
         return [o for o in self.open_orders.values() if o.symbol == symbol and side in (None, o.position_side)]
 
-    def write(self, order: Order) -> None:
-        """Stores a new order, or an order's new state."""
+    def write(self, order: Order, fill: Trade | None = None, *, amended: bool = False) -> None:
+        """Stores a new order, or an order's new state: after a fill, an amendment, or at its end."""
         self.orders[order.order_id] = order
         if order.status.is_open:
             self.open_orders[order.order_id] = order
         else:
             self.open_orders.pop(order.order_id, None)
         self._by_client_id[order.client_order_id] = order.order_id
+        self.listener(OrderChanged(order, fill, amended))
+        if not order.status.is_open and order.order_id in self._algo_of_order:
+            algo = self.algo_orders[self._algo_of_order.pop(order.order_id)]
+            self.listener(AlgoChanged(algo, AlgoStatus.FINISHED, order, order.update_ms))
 
     def close(self, order: Order, status: OrderStatus, now_ms: int) -> Order:
         closed = msgspec.structs.replace(order, status=status, update_ms=now_ms)
@@ -94,6 +140,19 @@ class AccountBooks:
         else:
             self._open_algos.pop(algo.algo_id, None)
         self._algo_by_client_id[algo.client_algo_id] = algo.algo_id
+        self._tell_of(algo)
+
+    def _tell_of(self, algo: AlgoOrder) -> None:
+        """A conditional order that has become an order is triggered first, and finished when that order is over."""
+        if algo.actual_order_id is None:
+            self.listener(AlgoChanged(algo, algo.status, None, algo.update_ms))
+            return
+        actual = self.orders[algo.actual_order_id]
+        self.listener(AlgoChanged(algo, AlgoStatus.TRIGGERED, actual, algo.update_ms))
+        if actual.status.is_open:
+            self._algo_of_order[actual.order_id] = algo.algo_id
+        else:
+            self.listener(AlgoChanged(algo, AlgoStatus.FINISHED, actual, algo.update_ms))
 
     def algo_by_client_id(self, client_algo_id: str) -> AlgoOrder | None:
         algo_id = self._algo_by_client_id.get(client_algo_id)

@@ -24,6 +24,7 @@ class Code(IntEnum):
     INVALID_SIDE = -1117
     BAD_INTERVAL = -1120
     BAD_SYMBOL = -1121
+    NO_LISTEN_KEY = -1125
     INVALID_PARAMETER = -1130
     INVALID_RESPONSE_TYPE = -1136
     CANCEL_REJECTED = -2011
@@ -122,6 +123,7 @@ MESSAGES: Mapping[Code, str] = {
     Code.INVALID_SIDE: "Invalid side.",
     Code.BAD_INTERVAL: "Invalid interval.",
     Code.BAD_SYMBOL: "Invalid symbol.",
+    Code.NO_LISTEN_KEY: "This listenKey does not exist.",
     Code.INVALID_PARAMETER: "Data sent for parameter '{}' is not valid.",
     Code.INVALID_RESPONSE_TYPE: "Invalid newOrderRespType.",
     Code.CANCEL_REJECTED: "Unknown order sent.",

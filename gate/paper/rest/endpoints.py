@@ -63,4 +63,11 @@ class SignedEndpoint(Struct, frozen=True):
     orders: bool = False
 
 
+class KeyedEndpoint(Struct, frozen=True):
+    """An endpoint that takes the API key without a signature."""
+
+    answer: Callable[[SignedCall], Body]
+    weight: Weight = 1
+
+
 Route = tuple[str, str]  # method, path

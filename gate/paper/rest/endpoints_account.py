@@ -117,7 +117,7 @@ def set_leverage(call: SignedCall) -> Body:
     symbol = _need_symbol(call)
     leverage = call.params.need_integer("leverage")
     check_leverage(call.account, call.exchange.market, call.exchange.quotes, symbol, leverage)
-    call.account.set_leverage(symbol, leverage)
+    call.account.set_leverage(symbol, leverage, call.now_ms)
     return {
         "symbol": symbol.name,
         "leverage": leverage,
@@ -137,10 +137,7 @@ def set_margin_type(call: SignedCall) -> Body:
         raise refuse(Code.MARGIN_TYPE_OPEN_ORDERS)
     if any(position.symbol == symbol.name for position in call.account.held_positions()):
         raise refuse(Code.MARGIN_TYPE_POSITION)
-    if isolated:
-        call.account.isolated.add(symbol.name)
-    else:
-        call.account.isolated.discard(symbol.name)
+    call.account.set_margin_type(symbol, isolated=isolated, now_ms=call.now_ms)
     return _SUCCESS
 
 
@@ -167,7 +164,7 @@ def get_multi_assets(call: SignedCall) -> Body:
 def set_multi_assets(call: SignedCall) -> Body:
     wanted = call.params.need_flag("multiAssetsMargin")
     check_multi_assets(call.account, call.exchange.market, call.exchange.quotes, wanted)
-    call.account.multi_assets = wanted
+    call.account.set_multi_assets(wanted, call.now_ms)
     return _SUCCESS
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
 
 import msgspec
 from aiohttp import web
@@ -14,7 +12,9 @@ from gate.paper.rest.answers import Answer, error_body
 from gate.paper.rest.limits import banned, too_many_requests
 from gate.paper.serving.control import Release, control
 from gate.paper.serving.faults import Fault, FaultKind
+from gate.paper.serving.hanging_up import hang_up
 from gate.paper.serving.holding import Holds
+from gate.paper.serving.socket_edge import SocketEdge, is_socket
 from gate.paper.serving.venue import Arrival, Reply, Request, Venue
 
 _JSON = "application/json"
@@ -34,6 +34,7 @@ class HttpEdge:
     def __init__(self, venue: Venue) -> None:
         self._venue = venue
         self.holds = Holds()
+        self._sockets = SocketEdge(venue, self.holds)
         self._stopping = False
         self._server: asyncio.Server | None = None
         self._handler = web.Server(self._serve, access_log=None)
@@ -54,6 +55,7 @@ class HttpEdge:
             self._server.close()
         self._stopping = True
         self.holds.let_go()
+        await self._sockets.stop()
         self._handler.pre_shutdown()  # closes idle connections; shutdown would wait its full time for them
         await asyncio.sleep(0)
         await self._handler.shutdown(timeout=1)
@@ -63,8 +65,11 @@ class HttpEdge:
         while True:
             await asyncio.sleep(_TICK_S)
             self._venue.tick()
+            self._sockets.tick()
 
     async def _serve(self, http: web.BaseRequest) -> web.StreamResponse:
+        if is_socket(http):
+            return await self._sockets.serve(http)
         body = await http.read()
         path, _, query = http.raw_path.partition("?")
         if path.startswith("/paper/"):
@@ -117,17 +122,20 @@ class HttpEdge:
             self._venue.answer_late(arrival, fault.late_ms)
         elif fault.accepts:
             reply = self._venue.answer(arrival)
+        if fault.kind is FaultKind.LATE_ANSWER and reply is not None:
+            async with self.holds.hold(fault.delay_ms):
+                return _response(reply)
         if fault.kind is FaultKind.SLOW_BODY and reply is not None:
             return await self._slow_body(fault, reply, http)
         if fault.kind in (FaultKind.ACCEPT_THEN_DROP, FaultKind.DROP_BEFORE_ACCEPT, FaultKind.RESET):
-            _hang_up(http.transport, reset=fault.kind is FaultKind.RESET)
+            hang_up(http.transport, reset=fault.kind is FaultKind.RESET)
             return web.Response()
         return _broken_response(fault, arrival)
 
     async def _after_delay(self, fault: Fault, arrival: Arrival, http: web.BaseRequest) -> web.Response:
         async with self.holds.hold(fault.delay_ms):
             if self._stopping:  # a request that was held when the server stopped never takes effect
-                _hang_up(http.transport, reset=False)
+                hang_up(http.transport, reset=False)
                 return web.Response()
             return _response(self._venue.answer(arrival))
 
@@ -147,18 +155,6 @@ class HttpEdge:
 
 def _response(reply: Reply) -> web.Response:
     return web.Response(body=reply.body, status=reply.status, headers=reply.headers, content_type=_JSON)
-
-
-def _hang_up(transport: asyncio.Transport | None, *, reset: bool) -> None:
-    """Close the connection without an answer; with a reset the client sees RST instead of an orderly end."""
-    if transport is None:
-        return
-    if reset:
-        raw: socket.socket = transport.get_extra_info("socket")
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        transport.abort()
-    else:
-        transport.close()
 
 
 def _broken_response(fault: Fault, arrival: Arrival) -> web.Response:

@@ -12,20 +12,22 @@ from gate.paper.books.ledger import Ledger, restored_order
 from gate.paper.market.errors import Code, ExchangeError, refuse
 from gate.paper.market.prices import Quote, Walk
 from gate.paper.market.symbols import Symbol
-from gate.paper.rest import endpoints_account, endpoints_market, endpoints_trade
+from gate.paper.rest import endpoints_account, endpoints_market, endpoints_stream, endpoints_trade
 from gate.paper.rest.answers import error_body
 from gate.paper.rest.auth import Credentials, check_signed, find_account
-from gate.paper.rest.endpoints import Call, PublicEndpoint, Route, SignedCall, SignedEndpoint
+from gate.paper.rest.endpoints import Call, KeyedEndpoint, PublicEndpoint, Route, SignedCall, SignedEndpoint
 from gate.paper.rest.limits import AddressLimiter, OrderLimiter, RateLimits
 from gate.paper.rest.weights import weigh
 from gate.paper.serving.clock import Clock
 from gate.paper.serving.faults import Fault, FaultPlan, RequestView
 from gate.paper.serving.settings import Settings
+from gate.paper.streams.hub import Hub
 from gate.paper.trading.conditional import fire_triggered
 from gate.paper.trading.exchange import Exchange
 from gate.paper.trading.params import Params
 
 PUBLIC: Mapping[Route, PublicEndpoint] = endpoints_market.ENDPOINTS
+KEYED: Mapping[Route, KeyedEndpoint] = endpoints_stream.ENDPOINTS
 SIGNED: Mapping[Route, SignedEndpoint] = {**endpoints_account.ENDPOINTS, **endpoints_trade.ENDPOINTS}
 
 _MOST_STEPS_AT_ONCE = 1_000  # steps of the walk after a jump of the clock
@@ -83,6 +85,7 @@ class Venue:
             settings.market, books, settings.fees, self.ledger, first_order_id=self.ledger.last_order_id + 1
         )
         self._remember_earlier_orders()
+        self.hub = Hub(self.exchange, self.clock.now_ms())
         self._old_answers = settings.old_answers
         self._late: list[tuple[int, Arrival]] = []
         self._enforced = settings.limits is not None
@@ -157,8 +160,8 @@ class Venue:
     ) -> bytes:
         request = arrival.request
         route = (request.method, request.path)
-        public, signed = PUBLIC.get(route), SIGNED.get(route)
-        endpoint = public or signed
+        public, keyed, signed = PUBLIC.get(route), KEYED.get(route), SIGNED.get(route)
+        endpoint = public or keyed or signed
         self._spend(limiter, weigh(endpoint.weight, arrival.params) if endpoint else 1, now_ms)
         call = Call(
             self.exchange,
@@ -171,14 +174,18 @@ class Venue:
         )
         if public is not None:
             return _ENCODER.encode(public.answer(call))
-        if signed is None:
+        if keyed is None and signed is None:
             raise ExchangeError(-5000, f"Path {request.path}, Method {request.method} is invalid", status=404)
         credentials = find_account(self._keys, request.api_key)
+        signed_call = SignedCall(call, self.exchange.accounts[credentials.account])
+        if keyed is not None:
+            return _ENCODER.encode(keyed.answer(signed_call))
+        assert signed is not None
         check_signed(credentials, request.query, request.body, arrival.params, arrival.received_ms + skew_ms)
         orders = self._orders[credentials.account]
         if signed.orders and self._enforced:
             orders.check(now_ms)
-        body = _ENCODER.encode(signed.answer(SignedCall(call, self.exchange.accounts[credentials.account])))
+        body = _ENCODER.encode(signed.answer(signed_call))
         if signed.orders:
             orders.add(now_ms)
             ten_seconds, minute = orders.counts(now_ms)
@@ -198,11 +205,12 @@ class Venue:
         if self._enforced:
             limiter.spend(weight, now_ms)
 
-    def set_quote(self, symbol: Symbol, quote: Quote) -> None:
+    def set_quote(self, symbol: Symbol, quote: Quote, at_ms: int | None = None) -> None:
         """Move a symbol's prices: resting orders are matched, then triggered ones are placed."""
-        now_ms, before = self.clock.now_ms(), self.exchange.quotes[symbol.name]
-        self.exchange.set_quote(symbol, quote, now_ms)
-        fire_triggered(self.exchange, symbol, before, now_ms)
+        at_ms = self.clock.now_ms() if at_ms is None else at_ms
+        before = self.exchange.quotes[symbol.name]
+        self.exchange.set_quote(symbol, quote, at_ms)
+        fire_triggered(self.exchange, symbol, before, at_ms)
 
     def tick(self) -> None:
         """Do what is due: late requests, countdowns, steps of the walk, and unwritten lines of the ledger file."""
@@ -211,19 +219,25 @@ class Venue:
         while self._late and self._late[0][0] <= now_ms:
             self._take_effect(self._late.pop(0)[1])
         self.exchange.run_countdowns(now_ms)
+        for account in self.exchange.accounts.values():
+            account.expire_listen_key(now_ms)
+        self._walk_on(now_ms)
+        self.hub.tick(now_ms)
+
+    def _walk_on(self, now_ms: int) -> None:
         # The walk must not wait for a clock that was moved back.
         self._next_step_ms = min(self._next_step_ms, now_ms + self._walk_interval_ms)
         if self._walk is None or now_ms < self._next_step_ms:
             return
         due = (now_ms - self._next_step_ms) // self._walk_interval_ms + 1
-        for _ in range(min(due, _MOST_STEPS_AT_ONCE)):
-            self._step(self._walk)
         self._next_step_ms += due * self._walk_interval_ms
+        for left in reversed(range(min(due, _MOST_STEPS_AT_ONCE))):
+            self._step(self._walk, self._next_step_ms - (left + 1) * self._walk_interval_ms)
 
-    def _step(self, walk: Walk) -> None:
+    def _step(self, walk: Walk, at_ms: int) -> None:
         for symbol in self.exchange.market.symbols.values():
             quote, opened_at = self.exchange.quotes[symbol.name], self.exchange.market.prices[symbol.name]
-            self.set_quote(symbol, quote.walked_to(symbol, walk.next_price(symbol, quote.last, opened_at)))
+            self.set_quote(symbol, quote.walked_to(symbol, walk.next_price(symbol, quote.last, opened_at)), at_ms)
 
     def close(self) -> None:
         self.ledger.close()

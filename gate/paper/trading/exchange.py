@@ -12,6 +12,7 @@ from typing import Protocol
 import msgspec
 
 from gate.paper.books.account import AccountBooks
+from gate.paper.books.happenings import BalancesChanged
 from gate.paper.books.orders import Order, Ticket, Trade
 from gate.paper.books.positions import after_fill
 from gate.paper.market.decimals import ZERO
@@ -19,7 +20,8 @@ from gate.paper.market.errors import Code, refuse
 from gate.paper.market.fees import FeeSchedule
 from gate.paper.market.prices import Quote, quote_at
 from gate.paper.market.symbols import Market, Symbol
-from gate.paper.market.terms import OrderStatus, OrderType, PositionSide, TimeInForce
+from gate.paper.market.tape import PublicTrade, Tape
+from gate.paper.market.terms import OrderStatus, OrderType, PositionSide, Side, TimeInForce
 from gate.paper.trading.admission import admit
 from gate.paper.trading.matching import crosses, fillable
 
@@ -30,6 +32,14 @@ class Journal(Protocol):
     """Gets every accepted order once, after its first matching and before its client gets an answer."""
 
     def accepted(self, account: AccountBooks, order: Order, received_ms: int) -> None: ...
+
+
+class Watcher(Protocol):
+    """Hears of the market, at the moment when something happens."""
+
+    def quoted(self, symbol: Symbol, before: Quote, now_ms: int) -> None: ...
+
+    def traded(self, symbol: Symbol, trade: PublicTrade) -> None: ...
 
 
 class Exchange:
@@ -47,6 +57,9 @@ class Exchange:
         self.quotes: dict[str, Quote] = {
             name: quote_at(symbol, market.prices[name]) for name, symbol in market.symbols.items()
         }
+        self.tapes = {name: Tape(price) for name, price in market.prices.items()}
+        self.book_ids = dict.fromkeys(market.symbols, 1)  # the last update of each book that a stream has told
+        self.watcher: Watcher | None = None
         self._journal = journal
         self._next_order_id = max(first_order_id, _FIRST_ORDER_ID)
         self._next_trade_id = 1
@@ -134,7 +147,12 @@ class Exchange:
 
     def set_quote(self, symbol: Symbol, quote: Quote, now_ms: int) -> None:
         """Move a symbol's prices and match its resting orders: best price first, then oldest first."""
-        self.quotes[symbol.name] = quote
+        before = self.quotes[symbol.name]
+        self._show(symbol, quote, now_ms)
+        if quote.last != before.last:
+            # Somebody else's trade has moved the price.
+            taker = Side.BUY if quote.last > before.last else Side.SELL
+            self._print(symbol, quote.last, symbol.lot.min_quantity, taker, now_ms, moves=True)
         resting = [
             (-order.side.sign * order.price, order.order_id, account)
             for account in self.accounts.values()
@@ -145,6 +163,29 @@ class Exchange:
             order = account.orders[order_id]
             if order.status.is_open:  # an earlier fill of this round may have closed it
                 self._trade(account, order, order.price, now_ms, maker=True)
+
+    def _show(self, symbol: Symbol, quote: Quote, now_ms: int) -> None:
+        before, self.quotes[symbol.name] = self.quotes[symbol.name], quote
+        if quote != before:
+            self.turn_page(symbol, before, now_ms)
+
+    def turn_page(self, symbol: Symbol, before: Quote, now_ms: int) -> None:
+        """Give the book as it stands its next update id, and tell of it."""
+        # Two ids each: an answer to `depth` then lies within the next update, as clients require.
+        self.book_ids[symbol.name] += 2
+        if self.watcher is not None:
+            self.watcher.quoted(symbol, before, now_ms)
+
+    def _print(
+        self, symbol: Symbol, price: Decimal, quantity: Decimal, taker: Side, now_ms: int, *, moves: bool
+    ) -> int:
+        """Note a public trade. Returns its id."""
+        trade = PublicTrade(self._next_trade_id, price, quantity, taker, now_ms)
+        self._next_trade_id += 1
+        self.tapes[symbol.name].printed(trade, moves=moves)
+        if self.watcher is not None:
+            self.watcher.traded(symbol, trade)
+        return trade.trade_id
 
     def _match_new(self, account: AccountBooks, order: Order, now_ms: int) -> Order:
         quote = self.quotes[order.symbol]
@@ -170,24 +211,24 @@ class Exchange:
         asset = symbol.margin_asset
         account.positions[order.position_key] = position
         account.credit(asset, realized - commission, now_ms)
-        account.trades.append(
-            Trade(
-                trade_id=self._next_trade_id,
-                order_id=order.order_id,
-                symbol=order.symbol,
-                side=order.side,
-                position_side=order.position_side,
-                price=price,
-                quantity=quantity,
-                realized_pnl=realized,
-                commission=commission,
-                margin_asset=asset,
-                maker=maker,
-                time_ms=now_ms,
-            )
+        taker = order.side.other if maker else order.side
+        fill = Trade(
+            trade_id=self._print(symbol, price, quantity, taker, now_ms, moves=False),
+            order_id=order.order_id,
+            symbol=order.symbol,
+            side=order.side,
+            position_side=order.position_side,
+            price=price,
+            quantity=quantity,
+            realized_pnl=realized,
+            commission=commission,
+            margin_asset=asset,
+            maker=maker,
+            time_ms=now_ms,
         )
-        self._next_trade_id += 1
-        self.quotes[order.symbol] = quote.after_taking(order.side, quantity)
+        account.fill(fill)
+        account.listener(BalancesChanged("ORDER", {asset: ZERO}, (order.position_key,), now_ms))
+        self._show(symbol, quote.after_taking(order.side, quantity), now_ms)
         executed = order.executed + quantity
         order = msgspec.structs.replace(
             order,
@@ -196,7 +237,7 @@ class Exchange:
             status=OrderStatus.FILLED if executed == order.quantity else OrderStatus.PARTIALLY_FILLED,
             update_ms=now_ms,
         )
-        account.write(order)
+        account.write(order, fill)
         self._expire_exits(account, order.symbol, order.position_side, now_ms)
         return account.orders[order.order_id]
 

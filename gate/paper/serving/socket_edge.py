@@ -1,0 +1,108 @@
+"""The WebSocket server: connections, what they subscribe to, and their end."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from gate.paper.serving.holding import Holds
+from gate.paper.serving.socket_line import SocketLine
+from gate.paper.serving.venue import Venue
+from gate.paper.streams.event import Event
+from gate.paper.streams.paths import is_stream_path, wanted_by
+from gate.paper.streams.subscriptions import Subscriptions
+
+_LIFETIME_MS = 24 * 60 * 60_000
+_PING_EVERY_MS = 3 * 60_000
+_PATIENCE_S = 10 * 60  # for the answer to a ping, in real time
+_LONGEST_MESSAGE = 1024 * 1024
+
+
+def is_socket(http: web.BaseRequest) -> bool:
+    return http.headers.get("Upgrade", "").lower() == "websocket" and is_stream_path(http.path)
+
+
+class SocketEdge:
+    """Every WebSocket of a server. All of it runs on the server's loop."""
+
+    def __init__(self, venue: Venue, holds: Holds) -> None:
+        self._venue = venue
+        self._holds = holds
+        self._open: set[_Connection] = set()
+
+    async def serve(self, http: web.BaseRequest) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse(autoping=False, max_msg_size=_LONGEST_MESSAGE, compress=False)
+        await socket.prepare(http)
+        connection = _Connection(self._venue, self._holds, socket, http)
+        self._open.add(connection)
+        try:
+            await connection.run()
+        finally:
+            self._open.discard(connection)
+        return socket
+
+    def tick(self) -> None:
+        """Ping when it is time, and end what has lived too long or doesn't answer."""
+        for connection in tuple(self._open):
+            connection.tick()
+
+    async def stop(self) -> None:
+        for connection in tuple(self._open):
+            await connection.close()
+
+
+class _Connection:
+    def __init__(self, venue: Venue, holds: Holds, socket: web.WebSocketResponse, http: web.BaseRequest) -> None:
+        self._venue = venue
+        self._socket = socket
+        self._line = SocketLine(socket, http.transport, venue.faults, holds, self._expire_key)
+        self._wanted = wanted_by(http.path, http.query_string)
+        self._subscriptions = Subscriptions(venue.hub, self._deliver, self._wanted)
+        self._opened_ms = self._pinged_ms = venue.clock.now_ms()
+        self._unanswered_since_s: int | None = None
+        self._closing: asyncio.Task[bool] | None = None
+
+    async def run(self) -> None:
+        line = asyncio.create_task(self._line.run())
+        try:
+            async for message in self._socket:
+                if message.type is WSMsgType.PING:
+                    self._line.pong(message.data)
+                elif message.type is WSMsgType.PONG:
+                    self._unanswered_since_s = None
+                elif message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
+                    text = message.data.encode() if isinstance(message.data, str) else message.data
+                    self._line.say(self._subscriptions.obey(text))
+        finally:
+            self._subscriptions.end()
+            line.cancel()
+            with suppress(asyncio.CancelledError):
+                await line
+
+    def tick(self) -> None:
+        now_ms, now_s = self._venue.clock.now_ms(), int(asyncio.get_running_loop().time())
+        old = now_ms - self._opened_ms >= _LIFETIME_MS
+        dead = self._unanswered_since_s is not None and now_s - self._unanswered_since_s > _PATIENCE_S
+        if (old or dead) and self._closing is None:
+            self._closing = asyncio.create_task(self.close())
+        elif now_ms - self._pinged_ms >= _PING_EVERY_MS:
+            self._pinged_ms = now_ms
+            self._unanswered_since_s = self._unanswered_since_s or now_s
+            self._line.ping()
+
+    async def close(self) -> bool:
+        return await self._socket.close(code=WSCloseCode.GOING_AWAY)
+
+    def _deliver(self, stream: str, event: Event) -> None:
+        wanted = self._wanted.events
+        if wanted and self._subscriptions.is_user_stream(stream) and event.name not in wanted:
+            return
+        text = event.combined(stream) if self._subscriptions.combined else event.body
+        self._line.deliver(stream, event, text)
+
+    def _expire_key(self, stream: str) -> None:
+        account = self._venue.hub.account_of(stream)
+        if account is not None:
+            account.expire_listen_key(self._venue.clock.now_ms(), at_once=True)
