@@ -55,7 +55,7 @@ class Line:
         """Wait for the connection's end, and return its code."""
         message = await asyncio.wait_for(self.socket.receive(), PATIENCE_S)
         assert message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSING)
-        return self.socket.close_code
+        return int(message.data) if message.type is aiohttp.WSMsgType.CLOSE else self.socket.close_code
 
     async def alive(self, payload: bytes = b"?") -> bool:
         """Whether a ping is answered. Every event before the answer is lost to the test."""

@@ -182,7 +182,7 @@ async def test_a_connection_lives_a_day_of_the_paper_s_clock(paper_exchange: Pap
         paper_exchange.move_clock(24 * 3_600_000)
         while (message := await line.socket.receive(timeout=10)).type.name == "PING":
             pass
-        assert (message.type.name, line.socket.close_code) == ("CLOSE", 1001)
+        assert (message.type.name, message.data) == ("CLOSE", 1001)
 
 
 async def test_the_server_asks_whether_the_client_lives(paper_exchange: PaperExchange) -> None:

@@ -17,6 +17,7 @@ from gate.paper.streams.subscriptions import Subscriptions
 _LIFETIME_MS = 24 * 60 * 60_000
 _PING_EVERY_MS = 3 * 60_000
 _PATIENCE_S = 10 * 60  # for the answer to a ping, in real time
+_CLOSING_S = 1  # how long the client may take to say goodbye
 _LONGEST_MESSAGE = 1024 * 1024
 
 
@@ -33,7 +34,9 @@ class SocketEdge:
         self._open: set[_Connection] = set()
 
     async def serve(self, http: web.BaseRequest) -> web.WebSocketResponse:
-        socket = web.WebSocketResponse(autoping=False, max_msg_size=_LONGEST_MESSAGE, compress=False)
+        socket = web.WebSocketResponse(
+            timeout=_CLOSING_S, autoping=False, max_msg_size=_LONGEST_MESSAGE, compress=False
+        )
         await socket.prepare(http)
         connection = _Connection(self._venue, self._holds, socket, http)
         self._open.add(connection)
@@ -49,8 +52,7 @@ class SocketEdge:
             connection.tick()
 
     async def stop(self) -> None:
-        for connection in tuple(self._open):
-            await connection.close()
+        await asyncio.gather(*(connection.close() for connection in tuple(self._open)))
 
 
 class _Connection:
@@ -80,20 +82,27 @@ class _Connection:
             line.cancel()
             with suppress(asyncio.CancelledError):
                 await line
+            if self._closing is not None:  # the connection may only end after its goodbye
+                await self._closing
 
     def tick(self) -> None:
         now_ms, now_s = self._venue.clock.now_ms(), int(asyncio.get_running_loop().time())
         old = now_ms - self._opened_ms >= _LIFETIME_MS
         dead = self._unanswered_since_s is not None and now_s - self._unanswered_since_s > _PATIENCE_S
-        if (old or dead) and self._closing is None:
-            self._closing = asyncio.create_task(self.close())
+        if old or dead:
+            self._begin_closing()
         elif now_ms - self._pinged_ms >= _PING_EVERY_MS:
             self._pinged_ms = now_ms
             self._unanswered_since_s = self._unanswered_since_s or now_s
             self._line.ping()
 
-    async def close(self) -> bool:
-        return await self._socket.close(code=WSCloseCode.GOING_AWAY)
+    async def close(self) -> None:
+        await self._begin_closing()
+
+    def _begin_closing(self) -> asyncio.Task[bool]:
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._socket.close(code=WSCloseCode.GOING_AWAY))
+        return self._closing
 
     def _deliver(self, stream: str, event: Event) -> None:
         wanted = self._wanted.events
