@@ -8,10 +8,13 @@ from enum import IntEnum
 
 class Code(IntEnum):
     UNKNOWN = -1000
+    DISCONNECTED = -1001
     TOO_MANY_REQUESTS = -1003
+    UNEXPECTED_RESPONSE = -1006
     TIMEOUT = -1007
     REQUEST_THROTTLED = -1008
     TOO_MANY_ORDERS = -1015
+    UNSUPPORTED_OPERATION = -1020
     INVALID_TIMESTAMP = -1021
     INVALID_SIGNATURE = -1022
     ILLEGAL_CHARS = -1100
@@ -26,6 +29,7 @@ class Code(IntEnum):
     BAD_SYMBOL = -1121
     NO_LISTEN_KEY = -1125
     INVALID_PARAMETER = -1130
+    ILLEGAL_REQUEST = -1135
     INVALID_RESPONSE_TYPE = -1136
     CANCEL_REJECTED = -2011
     NO_SUCH_ORDER = -2013
@@ -105,15 +109,19 @@ class Code(IntEnum):
 
 MESSAGES: Mapping[Code, str] = {
     Code.UNKNOWN: "An unknown error occured while processing the request.",
+    Code.DISCONNECTED: "Internal error; unable to process your request. Please try again.",
     Code.TOO_MANY_REQUESTS: "Too many requests; current limit of IP({}) is {} requests per minute. "
     "Please use the websocket for live updates to avoid polling the API.",
+    Code.UNEXPECTED_RESPONSE: "An unexpected response was received from the message bus. Execution status unknown.",
     Code.TIMEOUT: "Timeout waiting for response from backend server. Send status unknown; execution status unknown.",
     Code.REQUEST_THROTTLED: "Request throttled by system-level protection. "
     "Reduce-only/close-position orders are exempt. Please try again.",
     Code.TOO_MANY_ORDERS: "Too many new orders; current limit is {} orders per {}.",
+    Code.UNSUPPORTED_OPERATION: "This operation is not supported.",
     Code.INVALID_TIMESTAMP: "{}",
     Code.INVALID_SIGNATURE: "Signature for this request is not valid.",
     Code.ILLEGAL_CHARS: "Illegal characters found in parameter '{}'; legal range is '{}'.",
+    Code.ILLEGAL_REQUEST: "Invalid JSON Request.",
     Code.MANDATORY_PARAM: "Mandatory parameter '{}' was not sent, was empty/null, or malformed.",
     Code.PARAM_NOT_REQUIRED: "Parameter '{}' sent when not required.",
     Code.BAD_PRECISION: "Precision is over the maximum defined for this asset.",

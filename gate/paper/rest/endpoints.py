@@ -18,15 +18,15 @@ Body = Mapping[str, object] | Sequence[object]
 class Call(Struct, frozen=True):
     """One request after authentication. Times are ms since the epoch on the server's clock.
 
-    `old_answers`: the answer to an order has the price of its fill. `self_trade`: the order meets one of the account's
-    own, which self-trade prevention doesn't allow.
+    `limits` is None where there are none. `old_answers`: the answer to an order has the price of its fill.
+    `self_trade`: the order meets one of the account's own, which self-trade prevention doesn't allow.
     """
 
     exchange: Exchange
     params: Params
     now_ms: int
     received_ms: int
-    limits: RateLimits
+    limits: RateLimits | None
     old_answers: bool = False
     self_trade: bool = False
 

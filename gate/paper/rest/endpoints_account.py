@@ -170,6 +170,8 @@ def set_multi_assets(call: SignedCall) -> Body:
 
 def order_rate_limits(call: SignedCall) -> Body:
     limits = call.call.limits
+    if limits is None:
+        return []
     return [
         {"rateLimitType": "ORDERS", "interval": "SECOND", "intervalNum": 10, "limit": limits.orders_per_ten_seconds},
         {"rateLimitType": "ORDERS", "interval": "MINUTE", "intervalNum": 1, "limit": limits.orders_per_minute},

@@ -38,7 +38,9 @@ def exchange_info(call: Call) -> Body:
         "timezone": market.timezone,
         "serverTime": call.now_ms,
         "futuresType": "U_MARGINED",
-        "rateLimits": [
+        "rateLimits": []
+        if limits is None
+        else [
             _rate_limit("REQUEST_WEIGHT", "MINUTE", 1, limits.weight_per_minute),
             # The same for every account; an account's own are in rateLimit/order.
             _rate_limit("ORDERS", "MINUTE", 1, _PUBLISHED.orders_per_minute),

@@ -7,9 +7,8 @@ import asyncio
 import msgspec
 from aiohttp import web
 
-from gate.paper.market.errors import MESSAGES, Code, error_of
-from gate.paper.rest.answers import Answer, error_body
-from gate.paper.rest.limits import banned, too_many_requests
+from gate.paper.rest.answers import Answer
+from gate.paper.serving.broken_answers import broken_answer
 from gate.paper.serving.control import Release, control
 from gate.paper.serving.faults import Fault, FaultKind
 from gate.paper.serving.hanging_up import hang_up
@@ -19,13 +18,6 @@ from gate.paper.serving.venue import Arrival, Reply, Request, Venue
 
 _JSON = "application/json"
 _TICK_S = 0.2  # how often due events happen when no request comes
-
-# The live exchange's 503s carry a path and no code.
-_TEXTS_503 = {
-    FaultKind.UNKNOWN_503: "Unknown error, please check your request or try again later.",
-    FaultKind.UNAVAILABLE_503: "Service Unavailable.",
-    FaultKind.INTERNAL_503: "Internal error; unable to process your request. Please try again.",
-}
 
 
 class HttpEdge:
@@ -54,8 +46,8 @@ class HttpEdge:
         if self._server is not None:
             self._server.close()
         self._stopping = True
-        self.holds.let_go()
         await self._sockets.stop()
+        self.holds.let_go()
         self._handler.pre_shutdown()  # closes idle connections; shutdown would wait its full time for them
         await asyncio.sleep(0)
         await self._handler.shutdown(timeout=1)
@@ -158,33 +150,7 @@ def _response(reply: Reply) -> web.Response:
 
 
 def _broken_response(fault: Fault, arrival: Arrival) -> web.Response:
-    """The answer of a fault, for the kinds that send one."""
-    kind = fault.kind
-    if kind in _TEXTS_503:
-        body = {"timestamp": arrival.received_ms, "path": arrival.request.path, "msg": _TEXTS_503[kind]}
-        return web.Response(body=msgspec.json.encode(body), status=503, content_type=_JSON)
-    if kind is FaultKind.TIMEOUT_1007:
-        body = {"code": int(Code.TIMEOUT), "msg": MESSAGES[Code.TIMEOUT]}
-        return web.Response(body=msgspec.json.encode(body), status=408, content_type=_JSON)
-    if kind is FaultKind.ERROR:
-        refusal = error_of(fault.code, fault.msg, fault.status)
-        return web.Response(body=msgspec.json.encode(error_body(refusal)), status=refusal.status, content_type=_JSON)
-    if kind is FaultKind.HTML_502:
-        page = "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
-        return web.Response(text=page, status=502, content_type="text/html")
-    if kind is FaultKind.EMPTY_200:
-        return web.Response(body=b"", status=200, content_type=_JSON)
-    if kind is FaultKind.JSON_LIST:
-        return web.Response(body=b"[]", status=500, content_type=_JSON)
-    if kind is FaultKind.REDIRECT_302:
-        return web.Response(status=302, headers={"Location": "/fapi/v1/ping"})
-    if kind is FaultKind.RATE_LIMITED_429:
-        refusal = too_many_requests(2_400, arrival.request.address, fault.retry_after_s)
-    else:
-        refusal = banned(arrival.received_ms + fault.retry_after_s * 1_000, fault.retry_after_s)
+    broken = broken_answer(fault, arrival)
     return web.Response(
-        body=msgspec.json.encode({"code": refusal.code, "msg": refusal.message}),
-        status=refusal.status,
-        headers={"Retry-After": str(fault.retry_after_s)} if fault.retry_after_header else {},
-        content_type=_JSON,
+        body=broken.body, status=broken.status, headers=broken.headers, content_type=broken.content_type
     )

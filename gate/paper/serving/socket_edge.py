@@ -7,12 +7,14 @@ from contextlib import suppress
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
+from gate.paper.rest.answers import error_body
+from gate.paper.rest.socket_methods import PATH
 from gate.paper.serving.holding import Holds
+from gate.paper.serving.socket_api import SocketApi
 from gate.paper.serving.socket_line import SocketLine
+from gate.paper.serving.stream_talk import StreamTalk
 from gate.paper.serving.venue import Venue
-from gate.paper.streams.event import Event
 from gate.paper.streams.paths import is_stream_path, wanted_by
-from gate.paper.streams.subscriptions import Subscriptions
 
 _LIFETIME_MS = 24 * 60 * 60_000
 _PING_EVERY_MS = 3 * 60_000
@@ -22,7 +24,7 @@ _LONGEST_MESSAGE = 1024 * 1024
 
 
 def is_socket(http: web.BaseRequest) -> bool:
-    return http.headers.get("Upgrade", "").lower() == "websocket" and is_stream_path(http.path)
+    return http.headers.get("Upgrade", "").lower() == "websocket" and (http.path == PATH or is_stream_path(http.path))
 
 
 class SocketEdge:
@@ -33,7 +35,10 @@ class SocketEdge:
         self._holds = holds
         self._open: set[_Connection] = set()
 
-    async def serve(self, http: web.BaseRequest) -> web.WebSocketResponse:
+    async def serve(self, http: web.BaseRequest) -> web.StreamResponse:
+        refusal = self._venue.shake_hands(http.remote or "") if http.path == PATH else None
+        if refusal is not None:
+            return web.json_response(error_body(refusal), status=refusal.status)
         socket = web.WebSocketResponse(
             timeout=_CLOSING_S, autoping=False, max_msg_size=_LONGEST_MESSAGE, compress=False
         )
@@ -59,9 +64,12 @@ class _Connection:
     def __init__(self, venue: Venue, holds: Holds, socket: web.WebSocketResponse, http: web.BaseRequest) -> None:
         self._venue = venue
         self._socket = socket
-        self._line = SocketLine(socket, http.transport, venue.faults, holds, self._expire_key)
-        self._wanted = wanted_by(http.path, http.query_string)
-        self._subscriptions = Subscriptions(venue.hub, self._deliver, self._wanted)
+        line = SocketLine(socket, http.transport, venue.faults, holds, self._expire_key)
+        self._line = line
+        if http.path == PATH:
+            self._inside: SocketApi | StreamTalk = SocketApi(venue, line, holds, http.remote or "")
+        else:
+            self._inside = StreamTalk(venue.hub, line, wanted_by(http.path, http.query_string))
         self._opened_ms = self._pinged_ms = venue.clock.now_ms()
         self._unanswered_since_s: int | None = None
         self._closing: asyncio.Task[bool] | None = None
@@ -75,10 +83,9 @@ class _Connection:
                 elif message.type is WSMsgType.PONG:
                     self._unanswered_since_s = None
                 elif message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
-                    text = message.data.encode() if isinstance(message.data, str) else message.data
-                    self._line.say(self._subscriptions.obey(text))
+                    self._inside.hear(message.data.encode() if isinstance(message.data, str) else message.data)
         finally:
-            self._subscriptions.end()
+            self._inside.end()
             line.cancel()
             with suppress(asyncio.CancelledError):
                 await line
@@ -103,13 +110,6 @@ class _Connection:
         if self._closing is None:
             self._closing = asyncio.create_task(self._socket.close(code=WSCloseCode.GOING_AWAY))
         return self._closing
-
-    def _deliver(self, stream: str, event: Event) -> None:
-        wanted = self._wanted.events
-        if wanted and self._subscriptions.is_user_stream(stream) and event.name not in wanted:
-            return
-        text = event.combined(stream) if self._subscriptions.combined else event.body
-        self._line.deliver(stream, event, text)
 
     def _expire_key(self, stream: str) -> None:
         account = self._venue.hub.account_of(stream)

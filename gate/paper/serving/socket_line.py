@@ -66,19 +66,19 @@ class SocketLine:
 
     def say(self, text: bytes) -> None:
         """An answer to the client's own words. No fault of the stream strikes it."""
-        self._put(Text(text))
+        self.put(Text(text))
 
     def ping(self) -> None:
-        self._put(Ping())
+        self.put(Ping())
 
     def pong(self, payload: bytes) -> None:
-        self._put(*self._struck(EventView("pong"), Pong(payload), ""))
+        self.put(*self._struck(EventView("pong"), Pong(payload), ""))
 
     def deliver(self, stream: str, event: Event, text: bytes) -> None:
         view = EventView(event.name, event.symbol, event.client_order_id)
-        self._put(*self._struck(view, Text(text), stream))
+        self.put(*self._struck(view, Text(text), stream))
 
-    def _put(self, *parcels: Parcel) -> None:
+    def put(self, *parcels: Parcel) -> None:
         for parcel in parcels:
             self._waiting.put_nowait(parcel)
         if self._waiting.qsize() > _MOST_WAITING:

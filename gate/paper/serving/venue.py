@@ -13,10 +13,11 @@ from gate.paper.market.errors import Code, ExchangeError, refuse
 from gate.paper.market.prices import Quote, Walk
 from gate.paper.market.symbols import Symbol
 from gate.paper.rest import endpoints_account, endpoints_market, endpoints_stream, endpoints_trade
-from gate.paper.rest.answers import error_body
+from gate.paper.rest.answers import Answer, error_body
 from gate.paper.rest.auth import Credentials, check_signed, find_account
 from gate.paper.rest.endpoints import Call, KeyedEndpoint, PublicEndpoint, Route, SignedCall, SignedEndpoint
 from gate.paper.rest.limits import AddressLimiter, OrderLimiter, RateLimits
+from gate.paper.rest.socket_methods import HANDSHAKE_WEIGHT
 from gate.paper.rest.weights import weigh
 from gate.paper.serving.clock import Clock
 from gate.paper.serving.faults import Fault, FaultPlan, RequestView
@@ -30,12 +31,15 @@ PUBLIC: Mapping[Route, PublicEndpoint] = endpoints_market.ENDPOINTS
 KEYED: Mapping[Route, KeyedEndpoint] = endpoints_stream.ENDPOINTS
 SIGNED: Mapping[Route, SignedEndpoint] = {**endpoints_account.ENDPOINTS, **endpoints_trade.ENDPOINTS}
 
+WEIGHT = "X-MBX-USED-WEIGHT-1M"
+ORDERS_10S = "X-MBX-ORDER-COUNT-10S"
+ORDERS_1M = "X-MBX-ORDER-COUNT-1M"
 _MOST_STEPS_AT_ONCE = 1_000  # steps of the walk after a jump of the clock
 _ENCODER = msgspec.json.Encoder(decimal_format="number")  # only the brackets' figures are numbers
 
 
 class Request(Struct, frozen=True):
-    """A request with its raw texts."""
+    """A request with its raw texts. `name` is its method when it came over the WebSocket API."""
 
     method: str
     path: str
@@ -43,6 +47,7 @@ class Request(Struct, frozen=True):
     body: str
     api_key: str | None
     address: str
+    name: str | None = None
 
 
 class Arrival(Struct, frozen=True):
@@ -56,7 +61,9 @@ class Arrival(Struct, frozen=True):
     def view(self) -> RequestView:
         named = (self.params.text(name) for name in ("newClientOrderId", "origClientOrderId", "clientAlgoId"))
         client_id = next(filter(None, named), None)
-        return RequestView(self.request.method, self.request.path, self.params.text("symbol"), client_id)
+        return RequestView(
+            self.request.method, self.request.path, self.params.text("symbol"), client_id, self.request.name
+        )
 
 
 class Reply(Struct, frozen=True):
@@ -103,9 +110,10 @@ class Venue:
             if books is not None and row.symbol in self.exchange.market.symbols:
                 books.write(restored_order(row))
 
-    def arrive(self, request: Request) -> Arrival:
-        """Note a request's arrival, before any decision on it."""
-        arrival = Arrival(request, Params.from_raw(request.query, request.body), self.clock.now_ms())
+    def arrive(self, request: Request, params: Params | None = None) -> Arrival:
+        """Note a request's arrival, before any decision on it. `params` are read from its texts unless given."""
+        params = Params.from_raw(request.query, request.body) if params is None else params
+        arrival = Arrival(request, params, self.clock.now_ms())
         if (request.method, request.path) == ("POST", "/fapi/v1/order"):
             credentials = self._keys.get(request.api_key or "")
             client_id = arrival.params.text("newClientOrderId")
@@ -136,7 +144,8 @@ class Venue:
             status, body = error.status, msgspec.json.encode(error_body(error))
             if error.retry_after_s is not None:
                 headers["Retry-After"] = str(error.retry_after_s)
-        headers["X-MBX-USED-WEIGHT-1M"] = str(limiter.used_weight(now_ms))
+        if self._enforced:
+            headers[WEIGHT] = str(limiter.used_weight(now_ms))
         return Reply(status, body, headers)
 
     def answer_late(self, arrival: Arrival, late_ms: int) -> None:
@@ -168,7 +177,7 @@ class Venue:
             arrival.params,
             now_ms,
             arrival.received_ms,
-            self._limits,
+            self._limits if self._enforced else None,
             old_answers=self._old_answers,
             self_trade=self_trade,
         )
@@ -187,13 +196,41 @@ class Venue:
             orders.check(now_ms)
         body = _ENCODER.encode(signed.answer(signed_call))
         if signed.orders:
-            orders.add(now_ms)
-            ten_seconds, minute = orders.counts(now_ms)
-            headers["X-MBX-ORDER-COUNT-10S"] = str(ten_seconds)
-            headers["X-MBX-ORDER-COUNT-1M"] = str(minute)
+            if self._enforced:
+                orders.add(now_ms)
+                ten_seconds, minute = orders.counts(now_ms)
+                headers |= {ORDERS_10S: str(ten_seconds), ORDERS_1M: str(minute)}
             if self.ledger.is_behind:  # the order is accepted, but no answer may say so before the file has it
                 raise refuse(Code.TIMEOUT)
         return body
+
+    def shake_hands(self, address: str) -> ExchangeError | None:
+        """Count a connection to the WebSocket API, or say why it may not come."""
+        try:
+            self._spend(self._limiter(address), HANDSHAKE_WEIGHT, self.clock.now_ms())
+        except ExchangeError as refusal:
+            return refusal
+        return None
+
+    def limits_of(self, reply: Reply) -> list[Answer]:
+        """The counts in a reply's headers, as the WebSocket API tells them."""
+        limits = self._limits
+        rows = (
+            (WEIGHT, "REQUEST_WEIGHT", "MINUTE", 1, limits.weight_per_minute),
+            (ORDERS_10S, "ORDERS", "SECOND", 10, limits.orders_per_ten_seconds),
+            (ORDERS_1M, "ORDERS", "MINUTE", 1, limits.orders_per_minute),
+        )
+        return [
+            {
+                "rateLimitType": kind,
+                "interval": interval,
+                "intervalNum": number,
+                "limit": limit,
+                "count": int(reply.headers[header]),
+            }
+            for header, kind, interval, number, limit in rows
+            if header in reply.headers
+        ]
 
     def _limiter(self, address: str) -> AddressLimiter:
         limiter = self._addresses.get(address)
