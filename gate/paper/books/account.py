@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 
 import msgspec
+from msgspec import Struct
 
 from gate.paper.books.happenings import (
     AlgoChanged,
@@ -25,6 +27,18 @@ from gate.paper.market.symbols import Symbol
 from gate.paper.market.terms import AlgoStatus, OrderStatus, PositionSide
 
 DEFAULT_LEVERAGE = 20  # the exchange's default for a new account, on every symbol
+
+
+_MOST_TRANSFERS = 1_000
+
+
+class Transfer(Struct, frozen=True):
+    """What came or went by no trade. `kind` is the exchange's word for it."""
+
+    kind: str
+    asset: str
+    amount: Decimal
+    at_ms: int
 
 
 class AccountBooks:
@@ -50,6 +64,8 @@ class AccountBooks:
         self._algo_by_client_id: dict[str, int] = {}
         self._open_algos: dict[int, AlgoOrder] = {}
         self._algo_of_order: dict[int, int] = {}  # an open order -> the conditional order that it was
+        self.warned: set[tuple[str, PositionSide]] = set()  # positions of which a margin call has told
+        self.transfers: deque[Transfer] = deque(maxlen=_MOST_TRANSFERS)
         self.listen_key = ListenKey()
         self.listener: Listener = nobody
 
@@ -79,7 +95,14 @@ class AccountBooks:
         self.deposits[asset] = self.deposits.get(asset, ZERO) + change
         self.credit(asset, change, now_ms)
         if change:
+            self.transfers.append(Transfer("TRANSFER", asset, change, now_ms))
             self.listener(BalancesChanged("DEPOSIT" if change > 0 else "WITHDRAW", {asset: change}, (), now_ms))
+
+    def take_from_fund(self, asset: str, amount: Decimal, now_ms: int) -> None:
+        """The exchange's insurance fund pays what a liquidation has lost beyond its margin."""
+        self.credit(asset, amount, now_ms)
+        self.transfers.append(Transfer("INSURANCE_CLEAR", asset, amount, now_ms))
+        self.listener(BalancesChanged("INSURANCE_CLEAR", {asset: amount}, (), now_ms))
 
     def credit(self, asset: str, amount: Decimal, now_ms: int) -> None:
         """Add to a wallet; a negative amount takes from it."""

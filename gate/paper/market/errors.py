@@ -67,6 +67,7 @@ class Code(IntEnum):
     POSITION_SIDE_MISMATCH = -4061
     POSITION_MODE_OPEN_ORDERS = -4067
     POSITION_MODE_POSITION = -4068
+    BATCH_SIZE = -4082
     REDUCE_ONLY_PERMISSION = -4087
     NO_ORDER_PERMISSION = -4088
     SYMBOL_REDUCE_ONLY = -4105
@@ -103,6 +104,7 @@ class Code(IntEnum):
     POSITION_MODE_SYNC = -4531
     FOK_NOT_FILLED = -5021
     GTX_WOULD_TAKE = -5022
+    NO_NEED_TO_AMEND = -5027
     RECV_WINDOW_REJECT = -5028
     NO_BBO_MATCH = -5041
 
@@ -170,6 +172,7 @@ MESSAGES: Mapping[Code, str] = {
     Code.POSITION_SIDE_MISMATCH: "Order's position side does not match user's setting.",
     Code.POSITION_MODE_OPEN_ORDERS: "Position side cannot be changed if there exists open orders.",
     Code.POSITION_MODE_POSITION: "Position side cannot be changed if there exists position.",
+    Code.BATCH_SIZE: "Invalid number of batch place orders.",
     Code.REDUCE_ONLY_PERMISSION: "User can only place reduce only order",
     Code.NO_ORDER_PERMISSION: "User can not place order currently",
     Code.SYMBOL_REDUCE_ONLY: "This symbol is in reduce only mode.",
@@ -216,6 +219,7 @@ MESSAGES: Mapping[Code, str] = {
     "The order will not be recorded in the order history",
     Code.GTX_WOULD_TAKE: "Due to the order could not be executed as maker, the Post Only order will be rejected. "
     "The order will not be recorded in the order history",
+    Code.NO_NEED_TO_AMEND: "No need to modify the order.",
     Code.RECV_WINDOW_REJECT: "Timestamp for this request is outside of the ME recvWindow",
     Code.NO_BBO_MATCH: "No depth matches this BBO order",
 }

@@ -55,12 +55,16 @@ class PublicEndpoint(Struct, frozen=True):
     weight: Weight = 1
 
 
+def one_order(_: Params) -> int:
+    return 1
+
+
 class SignedEndpoint(Struct, frozen=True):
-    """A signed endpoint. `orders`: the order rate limits count its requests."""
+    """A signed endpoint. `orders`: as how many orders the rate limits count a request."""
 
     answer: Callable[[SignedCall], Body]
     weight: Weight = 1
-    orders: bool = False
+    orders: Callable[[Params], int] | None = None
 
 
 class KeyedEndpoint(Struct, frozen=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import msgspec
 from msgspec import Struct
@@ -12,7 +12,7 @@ from gate.paper.books.ledger import Ledger, restored_order
 from gate.paper.market.errors import Code, ExchangeError, refuse
 from gate.paper.market.prices import Quote, Walk
 from gate.paper.market.symbols import Symbol
-from gate.paper.rest import endpoints_account, endpoints_market, endpoints_stream, endpoints_trade
+from gate.paper.rest import endpoints_account, endpoints_batch, endpoints_market, endpoints_stream, endpoints_trade
 from gate.paper.rest.answers import Answer, error_body
 from gate.paper.rest.auth import Credentials, check_signed, find_account
 from gate.paper.rest.endpoints import Call, KeyedEndpoint, PublicEndpoint, Route, SignedCall, SignedEndpoint
@@ -25,11 +25,16 @@ from gate.paper.serving.settings import Settings
 from gate.paper.streams.hub import Hub
 from gate.paper.trading.conditional import fire_triggered
 from gate.paper.trading.exchange import Exchange
+from gate.paper.trading.liquidation import liquidate_fallen
 from gate.paper.trading.params import Params
 
 PUBLIC: Mapping[Route, PublicEndpoint] = endpoints_market.ENDPOINTS
 KEYED: Mapping[Route, KeyedEndpoint] = endpoints_stream.ENDPOINTS
-SIGNED: Mapping[Route, SignedEndpoint] = {**endpoints_account.ENDPOINTS, **endpoints_trade.ENDPOINTS}
+SIGNED: Mapping[Route, SignedEndpoint] = {
+    **endpoints_account.ENDPOINTS,
+    **endpoints_trade.ENDPOINTS,
+    **endpoints_batch.ENDPOINTS,
+}
 
 WEIGHT = "X-MBX-USED-WEIGHT-1M"
 ORDERS_10S = "X-MBX-ORDER-COUNT-10S"
@@ -70,6 +75,18 @@ class Reply(Struct, frozen=True):
     status: int
     body: bytes
     headers: Mapping[str, str] = {}
+
+
+def _orders_asked_for(arrival: Arrival) -> Iterator[str]:
+    """The client order ids of the new orders in a request."""
+    route = (arrival.request.method, arrival.request.path)
+    if route == ("POST", "/fapi/v1/order"):
+        asked = [arrival.params]
+    elif route == ("POST", "/fapi/v1/batchOrders"):
+        asked = endpoints_batch.orders_in(arrival.params)
+    else:
+        return
+    yield from filter(None, (params.text("newClientOrderId") for params in asked))
 
 
 class Venue:
@@ -114,10 +131,9 @@ class Venue:
         """Note a request's arrival, before any decision on it. `params` are read from its texts unless given."""
         params = Params.from_raw(request.query, request.body) if params is None else params
         arrival = Arrival(request, params, self.clock.now_ms())
-        if (request.method, request.path) == ("POST", "/fapi/v1/order"):
-            credentials = self._keys.get(request.api_key or "")
-            client_id = arrival.params.text("newClientOrderId")
-            if credentials and client_id:
+        credentials = self._keys.get(request.api_key or "")
+        if credentials:
+            for client_id in _orders_asked_for(arrival):
                 self.ledger.request_arrived(credentials.account, client_id)
         return arrival
 
@@ -192,12 +208,13 @@ class Venue:
         assert signed is not None
         check_signed(credentials, request.query, request.body, arrival.params, arrival.received_ms + skew_ms)
         orders = self._orders[credentials.account]
-        if signed.orders and self._enforced:
-            orders.check(now_ms)
+        counted = signed.orders(arrival.params) if signed.orders else 0
+        if counted and self._enforced:
+            orders.check(now_ms, counted)
         body = _ENCODER.encode(signed.answer(signed_call))
-        if signed.orders:
+        if counted:
             if self._enforced:
-                orders.add(now_ms)
+                orders.add(now_ms, counted)
                 ten_seconds, minute = orders.counts(now_ms)
                 headers |= {ORDERS_10S: str(ten_seconds), ORDERS_1M: str(minute)}
             if self.ledger.is_behind:  # the order is accepted, but no answer may say so before the file has it
@@ -243,11 +260,12 @@ class Venue:
             limiter.spend(weight, now_ms)
 
     def set_quote(self, symbol: Symbol, quote: Quote, at_ms: int | None = None) -> None:
-        """Move a symbol's prices: resting orders are matched, then triggered ones are placed."""
+        """Move a symbol's prices: resting orders are matched, triggered ones placed, and what has fallen liquidated."""
         at_ms = self.clock.now_ms() if at_ms is None else at_ms
         before = self.exchange.quotes[symbol.name]
         self.exchange.set_quote(symbol, quote, at_ms)
         fire_triggered(self.exchange, symbol, before, at_ms)
+        liquidate_fallen(self.exchange, at_ms)
 
     def tick(self) -> None:
         """Do what is due: late requests, countdowns, steps of the walk, and unwritten lines of the ledger file."""

@@ -14,8 +14,8 @@ import msgspec
 from gate.paper.books.account import AccountBooks
 from gate.paper.books.happenings import BalancesChanged
 from gate.paper.books.orders import Order, Ticket, Trade
-from gate.paper.books.positions import after_fill
-from gate.paper.market.decimals import ZERO
+from gate.paper.books.positions import Position, after_fill
+from gate.paper.market.decimals import ZERO, to_satoshi
 from gate.paper.market.errors import Code, refuse
 from gate.paper.market.fees import FeeSchedule
 from gate.paper.market.prices import Quote, quote_at
@@ -135,6 +135,77 @@ class Exchange:
             raise refuse(Code.CANCEL_REJECTED)
         return account.close(order, OrderStatus.CANCELED, now_ms)
 
+    def amend(self, account: AccountBooks, order: Order | None, ticket: Ticket, now_ms: int) -> Order:
+        """Change an open limit order's quantity and price; -2013 if there is none, -5027 if nothing changes.
+
+        It goes through the checks of a new order. A quantity that is filled already cancels the rest.
+        """
+        if order is None or not order.status.is_open or order.side is not ticket.side:
+            raise refuse(Code.NO_SUCH_ORDER)
+        if (order.quantity, order.price) == (ticket.quantity, ticket.price):
+            raise refuse(Code.NO_NEED_TO_AMEND)
+        if ticket.quantity <= order.executed:
+            return account.close(order, OrderStatus.CANCELED, now_ms)
+        wanted = msgspec.structs.replace(
+            ticket,
+            quantity=ticket.quantity - order.executed,
+            time_in_force=order.time_in_force,
+            position_side=order.position_side,
+            reduce_only=order.reduce_only,
+        )
+        resting = account.open_orders
+        account.open_orders = {number: each for number, each in resting.items() if number != order.order_id}
+        try:
+            terms = admit(account, self.market, self.quotes, wanted)
+        finally:
+            account.open_orders = resting
+        order = msgspec.structs.replace(
+            order,
+            quantity=ticket.quantity,
+            price=ticket.price,
+            assumed_price=terms.assumed_price,
+            update_ms=now_ms,
+        )
+        account.write(order, amended=True)
+        return self._match_new(account, order, now_ms)
+
+    def liquidate(self, account: AccountBooks, position: Position, now_ms: int) -> Order:
+        """Close a position at the best price, whatever is on offer there, for the liquidation's fee.
+
+        The exchange's fund pays what is lost beyond the position's margin, or beyond the wallet.
+        """
+        symbol = self.market.symbols[position.symbol]
+        side = Side.SELL if position.quantity > 0 else Side.BUY
+        order_id = self.next_id()
+        price = self.quotes[symbol.name].best_for(side)
+        order = Order(
+            order_id=order_id,
+            client_order_id=f"autoclose-{order_id}",
+            symbol=symbol.name,
+            side=side,
+            position_side=position.side,
+            type=OrderType.LIMIT,
+            orig_type=OrderType.LIMIT.value,
+            time_in_force=TimeInForce.IOC,
+            status=OrderStatus.NEW,
+            quantity=abs(position.quantity),
+            price=price,
+            reduce_only=False,
+            close_position=False,
+            assumed_price=price,
+            time_ms=now_ms,
+            update_ms=now_ms,
+        )
+        account.write(order)
+        before, asset = account.wallets[symbol.margin_asset], symbol.margin_asset
+        order = self._trade(account, order, price, now_ms, maker=False, liquidation=True)
+        self._journal.accepted(account, order, now_ms)
+        lost = before - account.wallets[asset]
+        bearable = position.isolated_wallet if symbol.name in account.isolated else max(ZERO, before)
+        if lost > bearable:
+            account.take_from_fund(asset, lost - bearable, now_ms)
+        return order
+
     def cancel_all(self, account: AccountBooks, symbol: str, now_ms: int) -> list[Order]:
         return [account.close(order, OrderStatus.CANCELED, now_ms) for order in account.open_on(symbol)]
 
@@ -196,18 +267,31 @@ class Exchange:
             order = account.close(order, OrderStatus.EXPIRED, now_ms)
         return order
 
-    def _trade(self, account: AccountBooks, order: Order, price: Decimal, now_ms: int, *, maker: bool) -> Order:
-        """Fill an order at one price, up to the quantity on offer."""
+    def _trade(
+        self,
+        account: AccountBooks,
+        order: Order,
+        price: Decimal,
+        now_ms: int,
+        *,
+        maker: bool,
+        liquidation: bool = False,
+    ) -> Order:
+        """Fill an order at one price, up to the quantity on offer; a liquidation fills whatever is there."""
         quote = self.quotes[order.symbol]
         position = account.position(order.symbol, order.position_side)
         wanted = min(order.remaining, position.reducible_by(order.side)) if order.reduces else order.remaining
-        quantity = fillable(order.side, wanted, quote)
+        quantity = wanted if liquidation else fillable(order.side, wanted, quote)
         if not quantity:
             return order
         symbol = self.market.symbols[order.symbol]
         isolated = account.leverage(symbol) if symbol.name in account.isolated else None
         position, realized = after_fill(position, order.side, quantity, price, now_ms, isolated)
-        commission = self.fees.commission(quantity, price, maker=maker)
+        commission = (
+            to_satoshi(quantity * price * symbol.liquidation_fee)
+            if liquidation
+            else self.fees.commission(quantity, price, maker=maker)
+        )
         asset = symbol.margin_asset
         account.positions[order.position_key] = position
         account.credit(asset, realized - commission, now_ms)
@@ -225,6 +309,7 @@ class Exchange:
             margin_asset=asset,
             maker=maker,
             time_ms=now_ms,
+            liquidation=liquidation,
         )
         account.fill(fill)
         account.listener(BalancesChanged("ORDER", {asset: ZERO}, (order.position_key,), now_ms))
