@@ -30,6 +30,7 @@ DEFAULT_LEVERAGE = 20  # the exchange's default for a new account, on every symb
 
 
 _MOST_TRANSFERS = 1_000
+_MOST_ALGOS = 5_000  # those that wait, and the latest of the others
 
 
 class Transfer(Struct, frozen=True):
@@ -44,7 +45,9 @@ class Transfer(Struct, frozen=True):
 class AccountBooks:
     """Everything that belongs to one API key. Not thread-safe: the server's loop owns it."""
 
-    def __init__(self, name: str, deposits: Mapping[str, Decimal], opened_ms: int) -> None:
+    def __init__(
+        self, name: str, deposits: Mapping[str, Decimal], opened_ms: int, kept_trades: int | None = None
+    ) -> None:
         self.name = name
         self.wallets: dict[str, Decimal] = dict(deposits)
         self.deposits: dict[str, Decimal] = dict(deposits)
@@ -53,7 +56,7 @@ class AccountBooks:
         self.orders: dict[int, Order] = {}
         self.open_orders: dict[int, Order] = {}
         self.algo_orders: dict[int, AlgoOrder] = {}
-        self.trades: list[Trade] = []
+        self.trades: deque[Trade] = deque(maxlen=kept_trades)
         self.realized: dict[tuple[str, PositionSide], Decimal] = {}  # of each position since the books were opened
         self.hedge = False
         self.multi_assets = False
@@ -147,6 +150,12 @@ class AccountBooks:
         self.write(closed)
         return closed
 
+    def forget(self, order: Order) -> None:
+        """Drop an order that is over. Look-ups don't find it any more."""
+        del self.orders[order.order_id]
+        if self._by_client_id.get(order.client_order_id) == order.order_id:
+            del self._by_client_id[order.client_order_id]
+
     def by_client_id(self, client_order_id: str) -> Order | None:
         """The latest order under a client order id: ids are unique among open orders only, so they may repeat."""
         order_id = self._by_client_id.get(client_order_id)
@@ -164,6 +173,15 @@ class AccountBooks:
             self._open_algos.pop(algo.algo_id, None)
         self._algo_by_client_id[algo.client_algo_id] = algo.algo_id
         self._tell_of(algo)
+        if len(self.algo_orders) > _MOST_ALGOS:
+            self._forget_an_algo()
+
+    def _forget_an_algo(self) -> None:
+        busy = {*self._open_algos, *self._algo_of_order.values()}
+        oldest = next(each for each in self.algo_orders.values() if each.algo_id not in busy)
+        del self.algo_orders[oldest.algo_id]
+        if self._algo_by_client_id.get(oldest.client_algo_id) == oldest.algo_id:
+            del self._algo_by_client_id[oldest.client_algo_id]
 
     def _tell_of(self, algo: AlgoOrder) -> None:
         """A conditional order that has become an order is triggered first, and finished when that order is over."""

@@ -181,7 +181,7 @@ def _state(call: SignedCall, order: Order) -> answers.Answer:
 
 
 def _algo_state(call: SignedCall, algo: AlgoOrder) -> answers.Answer:
-    actual = None if algo.actual_order_id is None else call.account.orders[algo.actual_order_id]
+    actual = call.account.orders.get(algo.actual_order_id or 0)
     return answers.algo_state(algo, call.exchange.market.symbols[algo.ticket.symbol], actual)
 
 

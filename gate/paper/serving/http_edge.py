@@ -65,7 +65,7 @@ class HttpEdge:
         body = await http.read()
         path, _, query = http.raw_path.partition("?")
         if path.startswith("/paper/"):
-            return await self._control(http.method, path, body)
+            return await self._control(http.method, path, query.encode() if http.method == "GET" else body)
         arrival = self._venue.arrive(
             Request(
                 method=http.method,

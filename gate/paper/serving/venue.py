@@ -103,12 +103,12 @@ class Venue:
             if account.key in self._keys or any(name == known.name for known in books):
                 raise ValueError(f"accounts: the key or the name of {name} is there twice")
             self._keys[account.key] = Credentials(account.key, account.secret, name)
-            books.append(AccountBooks(name, account.deposits(), self.clock.now_ms()))
-        self.ledger = Ledger(settings.ledger_file)
+            books.append(AccountBooks(name, account.deposits(), self.clock.now_ms(), settings.kept_orders))
+        self.ledger = Ledger(settings.ledger_file, settings.kept_orders)
         self.exchange = Exchange(
             settings.market, books, settings.fees, self.ledger, first_order_id=self.ledger.last_order_id + 1
         )
-        self._remember_earlier_orders()
+        self._remember_earlier_orders(settings.kept_orders)
         self.hub = Hub(self.exchange, self.clock.now_ms())
         self._old_answers = settings.old_answers
         self._late: list[tuple[int, Arrival]] = []
@@ -120,9 +120,9 @@ class Venue:
         self._walk_interval_ms = settings.walk.interval_ms if settings.walk else 0
         self._next_step_ms = self.clock.now_ms() + self._walk_interval_ms
 
-    def _remember_earlier_orders(self) -> None:
+    def _remember_earlier_orders(self, most: int) -> None:
         """Restore the orders of earlier runs, so that look-ups find accepted orders after a restart."""
-        for row in self.ledger.earlier:
+        for row in self.ledger.earlier[-most:]:
             books = self.exchange.accounts.get(row.account)
             if books is not None and row.symbol in self.exchange.market.symbols:
                 books.write(restored_order(row))
