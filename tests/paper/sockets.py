@@ -74,7 +74,7 @@ def _name(event: Json) -> str:
 
 @asynccontextmanager
 async def connected(paper: PaperExchange, path: str) -> AsyncIterator[Line]:
-    address = f"ws{paper.url.removeprefix('http')}{path}"
+    address = paper.socket_url + path
     async with aiohttp.ClientSession() as session, session.ws_connect(address, autoping=False) as socket:
         yield Line(socket)
 

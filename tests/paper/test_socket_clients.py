@@ -25,10 +25,6 @@ MARKET = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "0.0
 BTC = "BTC/USDT:USDT"
 
 
-def address(paper: PaperExchange) -> str:
-    return f"ws{paper.url.removeprefix('http')}"
-
-
 async def soon(event: Any) -> Any:
     return await asyncio.wait_for(event, PATIENCE_S)
 
@@ -56,7 +52,7 @@ async def opened(socket: Any, paper: PaperExchange) -> AsyncIterator[Any]:
 @pytest.fixture
 def manager(async_client: AsyncClient, paper_exchange: PaperExchange) -> BinanceSocketManager:
     manager = BinanceSocketManager(async_client)
-    manager.FSTREAM_URL = f"{address(paper_exchange)}/"
+    manager.FSTREAM_URL = f"{paper_exchange.socket_url}/"
     return manager
 
 
@@ -112,7 +108,7 @@ async def test_python_binance_comes_back_after_a_drop(
 
 @pytest_asyncio.fixture
 async def ws_client(async_client: AsyncClient, paper_exchange: PaperExchange) -> AsyncIterator[AsyncClient]:
-    async_client.ws_future._url = f"{address(paper_exchange)}/ws-fapi/v1"
+    async_client.ws_future._url = f"{paper_exchange.socket_url}/ws-fapi/v1"
     yield async_client
 
 
@@ -157,8 +153,8 @@ def ccxt_pro(paper: PaperExchange) -> Any:
                     "fapiPrivateV2": f"{futures}/v2",
                     "fapiPrivateV3": f"{futures}/v3",
                     "ws": {
-                        "linear": f"{address(paper)}/ws",
-                        "ws-api": {"linear": f"{address(paper)}/ws-fapi/v1"},
+                        "linear": f"{paper.socket_url}/ws",
+                        "ws-api": {"linear": f"{paper.socket_url}/ws-fapi/v1"},
                     },
                 }
             },
@@ -237,9 +233,9 @@ def connector(paper: PaperExchange) -> Any:
     return DerivativesTradingUsdsFutures(
         config_rest_api=ConfigurationRestAPI(api_key=paper.key, api_secret=paper.secret, base_path=paper.url),
         config_ws_api=ConfigurationWebSocketAPI(
-            api_key=paper.key, api_secret=paper.secret, stream_url=f"{address(paper)}/ws-fapi/v1"
+            api_key=paper.key, api_secret=paper.secret, stream_url=f"{paper.socket_url}/ws-fapi/v1"
         ),
-        config_ws_streams=ConfigurationWebSocketStreams(stream_url=f"{address(paper)}/stream"),
+        config_ws_streams=ConfigurationWebSocketStreams(stream_url=f"{paper.socket_url}/stream"),
     )
 
 

@@ -30,7 +30,7 @@ Figure = Decimal | str | int
 
 
 class PaperExchange:
-    """A Binance USDⓈ-M futures REST server on loopback, with its own books.
+    """A Binance USDⓈ-M futures server on loopback, REST and WebSocket, with its own books.
 
     Use it as a context manager. `url` is the address of the running server. Any thread may call its methods; they act
     at once. Prices are in quote asset, balances in the named asset, times in ms since the epoch.
@@ -93,6 +93,11 @@ class PaperExchange:
     def futures_url(self) -> str:
         """The value for python-binance's FUTURES_URL."""
         return f"{self.url}/fapi"
+
+    @property
+    def socket_url(self) -> str:
+        """Address for WebSockets: `ws://HOST:PORT`, to which the paths of the streams and of the WebSocket API come."""
+        return f"ws{self.url.removeprefix('http')}"
 
     @property
     def key(self) -> str:
