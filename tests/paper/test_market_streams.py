@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from binance import Client
 
 from gate.paper import PaperExchange, WalkSettings
+from gate.paper.market.tape import PublicTrade, Tape
+from gate.paper.market.terms import Side
 from tests.paper.sockets import connected
 
 START_MS = 30_000_000 * 60_000  # the start of a minute
@@ -225,3 +228,13 @@ def test_the_funding_rates_of_the_past_are_told(client: Client, paper_exchange: 
     rows = client.futures_funding_rate(symbol="BTCUSDT", limit=3)
     assert [row["fundingRate"] for row in rows] == ["0.00010000"] * 3
     assert [later["fundingTime"] - row["fundingTime"] for row, later in itertools.pairwise(rows)] == [8 * 3_600_000] * 2
+
+
+def test_a_tape_keeps_a_week_of_minutes() -> None:
+    tape = Tape(Decimal(100))
+    for minute in range(10_081):
+        tape.printed(PublicTrade(minute, Decimal(minute + 1), Decimal(1), Side.BUY, minute * MINUTE_MS), moves=True)
+    # What is older is flat at the last price that was forgotten.
+    assert tape.candle(0, MINUTE_MS).open == tape.candle(0, MINUTE_MS).close == 1
+    assert tape.candle(MINUTE_MS, MINUTE_MS).close == 2
+    assert tape.candle(0, 20_000 * MINUTE_MS).trades == 10_080

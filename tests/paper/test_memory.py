@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import hmac
 import tracemalloc
+from decimal import Decimal
 
 import pytest
 import requests
@@ -12,7 +14,11 @@ from binance import Client
 from binance.exceptions import BinanceAPIException
 
 from gate.paper import PaperExchange
+from gate.paper.books.account import AccountBooks
+from gate.paper.books.ledger import Ledger
+from gate.paper.books.orders import AlgoOrder, AlgoTicket
 from gate.paper.market.market_data import built_in
+from gate.paper.market.terms import AlgoStatus, ConditionalType, PositionSide, Side
 from gate.paper.serving.settings import Account, Settings
 from gate.paper.serving.venue import Request, Venue
 
@@ -81,15 +87,48 @@ def place(venue: Venue, number: int) -> None:
 
 def test_an_order_leaves_no_memory_behind_once_it_is_forgotten() -> None:
     venue = Venue(Settings(market=built_in(), accounts=[Account(balance="1000000")], limits=None, kept_orders=100))
-    for number in range(2_000):
-        place(venue, number)
     tracemalloc.start()
-    before = tracemalloc.get_traced_memory()[0]
-    for number in range(2_000, 8_000):
+    for number in range(1_500):  # until the tape has its thousand trades
         place(venue, number)
+    gc.collect()
+    before = tracemalloc.get_traced_memory()[0]
+    for number in range(1_500, 2_500):
+        place(venue, number)
+    gc.collect()
     grown = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
-    assert len(venue.ledger.rows()) == 6_000
+    assert len(venue.ledger.rows()) == 1_875
     venue.close()
-    # What was allocated before the tracing started is replaced by traced memory: some 100 orders' worth.
-    assert grown / 6_000 < 100
+    assert grown / 1_000 < 100
+
+
+def test_conditional_orders_that_are_over_are_forgotten_too() -> None:
+    books = AccountBooks("mine", {}, 0)
+    waiting = algo(0)
+    books.write_algo(waiting)
+    for number in range(1, 6_000):
+        books.write_algo(algo(number, AlgoStatus.CANCELED))
+    assert len(books.algo_orders) == 5_000
+    assert books.algo_by_client_id("a0") == waiting
+    assert books.algo_by_client_id("a1") is None
+    assert books.algo_by_client_id("a5999") is not None
+
+
+def algo(number: int, status: AlgoStatus = AlgoStatus.NEW) -> AlgoOrder:
+    ticket = AlgoTicket(symbol="BTCUSDT", side=Side.SELL, type=ConditionalType.STOP_MARKET, trigger_price=Decimal(1))
+    return AlgoOrder(
+        algo_id=number,
+        client_algo_id=f"a{number}",
+        ticket=ticket,
+        position_side=PositionSide.BOTH,
+        status=status,
+        create_ms=0,
+        update_ms=0,
+    )
+
+
+def test_counts_of_refused_requests_are_bounded() -> None:
+    ledger = Ledger(kept=10)
+    for number in range(100):
+        ledger.request_arrived("mine", f"n{number}")
+    assert len(ledger._requests) == 40

@@ -149,6 +149,18 @@ async def test_market_streams_fail_as_well(paper_exchange: PaperExchange) -> Non
         assert (await line.next())["E"] == paper_exchange.now_ms()
 
 
+async def test_a_client_that_reads_nothing_loses_its_connection(paper_exchange: PaperExchange) -> None:
+    paper_exchange.hold_clock()
+    paper_exchange.inject(Fault(kind=FaultKind.LAG_STREAM))
+    intervals = ("1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w", "1M")
+    names = [f"{name}@kline_{interval}" for name in ("btcusdt", "ethusdt") for interval in intervals]
+    async with connected(paper_exchange, f"/market/stream?streams={'/'.join(names)}") as line:
+        for price in range(1_000, 1_700):
+            paper_exchange.set_price("BTCUSDT", price)
+            paper_exchange.set_price("ETHUSDT", price)
+        assert await line.ended() == 1006
+
+
 def test_a_fault_of_streams_hits_no_request_and_the_other_way_round(paper_exchange: PaperExchange) -> None:
     paper_exchange.inject(Fault(kind=FaultKind.LOSE_EVENT, method="*", path="*"))
     place(paper_exchange, "a")

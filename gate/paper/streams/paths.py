@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl
 
 from msgspec import Struct
 
@@ -29,7 +29,7 @@ def is_stream_path(path: str) -> bool:
 
 def wanted_by(path: str, query: str) -> Wanted:
     category, kind, rest = _split(path)
-    streams = [unquote(part) for part in rest.split("/") if part]
+    streams = [part for part in rest.split("/") if part]
     events: set[str] = set()
     for name, value in parse_qsl(query):
         if name == "streams":
