@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 
 import pytest
 import requests
@@ -110,11 +112,15 @@ async def test_a_stream_lags_until_the_release_and_keeps_its_order(paper_exchang
         assert [await told(line) for _ in range(2)] == ["b", "c"]
 
 
-async def test_a_stream_lags_for_a_time(paper_exchange: PaperExchange) -> None:
-    paper_exchange.inject(Fault(kind=FaultKind.LAG_STREAM, delay_ms=50))
+async def test_a_stream_lags_by_a_time_however_many_events_come(paper_exchange: PaperExchange) -> None:
+    paper_exchange.inject(Fault(kind=FaultKind.LAG_STREAM, delay_ms=300, probability=Decimal(1)))
     async with user_stream(paper_exchange) as line:
-        place(paper_exchange, "a")
-        assert await told(line) == "a"
+        begun = time.monotonic()
+        for balance in range(1, 101):
+            paper_exchange.set_balance(balance)
+        assert [(await line.next())["e"] for _ in range(100)] == ["ACCOUNT_UPDATE"] * 100
+        # No event is early; and a hundred lags don't add up, or the patience of the line would have ended.
+        assert time.monotonic() - begun >= 0.3
 
 
 async def test_the_event_comes_before_the_answer(client: Client, paper_exchange: PaperExchange) -> None:

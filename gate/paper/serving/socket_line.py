@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
 from aiohttp import web
 from msgspec import Struct
 
-from gate.paper.serving.faults import EventView, Fault, FaultKind, FaultPlan
+from gate.paper.serving.faults import EventView, FaultKind, FaultPlan
 from gate.paper.serving.hanging_up import hang_up
 from gate.paper.serving.holding import Holds
 from gate.paper.streams.event import Event
@@ -30,9 +31,9 @@ class Ping(Struct, frozen=True):
 
 
 class Lag(Struct, frozen=True):
-    """Everything after this waits."""
+    """Everything after this waits, until a moment of real time, or with None until the release."""
 
-    fault: Fault
+    until_ms: int | None
 
 
 class Drop(Struct, frozen=True):
@@ -63,6 +64,7 @@ class SocketLine:
         self._holds = holds
         self._expire_key = expire_key
         self._waiting: asyncio.Queue[Parcel] = asyncio.Queue()
+        self._overrun = False
 
     def say(self, text: bytes) -> None:
         """An answer to the client's own words. No fault of the stream strikes it."""
@@ -79,9 +81,12 @@ class SocketLine:
         self.put(*self._struck(view, Text(text), stream))
 
     def put(self, *parcels: Parcel) -> None:
+        if self._overrun:
+            return
         for parcel in parcels:
             self._waiting.put_nowait(parcel)
         if self._waiting.qsize() > _MOST_WAITING:
+            self._overrun = True
             hang_up(self._transport, reset=True)
 
     def _struck(self, view: EventView, parcel: Parcel, stream: str) -> tuple[Parcel, ...]:
@@ -94,7 +99,7 @@ class SocketLine:
             case FaultKind.DROP_STREAM:
                 return (Drop(),)
             case FaultKind.LAG_STREAM:
-                return (Lag(fault), parcel)
+                return (Lag(None if fault.delay_ms is None else _now_ms() + fault.delay_ms), parcel)
             case FaultKind.DOUBLE_EVENT:
                 return (parcel, parcel)
             case FaultKind.EXPIRE_KEY:
@@ -112,8 +117,8 @@ class SocketLine:
                         await self._socket.pong(payload)
                     case Ping():
                         await self._socket.ping()
-                    case Lag(fault):
-                        async with self._holds.hold(fault.delay_ms):
+                    case Lag(until_ms):
+                        async with self._holds.hold(None if until_ms is None else max(0, until_ms - _now_ms())):
                             pass
                     case Drop():
                         hang_up(self._transport, reset=False)
@@ -124,3 +129,7 @@ class SocketLine:
     async def _nothing_more(self) -> None:
         while True:
             await self._waiting.get()
+
+
+def _now_ms() -> int:
+    return time.monotonic_ns() // 1_000_000
