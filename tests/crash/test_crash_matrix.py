@@ -59,6 +59,8 @@ def test_the_sample_has_every_step_every_fault_and_every_order_in_it() -> None:
     assert killed >= {(step, when) for step in STEPS for when in ("before", "after")}
     assert {plan.kill.when for plan in plans} == {"before", "during", "after", "anytime", "stalled"}
     # The workers listen to no stream; a late answer is what a slow body is to them.
-    assert {fault.kind for plan in plans for fault in plan.faults} == set(FaultKind) - STREAM_KINDS - {FaultKind.LATE_ANSWER}
+    assert {fault.kind for plan in plans for fault in plan.faults} == set(FaultKind) - STREAM_KINDS - {
+        FaultKind.LATE_ANSWER
+    }
     assert {plan.trade for plan in plans} == set(Trade)
     assert len(RUNS) <= 60, "more would not be a sample of seconds"

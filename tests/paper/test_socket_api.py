@@ -8,6 +8,7 @@ import hmac
 import itertools
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -240,10 +241,11 @@ async def test_a_fault_of_the_websocket_api_alone(client: Client, paper_exchange
         assert (await line.call("order.place", **MARKET))["status"] == 200
 
 
-async def test_a_request_held_when_the_server_stops_never_takes_effect(paper_exchange: PaperExchange) -> None:
-    paper_exchange.inject(Fault(kind=FaultKind.DELAY))
-    async with user_stream(paper_exchange) as events, api(paper_exchange) as line:
-        await line.send("order.place", **MARKET)
-        paper_exchange.wait_held()
-        await asyncio.to_thread(paper_exchange.stop)
-        assert await events.ended() == 1001
+async def test_a_request_held_when_the_server_stops_never_takes_effect(tmp_path: Path) -> None:
+    with PaperExchange(ledger_file=tmp_path / "ledger.jsonl", faults=[Fault(kind=FaultKind.DELAY)]) as paper:
+        async with user_stream(paper) as events, api(paper) as line:
+            await line.send("order.place", **MARKET)
+            paper.wait_held()
+            await asyncio.to_thread(paper.stop)
+            assert await events.ended() == 1001
+    assert (tmp_path / "ledger.jsonl").read_bytes() == b""

@@ -167,11 +167,18 @@ async def test_a_client_that_reads_nothing_loses_its_connection(paper_exchange: 
         assert await line.ended() == 1006
 
 
-def test_a_fault_of_streams_hits_no_request_and_the_other_way_round(paper_exchange: PaperExchange) -> None:
+def test_a_fault_of_streams_hits_no_request(paper_exchange: PaperExchange) -> None:
     paper_exchange.inject(Fault(kind=FaultKind.LOSE_EVENT, method="*", path="*"))
     place(paper_exchange, "a")
-    report = requests.get(f"{paper_exchange.url}/paper/faults", timeout=5).json()["faults"]
-    assert [(row["kind"], row["event"], row["hits"]) for row in report] == [("lose_event", "*", 0)]
+    assert hits(paper_exchange) == 0
+
+
+async def test_a_fault_of_requests_hits_no_event(paper_exchange: PaperExchange) -> None:
+    async with user_stream(paper_exchange) as line:
+        paper_exchange.inject(Fault(kind=FaultKind.UNAVAILABLE_503, method="*", path="*"))
+        paper_exchange.set_balance("1")
+        assert (await line.next())["e"] == "ACCOUNT_UPDATE"
+        assert hits(paper_exchange) == 0
 
 
 def test_spent_faults_are_forgotten_but_for_the_last(paper_exchange: PaperExchange) -> None:

@@ -135,7 +135,6 @@ class Ledger:
             if order.status.is_open:
                 continue
             self._over.write(msgspec.json.encode(self._row(account, order, received_ms)) + b"\n")
-            self._requests.pop((account.name, order.client_order_id), None)
             account.forget(order)
             del self._accepted[order_id]
 
