@@ -102,6 +102,11 @@ def test_an_order_leaves_no_memory_behind_once_it_is_forgotten() -> None:
     assert grown / 1_000 < 100
 
 
+def test_at_least_one_order_is_kept() -> None:
+    with pytest.raises(ValueError, match="kept_orders: 0 is not a positive number"):
+        PaperExchange(kept_orders=0)
+
+
 def test_conditional_orders_that_are_over_are_forgotten_too() -> None:
     books = AccountBooks("mine", {}, 0)
     waiting = algo(0)

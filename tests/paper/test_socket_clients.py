@@ -121,11 +121,6 @@ async def test_python_binance_trades_over_the_websocket_api(
     assert found == await ws_client.futures_get_order(symbol="BTCUSDT", orderId=placed["orderId"])
     gone = await ws_client.ws_futures_cancel_order(symbol="BTCUSDT", origClientOrderId="rests")
     assert gone["status"] == "CANCELED"
-    stop = await ws_client.ws_futures_create_order(
-        symbol="BTCUSDT", side="BUY", type="STOP_MARKET", stopPrice="120000", quantity="0.002", clientAlgoId="stop"
-    )
-    assert stop["algoStatus"] == "NEW"
-    assert (await ws_client.ws_futures_cancel_algo_order(clientAlgoId="stop"))["msg"] == "success"
     assert (await ws_client.ws_futures_v2_account_status())["totalWalletBalance"] == "10000.00000000"
     assert (await ws_client.ws_futures_v2_account_balance())[0]["asset"] == "USDT"
     assert await ws_client.ws_futures_v2_account_position() == []
@@ -133,6 +128,17 @@ async def test_python_binance_trades_over_the_websocket_api(
     with pytest.raises(BinanceAPIException) as error:
         await ws_client.ws_futures_create_order(**{**MARKET, "quantity": "3"})
     assert (error.value.status_code, error.value.code) == (400, -2019)
+
+
+@pytest.mark.skipif(
+    not hasattr(AsyncClient, "ws_futures_create_algo_order"), reason="this python-binance doesn't know the algo service"
+)
+async def test_python_binance_places_conditional_orders_over_the_websocket_api(ws_client: AsyncClient) -> None:
+    stop = await ws_client.ws_futures_create_order(
+        symbol="BTCUSDT", side="BUY", type="STOP_MARKET", stopPrice="120000", quantity="0.002", clientAlgoId="stop"
+    )
+    assert stop["algoStatus"] == "NEW"
+    assert (await ws_client.ws_futures_cancel_algo_order(clientAlgoId="stop"))["msg"] == "success"
 
 
 def ccxt_pro(paper: PaperExchange) -> Any:
