@@ -130,13 +130,11 @@ async def test_python_binance_trades_over_the_websocket_api(
     assert (error.value.status_code, error.value.code) == (400, -2019)
 
 
-@pytest.mark.skipif(
-    not hasattr(AsyncClient, "ws_futures_create_algo_order"), reason="this python-binance doesn't know the algo service"
-)
 async def test_python_binance_places_conditional_orders_over_the_websocket_api(ws_client: AsyncClient) -> None:
-    stop = await ws_client.ws_futures_create_order(
-        symbol="BTCUSDT", side="BUY", type="STOP_MARKET", stopPrice="120000", quantity="0.002", clientAlgoId="stop"
-    )
+    stop = await ws_client.ws_futures_create_algo_order(
+        algoType="CONDITIONAL", symbol="BTCUSDT", side="BUY", type="STOP_MARKET", triggerPrice="120000",
+        quantity="0.002", clientAlgoId="stop",
+    )  # fmt: skip
     assert stop["algoStatus"] == "NEW"
     assert (await ws_client.ws_futures_cancel_algo_order(clientAlgoId="stop"))["msg"] == "success"
 
