@@ -157,7 +157,6 @@ def _position(exchange: Exchange, account: AccountBooks, name: str, side: Positi
         "mt": "isolated" if line.isolated else "cross",
         "iw": eight(line.position.isolated_wallet),
         "ps": side.value,
-        "ma": line.asset,
     }
 
 
