@@ -7,6 +7,9 @@ import hashlib
 import hmac
 import tracemalloc
 from decimal import Decimal
+from io import FileIO
+from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -100,6 +103,30 @@ def test_an_order_leaves_no_memory_behind_once_it_is_forgotten() -> None:
     assert len(venue.ledger.rows()) == 1_875
     venue.close()
     assert grown / 1_000 < 100
+
+
+class FullDisk(FileIO):
+    """Takes half of a line, or nothing at all."""
+
+    full = False
+    half = False
+
+    def write(self, line: Any, /) -> int:
+        if self.full and not self.half:
+            raise OSError(28, "No space left on device")
+        return super().write(bytes(line)[:20] if self.full else line)
+
+
+@pytest.mark.parametrize("half", [False, True], ids=["nothing", "half a line"])
+def test_rows_that_can_not_be_written_down_stay_in_memory(tmp_path: Path, half: bool) -> None:
+    venue = Venue(Settings(market=built_in(), accounts=[Account(balance="1000000")], limits=None, kept_orders=10))
+    disk = venue.ledger._over = FullDisk(tmp_path / "rows", "w+b")
+    for number in range(80):
+        disk.full, disk.half = 20 <= number < 60, half
+        place(venue, number)
+    rows = venue.ledger.rows()
+    assert [row.client_order_id for row in rows] == [f"n{number}" for number in range(80) if number % 4 != 3]
+    venue.close()
 
 
 def test_at_least_one_order_is_kept() -> None:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from decimal import Decimal
 from heapq import nsmallest
+from io import BufferedReader, FileIO
 from itertools import islice
 from os import SEEK_END
 from pathlib import Path
@@ -77,7 +78,7 @@ class Ledger:
         self.earlier: list[LedgerRow] = []
         self._kept = kept
         self._accepted: dict[int, tuple[AccountBooks, int]] = {}  # by order id: its account, and when it was received
-        self._over: BinaryIO | None = None  # rows that can't change any more, one a line
+        self._over: FileIO | None = None  # rows that can't change any more, one a line
         self._requests: dict[tuple[str, str], int] = {}
         self._file: BinaryIO | None = None
         self._unwritten = b""
@@ -125,16 +126,28 @@ class Ledger:
             self._lags = False
 
     def _retire(self) -> None:
-        """Write down the oldest rows that can't change any more, and forget their orders."""
+        """Write down the oldest rows that can't change any more, and forget their orders.
+
+        What can't be written, for example on a full disk, stays in memory until the next time.
+        """
         if self._over is None:
-            self._over = TemporaryFile("w+b")  # noqa: SIM115 - open until the ledger is closed
-        self._over.seek(0, SEEK_END)
+            # Unbuffered: a row that can't be written must not come later, when its order has stayed in memory.
+            self._over = TemporaryFile("w+b", buffering=0)  # noqa: SIM115 - open until the ledger is closed
+        end = self._over.seek(0, SEEK_END)
         for order_id in list(islice(self._accepted, len(self._accepted) - self._kept)):
             account, received_ms = self._accepted[order_id]
             order = account.orders[order_id]
             if order.status.is_open:
                 continue
-            self._over.write(msgspec.json.encode(self._row(account, order, received_ms)) + b"\n")
+            line = msgspec.json.encode(self._row(account, order, received_ms)) + b"\n"
+            try:
+                whole = self._over.write(line) == len(line)
+            except OSError:
+                whole = False
+            if not whole:
+                self._over.truncate(end)
+                return
+            end += len(line)
             account.forget(order)
             del self._accepted[order_id]
 
@@ -149,7 +162,11 @@ class Ledger:
         yield from self.earlier
         if self._over is not None:
             self._over.seek(0)
-            yield from (msgspec.json.decode(line, type=LedgerRow) for line in self._over)
+            reader = BufferedReader(self._over)
+            try:
+                yield from (msgspec.json.decode(line, type=LedgerRow) for line in reader)
+            finally:
+                reader.detach()  # else it would close the file
         for order_id, (account, received_ms) in self._accepted.items():
             yield self._row(account, account.orders[order_id], received_ms)
 
