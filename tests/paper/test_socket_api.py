@@ -233,6 +233,17 @@ async def test_a_held_request_holds_no_other(paper_exchange: PaperExchange, kind
     assert len(paper_exchange.ledger()) == 1
 
 
+async def test_an_order_over_it_can_be_accepted_late(paper_exchange: PaperExchange) -> None:
+    paper_exchange.hold_clock()
+    paper_exchange.inject(Fault(kind=FaultKind.TIMEOUT_1007, late_ms=25_000))
+    async with user_stream(paper_exchange) as events, api(paper_exchange) as line:
+        assert (await line.call("order.place", **LIMIT))["error"]["code"] == -1007
+        assert (paper_exchange.late(), paper_exchange.ledger()) == (1, [])
+        paper_exchange.move_clock(25_000)
+        assert (await events.next())["o"]["c"] == "rests"
+    assert len(paper_exchange.ledger()) == 1
+
+
 async def test_a_fault_of_the_websocket_api_alone(client: Client, paper_exchange: PaperExchange) -> None:
     paper_exchange.inject(Fault(kind=FaultKind.UNAVAILABLE_503, path="order.place"))
     client.futures_create_order(**MARKET)

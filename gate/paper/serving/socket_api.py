@@ -61,7 +61,11 @@ class SocketApi:
             async with self._holds.hold(fault.delay_ms):
                 self._answer(call, self._venue.answer(arrival))
         else:
-            reply = self._venue.answer(arrival) if fault.accepts else None
+            reply = None
+            if fault.late_ms is not None:
+                self._venue.answer_late(arrival, fault.late_ms)
+            elif fault.accepts:
+                reply = self._venue.answer(arrival)
             if fault.kind in _DROPS:
                 self._line.put(Drop())
             elif fault.kind in _HELD_ANSWERS and reply is not None:
