@@ -1,4 +1,4 @@
-"""A faithful, small Binance USDⓈ-M futures REST server on loopback, with its own books.
+"""A faithful, small Binance USDⓈ-M futures server on loopback, REST and WebSocket, with its own books.
 
 It imports nothing of the gate.
 """

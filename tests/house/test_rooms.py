@@ -36,7 +36,8 @@ ROOMS: dict[str, set[str]] = {
     "paper.books": {"paper.market"},
     "paper.trading": {"paper.market", "paper.books"},
     "paper.rest": {"paper.market", "paper.books", "paper.trading"},
-    "paper.serving": {"paper.market", "paper.books", "paper.trading", "paper.rest"},
+    "paper.streams": {"paper.market", "paper.books", "paper.trading", "paper.rest"},
+    "paper.serving": {"paper.market", "paper.books", "paper.trading", "paper.rest", "paper.streams"},
     "paper": {"paper.market", "paper.rest", "paper.serving"},
     # what a person starts
     "version": set(),

@@ -90,7 +90,7 @@ class Books(RuleBasedStateMachine):
 
         def change() -> None:
             check_leverage(self.account, self.exchange.market, self.exchange.quotes, symbol, leverage)
-            self.account.set_leverage(symbol, leverage)
+            self.account.set_leverage(symbol, leverage, self.now_ms)
 
         self._unless_refused(change)
 

@@ -14,6 +14,7 @@ from binance_common.configuration import ConfigurationRestAPI
 from binance_common.errors import BadRequestError
 from binance_sdk_derivatives_trading_usds_futures.derivatives_trading_usds_futures import DerivativesTradingUsdsFutures
 from binance_sdk_derivatives_trading_usds_futures.rest_api.models import (
+    ModifyOrderSideEnum,
     NewAlgoOrderSideEnum,
     NewOrderNewOrderRespTypeEnum,
     NewOrderSideEnum,
@@ -95,6 +96,9 @@ def test_every_account_answer_has_the_types_of_binance_s_schema(
         rest.notional_and_leverage_brackets(),
         rest.notional_and_leverage_brackets(symbol="BTCUSDT"),
         rest.account_trade_list(symbol="BTCUSDT"),
+        rest.modify_order(
+            symbol="BTCUSDT", side=ModifyOrderSideEnum.BUY, quantity=0.01, price=94_000, orig_client_order_id="sdk-9"
+        ),
         rest.all_orders(symbol="BTCUSDT"),
         rest.current_all_open_orders(),
         rest.query_current_open_order(symbol="BTCUSDT", orig_client_order_id="sdk-9"),
@@ -115,6 +119,13 @@ def test_every_account_answer_has_the_types_of_binance_s_schema(
         rest.ticker24hr_price_change_statistics(symbol="BTCUSDT"),
         rest.order_book(symbol="BTCUSDT"),
         rest.kline_candlestick_data(symbol="BTCUSDT", interval="1m"),
+        rest.continuous_contract_kline_candlestick_data(pair="BTCUSDT", contract_type="PERPETUAL", interval="1m"),
+        rest.recent_trades_list(symbol="BTCUSDT"),
+        rest.compressed_aggregate_trades_list(symbol="BTCUSDT"),
+        rest.get_funding_rate_history(symbol="BTCUSDT"),
+        rest.get_income_history(),
+        rest.start_user_data_stream(),
+        rest.keepalive_user_data_stream(),
         rest.check_server_time(),
         rest.exchange_information(),
     ):

@@ -154,6 +154,8 @@ def test_late_orders_are_accepted_in_the_order_in_which_they_fall_due(
     [
         (FaultKind.DELAY, None),
         (FaultKind.SLOW_BODY, None),
+        (FaultKind.LATE_ANSWER, None),
+        (FaultKind.LOSE_EVENT, None),
         (FaultKind.CLOCK_SKEW, None),
         (FaultKind.EXPIRED_IN_MATCH, None),
         (FaultKind.DROP_BEFORE_ACCEPT, None),

@@ -131,6 +131,14 @@ def test_limits_can_be_switched_off(client: Client) -> None:
         client.futures_create_order(**ORDER)
 
 
+@pytest.mark.paper(limits=None)
+def test_no_limits_means_that_nothing_tells_of_any(client: Client) -> None:
+    client.futures_create_order(**ORDER)
+    assert [name for name in client.response.headers if name.startswith("X-MBX")] == []
+    assert client.futures_exchange_info()["rateLimits"] == []
+    assert client.futures_v1_get_rate_limit_order() == []
+
+
 def test_the_published_limits_are_the_ones_in_force(client: Client) -> None:
     limits = {
         (row["rateLimitType"], row["interval"]): row["limit"] for row in client.futures_exchange_info()["rateLimits"]

@@ -64,7 +64,7 @@ def paper(
     old_answers: bool,
     as_json: bool,
 ) -> None:
-    """Run a Binance USDⓈ-M futures REST server with its own books, for bots that test without a network.
+    """Run a Binance USDⓈ-M futures server, REST and WebSocket, with its own books, for bots without a network.
 
     Each key has its own account. Point python-binance at it with client.FUTURES_URL = "http://127.0.0.1:PORT/fapi".
     Set prices, balances, the clock and faults under /paper; GET /paper/ledger lists the accepted orders.

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
+from collections.abc import Iterator
 from decimal import Decimal
+from heapq import nsmallest
+from io import BufferedReader, FileIO
+from itertools import islice
+from os import SEEK_END
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import BinaryIO
 
 import msgspec
@@ -45,6 +50,9 @@ class LedgerRow(msgspec.Struct, frozen=True, rename="camel"):
     request_count: int
 
 
+KEPT_ORDERS = 20_000
+_RETIRED_AT_ONCE = 10  # a tenth of what is kept, so that looking for them costs little
+_REQUESTS_PER_ORDER = 4  # counts to keep for each order, for requests that were refused
 _LINE_START = b'{"clientOrderId":'
 _LOG = logging.getLogger(__name__)
 
@@ -61,12 +69,17 @@ class Ledger:
 
     Text that can't be written, for example on a full disk, is kept and written first the next time. So only the file's
     last line can be incomplete.
+
+    Memory holds the newest `kept` orders and those that are open. The rows of older ones go to a temporary file, and
+    their accounts forget them.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Path | None = None, kept: int = KEPT_ORDERS) -> None:
         self.earlier: list[LedgerRow] = []
-        self._accepted: list[tuple[AccountBooks, int, int]] = []
-        self._requests: Counter[tuple[str, str]] = Counter()
+        self._kept = kept
+        self._accepted: dict[int, tuple[AccountBooks, int]] = {}  # by order id: its account, and when it was received
+        self._over: FileIO | None = None  # rows that can't change any more, one a line
+        self._requests: dict[tuple[str, str], int] = {}
         self._file: BinaryIO | None = None
         self._unwritten = b""
         self._lags = False  # whether the log has already said that the file can't be written
@@ -81,10 +94,15 @@ class Ledger:
         return max((row.order_id for row in self.earlier), default=0)
 
     def request_arrived(self, account: str, client_order_id: str) -> None:
-        self._requests[account, client_order_id] += 1
+        asked = account, client_order_id
+        self._requests[asked] = self._requests.get(asked, 0) + 1
+        if len(self._requests) > _REQUESTS_PER_ORDER * self._kept:
+            del self._requests[next(iter(self._requests))]
 
     def accepted(self, account: AccountBooks, order: Order, received_ms: int) -> None:
-        self._accepted.append((account, order.order_id, received_ms))
+        self._accepted[order.order_id] = account, received_ms
+        if len(self._accepted) > self._kept + max(1, self._kept // _RETIRED_AT_ONCE):
+            self._retire()
         if self._file is not None:
             self._unwritten += msgspec.json.encode(self._row(account, order, received_ms)) + b"\n"
             self.catch_up()
@@ -107,18 +125,59 @@ class Ledger:
             self._unwritten = self._unwritten[written:]
             self._lags = False
 
-    def rows(self) -> list[LedgerRow]:
-        """Every accepted order, oldest first, in its present state."""
-        return self.earlier + [
-            self._row(account, account.orders[order_id], received_ms)
-            for account, order_id, received_ms in self._accepted
-        ]
+    def _retire(self) -> None:
+        """Write down the oldest rows that can't change any more, and forget their orders.
+
+        What can't be written, for example on a full disk, stays in memory until the next time.
+        """
+        if self._over is None:
+            # Unbuffered: a row that can't be written must not come later, when its order has stayed in memory.
+            self._over = TemporaryFile("w+b", buffering=0)  # noqa: SIM115 - open until the ledger is closed
+        end = self._over.seek(0, SEEK_END)
+        for order_id in list(islice(self._accepted, len(self._accepted) - self._kept)):
+            account, received_ms = self._accepted[order_id]
+            order = account.orders[order_id]
+            if order.status.is_open:
+                continue
+            line = msgspec.json.encode(self._row(account, order, received_ms)) + b"\n"
+            try:
+                whole = self._over.write(line) == len(line)
+            except OSError:
+                whole = False
+            if not whole:
+                self._over.truncate(end)
+                return
+            end += len(line)
+            account.forget(order)
+            del self._accepted[order_id]
+
+    def rows(self, after: int = 0, limit: int | None = None) -> list[LedgerRow]:
+        """Accepted orders in their present state, oldest first: those with an id above `after`, at most `limit`."""
+        found = (row for row in self._all_rows() if row.order_id > after)
+        if limit is not None:
+            return nsmallest(limit, found, key=_order_id)
+        return sorted(found, key=_order_id)
+
+    def _all_rows(self) -> Iterator[LedgerRow]:
+        yield from self.earlier
+        if self._over is not None:
+            self._over.seek(0)
+            reader = BufferedReader(self._over)
+            try:
+                yield from (msgspec.json.decode(line, type=LedgerRow) for line in reader)
+            finally:
+                reader.detach()  # else it would close the file
+        for order_id, (account, received_ms) in self._accepted.items():
+            yield self._row(account, account.orders[order_id], received_ms)
 
     def close(self) -> None:
         if self._file is not None:
             self.catch_up()
             self._file.close()
             self._file = None
+        if self._over is not None:
+            self._over.close()
+            self._over = None
 
     def _row(self, account: AccountBooks, order: Order, received_ms: int) -> LedgerRow:
         return LedgerRow(
@@ -141,8 +200,12 @@ class Ledger:
             time=order.time_ms,
             update_time=order.update_ms,
             receive_time=received_ms,
-            request_count=max(1, self._requests[account.name, order.client_order_id]),
+            request_count=max(1, self._requests.get((account.name, order.client_order_id), 0)),
         )
+
+
+def _order_id(row: LedgerRow) -> int:
+    return row.order_id
 
 
 def restored_order(row: LedgerRow) -> Order:

@@ -112,6 +112,7 @@ class AlgoOrder(Struct, frozen=True, kw_only=True):
     update_ms: int
     trigger_ms: int = 0
     actual_order_id: int | None = None
+    refusal: str = ""  # why its order was refused when it fired
 
     def triggered_by(self, price: Decimal) -> bool:
         """Stops fire when the price runs against the side, take-profits when it runs with it."""
@@ -134,6 +135,7 @@ class Trade(Struct, frozen=True, kw_only=True):
     margin_asset: str
     maker: bool
     time_ms: int
+    liquidation: bool = False
 
     @property
     def quote_quantity(self) -> Decimal:

@@ -8,10 +8,13 @@ from enum import IntEnum
 
 class Code(IntEnum):
     UNKNOWN = -1000
+    DISCONNECTED = -1001
     TOO_MANY_REQUESTS = -1003
+    UNEXPECTED_RESPONSE = -1006
     TIMEOUT = -1007
     REQUEST_THROTTLED = -1008
     TOO_MANY_ORDERS = -1015
+    UNSUPPORTED_OPERATION = -1020
     INVALID_TIMESTAMP = -1021
     INVALID_SIGNATURE = -1022
     ILLEGAL_CHARS = -1100
@@ -24,7 +27,9 @@ class Code(IntEnum):
     INVALID_SIDE = -1117
     BAD_INTERVAL = -1120
     BAD_SYMBOL = -1121
+    NO_LISTEN_KEY = -1125
     INVALID_PARAMETER = -1130
+    ILLEGAL_REQUEST = -1135
     INVALID_RESPONSE_TYPE = -1136
     CANCEL_REJECTED = -2011
     NO_SUCH_ORDER = -2013
@@ -62,6 +67,7 @@ class Code(IntEnum):
     POSITION_SIDE_MISMATCH = -4061
     POSITION_MODE_OPEN_ORDERS = -4067
     POSITION_MODE_POSITION = -4068
+    BATCH_SIZE = -4082
     REDUCE_ONLY_PERMISSION = -4087
     NO_ORDER_PERMISSION = -4088
     SYMBOL_REDUCE_ONLY = -4105
@@ -98,21 +104,26 @@ class Code(IntEnum):
     POSITION_MODE_SYNC = -4531
     FOK_NOT_FILLED = -5021
     GTX_WOULD_TAKE = -5022
+    NO_NEED_TO_AMEND = -5027
     RECV_WINDOW_REJECT = -5028
     NO_BBO_MATCH = -5041
 
 
 MESSAGES: Mapping[Code, str] = {
     Code.UNKNOWN: "An unknown error occured while processing the request.",
+    Code.DISCONNECTED: "Internal error; unable to process your request. Please try again.",
     Code.TOO_MANY_REQUESTS: "Too many requests; current limit of IP({}) is {} requests per minute. "
     "Please use the websocket for live updates to avoid polling the API.",
+    Code.UNEXPECTED_RESPONSE: "An unexpected response was received from the message bus. Execution status unknown.",
     Code.TIMEOUT: "Timeout waiting for response from backend server. Send status unknown; execution status unknown.",
     Code.REQUEST_THROTTLED: "Request throttled by system-level protection. "
     "Reduce-only/close-position orders are exempt. Please try again.",
     Code.TOO_MANY_ORDERS: "Too many new orders; current limit is {} orders per {}.",
+    Code.UNSUPPORTED_OPERATION: "This operation is not supported.",
     Code.INVALID_TIMESTAMP: "{}",
     Code.INVALID_SIGNATURE: "Signature for this request is not valid.",
     Code.ILLEGAL_CHARS: "Illegal characters found in parameter '{}'; legal range is '{}'.",
+    Code.ILLEGAL_REQUEST: "Invalid JSON Request.",
     Code.MANDATORY_PARAM: "Mandatory parameter '{}' was not sent, was empty/null, or malformed.",
     Code.PARAM_NOT_REQUIRED: "Parameter '{}' sent when not required.",
     Code.BAD_PRECISION: "Precision is over the maximum defined for this asset.",
@@ -122,6 +133,7 @@ MESSAGES: Mapping[Code, str] = {
     Code.INVALID_SIDE: "Invalid side.",
     Code.BAD_INTERVAL: "Invalid interval.",
     Code.BAD_SYMBOL: "Invalid symbol.",
+    Code.NO_LISTEN_KEY: "This listenKey does not exist.",
     Code.INVALID_PARAMETER: "Data sent for parameter '{}' is not valid.",
     Code.INVALID_RESPONSE_TYPE: "Invalid newOrderRespType.",
     Code.CANCEL_REJECTED: "Unknown order sent.",
@@ -160,6 +172,7 @@ MESSAGES: Mapping[Code, str] = {
     Code.POSITION_SIDE_MISMATCH: "Order's position side does not match user's setting.",
     Code.POSITION_MODE_OPEN_ORDERS: "Position side cannot be changed if there exists open orders.",
     Code.POSITION_MODE_POSITION: "Position side cannot be changed if there exists position.",
+    Code.BATCH_SIZE: "Invalid number of batch place orders.",
     Code.REDUCE_ONLY_PERMISSION: "User can only place reduce only order",
     Code.NO_ORDER_PERMISSION: "User can not place order currently",
     Code.SYMBOL_REDUCE_ONLY: "This symbol is in reduce only mode.",
@@ -206,6 +219,7 @@ MESSAGES: Mapping[Code, str] = {
     "The order will not be recorded in the order history",
     Code.GTX_WOULD_TAKE: "Due to the order could not be executed as maker, the Post Only order will be rejected. "
     "The order will not be recorded in the order history",
+    Code.NO_NEED_TO_AMEND: "No need to modify the order.",
     Code.RECV_WINDOW_REJECT: "Timestamp for this request is outside of the ME recvWindow",
     Code.NO_BBO_MATCH: "No depth matches this BBO order",
 }

@@ -57,9 +57,18 @@ class Symbol(Struct, frozen=True, kw_only=True):
         """The largest position and open orders, in margin asset, that a leverage allows."""
         return max((b.cap for b in self.brackets if b.leverage >= leverage), default=ZERO)
 
+    def bracket_for(self, notional: Decimal) -> Bracket:
+        """The bracket of a position of this absolute notional."""
+        return next((b for b in self.brackets if notional < b.cap), self.brackets[-1])
+
+    @property
+    def liquidation_fee(self) -> Decimal:
+        """The share of the notional that a liquidation costs."""
+        return Decimal(str(self.published.get("liquidationFee", "0")))
+
     def maintenance_margin(self, notional: Decimal) -> Decimal:
         """Maintenance margin of a position of this absolute notional."""
-        bracket = next((b for b in self.brackets if notional < b.cap), self.brackets[-1])
+        bracket = self.bracket_for(notional)
         return max(ZERO, notional * bracket.maintenance_rate - bracket.cum)
 
 

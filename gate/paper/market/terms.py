@@ -14,6 +14,10 @@ class Side(StrEnum):
         """+1 for the side that adds to a position's signed quantity, -1 for the side that subtracts."""
         return 1 if self is Side.BUY else -1
 
+    @property
+    def other(self) -> Side:
+        return Side.SELL if self is Side.BUY else Side.BUY
+
 
 class PositionSide(StrEnum):
     BOTH = "BOTH"
@@ -70,6 +74,7 @@ class OrderStatus(StrEnum):
 
 class AlgoStatus(StrEnum):
     NEW = "NEW"
+    TRIGGERING = "TRIGGERING"
     TRIGGERED = "TRIGGERED"
     FINISHED = "FINISHED"
     CANCELED = "CANCELED"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
+from typing import TypedDict
 
 from gate.paper.books.account import AccountBooks
 from gate.paper.books.margin import AssetMargin, PositionMargin, asset_margin
@@ -167,7 +168,7 @@ def _account_position_v2(line: PositionMargin, symbol: Symbol) -> Answer:
     }
 
 
-def position_risk_v3(line: PositionMargin, symbol: Symbol) -> Answer:
+def position_risk_v3(line: PositionMargin, symbol: Symbol, liquidation: Decimal) -> Answer:
     return {
         "symbol": symbol.name,
         "positionSide": line.position.side.value,
@@ -176,7 +177,7 @@ def position_risk_v3(line: PositionMargin, symbol: Symbol) -> Answer:
         "breakEvenPrice": _price(line.position.entry_price),
         "markPrice": eight(line.mark),
         "unRealizedProfit": eight(line.unrealized),
-        "liquidationPrice": "0",
+        "liquidationPrice": _price(liquidation),
         "isolatedMargin": eight(_isolated_margin(line)),
         "notional": eight(line.notional),
         "marginAsset": line.asset,
@@ -192,7 +193,7 @@ def position_risk_v3(line: PositionMargin, symbol: Symbol) -> Answer:
     }
 
 
-def position_risk_v2(line: PositionMargin, symbol: Symbol) -> Answer:
+def position_risk_v2(line: PositionMargin, symbol: Symbol, liquidation: Decimal) -> Answer:
     return {
         "symbol": symbol.name,
         "positionAmt": fixed(line.position.quantity, symbol.quantity_precision),
@@ -200,7 +201,7 @@ def position_risk_v2(line: PositionMargin, symbol: Symbol) -> Answer:
         "breakEvenPrice": _price(line.position.entry_price),
         "markPrice": eight(line.mark),
         "unRealizedProfit": eight(line.unrealized),
-        "liquidationPrice": "0",
+        "liquidationPrice": _price(liquidation),
         "leverage": str(line.leverage),
         "maxNotionalValue": plain(symbol.max_notional(line.leverage)),
         "marginType": "isolated" if line.isolated else "cross",
@@ -220,3 +221,48 @@ def _isolated_margin(line: PositionMargin) -> Decimal:
 def _price(value: Decimal) -> str:
     """Entry prices are averages, printed with at most eight decimals."""
     return plain(Decimal(eight(value)))
+
+
+class IncomeLine(TypedDict):
+    symbol: str
+    incomeType: str
+    income: str
+    asset: str
+    info: str
+    time: int
+    tranId: int
+    tradeId: str
+
+
+def income_lines(books: AccountBooks) -> list[IncomeLine]:
+    """Everything that has changed the wallets, oldest first."""
+    rows: list[IncomeLine] = []
+    for fill in books.trades:
+        parts = [("REALIZED_PNL", fill.realized_pnl)] if fill.realized_pnl else []
+        for number, (kind, amount) in enumerate([*parts, ("COMMISSION", -fill.commission)]):
+            rows.append(
+                IncomeLine(
+                    symbol=fill.symbol,
+                    incomeType=kind,
+                    income=eight(amount),
+                    asset=fill.margin_asset,
+                    info=kind,
+                    time=fill.time_ms,
+                    tranId=fill.trade_id * 10 + number,
+                    tradeId=str(fill.trade_id),
+                )
+            )
+    for number, moved in enumerate(books.transfers):
+        rows.append(
+            IncomeLine(
+                symbol="",
+                incomeType=moved.kind,
+                income=eight(moved.amount),
+                asset=moved.asset,
+                info=moved.kind,
+                time=moved.at_ms,
+                tranId=moved.at_ms * 1_000 + number,
+                tradeId="",
+            )
+        )
+    return sorted(rows, key=lambda row: row["time"])

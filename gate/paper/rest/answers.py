@@ -5,12 +5,14 @@ from __future__ import annotations
 from gate.paper.books.orders import AlgoOrder, Order, Trade
 from gate.paper.market.decimals import ZERO, eight, fixed, plain
 from gate.paper.market.errors import ExchangeError
+from gate.paper.market.prices import Quote
 from gate.paper.market.symbols import Symbol
 from gate.paper.market.terms import AlgoStatus, OrderStatus, OrderType, ResponseType, Side
 
 Answer = dict[str, object]
 
 _AVERAGE_PLACES = 5
+_SHOWN_DEPTH = 1_000  # lots to show for a quote without a depth limit
 
 
 def error_body(error: ExchangeError) -> Answer:
@@ -23,7 +25,7 @@ def new_order(order: Order, symbol: Symbol, response_type: ResponseType, *, old:
     Since July 2026 it has no price of the fill either. `old`: with RESULT it has, as before.
     """
     if response_type is ResponseType.RESULT:
-        price = {"avgPrice": _average(order, symbol), "cumQuote": _cum_quote(order, symbol)} if old else {}
+        price = {"avgPrice": average(order, symbol), "cumQuote": _cum_quote(order, symbol)} if old else {}
         return {**_order(order, symbol), **price}
     return {
         **_order(order, symbol),
@@ -37,7 +39,7 @@ def order_state(order: Order, symbol: Symbol) -> Answer:
     """An order as queries, lists and cancellations answer it."""
     return {
         **_order(order, symbol),
-        "avgPrice": _average(order, symbol),
+        "avgPrice": average(order, symbol),
         "cumQuote": _cum_quote(order, symbol),
         "time": order.time_ms,
     }
@@ -70,7 +72,7 @@ def _order(order: Order, symbol: Symbol) -> Answer:
     }
 
 
-def _average(order: Order, symbol: Symbol) -> str:
+def average(order: Order, symbol: Symbol) -> str:
     """Recorded answers of the exchange average fills of two-decimal prices with five decimals (ETHUSDT "3057.89000"),
     and show "0.00" before the first fill."""
     places = max(_AVERAGE_PLACES, symbol.price_precision) if order.executed else symbol.price_precision
@@ -98,7 +100,7 @@ def algo_state(algo: AlgoOrder, symbol: Symbol, actual: Order | None) -> Answer:
         "quantity": fixed(ticket.quantity, symbol.quantity_precision),
         "algoStatus": status.value,
         "actualOrderId": "" if actual is None else str(actual.order_id),
-        "actualPrice": _average(actual, symbol) if actual else fixed(ZERO, places),
+        "actualPrice": average(actual, symbol) if actual else fixed(ZERO, places),
         "triggerPrice": fixed(ticket.trigger_price, places),
         "price": fixed(ticket.price, places),
         "icebergQuantity": None,
@@ -141,3 +143,9 @@ def trade(fill: Trade, symbol: Symbol) -> Answer:
         "maker": fill.maker,
         "time": fill.time_ms,
     }
+
+
+def on_offer(quote: Quote, symbol: Symbol, *, bid: bool) -> str:
+    """The quantity at the best price; a thousand lots stand for no limit."""
+    offered = quote.bid_depth if bid else quote.ask_depth
+    return fixed(symbol.lot.step * _SHOWN_DEPTH if offered is None else offered, symbol.quantity_precision)

@@ -18,15 +18,15 @@ Body = Mapping[str, object] | Sequence[object]
 class Call(Struct, frozen=True):
     """One request after authentication. Times are ms since the epoch on the server's clock.
 
-    `old_answers`: the answer to an order has the price of its fill. `self_trade`: the order meets one of the account's
-    own, which self-trade prevention doesn't allow.
+    `limits` is None where there are none. `old_answers`: the answer to an order has the price of its fill.
+    `self_trade`: the order meets one of the account's own, which self-trade prevention doesn't allow.
     """
 
     exchange: Exchange
     params: Params
     now_ms: int
     received_ms: int
-    limits: RateLimits
+    limits: RateLimits | None
     old_answers: bool = False
     self_trade: bool = False
 
@@ -55,12 +55,23 @@ class PublicEndpoint(Struct, frozen=True):
     weight: Weight = 1
 
 
+def one_order(_: Params) -> int:
+    return 1
+
+
 class SignedEndpoint(Struct, frozen=True):
-    """A signed endpoint. `orders`: the order rate limits count its requests."""
+    """A signed endpoint. `orders`: as how many orders the rate limits count a request."""
 
     answer: Callable[[SignedCall], Body]
     weight: Weight = 1
-    orders: bool = False
+    orders: Callable[[Params], int] | None = None
+
+
+class KeyedEndpoint(Struct, frozen=True):
+    """An endpoint that takes the API key without a signature."""
+
+    answer: Callable[[SignedCall], Body]
+    weight: Weight = 1
 
 
 Route = tuple[str, str]  # method, path

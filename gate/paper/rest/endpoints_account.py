@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from enum import StrEnum
 
+from gate.paper.books.liquidation import liquidation_price
+from gate.paper.books.margin import PositionMargin
 from gate.paper.books.statement import asset_margins, position_margins
-from gate.paper.market.decimals import plain
+from gate.paper.market.decimals import ZERO, plain
 from gate.paper.market.errors import Code, refuse
 from gate.paper.market.symbols import Symbol
 from gate.paper.rest import account_answers as lines
@@ -38,17 +41,44 @@ def balance(call: SignedCall) -> Body:
 def position_risk_v2(call: SignedCall) -> Body:
     name = _known_symbol(call)
     rows = lines.every_position(call.exchange, call.account, name)
-    return [lines.position_risk_v2(row, call.exchange.market.symbols[row.position.symbol]) for row in rows]
+    return [lines.position_risk_v2(row, _symbol_of(call, row), _liquidation_price(call, row)) for row in rows]
 
 
 def position_risk_v3(call: SignedCall) -> Body:
     """Only held positions and symbols with open orders: a flat symbol gets an empty list."""
     name = _known_symbol(call)
     return [
-        lines.position_risk_v3(row, call.exchange.market.symbols[row.position.symbol])
+        lines.position_risk_v3(row, _symbol_of(call, row), _liquidation_price(call, row))
         for row in position_margins(call.account, call.exchange.market, call.exchange.quotes)
         if name in (None, row.position.symbol)
     ]
+
+
+def _symbol_of(call: SignedCall, row: PositionMargin) -> Symbol:
+    return call.exchange.market.symbols[row.position.symbol]
+
+
+def _liquidation_price(call: SignedCall, row: PositionMargin) -> Decimal:
+    if not row.position.quantity:
+        return ZERO
+    return liquidation_price(call.account, call.exchange.market, call.exchange.quotes, row)
+
+
+def income(call: SignedCall) -> Body:
+    """Profits and commissions of the trades, and what came or went by none; oldest first, the newest of them."""
+    symbol, kind = _known_symbol(call), call.params.text("incomeType")
+    start, end = call.params.integer("startTime"), call.params.integer("endTime")
+    rows = [
+        row
+        for row in lines.income_lines(call.account)
+        if symbol in (None, row["symbol"])
+        and kind in (None, row["incomeType"])
+        and (start is None or row["time"] >= start)
+        and (end is None or row["time"] <= end)
+    ]
+    limit = max(1, min(call.params.integer("limit") or 100, 1_000))
+    page = call.params.integer("page")
+    return rows[-limit:] if page is None else rows[(page - 1) * limit : page * limit]
 
 
 def account_config(call: SignedCall) -> Body:
@@ -117,7 +147,7 @@ def set_leverage(call: SignedCall) -> Body:
     symbol = _need_symbol(call)
     leverage = call.params.need_integer("leverage")
     check_leverage(call.account, call.exchange.market, call.exchange.quotes, symbol, leverage)
-    call.account.set_leverage(symbol, leverage)
+    call.account.set_leverage(symbol, leverage, call.now_ms)
     return {
         "symbol": symbol.name,
         "leverage": leverage,
@@ -137,10 +167,7 @@ def set_margin_type(call: SignedCall) -> Body:
         raise refuse(Code.MARGIN_TYPE_OPEN_ORDERS)
     if any(position.symbol == symbol.name for position in call.account.held_positions()):
         raise refuse(Code.MARGIN_TYPE_POSITION)
-    if isolated:
-        call.account.isolated.add(symbol.name)
-    else:
-        call.account.isolated.discard(symbol.name)
+    call.account.set_margin_type(symbol, isolated=isolated, now_ms=call.now_ms)
     return _SUCCESS
 
 
@@ -167,12 +194,14 @@ def get_multi_assets(call: SignedCall) -> Body:
 def set_multi_assets(call: SignedCall) -> Body:
     wanted = call.params.need_flag("multiAssetsMargin")
     check_multi_assets(call.account, call.exchange.market, call.exchange.quotes, wanted)
-    call.account.multi_assets = wanted
+    call.account.set_multi_assets(wanted, call.now_ms)
     return _SUCCESS
 
 
 def order_rate_limits(call: SignedCall) -> Body:
     limits = call.call.limits
+    if limits is None:
+        return []
     return [
         {"rateLimitType": "ORDERS", "interval": "SECOND", "intervalNum": 10, "limit": limits.orders_per_ten_seconds},
         {"rateLimitType": "ORDERS", "interval": "MINUTE", "intervalNum": 1, "limit": limits.orders_per_minute},
@@ -195,6 +224,7 @@ ENDPOINTS: dict[Route, SignedEndpoint] = {
     ("GET", "/fapi/v3/balance"): SignedEndpoint(balance, weight=5),
     ("GET", "/fapi/v2/positionRisk"): SignedEndpoint(position_risk_v2, weight=5),
     ("GET", "/fapi/v3/positionRisk"): SignedEndpoint(position_risk_v3, weight=5),
+    ("GET", "/fapi/v1/income"): SignedEndpoint(income, weight=30),
     ("GET", "/fapi/v1/accountConfig"): SignedEndpoint(account_config, weight=5),
     ("GET", "/fapi/v1/symbolConfig"): SignedEndpoint(symbol_config, weight=5),
     ("GET", "/fapi/v1/commissionRate"): SignedEndpoint(commission_rate, weight=20),

@@ -9,23 +9,19 @@ from gate.paper.market.errors import Code, refuse
 from gate.paper.market.market_data import published_symbols
 from gate.paper.market.prices import Quote
 from gate.paper.market.symbols import Symbol
+from gate.paper.market.tape import DAY_MS, INTERVALS_MS, Candle
+from gate.paper.market.terms import Side
 from gate.paper.rest import weights
-from gate.paper.rest.answers import Answer
+from gate.paper.rest.answers import Answer, on_offer
 from gate.paper.rest.endpoints import Body, Call, PublicEndpoint, Route
 from gate.paper.rest.limits import RateLimits
 
 _PUBLISHED = RateLimits()
-_MINUTE_MS = 60_000
-_EIGHT_HOURS_MS = 8 * 60 * _MINUTE_MS  # between two fundings
-_INTERVALS_MS = {
-    "1m": _MINUTE_MS, "3m": 3 * _MINUTE_MS, "5m": 5 * _MINUTE_MS, "15m": 15 * _MINUTE_MS, "30m": 30 * _MINUTE_MS,
-    "1h": 60 * _MINUTE_MS, "2h": 120 * _MINUTE_MS, "4h": 240 * _MINUTE_MS, "6h": 360 * _MINUTE_MS,
-    "8h": _EIGHT_HOURS_MS, "12h": 720 * _MINUTE_MS, "1d": 1440 * _MINUTE_MS, "3d": 4320 * _MINUTE_MS,
-    "1w": 10080 * _MINUTE_MS, "1M": 43200 * _MINUTE_MS,
-}  # fmt: skip
+_EIGHT_HOURS_MS = INTERVALS_MS["8h"]  # between two fundings
+_FUNDING_RATE = "0.00010000"
+_MOST_TRADES = 1_000
 _MOST_KLINES = 1_500
 _DEPTH_LIMITS = (5, 10, 20, 50, 100, 500, 1000)
-_SHOWN_DEPTH = 1_000  # lots to show for a quote without a depth limit
 
 
 def ping(call: Call) -> Body:
@@ -42,7 +38,9 @@ def exchange_info(call: Call) -> Body:
         "timezone": market.timezone,
         "serverTime": call.now_ms,
         "futuresType": "U_MARGINED",
-        "rateLimits": [
+        "rateLimits": []
+        if limits is None
+        else [
             _rate_limit("REQUEST_WEIGHT", "MINUTE", 1, limits.weight_per_minute),
             # The same for every account; an account's own are in rateLimit/order.
             _rate_limit("ORDERS", "MINUTE", 1, _PUBLISHED.orders_per_minute),
@@ -77,8 +75,8 @@ def _premium_index(call: Call, symbol: Symbol, quote: Quote) -> Answer:
         "markPrice": mark,
         "indexPrice": mark,
         "estimatedSettlePrice": mark,
-        "lastFundingRate": "0.00010000",
-        "interestRate": "0.00010000",
+        "lastFundingRate": _FUNDING_RATE,
+        "interestRate": _FUNDING_RATE,
         "nextFundingTime": (call.now_ms // _EIGHT_HOURS_MS + 1) * _EIGHT_HOURS_MS,
         "time": call.now_ms,
     }
@@ -92,32 +90,36 @@ def _book_ticker(call: Call, symbol: Symbol, quote: Quote) -> Answer:
     return {
         "symbol": symbol.name,
         "bidPrice": fixed(quote.bid, symbol.price_precision),
-        "bidQty": _on_offer(quote, symbol, bid=True),
+        "bidQty": on_offer(quote, symbol, bid=True),
         "askPrice": fixed(quote.ask, symbol.price_precision),
-        "askQty": _on_offer(quote, symbol, bid=False),
+        "askQty": on_offer(quote, symbol, bid=False),
         "time": call.now_ms,
     }
 
 
 def _day(call: Call, symbol: Symbol, quote: Quote) -> Answer:
-    last, nothing = fixed(quote.last, symbol.price_precision), fixed(ZERO, symbol.quantity_precision)
+    places = symbol.price_precision
+    day = call.exchange.tapes[symbol.name].day(call.now_ms)
+    change = quote.last - day.open
+    average = day.quote_volume / day.volume if day.volume else quote.last
+    trades = call.exchange.tapes[symbol.name].trades
     return {
         "symbol": symbol.name,
-        "priceChange": fixed(ZERO, symbol.price_precision),
-        "priceChangePercent": "0.000",
-        "weightedAvgPrice": last,
-        "lastPrice": last,
-        "lastQty": nothing,
-        "openPrice": last,
-        "highPrice": last,
-        "lowPrice": last,
-        "volume": nothing,
-        "quoteVolume": "0.00",
-        "openTime": call.now_ms - _INTERVALS_MS["1d"],
+        "priceChange": fixed(change, places),
+        "priceChangePercent": fixed(change / day.open * 100, 3),
+        "weightedAvgPrice": fixed(average, places),
+        "lastPrice": fixed(quote.last, places),
+        "lastQty": fixed(trades[-1].quantity if trades else ZERO, symbol.quantity_precision),
+        "openPrice": fixed(day.open, places),
+        "highPrice": fixed(day.high, places),
+        "lowPrice": fixed(day.low, places),
+        "volume": fixed(day.volume, symbol.quantity_precision),
+        "quoteVolume": fixed(day.quote_volume, 2),
+        "openTime": call.now_ms - DAY_MS,
         "closeTime": call.now_ms,
-        "firstId": -1,
-        "lastId": -1,
-        "count": 0,
+        "firstId": day.first_id,
+        "lastId": day.last_id,
+        "count": day.trades,
     }
 
 
@@ -128,35 +130,121 @@ def depth(call: Call) -> Body:
         raise refuse(Code.BAD_DEPTH_LIMIT, limit)
     quote, places = call.exchange.quotes[symbol.name], symbol.price_precision
     return {
-        "lastUpdateId": call.now_ms,
+        "lastUpdateId": call.exchange.book_ids[symbol.name] + 1,
         "E": call.now_ms,
         "T": call.now_ms,
-        "bids": [[fixed(quote.bid, places), _on_offer(quote, symbol, bid=True)]],
-        "asks": [[fixed(quote.ask, places), _on_offer(quote, symbol, bid=False)]],
+        "bids": [[fixed(quote.bid, places), on_offer(quote, symbol, bid=True)]],
+        "asks": [[fixed(quote.ask, places), on_offer(quote, symbol, bid=False)]],
     }
 
 
-def _on_offer(quote: Quote, symbol: Symbol, *, bid: bool) -> str:
-    offered = quote.bid_depth if bid else quote.ask_depth
-    return fixed(symbol.lot.step * _SHOWN_DEPTH if offered is None else offered, symbol.quantity_precision)
-
-
 def klines(call: Call) -> Body:
-    """Flat candles at the last price, since the server has no price history. They are enough for a client to start."""
-    symbol = call.exchange.symbol(call.params.need_text("symbol"))
-    length_ms = _INTERVALS_MS.get(call.params.need_text("interval"))
+    """Candles of what was traded; flat where nothing was, and before the server's start at the opening price."""
+    return _klines(call, call.exchange.symbol(call.params.need_text("symbol")))
+
+
+def continuous_klines(call: Call) -> Body:
+    symbol = call.exchange.symbol(call.params.need_text("pair"))
+    call.params.need_text("contractType")
+    return _klines(call, symbol)
+
+
+def _klines(call: Call, symbol: Symbol) -> Body:
+    length_ms = INTERVALS_MS.get(call.params.need_text("interval"))
     if length_ms is None:
         raise refuse(Code.BAD_INTERVAL)
     count = max(1, min(call.params.integer("limit") or 500, _MOST_KLINES))
     last_ms = min(call.params.integer("endTime") or call.now_ms, call.now_ms) // length_ms * length_ms
     start_ms = call.params.integer("startTime")
     first_ms = last_ms - (count - 1) * length_ms if start_ms is None else start_ms
-    opens = range(-(-first_ms // length_ms) * length_ms, last_ms + 1, length_ms)
-    price = fixed(call.exchange.quotes[symbol.name].last, symbol.price_precision)
+    opens = range(-(-first_ms // length_ms) * length_ms, last_ms + 1, length_ms)[:count]
+    return [kline(candle, symbol, length_ms) for candle in call.exchange.tapes[symbol.name].candles(opens, length_ms)]
+
+
+def kline(candle: Candle, symbol: Symbol, length_ms: int) -> list[object]:
+    price, quantity = symbol.price_precision, symbol.quantity_precision
     return [
-        [opened, price, price, price, price, "0", opened + length_ms - 1, "0", 0, "0", "0", "0"]
-        for opened in opens[:count]
+        candle.open_ms,
+        fixed(candle.open, price),
+        fixed(candle.high, price),
+        fixed(candle.low, price),
+        fixed(candle.close, price),
+        fixed(candle.volume, quantity),
+        candle.open_ms + length_ms - 1,
+        fixed(candle.quote_volume, price + quantity),
+        candle.trades,
+        fixed(candle.taker_bought, quantity),
+        fixed(candle.taker_bought_quote, price + quantity),
+        "0",
     ]
+
+
+def trades(call: Call) -> Body:
+    symbol = call.exchange.symbol(call.params.need_text("symbol"))
+    rows = list(call.exchange.tapes[symbol.name].trades)[-_rows(call) :]
+    return [
+        {
+            "id": row.trade_id,
+            "price": fixed(row.price, symbol.price_precision),
+            "qty": fixed(row.quantity, symbol.quantity_precision),
+            "quoteQty": fixed(row.price * row.quantity, symbol.price_precision),
+            "time": row.time_ms,
+            "isBuyerMaker": row.taker is Side.SELL,
+        }
+        for row in rows
+    ]
+
+
+def agg_trades(call: Call) -> Body:
+    """Each trade is an aggregate of its own."""
+    symbol = call.exchange.symbol(call.params.need_text("symbol"))
+    from_id = call.params.integer("fromId")
+    start, end = call.params.integer("startTime"), call.params.integer("endTime")
+    rows = [
+        row
+        for row in call.exchange.tapes[symbol.name].trades
+        if row.trade_id >= (from_id or 0)
+        and (start is None or row.time_ms >= start)
+        and (end is None or row.time_ms <= end)
+    ]
+    from_start = from_id is not None or start is not None
+    return [
+        {
+            "a": row.trade_id,
+            "p": fixed(row.price, symbol.price_precision),
+            "q": fixed(row.quantity, symbol.quantity_precision),
+            "f": row.trade_id,
+            "l": row.trade_id,
+            "T": row.time_ms,
+            "m": row.taker is Side.SELL,
+        }
+        for row in (rows[: _rows(call)] if from_start else rows[-_rows(call) :])
+    ]
+
+
+def _rows(call: Call) -> int:
+    return max(1, min(call.params.integer("limit") or 500, _MOST_TRADES))
+
+
+def funding_rate(call: Call) -> Body:
+    """The rate that premiumIndex tells, for each funding time that has passed. Nobody pays it."""
+    name = call.params.text("symbol")
+    symbols = call.exchange.market.symbols.values() if name is None else [call.exchange.symbol(name)]
+    count = max(1, min(call.params.integer("limit") or 100, _MOST_TRADES))
+    last_ms = min(call.params.integer("endTime") or call.now_ms, call.now_ms) // _EIGHT_HOURS_MS * _EIGHT_HOURS_MS
+    start_ms = call.params.integer("startTime")
+    first_ms = last_ms - (count - 1) * _EIGHT_HOURS_MS if start_ms is None else start_ms
+    times = range(-(-first_ms // _EIGHT_HOURS_MS) * _EIGHT_HOURS_MS, last_ms + 1, _EIGHT_HOURS_MS)[:count]
+    return [
+        {
+            "symbol": symbol.name,
+            "fundingTime": at_ms,
+            "fundingRate": _FUNDING_RATE,
+            "markPrice": eight(call.exchange.tapes[symbol.name].candle(at_ms, 1).open),
+        }
+        for at_ms in times
+        for symbol in symbols
+    ][-count:]
 
 
 ENDPOINTS: dict[Route, PublicEndpoint] = {
@@ -172,4 +260,9 @@ ENDPOINTS: dict[Route, PublicEndpoint] = {
     ("GET", "/fapi/v1/ticker/24hr"): PublicEndpoint(_per_symbol(_day), weights.per_symbol(1, 40)),
     ("GET", "/fapi/v1/depth"): PublicEndpoint(depth, weights.depth),
     ("GET", "/fapi/v1/klines"): PublicEndpoint(klines, weights.klines),
+    ("GET", "/fapi/v1/continuousKlines"): PublicEndpoint(continuous_klines, weights.klines),
+    ("GET", "/fapi/v1/trades"): PublicEndpoint(trades, weight=5),
+    ("GET", "/fapi/v1/historicalTrades"): PublicEndpoint(trades, weight=20),
+    ("GET", "/fapi/v1/aggTrades"): PublicEndpoint(agg_trades, weight=20),
+    ("GET", "/fapi/v1/fundingRate"): PublicEndpoint(funding_rate),
 }

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TypeVar
 
-from gate.paper.books.orders import AlgoOrder, Order, Trade
+from gate.paper.books.orders import AlgoOrder, Order, Ticket, Trade
 from gate.paper.market.errors import Code, refuse
-from gate.paper.market.terms import ResponseType
+from gate.paper.market.terms import OrderType, ResponseType, Side
 from gate.paper.rest import answers
-from gate.paper.rest.endpoints import Body, Route, SignedCall, SignedEndpoint
+from gate.paper.rest.endpoints import Body, Route, SignedCall, SignedEndpoint, one_order
 from gate.paper.rest.weights import per_symbol
 from gate.paper.trading import conditional
 from gate.paper.trading.tickets import read_algo_ticket, read_ticket
@@ -52,6 +52,18 @@ def get_open(call: SignedCall) -> Body:
 
 def cancel(call: SignedCall) -> Body:
     return _state(call, call.exchange.cancel(call.account, _find(call), call.now_ms))
+
+
+def amend(call: SignedCall) -> Body:
+    order = _find(call)
+    ticket = Ticket(
+        symbol=call.params.need_text("symbol"),
+        side=call.params.need_word("side", Side, Code.INVALID_SIDE),
+        type=OrderType.LIMIT,
+        quantity=call.params.need_decimal("quantity"),
+        price=call.params.need_decimal("price"),
+    )
+    return _state(call, call.exchange.amend(call.account, order, ticket, call.now_ms))
 
 
 def cancel_all(call: SignedCall) -> Body:
@@ -169,7 +181,7 @@ def _state(call: SignedCall, order: Order) -> answers.Answer:
 
 
 def _algo_state(call: SignedCall, algo: AlgoOrder) -> answers.Answer:
-    actual = None if algo.actual_order_id is None else call.account.orders[algo.actual_order_id]
+    actual = call.account.orders.get(algo.actual_order_id or 0)
     return answers.algo_state(algo, call.exchange.market.symbols[algo.ticket.symbol], actual)
 
 
@@ -186,9 +198,10 @@ def _page(call: SignedCall, rows: Iterable[_Row], *, from_start: bool) -> list[_
 
 
 ENDPOINTS: dict[Route, SignedEndpoint] = {
-    ("POST", "/fapi/v1/order"): SignedEndpoint(place, weight=0, orders=True),
+    ("POST", "/fapi/v1/order"): SignedEndpoint(place, weight=0, orders=one_order),
     ("POST", "/fapi/v1/order/test"): SignedEndpoint(place_test, weight=0),
     ("GET", "/fapi/v1/order"): SignedEndpoint(get),
+    ("PUT", "/fapi/v1/order"): SignedEndpoint(amend, orders=one_order),
     ("DELETE", "/fapi/v1/order"): SignedEndpoint(cancel),
     ("GET", "/fapi/v1/openOrder"): SignedEndpoint(get_open),
     ("GET", "/fapi/v1/openOrders"): SignedEndpoint(open_orders, per_symbol(1, 40)),
@@ -196,7 +209,7 @@ ENDPOINTS: dict[Route, SignedEndpoint] = {
     ("GET", "/fapi/v1/allOrders"): SignedEndpoint(all_orders, weight=5),
     ("GET", "/fapi/v1/userTrades"): SignedEndpoint(user_trades, weight=5),
     ("POST", "/fapi/v1/countdownCancelAll"): SignedEndpoint(countdown_cancel_all, weight=10),
-    ("POST", "/fapi/v1/algoOrder"): SignedEndpoint(place_algo, weight=0, orders=True),
+    ("POST", "/fapi/v1/algoOrder"): SignedEndpoint(place_algo, weight=0, orders=one_order),
     ("GET", "/fapi/v1/algoOrder"): SignedEndpoint(get_algo),
     ("DELETE", "/fapi/v1/algoOrder"): SignedEndpoint(cancel_algo),
     ("GET", "/fapi/v1/openAlgoOrders"): SignedEndpoint(open_algos, per_symbol(1, 40)),

@@ -90,13 +90,13 @@ class OrderLimiter:
         """Orders accepted in this ten-second window and in this minute."""
         return self._ten_seconds.count(now_ms), self._minute.count(now_ms)
 
-    def check(self, now_ms: int) -> None:
-        """-1015 with 429 if one more order would exceed a limit."""
+    def check(self, now_ms: int, more: int) -> None:
+        """-1015 with 429 if this many more orders would exceed a limit."""
         for window, limit, text in (
             (self._ten_seconds, self._limits.orders_per_ten_seconds, "10SECONDS"),
             (self._minute, self._limits.orders_per_minute, "1MINUTE"),
         ):
-            if window.count(now_ms) >= limit:
+            if window.count(now_ms) + more > limit:
                 raise ExchangeError(
                     int(Code.TOO_MANY_ORDERS),
                     MESSAGES[Code.TOO_MANY_ORDERS].format(limit, text),
@@ -104,9 +104,9 @@ class OrderLimiter:
                     retry_after_s=window.seconds_left(now_ms),
                 )
 
-    def add(self, now_ms: int) -> None:
-        self._ten_seconds.add(now_ms, 1)
-        self._minute.add(now_ms, 1)
+    def add(self, now_ms: int, count: int) -> None:
+        self._ten_seconds.add(now_ms, count)
+        self._minute.add(now_ms, count)
 
 
 def too_many_requests(limit: int, address: str, retry_after_s: int) -> ExchangeError:

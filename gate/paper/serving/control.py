@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
-from typing import TypeVar
+from typing import Annotated, TypeVar
+from urllib.parse import parse_qsl
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from gate.paper.books.account import AccountBooks
 from gate.paper.market.decimals import SATOSHI, eight, is_multiple, plain
@@ -135,8 +136,19 @@ def show_clock(venue: Venue) -> Answer:
     return {"now_ms": venue.clock.now_ms(), "held": venue.clock.held}
 
 
-def show_ledger(venue: Venue) -> Answer:
-    return {"orders": [msgspec.to_builtins(row) for row in venue.ledger.rows()]}
+class LedgerPage(Struct, frozen=True, forbid_unknown_fields=True):
+    """The orders with an id above `after`, at most `limit` of them."""
+
+    after: int = 0
+    limit: Annotated[int, Meta(ge=1)] | None = None
+
+
+def show_ledger(venue: Venue, page: LedgerPage) -> Answer:
+    return {"orders": venue.ledger.rows(page.after, page.limit)}
+
+
+def _page(query: str) -> LedgerPage:
+    return msgspec.convert(dict(parse_qsl(query)), LedgerPage, strict=False)
 
 
 def arm_faults(venue: Venue, body: bytes) -> Answer:
@@ -154,7 +166,7 @@ def clear_faults(venue: Venue) -> Answer:
 
 
 _CONTROLS: dict[tuple[str, str], Callable[[Venue, bytes], Answer]] = {
-    ("GET", "/paper/ledger"): lambda venue, _: show_ledger(venue),
+    ("GET", "/paper/ledger"): lambda venue, query: show_ledger(venue, _page(query.decode())),
     ("GET", "/paper/price"): lambda venue, _: show_prices(venue),
     ("POST", "/paper/price"): lambda venue, body: move_price(venue, _read(body, PriceMove)),
     ("POST", "/paper/balance"): lambda venue, body: change_balance(venue, _read(body, BalanceChange)),
@@ -167,7 +179,7 @@ _CONTROLS: dict[tuple[str, str], Callable[[Venue, bytes], Answer]] = {
 
 
 def control(venue: Venue, method: str, path: str, body: bytes) -> tuple[int, Answer]:
-    """The HTTP status and answer of a control request."""
+    """The HTTP status and answer of a control request. A GET's query stands in for its body."""
     handler = _CONTROLS.get((method, path))
     if handler is None:
         known = ", ".join(f"{verb} {route}" for verb, route in _CONTROLS)

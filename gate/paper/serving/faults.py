@@ -1,4 +1,4 @@
-"""Faults on demand: the requests that a fault hits, whether they take effect, and what the client gets. Pure.
+"""Faults on demand: the requests and the streams' events that a fault hits, and what the client gets. Pure.
 
 The table below tells the effect of each kind on the books. `accepts` is True (the request takes effect), False (it
 doesn't), or None when the real fault leaves it open; then the fault's `accept` decides.
@@ -7,6 +7,7 @@ doesn't), or None when the real fault leaves it open; then the fault's `accept` 
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Sequence
 from decimal import Decimal
 from enum import StrEnum
@@ -16,6 +17,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 ANY = "*"
+_SPENT_SHOWN = 100
 
 
 class FaultKind(StrEnum):
@@ -37,6 +39,25 @@ class FaultKind(StrEnum):
     CLOCK_SKEW = "clock_skew"
     EXPIRED_IN_MATCH = "expired_in_match"
     ERROR = "error"
+    LATE_ANSWER = "late_answer"
+    SILENT_STREAM = "silent_stream"
+    DROP_STREAM = "drop_stream"
+    LAG_STREAM = "lag_stream"
+    LOSE_EVENT = "lose_event"
+    DOUBLE_EVENT = "double_event"
+    EXPIRE_KEY = "expire_key"
+
+
+STREAM_KINDS = frozenset(
+    {
+        FaultKind.SILENT_STREAM,
+        FaultKind.DROP_STREAM,
+        FaultKind.LAG_STREAM,
+        FaultKind.LOSE_EVENT,
+        FaultKind.DOUBLE_EVENT,
+        FaultKind.EXPIRE_KEY,
+    }
+)
 
 
 class Nature(Struct, frozen=True):
@@ -65,15 +86,22 @@ NATURE: dict[FaultKind, Nature] = {
     FaultKind.CLOCK_SKEW: Nature(True, True),
     FaultKind.EXPIRED_IN_MATCH: Nature(True, True),
     FaultKind.ERROR: Nature(None, False),
+    FaultKind.LATE_ANSWER: Nature(True, True),
+    **dict.fromkeys(STREAM_KINDS, Nature(True, True)),  # an event is told of what has happened already
 }
 
 
-ANSWERS_AT_ONCE = frozenset(FaultKind) - {
-    FaultKind.DELAY,
-    FaultKind.SLOW_BODY,
-    FaultKind.CLOCK_SKEW,
-    FaultKind.EXPIRED_IN_MATCH,
-}
+ANSWERS_AT_ONCE = (
+    frozenset(FaultKind)
+    - STREAM_KINDS
+    - {
+        FaultKind.DELAY,
+        FaultKind.SLOW_BODY,
+        FaultKind.LATE_ANSWER,
+        FaultKind.CLOCK_SKEW,
+        FaultKind.EXPIRED_IN_MATCH,
+    }
+)
 """The kinds whose answer doesn't depend on the books, so the request may take effect later."""
 
 
@@ -84,18 +112,23 @@ class FaultError(ValueError):
 class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A fault to arm.
 
-    It hits requests with this method and path (`*` for any), and with this symbol and client order id if given. Of
-    these it lets `skip` pass, then hits the next `times`, or each with `probability`, drawn from a generator with
-    `seed`. `delay_ms` is real time; a `delay` or `slow_body` without it waits for a release. `retry_after_s` goes into
-    the header of a 429 or 418, without `retry_after_header` only into the text of a ban. `skew_ms`: how far the
-    server's clock runs ahead for the request. `late_ms`: the client gets the fault's answer at once, and the request
-    takes effect when the server's clock has gone that far on, though its recvWindow ended long before. An `error`
-    answers `status` with a body of `code` and `msg`; without them it takes the exchange's own for the code.
+    It hits requests with this method and path (`*` for any), and with this symbol and client order id if given; the
+    path may also be a method of the WebSocket API, such as `order.place`. A stream's fault hits events instead: those
+    whose name (`e` in their text) is `event`, on any connection. `pong` is the answer to a client's ping.
+
+    Of these it lets `skip` pass, then hits the next `times`, or each with `probability`, drawn from a generator with
+    `seed`. `delay_ms` is real time; a `delay`, `slow_body`, `late_answer` or `lag_stream` without it waits for a
+    release. `retry_after_s` goes into the header of a 429 or 418, without `retry_after_header` only into the text of a
+    ban. `skew_ms`: how far the server's clock runs ahead for the request. `late_ms`: the client gets the fault's answer
+    at once, and the request takes effect when the server's clock has gone that far on, though its recvWindow ended long
+    before. An `error` answers `status` with a body of `code` and `msg`; without them it takes the exchange's own for
+    the code.
     """
 
     kind: FaultKind
     method: str = "POST"
     path: str = "/fapi/v1/order"
+    event: str = ANY
     symbol: str | None = None
     client_order_id: str | None = None
     times: Annotated[int, Meta(ge=1)] | None = None
@@ -139,12 +172,21 @@ class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class RequestView(Struct, frozen=True):
-    """The parts of a request that a fault can match."""
+    """The parts of a request that a fault can match. `name` is its method in the WebSocket API."""
 
     method: str
     path: str
     symbol: str | None
     client_order_id: str | None
+    name: str | None = None
+
+
+class EventView(Struct, frozen=True):
+    """The parts of a stream's event that a fault can match."""
+
+    event: str
+    symbol: str | None = None
+    client_order_id: str | None = None
 
 
 class _Armed:
@@ -158,7 +200,7 @@ class _Armed:
     def spent(self) -> bool:
         return self.fault.limit is not None and self.hits >= self.fault.limit
 
-    def strikes(self, request: RequestView) -> bool:
+    def strikes(self, request: RequestView | EventView) -> bool:
         if self.spent or not _matches(self.fault, request):
             return False
         self.seen += 1
@@ -172,33 +214,50 @@ class _Armed:
         return True
 
 
-def _matches(fault: Fault, request: RequestView) -> bool:
-    return (
-        fault.method in (ANY, request.method)
-        and fault.path in (ANY, request.path)
-        and fault.symbol in (None, request.symbol)
-        and fault.client_order_id in (None, request.client_order_id)
-    )
+def _matches(fault: Fault, request: RequestView | EventView) -> bool:
+    of_stream = fault.kind in STREAM_KINDS
+    if isinstance(request, EventView):
+        named = of_stream and fault.event in (ANY, request.event)
+    elif request.name is not None and fault.path == request.name:
+        named = not of_stream
+    else:
+        named = not of_stream and fault.method in (ANY, request.method) and fault.path in (ANY, request.path)
+    return named and fault.symbol in (None, request.symbol) and fault.client_order_id in (None, request.client_order_id)
 
 
 class FaultPlan:
-    """The armed faults, in the order of their arming. The first fault that matches a request hits it."""
+    """The armed faults, in the order of their arming. The first fault that matches a request or an event hits it.
+
+    A spent fault is looked at no more. The report shows the last of them.
+    """
 
     def __init__(self) -> None:
         self._armed: list[_Armed] = []
+        self._spent: deque[_Armed] = deque(maxlen=_SPENT_SHOWN)
 
     def arm(self, faults: Sequence[Fault]) -> None:
         self._armed.extend(_Armed(fault) for fault in faults)
 
     def clear(self) -> None:
         self._armed.clear()
+        self._spent.clear()
 
-    def strike(self, request: RequestView) -> Fault | None:
-        """The fault that hits this request, or None. Counts the hit."""
-        return next((armed.fault for armed in self._armed if armed.strikes(request)), None)
+    def strike(self, request: RequestView | EventView) -> Fault | None:
+        """The fault that hits this request or event, or None. Counts the hit."""
+        armed = next((armed for armed in self._armed if armed.strikes(request)), None)
+        if armed is None:
+            return None
+        if armed.spent:
+            self._armed.remove(armed)
+            self._spent.append(armed)
+        return armed.fault
 
     def report(self) -> list[dict[str, object]]:
-        return [{**msgspec.to_builtins(armed.fault), "hits": armed.hits, "spent": armed.spent} for armed in self._armed]
+        """The armed faults with their hits, after those that were spent last."""
+        return [
+            {**msgspec.to_builtins(armed.fault), "hits": armed.hits, "spent": armed.spent}
+            for armed in (*self._spent, *self._armed)
+        ]
 
 
 def parse_faults(text: bytes) -> list[Fault]:

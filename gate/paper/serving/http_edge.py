@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
 
 import msgspec
 from aiohttp import web
 
-from gate.paper.market.errors import MESSAGES, Code, error_of
-from gate.paper.rest.answers import Answer, error_body
-from gate.paper.rest.limits import banned, too_many_requests
+from gate.paper.rest.answers import Answer
+from gate.paper.serving.broken_answers import broken_answer
 from gate.paper.serving.control import Release, control
 from gate.paper.serving.faults import Fault, FaultKind
+from gate.paper.serving.hanging_up import hang_up
 from gate.paper.serving.holding import Holds
+from gate.paper.serving.socket_edge import SocketEdge, is_socket
 from gate.paper.serving.venue import Arrival, Reply, Request, Venue
 
 _JSON = "application/json"
 _TICK_S = 0.2  # how often due events happen when no request comes
-
-# The live exchange's 503s carry a path and no code.
-_TEXTS_503 = {
-    FaultKind.UNKNOWN_503: "Unknown error, please check your request or try again later.",
-    FaultKind.UNAVAILABLE_503: "Service Unavailable.",
-    FaultKind.INTERNAL_503: "Internal error; unable to process your request. Please try again.",
-}
 
 
 class HttpEdge:
@@ -34,6 +26,7 @@ class HttpEdge:
     def __init__(self, venue: Venue) -> None:
         self._venue = venue
         self.holds = Holds()
+        self._sockets = SocketEdge(venue, self.holds)
         self._stopping = False
         self._server: asyncio.Server | None = None
         self._handler = web.Server(self._serve, access_log=None)
@@ -53,6 +46,7 @@ class HttpEdge:
         if self._server is not None:
             self._server.close()
         self._stopping = True
+        await self._sockets.stop()
         self.holds.let_go()
         self._handler.pre_shutdown()  # closes idle connections; shutdown would wait its full time for them
         await asyncio.sleep(0)
@@ -63,12 +57,15 @@ class HttpEdge:
         while True:
             await asyncio.sleep(_TICK_S)
             self._venue.tick()
+            self._sockets.tick()
 
     async def _serve(self, http: web.BaseRequest) -> web.StreamResponse:
+        if is_socket(http):
+            return await self._sockets.serve(http)
         body = await http.read()
         path, _, query = http.raw_path.partition("?")
         if path.startswith("/paper/"):
-            return await self._control(http.method, path, body)
+            return await self._control(http.method, path, query.encode() if http.method == "GET" else body)
         arrival = self._venue.arrive(
             Request(
                 method=http.method,
@@ -117,17 +114,20 @@ class HttpEdge:
             self._venue.answer_late(arrival, fault.late_ms)
         elif fault.accepts:
             reply = self._venue.answer(arrival)
+        if fault.kind is FaultKind.LATE_ANSWER and reply is not None:
+            async with self.holds.hold(fault.delay_ms):
+                return _response(reply)
         if fault.kind is FaultKind.SLOW_BODY and reply is not None:
             return await self._slow_body(fault, reply, http)
         if fault.kind in (FaultKind.ACCEPT_THEN_DROP, FaultKind.DROP_BEFORE_ACCEPT, FaultKind.RESET):
-            _hang_up(http.transport, reset=fault.kind is FaultKind.RESET)
+            hang_up(http.transport, reset=fault.kind is FaultKind.RESET)
             return web.Response()
         return _broken_response(fault, arrival)
 
     async def _after_delay(self, fault: Fault, arrival: Arrival, http: web.BaseRequest) -> web.Response:
         async with self.holds.hold(fault.delay_ms):
             if self._stopping:  # a request that was held when the server stopped never takes effect
-                _hang_up(http.transport, reset=False)
+                hang_up(http.transport, reset=False)
                 return web.Response()
             return _response(self._venue.answer(arrival))
 
@@ -149,46 +149,8 @@ def _response(reply: Reply) -> web.Response:
     return web.Response(body=reply.body, status=reply.status, headers=reply.headers, content_type=_JSON)
 
 
-def _hang_up(transport: asyncio.Transport | None, *, reset: bool) -> None:
-    """Close the connection without an answer; with a reset the client sees RST instead of an orderly end."""
-    if transport is None:
-        return
-    if reset:
-        raw: socket.socket = transport.get_extra_info("socket")
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        transport.abort()
-    else:
-        transport.close()
-
-
 def _broken_response(fault: Fault, arrival: Arrival) -> web.Response:
-    """The answer of a fault, for the kinds that send one."""
-    kind = fault.kind
-    if kind in _TEXTS_503:
-        body = {"timestamp": arrival.received_ms, "path": arrival.request.path, "msg": _TEXTS_503[kind]}
-        return web.Response(body=msgspec.json.encode(body), status=503, content_type=_JSON)
-    if kind is FaultKind.TIMEOUT_1007:
-        body = {"code": int(Code.TIMEOUT), "msg": MESSAGES[Code.TIMEOUT]}
-        return web.Response(body=msgspec.json.encode(body), status=408, content_type=_JSON)
-    if kind is FaultKind.ERROR:
-        refusal = error_of(fault.code, fault.msg, fault.status)
-        return web.Response(body=msgspec.json.encode(error_body(refusal)), status=refusal.status, content_type=_JSON)
-    if kind is FaultKind.HTML_502:
-        page = "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
-        return web.Response(text=page, status=502, content_type="text/html")
-    if kind is FaultKind.EMPTY_200:
-        return web.Response(body=b"", status=200, content_type=_JSON)
-    if kind is FaultKind.JSON_LIST:
-        return web.Response(body=b"[]", status=500, content_type=_JSON)
-    if kind is FaultKind.REDIRECT_302:
-        return web.Response(status=302, headers={"Location": "/fapi/v1/ping"})
-    if kind is FaultKind.RATE_LIMITED_429:
-        refusal = too_many_requests(2_400, arrival.request.address, fault.retry_after_s)
-    else:
-        refusal = banned(arrival.received_ms + fault.retry_after_s * 1_000, fault.retry_after_s)
+    broken = broken_answer(fault, arrival)
     return web.Response(
-        body=msgspec.json.encode({"code": refusal.code, "msg": refusal.message}),
-        status=refusal.status,
-        headers={"Retry-After": str(fault.retry_after_s)} if fault.retry_after_header else {},
-        content_type=_JSON,
+        body=broken.body, status=broken.status, headers=broken.headers, content_type=broken.content_type
     )

@@ -13,6 +13,7 @@ from typing import Self, TypeVar
 
 import msgspec
 
+from gate.paper.books.ledger import KEPT_ORDERS
 from gate.paper.market.fees import FeeSchedule
 from gate.paper.market.market_data import built_in, load_market
 from gate.paper.rest.answers import Answer
@@ -29,7 +30,7 @@ Figure = Decimal | str | int
 
 
 class PaperExchange:
-    """A Binance USDⓈ-M futures REST server on loopback, with its own books.
+    """A Binance USDⓈ-M futures server on loopback, REST and WebSocket, with its own books.
 
     Use it as a context manager. `url` is the address of the running server. Any thread may call its methods; they act
     at once. Prices are in quote asset, balances in the named asset, times in ms since the epoch.
@@ -52,12 +53,14 @@ class PaperExchange:
         fees: FeeSchedule = FeeSchedule(),  # noqa: B008 - frozen
         limits: RateLimits | None = RateLimits(),  # noqa: B008 - frozen
         old_answers: bool = False,
+        kept_orders: int = KEPT_ORDERS,
     ) -> None:
         """Sets the exchange up. It listens only after `start` or in a `with` block.
 
         `port` 0 takes a free port; `limits` None switches the rate limits off; `exchange_info` is a capture of the real
         exchange, which replaces the built-in symbols. `old_answers`: the answer to an order has the price of its fill,
-        as before July 2026. Raises ValueError for a setting that can't be used, such as a `host` that other machines
+        as before July 2026. `kept_orders`: how many orders that are over look-ups still find; the ledger lists all.
+        Raises ValueError for a setting that can't be used, such as a `host` that other machines
         can reach, and MarketDataError for a bad capture.
         """
         if not accounts:
@@ -72,6 +75,7 @@ class PaperExchange:
             faults=faults,
             ledger_file=ledger_file,
             old_answers=old_answers,
+            kept_orders=kept_orders,
         )
         self._address, self._asked_port = loopback_address(host), port
         self._venue: Venue | None = None
@@ -89,6 +93,11 @@ class PaperExchange:
     def futures_url(self) -> str:
         """The value for python-binance's FUTURES_URL."""
         return f"{self.url}/fapi"
+
+    @property
+    def socket_url(self) -> str:
+        """Address for WebSockets: `ws://HOST:PORT`, to which the paths of the streams and of the WebSocket API come."""
+        return f"ws{self.url.removeprefix('http')}"
 
     @property
     def key(self) -> str:

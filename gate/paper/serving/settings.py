@@ -8,6 +8,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from gate.paper.books.ledger import KEPT_ORDERS
 from gate.paper.market.decimals import SATOSHI, is_multiple
 from gate.paper.market.fees import FeeSchedule
 from gate.paper.market.symbols import Market
@@ -76,7 +77,8 @@ class WalkSettings(Struct, frozen=True):
 class Settings(Struct, frozen=True, kw_only=True):
     """All settings of a venue. `limits` None switches the rate limits off; with `walk` None prices stand still.
 
-    `old_answers`: the answer to an order has the fill's price, as before July 2026.
+    `kept_orders`: how many orders that are over, and trades, stay in memory. `old_answers`: the answer to an order has
+    the fill's price, as before July 2026.
     """
 
     market: Market
@@ -87,10 +89,13 @@ class Settings(Struct, frozen=True, kw_only=True):
     faults: Sequence[Fault] = ()
     ledger_file: Path | None = None
     old_answers: bool = False
+    kept_orders: int = KEPT_ORDERS
 
     def __post_init__(self) -> None:
         """Raises ValueError, with field and value, for a setting that can't be used."""
         for account in self.accounts:
             account.check()
+        if self.kept_orders < 1:
+            raise ValueError(f"kept_orders: {self.kept_orders} is not a positive number")
         if self.walk is not None and self.walk.interval_ms < 1:
             raise ValueError(f"walk: interval_ms: {self.walk.interval_ms} is not a positive time")

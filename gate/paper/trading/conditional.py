@@ -7,6 +7,7 @@ from decimal import Decimal
 import msgspec
 
 from gate.paper.books.account import AccountBooks
+from gate.paper.books.happenings import AlgoChanged
 from gate.paper.books.orders import AlgoOrder, AlgoTicket, Ticket
 from gate.paper.market.errors import Code, ExchangeError, refuse
 from gate.paper.market.filters import check_price, check_quantity
@@ -106,11 +107,13 @@ def _fire(exchange: Exchange, account: AccountBooks, algo: AlgoOrder, now_ms: in
         client_order_id=algo.client_algo_id,
         close_position=ticket.close_position,
     )
+    account.listener(AlgoChanged(algo, AlgoStatus.TRIGGERING, None, now_ms))
     try:
         order = exchange.place(account, plain, now_ms, orig_type=ticket.type.value)
     except ExchangeError as refusal:
         gone = refusal.code == Code.REDUCE_ONLY_REJECT
-        _finish(account, algo, AlgoStatus.EXPIRED if gone else AlgoStatus.REJECTED, now_ms, fired=True)
+        status = AlgoStatus.EXPIRED if gone else AlgoStatus.REJECTED
+        _finish(account, algo, status, now_ms, fired=True, refusal=refusal.message)
         return
     _finish(account, algo, AlgoStatus.FINISHED, now_ms, fired=True, order_id=order.order_id)
 
@@ -123,9 +126,15 @@ def _finish(
     *,
     fired: bool = False,
     order_id: int | None = None,
+    refusal: str = "",
 ) -> AlgoOrder:
     done = msgspec.structs.replace(
-        algo, status=status, update_ms=now_ms, trigger_ms=now_ms if fired else 0, actual_order_id=order_id
+        algo,
+        status=status,
+        update_ms=now_ms,
+        trigger_ms=now_ms if fired else 0,
+        actual_order_id=order_id,
+        refusal=refusal,
     )
     account.write_algo(done)
     return done

@@ -12,14 +12,16 @@ from typing import Protocol
 import msgspec
 
 from gate.paper.books.account import AccountBooks
+from gate.paper.books.happenings import BalancesChanged
 from gate.paper.books.orders import Order, Ticket, Trade
-from gate.paper.books.positions import after_fill
-from gate.paper.market.decimals import ZERO
+from gate.paper.books.positions import Position, after_fill
+from gate.paper.market.decimals import ZERO, to_satoshi
 from gate.paper.market.errors import Code, refuse
 from gate.paper.market.fees import FeeSchedule
 from gate.paper.market.prices import Quote, quote_at
 from gate.paper.market.symbols import Market, Symbol
-from gate.paper.market.terms import OrderStatus, OrderType, PositionSide, TimeInForce
+from gate.paper.market.tape import PublicTrade, Tape
+from gate.paper.market.terms import OrderStatus, OrderType, PositionSide, Side, TimeInForce
 from gate.paper.trading.admission import admit
 from gate.paper.trading.matching import crosses, fillable
 
@@ -30,6 +32,14 @@ class Journal(Protocol):
     """Gets every accepted order once, after its first matching and before its client gets an answer."""
 
     def accepted(self, account: AccountBooks, order: Order, received_ms: int) -> None: ...
+
+
+class Watcher(Protocol):
+    """Hears of the market, at the moment when something happens."""
+
+    def quoted(self, symbol: Symbol, before: Quote, now_ms: int) -> None: ...
+
+    def traded(self, symbol: Symbol, trade: PublicTrade) -> None: ...
 
 
 class Exchange:
@@ -47,6 +57,9 @@ class Exchange:
         self.quotes: dict[str, Quote] = {
             name: quote_at(symbol, market.prices[name]) for name, symbol in market.symbols.items()
         }
+        self.tapes = {name: Tape(price) for name, price in market.prices.items()}
+        self.book_ids = dict.fromkeys(market.symbols, 1)  # the last update of each book that a stream has told
+        self.watcher: Watcher | None = None
         self._journal = journal
         self._next_order_id = max(first_order_id, _FIRST_ORDER_ID)
         self._next_trade_id = 1
@@ -122,6 +135,77 @@ class Exchange:
             raise refuse(Code.CANCEL_REJECTED)
         return account.close(order, OrderStatus.CANCELED, now_ms)
 
+    def amend(self, account: AccountBooks, order: Order | None, ticket: Ticket, now_ms: int) -> Order:
+        """Change an open limit order's quantity and price; -2013 if there is none, -5027 if nothing changes.
+
+        It goes through the checks of a new order. A quantity that is filled already cancels the rest.
+        """
+        if order is None or not order.status.is_open or order.side is not ticket.side:
+            raise refuse(Code.NO_SUCH_ORDER)
+        if (order.quantity, order.price) == (ticket.quantity, ticket.price):
+            raise refuse(Code.NO_NEED_TO_AMEND)
+        if ticket.quantity <= order.executed:
+            return account.close(order, OrderStatus.CANCELED, now_ms)
+        wanted = msgspec.structs.replace(
+            ticket,
+            quantity=ticket.quantity - order.executed,
+            time_in_force=order.time_in_force,
+            position_side=order.position_side,
+            reduce_only=order.reduce_only,
+        )
+        resting = account.open_orders
+        account.open_orders = {number: each for number, each in resting.items() if number != order.order_id}
+        try:
+            terms = admit(account, self.market, self.quotes, wanted)
+        finally:
+            account.open_orders = resting
+        order = msgspec.structs.replace(
+            order,
+            quantity=ticket.quantity,
+            price=ticket.price,
+            assumed_price=terms.assumed_price,
+            update_ms=now_ms,
+        )
+        account.write(order, amended=True)
+        return self._match_new(account, order, now_ms)
+
+    def liquidate(self, account: AccountBooks, position: Position, now_ms: int) -> Order:
+        """Close a position at the best price, whatever is on offer there, for the liquidation's fee.
+
+        The exchange's fund pays what is lost beyond the position's margin, or beyond the wallet.
+        """
+        symbol = self.market.symbols[position.symbol]
+        side = Side.SELL if position.quantity > 0 else Side.BUY
+        order_id = self.next_id()
+        price = self.quotes[symbol.name].best_for(side)
+        order = Order(
+            order_id=order_id,
+            client_order_id=f"autoclose-{order_id}",
+            symbol=symbol.name,
+            side=side,
+            position_side=position.side,
+            type=OrderType.LIMIT,
+            orig_type=OrderType.LIMIT.value,
+            time_in_force=TimeInForce.IOC,
+            status=OrderStatus.NEW,
+            quantity=abs(position.quantity),
+            price=price,
+            reduce_only=False,
+            close_position=False,
+            assumed_price=price,
+            time_ms=now_ms,
+            update_ms=now_ms,
+        )
+        account.write(order)
+        before, asset = account.wallets[symbol.margin_asset], symbol.margin_asset
+        order = self._trade(account, order, price, now_ms, maker=False, liquidation=True)
+        self._journal.accepted(account, order, now_ms)
+        lost = before - account.wallets[asset]
+        bearable = position.isolated_wallet if symbol.name in account.isolated else max(ZERO, before)
+        if lost > bearable:
+            account.take_from_fund(asset, lost - bearable, now_ms)
+        return order
+
     def cancel_all(self, account: AccountBooks, symbol: str, now_ms: int) -> list[Order]:
         return [account.close(order, OrderStatus.CANCELED, now_ms) for order in account.open_on(symbol)]
 
@@ -134,7 +218,12 @@ class Exchange:
 
     def set_quote(self, symbol: Symbol, quote: Quote, now_ms: int) -> None:
         """Move a symbol's prices and match its resting orders: best price first, then oldest first."""
-        self.quotes[symbol.name] = quote
+        before = self.quotes[symbol.name]
+        self._show(symbol, quote, now_ms)
+        if quote.last != before.last:
+            # Somebody else's trade has moved the price.
+            taker = Side.BUY if quote.last > before.last else Side.SELL
+            self._print(symbol, quote.last, symbol.lot.min_quantity, taker, now_ms, moves=True)
         resting = [
             (-order.side.sign * order.price, order.order_id, account)
             for account in self.accounts.values()
@@ -146,6 +235,29 @@ class Exchange:
             if order.status.is_open:  # an earlier fill of this round may have closed it
                 self._trade(account, order, order.price, now_ms, maker=True)
 
+    def _show(self, symbol: Symbol, quote: Quote, now_ms: int) -> None:
+        before, self.quotes[symbol.name] = self.quotes[symbol.name], quote
+        if quote != before:
+            self.turn_page(symbol, before, now_ms)
+
+    def turn_page(self, symbol: Symbol, before: Quote, now_ms: int) -> None:
+        """Give the book as it stands its next update id, and tell of it."""
+        # Two ids each: an answer to `depth` then lies within the next update, as clients require.
+        self.book_ids[symbol.name] += 2
+        if self.watcher is not None:
+            self.watcher.quoted(symbol, before, now_ms)
+
+    def _print(
+        self, symbol: Symbol, price: Decimal, quantity: Decimal, taker: Side, now_ms: int, *, moves: bool
+    ) -> int:
+        """Note a public trade. Returns its id."""
+        trade = PublicTrade(self._next_trade_id, price, quantity, taker, now_ms)
+        self._next_trade_id += 1
+        self.tapes[symbol.name].printed(trade, moves=moves)
+        if self.watcher is not None:
+            self.watcher.traded(symbol, trade)
+        return trade.trade_id
+
     def _match_new(self, account: AccountBooks, order: Order, now_ms: int) -> Order:
         quote = self.quotes[order.symbol]
         if order.type is OrderType.MARKET or crosses(order.side, order.price, quote):
@@ -155,39 +267,53 @@ class Exchange:
             order = account.close(order, OrderStatus.EXPIRED, now_ms)
         return order
 
-    def _trade(self, account: AccountBooks, order: Order, price: Decimal, now_ms: int, *, maker: bool) -> Order:
-        """Fill an order at one price, up to the quantity on offer."""
+    def _trade(
+        self,
+        account: AccountBooks,
+        order: Order,
+        price: Decimal,
+        now_ms: int,
+        *,
+        maker: bool,
+        liquidation: bool = False,
+    ) -> Order:
+        """Fill an order at one price, up to the quantity on offer; a liquidation fills whatever is there."""
         quote = self.quotes[order.symbol]
         position = account.position(order.symbol, order.position_side)
         wanted = min(order.remaining, position.reducible_by(order.side)) if order.reduces else order.remaining
-        quantity = fillable(order.side, wanted, quote)
+        quantity = wanted if liquidation else fillable(order.side, wanted, quote)
         if not quantity:
             return order
         symbol = self.market.symbols[order.symbol]
         isolated = account.leverage(symbol) if symbol.name in account.isolated else None
         position, realized = after_fill(position, order.side, quantity, price, now_ms, isolated)
-        commission = self.fees.commission(quantity, price, maker=maker)
+        commission = (
+            to_satoshi(quantity * price * symbol.liquidation_fee)
+            if liquidation
+            else self.fees.commission(quantity, price, maker=maker)
+        )
         asset = symbol.margin_asset
         account.positions[order.position_key] = position
         account.credit(asset, realized - commission, now_ms)
-        account.trades.append(
-            Trade(
-                trade_id=self._next_trade_id,
-                order_id=order.order_id,
-                symbol=order.symbol,
-                side=order.side,
-                position_side=order.position_side,
-                price=price,
-                quantity=quantity,
-                realized_pnl=realized,
-                commission=commission,
-                margin_asset=asset,
-                maker=maker,
-                time_ms=now_ms,
-            )
+        taker = order.side.other if maker else order.side
+        fill = Trade(
+            trade_id=self._print(symbol, price, quantity, taker, now_ms, moves=False),
+            order_id=order.order_id,
+            symbol=order.symbol,
+            side=order.side,
+            position_side=order.position_side,
+            price=price,
+            quantity=quantity,
+            realized_pnl=realized,
+            commission=commission,
+            margin_asset=asset,
+            maker=maker,
+            time_ms=now_ms,
+            liquidation=liquidation,
         )
-        self._next_trade_id += 1
-        self.quotes[order.symbol] = quote.after_taking(order.side, quantity)
+        account.fill(fill)
+        account.listener(BalancesChanged("ORDER", {asset: ZERO}, (order.position_key,), now_ms))
+        self._show(symbol, quote.after_taking(order.side, quantity), now_ms)
         executed = order.executed + quantity
         order = msgspec.structs.replace(
             order,
@@ -196,7 +322,7 @@ class Exchange:
             status=OrderStatus.FILLED if executed == order.quantity else OrderStatus.PARTIALLY_FILLED,
             update_ms=now_ms,
         )
-        account.write(order)
+        account.write(order, fill)
         self._expire_exits(account, order.symbol, order.position_side, now_ms)
         return account.orders[order.order_id]
 
