@@ -8,6 +8,7 @@ from typing import Final
 
 from gate.protocol.keyspace import Keyspace
 from gate.values.errors import InvalidPolicy
+from gate.values.fields import read_whole
 from gate.values.guards import Reason
 from gate.values.keys import KEYS, Key
 from gate.values.policy import Policy, policy_of_figures
@@ -33,7 +34,7 @@ def explain_denial(
     wait_ms: int | None = None,
 ) -> str:
     """A denial's detail in words. `endless`: the key of a lock without a TTL, which never lapses. `wait_ms`: what the
-    script says of the wait."""
+    script says of the wait. Raises ValueError for a detail that the script doesn't give."""
     if prior is not None and prior.phase is Phase.FOREIGN:
         key = keyspace.record(prior.intent_id)
         return f"{prior}: TTL {key} tells how long (-1: for good), DEL {key} ends it"
@@ -42,14 +43,15 @@ def explain_denial(
     if prior is not None:
         return str(prior)
     match reason:
-        case Reason.STALE if int(detail) >= 0:
-            return f"{int(detail) / 1000:.1f} s old, max_age is {policy.max_age_ms / 1000:g} s"
+        case Reason.STALE if read_whole(detail) >= 0:
+            return f"{read_whole(detail) / 1000:.1f} s old, max_age is {policy.max_age_ms / 1000:g} s"
         case Reason.STALE:
-            return f"{-int(detail) / 1000:.1f} s in the future, skew allows {policy.skew_ms / 1000:g} s"
+            return f"{-read_whole(detail) / 1000:.1f} s in the future, skew allows {policy.skew_ms / 1000:g} s"
         case Reason.MEMORY_YOUNG:
+            since = _time_of(read_whole(detail))
             return (
-                f"the memory is new since {_time_of(int(detail))}: an order of before may still be on its way; if none "
-                "can, as on a new account, `gate init` says so"
+                f"the memory is new since {since}: an order of before may still be on its way; if none can, as on a "
+                "new account, `gate init` says so"
             )
         case Reason.POLICY_MISMATCH:
             return _differing(policy, *detail.partition(" ")[::2])

@@ -46,8 +46,8 @@ def test_a_server_that_keeps_everything_is_one_line_of_information(
         open_gate(url=url).lookup("a")
     ((level, said),) = lines(caplog)
     assert level == logging.INFO
-    assert said.startswith(("STORE Redis ", "STORE Valkey "))
-    assert said.endswith(", eviction noeviction, append-only file on")
+    assert said.startswith(('STORE server="Redis ', 'STORE server="Valkey '))
+    assert said.endswith(', eviction noeviction, append-only file on"')
 
 
 def test_a_server_that_may_forget_is_one_warning_that_says_what_follows(
@@ -57,7 +57,7 @@ def test_a_server_that_may_forget_is_one_warning_that_says_what_follows(
     open_gate(url=store.url).evaluate(at.entry())
     ((level, said),) = lines(caplog)
     assert level == logging.WARNING
-    assert ", eviction allkeys-lru, append-only file OFF: it may drop records, locks and halts" in said
+    assert ', eviction allkeys-lru, append-only file OFF" warning="it may drop records, locks and halts' in said
     assert "set maxmemory-policy noeviction; a restart loses records and halts" in said
     with store.client() as client:
         client.config_set("maxmemory", 0)

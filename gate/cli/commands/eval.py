@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
-from decimal import Decimal
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -227,8 +225,12 @@ def _read_mapping(name: str, source: str) -> dict[str, object]:
         raise InvalidField("intent", source, "is not UTF-8 text") from None
     if not text.strip():
         raise InvalidField("intent", source, "is empty")
+    from gate.values.stream_shapes import read_json
+
     try:
-        mapping = json.loads(text, parse_float=Decimal)
+        mapping = read_json(text)
+    except InvalidIntent:
+        raise
     except RecursionError:
         raise InvalidField("intent", source, "is not JSON that can be read: it is nested too deeply") from None
     except (ValueError, ArithmeticError) as error:  # ArithmeticError: a number that Decimal can't hold
