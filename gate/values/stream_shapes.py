@@ -386,10 +386,11 @@ def _as_texts(mapping: Mapping[Any, Any]) -> dict[Any, Any]:
     return entry
 
 
-def read_json(text: str) -> Any:
+def read_json(text: str, constant: Callable[[str], object] | None = None) -> Any:
     """A JSON text. Raises InvalidIntent for a field that stands twice in one object: nobody can tell which is meant.
-    Raises ValueError, ArithmeticError, RecursionError for what can't be read."""
-    return json.loads(text, parse_float=Decimal, parse_constant=_refuse_constant, object_pairs_hook=_object)
+    Raises ValueError, ArithmeticError, RecursionError for what can't be read. `constant` reads NaN and Infinity, which
+    are no JSON."""
+    return json.loads(text, parse_float=Decimal, parse_constant=constant or _refuse_constant, object_pairs_hook=_object)
 
 
 def _object(fields: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -62,7 +62,9 @@ def test_a_server_that_may_forget_is_one_warning_that_says_what_follows(
     with store.client() as client:
         client.config_set("maxmemory", 0)
     open_gate(url=store.url).lookup("a")
-    assert "allkeys-lru (but without a limit of memory), append-only file OFF: a restart" in lines(caplog)[1][1]
+    assert (
+        'allkeys-lru (but without a limit of memory), append-only file OFF" warning="a restart' in lines(caplog)[1][1]
+    )
 
 
 def test_what_the_server_says_of_itself_does_not_travel_with_the_calls(

@@ -228,7 +228,7 @@ def _read_mapping(name: str, source: str) -> dict[str, object]:
     from gate.values.stream_shapes import read_json
 
     try:
-        mapping = read_json(text)
+        mapping = read_json(text, float)
     except InvalidIntent:
         raise
     except RecursionError:
