@@ -94,5 +94,6 @@ def _words(execution: Execution) -> Line:
         fired_as=execution.actual_order_id,
         filled=plain(execution.filled_quantity) if execution.filled_quantity else None,
         price=plain(execution.average_price) if execution.average_price else None,
+        without_store="yes" if execution.without_store else None,
         detail=execution.detail,
     )

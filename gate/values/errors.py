@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from typing import Any, Final
 
 _LONGEST_NAME: Final = 64
+_PLAIN: Final = re.compile(r"[\w@%+=:./{}-]+")
 
 
 def shown(value: object) -> str:
@@ -19,6 +22,11 @@ def shown(value: object) -> str:
 def cut(text: str, most: int = 400) -> str:
     """A text of the store or the exchange, as an answer holds it: no longer than that."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def pasted(text: str) -> str:
+    """A key or an id in a command that a person may paste into a shell or into redis-cli: quoted where that matters."""
+    return text if _PLAIN.fullmatch(text) and ".." not in text else shlex.quote(text)
 
 
 class GateError(Exception):
