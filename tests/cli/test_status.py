@@ -217,7 +217,8 @@ def test_status_tells_which_server_it_is_and_what_can_lose_its_memory(
     assert "set maxmemory-policy noeviction.\n" in out
     assert "set appendonly yes.\n" in out
     server = json.loads(bare("--url", careless.url, "status", "--json").stdout)["server"]
-    assert (server["eviction"], server["append_only"], len(server["warnings"])) == ("allkeys-lru", False, 2)
+    warnings = [each for each in server["warnings"] if "CVE" not in each]
+    assert (server["eviction"], server["append_only"], len(warnings)) == ("allkeys-lru", False, 2)
 
 
 def _now_ms() -> int:
