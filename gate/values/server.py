@@ -63,13 +63,13 @@ class ServerFacts:
                 "it may drop records, locks and halts when its memory is full, so that every order is looked up first; "
                 "set maxmemory-policy noeviction"
             )
+        if self.append_only is False:
+            wrong.append("a restart loses records and halts, after which entries wait; set appendonly yes")
         if self.has_known_hole:
             wrong.append(
                 "whoever may call a script can run code in it (CVE-2025-49844), unless its distribution has mended "
                 "that; update it"
             )
-        if self.append_only is False:
-            wrong.append("a restart loses records and halts, after which entries wait; set appendonly yes")
         return tuple(wrong)
 
 
