@@ -204,10 +204,8 @@ def figure(name: str, value: object, least: Decimal | None = _ABOVE_ZERO) -> Dec
     if isinstance(value, str | int) and not isinstance(value, bool):
         with suppress(InvalidOperation):
             read = Decimal(value)
-            small = (
-                bool(read) and read.is_finite() and read.adjusted() < -_MOST_DECIMALS
-            )  # would take for ever to print
-            if read.is_finite() and -_MOST < read < _MOST and not small and (least is None or read >= least):
+            printable = read.is_finite() and (not read or read.adjusted() >= -_MOST_DECIMALS)
+            if printable and -_MOST < read < _MOST and (least is None or read >= least):
                 return read
     raise unreadable(name, value)
 

@@ -272,15 +272,21 @@ def test_a_store_that_names_a_new_policy_each_time_gets_an_end(hostile: HostileS
     assert count < 10
 
 
-@pytest.mark.parametrize("buffer", ["1E-999999999", "0." + "0" * 5000 + "1", DIGITS, "1E999999999", "NaN"])
+@pytest.mark.parametrize(
+    ("name", "figure"),
+    [
+        *(("margin_buffer", each) for each in ("1E-999999999", f"0.{'0' * 5000}1", DIGITS, "1E999999999", "NaN")),
+        *(("lock_ttl_ms", each) for each in (DIGITS, "1E9", "\u0661\u0662")),
+    ],
+)
 def test_a_policy_in_force_with_monstrous_figures_is_a_problem_and_no_more(
-    hostile: HostileStore, open_on: OpenOn, buffer: str
+    hostile: HostileStore, open_on: OpenOn, name: str, figure: str
 ) -> None:
-    texts = {**Policy().texts(), "margin_buffer": buffer, "lock_ttl_ms": DIGITS}
-    hostile.answers["HMGET"] = _state(texts)
+    hostile.answers["HMGET"] = _state({**Policy().texts(), name: figure})
     found = open_on(hostile).policy_in_force()
     assert found is not None
     assert found.policy is None
+    assert found.problem
     assert len(found.problem) <= LONGEST
 
 

@@ -109,7 +109,8 @@ def test_a_switch_of_20_mb_is_a_line_of_bounded_length(redis_client: redis.Redis
 @pytest.mark.parametrize("where", ["id", "symbol", "name"])
 def test_an_intent_that_cannot_be_read_forges_no_field(open_sync_gate: OpenGate, where: str) -> None:
     forged = "sig-9 symbol=ETHUSDT side=BUY reason=FILLED"
-    asked: dict[str, Any] = {"id": "sig-1", "symbol": "BTCUSDT", "side": "BUY", "notional": "NaN"}
+    asked: dict[str, Any] = {"id": "sig-1", "symbol": "BTCUSDT", "side": "BUY", "notional": "200"}
+    asked["timestamp"] = "2026-11-26T00:00:00Z" if where == "name" else "NaN"
     asked = {**asked, f"reduce_only_\n{FORGED}": "yes"} if where == "name" else {**asked, where: forged}
     with written() as lines:
         denied = open_sync_gate().evaluate(asked)
