@@ -95,7 +95,7 @@ class Policy:
                     faults.append(f"{each.name}: {shown(value)} is not one of {', '.join(_WORDS[each.name])}")
             elif each.name in _SWITCHES:
                 if not isinstance(value, bool):
-                    faults.append(f"{each.name}: {value!r} is neither true nor false")
+                    faults.append(f"{each.name}: {shown(value)} is neither true nor false")
             elif each.name == "margin_buffer":
                 if not isinstance(value, Decimal) or not value.is_finite() or not 0 <= value <= 10:
                     faults.append(
