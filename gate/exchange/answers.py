@@ -136,7 +136,7 @@ def only_reduces(row: Mapping[str, Any]) -> bool:
     return (
         row.get("reduceOnly") is True
         or row.get("closePosition") is True
-        or (row.get("positionSide"), row.get("side")) in _EXITS_OF_HEDGE_MODE
+        or (text(row.get("positionSide")), text(row.get("side"))) in _EXITS_OF_HEDGE_MODE
     )
 
 
