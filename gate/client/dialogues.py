@@ -386,7 +386,7 @@ class Calls:
             entries = yield ("XREVRANGE", key, "+", max(0, now_ms - within_ms), "COUNT", _ABSENCES_AT_ONCE)
         except StoreError as error:
             raise StoreError(explain_error(f"{error} key={key}")) from None
-        for entry, parts in entries:
+        for entry, parts in entries[:_ABSENCES_AT_ONCE]:
             fields = dict(zip(parts[::2], parts[1::2], strict=True))
             if fields.get(b"what") != _SETTLED_AS_ABSENT:
                 continue
@@ -395,7 +395,7 @@ class Calls:
                 if learns:
                     yield from self._learn()  # as in in_doubt
                     learns = False
-                permit = yield from self._permit_of_absent(fields[b"reason"].decode(errors="replace"))
+                permit = yield from self._permit_of_absent(brief(fields.get(b"reason", b"")))
             found.append(Absence(number, max(0, now_ms - int(number.partition("-")[0])), permit))
         return tuple(found)
 

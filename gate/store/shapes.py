@@ -8,6 +8,7 @@ says is checked where it is decoded.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from functools import cache
 from typing import Final
@@ -18,6 +19,7 @@ from gate.values.errors import StoreError, StoreFailure, shown
 
 _Shape = Callable[[Reply, Command], bool]
 _LONGEST_NUMBER: Final = 40
+_ENTRY: Final = re.compile(rb"\d{1,16}-\d{1,20}")
 
 
 def as_asked(message: Message, reply: Reply) -> Reply:
@@ -75,6 +77,21 @@ def _moment(reply: Reply, command: Command) -> bool:
 
 def _page(reply: Reply, command: Command) -> bool:
     return isinstance(reply, list) and len(reply) == 2 and _is_count(reply[0]) and _texts(reply[1], command)
+
+
+def _entries(reply: Reply, command: Command) -> bool:
+    """Of a stream: an id, and names with values."""
+    if not isinstance(reply, list):
+        return False
+    return all(
+        isinstance(each, list)
+        and len(each) == 2
+        and isinstance(each[0], bytes)
+        and _ENTRY.fullmatch(each[0]) is not None
+        and _texts(each[1], command)
+        and len(each[1]) % 2 == 0
+        for each in reply
+    )
 
 
 def _score(reply: Reply, _: Command) -> bool:
@@ -136,6 +153,7 @@ SHAPES: Final[dict[str, _Shape]] = {
     "TIME": _moment,
     "SCAN": _page,
     "ZSCORE": _score,
+    "XREVRANGE": _entries,
     "WAITAOF": _wholes,
     "SCRIPT": _anything,
 }

@@ -194,8 +194,9 @@ def names_an_order_type(value: object) -> bool:
 
 def says_exit(value: object) -> bool:
     """Whether a value means an exit: a word such as `close_long`, or several of which one does."""
-    if isinstance(value, list | tuple):
-        return any(map(says_exit, value))
-    return isinstance(value, str) and any(
-        _EXIT.fullmatch(order_type_letters(word)) is not None for word in _BETWEEN_WORDS.split(value)
+    words = value if isinstance(value, list | tuple) else (value,)
+    return any(
+        isinstance(each, str)
+        and any(_EXIT.fullmatch(order_type_letters(word)) is not None for word in _BETWEEN_WORDS.split(each))
+        for each in words
     )

@@ -156,6 +156,7 @@ DIALOGUES: list[Callable[[Calls], Generator[Message, Any, Any]]] = [
     lambda calls: calls.apply_policy(Policy(), "ops", "a", ""),
     lambda calls: calls.leftovers(None),
     lambda calls: calls.observers(),
+    lambda calls: calls.absences(60_000, ()),
     status,
 ]
 

@@ -173,6 +173,7 @@ ASKED: dict[str, Callable[[AnyGate], object]] = {
     "seen_services": lambda gate: gate.seen_services(),
     "claim_account": lambda gate: gate.claim_account("d"),
     "leave_trace": lambda gate: gate.leave_trace(),
+    "absences": lambda gate: gate.absences(60_000),
     "give_back": lambda gate: gate.give_back(),
     "still_out": lambda gate: gate.still_out(),
     "leftovers": lambda gate: gate.leftovers(),
@@ -196,6 +197,8 @@ ODD = {
     "infinity": many(bulk("inf"), bulk("inf")),
     "a page": many(bulk("0"), many(bulk("quantum:exec:lock:x"), bulk("quantum:exec:rate:symbol:y"))),
     "1 MB": bulk("x" * 1_000_000),
+    "an entry of a stream": many(many(bulk(f"{NOW}-0"), many(bulk("what"), bulk("settled as absent")))),
+    "an entry that is none": many(many(bulk(DIGITS), many(bulk("what")))),
     "a list of 1 MB": many(bulk("9 " * 500_000), bulk("x" * 1_000_000)),
 }
 
