@@ -4,7 +4,8 @@ It reads signals from standard input, one JSON object a line, and sends market o
 A blank line is skipped. A line that can't be read is named, and the others go on.
 
 `timestamp` is when the strategy decided, in epoch milliseconds; `"reduce_only": true` marks an exit. For a trial,
-`gate paper --port 8890 --key demo --secret demo` is the exchange, and `gate init` says once that the account is new:
+`GATE_PAPER_SECRETS=demo gate paper --port 8890 --key demo` is the exchange, and `gate init` says once that the account
+is new:
 
     export GATE_URL=redis://127.0.0.1:6379/0 GATE_EXCHANGE_URL=http://127.0.0.1:8890
     export BINANCE_API_KEY=demo BINANCE_API_SECRET=demo

@@ -3,8 +3,9 @@
 It reads intents from standard input, one JSON object a line, in any shape that a stream carries, and executes them all
 at once. A blank line is skipped. A line that can't be read is named, and the others go on.
 
-For a trial, `gate paper --port 8890 --key demo --secret demo` is the exchange. `gate init` says once that the account
-is new. Without it, entries are denied for a minute, then the executor asks for an earlier order before it sends one.
+For a trial, `GATE_PAPER_SECRETS=demo gate paper --port 8890 --key demo` is the exchange. `gate init` says once that the
+account is new. Without it, entries are denied for a minute, then the executor asks for an earlier order before it
+sends one.
 
     export GATE_URL=redis://127.0.0.1:6379/0 GATE_EXCHANGE_URL=http://127.0.0.1:8890
     export BINANCE_API_KEY=demo BINANCE_API_SECRET=demo

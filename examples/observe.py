@@ -12,7 +12,7 @@ same prefix.
 It reads signals from standard input, one JSON object a line. A blank line is skipped. A line that can't be read is
 named, and the others go on.
 
-For a trial, `gate paper --port 8890 --key demo --secret demo` is the exchange. The store is the Redis of
+For a trial, `GATE_PAPER_SECRETS=demo gate paper --port 8890 --key demo` is the exchange. The store is the Redis of
 the old guards, to which the gate's account is new:
 
     export GATE_URL=redis://127.0.0.1:6379/0 GATE_EXCHANGE_URL=http://127.0.0.1:8890

@@ -21,13 +21,14 @@ from pathlib import Path
 from typing import Final
 
 from gate.protocol.keyspace import DEFAULT_PREFIX
-from gate.values.errors import GateError, InvalidPolicy
+from gate.values.errors import GateError, InvalidPolicy, cut, shown
 from gate.values.policy import Policy
 
 KEYS: Final = ("url", "prefix", "policy")
 # ValueError: bad TOML, bad UTF-8, a NUL in the path. ArithmeticError: a number that Decimal can't hold.
 # RecursionError: arrays nested too deeply.
 _NOT_TOML: Final = (ValueError, ArithmeticError, RecursionError)
+_LONGEST_NAME: Final = 40
 _OBSERVES: Final = re.compile(r"""^[ \t]*mode[ \t]*=[ \t]*["']observe["']""", re.MULTILINE)
 _HEADER: Final = re.compile(r"^[ \t]*\[", re.MULTILINE)
 
@@ -98,11 +99,13 @@ def read_config(flags: Flags, environ: Mapping[str, str], *, needs_policy: bool 
     file = None if path is None else Path(path)
     policy_faults: list[str] = []
     table = {} if file is None else _read_file(file, None if needs_policy else policy_faults)
-    faults = [f"{name}: is not a key of this file; it has {', '.join(KEYS)}" for name in table if name not in KEYS]
+    faults = [
+        f"{_name(name)}: is not a key of this file; it has {', '.join(KEYS)}" for name in table if name not in KEYS
+    ]
 
     figures = table.get("policy", {})
     if not isinstance(figures, dict):
-        policy_faults.append(f"policy: {figures!r} is not a table; write [policy]")
+        policy_faults.append(f"policy: {shown(figures)} is not a table; write [policy]")
         figures = {}
     try:
         policy = Policy.from_mapping(figures)
@@ -141,13 +144,13 @@ def _read_file(file: Path, policy_faults: list[str] | None) -> dict[str, object]
             if policy_faults is None or head == text:
                 raise
             table = _read_toml(head)
-            policy_faults.append(f"is not TOML: {error}")
+            policy_faults.append(f"is not TOML: {cut(str(error))}")
             # The mode tells whose keys are meant, so it counts all the same.
             return {**table, "policy": {"mode": "observe"}} if _OBSERVES.search(text) else table
     except OSError as error:
         raise InvalidConfig((f"can't be read: {error.strerror}",), str(file)) from None
     except _NOT_TOML as error:
-        raise InvalidConfig((f"is not TOML: {error}",), str(file)) from None
+        raise InvalidConfig((f"is not TOML: {cut(str(error))}",), str(file)) from None
 
 
 def _read_toml(text: str) -> dict[str, object]:
@@ -156,9 +159,13 @@ def _read_toml(text: str) -> dict[str, object]:
     return tomllib.loads(text, parse_float=Decimal)
 
 
+def _name(name: str) -> str:
+    return name if name.isidentifier() and len(name) <= _LONGEST_NAME else shown(name)
+
+
 def _text(table: Mapping[str, object], name: str, faults: list[str]) -> str | None:
     value = table.get(name)
     if value is None or (isinstance(value, str) and value):
         return value
-    faults.append(f"{name}: {value!r} is not a text")
+    faults.append(f"{name}: {shown(value)} is not a text")
     return None

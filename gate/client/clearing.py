@@ -10,6 +10,9 @@ import time
 from dataclasses import dataclass, replace
 from typing import Final
 
+from gate.protocol.texts import line_of
+from gate.values.errors import StoreError, shown
+from gate.values.fields import read_whole
 from gate.values.reports import OutPermit, StillOut
 
 _PAUSES_S: Final = (0.05, 0.1, 0.2, 0.3)
@@ -30,14 +33,18 @@ class Look:
 
 
 def decode_look(reply: list[bytes]) -> Look:
-    """The answer from still_out's lines."""
-    now, scope, lock_ttl, lost, unread = reply[0].decode().split(" ")
-    permits = []
-    for line in reply[1:]:
-        deadline, symbol, side, intent_id = line.decode(errors="replace").split(" ", 3)
-        permits.append(OutPermit(intent_id, symbol, side, int(deadline)))
-    known = None if scope == "-" else scope
-    return Look(int(now), known, int(lock_ttl), int(lost), int(unread), tuple(permits))
+    """The answer from still_out's lines. Raises StoreError for others."""
+    try:
+        now, scope, lock_ttl, lost, unread = line_of(reply[0]).split(" ")
+        permits = []
+        for line in reply[1:]:
+            deadline, symbol, side, intent_id = line_of(line).split(" ", 3)
+            permits.append(OutPermit(intent_id, symbol, side, read_whole(deadline)))
+        known = None if scope == "-" else scope
+        counts = read_whole(lock_ttl), read_whole(lost), read_whole(unread)
+        return Look(read_whole(now), known, *counts, tuple(permits))
+    except ValueError:
+        raise StoreError(f"the store's answer about permits that are out can't be read: {shown(reply)}") from None
 
 
 def together(enforcing: Look, observing: Look) -> Look:

@@ -16,6 +16,7 @@ from gate.values.reports import Copies
 LOOK: Final = Pipeline((("INFO", "replication"), ("INFO", "persistence")))
 """Asks a server for its replicas and its append-only file. An ACL may forbid it."""
 
+_MOST_DIGITS: Final = 9
 _REPLICAS_MS: Final = 300
 _DISK_MS: Final = 1200  # `appendfsync everysec` writes to disk once in a second
 
@@ -70,7 +71,7 @@ def _figure(info: Reply, name: bytes) -> int | None:
     if isinstance(info, bytes):
         for line in info.splitlines():
             field, _, value = line.partition(b":")
-            if field == name and value.isdigit():
+            if field == name and value.isdigit() and len(value) <= _MOST_DIGITS:
                 return int(value)
     return None
 

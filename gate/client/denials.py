@@ -5,25 +5,24 @@ An exit that is denied leaves a position open, and an intent that can't be read 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Final
 
 from gate.values.errors import InvalidIntent
 from gate.values.intent import Intent
-from gate.values.log_words import names
+from gate.values.log_words import log_of, names, pairs
 from gate.values.record import Phase
 from gate.values.verdict import Verdict
 
 _LONGEST: Final = 40
-_log: Final = logging.getLogger("gate")
+_log: Final = log_of("gate")
 
 
 def denied(intent: Intent, verdict: Verdict) -> Verdict:
     """The verdict. Warns where it denies an exit, unless that exit's order was placed before."""
     placed = verdict.prior is not None and verdict.prior.phase is Phase.PLACED
     if intent.is_exit and not placed:
-        _log.warning("EXIT DENIED %s reason=%s %s", names(intent), verdict.reason, verdict.detail)
+        _log.warning("EXIT DENIED %s", names(intent, reason=verdict.reason, detail=verdict.detail))
     return verdict
 
 
@@ -32,7 +31,7 @@ def unread(asked: object, invalid: InvalidIntent) -> None:
     symbol, side = names_in(asked)
     # As text: a log record that is kept would keep the frames of the error.
     intent_id = asked.id if isinstance(asked, Intent) else invalid.intent_id
-    _log.warning("INVALID id=%s symbol=%s side=%s %s", intent_id, symbol, side, str(invalid))
+    _log.warning("INVALID %s", pairs(id=intent_id, symbol=symbol, side=side, detail=str(invalid)))
 
 
 def names_in(asked: object) -> tuple[str, str]:

@@ -7,7 +7,6 @@ two gates can't differ.
 
 from __future__ import annotations
 
-import logging
 import secrets
 import time
 from collections.abc import Collection, Generator, Mapping, Sequence
@@ -26,13 +25,22 @@ from gate.protocol.codec import Protocol, decode_last_look, decode_settlement
 from gate.protocol.explain import explain_error, explain_no_answer, explain_refusal
 from gate.protocol.keyspace import Keyspace
 from gate.protocol.scripts import Message, script
+from gate.protocol.texts import LONGEST_NAME, MOST_PAGES, NO_END, brief, line_of, whole_or_none
 from gate.store.failures import Forbidden, ReplyLost, ScriptMissing
 from gate.store.wire import Reply
-from gate.values.errors import InvalidField, InvalidIntent, InvalidPolicy, StoreError, StoreFailure, StoreUnavailable
+from gate.values.errors import (
+    InvalidField,
+    InvalidIntent,
+    InvalidPolicy,
+    StoreError,
+    StoreFailure,
+    StoreUnavailable,
+    cut,
+)
 from gate.values.guards import Reason
 from gate.values.intent import Intent
 from gate.values.leftovers import Leftovers
-from gate.values.log_words import names
+from gate.values.log_words import log_of, names, pairs
 from gate.values.outcome import NOT_PLACED, Outcome, OutcomeKind, Settled, Settlement
 from gate.values.policy import Policy, PolicyInForce, policy_of_figures
 from gate.values.record import Phase, Record, decode_record
@@ -61,11 +69,13 @@ _ABSENCES_AT_ONCE: Final = 1_000
 _SETTLED_AS_ABSENT: Final = b"settled as absent"  # lua/settle.lua
 _NOBODY_HEARD: Final = Outcome.unsent("UNHEARD", "the answer to the evaluation was lost")
 _REPLAYED: Final = 2
+_TRIES: Final = 4
+"""How often an intent is judged where the store names another policy each time. A person changes it seldom."""
 _ANSWER_LOST: Final = "the answer was lost; repeat it"
 _UNCLAIMED: Final = ""  # the token of a permit that has claimed nothing
 _NO_FENCE: Final = 2**53  # Lua can't count by one beyond 2**53, so a fence that reaches it is damage
 _UNREADABLE: Final = Halt("?", "?", "its key was damaged", None)
-_log: Final = logging.getLogger("gate")
+_log: Final = log_of("gate")
 
 
 class Calls:
@@ -92,7 +102,8 @@ class Calls:
             parts = yield ("HMGET", self.keyspace.state, *fields)
         except StoreError as error:
             raise StoreError(explain_error(f"{error} key={self.keyspace.state}")) from None
-        fingerprint, figures, at, by, reason = ("" if part is None else part.decode(errors="replace") for part in parts)
+        said = [b"" if part is None else part for part in parts]
+        (fingerprint, figures), (at, by, reason) = map(line_of, said[:2]), map(brief, said[2:])
         if not fingerprint:
             return None
         policy, problem = None, ""
@@ -102,7 +113,7 @@ class Calls:
             problem = "; ".join(unreadable.faults)
         else:
             self._follow(fingerprint, policy)
-        return PolicyInForce(fingerprint, policy, problem, int(at) if at.isdecimal() else None, by, reason)
+        return PolicyInForce(cut(fingerprint), policy, problem, whole_or_none(at), by, reason)
 
     def in_force(self, fingerprint: str, figures: str | None) -> Policy | None:
         """The policy in force, from the state's fields; None where its figures can't be read. Follows it."""
@@ -119,19 +130,21 @@ class Calls:
         try:
             return self._follow(fingerprint, policy_of_figures(fingerprint, figures))
         except InvalidPolicy as unreadable:
-            _log.error("the policy in force, %s, can't be followed: %s", fingerprint, unreadable)
+            _log.error("POLICY NOT FOLLOWED %s", pairs(policy=fingerprint, detail=unreadable))
             return False
 
     def _follow(self, fingerprint: str, policy: Policy) -> bool:
         if not self.follows or fingerprint == self.protocol.policy_fingerprint:
             return False
         differ = "; ".join(f"{name} {was} -> {now}" for name, was, now in self.policy.differences(policy))
-        _log.info("policy %s is in force and followed from now on: %s", fingerprint, differ)
+        _log.info("POLICY FOLLOWED %s", pairs(policy=fingerprint, detail=differ))
         self._unheard.lifetime_ns = max(self._unheard.lifetime_ns, policy.lock_ttl_ms * 1_000_000)
         self.protocol = Protocol(self.keyspace, policy, fingerprint)
         return True
 
-    def evaluate(self, asked: Intent | Mapping[str, object], reserve: Decimal | None = None) -> Dialogue[Verdict]:
+    def evaluate(
+        self, asked: Intent | Mapping[str, object], reserve: Decimal | None = None, tries: int = _TRIES
+    ) -> Dialogue[Verdict]:
         """Returns the verdict. Denies for bad input or a store failure; never raises for them."""
         try:
             intent = Intent.read(asked)
@@ -176,16 +189,20 @@ class Calls:
             self._unheard.keep(unheard)  # cancelled while the command was under way
             raise
         if self.follows and (told := protocol.tells_of_another_policy(reply)) is not None:
-            if told and (self._take_over(told) or protocol is not self.protocol):
+            if told and tries > 1 and (self._take_over(told) or protocol is not self.protocol):
                 # Nothing was claimed. The same intent again, by the policy in force.
-                return (yield from self.evaluate(intent, reserve))
+                return (yield from self.evaluate(intent, reserve, tries - 1))
             if not told:
                 try:
                     yield from self._learn()
                 except BaseException:
                     self._unheard.keep(unheard)  # cancelled, and the exit is admitted
                     raise
-        verdict = protocol.decode_verdict(reply, intent, margin, started_ns)
+        try:
+            verdict = protocol.decode_verdict(reply, intent, margin, started_ns)
+        except StoreError as unreadable:
+            self._unheard.keep(unheard)  # it may have admitted the intent all the same
+            return denied(intent, Verdict(False, Reason.STORE_ERROR, explain_refusal(str(unreadable))))
         if verdict.permit is not None and verdict.permit.token not in (token, _UNCLAIMED):
             # This is the answer to another call. Nobody may act on it.
             self._unheard.keep(unheard)
@@ -214,7 +231,7 @@ class Calls:
         try:
             yield from self.policy_in_force()
         except StoreFailure as failure:
-            _log.warning("the policy in force can't be read: %s", failure)
+            _log.warning("POLICY NOT READ %s", pairs(detail=failure))
 
     def permit_without_store(self, intent: Intent) -> Permit:
         """The permit of an exit after the store couldn't judge it. No I/O.
@@ -265,18 +282,18 @@ class Calls:
                 break
             try:
                 reply, _ = yield from self._scripted("settle", self.protocol.settle(unheard.permit, _NOBODY_HEARD))
+                settlement = decode_settlement(reply, unheard.intent_id)
             except StoreError:
                 self._unheard.keep_tried(unheard)
                 continue
             except BaseException:
                 self._unheard.keep_settling(unheard)
                 raise
-            settlement = decode_settlement(reply, unheard.intent_id)
             if settlement.status is Settled.FENCED and settlement.record is None:
                 self._unheard.keep_tried(unheard)  # the call may still reach a store that stood still
             elif settlement:
                 given += 1
-                _log.info("%s given back: its admission wasn't heard", names(unheard.permit))
+                _log.info("GIVEN BACK %s: its admission wasn't heard", names(unheard.permit))
         return given
 
     def settle(self, permit: Permit, outcome: Outcome) -> Dialogue[Settlement]:
@@ -285,6 +302,7 @@ class Calls:
             return Settlement(Settled.OBSERVED)
         try:
             reply, replayed = yield from self._scripted("settle", self.protocol.settle(permit, outcome))
+            settlement = decode_settlement(reply, permit.intent_id)
         except StoreFailure as failure:
             if permit.without_store and outcome.retryable:
                 return self._nothing_without_store(permit)
@@ -292,7 +310,6 @@ class Calls:
             detail = str(failure) if away else explain_error(str(failure))
             _not_reported(permit, outcome, detail)
             return Settlement(Settled.STORE_UNAVAILABLE if away else Settled.STORE_ERROR, detail=detail)
-        settlement = decode_settlement(reply, permit.intent_id)
         if settlement.record is not None:
             self.saw(settlement.record.fence)
         removes = outcome.retryable and outcome.kind in (OutcomeKind.REJECTED, OutcomeKind.UNSENT)
@@ -301,17 +318,17 @@ class Calls:
             return Settlement(Settled.ALREADY)
         return settlement
 
-    def inspect(self, intent: Intent) -> Dialogue[Inspection]:
+    def inspect(self, intent: Intent, tries: int = _TRIES) -> Dialogue[Inspection]:
         """Returns every guard's answer; writes nothing. Raises InvalidIntent, StoreFailure."""
         protocol = self.protocol
         try:
             reply, _ = yield from self._scripted("inspect", protocol.inspect(intent))
         except StoreError as error:
             raise StoreError(explain_error(str(error))) from None
-        if self.follows and reply[1] not in (b"", protocol.policy_fingerprint.encode()):
+        if self.follows and tries > 1 and reply[1] not in (b"", protocol.policy_fingerprint.encode()):
             yield from self._learn()
             if self.protocol is not protocol:
-                return (yield from self.inspect(intent))
+                return (yield from self.inspect(intent, tries - 1))
         return protocol.decode_inspection(reply, intent)
 
     def lookup(self, intent_id: str) -> Dialogue[Record | None]:
@@ -325,7 +342,7 @@ class Calls:
             raise StoreError(explain_error(f"{error} key={key}")) from None
         if reply is None:
             return None
-        record = decode_record(intent_id, reply.decode(errors="replace"))
+        record = decode_record(intent_id, line_of(reply))
         self.saw(record.fence)
         return record
 
@@ -335,9 +352,9 @@ class Calls:
             if permit.token == _UNCLAIMED:
                 return _halted_look((yield from self.halt_in_force()), permit)
             reply, _ = yield from self._scripted("last_look", self.protocol.last_look(permit, needed_ms))
+            return decode_last_look(reply)
         except StoreFailure as failure:
             return LastLook(False, "STORE_LOST", explain_error(str(failure)))
-        return decode_last_look(reply)
 
     def in_doubt(self, at_most: int, skip: int) -> Dialogue[InDoubt]:
         """Permits past their deadline without a final outcome, the oldest first. Raises StoreFailure."""
@@ -351,8 +368,8 @@ class Calls:
         permits, lapsed = [], []
         if self.follows and members:
             yield from self._learn()  # how old the intents of these may be is a figure of the policy
-        for member in members:
-            intent_id = member.decode(errors="replace").partition(":")[2]
+        for member in members[:at_most]:
+            intent_id = brief(member.partition(b":")[2])
             record = (yield from self.lookup(intent_id)) or (yield from self._copy_in_state(intent_id))
             if record is None:
                 lapsed.append(intent_id)
@@ -369,7 +386,7 @@ class Calls:
             entries = yield ("XREVRANGE", key, "+", max(0, now_ms - within_ms), "COUNT", _ABSENCES_AT_ONCE)
         except StoreError as error:
             raise StoreError(explain_error(f"{error} key={key}")) from None
-        for entry, parts in entries:
+        for entry, parts in entries[:_ABSENCES_AT_ONCE]:
             fields = dict(zip(parts[::2], parts[1::2], strict=True))
             if fields.get(b"what") != _SETTLED_AS_ABSENT:
                 continue
@@ -378,7 +395,7 @@ class Calls:
                 if learns:
                     yield from self._learn()  # as in in_doubt
                     learns = False
-                permit = yield from self._permit_of_absent(fields[b"reason"].decode(errors="replace"))
+                permit = yield from self._permit_of_absent(brief(fields.get(b"reason", b"")))
             found.append(Absence(number, max(0, now_ms - int(number.partition("-")[0])), permit))
         return tuple(found)
 
@@ -401,7 +418,7 @@ class Calls:
             return None  # the state is damaged; status shows that, and the other permits in doubt must stay visible
         if reply is None:
             return None
-        record = decode_record(intent_id, reply.decode(errors="replace"))
+        record = decode_record(intent_id, line_of(reply))
         if record.deadline_ms is None:
             return None  # damaged
         self.saw(record.fence)
@@ -424,7 +441,7 @@ class Calls:
             parts = yield ("HMGET", key, *HALT_FIELDS)
         except StoreError:
             return _UNREADABLE
-        return halt_of([None if part is None else part.decode(errors="replace") for part in parts])
+        return halt_of([None if part is None else brief(part) for part in parts])
 
     def clearing(self, scope: str) -> Clearing:
         """The looks that follow a halt of that scope. Raises InvalidField."""
@@ -502,17 +519,18 @@ class Calls:
         for command in calls_to_clear(account, found.found, by, reason, lapse_ms, others=others):
             reply, _ = yield from self._scripted("leftovers", command)
             audited = audited and bool(reply[0])
-            cleared.extend(key.decode(errors="replace") for key in reply[1:])
+            cleared.extend(map(line_of, reply[1:]))
         return Act("leftovers", audited, changed=tuple(cleared))
 
     def scan(self, pattern: str) -> Dialogue[list[str]]:
         """Keys that match a pattern. Uses SCAN, since KEYS would block the server. Raises StoreFailure."""
         cursor, found = b"0", set[str]()
-        while True:
+        for _ in range(MOST_PAGES):
             cursor, keys = yield ("SCAN", cursor.decode(), "MATCH", pattern, "COUNT", 2000)
-            found.update(key.decode(errors="replace") for key in keys)
+            found.update(key.decode(errors="replace") for key in keys if len(key) <= LONGEST_NAME)
             if cursor == b"0":
                 return sorted(found)
+        raise StoreError(NO_END)
 
     def _control(
         self,
@@ -543,7 +561,7 @@ class Calls:
         if audited == _REPLAYED:
             written = rest == [1]
             return True, (), copies if written else Copies(copies.replicas, doubt=_ANSWER_LOST)
-        return bool(audited), tuple(part.decode(errors="replace") for part in rest), copies
+        return bool(audited), tuple(map(line_of, rest)), copies
 
     def _scripted(self, name: str, command: Message) -> Dialogue[tuple[Reply, bool]]:
         """Calls a script, the first command of a pipeline. Loads it when the server doesn't have it; repeats the call
@@ -560,7 +578,7 @@ class Calls:
                 if (missing and not loaded) or (lost and not replayed):
                     loaded, replayed = loaded or missing, replayed or lost
                 else:
-                    failure.maybe_done = replayed or lost
+                    failure.maybe_done = failure.maybe_done or replayed or lost
                     raise
             if not missing:
                 continue
@@ -581,7 +599,7 @@ class Calls:
 def halt_of(parts: Sequence[str | None]) -> Halt:
     """A halt from HALT_FIELDS. One without a scope stops entries."""
     scope, by, reason, at = parts
-    return Halt(scope or "entries", by or "?", reason or "?", int(at) if at and at.isdecimal() else None)
+    return Halt(scope or "entries", by or "?", reason or "?", whole_or_none(at))
 
 
 def _halted_look(halt: Halt | None, permit: Permit) -> LastLook:
@@ -592,8 +610,8 @@ def _halted_look(halt: Halt | None, permit: Permit) -> LastLook:
 
 
 def _not_reported(permit: Permit, outcome: Outcome, why: str) -> None:
-    told = "%s outcome %s not reported: %s; the intent is in doubt until that is repeated, or it is reconciled"
-    _log.warning(told, names(permit), outcome.kind, why)
+    told = names(permit, outcome=outcome.kind, detail=why)
+    _log.warning("NOT REPORTED %s: the intent is in doubt until that is repeated, or it is reconciled", told)
 
 
 def _first(parts: tuple[str, ...]) -> str | None:

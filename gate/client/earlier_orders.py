@@ -5,7 +5,6 @@ A dialogue with the exchange, in the manner of the dialogues with the store: Gat
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Generator
 from typing import Final
@@ -15,13 +14,13 @@ from gate.exchange.consequences import penalty_of
 from gate.exchange.failures import Consequence, Failure, failure_of
 from gate.exchange.port import CLOCK_LEAD_MS, LEAST_TO_SEND_MS
 from gate.values.found_order import FoundOrder
-from gate.values.log_words import names
+from gate.values.log_words import log_of, names
 from gate.values.outcome import Outcome
 from gate.values.policy import Policy
 from gate.values.reports import LastLook
 from gate.values.verdict import Permit
 
-_log: Final = logging.getLogger("gate")
+_log: Final = log_of("gate")
 
 Search = Generator[float, object, FoundOrder | Outcome | None]
 """Yields how many seconds to wait before the next question. It is sent the answer, or the exception is thrown into it.
@@ -58,7 +57,7 @@ def search(permit: Permit, decided_ms: int, window_ms: int, policy: Policy) -> S
             failure = None
         except Exception as error:  # whatever it is, the exchange hasn't told
             answer, failure = None, failure_of(error)
-            _log.info("%s look-up failed: %s %s", names(permit), failure.code, failure.detail)
+            _log.info("LOOK-UP FAILED %s", names(permit, code=failure.code, detail=failure.detail))
         if answer is not None and answer.is_of(decided_ms):
             return answer
         if failure is None and counts:

@@ -25,6 +25,7 @@ from gate.protocol.keyspace import DEFAULT_PREFIX, Keyspace
 from gate.store.cluster_wire import AsyncClusterWire, ClusterWire
 from gate.store.connect import connect, connect_async, refuse_cluster_without_hash_tag
 from gate.store.server_wire import AsyncServerWire, ServerWire
+from gate.store.shapes import as_asked
 from gate.store.wire import DEFAULT_TIMEOUT_MS, AsyncWire, Wire
 from gate.values.intent import Intent
 from gate.values.leftovers import Leftovers
@@ -159,7 +160,7 @@ class Gate:
             command = next(dialogue)
             while True:
                 try:
-                    reply = wire.round_trip(command)
+                    reply = as_asked(command, wire.round_trip(command))
                 except BaseException as failure:
                     command = dialogue.throw(failure)
                 else:
@@ -491,7 +492,7 @@ class AsyncGate:
             command = next(dialogue)
             while True:
                 try:
-                    reply = await wire.round_trip(command)
+                    reply = as_asked(command, await wire.round_trip(command))
                 except BaseException as failure:
                     command = dialogue.throw(failure)
                 else:

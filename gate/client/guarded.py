@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Final, Protocol
 
 from gate.exchange.consequences import outcome_of_leaving
 from gate.values.found_order import FoundOrder
-from gate.values.log_words import names
+from gate.values.log_words import log_of, names
 from gate.values.outcome import Outcome, OutcomeKind, Penalty, Settled, Settlement
 from gate.values.policy import Policy
 from gate.values.verdict import Mode, Permit, Verdict
@@ -17,7 +16,7 @@ _NOT_ASKED: Final = Outcome.unknown(
     "nothing was sent: the store has lost memory, and nobody asked the exchange for an earlier order", code=MEMORY_LOST
 )
 _NOT_REPORTED: Final = (Settled.STORE_UNAVAILABLE, Settled.STORE_ERROR)
-_log: Final = logging.getLogger("gate")
+_log: Final = log_of("gate")
 
 
 class Settler(Protocol):
@@ -114,7 +113,7 @@ class _Held:
             self.found, said = said, Outcome.placed(said.order_id)
         self._held_back = said
         if said is not None:
-            _log.warning("%s not sent: %s", names(self.permit), self.detail)
+            _log.warning("NOT SENT %s", names(self.permit, detail=self.detail))
         return said
 
     def _unreported(self, error: BaseException | None) -> Outcome | None:

@@ -9,7 +9,9 @@ from typing import Final
 
 from gate.protocol.keyspace import Keyspace
 from gate.protocol.scripts import Call, Command, Message, Pipeline, script
+from gate.protocol.texts import LONGEST_NAME, MOST_PAGES, NO_END, brief
 from gate.store.wire import Reply
+from gate.values.errors import StoreError
 from gate.values.keys import KEYS, Key
 from gate.values.leftovers import Leftover, Leftovers, Remedy
 from gate.values.record import Phase, decode_record
@@ -26,16 +28,23 @@ _SHOWN: Final = 300  # a record of the gate is shorter, but for its note
 def find(keyspace: Keyspace, looked: Looked | None = None) -> Generator[Message, Reply, Leftovers]:
     """Looks at each key under the gate's names, some hundred at a time. Raises StoreFailure."""
     found: dict[str, Leftover] = {}
-    cursor, count = b"0", 0
+    cursor, count, rounds = b"0", 0, 0
     while True:
         cursor, scanned = yield ("SCAN", cursor.decode(), "MATCH", f"{keyspace.base}:[es]*:*", "COUNT", _SCANNED)
-        ours = [name for each in scanned if _is_under(keyspace, name := each.decode(errors="replace"))]
+        ours = [
+            name
+            for each in scanned
+            if len(each) <= LONGEST_NAME and _is_under(keyspace, name := each.decode(errors="replace"))
+        ]
         for names in _some_at_once(ours):
             for leftover in (yield from _look(keyspace, names)):
                 found[leftover.key] = leftover
         count += len(ours)
         if looked is not None:
             looked(count)
+        rounds += 1
+        if rounds > MOST_PAGES:
+            raise StoreError(NO_END)
         if cursor == b"0" or len(found) >= _NAMED_AT_MOST:
             return Leftovers(tuple(found[key] for key in sorted(found)), count, cursor == b"0")
 
@@ -65,7 +74,7 @@ def _is_under(keyspace: Keyspace, name: str) -> bool:
 def _look(keyspace: Keyspace, names: tuple[str, ...]) -> Generator[Message, Reply, list[Leftover]]:
     answers = yield Pipeline(tuple(asked for name in names for asked in (("TYPE", name), ("PTTL", name))))
     held = [
-        (name, kind.decode(), ttl)
+        (name, brief(kind), ttl)
         for name, kind, ttl in zip(names, answers[::2], answers[1::2], strict=True)
         if isinstance(kind, bytes) and isinstance(ttl, int) and kind != b"none"
     ]

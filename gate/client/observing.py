@@ -10,6 +10,7 @@ from typing import Final
 
 from gate.protocol.keyspace import Keyspace
 from gate.protocol.scripts import Message, Pipeline
+from gate.protocol.texts import brief
 from gate.store.wire import Reply
 from gate.values.errors import StoreError, StoreFailure
 from gate.values.reports import Observer
@@ -53,7 +54,4 @@ def observers(key: str) -> Generator[Message, Reply, tuple[Observer, ...]]:
     except StoreError:
         return ()
     flat = [part for each in found for part in (each if isinstance(each, list) else (each,))]  # RESP3 gives pairs
-    return tuple(
-        Observer(name.decode(errors="replace"), int(float(seen)))
-        for name, seen in zip(flat[::2], flat[1::2], strict=True)
-    )
+    return tuple(Observer(brief(name), int(float(seen))) for name, seen in zip(flat[::2], flat[1::2], strict=True))

@@ -6,14 +6,15 @@ leaves its trace at its start and once a minute. A user who has no right to thes
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Generator
 from typing import Final, TypeVar
 
 from gate.protocol.scripts import Message
+from gate.protocol.texts import brief
 from gate.store.wire import Reply
 from gate.values.errors import StoreFailure
+from gate.values.log_words import log_of, pairs
 from gate.values.reports import SeenService, SeenServices
 
 T = TypeVar("T")
@@ -27,7 +28,7 @@ _LEFT_S: Final = TRACE_EVERY_S + 10
 """A claim that one service leaves. Another one under the same prefix renews it before that."""
 _KEPT_MS: Final = 30 * 86_400_000
 _NAMED: Final = 20
-_log: Final = logging.getLogger("gate")
+_log: Final = log_of("gate")
 
 
 def account_key(digest: str) -> str:
@@ -64,7 +65,7 @@ class Traces:
             holder = yield ("SET", key, self._prefix, "EX", _CLAIM_S, "NX", "GET")
             if holder is None:
                 return None
-            prefix: str = holder.decode(errors="replace")
+            prefix = brief(holder)
             if prefix != self._prefix:
                 return prefix
             yield ("EXPIRE", key, _CLAIM_S)
@@ -84,7 +85,7 @@ class Traces:
     def _note(self, failure: StoreFailure) -> None:
         if not self._refused:
             self._refused = True
-            _log.info("prefix=%s leaves no trace under {gate}:*: %s", self._prefix, str(failure))
+            _log.info("NO TRACE under {gate}:* %s", pairs(prefix=self._prefix, detail=str(failure)))
 
 
 def seen_services(prefix: str) -> _Dialogue[SeenServices]:
@@ -94,8 +95,7 @@ def seen_services(prefix: str) -> _Dialogue[SeenServices]:
     own = yield ("ZSCORE", SERVICES, prefix)
     rows = yield ("ZREVRANGE", SERVICES, 0, _NAMED, "WITHSCORES")
     seen = [
-        SeenService(name.decode(errors="replace"), now_ms - int(float(score)))
-        for name, score in zip(rows[::2], rows[1::2], strict=True)
+        SeenService(brief(name), now_ms - int(float(score))) for name, score in zip(rows[::2], rows[1::2], strict=True)
     ]
     others = tuple(each for each in seen if each.prefix != prefix)[:_NAMED]
     return SeenServices(None if own is None else now_ms - int(float(own)), others)

@@ -11,8 +11,10 @@ from typing import Final
 from gate.client.dialogues import HALT_FIELDS, Calls, Dialogue, halt_of
 from gate.client.observing import observers
 from gate.protocol.keyspace import Keyspace
+from gate.protocol.texts import brief, line_of, whole_or_none
 from gate.store.wire import Reply
 from gate.values.errors import StoreError
+from gate.values.fields import read_whole
 from gate.values.guards import GUARDS
 from gate.values.keys import KEYS
 from gate.values.policy import Policy
@@ -24,6 +26,7 @@ from gate.values.verdict import Mode
 _RUN_ID: Final = re.compile(rb"\nrun_id:(\w+)")
 _READ_AT_MOST: Final = 1000  # members of the in-flight set; a sensible max_in_flight is far below
 _NAMED_AT_MOST: Final = 100
+_MOST_SAID: Final = 65_536  # bytes of what a server says of itself
 _LUA_COUNTS_TO: Final = 2**53
 _LONGEST_NUMBER: Final = 1000  # digits; Python refuses to read some thousands, and leading zeros are allowed
 _BELONGS: Final = {key.shown_as: key.holds for key in KEYS.values()}
@@ -50,7 +53,7 @@ def status(calls: Calls) -> Dialogue[Status]:
     in_force = calls.in_force(state[2], state[5]) if state[2] else None
     policy = in_force or calls.policy
     info = yield from _ask("INFO", "server", "memory", "persistence")
-    server = info if isinstance(info, bytes) else b""
+    server = info[:_MOST_SAID] if isinstance(info, bytes) else b""
     facts = server_facts(server.decode(errors="replace"))
     lost_ms = None
     if not standing:
@@ -191,7 +194,7 @@ def _as_damage(name: str, key: str, holds: str | None, error: str, *, denies: bo
 
 def _type(key: str) -> Dialogue[str | None]:
     reply = yield from _ask("TYPE", key)
-    return None if isinstance(reply, StoreError) or reply == b"none" else reply.decode()
+    return None if isinstance(reply, StoreError) or reply == b"none" else brief(reply)
 
 
 def _ttl(key: str) -> Dialogue[int | None]:
@@ -204,7 +207,9 @@ def _hash(key: str, names: tuple[str, ...], standing: list[Standing]) -> Dialogu
     if isinstance(reply, StoreError):
         yield from _damaged(key.rpartition(":")[2], key, reply, standing)
         return [None] * len(names)
-    return [None if part is None else part.decode(errors="replace") for part in reply]
+    read = {"figures": line_of}
+    parts = zip(names, reply, strict=True)
+    return [None if part is None else read.get(name, brief)(part) for name, part in parts]
 
 
 def _switch(name: str, key: str, reasons: str, standing: list[Standing]) -> Dialogue[None]:
@@ -219,7 +224,7 @@ def _switch(name: str, key: str, reasons: str, standing: list[Standing]) -> Dial
             until_ms, _, tripped_by = (said if isinstance(said, bytes) else b"").partition(b" ")
             if until_ms == b"%d" % (yield ("PEXPIRETIME", key)):
                 why = tripped_by
-        standing.append(Standing(name, key, reply != b"0", ttl_ms, why.decode(errors="replace")))
+        standing.append(Standing(name, key, reply != b"0", ttl_ms, brief(why)))
 
 
 def _lock(key: str, standing: list[Standing]) -> Dialogue[None]:
@@ -241,7 +246,7 @@ def _window(
         yield from _damaged(name, key, reply, standing)
         return
     try:
-        times = [int(entry) for entry in reply]
+        times = [read_whole(line_of(entry)) for entry in reply]
     except ValueError:
         yield from _damaged(name, key, StoreError("an entry is not a time"), standing)
         return
@@ -272,12 +277,12 @@ def _permits(calls: Calls, now_ms: int, standing: list[Standing]) -> Dialogue[_P
     overdue = yield ("ZRANGEBYSCORE", key, "-inf", now_ms, "LIMIT", 0, _NAMED_AT_MOST)
     running = yield ("ZRANGEBYSCORE", key, f"({now_ms}", "+inf", "LIMIT", 0, _READ_AT_MOST)
     doubtful, reserved, unknown = [_intent_id(member) for member in overdue], 0, 0
-    for member in running:
+    for member in running[:_READ_AT_MOST]:
         millionths = member.partition(b":")[0]
-        reserved += int(millionths) if millionths.isdigit() else 0
+        reserved += max(0, whole_or_none(line_of(millionths)) or 0)
         record = yield from _ask("GET", calls.keyspace.record(_intent_id(member)))
         # A permit that is settled as unknown is in doubt at once, also before its deadline.
-        text = record.decode(errors="replace") if isinstance(record, bytes) else ""
+        text = line_of(record) if isinstance(record, bytes) else ""
         if decode_record(_intent_id(member), text).phase is Phase.UNKNOWN:
             unknown += 1
             doubtful.append(_intent_id(member))
@@ -285,5 +290,4 @@ def _permits(calls: Calls, now_ms: int, standing: list[Standing]) -> Dialogue[_P
 
 
 def _intent_id(member: bytes) -> str:
-    text: str = member.partition(b":")[2].decode(errors="replace")
-    return text
+    return brief(member.partition(b":")[2])

@@ -10,42 +10,44 @@ from typing import Any, Final
 
 from gate.exchange.failures import ExchangeFailure, Failure
 from gate.exchange.port import AccountFigures, Filters, LotSize, OrderAnswer, Position, PriceRange
-from gate.values.errors import shown
+from gate.values.errors import cut, shown
 
 _EXITS_OF_HEDGE_MODE: Final = frozenset({("LONG", "SELL"), ("SHORT", "BUY")})
 _ABOVE_ZERO: Final = Decimal("1e-18")
 _ORDER_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _MOST: Final = Decimal("1e20")  # a larger number is damaged, and one with a huge exponent would take for ever to print
+_MOST_DECIMALS: Final = 30  # a smaller one would take as long
+_LONGEST_WORD: Final = 64
 _TOP_LEVEL_ASSET: Final = "USDT"
 """The asset of the account's totals; in multi-assets mode they are in USD."""
 
 
 def decode_filters(symbol: Mapping[str, Any]) -> Filters:
     """One symbol of exchangeInfo."""
-    name = symbol["symbol"]
+    name = text(symbol["symbol"])
     try:
         by_type = {each["filterType"]: each for each in symbol["filters"]}
         lot, market_lot = by_type["LOT_SIZE"], by_type.get("MARKET_LOT_SIZE", {})
         notional = by_type.get("MIN_NOTIONAL", {}).get("notional")
         return Filters(
             symbol=name,
-            margin_asset=symbol.get("marginAsset", "USDT"),
+            margin_asset=text(symbol.get("marginAsset", "USDT")),
             trading=symbol.get("status") == "TRADING",
             lot=_lot(lot),
             # A market order must satisfy both filters: the coarser step and the narrower bounds hold.
             market_lot=_lot(lot, market_lot),
             prices=_prices(by_type.get("PRICE_FILTER", {}), by_type.get("PERCENT_PRICE", {})),
-            min_notional=None if notional is None else Decimal(notional),
+            min_notional=None if notional is None else figure("notional", notional, least=None),
         )
-    except (KeyError, TypeError, InvalidOperation) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise unreadable(f"filters of {name}", error) from None
 
 
 def _lot(*filters: Mapping[str, Any]) -> LotSize:
     largest = [bound for each in filters if (bound := _bound(each, "maxQty")) is not None]
     return LotSize(
-        step=figure("stepSize", str(max(Decimal(each.get("stepSize", "0")) for each in filters))),
-        min_quantity=max(Decimal(each.get("minQty", "0")) for each in filters),
+        step=figure("stepSize", str(max(_number(each, "stepSize") for each in filters))),
+        min_quantity=max(_number(each, "minQty") for each in filters),
         max_quantity=min(largest, default=None),
     )
 
@@ -53,7 +55,7 @@ def _lot(*filters: Mapping[str, Any]) -> LotSize:
 def _prices(range_: Mapping[str, Any], percent: Mapping[str, Any]) -> PriceRange:
     return PriceRange(
         tick=_bound(range_, "tickSize"),
-        lowest=Decimal(range_.get("minPrice", "0")),
+        lowest=_number(range_, "minPrice"),
         highest=_bound(range_, "maxPrice"),
         multiplier_up=_bound(percent, "multiplierUp"),
         multiplier_down=_bound(percent, "multiplierDown"),
@@ -62,8 +64,12 @@ def _prices(range_: Mapping[str, Any], percent: Mapping[str, Any]) -> PriceRange
 
 def _bound(filter_: Mapping[str, Any], name: str) -> Decimal | None:
     """A bound of a filter. None for 0 and for a missing bound: both mean unbounded."""
-    bound = Decimal(filter_.get(name, "0"))
+    bound = _number(filter_, name)
     return bound if bound > 0 else None
+
+
+def _number(filter_: Mapping[str, Any], name: str) -> Decimal:
+    return figure(name, filter_.get(name, "0"), least=None)
 
 
 def decode_account(answer: Any, asked_ns: int) -> AccountFigures:
@@ -115,8 +121,8 @@ def decode_order(answer: Any) -> OrderAnswer:
     average = _fill(answer.get("avgPrice"))
     return OrderAnswer(
         order_id=_order_id("orderId", answer["orderId"]),
-        client_order_id=str(answer["clientOrderId"]),
-        status=str(answer.get("status", "")),
+        client_order_id=text(answer["clientOrderId"]),
+        status=text(answer.get("status", "")),
         filled_quantity=_fill(answer.get("executedQty")),
         average_price=average or None,
         time_ms=_time_ms(answer, "time"),
@@ -130,7 +136,7 @@ def only_reduces(row: Mapping[str, Any]) -> bool:
     return (
         row.get("reduceOnly") is True
         or row.get("closePosition") is True
-        or (row.get("positionSide"), row.get("side")) in _EXITS_OF_HEDGE_MODE
+        or (text(row.get("positionSide")), text(row.get("side"))) in _EXITS_OF_HEDGE_MODE
     )
 
 
@@ -156,13 +162,13 @@ def decode_conditional_order(answer: Any) -> OrderAnswer:
     with suppress(ExchangeFailure):  # an empty text until it fires; the order exists in any case
         actual = _order_id("actualOrderId", answer.get("actualOrderId") or "")
     filled = _fill(answer.get("actualQty")) if actual is not None else Decimal(0)
-    status = str(answer.get("algoStatus", ""))
+    status = text(answer.get("algoStatus", ""))
     # Quantity 0: it closes the position, however large. FINISHED alone tells only that what it became has ended.
     if status == "FINISHED" and filled > 0 and filled >= _fill(answer.get("quantity")):
         status = "FILLED"
     return OrderAnswer(
         order_id=_order_id("algoId", answer["algoId"]),
-        client_order_id=str(answer["clientAlgoId"]),
+        client_order_id=text(answer["clientAlgoId"]),
         status=status,
         filled_quantity=filled,
         average_price=(_fill(answer.get("actualPrice")) or None) if filled else None,
@@ -183,9 +189,14 @@ def decode_own_order(answer: Any, client_order_id: str, *, conditional: bool) ->
 
 def _time_ms(answer: Mapping[str, Any], name: str) -> int:
     """When the exchange accepted the order. The answer to a new order has that only as the time of its last change."""
-    with suppress(TypeError, ValueError):
-        return int(answer.get(name) or answer.get("updateTime") or 0)
+    with suppress(ExchangeFailure):
+        return int(figure(name, answer.get(name) or answer.get("updateTime") or 0, least=Decimal(0)))
     return 0
+
+
+def text(value: object) -> str:
+    """A word of an answer: symbol, side, id, status. None of the exchange's is as long as what is kept of it."""
+    return cut(value, _LONGEST_WORD) if isinstance(value, str) else shown(value)
 
 
 def figure(name: str, value: object, least: Decimal | None = _ABOVE_ZERO) -> Decimal:
@@ -193,7 +204,8 @@ def figure(name: str, value: object, least: Decimal | None = _ABOVE_ZERO) -> Dec
     if isinstance(value, str | int) and not isinstance(value, bool):
         with suppress(InvalidOperation):
             read = Decimal(value)
-            if read.is_finite() and -_MOST < read < _MOST and (least is None or read >= least):
+            printable = read.is_finite() and (not read or read.adjusted() >= -_MOST_DECIMALS)
+            if printable and -_MOST < read < _MOST and (least is None or read >= least):
                 return read
     raise unreadable(name, value)
 

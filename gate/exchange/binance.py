@@ -54,6 +54,7 @@ _CONNECT_TIMEOUT_S: Final = 3.0
 _LONGEST_TIME_READ_MS: Final = 2_000  # the clock of reads is off by half of it at most, and may be ahead by a second
 ACCOUNT_APART_MS: Final = 250
 """Calls made within so much share one reading of the account: four a second at most, whatever the backlog."""
+_YEAR_2100_MS: Final = 4_102_444_800_000
 _FEE_AGE_S: Final = 3600  # a commission changes with the account's tier, once a day at most
 RECV_WINDOW_MS: Final = 5_000
 """The exchange refuses a request that reaches it later than that after signing. Its documentation advises 5000."""
@@ -94,6 +95,7 @@ class BinanceFutures:
         insist_on("aiohttp", "binance")  # half a second: only for those who place orders
         from aiohttp import ClientTimeout
 
+        from gate.exchange.bounded import BoundedResponse
         from gate.exchange.signing import TimedClient
 
         # The constructor, not create(): that one calls the spot exchange first.
@@ -102,7 +104,11 @@ class BinanceFutures:
             api_secret,
             demo=demo,
             loop=asyncio.get_running_loop(),
-            session_params={"trace_configs": [self._trace()]},  # headers: `client.response` is shared between calls
+            session_params={
+                "trace_configs": [self._trace()],  # headers: `client.response` is shared between calls
+                "response_class": BoundedResponse,
+                "auto_decompress": False,
+            },
             requests_params={
                 "allow_redirects": False,  # a 302 would turn the POST into a GET, and its page into a success
                 "timeout": ClientTimeout(sock_connect=_CONNECT_TIMEOUT_S),
@@ -145,7 +151,7 @@ class BinanceFutures:
         if not symbols:
             raise unreadable("exchangeInfo", "without symbols")
         self._symbols, self._symbols_at = symbols, time.monotonic()
-        self._usage.published(decode_limits(info.get("rateLimits") or ()))
+        self._usage.published(decode_limits(info.get("rateLimits")))
         self._ask_for_own_limits()
 
     def _ask_for_own_limits(self) -> None:
@@ -159,7 +165,7 @@ class BinanceFutures:
     async def _read_own_limits(self) -> None:
         with suppress(ExchangeFailure):
             rows = await self._read("futures_v1_get_rate_limit_order")
-            self._usage.own(decode_limits(rows if isinstance(rows, list) else ()))
+            self._usage.own(decode_limits(rows))
 
     def forget_filters(self) -> None:
         """Reads them anew at the next order: an answer has shown that they changed."""
@@ -353,10 +359,13 @@ class BinanceFutures:
         try:
             if took_ms > _LONGEST_TIME_READ_MS:
                 raise unreadable("serverTime", f"read in {took_ms} ms")
-            self._client.timestamp_offset = int(answer["serverTime"]) - sent_ms - took_ms // 2
+            server_ms = int(figure("serverTime", answer["serverTime"]))
+            if server_ms > _YEAR_2100_MS:
+                raise unreadable("serverTime", server_ms)
+            self._client.timestamp_offset = server_ms - sent_ms - took_ms // 2
             # The answer is older than the moment of its arrival, so this clock is never ahead.
-            self._set_at = int(answer["serverTime"]), time.monotonic_ns()
-        except (KeyError, TypeError, ValueError):
+            self._set_at = server_ms, time.monotonic_ns()
+        except (KeyError, TypeError):
             raise unreadable("serverTime", None) from None
 
     async def _try(
@@ -370,7 +379,9 @@ class BinanceFutures:
             async with asyncio.timeout(timeout_s):
                 return await getattr(self._client, method)(**parameters)
         except Exception as error:  # whatever the library and its transport come up with is judged by the table
-            raise ExchangeFailure(failure_of(error, now_ms=self._now_ms())) from None
+            failure = failure_of(error, now_ms=self._now_ms())
+        # Not inside the handler: the chain of this exception would keep the library's, and with it the signed URL.
+        raise ExchangeFailure(failure)
 
     async def close(self) -> None:
         """Closes the connections."""

@@ -17,6 +17,8 @@ from decimal import ROUND_CEILING, Decimal
 from enum import StrEnum
 from typing import Final
 
+from gate.values.errors import shown
+
 OVERLOADED: Final = "-1008"
 """The exchange sheds load: orders first, exits last, and counts none of what it refuses so."""
 
@@ -252,8 +254,10 @@ NO_SUCH_ORDER: Final = frozenset({"-2013", "-1121"})
 _TRANSPORTS: Final = frozenset({"binance", "requests", "urllib3", "aiohttp"})
 _BANNED_UNTIL: Final = re.compile(r"banned until (\d{13})\b", re.ASCII)  # epoch ms
 _LARGEST_CODE: Final = 99_999
+_LONGEST_CODE: Final = 12
 _LONGEST_BAN_S: Final = Decimal(3 * 24 * 3600)  # the exchange bans for three days at most
 _LONGEST_DETAIL: Final = 120
+_LONGEST_TEXT: Final = 10_000
 _LIBRARYS_OWN: Final = "Invalid JSON error message from Binance"  # python-binance appends the response object's repr
 _LONGEST_WORD: Final = 40  # keys and signatures are longer, client order ids and symbols aren't
 
@@ -311,7 +315,8 @@ def failure_of_answer(
     status: int, code: int | None, message: str, retry_after_s: int | None, *, now_ms: int | None = None
 ) -> Failure:
     """What an error answer means, by HTTP status, the exchange's code (None or 0 without one), text and Retry-After."""
-    code, message = _whole(code), str(message)
+    # Of any shape and length, from a body that need not be the exchange's.
+    code, message = _whole(code), (message if isinstance(message, str) else shown(message))[:_LONGEST_TEXT]
     row = _row_of(status, code, message)
     # The header first: it needs no clock. But this interface doesn't promise it; the text of a ban has its end.
     said_ms = (retry_after_s or 0) * 1000 or (_ban_left_ms(message, now_ms) if row == _BANNED else 0)
@@ -349,7 +354,7 @@ def retry_after_s(response: object) -> int | None:
     None for a missing or unreadable header. Raises nothing.
     """
     headers = getattr(response, "headers", None)
-    with suppress(LookupError, TypeError, ArithmeticError):
+    with suppress(LookupError, TypeError, ArithmeticError, ValueError):
         seconds = Decimal(str(headers["Retry-After"]))  # type: ignore[index]  # None has no items, and says so
         if seconds.is_finite() and seconds >= 0:
             return int(min(seconds, _LONGEST_BAN_S).to_integral_value(ROUND_CEILING))
@@ -386,10 +391,10 @@ def _reason(error: BaseException) -> object:
 
 def _whole(code: object) -> int:
     """A code or status, from a body of any shape; 0 for anything else."""
-    with suppress(TypeError, ValueError, OverflowError):
-        number = int(code)  # type: ignore[call-overload]  # a list says so
-        return number if abs(number) <= _LARGEST_CODE and code is not True else 0
-    return 0
+    if isinstance(code, str) and len(code) <= _LONGEST_CODE:
+        with suppress(ValueError):
+            code = int(code)
+    return code if isinstance(code, int) and abs(code) <= _LARGEST_CODE and code is not True else 0
 
 
 def _line(message: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, Protocol
 
-from gate.exchange.answers import figure, only_reduces, unreadable
+from gate.exchange.answers import figure, only_reduces, text, unreadable
 from gate.exchange.failures import ExchangeFailure
 from gate.exchange.port import Filters, OrderAnswer, OrderRequest, RestingOrder, Validity
 
@@ -66,16 +66,16 @@ def decode_resting(answer: Any, *, conditional: bool) -> Iterator[RestingOrder]:
     number, client, kind, size = _OF_A_CONDITIONAL_ORDER if conditional else _OF_A_PLAIN_ORDER
     for row in answer:
         try:
-            symbol, order_id = str(row["symbol"]), str(row[number])
-        except (KeyError, TypeError):
+            symbol, order_id = text(row["symbol"]), text(row[number])
+            side, kinds = text(row.get("side", "?")), row.get(kind, "?")
+        except (KeyError, TypeError, AttributeError):
             raise unreadable("open order", None) from None
-        side = str(row.get("side", "?"))
         yield RestingOrder(
             symbol=symbol,
             side=side,
-            order_type=str(row.get(kind, "?")),
+            order_type=text(kinds),
             order_id=order_id,
-            client_order_id=str(row.get(client, "")),
+            client_order_id=text(row.get(client, "")),
             conditional=conditional,
             reduces=only_reduces(row),
             left=_left(row.get(size), row.get("executedQty", "0")),
@@ -96,7 +96,7 @@ def decode_holdings(answer: Any) -> Iterator[OpenPosition]:
         raise unreadable("positions", type(answer).__name__)
     for row in answer:
         try:
-            symbol, side, amount = str(row["symbol"]), str(row["positionSide"]), row["positionAmt"]
+            symbol, side, amount = text(row["symbol"]), text(row["positionSide"]), row["positionAmt"]
         except (KeyError, TypeError):
             raise unreadable("position", None) from None
         quantity = figure(f"positionAmt of {symbol}", amount, least=None)

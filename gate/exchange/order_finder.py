@@ -6,7 +6,7 @@ import inspect
 from typing import Any, Final
 
 from gate.exchange.answers import decode_own_order
-from gate.exchange.failures import NO_SUCH_ORDER, ExchangeFailure, failure_of
+from gate.exchange.failures import NO_SUCH_ORDER, ExchangeFailure, Failure, failure_of
 from gate.values.errors import InvalidField
 from gate.values.found_order import FoundOrder
 
@@ -38,11 +38,12 @@ class OrderFinder(_Client):
         """The order, plain or conditional; None where the exchange has neither."""
         for conditional in _KINDS:
             try:
-                answer = self._ask(symbol, client_order_id, conditional)
+                answer, failure = self._ask(symbol, client_order_id, conditional), None
             except Exception as error:
-                _unless_absent(error)
-            else:
+                failure = failure_of(error)
+            if failure is None:
                 return _found(answer, client_order_id, conditional)
+            _unless_absent(failure)
         return None
 
 
@@ -53,11 +54,12 @@ class AsyncOrderFinder(_Client):
         """The order, plain or conditional; None where the exchange has neither."""
         for conditional in _KINDS:
             try:
-                answer = await self._ask(symbol, client_order_id, conditional)
+                answer, failure = await self._ask(symbol, client_order_id, conditional), None
             except Exception as error:
-                _unless_absent(error)
-            else:
+                failure = failure_of(error)
+            if failure is None:
                 return _found(answer, client_order_id, conditional)
+            _unless_absent(failure)
         return None
 
 
@@ -79,10 +81,10 @@ def _with_look_ups(client: Any, *, awaited: bool) -> Any:
     return client
 
 
-def _unless_absent(error: Exception) -> None:
-    failure = failure_of(error)
+def _unless_absent(failure: Failure) -> None:
+    """Called outside of the handler: the chain of this exception would else keep the library's, with a signed URL."""
     if failure.code not in NO_SUCH_ORDER:
-        raise ExchangeFailure(failure) from None
+        raise ExchangeFailure(failure)
 
 
 def _found(answer: Any, client_order_id: str, conditional: bool) -> FoundOrder:

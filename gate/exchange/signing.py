@@ -6,6 +6,8 @@ from typing import Any
 
 from binance import AsyncClient
 
+from gate.exchange.bounded import ACCEPTED
+
 
 class TimedClient(AsyncClient):  # type: ignore[misc]  # the library has no types
     """Signs the next request by `signed_ms`, if it is set, instead of by the moment of signing.
@@ -17,6 +19,9 @@ class TimedClient(AsyncClient):  # type: ignore[misc]  # the library has no type
     signed_ms: int | None = None
     """The exchange's clock, epoch ms; for one request. The library signs before it first waits, so no other request can
     take it."""
+
+    def _get_headers(self) -> dict[str, str]:
+        return {**super()._get_headers(), "Accept-Encoding": ACCEPTED}
 
     def _generate_signature(self, data: dict[str, Any], *arguments: Any, **named: Any) -> str:
         if self.signed_ms is not None:

@@ -6,15 +6,17 @@ Therefore new entries rest before a limit is reached.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Final
+from typing import Final
 
 NEAR: Final = Decimal("0.8")
 """From this share of a limit on, entries rest until its window ends. The remainder is for exits and look-ups."""
 
+_COUNT: Final = re.compile(r"[1-9]\d{0,8}", re.ASCII)
 _UNITS_MS: Final = {"SECOND": 1_000, "MINUTE": 60_000, "HOUR": 3_600_000, "DAY": 86_400_000}
 _LETTERS: Final = {"SECOND": "S", "MINUTE": "M", "HOUR": "H", "DAY": "D"}
 _HEADERS: Final = {"REQUEST_WEIGHT": "X-MBX-USED-WEIGHT-", "ORDERS": "X-MBX-ORDER-COUNT-"}
@@ -38,17 +40,22 @@ DEFAULT_LIMITS: Final[tuple[RateLimit, ...]] = (
 )
 
 
-def decode_limits(rows: Iterable[Any]) -> tuple[RateLimit, ...]:
+def decode_limits(rows: object) -> tuple[RateLimit, ...]:
     """The limits of exchangeInfo's `rateLimits`, or of rateLimit/order. Skips rows of an unknown kind."""
     limits = []
-    for row in rows:
+    for row in rows if isinstance(rows, list | tuple) else ():
         with suppress(KeyError, TypeError, ValueError):
-            unit, count = row["interval"], int(row["intervalNum"])
-            if count <= 0 or int(row["limit"]) <= 0:
-                continue
+            unit, count, most = row["interval"], _count(row["intervalNum"]), _count(row["limit"])
             header = f"{_HEADERS[row['rateLimitType']]}{count}{_LETTERS[unit]}"
-            limits.append(RateLimit(header, int(row["limit"]), count * _UNITS_MS[unit]))
+            limits.append(RateLimit(header, most, count * _UNITS_MS[unit]))
     return tuple(limits)
+
+
+def _count(value: object) -> int:
+    text = str(value) if isinstance(value, int | str) else ""
+    if not _COUNT.fullmatch(text):
+        raise ValueError("is not a count")
+    return int(text)
 
 
 class Usage:

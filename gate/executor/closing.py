@@ -7,7 +7,6 @@ as it was asked for, so every delivery is the same intent, whatever is open by t
 from __future__ import annotations
 
 import asyncio
-import logging
 from decimal import Decimal
 from typing import Final
 
@@ -18,9 +17,9 @@ from gate.executor.execution import Execution
 from gate.executor.order_plan import OrderPlan, PlanRefusal
 from gate.values.fields import plain
 from gate.values.intent import Intent
-from gate.values.log_words import names
+from gate.values.log_words import log_of, names
 
-_log: Final = logging.getLogger("gate.executor")
+_log: Final = log_of("gate.executor")
 
 _READ_AGAIN_AFTER_S: Final = 0.5
 _LONGEST_S: Final = 2.0
@@ -72,7 +71,7 @@ async def cut_to_position(exchange: Exchange, attempt: Attempt) -> bool:
         return False
     attempt.intent = _of(intent, closable[0], closable[0].size)
     attempt.cut = f"cut from {plain(sent)} to {plain(closable[0].size)}: no more is open"
-    _log.warning("%s %s", names(intent), attempt.cut)
+    _log.warning("CUT %s", names(intent, detail=attempt.cut))
     return True
 
 
@@ -83,7 +82,7 @@ def tell_what_stays_open(attempt: Attempt, plan: OrderPlan) -> str:
         return ""
     left = plain(asked - plan.quantity)
     told = f"closes {plain(plan.quantity)} of {plain(asked)}, the largest order; {left} stays open: send a new intent"
-    _log.warning("%s %s", names(attempt.intent), told)
+    _log.warning("STAYS OPEN %s", names(attempt.intent, detail=told))
     return told
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Coroutine, Mapping
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -26,13 +25,13 @@ from gate.executor.without_store import ExitsWithoutStore
 from gate.values.errors import InvalidIntent
 from gate.values.guards import Reason
 from gate.values.intent import Intent
-from gate.values.log_words import names
+from gate.values.log_words import Line, log_of, names, pairs
 from gate.values.policy import Policy
 from gate.values.verdict import Verdict
 
 T = TypeVar("T")
 
-_log: Final = logging.getLogger("gate.executor")
+_log: Final = log_of("gate.executor")
 
 # Words that operators grep for, kept from the service that the gate replaces.
 _DENIAL_WORDS: Final = {
@@ -84,7 +83,7 @@ class Executor:
             unread(asked, invalid)
             return _denied(invalid.intent_id, names_in(asked), Verdict(False, Reason.INVALID, str(invalid)))
         for note in intent.notes:
-            _log.info("READ %s %s", names(intent), note)
+            _log.info("READ %s", names(intent, note=note))
         execution = await self._execute_once(intent)
         if execution.reason == MARGIN_UNRESERVED and execution.retryable:
             # The first try has read the symbol's margin figures. The second reserves enough.
@@ -141,7 +140,7 @@ class Executor:
         """Executes an intent that an observing policy admits despite a denial. The gate keeps no record of it, so
         this method itself keeps one intent from becoming two orders."""
         intent, verdict = attempt.intent, attempt.verdict
-        _log.warning("OBSERVED %s would be denied: %s %s", names(intent), verdict.reason, verdict.detail)
+        _log.warning("OBSERVED %s", names(intent, would_be_denied=verdict.reason, detail=verdict.detail))
         if verdict.reason in (Reason.DUPLICATE, Reason.CONFLICT):
             return _denied(
                 intent.id, names_in(intent), structs.replace(verdict, admitted=False, permit=None), intent.notes
@@ -175,9 +174,10 @@ class Executor:
         return await with_fill_price(self._exchange, attempt, settled) if self._fill_prices else settled
 
 
-def _denied(intent_id: str, names: tuple[str, str], verdict: Verdict, notes: tuple[str, ...] = ()) -> Execution:
-    words = filter(None, (verdict.reason.value, _DENIAL_WORDS.get(verdict.reason), verdict.detail))
-    _log.info("TERMINAL STATE: DENIED id=%s symbol=%s side=%s reason=%s", intent_id, *names, " ".join(words))
+def _denied(intent_id: str, about: tuple[str, str], verdict: Verdict, notes: tuple[str, ...] = ()) -> Execution:
+    symbol, side = about
+    said = [pairs(id=intent_id, symbol=symbol, side=side, reason=verdict.reason), _DENIAL_WORDS.get(verdict.reason)]
+    _log.info("TERMINAL STATE: DENIED %s", Line(" ".join(filter(None, [*said, pairs(detail=verdict.detail)]))))
     return Execution(
         state=Terminal.DENIED,
         intent_id=intent_id,

@@ -6,7 +6,6 @@ After the settlement: neither the order nor its record waits for a price, and no
 from __future__ import annotations
 
 import asyncio
-import logging
 from dataclasses import replace
 from typing import Final
 
@@ -14,9 +13,9 @@ from gate.exchange.port import Exchange
 from gate.executor.attempt import Attempt
 from gate.executor.execution import Execution
 from gate.values.fields import plain
-from gate.values.log_words import names
+from gate.values.log_words import log_of, names
 
-_log: Final = logging.getLogger("gate.executor")
+_log: Final = log_of("gate.executor")
 
 _LONGEST_S: Final = 2.0
 
@@ -33,7 +32,7 @@ async def with_fill_price(exchange: Exchange, attempt: Attempt, execution: Execu
                 intent.symbol, attempt.permit.client_order_id, conditional=intent.is_conditional
             )
     except Exception as failed:  # whatever it is, the order is placed and settled
-        _log.info("FILL PRICE %s unknown: %s", names(intent), str(failed) or type(failed).__name__)
+        _log.info("FILL PRICE UNKNOWN %s", names(intent, detail=str(failed) or type(failed).__name__))
         return execution
     if order.order_id != execution.order_id or order.filled_quantity < execution.filled_quantity:
         return execution  # it doesn't know of the fill yet, or is another order of the same client order id
@@ -41,11 +40,8 @@ async def with_fill_price(exchange: Exchange, attempt: Attempt, execution: Execu
         return execution
     seen = attempt.placed(order)
     _log.info(
-        "FILL PRICE %s order=%s filled=%s price=%s",
-        names(intent),
-        order.order_id,
-        plain(order.filled_quantity),
-        plain(order.average_price),
+        "FILL PRICE %s",
+        names(intent, order=order.order_id, filled=plain(order.filled_quantity), price=plain(order.average_price)),
     )
     return replace(
         execution,

@@ -7,7 +7,6 @@ be sent again: two of them close no more than there is.
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,10 +15,11 @@ from typing import Final, TypeVar
 from gate.exchange.failures import ExchangeFailure
 from gate.exchange.holdings import Holder, OpenPosition, closing_quantities
 from gate.exchange.port import OrderRequest, RestingOrder
+from gate.values.log_words import log_of, pairs
 
 _T = TypeVar("_T")
 
-_log: Final = logging.getLogger("gate.flatten")
+_log: Final = log_of("gate.flatten")
 
 _ROUNDS: Final = 4
 _PAUSE_S: Final = 0.3
@@ -139,7 +139,8 @@ async def _close(account: Holder, position: OpenPosition, failures: dict[str, Ex
         except ExchangeFailure as failed:
             failures[what] = failed
             return
-        _log.info("FLATTEN %s %s %s order=%s %s", position, order.side, quantity, placed.order_id, placed.status)
+        told = pairs(position=position, side=order.side, quantity=quantity, order=placed.order_id, status=placed.status)
+        _log.info("FLATTEN %s", told)
 
 
 async def _all(work: Iterable[Awaitable[None]]) -> None:

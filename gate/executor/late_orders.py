@@ -7,7 +7,6 @@ absence, so those that a dead process has settled are looked up too.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import deque
 from collections.abc import Callable
@@ -19,11 +18,12 @@ from gate.exchange.failures import ExchangeFailure, OrderNotFound
 from gate.exchange.port import Exchange, OrderAnswer
 from gate.executor.look_up import find_order_of_any_type
 from gate.values.errors import StoreError, StoreFailure
+from gate.values.log_words import log_of, names
 from gate.values.outcome import Outcome, Settled, Settlement
 from gate.values.record import Phase
 from gate.values.verdict import Permit
 
-_log: Final = logging.getLogger("gate.reconcile")
+_log: Final = log_of("gate.reconcile")
 
 LOOKS_AFTER_S: Final = (5, 15, 60, 180, 600)
 """When an absence is looked up again, in seconds after it was settled."""
@@ -112,13 +112,8 @@ async def settle_if_late(gate: AsyncGate, exchange: Exchange, permit: Permit) ->
         return None
     settlement = await gate.settle(permit, Outcome.placed(order.order_id))
     _log.error(
-        "LATE ORDER id=%s symbol=%s side=%s order=%s %s: it was settled as absent; %s",
-        permit.intent_id,
-        permit.symbol,
-        permit.side,
-        order.order_id,
-        order.status,
-        settlement.status,
+        "LATE ORDER %s: it was settled as absent",
+        names(permit, order=order.order_id, status=order.status, settlement=settlement.status),
     )
     return order, settlement
 

@@ -6,7 +6,6 @@ An order never goes out at a higher leverage than its intent names. An intent th
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -17,10 +16,10 @@ from gate.exchange.port import CLOCK_LEAD_MS, LEAST_TO_SEND_MS, Exchange, Symbol
 from gate.executor.attempt import Attempt
 from gate.executor.execution import Execution
 from gate.values.intent import Intent
-from gate.values.log_words import names
+from gate.values.log_words import log_of, names
 from gate.values.policy import Policy
 
-_log: Final = logging.getLogger("gate.executor")
+_log: Final = log_of("gate.executor")
 
 
 def assumed(intent: Intent, policy: Policy, config: SymbolConfig) -> SymbolConfig:
@@ -62,7 +61,7 @@ async def _set(exchange: Exchange, attempt: Attempt, named: int, differ: str) ->
             # It may yet be set, late. The turn is kept until that is over, or it would be so under another's order.
             await asyncio.sleep((exchange.recv_window_ms + CLOCK_LEAD_MS) / 1000)
         return attempt.leverage_not_set(failed.failure, differ)
-    _log.info("LEVERAGE SET %s %d: %s", names(attempt.intent), named, differ)
+    _log.info("LEVERAGE SET %s", names(attempt.intent, leverage=named, detail=differ))
     return config
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from functools import partial
 from typing import Final
@@ -12,9 +11,9 @@ from gate.exchange.failures import Consequence, ExchangeFailure, OrderNotFound
 from gate.exchange.port import Exchange, OrderAnswer
 from gate.executor.attempt import Attempt
 from gate.values.found_order import is_of
-from gate.values.log_words import names
+from gate.values.log_words import log_of, names, pairs
 
-_log: Final = logging.getLogger("gate.executor")
+_log: Final = log_of("gate.executor")
 
 FIRST_PAUSE_S: Final = 0.2
 LONGEST_PAUSE_S: Final = 2.0
@@ -31,10 +30,8 @@ async def find_order(
     order = await exchange.find_order(symbol, client_order_id, conditional=conditional)
     if not is_of(order.time_ms, decided_ms):
         _log.warning(
-            "symbol=%s order=%s has the client order id %s, but is older than the intent",
-            symbol,
-            order.order_id,
-            client_order_id,
+            "OLDER THAN THE INTENT %s",
+            pairs(symbol=symbol, order=order.order_id, client_order_id=client_order_id),
         )
         raise OrderNotFound
     return order
@@ -91,7 +88,7 @@ async def look_up(exchange: Exchange, attempt: Attempt, *, acceptable_for_ms: in
             until_next_s = min(pause_s, max((acceptable_until_ns - time.monotonic_ns()) / 1e9, 0))
         except ExchangeFailure as failed:
             failure = attempt.unanswered = failed.failure
-            _log.info("%s look-up of %s failed: %s", names(permit), permit.client_order_id, str(failed))
+            _log.info("LOOK-UP FAILED %s", names(permit, client_order_id=permit.client_order_id, detail=str(failed)))
             if failure.stops_asking:
                 attempt.stopped_by = failure
                 until_next_s = max(pause_s, (failure.rest_ms or 0) / 1000)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Set
 from dataclasses import replace
 from typing import Final
@@ -30,10 +29,10 @@ from gate.executor.preflight import Preflight, grown_stale
 from gate.executor.readings import read_filters, read_hedge_mode, read_latest_filters, read_mark_price
 from gate.executor.resting import CANCELS_TAKE_MS, cancel_resting, what_rests, words_for
 from gate.executor.without_store import STORE_LOST, may_go_without_store
-from gate.values.log_words import names
+from gate.values.log_words import log_of, names
 from gate.values.outcome import OutcomeKind
 
-_log: Final = logging.getLogger("gate.executor")
+_log: Final = log_of("gate.executor")
 
 _ROUNDING_MS: Final = 2
 """The store and this process cut their clocks to milliseconds, each its own."""
@@ -82,7 +81,7 @@ class Placer:
         at_once = permit.observed or attempt.without_store
         young_ms = 0 if at_once else self._acceptable_ms - (permit.memory_age_ms or 0)
         if young_ms > 0:
-            _log.warning("%s the store's memory is new: absence counts in %d ms", names(permit), young_ms)
+            _log.warning("MEMORY NEW %s", names(permit, absence_counts_in_ms=young_ms))
         try:
             order = await look_up(self._exchange, attempt, acceptable_for_ms=max(young_ms, 0))
         except OrderNotFound:
@@ -241,7 +240,7 @@ class Placer:
         if failure.code in FILTER_CODES:
             self._exchange.forget_filters()
         if failure.advice:
-            _log.warning("REFUSED %s %s %s", names(attempt.intent), failure.code, failure.told)
+            _log.warning("REFUSED %s", names(attempt.intent, code=failure.code, detail=failure.told))
         return attempt.refused(failure)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
@@ -16,11 +15,11 @@ from gate.executor.leverage import agreed, assumed
 from gate.executor.margin import MarginCheck, margin_need
 from gate.executor.order_plan import OrderPlan, check_bracket
 from gate.values.intent import Intent
-from gate.values.log_words import names
+from gate.values.log_words import log_of, names
 from gate.values.outcome import Penalty
 from gate.values.policy import Policy
 
-_log: Final = logging.getLogger("gate.executor")
+_log: Final = log_of("gate.executor")
 
 STALE_MS: Final = 3_000
 """An older reading of the account no longer shows the free margin. Then nothing is sent."""
@@ -60,7 +59,7 @@ class Preflight:
         try:
             config = await agreed(self._exchange, attempt, await self._exchange.symbol_config(intent.symbol))
             if isinstance(config, Execution):
-                _log.warning("LEVERAGE %s %s", names(intent), config.detail)
+                _log.warning("LEVERAGE %s", names(intent, detail=config.detail))
                 return config
             seen = _Seen(mark_price, config)
             self._last_seen[intent.symbol] = seen
@@ -79,9 +78,9 @@ class Preflight:
         if too_large is not None:
             return attempt.unfit(too_large)
         check = MarginCheck(need, available, permit.reserved_ahead)
-        _log.info("MARGIN CHECK %s %s, leverage %d", names(intent), check, seen.config.leverage)
+        _log.info("MARGIN CHECK %s", names(intent, detail=check, leverage=seen.config.leverage))
         if not check.covered:
-            _log.warning("INSUFFICIENT MARGIN %s %s", names(intent), check)
+            _log.warning("INSUFFICIENT MARGIN %s", names(intent, detail=check))
             return attempt.short_of_margin(check)
         if permit.reserved * (1 + attempt.policy.margin_buffer) < need and not permit.observed:
             # Only a lack larger than the buffer counts, so small moves of the price don't matter.
@@ -99,5 +98,5 @@ def grown_stale(attempt: Attempt, check: MarginCheck | None) -> Execution | None
 
 def _unreadable(attempt: Attempt, check: MarginCheck | None, why: str, penalty: Penalty | None = None) -> Execution:
     execution = attempt.margin_unknown("MARGIN_UNREADABLE", check, why, penalty)
-    _log.warning("MARGIN CHECK %s %s", names(attempt.intent), execution.detail)
+    _log.warning("MARGIN CHECK %s", names(attempt.intent, detail=execution.detail))
     return execution

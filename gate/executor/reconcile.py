@@ -6,7 +6,6 @@ Safe from any number of processes at once: settling is atomic, and the same answ
 from __future__ import annotations
 
 import asyncio
-import logging
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
@@ -20,12 +19,13 @@ from gate.exchange.port import CLOCK_LEAD_MS, Exchange
 from gate.executor.late_orders import LOOKS_AFTER_S, LateOrders, settle_if_late
 from gate.executor.look_up import find_order_of_any_type
 from gate.values.errors import StoreError, StoreFailure
+from gate.values.log_words import log_of, pairs
 from gate.values.outcome import Outcome, Settlement
 from gate.values.record import Record
 from gate.values.reports import Absence, DoubtfulPermit
 from gate.values.verdict import Permit
 
-_log: Final = logging.getLogger("gate.reconcile")
+_log: Final = log_of("gate.reconcile")
 
 RECONCILE_EVERY_S: Final = 5.0
 """The pause between two rounds."""
@@ -94,7 +94,8 @@ async def reconcile(gate: AsyncGate, exchange: Exchange, *, at_most: int = 100, 
     found += [Reconciled(intent_id, gate.client_order_id(intent_id), Finding.LAPSED) for intent_id in doubt.lapsed]
     for each in found:
         symbol, side = (each.permit.symbol, each.permit.side) if each.permit else ("-", "-")
-        _log.info("RECONCILED id=%s symbol=%s side=%s %s %s", each.intent_id, symbol, side, each.finding, each.detail)
+        told = pairs(id=each.intent_id, symbol=symbol, side=side, finding=each.finding, detail=each.detail)
+        _log.info("RECONCILED %s", told)
     return found
 
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import Final
 
 from gate.exchange.failures import ExchangeFailure
 from gate.exchange.port import Exchange, RestingOrder
 from gate.executor.attempt import Attempt
 from gate.values.fields import plain
-from gate.values.log_words import names
+from gate.values.log_words import log_of, names
 
-_log: Final = logging.getLogger("gate.executor")
+_log: Final = log_of("gate.executor")
 
 _LONGEST_S: Final = 2.0
 _SHOWN: Final = 5
@@ -31,7 +30,7 @@ async def what_rests(exchange: Exchange, attempt: Attempt) -> tuple[RestingOrder
         async with asyncio.timeout(_LONGEST_S):
             resting = await exchange.resting_orders(intent.symbol)
     except (ExchangeFailure, TimeoutError) as failed:
-        _log.info("%s what rests isn't known: %s", names(intent), str(failed) or type(failed).__name__)
+        _log.info("RESTING UNKNOWN %s", names(intent, detail=str(failed) or type(failed).__name__))
         return None
     return tuple(each for each in resting if each.reduces and each.side == intent.side)
 
@@ -64,7 +63,7 @@ async def cancel_resting(exchange: Exchange, attempt: Attempt, rests: tuple[Rest
     ours = tuple(each for each, answer in zip(plain_ones, answers, strict=True) if answer == _CANCELLED)
     if ours:
         attempt.cancelled = f"cancelled {_shown(ours)}, which left nothing to reduce"
-        _log.warning("CANCELLED %s %s", names(intent), attempt.cancelled)
+        _log.warning("CANCELLED %s", names(intent, detail=attempt.cancelled))
     return bool(ours) or _GONE in answers
 
 
@@ -74,9 +73,8 @@ async def _cancel(exchange: Exchange, attempt: Attempt, order: RestingOrder) -> 
         async with asyncio.timeout(_LONGEST_S):
             await exchange.cancel(order)
     except (ExchangeFailure, TimeoutError) as failed:
-        _log.warning(
-            "%s order %s wasn't cancelled: %s", names(attempt.intent), order.order_id, str(failed) or "time-out"
-        )
+        told = names(attempt.intent, order=order.order_id, detail=str(failed) or "time-out")
+        _log.warning("NOT CANCELLED %s", told)
         return failed.failure.code if isinstance(failed, ExchangeFailure) else ""
     return _CANCELLED
 

@@ -15,11 +15,11 @@ from gate.executor.attempt import Attempt
 from gate.executor.execution import Execution
 from gate.executor.look_up import FIRST_PAUSE_S, LONGEST_PAUSE_S
 from gate.values.fields import plain
-from gate.values.log_words import names
+from gate.values.log_words import Line, log_of, names, pairs
 from gate.values.outcome import Outcome, Penalty, Settled, Settlement
 from gate.values.verdict import Permit
 
-_log: Final = logging.getLogger("gate.executor")
+_log: Final = log_of("gate.executor")
 
 _NEAR_LIMITS: Final = "near the exchange's own rate limits"
 
@@ -32,13 +32,13 @@ async def settle_attempt(gate: AsyncGate, exchange: Exchange, attempt: Attempt, 
     outcome = _resting_near_the_limits(exchange, attempt.permit, outcome)
     settlement = await _settle(gate, attempt, outcome)
     if not settlement:
-        _log.warning("%s not settled: %s %s", names(intent), settlement.status, settlement.detail)
+        _log.warning("NOT SETTLED %s", names(intent, status=settlement.status, detail=settlement.detail))
     if settlement.tripped_safe_mode:
         _log.warning("SAFE MODE TRIGGERED %s", names(intent))
     level = logging.WARNING if intent.is_exit and not execution else logging.INFO  # a position stays open
     _log.log(level, "TERMINAL STATE: %s %s %s", execution.state, names(intent), _words(execution))
     if intent.is_exit and execution.filled_quantity > 0:
-        _log.info("CLOSE_EXECUTED %s order=%s", names(intent), execution.order_id)
+        _log.info("CLOSE_EXECUTED %s", names(intent, order=execution.order_id))
     penalty = outcome.penalty
     rest_ms = max(penalty.cooldown_symbol_ms, penalty.cooldown_global_ms) if penalty else 0
     # Without a settlement the intent stays used up, so it can't be retried.
@@ -59,7 +59,7 @@ def _resting_near_the_limits(exchange: Exchange, permit: Permit, outcome: Outcom
     rest_ms = None if permit.observed else exchange.near_limit_ms()
     if rest_ms is None:
         return outcome
-    _log.warning("RATE LIMIT NEAR %s entries rest %d ms", names(permit), rest_ms)
+    _log.warning("RATE LIMIT NEAR %s", names(permit, entries_rest_ms=rest_ms))
     return replace(outcome, penalty=Penalty(cooldown_global_ms=rest_ms, reason=_NEAR_LIMITS).joined(outcome.penalty))
 
 
@@ -87,17 +87,13 @@ async def _settle(gate: AsyncGate, attempt: Attempt, outcome: Outcome) -> Settle
     return settlement
 
 
-def _words(execution: Execution) -> str:
-    order_id = execution.order_id or "-"
-    if execution.actual_order_id:
-        order_id += f" fired as {execution.actual_order_id}"
-    words = [f"reason={execution.reason} order={order_id}"]
-    if execution.filled_quantity:
-        words.append(f"filled={plain(execution.filled_quantity)}")
-    if execution.average_price:
-        words.append(f"price={plain(execution.average_price)}")
-    if execution.without_store:
-        words.append("without the store")
-    if execution.detail:
-        words.append(execution.detail)
-    return " ".join(words)
+def _words(execution: Execution) -> Line:
+    return pairs(
+        reason=execution.reason,
+        order=execution.order_id or "-",
+        fired_as=execution.actual_order_id,
+        filled=plain(execution.filled_quantity) if execution.filled_quantity else None,
+        price=plain(execution.average_price) if execution.average_price else None,
+        without_store="yes" if execution.without_store else None,
+        detail=execution.detail,
+    )

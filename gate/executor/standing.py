@@ -6,7 +6,6 @@ would have limits of its own, and spend the first one's margin.
 
 from __future__ import annotations
 
-import logging
 from asyncio import sleep
 from typing import Final
 
@@ -14,8 +13,9 @@ from gate.client.gates import AsyncGate
 from gate.client.services import TRACE_EVERY_S
 from gate.exchange.port import Exchange
 from gate.values.errors import AccountTaken
+from gate.values.log_words import log_of
 
-_log: Final = logging.getLogger("gate.executor")
+_log: Final = log_of("gate.executor")
 
 
 async def stand_for_account(gate: AsyncGate, exchange: Exchange) -> None:

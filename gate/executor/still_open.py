@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from dataclasses import replace
 from typing import Final
@@ -13,9 +12,9 @@ from gate.executor.execution import Execution, Terminal
 from gate.values.fields import plain
 from gate.values.guards import Reason
 from gate.values.intent import Intent
-from gate.values.log_words import names
+from gate.values.log_words import log_of, names
 
-_log: Final = logging.getLogger("gate.executor")
+_log: Final = log_of("gate.executor")
 
 _LONGEST_S: Final = 2.0
 _SHARED_S: Final = 1.0
@@ -45,14 +44,14 @@ class StillOpen:
             async with asyncio.timeout(_LONGEST_S):
                 held = await self._positions(intent.symbol, anew=closed_all)
         except Exception as failed:  # whatever it is, the execution has its end
-            _log.warning("STILL OPEN %s unknown: %s", names(intent), str(failed) or type(failed).__name__)
+            _log.warning("STILL OPEN UNKNOWN %s", names(intent, detail=str(failed) or type(failed).__name__))
             return execution
         if closed_all:
             held = tuple(each for each in held if intent.position_side in (None, each.direction))
             if not held:
                 return execution
         for each in held:
-            _log.warning("STILL OPEN %s %s %s", names(intent), each.direction, plain(each.size))
+            _log.warning("STILL OPEN %s", names(intent, position=each.direction, size=plain(each.size)))
         return replace(execution, still_open={each.position_side: each.amount for each in held})
 
     async def _positions(self, symbol: str, *, anew: bool) -> tuple[Position, ...]:

@@ -7,7 +7,6 @@ intent's. Two that send at the same moment aren't kept apart, but an exit can't 
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,13 +19,13 @@ from gate.executor.execution import Execution
 from gate.values.errors import StoreFailure
 from gate.values.guards import Reason
 from gate.values.intent import Intent
-from gate.values.log_words import names
+from gate.values.log_words import log_of, names
 from gate.values.outcome import Outcome, OutcomeKind, Settled, Settlement
 from gate.values.policy import Policy
 from gate.values.record import Phase, Record, decode_record
 from gate.values.verdict import Permit, Verdict
 
-_log: Final = logging.getLogger("gate.executor")
+_log: Final = log_of("gate.executor")
 
 STORE_LOST: Final = "STORE_LOST"
 """What the last look says when the store doesn't answer it."""
@@ -95,7 +94,7 @@ class ExitsWithoutStore:
         if again is not None:
             return again
         permit = self._gate.permit_without_store(intent)
-        _log.warning("WITHOUT STORE %s %s: %s", names(intent), verdict.reason, verdict.detail)
+        _log.warning("WITHOUT STORE %s", names(intent, reason=verdict.reason, detail=verdict.detail))
         return Attempt(intent, verdict, permit, policy)
 
     async def _halted(self) -> Verdict | None:
@@ -146,7 +145,7 @@ class ExitsWithoutStore:
         elif attempt.without_store and not settlement:
             self._unrecorded[attempt.intent.id] = waiting = _Unrecorded(attempt.permit, outcome)
             if self._closed:
-                _log.error("NOT RECORDED %s it went without the store: %s", names(attempt.permit), waiting.prior)
+                _log.error("NOT RECORDED %s", names(attempt.permit, went_without_store=waiting.prior))
             elif self._recording is None or self._recording.done():
                 self._recording = asyncio.create_task(self._keep_recording())
 
@@ -160,7 +159,7 @@ class ExitsWithoutStore:
         for intent_id, waiting in list(self._unrecorded.items()):
             with_store = with_store and await self._record(intent_id, waiting)
             if intent_id in self._unrecorded:
-                _log.error("NOT RECORDED %s it went without the store: %s", names(waiting.permit), waiting.prior)
+                _log.error("NOT RECORDED %s", names(waiting.permit, went_without_store=waiting.prior))
 
     async def _keep_recording(self) -> None:
         pause_s = _FIRST_PAUSE_S
@@ -188,11 +187,16 @@ class ExitsWithoutStore:
         del self._unrecorded[intent_id]
         held = settlement.record
         if settlement:
-            _log.warning("RECORDED %s it went without the store: %s", names(permit), held)
+            _log.warning("RECORDED %s", names(permit, went_without_store=held))
         elif held is None or held.order_id != waiting.prior.order_id:
             _log.error(
-                "NOT RECORDED %s it went without the store: %s; the store has %s: %s",
-                *(names(permit), waiting.prior, settlement.status, held or settlement.detail),
+                "NOT RECORDED %s",
+                names(
+                    permit,
+                    went_without_store=waiting.prior,
+                    status=settlement.status,
+                    store_has=held or settlement.detail,
+                ),
             )
         return True
 

@@ -9,18 +9,19 @@ from typing import Final
 from gate.protocol.explain import explain_denial
 from gate.protocol.keyspace import Keyspace
 from gate.protocol.scripts import SCRIPTS, SERVER, Call, Command, script
-from gate.values.errors import InvalidIntent
-from gate.values.fields import plain
+from gate.protocol.texts import line_of
+from gate.values.errors import InvalidIntent, StoreError, cut, shown
+from gate.values.fields import read_whole
 from gate.values.guards import GUARDS, Reason
 from gate.values.intent import Intent
 from gate.values.outcome import Outcome, Penalty, Settled, Settlement
 from gate.values.policy import Policy
-from gate.values.record import MILLIONTHS, Record, decode_record
+from gate.values.record import LONGEST_LINE, MILLIONTHS, Record, decode_record
 from gate.values.reports import GuardReport, Inspection, LastLook
 from gate.values.verdict import Mode, Permit, Verdict
 
 # Lua counts in doubles. The sum of 64 such reserves is still exact in a double.
-_LARGEST_RESERVE: Final = 100_000_000 * MILLIONTHS
+_LARGEST_MARGIN: Final = Decimal(100_000_000)
 _NO_PENALTY: Final = Penalty()
 _NUMBERS: Final = (
     *("rate_symbol_limit", "rate_symbol_window_ms", "rate_global_limit", "rate_global_window_ms"),
@@ -29,6 +30,7 @@ _NUMBERS: Final = (
 """The figures that every verdict counts with, in the order of lua/include/question.lua."""
 _ASKED: Final = struct.Struct(">2d")
 """What stands before them: the intent's time, and the highest fence that the caller has seen."""
+_LONGEST_DETAIL: Final = 1000
 _LOCK_ASKED_AGAIN_MS: Final = 250
 """How soon to ask for a lock again that was taken just now. Most orders are settled by then."""
 
@@ -89,9 +91,9 @@ class Protocol:
     def _of_intent(self, call: Call, intent: Intent, token: str, fence_seen: int, reserve: Decimal) -> Command:
         if not reserve.is_finite() or reserve < 0:
             raise InvalidIntent("reserve", reserve, "is not a margin: a finite figure, 0 or more")
-        millionths = (reserve * MILLIONTHS).to_integral_value(ROUND_UP)
-        if millionths > _LARGEST_RESERVE:
-            raise InvalidIntent("reserve", plain(reserve), "is more margin than 100,000,000; check size and leverage")
+        # The comparison first: a figure with a huge exponent can be neither multiplied nor printed.
+        if reserve > _LARGEST_MARGIN:
+            raise InvalidIntent("reserve", reserve, "is more margin than 100,000,000; check size and leverage")
         return call(
             **self.keyspace.of_intent(intent.id, intent.symbol, intent.side),
             intent_id=intent.id,
@@ -100,7 +102,7 @@ class Protocol:
             symbol=intent.symbol,
             side=intent.side,
             is_exit=1 if intent.is_exit else 0,
-            reserve=int(millionths),
+            reserve=int((reserve * MILLIONTHS).to_integral_value(ROUND_UP)),
             numbers=_ASKED.pack(intent.timestamp_ms, fence_seen) + self._numbers,
         )
 
@@ -151,15 +153,22 @@ class Protocol:
         )
 
     def decode_verdict(self, reply: bytes, intent: Intent, reserve: Decimal, started_ns: int) -> Verdict:
-        """The verdict from evaluate's line. `started_ns`: the monotonic clock before the call."""
-        text = reply.decode(errors="replace")  # a person may have written a switch's text, in any encoding
+        """The verdict from evaluate's line. `started_ns`: the monotonic clock before the call. Raises StoreError for a
+        line that the script doesn't write."""
+        text = line_of(reply)  # a person may have written a switch's text, in any encoding and of any length
+        try:
+            return self._verdict(text, intent, reserve, started_ns)
+        except (ValueError, LookupError):
+            raise _unreadable("a verdict", text) from None
+
+    def _verdict(self, text: str, intent: Intent, reserve: Decimal, started_ns: int) -> Verdict:
         word, _, rest = text.partition(" ")
         if word == "admitted":
             try:
                 permit = self._permit(intent, text, reserve, started_ns)
             except (ValueError, InvalidOperation):  # the record was damaged between an admission and its replay
                 return Verdict(
-                    False, Reason.STORE_ERROR, f"{self.keyspace.record(intent.id)} is damaged: {text[:80]!r}"
+                    False, Reason.STORE_ERROR, f"{self.keyspace.record(intent.id)} is damaged: {shown(text)}"
                 )
             if not permit.observed:
                 return Verdict(True, Reason.ADMITTED, permit=permit, mode=self._mode)
@@ -172,11 +181,11 @@ class Protocol:
 
     def _denial(self, word: str, rest: str, intent: Intent, permit: Permit | None = None) -> Verdict:
         """The verdict of the guard that denies; with a permit, of one that would deny, were this caller enforcing."""
-        reason, (wait, _, detail) = Reason(word), rest.partition(" ")
-        prior = None
+        reason, (wait, _, detail) = _reason(word), rest.partition(" ")
+        prior, waits_ms = None, read_whole(wait)
         if reason in (Reason.DUPLICATE, Reason.CONFLICT):
             prior = decode_record(intent.id, detail)
-        wait_ms = int(wait) if int(wait) >= 0 else None
+        wait_ms = waits_ms if waits_ms >= 0 else None
         return Verdict(
             permit is not None,
             reason,
@@ -190,24 +199,26 @@ class Protocol:
 
     def _permit(self, intent: Intent, line: str, reserve: Decimal, started_ns: int) -> Permit:
         """The permit of a record in phase admitted. Reads the line directly: a Record in between doubles the cost."""
+        if len(line) > LONGEST_LINE:
+            raise ValueError("is longer than any record")
         _, token, fence, _, admitted_ms, symbol, side, span_ms, _, flags, note = line.split(" ", 10)
         observed = "o" in flags
         ahead, _, memory_age_ms = ("0", "", "") if observed else note.partition(" ")
-        span = int(span_ms)
+        span = read_whole(span_ms)
         return Permit(
             intent_id=intent.id,
             symbol=symbol,
             side=side,
             token=token,
-            fence=int(fence),
+            fence=read_whole(fence),
             client_order_id=self.keyspace.client_order_id(intent.id),
-            deadline_ms=int(admitted_ms) + span,
+            deadline_ms=read_whole(admitted_ms) + span,
             expires_ns=started_ns + span * 1_000_000,
             verify="v" in flags,
-            memory_age_ms=int(memory_age_ms) if memory_age_ms else None,
+            memory_age_ms=read_whole(memory_age_ms) if memory_age_ms else None,
             is_exit="x" in flags,
             reserved=Decimal(0) if observed else reserve,
-            reserved_ahead=Decimal(ahead) / MILLIONTHS,
+            reserved_ahead=Decimal(read_whole(ahead)) / MILLIONTHS,
             admission=line,
             observed=observed,
         )
@@ -215,10 +226,10 @@ class Protocol:
     def tells_of_another_policy(self, reply: bytes) -> str | None:
         """From evaluate's reply: `fingerprint figures` of the policy in force, where it isn't this one. Empty where the
         reply tells only that there is one: an exit that passes under another."""
-        text = reply.decode(errors="replace").removeprefix("OBSERVED ")
-        if text.startswith("POLICY_MISMATCH "):
-            return text.split(" ", 2)[2]
-        return "" if text.startswith("admitted ") and "d" in text.split(" ", 10)[9] else None
+        words = line_of(reply).removeprefix("OBSERVED ").split(" ", 10)
+        if words[0] == "POLICY_MISMATCH":
+            return " ".join(words[2:])
+        return "" if words[0] == "admitted" and "d" in "".join(words[9:10]) else None
 
     def permit_of(self, record: Record) -> Permit:
         """The permit of a record in doubt, to settle with. It has run out: send nothing with it."""
@@ -276,7 +287,13 @@ class Protocol:
         )
 
     def decode_inspection(self, reply: list[object], intent: Intent) -> Inspection:
-        """Reads every guard's answer from inspect's rows."""
+        """Reads every guard's answer from inspect's rows. Raises StoreError for rows that it doesn't give."""
+        try:
+            return self._inspection(reply, intent)
+        except ValueError:
+            raise _unreadable("the guards' answers", reply) from None
+
+    def _inspection(self, reply: list[object], intent: Intent) -> Inspection:
         now, _, *rows = reply
         denials: dict[bytes, list[bytes]] = {row[0]: row for row in rows}  # type: ignore[index,misc]  # a reply's rows
         reports = []
@@ -289,10 +306,10 @@ class Protocol:
                 said = "exempt: reduce-only" if exempt else ""
                 reports.append(GuardReport(guard.name, True, key, detail=said, exempt=exempt))
                 continue
-            word, wait, detail = (part.decode(errors="replace") for part in denial)
-            reason = Reason(word)
+            word, wait, detail = map(line_of, denial)
+            reason, waits_ms = _reason(word), read_whole(wait)
             prior = decode_record(intent.id, detail) if guard.key == "record" else None
-            wait_ms = int(wait) if int(wait) >= 0 else None
+            wait_ms = waits_ms if waits_ms >= 0 else None
             explained = self._explained(reason, detail, prior, wait_ms, intent)
             age_ms = _age_ms(reason, detail)
             again_ms = self._retry_after_ms(reason, wait_ms)
@@ -314,7 +331,7 @@ class Protocol:
     def _explained(self, reason: Reason, detail: str, prior: Record | None, wait_ms: int | None, intent: Intent) -> str:
         # A permit's lock always has a TTL. A lock without a wait has none, so the gate didn't make it.
         endless = self.keyspace.lock(intent.symbol, intent.side) if reason is Reason.LOCKED and wait_ms is None else ""
-        return explain_denial(reason, detail, self.policy, self.keyspace, prior, endless, wait_ms)
+        return cut(explain_denial(reason, detail, self.policy, self.keyspace, prior, endless, wait_ms), _LONGEST_DETAIL)
 
 
 def identify(keyspace: Keyspace) -> Command:
@@ -325,18 +342,39 @@ def identify(keyspace: Keyspace) -> Command:
 
 def _age_ms(reason: Reason, detail: str) -> int | None:
     """The intent's age, which the scripts give as the detail of STALE."""
-    return int(detail) if reason is Reason.STALE else None
+    return read_whole(detail) if reason is Reason.STALE else None
+
+
+_LOOKS: Final = frozenset({"HOLDS", "DEADLINE", "PERMIT_LOST", "LOCK_LOST", "HALTED", "SAFE_MODE"})
+_SETTLED: Final = frozenset({Settled.SETTLED, Settled.ALREADY, Settled.CONFLICT, Settled.FENCED})
+_DENIALS: Final = frozenset(guard.reason for guard in GUARDS)
+
+
+def _reason(word: str) -> Reason:
+    """The reason of a denial. Raises ValueError for a word that no guard has."""
+    reason = Reason(word)
+    if reason not in _DENIALS:
+        raise ValueError(word)
+    return reason
+
+
+def _unreadable(what: str, reply: object) -> StoreError:
+    return StoreError(f"the store's answer isn't {what}: {shown(reply)}")
 
 
 def decode_last_look(reply: bytes) -> LastLook:
-    """The answer from last_look's line. Nothing but its one word lets an order pass."""
-    word, _, detail = reply.decode(errors="replace").partition(" ")
-    return LastLook(word == "HOLDS", word, detail)
+    """The answer from last_look's line. Nothing but its one word lets an order pass. Raises StoreError for others."""
+    word, _, detail = line_of(reply).partition(" ")
+    if word not in _LOOKS:
+        raise _unreadable("a last look", reply)
+    return LastLook(word == "HOLDS", word, cut(detail))
 
 
 def decode_settlement(reply: bytes, intent_id: str) -> Settlement:
-    """The answer from settle's line."""
-    word, _, rest = reply.decode(errors="replace").partition(" ")
+    """The answer from settle's line. Raises StoreError for others."""
+    word, _, rest = line_of(reply).partition(" ")
+    if word not in _SETTLED:
+        raise _unreadable("a settlement", reply)
     found: list[str] = []
     if word == "SETTLED":
         words, _, rest = rest.partition(" ")

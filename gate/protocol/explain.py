@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from typing import Final
 
 from gate.protocol.keyspace import Keyspace
-from gate.values.errors import InvalidPolicy
+from gate.values.errors import InvalidPolicy, pasted
+from gate.values.fields import read_whole
 from gate.values.guards import Reason
 from gate.values.keys import KEYS, Key
 from gate.values.policy import Policy, policy_of_figures
@@ -33,23 +34,24 @@ def explain_denial(
     wait_ms: int | None = None,
 ) -> str:
     """A denial's detail in words. `endless`: the key of a lock without a TTL, which never lapses. `wait_ms`: what the
-    script says of the wait."""
+    script says of the wait. Raises ValueError for a detail that the script doesn't give."""
     if prior is not None and prior.phase is Phase.FOREIGN:
-        key = keyspace.record(prior.intent_id)
+        key = pasted(keyspace.record(prior.intent_id))
         return f"{prior}: TTL {key} tells how long (-1: for good), DEL {key} ends it"
     if prior is not None and reason is Reason.CONFLICT:
         return f"{prior}. That is another order: give each an `id` or `intent_id` of its own"
     if prior is not None:
         return str(prior)
     match reason:
-        case Reason.STALE if int(detail) >= 0:
-            return f"{int(detail) / 1000:.1f} s old, max_age is {policy.max_age_ms / 1000:g} s"
+        case Reason.STALE if read_whole(detail) >= 0:
+            return f"{read_whole(detail) / 1000:.1f} s old, max_age is {policy.max_age_ms / 1000:g} s"
         case Reason.STALE:
-            return f"{-int(detail) / 1000:.1f} s in the future, skew allows {policy.skew_ms / 1000:g} s"
+            return f"{-read_whole(detail) / 1000:.1f} s in the future, skew allows {policy.skew_ms / 1000:g} s"
         case Reason.MEMORY_YOUNG:
+            since = _time_of(read_whole(detail))
             return (
-                f"the memory is new since {_time_of(int(detail))}: an order of before may still be on its way; if none "
-                "can, as on a new account, `gate init` says so"
+                f"the memory is new since {since}: an order of before may still be on its way; if none can, as on a "
+                "new account, `gate init` says so"
             )
         case Reason.POLICY_MISMATCH:
             return _differing(policy, *detail.partition(" ")[::2])
@@ -60,7 +62,7 @@ def explain_denial(
         case Reason.LOCKED if endless:
             return (
                 f"{endless} has no TTL, so no permit of the gate made it; it denies entries for good, exits pass: "
-                f"look with GET {endless}, then DEL it"
+                f"look with GET {pasted(endless)}, then DEL it"
             )
         case Reason.LOCKED:
             at_most = "" if wait_ms is None else f", {-(-wait_ms // 1000)} s at most"
@@ -115,16 +117,17 @@ def explain_error(error: str) -> str:
         return f"{said} ({key})"  # the error isn't about the key's value: no script complained about it
     kind = next((kind for pattern, kind in _PATTERNS if pattern.search(key)), None)
     stops = _stopped_by(kind) if kind else "nothing is admitted"
-    cure = f"DEL {key} clears it"
+    paste = pasted(key)
+    cure = f"DEL {paste} clears it"
     if kind and kind.cleared_by:
-        cure = f"`{kind.cleared_by}` clears it, and is audited; DEL {key} does too"
+        cure = f"`{kind.cleared_by}` clears it, and is audited; DEL {paste} does too"
     if error.startswith("WRONGTYPE"):
         what = f"{key} holds a value of the wrong type, perhaps left by the system that the gate replaces"
     else:
         what = f"{key}: {said}"
     return (
         f"{what}: {stops}, until its TTL runs out, or for good if it has none (TTL says -1); "
-        f"look with TYPE {key}, then {cure}{kind.caution if kind else ''}"
+        f"look with TYPE {paste}, then {cure}{kind.caution if kind else ''}"
     )
 
 

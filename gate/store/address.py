@@ -7,7 +7,7 @@ from typing import Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from gate.store.masking import masked
-from gate.values.errors import InvalidField
+from gate.values.errors import InvalidField, shown
 
 SCHEMES: Final = (
     "redis",
@@ -78,8 +78,8 @@ def parse_url(url: str) -> StoreAddress:
     service, _, db = parts.path.lstrip("/").partition("/")
     if kind == "sentinel" and not service:
         raise InvalidField("url", masked(url), "names no service; give redis+sentinel://host:port/service")
-    if db and not db.isdigit():
-        raise InvalidField("url", masked(url), f"has {db!r} as the database; give a number")
+    if db and not (db.isascii() and db.isdigit() and len(db) <= 9):
+        raise InvalidField("url", masked(url), f"has {shown(db)} as the database; give a number")
     default_port = 26379 if kind == "sentinel" else 6379
     return StoreAddress(
         scheme,
@@ -107,7 +107,7 @@ def _check_single(scheme: str, url: str, parts: SplitResult) -> None:
     _check_host(url, host)
     db = parts.path.strip("/")
     if db and not (db.isascii() and db.isdigit()):
-        raise InvalidField("url", masked(url), f"has {db!r} as the database; give a number")
+        raise InvalidField("url", masked(url), f"has {shown(db)} as the database; give a number")
 
 
 def _check_host(url: str, host: str) -> None:
@@ -115,12 +115,12 @@ def _check_host(url: str, host: str) -> None:
     try:
         host.encode("idna")
     except UnicodeError:
-        raise InvalidField("url", masked(url), f"has {host!r} as the host, which is no host name") from None
+        raise InvalidField("url", masked(url), f"has {shown(host)} as the host, which is no host name") from None
 
 
 def _host(url: str, text: str, default_port: int) -> tuple[str, int]:
     host, _, port = text.rpartition(":") if ":" in text.rpartition("]")[2] else (text, "", str(default_port))
-    if not host or not port.isdigit():
-        raise InvalidField("url", masked(url), f"has {text!r} as a host; give host:port")
+    if not host or not (port.isascii() and port.isdigit() and len(port) <= 5):
+        raise InvalidField("url", masked(url), f"has {shown(text)} as a host; give host:port")
     _check_host(url, host)
     return host.strip("[]"), int(port)

@@ -18,7 +18,8 @@ from gate.store.server_wire import AsyncServerWire, ServerWire
 from gate.store.wire import Reply
 from gate.values.errors import StoreUnavailable
 
-_NO_CLUSTER: Final = (RedisError, RedisClusterException, OSError)  # the second isn't a subclass of the first
+# The second isn't a subclass of the first. The last three are redis-py's for a layout that makes no sense.
+_NO_CLUSTER: Final = (RedisError, RedisClusterException, OSError, LookupError, TypeError, ValueError)
 
 
 class ClusterWire:

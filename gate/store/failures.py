@@ -10,6 +10,7 @@ from redis.exceptions import (
     AskError,
     BusyLoadingError,
     ClusterDownError,
+    InvalidResponse,
     MasterDownError,
     MovedError,
     NoPermissionError,
@@ -19,7 +20,7 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from gate.values.errors import StoreError, StoreUnavailable
+from gate.values.errors import StoreError, StoreUnavailable, cut
 
 
 class ReplyLost(StoreUnavailable):
@@ -42,14 +43,18 @@ class SlotMoved(StoreUnavailable):
     """Another node of the cluster holds the keys. This node ran nothing."""
 
 
+_LONGEST: Final = 600
+"""The most characters of a server's own words."""
 _PASSING: Final = (BusyLoadingError, ClusterDownError, MasterDownError, ReadOnlyError, TryAgainError)
 _PASSING_CODES: Final = ("BUSY ", "MASTERDOWN", "NOREPLICAS", "UNKILLABLE", "LOADING", "CLUSTERDOWN", "NOGOODSLAVE")
+UNREADABLE: Final = (InvalidResponse, MemoryError, TypeError, ValueError)
+"""What the parser raises for bytes that are no reply: no RESP, a list of four billion, a list as the key of a map."""
 _UNAUTHENTICATED: Final = "the store wants a password; put it into the URL, in front of the host"
 
 
 def failure_of(error: ResponseError) -> StoreUnavailable | StoreError:
     """The failure that an error reply means."""
-    text = str(error)
+    text = cut(str(error), _LONGEST)
     if isinstance(error, NoScriptError):
         return ScriptMissing(text)
     if isinstance(error, MovedError) or text.startswith("MOVED "):
@@ -66,6 +71,14 @@ def failure_of(error: ResponseError) -> StoreUnavailable | StoreError:
     return StoreError(text)
 
 
+def unreadable(error: BaseException) -> StoreError:
+    """The error for bytes that are no reply: what answers isn't a Redis, or its connection is out of step. The server
+    may have run the command."""
+    failure = StoreError(f"what the store answers can't be read: {one_line(error) or type(error).__name__}")
+    failure.maybe_done = True
+    return failure
+
+
 def refusal_of(error: redis.AuthenticationError) -> StoreError:
     """The error for a password that is wrong or missing."""
     text = one_line(error)
@@ -73,5 +86,5 @@ def refusal_of(error: redis.AuthenticationError) -> StoreError:
 
 
 def one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
+    text = " ".join(cut(str(error), _LONGEST).split())
     return text.partition(" : <")[0]  # redis-py appends the settings of every sentinel's client

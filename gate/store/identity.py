@@ -10,10 +10,14 @@ from gate.protocol.scripts import SERVER, Command, script
 from gate.store.failures import Forbidden, ScriptMissing, Unauthenticated, one_line
 from gate.store.wire import Reply
 from gate.values.errors import StoreError, StoreFailure
+from gate.values.log_words import log_of, pairs
 from gate.values.server import OLDEST_REDIS, ServerFacts, server_facts
 
 _LONGEST: Final = 300
-_log: Final = logging.getLogger("gate.store")
+_MOST_SAID: Final = 65_536
+"""The most bytes that are read of what a server says of itself."""
+_MOST_TOLD: Final = 1000
+_log: Final = log_of("gate.store")
 _told: Final = set[tuple[str, str]]()
 """The servers that this process's log knows, each by its word and what it says of itself."""
 
@@ -37,7 +41,7 @@ def ask_identity(identify: Command) -> Generator[Command, Reply, str]:
         if "unknown command" in str(error):
             yield from _insist_on_new_enough()
         return f"? may not ask who the server is: {one_line(error)}"[:_LONGEST]
-    text = reply.decode(errors="replace") if isinstance(reply, bytes) else ""
+    text = reply[:_MOST_SAID].decode(errors="replace") if isinstance(reply, bytes) else ""
     word, _, info = text.partition("\n")
     word = word[:_LONGEST] or "? gets no answer to who the server is"
     _tell(word, server_facts(info))
@@ -50,7 +54,7 @@ def _insist_on_new_enough() -> Generator[Command, Reply, None]:
         reply = yield ("INFO", "server")
     except StoreError:
         return
-    facts = server_facts(reply.decode(errors="replace") if isinstance(reply, bytes) else "")
+    facts = server_facts(reply[:_MOST_SAID].decode(errors="replace") if isinstance(reply, bytes) else "")
     if facts.too_old:
         raise StoreError(
             f"{facts.name} {facts.version} is too old: the gate needs Redis {OLDEST_REDIS}.0 or newer, or Valkey"
@@ -59,11 +63,11 @@ def _insist_on_new_enough() -> Generator[Command, Reply, None]:
 
 def _tell(word: str, facts: ServerFacts) -> None:
     """Puts one line into the log: a warning where the server may lose what the gate must remember."""
-    if (word, str(facts)) in _told:
+    if (word, str(facts)) in _told or len(_told) >= _MOST_TOLD:
         return
     _told.add((word, str(facts)))
     level = logging.WARNING if facts.complaints else logging.INFO
-    _log.log(level, "STORE %s", ": ".join(filter(None, (str(facts), "; ".join(facts.complaints)))))
+    _log.log(level, "STORE %s", pairs(server=facts, warning="; ".join(facts.complaints)))
 
 
 def named(failure: StoreFailure, server: str) -> StoreFailure:

@@ -26,7 +26,16 @@ from redis.exceptions import (
 from redis.retry import Retry
 
 from gate.protocol.scripts import Command, Message, Pipeline
-from gate.store.failures import Forbidden, ReplyLost, ScriptMissing, failure_of, one_line, refusal_of
+from gate.store.failures import (
+    UNREADABLE,
+    Forbidden,
+    ReplyLost,
+    ScriptMissing,
+    failure_of,
+    one_line,
+    refusal_of,
+    unreadable,
+)
 from gate.store.identity import addressed, ask_identity, named
 from gate.store.replies import keeps_connection, read_first, read_others, read_replies
 from gate.store.wire import Reply
@@ -164,6 +173,9 @@ class ServerWire:
         except redis.AuthenticationError as error:
             connection.disconnect()
             raise refusal_of(error) from None
+        except UNREADABLE as error:
+            connection.disconnect()
+            raise unreadable(error) from None
         except (RedisError, OSError) as error:
             connection.disconnect()
             self.close()  # the server has dropped the idle connections too; the replay needs a fresh one
@@ -216,6 +228,9 @@ class ServerWire:
         except redis.AuthenticationError as error:
             connection.disconnect()
             raise refusal_of(error) from None
+        except UNREADABLE as error:
+            connection.disconnect()
+            raise unreadable(error) from None
         except (RedisError, OSError) as error:
             connection.disconnect()
             # A server that is there, but loses its first reply, is worth another try.
@@ -325,6 +340,9 @@ class AsyncServerWire:
         except redis.AuthenticationError as error:
             await connection.disconnect(nowait=True)
             raise refusal_of(error) from None
+        except UNREADABLE as error:
+            await connection.disconnect(nowait=True)
+            raise unreadable(error) from None
         except (RedisError, OSError, TimeoutError) as error:
             await connection.disconnect(nowait=True)
             await self.close()

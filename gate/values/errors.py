@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from typing import Any, Final
+
+_LONGEST_NAME: Final = 64
+_PLAIN: Final = re.compile(r"[\w@%+=:./{}-]+")
 
 
 def shown(value: object) -> str:
     """A value as a message quotes it: at most 80 characters, and no error whatever it is."""
     try:
         text = repr(value)
-    except (ValueError, RecursionError):  # an int with more digits than Python prints, a nest of a thousand lists
+    except Exception:  # an int with more digits than Python prints, a nest of a thousand lists, a service's own object
         text = f"<{type(value).__name__}>"
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def cut(text: str, most: int = 400) -> str:
+    """A text of the store or the exchange, as an answer holds it: no longer than that."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def pasted(text: str) -> str:
+    """A key or an id in a command that a person may paste into a shell or into redis-cli: quoted where that matters."""
+    return text if _PLAIN.fullmatch(text) and ".." not in text else shlex.quote(text)
 
 
 class GateError(Exception):
@@ -26,7 +41,9 @@ class InvalidField(GateError, ValueError):
         self.value: Final = value
         self.problem: Final = problem
         self.missing: Final = missing
-        super().__init__(f"{field}: {problem}" if missing and value is None else f"{field}: {shown(value)} {problem}")
+        # A stream names its fields as it likes.
+        name = field if len(field) <= _LONGEST_NAME and field.isprintable() else shown(field)
+        super().__init__(f"{name}: {problem}" if missing and value is None else f"{name}: {shown(value)} {problem}")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.field, self.value, self.problem, self.missing)

@@ -10,6 +10,8 @@ from typing import Final
 from gate.values.errors import InvalidIntent
 
 _DECIMAL_TEXT: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,4})?", re.ASCII)
+_WHOLE: Final = re.compile(r"-?\d{1,16}", re.ASCII)
+_LARGEST_WHOLE: Final = 2**53
 _MAX_DIGITS: Final = 28  # the default Decimal context; more would be rounded silently
 _LARGEST: Final = Decimal("1e15")
 _SMALLEST: Final = Decimal("1e-15")
@@ -49,6 +51,13 @@ def read_decimal(field: str, value: object) -> Decimal:
     if len(figure.as_tuple().digits) > _MAX_DIGITS:
         raise InvalidIntent(field, value, f"has more than {_MAX_DIGITS} digits")
     return figure
+
+
+def read_whole(text: str) -> int:
+    """A whole number as the scripts write one: a double holds it exactly. Raises ValueError for anything else."""
+    if not _WHOLE.fullmatch(text) or abs(number := int(text)) > _LARGEST_WHOLE:
+        raise ValueError("is not a whole number of at most 2^53")
+    return number
 
 
 def plain(figure: Decimal) -> str:

@@ -186,7 +186,7 @@ class Intent:
         `received_ms` replaces a missing time. Raises InvalidIntent, which names the field as the stream does, and holds
         the intent's id where one can be seen.
         """
-        from gate.values.stream_shapes import intent_arguments  # loads msgspec, a third of `from gate import Intent`
+        from gate.values.stream_shapes import intent_arguments  # loads json and the words of streams: only for streams
 
         try:
             return cls(**intent_arguments(mapping, received_ms=received_ms))

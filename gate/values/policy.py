@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import re
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from decimal import Decimal, InvalidOperation
 from typing import Final
 
-from gate.values.errors import InvalidPolicy
+from gate.values.errors import InvalidPolicy, shown
 from gate.values.fields import plain
 from gate.values.verdict import Mode
 
 LONGEST_MS: Final = 30 * 24 * 3600 * 1000
 """The longest time in the gate: 30 days."""
 _MOST: Final = 100_000
+_MOST_DECIMALS: Final = 28
+_NAMED: Final = 10
+_FIGURE: Final = re.compile(r"\d{1,20}", re.ASCII)
 # The recvWindow and the exchange's tolerance (6.5 s), the least time that a permit must have left (1.5 s), and spare.
 _FOR_NEW_MEMORY_MS: Final = 10_000
 _MAY_BE_ZERO: Final = frozenset({"skew_ms"})
@@ -88,18 +92,22 @@ class Policy:
             value = getattr(self, each.name)
             if each.name in _WORDS:
                 if value not in _WORDS[each.name]:
-                    faults.append(f"{each.name}: {value!r} is not one of {', '.join(_WORDS[each.name])}")
+                    faults.append(f"{each.name}: {shown(value)} is not one of {', '.join(_WORDS[each.name])}")
             elif each.name in _SWITCHES:
                 if not isinstance(value, bool):
-                    faults.append(f"{each.name}: {value!r} is neither true nor false")
+                    faults.append(f"{each.name}: {shown(value)} is neither true nor false")
             elif each.name == "margin_buffer":
                 if not isinstance(value, Decimal) or not value.is_finite() or not 0 <= value <= 10:
-                    faults.append(f"margin_buffer: {value!r} is not a Decimal between 0 and 10 (0.25 keeps 25 % free)")
+                    faults.append(
+                        f"margin_buffer: {shown(value)} is not a Decimal between 0 and 10 (0.25 keeps 25 % free)"
+                    )
+                elif (value and value.adjusted() < -_MOST_DECIMALS) or len(value.as_tuple().digits) > _MOST_DECIMALS:
+                    faults.append(f"margin_buffer: {shown(value)} has more than {_MOST_DECIMALS} decimals")
             else:
                 most = LONGEST_MS if each.name.endswith("_ms") else _MOST
                 least = 0 if each.name in _MAY_BE_ZERO else 1
                 if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-                    faults.append(f"{each.name}: {value!r} is not a whole number from {least} to {most}")
+                    faults.append(f"{each.name}: {shown(value)} is not a whole number from {least} to {most}")
         if not faults and self.dedup_ttl_ms < self.max_age_ms + self.lock_ttl_ms:
             faults.append(
                 f"dedup_ttl_ms: {self.dedup_ttl_ms} is below max_age_ms + lock_ttl_ms = "
@@ -180,14 +188,14 @@ class Policy:
         limit would silently not apply.
         """
         names = {each.name for each in fields(cls)}
-        faults = [f"{name}: is not a figure of the policy" for name in table if name not in names]
+        faults = [f"{_name(name)}: is not a figure of the policy" for name in table if name not in names]
         figures = {name: value for name, value in table.items() if name in names}
         buffer = figures.get("margin_buffer")
         if isinstance(buffer, int | float | str) and not isinstance(buffer, bool):
             try:
                 figures["margin_buffer"] = Decimal(str(buffer))
-            except InvalidOperation:
-                faults.append(f"margin_buffer: {buffer!r} is not a number")
+            except (InvalidOperation, ValueError):  # an int with more digits than Python prints
+                faults.append(f"margin_buffer: {shown(buffer)} is not a number")
                 del figures["margin_buffer"]
         try:
             policy = dataclasses.replace(cls(), **figures)  # type: ignore[arg-type]  # checked by __post_init__
@@ -213,7 +221,9 @@ def policy_of_figures(fingerprint: str, figures: str) -> Policy:
     pairs = dict(word.partition("=")[::2] for word in figures.split())
     defaults = Policy().texts()
     if unknown := [name for name in pairs if name not in defaults]:
-        raise InvalidPolicy(tuple(f"{name}: is unknown to this version of the gate" for name in unknown))
+        raise InvalidPolicy(
+            tuple(f"{_name(name)}: is unknown to this version of the gate" for name in unknown[:_NAMED])
+        )
     texts = {name: pairs[name] for name in defaults if name in pairs}
     if _fingerprint(texts) != fingerprint:
         raise InvalidPolicy(("the store's figures of the policy in force are missing or damaged",))
@@ -224,7 +234,12 @@ def _value(name: str, text: str) -> object:
     default = getattr(Policy(), name)
     if isinstance(default, bool):
         return {"True": True, "False": False}.get(text, text)
-    return int(text) if isinstance(default, int) and text.isdecimal() else text
+    return int(text) if isinstance(default, int) and _FIGURE.fullmatch(text) else text
+
+
+def _name(name: object) -> str:
+    """A name that isn't one of the gate's, as a message tells it."""
+    return name if isinstance(name, str) and name.isidentifier() and len(name) <= _MOST_DECIMALS else shown(name)
 
 
 def read_setting(setting: str) -> tuple[str, object]:
@@ -232,7 +247,7 @@ def read_setting(setting: str) -> tuple[str, object]:
     name, equals, text = (part.strip() for part in setting.partition("="))
     if name not in Policy().texts():
         own = "; it is each caller's own, in its config file or Policy(mode=...)" if name == "mode" else ""
-        raise InvalidPolicy((f"{name}: is not a figure of the policy{own}",))
+        raise InvalidPolicy((f"{_name(name)}: is not a figure of the policy{own}",))
     if not equals or not text:
         raise InvalidPolicy((f"{name}: has no value; write {name}=VALUE",))
     spelt = text.title() if isinstance(getattr(Policy(), name), bool) else text.replace("_", "")

@@ -7,7 +7,11 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Final
 
+from gate.values.fields import read_whole
+
 MILLIONTHS: Final = Decimal(1_000_000)
+LONGEST_LINE: Final = 4096
+"""Far longer than any line that the scripts write."""
 
 
 class Phase(StrEnum):
@@ -88,17 +92,21 @@ def decode_record(intent_id: str, text: str) -> Record:
     parts = text.split(" ", 10)
     try:
         phase, token, fence, fingerprint, admitted, symbol, side, span, reserved, flags, note = parts
+        if len(text) > LONGEST_LINE:
+            raise ValueError("is longer than any line that the scripts write")
+        if phase == Phase.ADMITTED and "o" not in flags:
+            read_whole(note.partition(" ")[0])  # what was reserved ahead
         return Record(
             intent_id=intent_id,
             phase=Phase(phase),
             token=token,
-            fence=int(fence),
+            fence=read_whole(fence),
             fingerprint=fingerprint,
-            admitted_ms=int(admitted),
+            admitted_ms=read_whole(admitted),
             symbol=symbol,
             side=side,
-            span_ms=int(span),
-            reserved=Decimal(int(reserved)) / MILLIONTHS,
+            span_ms=read_whole(span),
+            reserved=Decimal(read_whole(reserved)) / MILLIONTHS,
             verify="v" in flags,
             is_exit="x" in flags,
             penalised="p" in flags,

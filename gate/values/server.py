@@ -9,6 +9,12 @@ from typing import Final
 OLDEST_REDIS: Final = 7
 _FIELD: Final = re.compile(r"^(\w+):(.*?)\r?$", re.MULTILINE)
 _LONGEST: Final = 40
+_VERSION: Final = re.compile(r"(\d{1,3})\.(\d{1,3})\.(\d{1,6})", re.ASCII)
+_MENDED: Final[dict[str, dict[tuple[int, int], int]]] = {
+    "Redis": {(7, 2): 11, (7, 4): 6, (8, 0): 4, (8, 2): 2},
+    "Valkey": {(7, 2): 11, (8, 0): 6, (8, 1): 4},
+}
+"""Of each release, the first version without CVE-2025-49844."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,17 @@ class ServerFacts:
         return ", ".join(said)
 
     @property
+    def has_known_hole(self) -> bool:
+        """Whether its version runs a stranger's code by a Lua script: docs/security.md has the list."""
+        version = _VERSION.match(self.version)
+        if version is None:
+            return False
+        release, patch = (int(version[1]), int(version[2])), int(version[3])
+        if self.name == "Redis" and release == (7, 0):
+            return True  # mended in no 7.0
+        return patch < _MENDED.get(self.name, {}).get(release, 0)
+
+    @property
     def complaints(self) -> tuple[str, ...]:
         """What is wrong with it, what follows, and what to do."""
         wrong = []
@@ -48,6 +65,11 @@ class ServerFacts:
             )
         if self.append_only is False:
             wrong.append("a restart loses records and halts, after which entries wait; set appendonly yes")
+        if self.has_known_hole:
+            wrong.append(
+                "whoever may call a script can run code in it (CVE-2025-49844), unless its distribution has mended "
+                "that; update it"
+            )
         return tuple(wrong)
 
 

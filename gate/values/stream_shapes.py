@@ -8,6 +8,7 @@ aside can't change the order.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -15,9 +16,7 @@ from decimal import ROUND_FLOOR, Decimal, InvalidOperation
 from operator import itemgetter
 from typing import Any, Final, TypedDict, TypeVar
 
-import msgspec
-
-from gate.values.errors import InvalidIntent, shown
+from gate.values.errors import InvalidIntent, cut, shown
 from gate.values.fields import plain, read_decimal, read_time_ms
 from gate.values.order_terms import CLOSING, ORDER_TYPES, TIMES_IN_FORCE, WORKING_TYPES
 from gate.values.stream_words import (
@@ -48,6 +47,10 @@ _Value = TypeVar("_Value")
 _UNITLESS: Final = frozenset(map(letters, UNITLESS_SIZES))
 _OPENS: Final = frozenset({"isentry", "isopening"})
 _LIKE_A_NUMBER: Final = re.compile(r"[^\w]*\d")
+_TWICE: Final = "stands there twice; which one is meant?"
+_LONGEST_PROBLEM: Final = 200
+_PLAIN: Final = (str, float, Decimal)
+"""Of these a text can be had, whatever they hold."""
 _YES: Final = frozenset({"true", "1", "yes"})
 _NO: Final = frozenset({"false", "0", "no"})
 _NOTHING: Final = frozenset({"none", "null", "nan", "false", "no"})
@@ -58,7 +61,7 @@ _MARKET_LASTS: Final = ("GTC", "IOC")
 _AGREEING: Final = Decimal("0.01")
 """Two sizes agree when they differ by no more than this share: one of them was rounded to the lot size."""
 
-_json: Final = msgspec.json.Decoder(float_hook=Decimal)
+_NOT_JSON: Final = (ValueError, ArithmeticError, RecursionError)
 
 
 class IntentArguments(TypedDict):
@@ -140,11 +143,14 @@ class _Entry:
 
 def intent_arguments(mapping: Mapping[str, object], *, received_ms: int | None = None) -> IntentArguments:
     """The arguments of `Intent` from one stream entry, in any of its shapes. Raises InvalidIntent."""
-    entry = _Entry(_open_envelope({_text(key): _text(value) for key, value in mapping.items()}))
+    entry = _Entry(_open_envelope(_as_texts(mapping)))
     _refuse_what_is_not_placed(entry)
     name, symbol = entry.first("symbol")
     if not isinstance(symbol, str):
         raise InvalidIntent(name, symbol, "is missing" if symbol is None else "is not text", missing=symbol is None)
+    for other, beside in entry.said("symbol")[1:]:  # the same letters in another case
+        if beside != symbol:
+            raise InvalidIntent(other, beside, f"contradicts {name} {shown(symbol)}")
     time_name, raw_time = entry.first("timestamp")
     if raw_time is None:
         if received_ms is None:
@@ -217,6 +223,8 @@ def _is_flag(value: object) -> bool:
 
 
 def _is(value: object, words: frozenset[str]) -> bool:
+    if isinstance(value, Decimal) and not value.is_finite():
+        return False  # a signalling NaN can't be compared
     if isinstance(value, int | float | Decimal):
         return value in (0, 1) and str(int(value)) in words
     return isinstance(value, str) and value.strip().lower() in words
@@ -248,11 +256,19 @@ def _refuse_what_is_not_placed(entry: _Entry) -> None:
 def _terms_inside(value: object) -> list[str]:
     """The terms of an order in an object, or in the JSON text of one."""
     if isinstance(value, str) and value.lstrip().startswith("{"):
-        with suppress(msgspec.DecodeError, ValueError, ArithmeticError, RecursionError):
-            value = _json.decode(value)
+        try:
+            value = read_json(value)
+        except InvalidIntent:
+            raise
+        except _NOT_JSON:
+            return []
     if not isinstance(value, Mapping):
         return []
     return [each for each in value if isinstance(each, str) and letters(each) in ORDER_TERMS]
+
+
+def _is_one(value: object) -> bool:
+    return value == 1 if isinstance(value, int) else isinstance(value, _PLAIN) and str(value).strip() == "1"
 
 
 def _refuse_a_hidden_exit(entry: _Entry) -> None:
@@ -263,7 +279,7 @@ def _refuse_a_hidden_exit(entry: _Entry) -> None:
             problem = "says exit, and nothing else does"
         elif (word in MAY_SAY_EXIT and _is(value, _YES)) or (word in _OPENS and _is(value, _NO)):
             problem = "may say that the order closes"
-        elif word in FLAGS_OR_OTHER and str(value).strip() == "1":
+        elif word in FLAGS_OR_OTHER and _is_one(value):
             problem = "may be a flag or a figure"
         elif not _says_nothing(value) and any(each in word for each in ONLY_OF_EXITS):
             problem = "isn't a name that is known"
@@ -360,6 +376,38 @@ def _text(value: Any) -> Any:
         raise InvalidIntent("entry", value, "is not UTF-8 text") from None
 
 
+def _as_texts(mapping: Mapping[Any, Any]) -> dict[Any, Any]:
+    entry: dict[Any, Any] = {}
+    for key, value in mapping.items():
+        name = _text(key)
+        if name in entry:  # as text and as bytes
+            raise InvalidIntent(str(name), _text(value), _TWICE)
+        entry[name] = _text(value)
+    return entry
+
+
+def read_json(text: str, constant: Callable[[str], object] | None = None) -> Any:
+    """A JSON text. Raises InvalidIntent for a field that stands twice in one object: nobody can tell which is meant.
+    Raises ValueError, ArithmeticError, RecursionError for what can't be read. `constant` reads NaN and Infinity, which
+    are no JSON."""
+    return json.loads(text, parse_float=Decimal, parse_constant=constant or _refuse_constant, object_pairs_hook=_object)
+
+
+def _object(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(fields)
+    if len(found) < len(fields):
+        seen = set[str]()
+        for name, value in fields:
+            if name in seen:
+                raise InvalidIntent(name, value, _TWICE)
+            seen.add(name)
+    return found
+
+
+def _refuse_constant(word: str) -> None:
+    raise ValueError(f"{word} is no figure")
+
+
 def _open_envelope(entry: dict[Any, Any]) -> dict[Any, Any]:
     for name in ("payload", "data"):
         content = entry.get(name)
@@ -367,9 +415,11 @@ def _open_envelope(entry: dict[Any, Any]) -> dict[Any, Any]:
             continue
         if isinstance(content, str):
             try:
-                content = _json.decode(content)
-            except (msgspec.DecodeError, ValueError, ArithmeticError, RecursionError) as error:
-                raise InvalidIntent(name, content, f"is not JSON ({error})") from None
+                content = read_json(content)
+            except InvalidIntent:
+                raise
+            except _NOT_JSON as error:
+                raise InvalidIntent(name, content, f"is not JSON ({cut(str(error), _LONGEST_PROBLEM)})") from None
         if not isinstance(content, dict):
             raise InvalidIntent(name, content, "is not a JSON object")
         inside = {_plain(key) for key, value in content.items() if not _blank(value)}
@@ -485,7 +535,8 @@ def _upper(value: object, name: str) -> str:
 
 
 def _yes_or_no(name: str, value: object) -> bool:
-    text = (_digits(name, value) if isinstance(value, int) else str(value)).strip().lower()
+    text = _digits(name, value) if isinstance(value, int) else str(value) if isinstance(value, _PLAIN) else ""
+    text = text.strip().lower()
     if text not in _YES | _NO:
         raise InvalidIntent(name, value, "is not true or false")
     return text in _YES
@@ -541,7 +592,7 @@ def _insist_on_agreement(sized: str, quantity: Decimal, asked: str, ai: Decimal,
 def _told(value: object) -> str:
     """A value as a note tells it, without the quotes of an error."""
     said = shown(value)
-    return said if isinstance(value, int | list | dict) else " ".join(str(value).split())[:40] or said
+    return " ".join(str(value)[:200].split())[:40] or said if isinstance(value, _PLAIN) else said
 
 
 def _leverage(entry: _Entry, *, is_exit: bool) -> int | None:

@@ -10,12 +10,18 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 _MOST_NAMES: Final = 4_096
+_KEPT: Final = 64
+"""No longer name is kept from one entry to the next. None of them is a name of a term."""
 _SEPARATORS: Final = str.maketrans("", "", "-_. \t")
 
 
-@lru_cache(_MOST_NAMES)  # a stream's names are the same in every entry
 def letters(name: str) -> str:
     """A name or word without what doesn't matter in it."""
+    return _letters(name) if len(name) <= _KEPT else name.translate(_SEPARATORS).lower()
+
+
+@lru_cache(_MOST_NAMES)  # a stream's names are the same in every entry
+def _letters(name: str) -> str:
     return name.translate(_SEPARATORS).lower()
 
 
@@ -148,10 +154,14 @@ _BETWEEN_WORDS: Final = re.compile("[,;|+]")
 _EXIT: Final = re.compile("(exit|close|reduce|flatten|flat)(buy|sell|long|short|position|trade|only|all)*")
 
 
-@lru_cache(_MOST_NAMES)
 def one_slip_from(word: str) -> str | None:
     """A name of a term of the order from which these letters differ by one slip: a letter too many, too few, another
     one, or two in the wrong order. Short names are left out: too much is like them."""
+    return _one_slip_from(word) if len(word) <= _KEPT else None
+
+
+@lru_cache(_MOST_NAMES)
+def _one_slip_from(word: str) -> str | None:
     for name in ORDER_TERMS:
         if len(name) >= _LONG_ENOUGH and name not in FIGURES_OR_OTHER and word != name and _one_slip(word, name):
             return _SPELLED[name]
@@ -184,8 +194,9 @@ def names_an_order_type(value: object) -> bool:
 
 def says_exit(value: object) -> bool:
     """Whether a value means an exit: a word such as `close_long`, or several of which one does."""
-    if isinstance(value, list | tuple):
-        return any(map(says_exit, value))
-    return isinstance(value, str) and any(
-        _EXIT.fullmatch(order_type_letters(word)) is not None for word in _BETWEEN_WORDS.split(value)
+    words = value if isinstance(value, list | tuple) else (value,)
+    return any(
+        isinstance(each, str)
+        and any(_EXIT.fullmatch(order_type_letters(word)) is not None for word in _BETWEEN_WORDS.split(each))
+        for each in words
     )

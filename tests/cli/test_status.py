@@ -211,13 +211,14 @@ def test_status_tells_which_server_it_is_and_what_can_lose_its_memory(
     )
     out = bare("--url", sound.url, "status").stdout
     assert re.search(r"^Server: (Redis|Valkey) \d+\.\d+\.\d+, eviction noeviction, append-only file on\.$", out, re.M)
-    assert "Warning" not in out
+    assert [line for line in out.splitlines() if "Warning" in line and "CVE" not in line] == []
     out = bare("--url", careless.url, "status").stdout
     assert ", eviction allkeys-lru, append-only file OFF.\n" in out
     assert "set maxmemory-policy noeviction.\n" in out
     assert "set appendonly yes.\n" in out
     server = json.loads(bare("--url", careless.url, "status", "--json").stdout)["server"]
-    assert (server["eviction"], server["append_only"], len(server["warnings"])) == ("allkeys-lru", False, 2)
+    warnings = [each for each in server["warnings"] if "CVE" not in each]
+    assert (server["eviction"], server["append_only"], len(warnings)) == ("allkeys-lru", False, 2)
 
 
 def _now_ms() -> int:

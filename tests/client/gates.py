@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
 from decimal import Decimal
 from typing import Any, Protocol, TypeVar
 
@@ -11,6 +11,7 @@ import pytest
 import redis
 
 from gate import (
+    Absence,
     Act,
     AsyncGate,
     Gate,
@@ -51,6 +52,7 @@ class AnyGate(Protocol):
     def last_look(self, permit: Permit, *, needed_ms: int) -> LastLook: ...
     def in_doubt(self, at_most: int = 100, skip: int = 0) -> InDoubt: ...
     def give_back(self) -> int: ...
+    def absences(self, within_ms: int, known: Collection[str] = ()) -> tuple[Absence, ...]: ...
     def permit_without_store(self, intent: Intent) -> Permit: ...
     def client_order_id(self, intent_id: str) -> str: ...
     def ever_run(self) -> bool: ...
@@ -103,6 +105,9 @@ class AwaitedGate:
 
     def give_back(self) -> int:
         return self._run(self._gate.give_back())
+
+    def absences(self, within_ms: int, known: Collection[str] = ()) -> tuple[Absence, ...]:
+        return self._run(self._gate.absences(within_ms, known))
 
     def in_doubt(self, at_most: int = 100, skip: int = 0) -> InDoubt:
         return self._run(self._gate.in_doubt(at_most, skip))

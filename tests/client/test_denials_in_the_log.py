@@ -44,8 +44,8 @@ def test_a_failure_of_the_store_says_what_follows(
     permit = at.admitted(open_gate().evaluate(at.exit_(side="SELL")))
     open_gate(url="redis://127.0.0.1:1/0").settle(permit, Outcome.placed("1"))
     (said,) = warnings(caplog)
-    assert said.startswith("id=sig-1 symbol=BTCUSDT side=SELL outcome placed not reported: ")
-    assert said.endswith("; the intent is in doubt until that is repeated, or it is reconciled")
+    assert said.startswith("NOT REPORTED id=sig-1 symbol=BTCUSDT side=SELL outcome=placed detail=")
+    assert said.endswith(": the intent is in doubt until that is repeated, or it is reconciled")
 
 
 def test_whatever_stands_in_for_a_side_the_answer_is_a_verdict(
@@ -69,7 +69,7 @@ def test_an_exit_that_the_script_denies_is_a_warning_and_an_entry_is_none(
     assert gate.evaluate(at.entry()).reason is Reason.HALTED
     assert warnings(caplog) == []
     assert gate.evaluate(at.exit_(side="SELL")).reason is Reason.HALTED
-    assert warnings(caplog) == [f"{EXIT_DENIED}HALTED all halted by ops: CPI print"]
+    assert warnings(caplog) == [f'{EXIT_DENIED}HALTED detail="all halted by ops: CPI print"']
 
 
 def test_an_exit_whose_key_is_damaged_is_a_warning(
@@ -78,7 +78,7 @@ def test_an_exit_whose_key_is_damaged_is_a_warning(
     redis_client.rpush(at.RECORD, "a list")
     assert open_gate().evaluate(at.exit_(side="SELL")).reason is Reason.STORE_ERROR
     (said,) = warnings(caplog)
-    assert said.startswith(f"{EXIT_DENIED}STORE_ERROR {at.RECORD} holds a value of the wrong type")
+    assert said.startswith(f'{EXIT_DENIED}STORE_ERROR detail="{at.RECORD} holds a value of the wrong type')
 
 
 def test_an_exit_that_comes_twice_is_a_warning_only_until_its_order_is_placed(
@@ -87,7 +87,7 @@ def test_an_exit_that_comes_twice_is_a_warning_only_until_its_order_is_placed(
     gate = open_gate()
     permit = at.admitted(gate.evaluate(at.exit_(side="SELL")))
     assert gate.evaluate(at.exit_(side="SELL")).reason is Reason.DUPLICATE
-    assert [said.partition(" admitted")[0] for said in warnings(caplog)] == [f"{EXIT_DENIED}DUPLICATE"]
+    assert [said.partition(" detail=")[0] for said in warnings(caplog)] == [f"{EXIT_DENIED}DUPLICATE"]
     assert gate.settle(permit, Outcome.placed("1"))
     assert gate.evaluate(at.exit_(side="SELL")).reason is Reason.DUPLICATE
     assert len(warnings(caplog)) == 1

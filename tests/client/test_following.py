@@ -146,8 +146,8 @@ def test_the_change_is_logged_figure_by_figure(open_gate: OpenGate, caplog: pyte
     open_gate(NARROW).apply_policy(by="ops", reason="test")
     with caplog.at_level(logging.INFO, logger="gate"):
         at.admitted(open_gate().evaluate(at.entry()))
-    [said] = [each.message for each in caplog.records if "followed from now on" in each.message]
-    assert said.endswith("rate_global_limit 5 -> 2; cooldown_symbol_ms 300000 -> 1000")
+    [said] = [each.message for each in caplog.records if each.message.startswith("POLICY FOLLOWED ")]
+    assert said.endswith('rate_global_limit 5 -> 2; cooldown_symbol_ms 300000 -> 1000"')
 
 
 @pytest.mark.parametrize("figures", [None, "damaged", " rate_global_limit=50 mode=enforce ", " dark_pool=1 "])

@@ -152,7 +152,8 @@ async def test_what_the_exchanges_text_leaves_out_is_said_in_result_record_and_l
     assert execution.detail.startswith("Its text.; ")
     assert advice in execution.detail
     assert (
-        f"REFUSED id={intent.id} symbol={intent.symbol} side={intent.side} {code} {execution.detail}" in caplog.messages
+        f'REFUSED id={intent.id} symbol={intent.symbol} side={intent.side} code={code} detail="{execution.detail}"'
+        in caplog.messages
     )
     record = await desk.gate.lookup(intent.id)
     assert execution.retryable or (record is not None and advice in record.note)

@@ -345,4 +345,4 @@ async def test_what_reading_has_decided_is_in_the_result_and_in_the_log(
     note = "leverage 7.5 is rounded down to 7"
     assert placed.notes == again.notes == (note,)
     assert (placed.state, again.state) == (Terminal.FILLED, Terminal.DENIED)
-    assert f"READ id=entry-1 symbol=BTCUSDT side=BUY {note}" in caplog.text
+    assert f'READ id=entry-1 symbol=BTCUSDT side=BUY note="{note}"' in caplog.text

@@ -243,7 +243,7 @@ async def test_a_denied_exit_tells_what_is_still_open_too(desk: Desk, caplog: py
         denied = await desk.executor.execute(intent)
 
     assert (denied.reason, denied.still_open) == ("HALTED", {"BOTH": Decimal("0.1")})
-    assert f"STILL OPEN id={intent.id} symbol=BTCUSDT side=SELL LONG 0.1" in caplog.text
+    assert f"STILL OPEN id={intent.id} symbol=BTCUSDT side=SELL position=LONG size=0.1" in caplog.text
 
 
 @pytest.mark.parametrize("why", ["entry", "placed", "duplicate", "banned"])

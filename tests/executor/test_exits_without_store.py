@@ -94,9 +94,9 @@ async def test_an_exit_goes_though_the_store_can_not_judge_it(
 
     assert (execution.state, execution.without_store) == (Terminal.FILLED, True)
     assert len(worker.orders(intent)) == 1
-    assert f"WITHOUT STORE id={intent.id} symbol=BTCUSDT side=SELL STORE_" in caplog.text
+    assert f"WITHOUT STORE id={intent.id} symbol=BTCUSDT side=SELL reason=STORE_" in caplog.text
     [end] = [each for each in caplog.messages if each.startswith("TERMINAL STATE: FILLED")]
-    assert "without the store" in end
+    assert " without_store=yes" in end
 
 
 async def test_an_entry_does_not(private_store: PrivateStore, open_worker: OpenWorker) -> None:

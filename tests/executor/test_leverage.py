@@ -87,7 +87,7 @@ async def test_match_sends_nothing_where_the_two_differ_and_says_so(
     assert (refused.state, refused.reason) == (Terminal.REJECTED_EXCHANGE, "LEVERAGE_DIFFERS")
     assert refused.detail.startswith(f"the exchange has leverage 20 for BTCUSDT, the intent names {named};")
     assert refused.retryable
-    assert f"LEVERAGE id={refused.intent_id} symbol=BTCUSDT side=BUY {refused.detail}" in caplog.messages
+    assert f'LEVERAGE id={refused.intent_id} symbol=BTCUSDT side=BUY detail="{refused.detail}"' in caplog.messages
     assert matches.state is Terminal.FILLED
     assert len(desk.orders()) == 1
     assert await leverage_there(desk) == AT_FIRST

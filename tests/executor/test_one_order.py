@@ -30,7 +30,7 @@ async def test_observing_an_intent_that_would_be_denied_is_sent_once_however_oft
 
     assert executions[0].verdict.permit is not None
     assert executions[0].verdict.permit.observed
-    assert "memory is new" not in caplog.text, "it is sent without delay"
+    assert "MEMORY NEW" not in caplog.text, "it is sent without delay"
     assert {each.order_id for each in executions} == {executions[0].order_id}
     assert len(desk.orders(intent)) == 1
 

@@ -146,9 +146,9 @@ def test_an_order_that_rested_when_the_server_died_has_expired(tmp_path: Path) -
         assert requests.get(f"{server.url}/paper/ledger", timeout=5).json()["orders"][0]["status"] == "EXPIRED"
 
 
-def test_several_keys_are_several_accounts() -> None:
-    keys = ("--key", "k1", "--secret", "s1", "--key", "k2", "--secret", "s2", "--balance", "7", "--balance", "8")
-    with running(*keys) as server:
+def test_several_keys_are_several_accounts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATE_PAPER_SECRETS", "s1 s2")
+    with running("--key", "k1", "--key", "k2", "--balance", "7", "--balance", "8") as server:
         balances = [server.client(f"k{n}", f"s{n}").futures_account(version=3)["totalWalletBalance"] for n in (1, 2)]
     assert balances == ["7.00000000", "8.00000000"]
 
@@ -163,6 +163,12 @@ def test_faults_come_from_a_file(tmp_path: Path) -> None:
     assert [row["clientOrderId"] for row in listed] == ["lost"]
 
 
+def test_a_secret_beyond_ascii_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATE_PAPER_SECRETS", "geheimniß")
+    result = CliRunner().invoke(paper, [])
+    assert (result.exit_code, "secret: has" in result.output) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
@@ -172,15 +178,18 @@ def test_faults_come_from_a_file(tmp_path: Path) -> None:
         pytest.param(["--balance", "nan"], 2, "balance: 'nan'", id="balance not a number"),
         pytest.param(["--balance", "1e16"], 2, "balance: '1e16'", id="balance beyond reason"),
         pytest.param(["--key", ""], 2, "key: ''", id="empty key"),
-        pytest.param(["--secret", "geheimniß"], 2, "secret: has", id="secret beyond ASCII"),
         pytest.param(["--host", "0.0.0.0"], 2, "host: '0.0.0.0' is not a loopback address", id="any address"),
         pytest.param(["--exchange-info", str(ROOT / "pyproject.toml")], 2, "pyproject.toml", id="no capture"),
         pytest.param(["--faults", str(ROOT / "pyproject.toml")], 2, "not JSON", id="no plan"),
         pytest.param(["--ledger", str(ROOT / "pyproject.toml")], 2, "not a ledger", id="no ledger"),
-        pytest.param(["--key", "k", "--secret", "a", "--key", "k", "--secret", "b"], 2, "accounts", id="a key twice"),
+        pytest.param(["--key", "k", "--key", "k"], 2, "accounts", id="a key twice"),
     ],
 )
-def test_bad_settings_end_in_one_line(arguments: list[str], code: int, says: str) -> None:
+def test_bad_settings_end_in_one_line(
+    arguments: list[str], code: int, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "k" in arguments:
+        monkeypatch.setenv("GATE_PAPER_SECRETS", "a b")
     before = (ROOT / "pyproject.toml").read_bytes()
     with socket.create_server(("127.0.0.1", 0)) as taken:  # were a setting taken, the port would end it
         result = CliRunner().invoke(paper, ["--port", str(taken.getsockname()[1]), *arguments])

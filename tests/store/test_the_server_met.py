@@ -45,9 +45,10 @@ def test_a_server_that_keeps_everything_is_one_line_of_information(
     for _ in range(3):
         open_gate(url=url).lookup("a")
     ((level, said),) = lines(caplog)
-    assert level == logging.INFO
-    assert said.startswith(("STORE Redis ", "STORE Valkey "))
-    assert said.endswith(", eviction noeviction, append-only file on")
+    said, _, hole = said.partition(' warning="whoever may call a script can run code')  # of an old version
+    assert level == (logging.WARNING if hole else logging.INFO)
+    assert said.startswith(('STORE server="Redis ', 'STORE server="Valkey '))
+    assert said.endswith(', eviction noeviction, append-only file on"')
 
 
 def test_a_server_that_may_forget_is_one_warning_that_says_what_follows(
@@ -57,12 +58,14 @@ def test_a_server_that_may_forget_is_one_warning_that_says_what_follows(
     open_gate(url=store.url).evaluate(at.entry())
     ((level, said),) = lines(caplog)
     assert level == logging.WARNING
-    assert ", eviction allkeys-lru, append-only file OFF: it may drop records, locks and halts" in said
+    assert ', eviction allkeys-lru, append-only file OFF" warning="it may drop records, locks and halts' in said
     assert "set maxmemory-policy noeviction; a restart loses records and halts" in said
     with store.client() as client:
         client.config_set("maxmemory", 0)
     open_gate(url=store.url).lookup("a")
-    assert "allkeys-lru (but without a limit of memory), append-only file OFF: a restart" in lines(caplog)[1][1]
+    assert (
+        'allkeys-lru (but without a limit of memory), append-only file OFF" warning="a restart' in lines(caplog)[1][1]
+    )
 
 
 def test_what_the_server_says_of_itself_does_not_travel_with_the_calls(
@@ -131,4 +134,4 @@ def test_facts_are_read_from_whatever_there_is(info: str, said: str | None, too_
     facts = server_facts(info)
     assert facts.too_old is too_old
     assert str(facts) == (said or "Redis 7.0.15, eviction noeviction, append-only file on")
-    assert facts.complaints == ()
+    assert [each for each in facts.complaints if "CVE" not in each] == []

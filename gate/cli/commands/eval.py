@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
-from decimal import Decimal
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -18,7 +16,7 @@ from gate.cli.session import configured, json_option, open_gate, reason_of, say_
 from gate.client.gates import Gate
 from gate.config import Config, Flags
 from gate.store.masking import masked
-from gate.values.errors import InvalidField, InvalidIntent, StoreError, StoreFailure, StoreUnavailable
+from gate.values.errors import InvalidField, InvalidIntent, StoreError, StoreFailure, StoreUnavailable, pasted
 from gate.values.fields import read_time_ms
 from gate.values.guards import Reason
 from gate.values.intent import Intent
@@ -184,10 +182,15 @@ def _judge(gate: Gate, config: Config, intent: Intent, commit: bool, as_json: bo
     except StoreFailure as failure:
         detail = str(failure)
         if committed is None:
-            detail += f"; the store may have claimed it even so: look with gate show {intent.id}"
+            detail += f"; the store may have claimed it even so: look with gate show {_argument(intent.id)}"
         reason = reason_of(failure)
         answer = unanswered(intent, reason, masked(one_line(detail)), config.policy.mode, committed)
         raise NoAnswer(f"no verdict, {reason}: {detail}", answer if as_json else None) from None
+
+
+def _argument(intent_id: str) -> str:
+    """An id as an argument that may be pasted, and isn't taken for an option."""
+    return f"{'-- ' if intent_id.startswith('-') else ''}{pasted(intent_id)}"
 
 
 def _now_ms() -> int:
@@ -227,8 +230,12 @@ def _read_mapping(name: str, source: str) -> dict[str, object]:
         raise InvalidField("intent", source, "is not UTF-8 text") from None
     if not text.strip():
         raise InvalidField("intent", source, "is empty")
+    from gate.values.stream_shapes import read_json
+
     try:
-        mapping = json.loads(text, parse_float=Decimal)
+        mapping = read_json(text, float)
+    except InvalidIntent:
+        raise
     except RecursionError:
         raise InvalidField("intent", source, "is not JSON that can be read: it is nested too deeply") from None
     except (ValueError, ArithmeticError) as error:  # ArithmeticError: a number that Decimal can't hold

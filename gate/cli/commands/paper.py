@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import click
 
 
+def _refuse_secret(ctx: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> None:
+    if given:
+        raise click.UsageError(
+            "--secret would show the secret to whoever lists processes; put it into GATE_PAPER_SECRETS, or give a file "
+            "with --secrets"
+        )
+
+
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Loopback address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="Port; 0 takes a free one.")
 @click.option("--key", "keys", multiple=True, default=("paper-key",), show_default=True, help="API key; repeatable.")
+@click.option("--secret", "shown_in_ps", multiple=True, hidden=True, expose_value=False, callback=_refuse_secret)
 @click.option(
-    "--secret",
-    "secrets",
-    multiple=True,
-    default=("paper-secret",),
-    help="API secret, one for each key in the same order.  [default: paper-secret]",
+    "--secrets",
+    "secrets_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File with an API secret for each key, one a line in the same order. Without it, those of GATE_PAPER_SECRETS, "
+    "with spaces between them.  [default: paper-secret]",
 )
 @click.option(
     "--balance",
@@ -53,7 +63,7 @@ def paper(
     host: str,
     port: int,
     keys: tuple[str, ...],
-    secrets: tuple[str, ...],
+    secrets_file: Path | None,
     balances: tuple[str, ...],
     ledger: Path | None,
     exchange_info: Path | None,
@@ -75,8 +85,9 @@ def paper(
     from gate.paper.serving.faults import parse_faults
     from gate.paper.serving.process import serve
 
+    secrets = _secrets(secrets_file)
     if len(secrets) != len(keys):
-        raise click.UsageError(f"{len(keys)} --key but {len(secrets)} --secret: each key needs its own")
+        raise click.UsageError(f"{len(keys)} --key but {len(secrets)} secrets: each key needs its own")
     if len(balances) not in (1, len(keys)):
         raise click.UsageError(f"{len(keys)} --key but {len(balances)} --balance: give one for all, or one for each")
     for file, read in ((exchange_info, load_market), (faults, lambda path: parse_faults(path.read_bytes()))):
@@ -105,6 +116,18 @@ def paper(
             raise click.ClickException(f"port {port} of {host}: address already in use; give another --port") from None
         where = "" if problem.filename is None else f"{problem.filename}: "
         raise click.ClickException(f"{where}{problem.strerror or problem}") from None
+
+
+def _secrets(file: Path | None) -> tuple[str, ...]:
+    """The API secrets, from a file, else from the environment, else the well-known one."""
+    if file is None:
+        return tuple(os.environ.get("GATE_PAPER_SECRETS", "paper-secret").split())
+    try:
+        return tuple(filter(None, file.read_text("utf-8").splitlines()))
+    except UnicodeDecodeError:
+        raise _BadSetting(f"{file}: is not UTF-8 text") from None
+    except OSError as problem:
+        raise _BadSetting(f"{file}: {problem.strerror}") from None
 
 
 def _check_file(file: Path, read: Callable[[Path], object]) -> None:

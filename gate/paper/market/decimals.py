@@ -6,6 +6,7 @@ from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 
 ZERO = Decimal(0)
 ONE = Decimal(1)
+_MOST_DECIMALS = 28
 SATOSHI = Decimal("0.00000001")  # the exchange keeps and prints balances with eight decimals
 
 
@@ -37,6 +38,8 @@ def decimals_of(value: Decimal) -> int:
 
 def is_multiple(value: Decimal, step: Decimal) -> bool:
     """Whether a figure lies on the grid of a tick or a step; a step of zero switches the rule off."""
+    if value and value.adjusted() < -_MOST_DECIMALS:
+        return not step  # so small that the context would make a zero of it
     try:
         return not step or not value % step
     except InvalidOperation:  # the number of steps has more digits than the context: no real price or quantity does

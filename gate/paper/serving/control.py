@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Annotated, TypeVar
@@ -19,6 +20,10 @@ from gate.paper.serving.faults import FaultError, parse_faults
 from gate.paper.serving.settings import LARGEST_BALANCE
 from gate.paper.serving.venue import Venue
 
+_ASSET = re.compile(r"[A-Z0-9]{1,20}")
+_YEAR_2100_MS = 4_102_444_800_000
+_LONGEST = 280
+_LONGEST_VALUE = 60
 _Change = TypeVar("_Change", bound=Struct)
 
 
@@ -63,9 +68,9 @@ def move_price(venue: Venue, change: PriceMove) -> Answer:
         raise ControlError("price or mark must be given")
     for name, value in (("price", change.price), ("mark", change.mark)):
         if value is not None and not (value.is_finite() and value > 0):
-            raise ControlError(f"{name}: {value} is not a positive figure")
+            raise ControlError(f"{name}: {_shown(value)} is not a positive figure")
     if change.depth is not None and not (change.depth.is_finite() and change.depth >= 0):
-        raise ControlError(f"depth: {change.depth} is not a figure of zero or more")
+        raise ControlError(f"depth: {_shown(change.depth)} is not a figure of zero or more")
     symbol = venue.exchange.symbol(change.symbol)
     # A figure off the grid would fill at one value, but print rounded as another.
     _need_multiple("price", change.price, symbol.tick)
@@ -79,7 +84,7 @@ def move_price(venue: Venue, change: PriceMove) -> Answer:
 
 def _need_multiple(name: str, value: Decimal | None, grid: Decimal) -> None:
     if value is not None and not is_multiple(value, grid):
-        raise ControlError(f"{name}: {value} is not a multiple of {plain(grid)}")
+        raise ControlError(f"{name}: {_shown(value)} is not a multiple of {plain(grid)}")
 
 
 def show_quote(symbol: str, quote: Quote) -> Answer:
@@ -102,8 +107,10 @@ def change_balance(venue: Venue, change: BalanceChange) -> Answer:
     """Set a wallet, by default of the first account."""
     if not change.balance.is_finite():
         raise ControlError(f"balance: {change.balance} is not a finite figure")
-    if abs(change.balance) > LARGEST_BALANCE:
-        raise ControlError(f"balance: {change.balance} is more than {LARGEST_BALANCE}")
+    if change.balance.copy_abs() > LARGEST_BALANCE:  # abs() can't hold every exponent
+        raise ControlError(f"balance: {_shown(change.balance)} is more than {LARGEST_BALANCE}")
+    if not _ASSET.fullmatch(change.asset):
+        raise ControlError(f"asset: {_shown(change.asset)} is not a name of 1 to 20 of A-Z and 0-9")
     _need_multiple("balance", change.balance, SATOSHI)
     books = books_of(venue, change.account)
     books.set_wallet(change.asset, change.balance, venue.clock.now_ms())
@@ -117,10 +124,14 @@ def books_of(venue: Venue, name: str | None) -> AccountBooks:
     try:
         return accounts[name]
     except KeyError:
-        raise ControlError(f"account: no account {name!r}; there are {', '.join(accounts)}") from None
+        raise ControlError(f"account: no account {_shown(name)}; there are {', '.join(accounts)}") from None
 
 
 def change_clock(venue: Venue, change: ClockChange) -> Answer:
+    moved = change.advance_ms + (change.hold if type(change.hold) is int else venue.clock.now_ms())
+    for name, at_ms in (("hold", change.hold), ("advance_ms", moved)):
+        if type(at_ms) is int and not 0 <= at_ms < _YEAR_2100_MS:
+            raise ControlError(f"{name}: the clock would be outside the years 1970 to 2100")
     if change.release:
         venue.clock.release()
     if change.reset:
@@ -168,10 +179,10 @@ def clear_faults(venue: Venue) -> Answer:
 _CONTROLS: dict[tuple[str, str], Callable[[Venue, bytes], Answer]] = {
     ("GET", "/paper/ledger"): lambda venue, query: show_ledger(venue, _page(query.decode())),
     ("GET", "/paper/price"): lambda venue, _: show_prices(venue),
-    ("POST", "/paper/price"): lambda venue, body: move_price(venue, _read(body, PriceMove)),
-    ("POST", "/paper/balance"): lambda venue, body: change_balance(venue, _read(body, BalanceChange)),
+    ("POST", "/paper/price"): lambda venue, body: move_price(venue, read(body, PriceMove)),
+    ("POST", "/paper/balance"): lambda venue, body: change_balance(venue, read(body, BalanceChange)),
     ("GET", "/paper/clock"): lambda venue, _: show_clock(venue),
-    ("POST", "/paper/clock"): lambda venue, body: change_clock(venue, _read(body, ClockChange)),
+    ("POST", "/paper/clock"): lambda venue, body: change_clock(venue, read(body, ClockChange)),
     ("GET", "/paper/faults"): lambda venue, _: show_faults(venue),
     ("POST", "/paper/faults"): arm_faults,
     ("DELETE", "/paper/faults"): lambda venue, _: clear_faults(venue),
@@ -186,11 +197,20 @@ def control(venue: Venue, method: str, path: str, body: bytes) -> tuple[int, Ans
         return 404, {"error": f"no {method} {path}; there are {known}, POST /paper/release"}
     try:
         return 200, handler(venue, body)
-    except (ControlError, FaultError, msgspec.MsgspecError) as problem:
-        return 400, {"error": str(problem)}
+    except (ControlError, FaultError) as problem:
+        return 400, {"error": str(problem)[:_LONGEST]}
     except ExchangeError as refusal:
         return 400, {"error": refusal.message}
 
 
-def _read(body: bytes, kind: type[_Change]) -> _Change:
-    return msgspec.json.decode(body or b"{}", type=kind)
+def read(body: bytes, kind: type[_Change]) -> _Change:
+    """A request's body. Raises ControlError."""
+    try:
+        return msgspec.json.decode(body or b"{}", type=kind)
+    except (msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError) as problem:
+        raise ControlError(str(problem)[:_LONGEST]) from None
+
+
+def _shown(value: Decimal | str | None) -> str:
+    text = str(value) if isinstance(value, Decimal) else repr(value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"

@@ -268,5 +268,5 @@ def parse_faults(text: bytes) -> list[Fault]:
         return [msgspec.json.decode(text, type=Fault)]
     except msgspec.ValidationError as problem:
         raise FaultError(str(problem)) from problem
-    except msgspec.DecodeError as problem:
+    except (msgspec.DecodeError, ValueError, ArithmeticError, RecursionError) as problem:
         raise FaultError(f"not JSON: {problem}") from problem

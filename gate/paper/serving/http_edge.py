@@ -9,10 +9,11 @@ from aiohttp import web
 
 from gate.paper.rest.answers import Answer
 from gate.paper.serving.broken_answers import broken_answer
-from gate.paper.serving.control import Release, control
+from gate.paper.serving.control import ControlError, Release, control, read
 from gate.paper.serving.faults import Fault, FaultKind
 from gate.paper.serving.hanging_up import hang_up
 from gate.paper.serving.holding import Holds
+from gate.paper.serving.loopback import is_loopback_host
 from gate.paper.serving.socket_edge import SocketEdge, is_socket
 from gate.paper.serving.venue import Arrival, Reply, Request, Venue
 
@@ -65,6 +66,8 @@ class HttpEdge:
         body = await http.read()
         path, _, query = http.raw_path.partition("?")
         if path.startswith("/paper/"):
+            if strange := _strange(http):
+                return web.Response(body=msgspec.json.encode({"error": strange}), status=403, content_type=_JSON)
             return await self._control(http.method, path, query.encode() if http.method == "GET" else body)
         arrival = self._venue.arrive(
             Request(
@@ -93,9 +96,9 @@ class HttpEdge:
 
     async def _release(self, body: bytes) -> tuple[int, Answer]:
         try:
-            wanted = msgspec.json.decode(body or b"{}", type=Release)
+            wanted = read(body, Release)
             await self.holds.wait_for(wanted.at_least)
-        except msgspec.MsgspecError as problem:
+        except ControlError as problem:
             return 400, {"error": str(problem)}
         except TimeoutError:
             return 400, {"error": f"at_least: {len(self.holds)} requests are held"}
@@ -143,6 +146,16 @@ class HttpEdge:
             await response.write(reply.body[half:])
             await response.write_eof()
         return response
+
+
+def _strange(http: web.BaseRequest) -> str:
+    """Why a control request comes from a page in a browser; empty where it doesn't. Whoever can ask without one may."""
+    if "Origin" in http.headers:
+        return "the request has an Origin: pages in a browser don't control the paper exchange"
+    hosts = http.headers.getall("Host", [])
+    if len(hosts) != 1 or not is_loopback_host(hosts[0]):
+        return "the Host isn't loopback: ask 127.0.0.1, ::1 or localhost"
+    return ""
 
 
 def _response(reply: Reply) -> web.Response:

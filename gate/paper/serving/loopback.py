@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import IPv6Address, ip_address
 
+_HOST = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([\w.-]+))(?::\d{1,5})?", re.ASCII)
 _LOCALHOST = "127.0.0.1"  # for the name localhost, which may resolve to several addresses with different free ports
 
 
@@ -22,6 +24,18 @@ def loopback_address(host: str) -> str:
         f"host: {host!r} is not a loopback address (127.0.0.0/8, ::1 or localhost), "
         "and the control endpoints have no authentication"
     )
+
+
+def is_loopback_host(header: str) -> bool:
+    """Whether a request's Host names loopback. A page's own name may point to it too: then the page asks as itself."""
+    found = _HOST.fullmatch(header)
+    if found is None:
+        return False
+    name = found[1] or found[2]
+    try:
+        return name.lower() == "localhost" or ip_address(name).is_loopback
+    except ValueError:
+        return False
 
 
 def url_of(address: str, port: int) -> str:
