@@ -75,10 +75,42 @@ def _sentinel_settings(address: StoreAddress, timeout_ms: int, retry: Any) -> di
         "socket_timeout": share,
         "socket_connect_timeout": share,
         "retry": retry,
+        "protocol": 2,
         **_tls_settings(address),
         **dict(address.options),
         **dict(address.sentinel_login),
     }
+
+
+_UNREADABLE: Final = "what a sentinel answers can't be read"
+
+
+class _Sentinels(redis.sentinel.Sentinel):
+    """redis-py's, which takes every reply of a sentinel for a well-formed one."""
+
+    def discover_master(self, service_name: str) -> Any:
+        """Raises RedisError, OSError, and nothing else whatever answers for a sentinel."""
+        discover: Any = super().discover_master  # redis-py has no types for it
+        try:
+            return discover(service_name)
+        except (redis.RedisError, OSError):
+            raise
+        except Exception as error:
+            raise redis.sentinel.MasterNotFoundError(f"{_UNREADABLE}: {type(error).__name__}") from None
+
+
+class _AsyncSentinels(redis.asyncio.Sentinel):
+    """_Sentinels for asyncio."""
+
+    async def discover_master(self, service_name: str) -> Any:
+        """As _Sentinels.discover_master."""
+        discover: Any = super().discover_master
+        try:
+            return await discover(service_name)
+        except (redis.RedisError, OSError):
+            raise
+        except Exception as error:
+            raise redis.sentinel.MasterNotFoundError(f"{_UNREADABLE}: {type(error).__name__}") from None
 
 
 def _from_url(kind: Any, address: StoreAddress, settings: dict[str, Any]) -> Any:
@@ -123,7 +155,8 @@ def connect(url: str, keyspace: Keyspace, timeout_ms: int = DEFAULT_TIMEOUT_MS) 
         return ClusterWire(make, keyspace.state, timeout_ms, asking), embedded
     if address.scheme.endswith("+sentinel"):
         own = _sentinel_settings(address, timeout_ms, no_retries())
-        sentinel = redis.sentinel.Sentinel(list(address.hosts), sentinel_kwargs=own, **settings)
+        sentinels: Any = _Sentinels
+        sentinel = sentinels(list(address.hosts), sentinel_kwargs=own, **settings)
         return ServerWire(sentinel.master_for(address.service, db=address.db), timeout_ms, asking), embedded
     return ServerWire(_from_url(redis.Redis, address, settings), timeout_ms, asking), embedded
 
@@ -148,6 +181,7 @@ def connect_async(
         return AsyncClusterWire(make, keyspace.state, timeout_ms, asking), embedded
     if address.scheme.endswith("+sentinel"):
         own = _sentinel_settings(address, timeout_ms, redis.asyncio.retry.Retry(NoBackoff(), 0))
-        sentinel = redis.asyncio.Sentinel(list(address.hosts), sentinel_kwargs=own, **settings)
+        sentinels: Any = _AsyncSentinels
+        sentinel = sentinels(list(address.hosts), sentinel_kwargs=own, **settings)
         return AsyncServerWire(sentinel.master_for(address.service, db=address.db), timeout_ms, asking), embedded
     return AsyncServerWire(_from_url(redis.asyncio.Redis, address, settings), timeout_ms, asking), embedded
