@@ -12,5 +12,6 @@ carry the name or the address that the connection goes to. There is no default s
 
 A URL with a + takes these options behind a ?, for every connection, and refuses all others: username, password, db,
 client_name; with TLS ssl_ca_certs, ssl_ca_data, ssl_certfile, ssl_keyfile, ssl_cert_reqs, ssl_check_hostname; for the
-sentinels alone sentinel_username, sentinel_password. The store's password isn't shown to them. Other URLs take redis-py's.
+sentinels alone sentinel_username, sentinel_password. The store's password isn't shown to them. Other URLs take those of
+redis-py.
 """
