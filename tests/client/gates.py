@@ -201,6 +201,13 @@ class GateInRoles:
             return getattr(self._administrator, name)
         return getattr(self._operator if name in _OPERATORS else self._worker, name)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """A test that replaces a method replaces the worker's."""
+        if name.startswith("_"):
+            super().__setattr__(name, value)
+        else:
+            setattr(self._worker, name, value)
+
     def close(self) -> None:
         for each in (self._worker, self._operator, self._administrator):
             each.close()
