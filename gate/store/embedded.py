@@ -44,7 +44,6 @@ class EmbeddedStore:
     def __init__(self, url: str, server: subprocess.Popen[bytes] | None) -> None:
         self.url: Final = url
         self._server = server
-        self._pid: Final = os.getpid()
         if server is not None:
             atexit.register(self.close)
 
@@ -80,10 +79,9 @@ class EmbeddedStore:
     def close(self) -> None:
         """Stops the server if this process started it. The data stays in the directory."""
         server, self._server = self._server, None
-        if server is None or self._pid != os.getpid():  # a forked child must not stop its parent's
-            return
-        atexit.unregister(self.close)
-        _stop(server)
+        if server is not None:
+            atexit.unregister(self.close)
+            _stop(server)
 
     def __enter__(self) -> EmbeddedStore:
         return self
@@ -137,7 +135,7 @@ def _start(binary: Path, directory: Path, path: Path, durable: bool) -> subproce
 
 
 def _stop(server: subprocess.Popen[bytes]) -> None:
-    server.terminate()
+    server.terminate()  # in a forked child, whose child the server isn't, this does nothing
     try:
         server.wait(_STOP_S)
     except subprocess.TimeoutExpired:

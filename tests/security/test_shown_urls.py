@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gate import AsyncGate, Gate, InvalidField
@@ -68,16 +68,37 @@ def shown_of(url: str) -> list[str]:
     return said
 
 
+ODD = (
+    "QX'ZЖ",
+    "QX ZЖ",
+    'Q"X',
+    "QX/ZЖ",
+    "QX@ZЖ",
+    "QX:ZЖ",
+    "QX?ZЖ",
+    "QX#ZЖ",
+    "QX&ZЖ=Я",
+    "QX%ZЖ",
+    "QX[Z",
+    "QX\\Z",
+    "QX\nZ",
+)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_no_sign_in_a_password_lets_a_part_of_it_out(form: str) -> None:
+    for odd in ODD:
+        for said in shown_of(form.format(odd)):
+            assert not set(said) & set(LETTERS), said
+
+
 @given(form=st.sampled_from(FORMS), odd=odd_passwords)
-@example(form="redis://:{}@127.0.0.1:1/0", odd="QX'ZЖ")
-@example(form="redis://:{}@127.0.0.1:1/0", odd="QX ZЖ")
-@example(form="redis://127.0.0.1:1/0?password={}", odd="QX&ZЖ=Я")
 def test_no_letter_of_a_password_is_shown(form: str, odd: str) -> None:
     for said in shown_of(form.format(odd)):
         assert not set(said) & set(LETTERS), said
 
 
-@pytest.mark.parametrize("password", ["QX'ZЖ", 'Q X"Z', "QX/Z@X\nЖ"])
+@pytest.mark.parametrize("password", ["QX'ZЖ", 'Q X"Z', "QX/Z@XЖ"])
 @pytest.mark.parametrize("form", FORMS)
 def test_the_command_line_shows_none_wherever_the_url_stands(form: str, password: str, bare: Run) -> None:
     url = form.format(password)
@@ -142,6 +163,13 @@ def test_a_server_that_repeats_the_arguments_of_auth_is_not_quoted(
 def test_a_long_text_is_shown_in_part_and_looked_through_once(text: str) -> None:
     """120 KB of an odd URL took 13 s: a second look at each place would outlast any patience here."""
     assert len(masked(text * (1_000_000 // len(text)))) < 25_000
+
+
+@pytest.mark.parametrize("sign", "/?#")
+def test_a_password_that_ends_the_host_too_early_is_refused(sign: str) -> None:
+    """The user name would be taken for the host, and the password's first part for the port."""
+    with pytest.raises(InvalidField, match="has an @ after the host"):
+        parse_url(f"redis://default:1{sign}23456@127.0.0.1")
 
 
 def test_a_long_url_is_refused_by_its_length() -> None:
