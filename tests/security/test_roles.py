@@ -18,6 +18,7 @@ from tests.client.gates import AnyGate, OpenGate
 from tests.servers.store import PrivateStore, Store, connect
 from tests.servers.users import DEPLOY, line_of, url_of_user
 
+ROLES = sorted(file.stem for file in DEPLOY.glob("*.acl"))
 ROOMY = Policy(rate_symbol_limit=99, rate_global_limit=99)
 ACTS: dict[str, Callable[[AnyGate], object]] = {
     "halt": lambda gate: gate.halt(by="ops", reason="test"),
@@ -207,17 +208,49 @@ def test_without_that_clause_no_entry_passes_after_a_loss(
         assert not gate.evaluate(at.entry(f"next-{number}", "ETHUSDT")).admitted
 
 
+def test_a_producer_appends_intents_and_nothing_else(halted: redis.Redis, store: Store) -> None:
+    stream = "quantum:stream:trade.intent"
+    held = at.contents(halted)
+    with connect(url_of_user(store, "producer")) as client:
+        for command in (*RAW, ("GET", at.RECORD), ("XADD", at.AUDIT, "*", "what", "x"), ("XRANGE", stream, "-", "+")):
+            with pytest.raises(NoPermissionError):
+                client.execute_command(*command)
+        with pytest.raises(NoPermissionError):
+            client.execute_command("EVALSHA", "0" * 40, 1, at.HALT)
+        assert at.contents(halted) == held
+        assert client.xadd(stream, {"id": "sig-1"})
+
+
+def test_a_worker_serves_a_stream_and_leaves_others_alone(redis_client: redis.Redis, store: Store) -> None:
+    stream, answers = "quantum:stream:trade.intent", "quantum:stream:execution.result"
+    with connect(url_of_user(store, "producer")) as producer:
+        sent = producer.xadd(stream, {"id": "sig-1"})
+    with connect(url_of_user(store, "worker")) as client:
+        client.xgroup_create(stream, "gate", id="0", mkstream=True)
+        assert client.xreadgroup("gate", "one", {stream: ">"})
+        assert client.xpending_range(stream, "gate", "-", "+", 10)
+        client.xautoclaim(stream, "gate", "two", min_idle_time=0)
+        client.xclaim(stream, "gate", "one", 0, [sent], justid=True)
+        client.xadd(answers, {"id": "sig-1"}, maxlen=10)
+        client.set("quantum:stream:answered:sig-1", "1", px=1_000)
+        assert client.xack(stream, "gate", sent) == 1
+        assert client.xinfo_groups(stream)
+        client.xgroup_delconsumer(stream, "gate", "one")
+        with pytest.raises(NoPermissionError):
+            client.xadd("other:stream:trade.intent", {"id": "sig-1"})
+        with pytest.raises(NoPermissionError):
+            client.delete(stream)
+
+
 def test_an_acl_file_of_these_lines_is_taken_by_the_server(
     new_private_store: Callable[..., PrivateStore], tmp_path: Path, open_sync_gate: OpenGate
 ) -> None:
     file = tmp_path / "users.acl"
-    lines = [line_of(role, "{acct7}", f"gate-{role}") for role in ("worker", "operator", "observer")]
+    lines = [line_of(role, "{acct7}", f"gate-{role}") for role in ROLES]
     file.write_text("\n".join(["user default on nopass ~* &* +@all", *lines, ""]), "utf-8")
     store = new_private_store("--aclfile", str(file))
     with store.client() as client:
-        assert {each.split()[1] for each in client.acl_list()} == {
-            *("default", "gate-worker", "gate-operator", "gate-observer")
-        }
+        assert {each.split()[1] for each in client.acl_list()} == {"default", *(f"gate-{role}" for role in ROLES)}
 
 
 @pytest.mark.parametrize(
