@@ -78,7 +78,6 @@ RAW: tuple[tuple[str, ...], ...] = (
     ("FLUSHDB",),
     ("SWAPDB", "0", "1"),
     ("KEYS", "*"),
-    ("SCAN", "0"),
     ("EVAL", "return redis.call('DEL', KEYS[1])", "1", at.HALT),
     ("FUNCTION", "LOAD", "#!lua name=x\nredis.register_function('x', function() end)"),
     ("SCRIPT", "FLUSH"),
