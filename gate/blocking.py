@@ -18,7 +18,7 @@ from gate.executor import Executor
 from gate.executor.execution import Execution
 from gate.executor.reconcile import Reconciled, reconcile
 from gate.protocol.keyspace import DEFAULT_PREFIX
-from gate.store.masking import masked
+from gate.store.address import shown_url
 from gate.store.wire import DEFAULT_TIMEOUT_MS
 from gate.values.intent import Intent
 from gate.values.policy import Policy
@@ -52,7 +52,7 @@ class BlockingExecutor:
 
         Raises the errors of these two, such as InvalidField, and then leaves no thread behind.
         """
-        self._shown = f"BlockingExecutor({masked(str(url))!r}, prefix={prefix!r})"
+        self._shown = f"BlockingExecutor({shown_url(str(url))!r}, prefix={prefix!r})"
         self._pid = os.getpid()
         self._loop = asyncio.new_event_loop()
         self._connections = AsyncExitStack()

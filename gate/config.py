@@ -167,5 +167,7 @@ def _text(table: Mapping[str, object], name: str, faults: list[str]) -> str | No
     value = table.get(name)
     if value is None or (isinstance(value, str) and value):
         return value
-    faults.append(f"{name}: {shown(value)} is not a text")
+    # Not quoted but for a number: a URL in a list has its password too.
+    said = f" {shown(value)}" if value == "" or isinstance(value, int | float) else ""
+    faults.append(f"{name}:{said} is not a text")
     return None

@@ -21,7 +21,8 @@
 --                            known; `` ends any
 --        6 figures           policy: its figures, as figure_of reads them; else ``
 --        7 expected          policy: the fingerprint that the caller has seen in force, `-` for none; `` replaces any
---        8 server            init: the server's word, which evaluate.lua explains; else ``
+--        8 user              the ACL user of the caller's connection, as the server has told it; `` where it hasn't
+--        9 server            init: the server's word, which evaluate.lua explains; else ``
 --
 -- Reply  {audited, detail, …}: audited is 1, or 0 when the audit stream is damaged (the act is done even so). Detail:
 --   halt    the scope in force. A later halt of scope `entries` doesn't narrow a halt of scope `all`; only resume
@@ -32,6 +33,7 @@
 --   init    the time in ms since which the memory was known to be whole, or ``
 --        or {2, written}: the server has already carried out this call, and its reply was lost. written is 1 when the
 --   replay has written something after it, on its own connection; else 0
+--        or NOPERM: the caller's user may not write the halt, so it is no operator's. Nothing is done
 --@include integer
 --@include server_now
 --@include read
@@ -42,8 +44,13 @@
 local _, now_text = server_now()
 local act, by, reason, token, what = ARGV.act, ARGV.by, ARGV.reason, ARGV.token, ARGV.what
 
+-- A worker's user may write the state, and the switches that trip. These acts are a person's all the same.
+if not redis.acl_check_cmd('DEL', KEYS.halt) then
+  return redis.error_reply('NOPERM the store\'s user is no operator: it may not call DEL on ' .. KEYS.halt)
+end
+
 local function done(said, ...)
-  return {audit(KEYS.audit, now_text, said, by, reason, token) and 1 or 0, ...}
+  return {audit(KEYS.audit, now_text, said, by, reason, token, ARGV.user) and 1 or 0, ...}
 end
 
 -- A replay follows the lost call at once. If the server carried out that call, its entry is among the last ones.

@@ -6,13 +6,13 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, NoReturn
 
 import click
 
 from gate.cli.screens.wording import one_line
-from gate.store.masking import masked
+from gate.store.masking import masked, masked_lines
 
 BAD_INPUT: Final = 2
 NO_ANSWER: Final = 3
@@ -38,22 +38,23 @@ _SHOWN_AS_HELP: Final = tuple(
 """What click 8.2 and later raise where 8.1 prints the help and leaves by itself."""
 
 
-def end(problem: click.ClickException, as_json: bool) -> NoReturn:
-    """Prints what a command couldn't do, and exits."""
+def end(problem: click.ClickException, as_json: bool, arguments: Sequence[str]) -> NoReturn:
+    """Prints what a command couldn't do, and exits. `arguments`: those of the command line."""
     if isinstance(problem, _SHOWN_AS_HELP):
         problem.show()
     elif isinstance(problem, NoAnswer) and problem.answer is not None:
         click.echo(json.dumps(problem.answer))
     elif isinstance(problem, click.UsageError):
-        said = _usage(problem)
+        said = _withheld(_usage(problem), arguments)
         if as_json:
             refuse(_field(problem), None, said)
         path = "gate" if problem.ctx is None else problem.ctx.command_path
         complain(f"{said} (see {path} --help)", path)
     else:
+        said = _withheld(problem.format_message(), arguments)
         if as_json and problem.exit_code == BAD_INPUT:
-            refuse("usage", None, problem.format_message())
-        complain(problem.format_message())
+            refuse("usage", None, said)
+        complain(said)
     sys.exit(problem.exit_code)
 
 
@@ -68,6 +69,18 @@ def _usage(problem: click.UsageError) -> str:
     if option == "--json" and isinstance(ctx.command, click.Group):
         return f"No such option {option!r}. It goes behind the command: {ctx.command_path} COMMAND --json."
     return problem.format_message()
+
+
+def _withheld(said: str, arguments: Sequence[str]) -> str:
+    """The message without the arguments that may be a store's URL, in the wrong place or without its scheme."""
+    for each in arguments:
+        name, equals, value = each.partition("=")
+        kept = name + equals if equals and name.startswith("--") and "@" not in name else ""
+        withheld = value if kept else each
+        if "@" in withheld:
+            for quoted in (withheld, repr(withheld)[1:-1]):
+                said = said.replace(quoted, "***")
+    return said
 
 
 def _field(problem: click.UsageError) -> str:
@@ -94,7 +107,7 @@ def complain(text: str, speaker: str = "gate") -> None:
 def confess(error: Exception) -> NoReturn:
     """Ends the program after an unexpected exception: with one line, and an exit code that is no command's answer."""
     if os.environ.get("GATE_DEBUG"):
-        click.echo(masked(traceback.format_exc()), err=True)
+        click.echo(masked_lines(traceback.format_exc()), err=True)
     said = one_line(str(error))
     complain(f"internal error {type(error).__name__}{said and ': '}{said} (GATE_DEBUG=1 shows where)")
     sys.exit(UNFORESEEN)

@@ -101,13 +101,14 @@ class Program(click.Group):
         **extra: Any,
     ) -> NoReturn:
         """Runs the program and ends the process. An expected failure shows no traceback."""
-        as_json = "--json" in (sys.argv[1:] if args is None else args)
+        arguments = sys.argv[1:] if args is None else args
+        as_json = "--json" in arguments
         try:
             code = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
         except click.exceptions.Abort:
             sys.exit(INTERRUPTED)
         except click.ClickException as problem:
-            end(problem, as_json)
+            end(problem, as_json, arguments)
         except InvalidField as problem:
             if as_json:
                 refuse(problem.field, problem.value, problem.problem)

@@ -13,6 +13,7 @@ import click
 from gate.cli.failures import NoAnswer
 from gate.cli.screens.wording import one_line
 from gate.config import Config, Flags, read_config
+from gate.store.address import shown_url
 from gate.store.masking import masked
 from gate.values.errors import StoreFailure, StoreUnavailable
 from gate.values.guards import Reason
@@ -62,7 +63,7 @@ def open_gate(config: Config, as_json: bool, so: str = "") -> Iterator[Gate]:
 
 def store_of(config: Config) -> str:
     """The store's URL without credentials, which may be shown."""
-    return masked(one_line(config.store_url))
+    return one_line(shown_url(config.store_url))
 
 
 def account_of(config: Config) -> str:

@@ -13,11 +13,12 @@ from gate.store.wire import Reply
 from gate.values.errors import StoreFailure
 from gate.values.reports import Copies
 
-LOOK: Final = Pipeline((("INFO", "replication"), ("INFO", "persistence")))
-"""Asks a server for its replicas and its append-only file. An ACL may forbid it."""
+LOOK: Final = Pipeline((("INFO", "replication"), ("INFO", "persistence"), ("ACL", "WHOAMI")))
+"""Asks a server for its replicas, for its append-only file, and as whom it knows the caller. An ACL may forbid it."""
 
 _MOST_DIGITS: Final = 9
 _REPLICAS_MS: Final = 300
+_LONGEST_USER: Final = 100
 _DISK_MS: Final = 1200  # `appendfsync everysec` writes to disk once in a second
 
 
@@ -28,13 +29,16 @@ class Server:
     replicas: int | None = None
     append_only: bool | None = None
     doubt: str = ""
+    user: str = ""
+    """The ACL user of the connection; empty where it isn't known."""
 
 
 def server_of(replies: list[Reply]) -> Server:
     """The server that has answered LOOK."""
-    replication, persistence = replies
+    replication, persistence, user = replies
     replicas, append_only = _figure(replication, b"connected_slaves"), _figure(persistence, b"aof_enabled")
-    return Server(replicas, None if append_only is None else append_only == 1, _doubt(replies))
+    doubt = _doubt([replication, persistence])
+    return Server(replicas, None if append_only is None else append_only == 1, doubt, _name(user))
 
 
 def followed_by_waits(act: Command, server: Server) -> Pipeline:
@@ -64,6 +68,12 @@ def copies_of(server: Server, pipeline: Pipeline, replies: list[Reply]) -> Copie
     elif append_only is False or "appendonly is disabled" in str(disk):
         append_only, on_disk = False, False
     return Copies(replicas, on_replicas, append_only, on_disk, server.doubt or _doubt([*answers.values()]))
+
+
+def _name(user: Reply) -> str:
+    """A user's name, as the audit keeps it."""
+    said = user.decode(errors="replace") if isinstance(user, bytes) else ""
+    return "".join(sign if sign.isprintable() else "?" for sign in said[:_LONGEST_USER])
 
 
 def _figure(info: Reply, name: bytes) -> int | None:

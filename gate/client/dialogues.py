@@ -545,11 +545,13 @@ class Calls:
         """Whether the act is audited, what it has changed, and where it is kept. Waits for replicas and disk."""
         _sentence("by", by)
         _sentence("reason", reason)
-        command = (protocol or self.protocol).control(act, by, reason, _new_token(), what, cooldowns, expected)
         try:
             server = server_of((yield LOOK))
         except StoreFailure as failure:
             server = Server(doubt=str(failure))  # the act must not fail because of a look
+        command = (protocol or self.protocol).control(
+            act, by, reason, _new_token(), what, cooldowns, expected, server.user
+        )
         pipeline = followed_by_waits(command, server)
         try:
             replies, _ = yield from self._scripted("control", pipeline)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import re
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -16,6 +15,7 @@ from decimal import Decimal
 from types import SimpleNamespace, TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
+from gate.exchange.address import exchange_address
 from gate.exchange.answers import (
     decode_account,
     decode_filters,
@@ -45,7 +45,6 @@ from gate.values.versions import insist_on
 if TYPE_CHECKING:
     from aiohttp import ClientSession, TraceConfig, TraceRequestEndParams
 
-_HTTP: Final = re.compile(r"https?://[^/\s]+", re.IGNORECASE)
 _TOO_MANY_ORDERS: Final = "-1015"
 _CLOCK_CODES: Final = ("-1021", "-5028")
 FILTERS_AGE_S: Final = 3600  # filters change seldom; a code that says so has them read anew
@@ -72,8 +71,8 @@ class BinanceFutures:
         demo: bool = False,
         recv_window_ms: int = RECV_WINDOW_MS,
     ) -> None:
-        """`base_url`: another server, such as a paper exchange, `http://127.0.0.1:8000`. `demo`: the exchange's own
-        demo trading, never beside it.
+        """`base_url`: another server, such as a paper exchange, `http://127.0.0.1:8000`; elsewhere only https.
+        `demo`: the exchange's own demo trading, never beside it.
 
         `recv_window_ms`: how long after signing the exchange may still accept a request; after that its absence is
         certain. Raises InvalidField.
@@ -81,13 +80,12 @@ class BinanceFutures:
         for name, value in (("api_key", api_key), ("api_secret", api_secret)):
             if not value:
                 raise InvalidField(name, None, "is missing", missing=True)
-        if base_url is not None and not _HTTP.match(base_url):
-            raise InvalidField("base_url", base_url, "is not an address: give http://HOST:PORT or https://HOST")
-        if base_url is not None and demo:
-            raise InvalidField("base_url", base_url, "and demo name two exchanges: give one of them")
+        address = None if base_url is None else exchange_address(base_url)
+        if address is not None and demo:
+            raise InvalidField("base_url", address, "and demo name two exchanges: give one of them")
         self.recv_window_ms = recv_window_ms
         # Another server is another account. Too short to find a key by it, long enough to tell accounts apart.
-        where = (base_url or ("demo" if demo else "")).rstrip("/").removesuffix("/fapi")
+        where = address or ("demo" if demo else "")
         self.key_digest = hashlib.blake2b(
             f"{where}\0{api_key}".encode(), digest_size=12, person=b"gate account"
         ).hexdigest()
@@ -114,8 +112,8 @@ class BinanceFutures:
                 "timeout": ClientTimeout(sock_connect=_CONNECT_TIMEOUT_S),
             },
         )
-        if base_url is not None:
-            self._client.FUTURES_URL = base_url.rstrip("/").removesuffix("/fapi") + "/fapi"
+        if address is not None:
+            self._client.FUTURES_URL = f"{address}/fapi"
         self._symbols: dict[str, Mapping[str, Any]] = {}
         self._symbols_at: float | None = None
         self._fee_rates: dict[str, tuple[Decimal, float]] = {}

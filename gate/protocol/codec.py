@@ -141,15 +141,32 @@ class Protocol:
         return call(since_ms=since_ms, exits_too=int(exits_too), server=SERVER)
 
     def control(
-        self, act: str, by: str, reason: str, token: str, what: str, cooldowns: tuple[str, ...] = (), expected: str = ""
+        self,
+        act: str,
+        by: str,
+        reason: str,
+        token: str,
+        what: str,
+        cooldowns: tuple[str, ...] = (),
+        expected: str = "",
+        user: str = "",
     ) -> Command:
-        """The call for an operator's act. `cooldowns`: the keys of symbols' cooldowns, for a reset."""
+        """The call for an operator's act. `cooldowns`: the keys of symbols' cooldowns, for a reset. `user`: the ACL
+        user of the connection."""
         # A halt is the account's, whoever calls it, and so is its entry in the audit.
         keyspace = Keyspace(self.keyspace.prefix) if act in ("halt", "resume") else self.keyspace
         call = Call("EVALSHA", script("control"), keyspace.of_account(), open_list=cooldowns)
         figures, server = self._figures if act == "policy" else "", SERVER if act == "init" else ""
         return call(
-            act=act, by=by, reason=reason, token=token, what=what, figures=figures, server=server, expected=expected
+            act=act,
+            by=by,
+            reason=reason,
+            token=token,
+            what=what,
+            figures=figures,
+            expected=expected,
+            user=user,
+            server=server,
         )
 
     def decode_verdict(self, reply: bytes, intent: Intent, reserve: Decimal, started_ns: int) -> Verdict:

@@ -13,9 +13,8 @@ from redis.backoff import NoBackoff
 
 from gate.protocol.codec import identify
 from gate.protocol.keyspace import Keyspace
-from gate.store.address import StoreAddress, parse_url
+from gate.store.address import LOGIN, TLS, StoreAddress, parse_url, unknown_option
 from gate.store.cluster_wire import AsyncClusterWire, ClusterWire
-from gate.store.masking import masked
 from gate.store.server_wire import AsyncServerWire, ServerWire, connection_settings, no_retries
 from gate.store.wire import DEFAULT_TIMEOUT_MS, AsyncWire, Wire
 from gate.values.errors import InvalidField
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
     from gate.store.embedded import EmbeddedStore
 
 _UNKNOWN_OPTION: Final = re.compile(r"unexpected keyword argument '(\w+)'")
+_KNOWN: Final = LOGIN | TLS | {"ssl_ca_path", "ssl_password", "ssl_min_version", "ssl_ciphers", "socket_keepalive"}
+_BAD_VALUE: Final = re.compile(r"Invalid value for '(\w+)' in connection URL")
 
 
 def refuse_cluster_without_hash_tag(keyspace: Keyspace) -> None:
@@ -42,37 +43,96 @@ def _client_settings(address: StoreAddress, timeout_ms: int) -> dict[str, Any]:
         "socket_timeout": timeout_ms / 1000,
         "socket_connect_timeout": timeout_ms / 1000,
         "retry": no_retries(),
+        **_tls_settings(address),
+        **dict(address.options),
     }
     if address.username:
         settings["username"] = address.username
     if address.password:
         settings["password"] = address.password
-    if address.tls and address.hosts:
-        settings["ssl"] = True
     return settings
 
 
+def _tls_settings(address: StoreAddress) -> dict[str, Any]:
+    """The server's certificate must carry the name or the address that the connection goes to; before redis-py 6 any
+    certificate of the authority would do. An option of the URL says otherwise."""
+    if not address.tls:
+        return {}
+    # redis-py takes TLS from a rediss:// by itself, and an argument `ssl` beside it for a mistake.
+    return {"ssl_check_hostname": not address.any_certificate} | ({"ssl": True} if "+" in address.scheme else {})
+
+
 def _sentinel_settings(address: StoreAddress, timeout_ms: int, retry: Any) -> dict[str, Any]:
-    """The settings of the sentinels' own clients.
+    """The settings of the sentinels' own clients: with TLS and its options where the store has it.
+
+    Whoever answers for a sentinel names the server that gets the store's password. The password itself isn't theirs.
 
     Each sentinel gets a share of the time-out, so one that hangs leaves time for the others and the master. Retries
     are off: redis-py would spend seconds on them before it asks the next sentinel.
     """
     share = timeout_ms / 1000 / (len(address.hosts) + 1)
-    return {"socket_timeout": share, "socket_connect_timeout": share, "retry": retry}
+    return {
+        "socket_timeout": share,
+        "socket_connect_timeout": share,
+        "retry": retry,
+        "protocol": 2,
+        **_tls_settings(address),
+        **dict(address.options),
+        **dict(address.sentinel_login),
+    }
 
 
-def _from_url(kind: Any, url: str, settings: dict[str, Any]) -> Any:
+_UNREADABLE: Final = "what a sentinel answers can't be read"
+
+
+class _Sentinels(redis.sentinel.Sentinel):
+    """redis-py's, which takes every reply of a sentinel for a well-formed one."""
+
+    def discover_master(self, service_name: str) -> Any:
+        """Raises RedisError, OSError, and nothing else whatever answers for a sentinel."""
+        discover: Any = super().discover_master  # redis-py has no types for it
+        try:
+            return discover(service_name)
+        except (redis.RedisError, OSError):
+            raise
+        except Exception as error:
+            raise redis.sentinel.MasterNotFoundError(f"{_UNREADABLE}: {type(error).__name__}") from None
+
+
+class _AsyncSentinels(redis.asyncio.Sentinel):
+    """_Sentinels for asyncio."""
+
+    async def discover_master(self, service_name: str) -> Any:
+        """As _Sentinels.discover_master."""
+        discover: Any = super().discover_master
+        try:
+            return await discover(service_name)
+        except (redis.RedisError, OSError):
+            raise
+        except Exception as error:
+            raise redis.sentinel.MasterNotFoundError(f"{_UNREADABLE}: {type(error).__name__}") from None
+
+
+def _from_url(kind: Any, address: StoreAddress, settings: dict[str, Any]) -> Any:
     """A client of one server. Makes a connection without connecting it, to find options that redis-py refuses."""
     try:
-        client = kind.from_url(url, **settings)
+        client = kind.from_url(address.url, **settings)
         pool = client.connection_pool
         pool.connection_class(**connection_settings(pool.connection_kwargs, None))
     except (TypeError, ValueError, redis.RedisError) as error:
-        unknown = _UNKNOWN_OPTION.search(str(error))
-        problem = f"unknown option '{unknown[1]}'" if unknown else str(error)
-        raise InvalidField("url", masked(url), f"has an option that redis-py refuses: {problem}") from None
+        raise InvalidField("url", address.shown, _refused(str(error))) from None
     return client
+
+
+def _refused(said: str) -> str:
+    """What is wrong with an option, of which redis-py has said something. Its words may quote a value, and in an odd
+    URL any word may be a part of the password: only names that are known are shown."""
+    unknown, bad = _UNKNOWN_OPTION.search(said), _BAD_VALUE.search(said)
+    if unknown is not None and unknown[1] not in _KNOWN:
+        return unknown_option(unknown[1], _KNOWN)
+    named = unknown or bad
+    about = f": {named[1]}" if named is not None and named[1] in _KNOWN else ""
+    return f"has an option that redis-py refuses{about}"
 
 
 def connect(url: str, keyspace: Keyspace, timeout_ms: int = DEFAULT_TIMEOUT_MS) -> tuple[Wire, EmbeddedStore | None]:
@@ -95,9 +155,10 @@ def connect(url: str, keyspace: Keyspace, timeout_ms: int = DEFAULT_TIMEOUT_MS) 
         return ClusterWire(make, keyspace.state, timeout_ms, asking), embedded
     if address.scheme.endswith("+sentinel"):
         own = _sentinel_settings(address, timeout_ms, no_retries())
-        sentinel = redis.sentinel.Sentinel(list(address.hosts), sentinel_kwargs=own, **settings)
+        sentinels: Any = _Sentinels
+        sentinel = sentinels(list(address.hosts), sentinel_kwargs=own, **settings)
         return ServerWire(sentinel.master_for(address.service, db=address.db), timeout_ms, asking), embedded
-    return ServerWire(_from_url(redis.Redis, address.url, settings), timeout_ms, asking), embedded
+    return ServerWire(_from_url(redis.Redis, address, settings), timeout_ms, asking), embedded
 
 
 def connect_async(
@@ -120,6 +181,7 @@ def connect_async(
         return AsyncClusterWire(make, keyspace.state, timeout_ms, asking), embedded
     if address.scheme.endswith("+sentinel"):
         own = _sentinel_settings(address, timeout_ms, redis.asyncio.retry.Retry(NoBackoff(), 0))
-        sentinel = redis.asyncio.Sentinel(list(address.hosts), sentinel_kwargs=own, **settings)
+        sentinels: Any = _AsyncSentinels
+        sentinel = sentinels(list(address.hosts), sentinel_kwargs=own, **settings)
         return AsyncServerWire(sentinel.master_for(address.service, db=address.db), timeout_ms, asking), embedded
-    return AsyncServerWire(_from_url(redis.asyncio.Redis, address.url, settings), timeout_ms, asking), embedded
+    return AsyncServerWire(_from_url(redis.asyncio.Redis, address, settings), timeout_ms, asking), embedded

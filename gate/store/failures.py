@@ -54,7 +54,7 @@ _UNAUTHENTICATED: Final = "the store wants a password; put it into the URL, in f
 
 def failure_of(error: ResponseError) -> StoreUnavailable | StoreError:
     """The failure that an error reply means."""
-    text = cut(str(error), _LONGEST)
+    text = cut(_without_echo(str(error)), _LONGEST)
     if isinstance(error, NoScriptError):
         return ScriptMissing(text)
     if isinstance(error, MovedError) or text.startswith("MOVED "):
@@ -86,5 +86,10 @@ def refusal_of(error: redis.AuthenticationError) -> StoreError:
 
 
 def one_line(error: BaseException) -> str:
-    text = " ".join(cut(str(error), _LONGEST).split())
+    text = " ".join(cut(_without_echo(str(error)), _LONGEST).split())
     return text.partition(" : <")[0]  # redis-py appends the settings of every sentinel's client
+
+
+def _without_echo(text: str) -> str:
+    """A server that doesn't know a command repeats its arguments: of AUTH the password."""
+    return text.partition(", with args beginning with")[0]

@@ -304,4 +304,4 @@ def test_a_password_stays_out_of_every_message() -> None:
         assert "s3" not in done.stdout + done.stderr
     done = gate("redis://u:s3cret@h")
     assert "s3cret" not in done.stderr
-    assert "***@h" in done.stderr
+    assert "No such command '***'" in done.stderr

@@ -7,6 +7,7 @@ import pytest
 from gate import Intent, Policy, Reason
 from gate.client.copies import LOOK, Server, copies_of, followed_by_waits, server_of
 from gate.client.dialogues import Calls
+from gate.values.errors import StoreError
 
 
 def test_a_permit_with_another_calls_token_is_no_permit() -> None:
@@ -31,9 +32,16 @@ def test_an_act_waits_for_what_its_server_has() -> None:
 
 
 def test_a_server_whose_answer_has_no_figures_is_unknown() -> None:
-    assert len(LOOK.commands) == 2
-    assert server_of([b"# Replication\r\nconnected_slaves:2\r\n", b"aof_enabled:1\r\n"]) == Server(2, True)
-    assert server_of([b"role:master\r\n", None]) == Server(None, None)
+    assert len(LOOK.commands) == 3
+    replies = [b"# Replication\r\nconnected_slaves:2\r\n", b"aof_enabled:1\r\n", b"alice"]
+    assert server_of(replies) == Server(2, True, user="alice")
+    assert server_of([b"role:master\r\n", None, None]) == Server(None, None)
+
+
+def test_a_users_name_is_one_short_line_in_the_audit() -> None:
+    assert server_of([None, None, b"a\nTERMINAL STATE: FILLED"]).user == "a?TERMINAL STATE: FILLED"
+    assert len(server_of([None, None, b"x" * 5_000]).user) == 100
+    assert server_of([None, None, StoreError("NOPERM")]) == Server()
 
 
 def test_a_replica_that_connects_meanwhile_is_counted() -> None:

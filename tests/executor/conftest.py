@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import redis
@@ -18,8 +18,10 @@ from gate.exchange.binance import BinanceFutures
 from gate.executor import Executor
 from gate.paper import Account, Fault, FaultKind, PaperExchange
 from tests.client.account import STATE, server_ms
+from tests.client.gates import GateInRoles, urls_in_roles
 from tests.servers.session import declare_whole
 from tests.servers.store import Store
+from tests.servers.users import IN_ROLES
 
 ROOMY = Policy(rate_symbol_limit=100, rate_global_limit=1000)
 """Limits that no test reaches by accident."""
@@ -91,11 +93,18 @@ async def open_desk(store: Store, redis_client: redis.Redis, paper: PaperExchang
     async with AsyncExitStack() as stack:
 
         async def open_one(policy: Policy | None = ROOMY, url: str | None = None) -> Desk:
-            gate = await stack.enter_async_context(AsyncGate.from_url(url or store.url, policy=policy, timeout_ms=2000))
+            async def gate_at(where: str) -> AsyncGate:
+                return await stack.enter_async_context(AsyncGate.from_url(where, policy=policy, timeout_ms=2000))
+
+            if IN_ROLES and url is None:
+                worker, *others = [await gate_at(each) for each in urls_in_roles(store, "quantum", policy)]
+                gate = cast(AsyncGate, GateInRoles(worker, *others))
+            else:
+                worker = gate = await gate_at(url or store.url)
             # A short window of acceptance: absence is certain sooner, on the paper exchange's own clock as well.
             exchange = BinanceFutures(paper.key, paper.secret, base_url=paper.url, recv_window_ms=200)
             await stack.enter_async_context(exchange)
-            return Desk(gate, exchange, Executor(gate, exchange), paper)
+            return Desk(gate, exchange, Executor(worker, exchange), paper)
 
         yield open_one
 

@@ -124,11 +124,12 @@ def test_control() -> None:
     cooldown = "{acct7}:safety:cooldown_symbol:BTCUSDT"
     assert PROTOCOL.control("reset", "ops", "why", "t0ken", "all", (cooldown,)) == (
         *("EVALSHA", script("control").sha, 8, *account, cooldown),
-        *("reset", "ops", "why", "t0ken", "all", "", "", ""),
+        *("reset", "ops", "why", "t0ken", "all", "", "", "", ""),
     )
-    assert PROTOCOL.control("policy", "ops", "why", "t0ken", FINGERPRINT, (), "-")[-3:] == (
+    assert PROTOCOL.control("policy", "ops", "why", "t0ken", FINGERPRINT, (), "-", "alice")[-4:] == (
         FIGURES_TEXT,
         "-",
+        "alice",
         "",
     )
     assert PROTOCOL.control("init", "ops", "why", "t0ken", "")[-1] is SERVER

@@ -109,7 +109,7 @@ CALLED_WITH = {
     ),
     "control": (
         "halt safe_mode cooldown_global failures state audit reasons",
-        "act by reason token what figures expected server",
+        "act by reason token what figures expected user server",
     ),
     "last_look": (OF_AN_INTENT, "intent_id token is_exit needed_ms observes"),
     "still_out": ("inflight state halt", "since_ms exits_too server"),

@@ -15,6 +15,7 @@ from gate.cli.exchange_keys import ExchangeKeys, exchange_options, needed_keys
 from gate.cli.screens.wording import one_line
 from gate.cli.session import account_of, by_option, configured, json_option, reason_option, say_json, warn
 from gate.config import Config, Flags, InvalidConfig
+from gate.exchange.address import exchange_address
 from gate.values.errors import StoreFailure
 
 if TYPE_CHECKING:
@@ -89,6 +90,8 @@ def flatten(
         raise click.UsageError("--json doesn't ask; give --yes too")
     config = configured(flags, needs_policy=False)
     keys = needed_keys(base_url, demo_trading)
+    if keys.base_url is not None:
+        exchange_address(keys.base_url)  # refused before anything is done
     if not yes and not _agreed(config, keys):
         click.echo("Nothing was done.")
         raise click.exceptions.Exit(_LEFT)

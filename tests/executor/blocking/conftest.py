@@ -20,6 +20,7 @@ from gate.protocol.keyspace import Keyspace
 from tests.executor.conftest import ROOMY
 from tests.servers.session import declare_whole
 from tests.servers.store import Store
+from tests.servers.users import IN_ROLES, url_of_user
 
 NOWHERE = "redis://127.0.0.1:1/0"
 
@@ -60,7 +61,8 @@ def open_executor(store: Store, redis_client: redis.Redis, paper: PaperExchange)
 
         def open_one(url: str | None = None, **more: Any) -> BlockingExecutor:
             settings = {"policy": ROOMY, "recv_window_ms": 200, "timeout_ms": 2000, **more}
-            executor = BlockingExecutor(url or store.url, paper.key, paper.secret, base_url=paper.url, **settings)
+            where = url or (url_of_user(store, "worker") if IN_ROLES else store.url)
+            executor = BlockingExecutor(where, paper.key, paper.secret, base_url=paper.url, **settings)
             stack.enter_context(executor)
             stack.callback(paper.release_held)  # for a test that failed before it closed them
             return executor
