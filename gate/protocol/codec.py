@@ -22,6 +22,7 @@ from gate.values.verdict import Mode, Permit, Verdict
 
 # Lua counts in doubles. The sum of 64 such reserves is still exact in a double.
 _LARGEST_MARGIN: Final = Decimal(100_000_000)
+_MILLIONTH: Final = Decimal("0.000001")
 _NO_PENALTY: Final = Penalty()
 _NUMBERS: Final = (
     *("rate_symbol_limit", "rate_symbol_window_ms", "rate_global_limit", "rate_global_window_ms"),
@@ -102,7 +103,8 @@ class Protocol:
             symbol=intent.symbol,
             side=intent.side,
             is_exit=1 if intent.is_exit else 0,
-            reserve=int((reserve * MILLIONTHS).to_integral_value(ROUND_UP)),
+            # A tiny figure can't be multiplied where the caller's decimals trap that, as ccxt sets them at its import.
+            reserve=int((max(reserve, _MILLIONTH) * MILLIONTHS).to_integral_value(ROUND_UP)) if reserve else 0,
             numbers=_ASKED.pack(intent.timestamp_ms, fence_seen) + self._numbers,
         )
 

@@ -89,7 +89,8 @@ def read_time_ms(field: str, value: object, *, naive_is_utc: bool) -> int:
         number = Decimal(text)
     else:
         number = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
-    if not number.is_finite() or not 0 < number < Decimal("1e17"):
+    # Seconds of the year 2000 are 9.5e8. A tiny figure can't be multiplied where the caller's decimals trap that.
+    if not number.is_finite() or not Decimal("1e8") < number < Decimal("1e17"):
         raise InvalidIntent(field, value, "is not a time")
     if number < Decimal("1e11"):
         number *= 1000

@@ -158,8 +158,11 @@ def show_ledger(venue: Venue, page: LedgerPage) -> Answer:
     return {"orders": venue.ledger.rows(page.after, page.limit)}
 
 
-def _page(query: str) -> LedgerPage:
-    return msgspec.convert(dict(parse_qsl(query)), LedgerPage, strict=False)
+def _page(query: bytes) -> LedgerPage:
+    try:
+        return msgspec.convert(dict(parse_qsl(query.decode())), LedgerPage, strict=False)
+    except (msgspec.MsgspecError, ValueError) as problem:
+        raise ControlError(str(problem)[:_LONGEST]) from None
 
 
 def arm_faults(venue: Venue, body: bytes) -> Answer:
@@ -177,7 +180,7 @@ def clear_faults(venue: Venue) -> Answer:
 
 
 _CONTROLS: dict[tuple[str, str], Callable[[Venue, bytes], Answer]] = {
-    ("GET", "/paper/ledger"): lambda venue, query: show_ledger(venue, _page(query.decode())),
+    ("GET", "/paper/ledger"): lambda venue, query: show_ledger(venue, _page(query)),
     ("GET", "/paper/price"): lambda venue, _: show_prices(venue),
     ("POST", "/paper/price"): lambda venue, body: move_price(venue, read(body, PriceMove)),
     ("POST", "/paper/balance"): lambda venue, body: change_balance(venue, read(body, BalanceChange)),
