@@ -81,6 +81,8 @@ class Course:
         )
         async with self._store, self._gate, self._exchange:
             await self._patiently(lambda: self._gate.init(by="tests", reason="a new account"))
+            # Without a policy in force the record of an exit would live for a day.
+            await self._patiently(lambda: self._gate.apply_policy(by="tests", reason="a new account"))
             try:
                 async with asyncio.timeout(6 * _PATIENCE_S):
                     self._intent = {
