@@ -7,6 +7,9 @@ prefix = "quantum"
 
 [policy]                              # figures have the names of gate.Policy; missing ones keep their defaults.
 rate_global_limit = 10                # Without this table the caller follows the policy in force
+
+[service]                             # what only `gate run` reads; gate.service.settings has its names
+concurrency = 32
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from gate.protocol.keyspace import DEFAULT_PREFIX
 from gate.values.errors import GateError, InvalidPolicy, cut, shown
 from gate.values.policy import Policy
 
-KEYS: Final = ("url", "prefix", "policy")
+KEYS: Final = ("url", "prefix", "policy", "service")
 # ValueError: bad TOML, bad UTF-8, a NUL in the path. ArithmeticError: a number that Decimal can't hold.
 # RecursionError: arrays nested too deeply.
 _NOT_TOML: Final = (ValueError, ArithmeticError, RecursionError)
@@ -63,6 +66,8 @@ class Config:
     figures_from_file: frozenset[str]
     policy_faults: tuple[str, ...] = ()
     """What is wrong with the policy, where the caller doesn't need it. It has the defaults then, and pins nothing."""
+    service: object = field(default_factory=dict, repr=False)
+    """The table of the execution service, as it stands in the file: whoever runs the service checks it."""
 
     @classmethod
     def read(cls, file: str | PathLike[str] | None = None) -> Config:
@@ -129,7 +134,7 @@ def read_config(flags: Flags, environ: Mapping[str, str], *, needs_policy: bool 
         url = environ.get("GATE_URL") or environ.get("REDIS_URL") or url_in_file
     prefix = flags.prefix if flags.prefix is not None else environ.get("GATE_PREFIX") or prefix_in_file
     account = DEFAULT_PREFIX if prefix is None else prefix
-    return Config(url, account, policy, file, frozenset(figures), tuple(policy_faults))
+    return Config(url, account, policy, file, frozenset(figures), tuple(policy_faults), table.get("service", {}))
 
 
 def _read_file(file: Path, policy_faults: list[str] | None) -> dict[str, object]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
@@ -36,22 +37,54 @@ def exchange_options(command: _F) -> _F:
 
 
 def keys_at_hand(base_url: str | None, demo: bool) -> ExchangeKeys | None:
-    """The keys in the environment; None where there are none. Raises UsageError for two exchanges at once."""
+    """The keys in the environment, or in the files that it names; None where there are none, or the files can't be
+    read: a halt doesn't fail for that. Raises UsageError for two exchanges at once."""
+    try:
+        return _keys(base_url, demo)
+    except _Unreadable:
+        return None
+
+
+def _keys(base_url: str | None, demo: bool) -> ExchangeKeys | None:
     if demo and base_url is not None:
         if click.get_current_context().get_parameter_source("base_url") is ParameterSource.COMMANDLINE:
             raise click.UsageError("--demo and --base-url both name an exchange; give one of them")
         base_url = None  # a flag wins over the environment
-    key, secret = (os.environ.get(name, "") for name in _names(demo))
+    key, secret = (_from_environment(name) for name in _names(demo))
     return ExchangeKeys(key, secret, base_url or None, demo) if key and secret else None
 
 
 def needed_keys(base_url: str | None, demo: bool) -> ExchangeKeys:
     """As keys_at_hand. Raises UsageError where there are none."""
-    keys = keys_at_hand(base_url, demo)
+    try:
+        keys = _keys(base_url, demo)
+    except _Unreadable as problem:
+        raise click.UsageError(str(problem)) from None
     if keys is None:
-        missing = [name for name in _names(demo) if not os.environ.get(name)]
+        missing = [name for name in _names(demo) if not _from_environment(name)]
         raise click.UsageError(f"{' and '.join(missing)} must be set in the environment")
     return keys
+
+
+class _Unreadable(Exception):
+    """Keys that are named and can't be had."""
+
+
+def _from_environment(name: str) -> str:
+    """A key, or what the file of NAME_FILE holds: systemd and containers hand secrets over so. Raises _Unreadable."""
+    value, file = os.environ.get(name, ""), os.environ.get(f"{name}_FILE", "")
+    if value and file:
+        raise _Unreadable(f"{name} and {name}_FILE are both set; leave one of them out")
+    if not file:
+        return value
+    try:
+        held = Path(file).read_text("utf-8").strip()
+    except (OSError, ValueError) as error:
+        said = getattr(error, "strerror", None) or "is not UTF-8 text"
+        raise _Unreadable(f"{name}_FILE: {file} can't be read: {said}") from None
+    if not held:
+        raise _Unreadable(f"{name}_FILE: {file} is empty")
+    return held
 
 
 def _names(demo: bool) -> tuple[str, str]:

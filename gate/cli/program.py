@@ -56,6 +56,7 @@ COMMANDS: Final = {
     "reconcile": Listed(
         "gate.cli.commands.reconcile", "reconcile", "Ask the exchange about what is in doubt, and settle it."
     ),
+    "run": Listed("gate.cli.commands.run", "run", "The execution service: intents from a stream to orders."),
     "paper": Listed("gate.cli.commands.paper", "paper", "The paper exchange: a Binance futures server on loopback."),
     "demo": Listed("gate.cli.commands.demo", "demo", "The whole story, on an embedded store and the paper exchange."),
 }
@@ -149,7 +150,7 @@ class Program(click.Group):
 )
 @click.option("--embedded", metavar="DIR", help="A store on this host only, with its data in DIR.")
 @click.option("--prefix", metavar="P", help="Prefix of every key: the account.  [default: quantum]")
-@click.option("--config", metavar="FILE", help="TOML with url, prefix and a table [policy].")
+@click.option("--config", metavar="FILE", help="TOML with url, prefix and tables [policy], [service].")
 @click.version_option(__version__, message="gate %(version)s")
 @click.pass_context
 def program(ctx: click.Context, url: str | None, embedded: str | None, prefix: str | None, config: str | None) -> None:

@@ -42,7 +42,17 @@ Message = Command | Pipeline
 """What a wire carries in one round trip."""
 
 ReadText = Callable[[str], str]
-SCRIPTS: Final = ("evaluate", "settle", "inspect", "last_look", "still_out", "control", "identify", "leftovers")
+SCRIPTS: Final = (
+    "evaluate",
+    "settle",
+    "inspect",
+    "last_look",
+    "still_out",
+    "control",
+    "identify",
+    "leftovers",
+    "answer",
+)
 SERVER: Final = "-server-"
 """The last word of a command whose script asks which server it runs on. The wire replaces this very object by what the
 connection's server has said of itself."""

@@ -161,6 +161,30 @@ def connect(url: str, keyspace: Keyspace, timeout_ms: int = DEFAULT_TIMEOUT_MS) 
     return ServerWire(_from_url(redis.Redis, address, settings), timeout_ms, asking), embedded
 
 
+def plain_client(url: str, timeout_ms: int) -> redis.asyncio.Redis | redis.asyncio.RedisCluster:
+    """redis-py's own client for asyncio on the store, for commands that block. Replies are bytes, nothing is retried.
+
+    An embedded store must be running. `timeout_ms` bounds each wait for an answer. Raises InvalidField.
+    """
+    address = parse_url(url)
+    if address.scheme == "embedded":
+        from gate.store.embedded import EmbeddedStore
+
+        address = parse_url(EmbeddedStore.open(Path(address.url)).url)
+    settings = _client_settings(address, timeout_ms) | {"protocol": 2, "decode_responses": False}
+    settings["retry"] = redis.asyncio.retry.Retry(NoBackoff(), 0)
+    if address.cluster:
+        nodes = [redis.asyncio.cluster.ClusterNode(host, port) for host, port in address.hosts]
+        return redis.asyncio.RedisCluster(startup_nodes=nodes, **settings)
+    if address.scheme.endswith("+sentinel"):
+        own = _sentinel_settings(address, timeout_ms, redis.asyncio.retry.Retry(NoBackoff(), 0))
+        sentinel = redis.asyncio.Sentinel(list(address.hosts), sentinel_kwargs=own, **settings)
+        client: redis.asyncio.Redis = sentinel.master_for(address.service, db=address.db)
+        return client
+    found: redis.asyncio.Redis = _from_url(redis.asyncio.Redis, address.url, settings)
+    return found
+
+
 def connect_async(
     url: str, keyspace: Keyspace, timeout_ms: int = DEFAULT_TIMEOUT_MS
 ) -> tuple[AsyncWire, EmbeddedStore | None]:

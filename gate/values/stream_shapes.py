@@ -143,7 +143,7 @@ class _Entry:
 
 def intent_arguments(mapping: Mapping[str, object], *, received_ms: int | None = None) -> IntentArguments:
     """The arguments of `Intent` from one stream entry, in any of its shapes. Raises InvalidIntent."""
-    entry = _Entry(_open_envelope(_as_texts(mapping)))
+    entry = _Entry(opened(mapping))
     _refuse_what_is_not_placed(entry)
     name, symbol = entry.first("symbol")
     if not isinstance(symbol, str):
@@ -198,6 +198,11 @@ def intent_arguments(mapping: Mapping[str, object], *, received_ms: int | None =
         aside=entry.aside,
         notes=tuple(entry.notes),
     )
+
+
+def opened(mapping: Mapping[Any, object]) -> dict[Any, Any]:
+    """A stream entry's fields out of their envelope, as texts. Raises InvalidIntent."""
+    return _open_envelope(_as_texts(mapping))
 
 
 def visible_id(mapping: Mapping[Any, object]) -> object:

@@ -1,0 +1,140 @@
+"""`gate run`: the execution service."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from gate.cli.exchange_keys import ExchangeKeys, exchange_options, needed_keys
+from gate.cli.session import account_of, configured, json_option, say_json
+from gate.config import Config, Flags
+from gate.values.errors import InvalidField
+
+if TYPE_CHECKING:
+    from gate.service.check import Finding
+    from gate.service.settings import Settings
+
+_NOT_FIT: Final = 1
+_NO_STORE: Final = 3
+
+
+@click.command()
+@click.option(
+    "--listen", metavar="HOST:PORT", help="Serve /healthz and /metrics there; none: nowhere.  [default: 127.0.0.1:9109]"
+)
+@click.option("--check", "only_check", is_flag=True, help="Say what it would do, try store and keys, and end.")
+@exchange_options
+@json_option
+@click.pass_obj
+def run(
+    flags: Flags, listen: str | None, only_check: bool, base_url: str | None, demo_trading: bool, as_json: bool
+) -> None:
+    """Run the execution service: read intents from a stream, execute them, and write one result for each.
+
+    \b
+      export BINANCE_API_KEY_FILE=… BINANCE_API_SECRET_FILE=…
+      gate --config gate.toml run --check
+      gate --config gate.toml run
+
+    It reads P:stream:trade.intent in the group P:group:execution:trade.intent, and writes to
+    P:stream:execution.result. Run as many as you like, on any hosts: they share the work, and take over what one that
+    died has left. The table [service] of the config file changes these names, and more.
+
+    The keys are BINANCE_API_KEY and BINANCE_API_SECRET, or the files that BINANCE_API_KEY_FILE and
+    BINANCE_API_SECRET_FILE name. With --demo they are BINANCE_TESTNET_API_KEY and BINANCE_TESTNET_SECRET_KEY.
+    GATE_EXCHANGE_URL replaces --base-url. EXEC_CONCURRENCY, XREADGROUP_COUNT and INTENT_MAX_AGE_SEC go before the file.
+
+    SIGTERM ends it when what is at work has ended; a second one at once. --json logs in JSON.
+
+    Exit codes: 0 stopped by a signal, 2 usage or configuration, 3 another prefix keeps the account, 70 a loop broke, to
+    be started again. Of --check: 0 it can start, 1 keys or policy don't fit, 2 as above, 3 no answer from the store.
+    """
+    config = configured(flags)
+    keys = needed_keys(base_url, demo_trading)
+    settings = _settings(config, listen, as_json)
+    try:
+        if only_check:
+            found = asyncio.run(_check(config, settings, keys))
+            _say(config, settings, found, as_json)
+            if any(not each.ok for each in found):
+                wrong_store = any(each.of_store and not each.ok for each in found)
+                raise click.exceptions.Exit(_NO_STORE if wrong_store else _NOT_FIT)
+            return
+        raise click.exceptions.Exit(_serve(config, settings, keys))
+    except InvalidField as invalid:
+        raise click.UsageError(str(invalid)) from None
+
+
+def _settings(config: Config, listen: str | None, as_json: bool) -> Settings:
+    from gate.service.settings import read_settings
+
+    found = read_settings(
+        config.service, os.environ, config.prefix, host=platform.node() or "host", pid=os.getpid(), listen=listen
+    )
+    return replace(found, log="json") if as_json else found
+
+
+def _serve(config: Config, settings: Settings, keys: ExchangeKeys) -> int:
+    from gate.service.logs import log_to_output
+    from gate.service.process import Account, serve
+
+    log_to_output(settings.log)
+    try:
+        return asyncio.run(serve(config, settings, Account(keys.key, keys.secret, keys.base_url, keys.demo)))
+    except OSError as problem:
+        at = settings.listen
+        if at is None or problem.filename is not None:
+            raise
+        raise click.ClickException(
+            f"{at.host}:{at.port}: {problem.strerror or problem}; give another --listen"
+        ) from None
+
+
+async def _check(config: Config, settings: Settings, keys: ExchangeKeys) -> list[Finding]:
+    from gate.client.gates import AsyncGate
+    from gate.exchange.binance import BinanceFutures
+    from gate.service.check import check
+    from gate.service.process import STREAM_TIMEOUT_MS
+    from gate.service.streams import Streams
+    from gate.store.connect import plain_client
+
+    async with (
+        AsyncGate.from_url(config.store_url, prefix=config.prefix, policy=config.pinned) as gate,
+        BinanceFutures(keys.key, keys.secret, base_url=keys.base_url, demo=keys.demo) as exchange,
+    ):
+        streams = Streams(plain_client(config.store_url, STREAM_TIMEOUT_MS), settings)
+        try:
+            return await check(config, settings, gate, exchange, streams)
+        finally:
+            await streams.close()
+
+
+def _say(config: Config, settings: Settings, found: list[Finding], as_json: bool) -> None:
+    told = {
+        "account": account_of(config),
+        "stream": settings.stream,
+        "group": settings.group,
+        "consumer": settings.consumer,
+        "results": settings.results,
+        "dead_letters": settings.dead_letters,
+        "concurrency": settings.concurrency,
+        "retries": settings.retries,
+        "listen": f"{settings.listen.host}:{settings.listen.port}" if settings.listen else "none",
+        "policy": config.pinned.texts() if config.pinned else None,
+    }
+    if as_json:
+        rows = [{"what": each.what, "ok": each.ok, "says": each.says} for each in found]
+        say_json({"ok": all(each.ok for each in found), **told, "found": rows})
+        return
+    for name, value in told.items():
+        if name != "policy":
+            click.echo(f"{name.replace('_', ' '):<12}  {value}")
+        elif config.pinned:
+            click.echo(f"{name:<12}  " + " ".join(f"{figure}={text}" for figure, text in config.pinned.texts().items()))
+    for each in found:
+        click.echo(f"{each.what:<12}  {'' if each.ok else 'WRONG: '}{each.says}")

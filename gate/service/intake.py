@@ -1,0 +1,128 @@
+"""From an entry of the stream to an intent, or to a dead letter. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from string import Formatter
+from typing import Any, Final
+
+from gate.values.errors import InvalidIntent
+from gate.values.fields import plain, read_decimal
+from gate.values.intent import Intent
+from gate.values.stream_shapes import opened
+from gate.values.stream_words import LETTERS_OF, letters
+
+ENTRY_ID: Final = "entry_id"
+"""In a template: the id of the entry in its stream, which no other entry has."""
+_PRICE_NAMES: Final = ("entryprice", "price")
+_EMPTY: Final = ("", None)
+
+
+@dataclass(frozen=True, slots=True)
+class IdTemplate:
+    """How an intent's id is made of its fields: `{trace_id}:{side}`. For producers that send several under one id."""
+
+    parts: tuple[tuple[str, str | None], ...]
+    """Texts, each with the name of the field that follows it."""
+
+    @classmethod
+    def read(cls, text: str) -> IdTemplate:
+        """Raises ValueError, whose message says what is wrong."""
+        parts = []
+        for before, name, form, conversion in Formatter().parse(text):
+            if name is not None and (form or conversion or not name.replace("_", "").isalnum()):
+                raise ValueError(f"{text!r} has more in its braces than the name of a field")
+            parts.append((before, name))
+        if not any(name for _, name in parts):
+            raise ValueError(f"{text!r} names no field: every intent would have the same id")
+        return cls(tuple(parts))
+
+    def made_of(self, fields: Mapping[Any, Any], entry_id: str) -> str:
+        """The id. Raises InvalidIntent for a field that isn't there or that is empty."""
+        by_letters = {letters(name): value for name, value in fields.items() if isinstance(name, str)}
+        made = ""
+        for before, name in self.parts:
+            made += before
+            if name is None:
+                continue
+            value = entry_id if name == ENTRY_ID else by_letters.get(letters(name))
+            if value in _EMPTY or isinstance(value, dict | list):
+                raise InvalidIntent(name, value, "is missing, and the id is made of it", missing=value is None)
+            made += plain(value) if isinstance(value, Decimal) else str(value)
+        return made.strip().replace(" ", "T")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An entry that holds an intent."""
+
+    entry_id: str
+    """Its id in the stream: milliseconds, a hyphen, a number."""
+    intent: Intent
+    expected_price: Decimal | None
+    """The price that the strategy has seen."""
+    redelivered: bool = False
+    """Whether another delivery of this entry may have been worked on."""
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """Its place in the stream."""
+        ms, _, number = self.entry_id.partition("-")
+        return int(ms), int(number)
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """An entry that holds nothing that can be read."""
+
+    entry_id: str
+    fields: Mapping[bytes, bytes]
+    """As they came."""
+    error: str
+    intent_id: str
+    """`?` where none is to be seen."""
+    invalid: InvalidIntent
+
+
+def read_entry(
+    entry_id: str, fields: Mapping[bytes, bytes], template: IdTemplate | None = None, *, redelivered: bool = False
+) -> Entry | DeadLetter:
+    """An intent without a time has the time of its entry; without that and an id, its id is made of the entry's."""
+    try:
+        content = opened(fields)
+        if template is not None:
+            content = {**_without_ids(content), "id": template.made_of(content, entry_id)}
+        elif not _says(content, "id") and not _says(content, "timestamp"):
+            content = {**content, "id": f"{content.get('symbol')}_{entry_id}"}
+        intent = Intent.from_mapping(content, received_ms=int(entry_id.partition("-")[0]))
+    except InvalidIntent as invalid:
+        return DeadLetter(entry_id, fields, str(invalid), invalid.intent_id, invalid)
+    return Entry(entry_id, intent, intent.price or _expected_price(content), redelivered)
+
+
+def _says(content: Mapping[Any, Any], term: str) -> bool:
+    words = LETTERS_OF[term]
+    return any(
+        isinstance(name, str) and letters(name) in words and not _blank(value) for name, value in content.items()
+    )
+
+
+def _without_ids(content: Mapping[Any, Any]) -> dict[Any, Any]:
+    words = LETTERS_OF["id"]
+    return {name: value for name, value in content.items() if not (isinstance(name, str) and letters(name) in words)}
+
+
+def _blank(value: object) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def _expected_price(content: Mapping[Any, Any]) -> Decimal | None:
+    by_letters = {letters(name): value for name, value in content.items() if isinstance(name, str)}
+    for name in _PRICE_NAMES:
+        try:
+            return read_decimal(name, by_letters.get(name))
+        except InvalidIntent:
+            continue
+    return None

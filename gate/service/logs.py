@@ -1,0 +1,48 @@
+"""One handler, to standard output, one line for each event: plain, or JSON."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from typing import Final
+
+from gate.store.masking import masked
+
+_LINES: Final = str.maketrans({"\n": "\\n", "\r": "\\r"})
+
+
+class _OneLine(logging.Formatter):
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s %(message)s", "%Y-%m-%dT%H:%M:%S")
+        self.converter = time.gmtime
+
+    def format(self, record: logging.LogRecord) -> str:
+        return masked(super().format(record)).translate(_LINES)
+
+
+class _Json(_OneLine):
+    def format(self, record: logging.LogRecord) -> str:
+        told = {
+            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S") + f".{record.msecs:03.0f}Z",
+            "level": record.levelname,
+            "logger": record.name,
+            "message": masked(record.getMessage()),
+        }
+        if record.exc_info:
+            told["trace"] = masked(self.formatException(record.exc_info))
+        return json.dumps(told, ensure_ascii=False)
+
+
+def log_to_output(form: str) -> None:
+    """Every line goes out once, whoever configured logging before: two handlers would double each line."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(_Json() if form == "json" else _OneLine())
+    root = logging.getLogger()
+    for other in list(root.handlers):
+        root.removeHandler(other)
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    for noisy in ("aiohttp.access", "binance", "asyncio"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

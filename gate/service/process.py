@@ -1,0 +1,115 @@
+"""The service as a process: its connections, its signals, its page, and what systemd hears of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, field
+from typing import Final
+
+from gate.client.gates import AsyncGate
+from gate.config import Config
+from gate.exchange.binance import BinanceFutures
+from gate.executor import Executor
+from gate.service.metrics import Metrics
+from gate.service.pulse import Pulse
+from gate.service.service import Service
+from gate.service.settings import Settings
+from gate.service.streams import READ_WAITS_MS, Streams
+from gate.service.systemd import Systemd
+from gate.service.web import listening
+from gate.store.connect import plain_client
+
+_log: Final = logging.getLogger("gate.service")
+
+BROKEN: Final = 70
+"""The exit code of a service whose loop can't go on. systemd starts it again."""
+STREAM_TIMEOUT_MS: Final = READ_WAITS_MS + 4_000
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The account at the exchange."""
+
+    key: str = field(repr=False)
+    secret: str = field(repr=False)
+    base_url: str | None
+    demo: bool
+
+
+async def serve(config: Config, settings: Settings, account: Account) -> int:
+    """Runs until SIGTERM or SIGINT; a second one ends it at once. Returns the exit code.
+
+    Raises AccountTaken, InvalidField, and OSError for an address that can't be listened on.
+    """
+    stopping = asyncio.Event()
+    _stop_by_signals(stopping)
+    systemd = Systemd()
+    pulse = Pulse(settings.consumer, config.prefix, settings.stream, settings.group)
+    metrics = Metrics(pulse)
+    async with AsyncExitStack() as stack:
+        gate = await stack.enter_async_context(
+            AsyncGate.from_url(config.store_url, prefix=config.prefix, policy=config.pinned)
+        )
+        client = plain_client(config.store_url, STREAM_TIMEOUT_MS)
+        streams = Streams(client, settings)
+        stack.push_async_callback(_closed, streams)
+        at = await stack.enter_async_context(listening(settings.listen, pulse, metrics))
+        exchange = await stack.enter_async_context(
+            BinanceFutures(account.key, account.secret, base_url=account.base_url, demo=account.demo)
+        )
+        executor = await stack.enter_async_context(Executor(gate, exchange))
+        for warning in gate.policy.warnings:
+            _log.warning("POLICY %s", warning)
+        _log.info(
+            "STARTED prefix=%s stream=%s group=%s consumer=%s listening=%s mode=%s",
+            *(config.prefix, settings.stream, settings.group, settings.consumer, at or "none", gate.policy.mode),
+        )
+        telling = asyncio.create_task(_keep_telling(systemd, pulse))
+        try:
+            await Service(settings, gate, exchange, executor, streams, pulse, metrics).run(stopping)
+        except Exception:
+            return BROKEN  # it is logged
+        finally:
+            telling.cancel()
+            systemd.tell("STOPPING=1")
+    _log.info("STOPPED consumer=%s", settings.consumer)
+    return 0
+
+
+async def _closed(streams: Streams) -> None:
+    with suppress(Exception):  # a store that is away
+        await streams.close()
+
+
+def _stop_by_signals(stopping: asyncio.Event) -> None:
+    def stop(number: int) -> None:
+        if stopping.is_set():
+            _log.warning("STOPPED AT ONCE by a second signal")
+            os._exit(128 + number)
+        _log.info("STOPPING by %s: what is at work ends first", signal.Signals(number).name)
+        stopping.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop, number)
+
+
+async def _keep_telling(systemd: Systemd, pulse: Pulse) -> None:
+    """READY with the first read; then, while the loops turn, that they do. One that hangs is started again."""
+    ready = False
+    every_s = min(systemd.watchdog_s / 3, 1.0) if systemd.watchdog_s else 1.0
+    while True:
+        if not ready and pulse.consuming:
+            ready = True
+            systemd.tell("READY=1")
+        said = pulse.told()
+        state = "consuming" if said["ok"] else said["why"]
+        lines = [f"STATUS={state}; lag {pulse.lag}, in hand {pulse.in_hand}, held {pulse.held}"]
+        if systemd.watchdog_s and pulse.alive:
+            lines.append("WATCHDOG=1")
+        systemd.tell(*lines)
+        await asyncio.sleep(every_s)

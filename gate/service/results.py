@@ -1,0 +1,149 @@
+"""From what became of an intent to the fields of its result. No I/O.
+
+The first ten fields are those of the service that this one replaces, in its words; programs read them. A figure that
+isn't known is `0` there, since those programs make a number of it. The rest is the gate's own, and empty where unknown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Final
+
+from gate.exchange.port import OrderAnswer
+from gate.executor import Execution, Terminal
+from gate.service.intake import Entry
+from gate.values.fields import plain
+from gate.values.record import Phase, Record
+from gate.values.verdict import Mode
+
+OF_MARGIN: Final = frozenset({"-2019", "INSUFFICIENT_MARGIN", "MARGIN_RESERVED", "MARGIN_UNRESERVED"})
+_STATUS: Final = {
+    Terminal.FILLED: "filled",
+    Terminal.PLACED: "pending_fill",
+    Terminal.UNKNOWN: "pending_fill",  # it may exist: who reads `rejected` would send it again
+}
+_NONE: Final = Decimal(0)
+_SHOWN: Final = Decimal("1e-8")
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What became of an intent, as its result tells it."""
+
+    state: Terminal
+    reason: str
+    detail: str = ""
+    retryable: bool = False
+    retry_after_ms: int | None = None
+    order_id: str | None = None
+    client_order_id: str | None = None
+    filled_quantity: Decimal = _NONE
+    average_price: Decimal | None = None
+    fence: int | None = None
+    mode: Mode = Mode.ENFORCE
+
+
+def ending_of(execution: Execution) -> Ending:
+    """The ending of an execution."""
+    permit = execution.verdict.permit
+    return Ending(
+        state=execution.state,
+        reason=execution.reason,
+        detail=execution.detail,
+        retryable=execution.retryable,
+        retry_after_ms=execution.retry_after_ms,
+        order_id=execution.order_id,
+        client_order_id=execution.client_order_id,
+        filled_quantity=execution.filled_quantity,
+        average_price=execution.average_price,
+        fence=permit.fence if permit else None,
+        mode=execution.verdict.mode,
+    )
+
+
+def ending_of_record(
+    record: Record, client_order_id: str, order: OrderAnswer | None, mode: Mode, detail: str = ""
+) -> Ending | None:
+    """The ending of an intent whose earlier delivery had no result, by its record. None: it is still on its way.
+
+    `order`: of a placed one, as the exchange tells it; None where it doesn't answer.
+    """
+    if record.phase is Phase.ADMITTED:
+        return None
+    known = {"client_order_id": client_order_id, "fence": record.fence, "mode": mode}
+    if record.phase is Phase.FOREIGN:
+        said = "the replaced service has a record of it"
+        return Ending(Terminal.DENIED, "DUPLICATE", detail or said, mode=mode)
+    code, _, told = record.note.partition(" ")
+    if record.phase is Phase.UNKNOWN:
+        return Ending(Terminal.UNKNOWN, code, told, **known)  # type: ignore[arg-type]
+    if record.phase is Phase.REJECTED:
+        if code in OF_MARGIN:
+            state = Terminal.REJECTED_MARGIN
+        else:
+            state = Terminal.REJECTED_ORDER if record.unsent else Terminal.REJECTED_EXCHANGE
+        return Ending(state, code, told, **known)  # type: ignore[arg-type]
+    if order is None:
+        said = "an earlier delivery has placed it; what has filled isn't known"
+        return Ending(Terminal.PLACED, "PLACED", said, order_id=record.order_id, **known)  # type: ignore[arg-type]
+    unfilled = Terminal.REJECTED_EXCHANGE if order.ended_unfilled else Terminal.PLACED
+    return Ending(
+        Terminal.FILLED if order.filled else unfilled,
+        order.status,
+        "an earlier delivery has placed it",
+        order_id=record.order_id,
+        filled_quantity=order.filled_quantity,
+        average_price=order.average_price,
+        **known,  # type: ignore[arg-type]
+    )
+
+
+def result_fields(entry: Entry, ending: Ending, *, by: str, now_ms: int, fee_rate: Decimal | None) -> dict[str, str]:
+    """The fields of the result, in the order in which they are written. `fee_rate`: of a taker, where it is known."""
+    intent, price, filled = entry.intent, ending.average_price, ending.filled_quantity
+    asked = intent.notional
+    if asked is None and intent.quantity is not None and entry.expected_price is not None:
+        asked = intent.quantity * entry.expected_price
+    value = filled * price if price is not None else None
+    fee = value * fee_rate if value is not None and fee_rate is not None else _NONE
+    return {
+        "symbol": intent.symbol,
+        "action": intent.side,
+        "entry_price": _number(price if price is not None else entry.expected_price),
+        "position_size_usd": _number(value if value else asked),
+        "leverage": str(intent.leverage or 1),
+        "timestamp": datetime.fromtimestamp(now_ms / 1000, UTC).replace(tzinfo=None).isoformat(),
+        "order_id": ending.order_id or "",
+        "status": _STATUS.get(ending.state, "rejected"),
+        "slippage_pct": _number(_slippage(entry, price)),
+        "fee_usd": _number(fee),
+        "intent_id": intent.id,
+        "state": ending.state.value,
+        "reason": ending.reason,
+        "detail": ending.detail,
+        "retryable": "1" if ending.retryable else "0",
+        "retry_after_ms": "" if ending.retry_after_ms is None else str(ending.retry_after_ms),
+        "filled_quantity": plain(filled),
+        "average_price": "" if price is None else plain(price),
+        "client_order_id": ending.client_order_id or "",
+        "fence": "" if ending.fence is None else str(ending.fence),
+        "mode": ending.mode.value,
+        "by": by,
+    }
+
+
+def _slippage(entry: Entry, price: Decimal | None) -> Decimal:
+    """By how many percent the fill is worse than the expected price; below zero where it is better."""
+    expected = entry.expected_price
+    if price is None or expected is None:
+        return _NONE
+    worse = price - expected if entry.intent.side == "BUY" else expected - price
+    return worse / expected * 100
+
+
+def _number(figure: Decimal | None) -> str:
+    if not figure:
+        return "0"
+    return plain(figure.quantize(_SHOWN)) if figure < Decimal("1e15") else plain(figure)

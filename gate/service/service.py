@@ -1,0 +1,546 @@
+"""Reads intents, executes them, and writes one result for each, until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any, Final, NamedTuple
+
+from gate.client.denials import unread
+from gate.client.gates import AsyncGate
+from gate.exchange.failures import ExchangeFailure, OrderNotFound
+from gate.exchange.port import Exchange, OrderAnswer
+from gate.executor import Execution, Executor, Terminal
+from gate.executor.look_up import find_order_of_any_type
+from gate.service.intake import DeadLetter, read_entry
+from gate.service.metrics import Metrics
+from gate.service.pulse import Pulse
+from gate.service.results import Ending, ending_of, ending_of_record, result_fields
+from gate.service.settings import Settings
+from gate.service.streams import STORE_FAILURES, Answer, Fields, Streams
+from gate.service.waiting import Held, Waiting
+from gate.values.errors import StoreFailure
+from gate.values.guards import Reason
+from gate.values.intent import Intent
+from gate.values.log_words import names
+from gate.values.outcome import OutcomeKind
+from gate.values.record import Phase, Record
+from gate.values.reports import ACCOUNT_WIDE, Status
+
+_log: Final = logging.getLogger("gate.service")
+
+_FIRST_PAUSE_S: Final = 0.2
+_LONGEST_PAUSE_S: Final = 5.0
+_ENTRY_AGAIN_S: Final = (1.0, 10.0)
+_EXIT_AGAIN_S: Final = (0.25, 2.0)
+"""The first and the longest wait before another try, where the denial doesn't tell one. An open position is urgent."""
+_EARLIER_AGAIN_S: Final = (0.2, 2.0)
+"""The same, while another delivery of the intent is on its way."""
+_LOOK_EVERY_S: Final = 5.0
+_PROBE_EVERY_S: Final = 15.0
+_PROBED: Final = "BTCUSDT"
+_ABOVE_A_PERMIT_MS: Final = 10_000
+_TOGETHER: Final = 200
+_FAULTS_AT_MOST: Final = 5
+_STALE_KEPT_MS: Final = 60_000
+"""How long it is known that a stale intent was answered. A backlog of a million mustn't fill the store."""
+_FEE_AGE_S: Final = 3_600
+_CANCELLED_WITHIN_S: Final = 10.0
+_WRITTEN_WITHIN_S: Final = 5.0
+
+
+class _Later(NamedTuple):
+    """Another try, so long from now."""
+
+    wait_s: float
+    reason: str
+    alone: bool = False
+    """Whether its symbol's other intents needn't wait for it: its order was sent before them."""
+
+
+class Service:
+    """One consumer of one account's intents."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        gate: AsyncGate,
+        exchange: Exchange,
+        executor: Executor,
+        streams: Streams,
+        pulse: Pulse,
+        metrics: Metrics,
+    ) -> None:
+        self._of: Final = settings
+        self._gate: Final = gate
+        self._exchange: Final = exchange
+        self._executor: Final = executor
+        self._streams: Final = streams
+        self._pulse: Final = pulse
+        self._metrics: Final = metrics
+        self._waiting: Final = Waiting(settings.concurrency)
+        self._in_hand: Final[dict[str, Held | None]] = {}
+        self._answers: Final[deque[tuple[Answer, float]]] = deque()
+        self._to_answer: Final = asyncio.Event()
+        self._written: Final = asyncio.Event()
+        self._room: Final = asyncio.Event()
+        self._work: Final[set[asyncio.Task[None]]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._heard: Final = asyncio.Event()
+        """Set with the first read: by then there is a group."""
+        self._closing = False
+        self._fees: Final[dict[str, tuple[Decimal, float]]] = {}
+        self._loop: Final = asyncio.get_running_loop()
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Until `stopping` is set. Then it ends what it has begun, and hands over the rest. Raises what ends a loop."""
+        stopped = asyncio.create_task(stopping.wait())
+        answering = asyncio.create_task(self._keep_answering(), name="answering")
+        others = [
+            asyncio.create_task(self._keep_reading(), name="reading"),
+            asyncio.create_task(self._keep_taking_over(), name="taking over"),
+            asyncio.create_task(self._keep_looking(), name="looking"),
+        ]
+        self._pulse.phase = "consuming"
+        try:
+            await asyncio.wait({stopped, answering, *others}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._pulse.phase = "stopping"
+            failed = next((each for each in (answering, *others) if each.done() and not each.cancelled()), None)
+            await self._end([stopped, *others], answering)
+        if failed is not None:
+            _log.critical("SERVICE BROKEN %s: %r", failed.get_name(), failed.exception())
+            failed.result()
+            raise RuntimeError(f"{failed.get_name()} ended by itself")
+
+    async def _end(self, others: Sequence[asyncio.Task[Any]], answering: asyncio.Task[None]) -> None:
+        self._closing = True
+        if self._timer is not None:
+            self._timer.cancel()
+        for each in others:
+            each.cancel()
+        await asyncio.wait(others)
+        if self._work:
+            await asyncio.wait(self._work, timeout=self._of.stop_within_ms / 1000)
+        for task in self._work:
+            task.cancel()  # the executor settles what it has begun; the entry stays pending
+        if self._work:
+            await asyncio.wait(self._work, timeout=_CANCELLED_WITHIN_S)
+        until_s = self._loop.time() + _WRITTEN_WITHIN_S
+        while self._answers and not answering.done() and self._loop.time() < until_s:
+            self._written.clear()
+            try:
+                await asyncio.wait_for(self._written.wait(), until_s - self._loop.time())
+            except TimeoutError:
+                break
+        answering.cancel()
+        await asyncio.wait([answering])
+        try:
+            async with asyncio.timeout(_WRITTEN_WITHIN_S):
+                left = await self._streams.leave(self._rested_ms)
+        except STORE_FAILURES as error:
+            _log.warning("LEFT its consumer stays: %s", _said(error))
+        else:
+            _log.info("LEFT consumer=%s handed over %d", self._of.consumer, left)
+
+    @property
+    def _rested_ms(self) -> int:
+        """How long an entry rests with its consumer before another takes it over: longer than any permit lives."""
+        return max(self._of.takeover_ms, self._gate.policy.lock_ttl_ms + _ABOVE_A_PERMIT_MS)
+
+    # Reading.
+
+    async def _keep_reading(self) -> None:
+        pause_s, unheard = _FIRST_PAUSE_S, True
+        while True:
+            self._pulse.turned_s = time.monotonic()
+            room = min(self._of.in_hand - len(self._in_hand), self._of.read_count)
+            if room <= 0 or self._waiting.ready >= max(self._of.read_count, 2 * self._of.concurrency):
+                await self._for_room(room <= 0)
+                continue
+            try:
+                if unheard:
+                    await self._take_in_own()
+                    unheard = False
+                entries = await self._streams.read(room)
+            except STORE_FAILURES as error:
+                if self._pulse.store in ("ok", "not asked yet"):
+                    _log.warning("STORE AWAY nothing read: %s", _said(error))
+                self._pulse.store, unheard = _said(error), True
+                self._metrics.failures.labels("read").inc()
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+                continue
+            if self._pulse.store not in ("ok", "not asked yet"):
+                _log.info("STORE BACK reading goes on")
+            self._pulse.store, self._pulse.read_s, pause_s = "ok", time.monotonic(), _FIRST_PAUSE_S
+            self._heard.set()
+            self._take_in(entries, redelivered=False)
+
+    async def _for_room(self, full: bool) -> None:
+        """Until there is room for more. Where all is full of what waits, that is tried once more, and answered."""
+        if full:
+            self._waiting.wake()
+            self._begin()
+        self._room.clear()
+        try:
+            await asyncio.wait_for(self._room.wait(), 1)
+        except TimeoutError:
+            return
+        self._pulse.read_s = time.monotonic()  # it gets on, though it reads nothing
+
+    async def _take_in_own(self) -> None:
+        """What this consumer was given and has never heard of: by an answer that was lost, or before a restart."""
+        after = "0"
+        while page := await self._streams.own(after):
+            after = page[-1][0]
+            self._take_in([row for row in page if row[1]], redelivered=True)
+
+    def _take_in(self, entries: list[tuple[str, Fields]], *, redelivered: bool) -> None:
+        now_s, now_ms = self._loop.time(), time.time_ns() // 1_000_000
+        for entry_id, fields in entries:
+            if entry_id in self._in_hand:
+                continue
+            read = read_entry(entry_id, fields, self._of.id, redelivered=redelivered)
+            if isinstance(read, DeadLetter):
+                self._bury(read, now_s)
+                continue
+            alone = now_ms - read.intent.timestamp_ms > self._gate.policy.max_age_ms
+            held = Held(read, alone=alone, taken_s=now_s)
+            self._in_hand[entry_id] = held
+            self._waiting.add(held)
+        self._begin()
+
+    def _bury(self, letter: DeadLetter, now_s: float) -> None:
+        try:
+            content: Mapping[str, object] = {name.decode(): value.decode() for name, value in letter.fields.items()}
+        except UnicodeDecodeError:
+            content = {}
+        unread(content, letter.invalid)
+        self._in_hand[letter.entry_id] = None
+        self._metrics.dead.inc()
+        added: dict[str | bytes, str | bytes] = {
+            "error": letter.error,
+            "intent_id": letter.intent_id,
+            "entry": letter.entry_id,
+            "stream": self._of.stream,
+            "by": self._of.consumer,
+        }
+        came: dict[str | bytes, str | bytes] = {
+            b"entry_" + name if name.decode("latin-1") in added else name: value
+            for name, value in letter.fields.items()
+        }
+        answer = Answer(
+            letter.entry_id,
+            self._of.dead_letters,
+            self._of.dead_letters_kept,
+            f"entry:{letter.entry_id}",
+            _STALE_KEPT_MS,
+            {**came, **added},
+        )
+        self._answers.append((answer, now_s))
+        self._to_answer.set()
+
+    # Taking over.
+
+    async def _keep_taking_over(self) -> None:
+        await self._heard.wait()
+        while True:
+            try:
+                await self._streams.keep([*self._in_hand])
+                after = "0-0"
+                while True:
+                    after, entries = await self._streams.take_over(self._rested_ms, after)
+                    theirs = [row for row in entries if row[0] not in self._in_hand]
+                    if theirs:
+                        _log.info("TAKEN OVER %d entries, the first is %s", len(theirs), theirs[0][0])
+                        self._metrics.taken_over.inc(len(theirs))
+                        self._take_in(theirs, redelivered=True)
+                    if after == "0-0" or len(self._in_hand) >= self._of.in_hand:
+                        break
+            except STORE_FAILURES as error:
+                self._metrics.failures.labels("take_over").inc()
+                _log.debug("nothing taken over: %s", _said(error))
+            await asyncio.sleep(min(self._rested_ms / 4000, 5.0))
+
+    # At work.
+
+    def _begin(self) -> None:
+        """Starts what may start now, and sets the clock for what may start next."""
+        if self._closing:
+            return
+        self._waiting.wake(self._loop.time())
+        while (held := self._waiting.take()) is not None:
+            task = asyncio.create_task(self._try(held))
+            self._work.add(task)
+            task.add_done_callback(self._work.discard)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if (due_s := self._waiting.next_due_s) is not None:
+            self._timer = self._loop.call_at(due_s, self._begin)
+        self._count()
+        self._room.set()
+
+    def _count(self) -> None:
+        pulse = self._pulse
+        pulse.in_hand, pulse.at_work, pulse.unwritten = len(self._in_hand), self._waiting.at_work, len(self._answers)
+        pulse.held = self._waiting.held_back
+
+    async def _try(self, held: Held) -> None:
+        try:
+            came = await self._one_try(held)
+        except asyncio.CancelledError:
+            raise  # the service ends: the entry stays pending, and another worker finds out what became of it
+        except Exception as error:  # one intent must not end the service
+            held.faults += 1
+            if not isinstance(error, (*STORE_FAILURES, StoreFailure)):
+                _log.exception("%s failed", names(held.entry.intent))
+            self._metrics.failures.labels("intent").inc()
+            came = self._after_a_fault(held, error)
+        if isinstance(came, _Later):
+            self._put_off(held, came)
+            self._waiting.done(held)
+            self._begin()
+            return
+        self._waiting.done(held)
+        self._begin()
+        fee = await self._fee_rate(held.entry.intent.symbol) if came.filled_quantity > 0 else None
+        self._answer(held, came, fee)
+
+    def _after_a_fault(self, held: Held, error: Exception) -> Ending | _Later:
+        if isinstance(error, (*STORE_FAILURES, StoreFailure)) or held.faults < _FAULTS_AT_MOST:
+            return _Later(_grown(_ENTRY_AGAIN_S, held.faults), type(error).__name__)
+        detail = f"the service failed {held.faults} times: {_said(error)}"
+        return Ending(Terminal.UNKNOWN, "SERVICE_FAILED", detail)
+
+    def _put_off(self, held: Held, later: _Later) -> None:
+        self._metrics.retries.labels(later.reason).inc()
+        again = Held(held.entry, alone=held.alone or later.alone, taken_s=held.taken_s)
+        again.tries, again.faults = held.tries + 1, held.faults
+        again.due_s = self._loop.time() + later.wait_s
+        self._in_hand[held.entry.entry_id] = again
+        self._waiting.add(again)
+
+    async def _one_try(self, held: Held) -> Ending | _Later:
+        intent = held.entry.intent
+        if self._left_ms(intent) <= 0 and self._of.max_age_s is not None:
+            known = await self._gate.lookup(intent.id)
+            if known is None:
+                age_s = (time.time_ns() // 1_000_000 - intent.timestamp_ms) // 1000
+                detail = f"{age_s} s old, and this service takes {self._of.max_age_s} s at most"
+                _log.info("TERMINAL STATE: DENIED %s reason=STALE STALE_INTENT_DROP %s", names(intent), detail)
+                return self._judged(Ending(Terminal.DENIED, Reason.STALE, detail))
+        begun_s = self._loop.time()
+        execution = await self._executor.execute(intent)
+        self._metrics.execution.labels(execution.state.value).observe(self._loop.time() - begun_s)
+        ending = self._judged(ending_of(execution), execution.verdict.reason)
+        if execution.state is Terminal.DENIED and execution.reason == Reason.DUPLICATE:
+            return await self._as_before(held, execution)
+        return self._again(held, execution) or ending
+
+    def _judged(self, ending: Ending, reason: str | None = None) -> Ending:
+        said = str(reason or ending.reason)
+        self._pulse.verdict_s, self._pulse.verdict = time.monotonic(), said
+        self._metrics.verdicts.labels(said).inc()
+        return ending
+
+    def _again(self, held: Held, execution: Execution) -> _Later | None:
+        """When to try once more; None: this is the answer. What exchange or margin refused isn't tried again."""
+        outcome = execution.outcome
+        unsent = outcome is not None and outcome.kind is OutcomeKind.UNSENT
+        costs = execution.state is Terminal.REJECTED_MARGIN and outcome is not None and outcome.penalty is not None
+        if not execution.retryable or not (execution.state is Terminal.DENIED or unsent) or costs:
+            return None
+        if self._closing:  # it stays pending, for another worker
+            return _Later(_LONGEST_PAUSE_S, execution.reason)
+        if not self._of.retries or len(self._in_hand) >= self._of.in_hand:
+            return None
+        if execution.retry_after_ms is not None:
+            wait_s = max(execution.retry_after_ms, 1) / 1000
+        else:
+            wait_s = _grown(_EXIT_AGAIN_S if held.exit else _ENTRY_AGAIN_S, held.tries)
+        if wait_s * 1000 >= self._left_ms(held.entry.intent):
+            return None  # it would be stale by then
+        return _Later(wait_s, execution.reason)
+
+    def _left_ms(self, intent: Intent) -> int:
+        """How long the intent is fresh."""
+        most_ms = self._gate.policy.max_age_ms
+        if self._of.max_age_s is not None:
+            most_ms = min(most_ms, self._of.max_age_s * 1000)
+        return intent.timestamp_ms + most_ms - time.time_ns() // 1_000_000
+
+    async def _as_before(self, held: Held, execution: Execution) -> Ending | _Later:
+        """What an earlier delivery has come to. Its result may be missing: its worker may have died before."""
+        record, intent = execution.verdict.prior, held.entry.intent
+        if await self._streams.answered(_answered(intent)):
+            return ending_of(execution)  # it won't be written
+        if record is None or record.phase is Phase.ADMITTED:
+            return _Later(_grown(_EARLIER_AGAIN_S, held.tries), execution.reason, alone=True)
+        order = await self._placed_before(record) if record.phase is Phase.PLACED else None
+        came = ending_of_record(
+            record, self._gate.client_order_id(intent.id), order, execution.verdict.mode, execution.detail
+        )
+        assert came is not None
+        _log.info(
+            "TERMINAL STATE: %s %s reason=%s order=%s from its record",
+            came.state,
+            names(intent),
+            came.reason,
+            came.order_id or "-",
+        )
+        return came
+
+    async def _placed_before(self, record: Record) -> OrderAnswer | None:
+        decided_ms = record.admitted_ms - self._gate.policy.max_age_ms
+        client_order_id = self._gate.client_order_id(record.intent_id)
+        try:
+            return await find_order_of_any_type(self._exchange, record.symbol, client_order_id, decided_ms)
+        except (ExchangeFailure, OrderNotFound):
+            return None
+
+    async def _fee_rate(self, symbol: str) -> Decimal | None:
+        known = self._fees.get(symbol)
+        if known is None or self._loop.time() - known[1] > _FEE_AGE_S:
+            try:
+                known = (await self._exchange.symbol_config(symbol)).fee_rate, self._loop.time()
+            except ExchangeFailure:
+                return None
+            self._fees[symbol] = known
+        return known[0]
+
+    # Answering.
+
+    def _answer(self, held: Held, ending: Ending, fee_rate: Decimal | None) -> None:
+        now_ms = time.time_ns() // 1_000_000
+        fields = result_fields(held.entry, ending, by=self._of.consumer, now_ms=now_ms, fee_rate=fee_rate)
+        keep_ms = _STALE_KEPT_MS if ending.reason == Reason.STALE else self._gate.policy.dedup_ttl_ms
+        of, entry = self._of, held.entry
+        answer = Answer(
+            entry.entry_id,
+            of.results,
+            of.results_kept,
+            _answered(entry.intent),
+            keep_ms,
+            dict(fields.items()),
+        )
+        self._answers.append((answer, held.taken_s))
+        self._to_answer.set()
+
+    async def _keep_answering(self) -> None:
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            if not self._answers:
+                self._to_answer.clear()
+                await self._to_answer.wait()
+            batch = [self._answers.popleft() for _ in range(min(_TOGETHER, len(self._answers)))]
+            try:
+                replies = await self._streams.answer([answer for answer, _ in batch])
+            except STORE_FAILURES as error:
+                replies = [error] * len(batch)
+            except BaseException:
+                self._answers.extendleft(reversed(batch))
+                raise
+            failed = [(row, reply) for row, reply in zip(batch, replies, strict=True) if isinstance(reply, Exception)]
+            for (answer, taken_s), reply in zip(batch, replies, strict=True):
+                if not isinstance(reply, Exception):
+                    self._answered(answer, taken_s, written=reply)
+            self._count()
+            self._room.set()
+            self._written.set()
+            if not failed:
+                self._pulse.results, pause_s = "ok", _FIRST_PAUSE_S
+                continue
+            self._answers.extendleft(row for row, _ in reversed(failed))
+            said = _said(failed[0][1])
+            if self._pulse.results == "ok":
+                _log.warning("RESULTS WAIT %d can't be written: %s", len(failed), said)
+            self._pulse.results = said
+            self._metrics.failures.labels("answer").inc()
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+
+    def _answered(self, answer: Answer, taken_s: float, *, written: bool) -> None:
+        self._in_hand.pop(answer.entry_id, None)
+        if not written:
+            self._metrics.repeats.inc()
+            return
+        self._pulse.result_s = time.monotonic()
+        if answer.stream != self._of.results:
+            return
+        state = answer.fields["state"]
+        self._pulse.state = str(state)
+        self._metrics.results.labels(state).inc()
+        self._metrics.whole.observe(self._loop.time() - taken_s)
+
+    # Looking.
+
+    async def _keep_looking(self) -> None:
+        probed_s = -_PROBE_EVERY_S
+        await self._heard.wait()
+        while True:
+            try:
+                backlog = await self._streams.backlog()
+                self._pulse.lag, self._pulse.pending = backlog.lag, backlog.pending
+                status = await self._gate.status()
+                self._metrics.switches(status)
+                self._pulse.in_doubt, self._pulse.stopped_by = status.in_doubt, _stopped_by(status)
+            except (*STORE_FAILURES, StoreFailure) as error:
+                self._pulse.lag = self._pulse.pending = self._pulse.in_doubt = None
+                self._metrics.failures.labels("look").inc()
+                _log.debug("not looked: %s", _said(error))
+            except Exception:
+                _log.exception("looking failed")  # it only tells of the service, and must not end it
+            if self._loop.time() - probed_s >= _PROBE_EVERY_S:
+                probed_s = self._loop.time()
+                await self._probe()
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+    async def _probe(self) -> None:
+        try:
+            await self._exchange.mark_price(_PROBED)
+        except ExchangeFailure as failed:
+            said = f"{failed.failure.code}: {failed.failure.told}"
+            if self._pulse.exchange in ("ok", "not asked yet"):
+                _log.warning("EXCHANGE AWAY %s", said)
+            self._pulse.exchange = said
+        except Exception:
+            _log.exception("the exchange wasn't asked")
+        else:
+            if self._pulse.exchange not in ("ok", "not asked yet"):
+                _log.info("EXCHANGE BACK")
+            self._pulse.exchange = "ok"
+
+
+def _stopped_by(status: Status) -> tuple[str, ...]:
+    found = (
+        [] if status.halt is None else [f"halt of scope {status.halt.scope} by {status.halt.by}: {status.halt.reason}"]
+    )
+    found += [
+        f"{each.name}: {each.detail}"
+        for each in status.standing
+        if each.on and each.name in ACCOUNT_WIDE and each.name != "halt"
+    ]
+    if not status.policy_agrees:
+        found.append("policy: another one is in force")
+    return tuple(found)
+
+
+def _answered(intent: Intent) -> str:
+    """What tells an intent from others: its id, and what it asks for. Another intent under its id is a CONFLICT, which
+    has a result of its own."""
+    return f"{intent.id}:{intent.fingerprint}"
+
+
+def _grown(between_s: tuple[float, float], tries: int) -> float:
+    first, longest = between_s
+    return min(first * (1 << min(tries, 20)), longest)
+
+
+def _said(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

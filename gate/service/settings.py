@@ -1,0 +1,179 @@
+"""The settings of the service: the table [service] of the configuration file, and the old service's variables.
+
+[service]
+stream = "quantum:stream:trade.intent"             # the intents; names begin with the prefix by default
+group = "quantum:group:execution:trade.intent"
+consumer = "execution-host-7"                      # by default of host and process
+results = "quantum:stream:execution.result"
+results_kept = 100000
+dead_letters = "quantum:stream:trade.intent.dead"
+dead_letters_kept = 10000
+concurrency = 32                                   # EXEC_CONCURRENCY; of entries, and as many exits beside them
+read_count = 100                                   # XREADGROUP_COUNT
+in_hand = 5000                                     # the most intents that one process holds
+retries = true                                     # false answers at once what is denied but retryable
+id = "{trace_id}:{symbol}:{side}"                  # by default the intent's own id
+max_age_s = 600                                    # INTENT_MAX_AGE_SEC; older ones are STALE, if the policy allows more
+takeover_ms = 60000                                # how long an entry rests before another worker takes it over
+stop_within_ms = 20000
+listen = "127.0.0.1:9109"                          # or "none"
+log = "plain"                                      # or "json"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Final, NamedTuple
+
+from gate.config import InvalidConfig
+from gate.service.intake import IdTemplate
+
+DEFAULT_LISTEN: Final = "127.0.0.1:9109"
+_NUMBERS: Final = {
+    "results_kept": (1, 10_000_000),
+    "dead_letters_kept": (1, 10_000_000),
+    "concurrency": (1, 1_000),
+    "read_count": (1, 10_000),
+    "in_hand": (1, 100_000),
+    "max_age_s": (1, 86_400),
+    "takeover_ms": (1_000, 3_600_000),
+    "stop_within_ms": (0, 600_000),
+}
+_TEXTS: Final = ("stream", "group", "consumer", "results", "dead_letters", "id", "listen", "log")
+_VARIABLES: Final = {
+    "INTENT_MAX_AGE_SEC": "max_age_s",
+    "XREADGROUP_COUNT": "read_count",
+    "EXEC_CONCURRENCY": "concurrency",
+}
+
+
+class Listen(NamedTuple):
+    """Where health and metrics are served."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings of one service process. Names of streams are whole keys."""
+
+    stream: str
+    group: str
+    consumer: str
+    results: str
+    dead_letters: str
+    answered: str
+    """The beginning of the keys that say which intents have their result."""
+    results_kept: int = 100_000
+    dead_letters_kept: int = 10_000
+    concurrency: int = 32
+    read_count: int = 100
+    in_hand: int = 5_000
+    retries: bool = True
+    id: IdTemplate | None = None
+    max_age_s: int | None = None
+    takeover_ms: int = 60_000
+    stop_within_ms: int = 20_000
+    listen: Listen | None = None
+    log: str = "plain"
+
+
+def read_settings(
+    table: object, environ: Mapping[str, str], prefix: str, *, host: str, pid: int, listen: str | None = None
+) -> Settings:
+    """The environment wins over the table, and the flag `listen` over both. Raises InvalidConfig with every fault."""
+    faults: list[str] = []
+    if not isinstance(table, Mapping):
+        raise InvalidConfig((f"service: {table!r} is not a table; write [service]",))
+    known = {*_NUMBERS, *_TEXTS, "retries"}
+    faults += [
+        f"service.{name}: is not a setting; there are {', '.join(sorted(known))}" for name in table if name not in known
+    ]
+    found: dict[str, object] = {}
+    for name, (least, most) in _NUMBERS.items():
+        value = table.get(name)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            faults.append(f"service.{name}: {value!r} is not a whole number from {least} to {most}")
+        else:
+            found[name] = value
+    for variable, name in _VARIABLES.items():
+        text, (least, most) = environ.get(variable, "").strip(), _NUMBERS[name]
+        if not text:
+            continue
+        if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
+            faults.append(f"{variable}: {text!r} is not a whole number from {least} to {most}")
+        else:
+            found[name] = int(text)
+    retries = table.get("retries", True)
+    if not isinstance(retries, bool):
+        faults.append(f"service.retries: {retries!r} is neither true nor false")
+    texts: dict[str, str] = {}
+    for name in _TEXTS:
+        value = table.get(name)
+        if value is None:
+            continue
+        if not isinstance(value, str) or not value or not value.isprintable():
+            faults.append(f"service.{name}: {value!r} is not a text")
+        else:
+            texts[name] = value
+    template = None
+    if "id" in texts:
+        try:
+            template = IdTemplate.read(texts.pop("id"))
+        except ValueError as problem:
+            faults.append(f"service.id: {problem}")
+    if (form := texts.setdefault("log", "plain")) not in ("plain", "json"):
+        faults.append(f"service.log: {form!r} is neither plain nor json")
+    address = None
+    try:
+        address = read_listen(listen or texts.pop("listen", DEFAULT_LISTEN))
+    except ValueError as problem:
+        faults.append(f"{'--listen' if listen else 'service.listen'}: {problem}")
+    names = {
+        "stream": f"{prefix}:stream:trade.intent",
+        "group": f"{prefix}:group:execution:trade.intent",
+        "consumer": f"execution-{host}-{pid}",
+        "results": f"{prefix}:stream:execution.result",
+        "dead_letters": f"{prefix}:stream:trade.intent.dead",
+    } | {
+        name: text for name, text in texts.items() if name in ("stream", "group", "consumer", "results", "dead_letters")
+    }
+    streams = [names[name] for name in ("stream", "results", "dead_letters")]
+    if len(set(streams)) != len(streams):
+        faults.append("service: stream, results and dead_letters must be three streams")
+    if faults:
+        raise InvalidConfig(tuple(faults))
+    return Settings(
+        stream=names["stream"],
+        group=names["group"],
+        consumer=names["consumer"],
+        results=names["results"],
+        dead_letters=names["dead_letters"],
+        answered=f"{prefix}:stream:answered:",
+        retries=bool(retries),
+        id=template,
+        listen=address,
+        log=form,
+        **found,  # type: ignore[arg-type]  # checked above
+    )
+
+
+def read_listen(text: str) -> Listen | None:
+    """HOST:PORT, or `none`. The host is an address or localhost; port 0 takes a free one. Raises ValueError."""
+    if text == "none":
+        return None
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or not host or not port.isdigit() or int(port) > 65_535:
+        raise ValueError(f"{text!r} is not an address: give HOST:PORT, or none")
+    if host != "localhost":
+        try:
+            ip_address(host)
+        except ValueError:
+            raise ValueError(f"{host!r} is no IP address; give one, or localhost") from None
+    return Listen(host, int(port))

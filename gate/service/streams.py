@@ -1,0 +1,194 @@
+"""The service's streams: reads intents in a consumer group, and answers them. All I/O on redis-py's own asyncio client.
+
+Blocking reads and verdicts don't share a wire: a verdict has a quarter of a second, a read waits for a whole one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import redis.asyncio
+from redis.exceptions import ConnectionError as ConnectionFailed
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+
+from gate.protocol.scripts import Call, script
+from gate.service.settings import Settings
+
+STORE_FAILURES: Final = (RedisError, OSError, TimeoutError)
+"""What redis-py raises where the store can't be asked, or refuses."""
+READ_WAITS_MS: Final = 1_000
+_PAGE: Final = 500
+LEFT: Final = "handed-over"
+"""The consumer that keeps what a service leaves at its end, until another one takes it over."""
+
+Fields = Mapping[bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is written when an entry is done with: a result, or a dead letter."""
+
+    entry_id: str
+    stream: str
+    most: int
+    answered: str
+    """What tells this intent from all others."""
+    keep_ms: int
+    fields: Mapping[str | bytes, str | bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Where the group stands."""
+
+    lag: int | None
+    """Entries that nobody of the group has read; None where the server doesn't know."""
+    pending: int
+    """Entries that were read and not answered."""
+    consumers: int
+
+
+class Streams:
+    """One consumer of the group. Every method raises one of STORE_FAILURES where the store fails."""
+
+    def __init__(self, client: Any, settings: Settings) -> None:
+        """`client`: redis-py's for asyncio, with bytes as replies."""
+        self._client: Final[redis.asyncio.Redis] = client
+        self._of: Final = settings
+        self._script: Final = script("answer")
+        self._call: Final = Call("EVALSHA", self._script, {"entries": settings.stream, "group": settings.group})
+
+    async def begin(self) -> None:
+        """Makes the group where there is none: it begins with the oldest entry."""
+        try:
+            await self._client.xgroup_create(self._of.stream, self._of.group, id="0", mkstream=True)
+        except ResponseError as error:
+            if not str(error).startswith("BUSYGROUP"):
+                raise
+
+    async def read(self, count: int, *, wait_ms: int = READ_WAITS_MS) -> list[tuple[str, Fields]]:
+        """New entries, at most so many. Waits for the first of them."""
+        return _entries(await self._read(">", count, wait_ms))
+
+    async def own(self, after: str = "0") -> list[tuple[str, Fields]]:
+        """What this consumer has been given and not answered, a page of it: also what it has never heard of, because
+        the reply was lost."""
+        return _entries(await self._read(after, _PAGE, None))
+
+    async def _read(self, after: str, count: int, wait_ms: int | None) -> Any:
+        of = self._of
+        try:
+            return await self._client.xreadgroup(of.group, of.consumer, {of.stream: after}, count=count, block=wait_ms)
+        except ResponseError as error:
+            if not str(error).startswith("NOGROUP"):
+                raise
+            await self.begin()  # the store has lost its memory
+            return []
+
+    async def take_over(self, rested_ms: int, after: str = "0-0") -> tuple[str, list[tuple[str, Fields]]]:
+        """Entries that rest with their consumers for so long, a page of them. With where to go on; `0-0` at the end."""
+        of = self._of
+        reply: Any = await self._client.xautoclaim(
+            of.stream, of.group, of.consumer, min_idle_time=rested_ms, start_id=after, count=_PAGE
+        )
+        return _text(reply[0]), [(_text(number), fields) for number, fields in reply[1] if fields]
+
+    async def keep(self, entry_ids: Sequence[str]) -> None:
+        """Says that these are in hand, so that nobody takes them over."""
+        of = self._of
+        for start in range(0, len(entry_ids), _PAGE):
+            await self._client.xclaim(
+                of.stream, of.group, of.consumer, 0, list(entry_ids[start : start + _PAGE]), justid=True
+            )
+
+    async def answered(self, answered: str) -> bool:
+        """Whether an intent has its answer."""
+        return bool(await self._client.exists(self._of.answered + answered))
+
+    async def answer(self, answers: Sequence[Answer]) -> list[bool | Exception]:
+        """Writes answers and acknowledges their entries: for each whether it was written, or why it failed. An answer
+        may be sent twice."""
+        replies = await self._send(answers)
+        refused = [each for each in replies if isinstance(each, ResponseError)]
+        if any(isinstance(each, NoScriptError) for each in refused):
+            await self._client.script_load(self._script.source)
+        elif any("NOGROUP" in str(each) for each in refused):
+            await self.begin()
+        else:
+            return replies
+        return await self._send(answers)
+
+    async def _send(self, answers: Sequence[Answer]) -> list[bool | Exception]:
+        pipeline: Any = self._client.pipeline(transaction=False)
+        for each in answers:
+            call = self._call(
+                answers=each.stream,
+                answered=self._of.answered + each.answered,
+                entry=each.entry_id,
+                keep_ms=each.keep_ms,
+                most=each.most,
+            )
+            pipeline.execute_command(*call, *(part for field in each.fields.items() for part in field))
+        replies = await pipeline.execute(raise_on_error=False)
+        for reply in replies:
+            if isinstance(reply, ConnectionFailed):
+                raise reply
+        return [reply if isinstance(reply, Exception) else bool(reply) for reply in replies]
+
+    async def backlog(self) -> Backlog:
+        """Where the group stands."""
+        rows: Any = await self._client.xinfo_groups(self._of.stream)
+        for row in rows:
+            if _text(row["name"]) == self._of.group:
+                lag = row.get("lag")
+                return Backlog(None if lag is None else int(lag), int(row["pending"]), int(row["consumers"]))
+        return Backlog(None, 0, 0)
+
+    async def look(self) -> tuple[bool, Backlog]:
+        """Whether there is the group, and where it stands. Only reads; also whether the other streams are streams."""
+        for stream in (self._of.results, self._of.dead_letters):
+            await self._client.xlen(stream)
+        try:
+            backlog = await self.backlog()
+        except ResponseError as error:
+            if "no such key" not in str(error):
+                raise
+            return False, Backlog(None, 0, 0)
+        return backlog.consumers > 0 or backlog.lag is not None, backlog
+
+    async def leave(self, rested_ms: int) -> int:
+        """Hands over what this consumer has not answered, so that another one takes it at once, and removes the
+        consumer. Returns how many entries that were."""
+        of, left = self._of, 0
+        while page := await self.own():
+            # A deleted entry has no fields; it stays pending until it is acknowledged.
+            gone = [number for number, fields in page if not fields]
+            if gone:
+                await self._client.xack(of.stream, of.group, *gone)
+            kept = [number for number, fields in page if fields]
+            if kept:
+                await self._client.xclaim(of.stream, of.group, LEFT, 0, list(kept), idle=rested_ms, justid=True)
+                left += len(kept)
+        await self._client.xgroup_delconsumer(of.stream, of.group, of.consumer)
+        return left
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        async with asyncio.timeout(5):
+            await self._client.aclose()
+
+
+def _entries(reply: Any) -> list[tuple[str, Fields]]:
+    rows = reply.items() if isinstance(reply, Mapping) else reply
+    found: list[tuple[str, Fields]] = []
+    for _, entries in rows or ():
+        pages = entries[0] if entries and isinstance(entries[0], list) else entries
+        found += [(_text(number), fields or {}) for number, fields in pages]
+    return found
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

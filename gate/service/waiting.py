@@ -1,0 +1,150 @@
+"""Which of the intents in hand may start now. No I/O, and no clock: the caller gives the time.
+
+Entries of a symbol go one after the other, in the order of the stream. One that has to wait keeps its place: the
+others of its symbol wait behind it. An exit waits for nobody, and goes before every entry. An intent that is too old to
+be admitted waits for nobody either: all that is left to do is to answer it.
+"""
+
+from __future__ import annotations
+
+import bisect
+import heapq
+from collections import deque
+from typing import Final
+
+from gate.service.intake import Entry
+
+
+class Held:
+    """An intent in hand."""
+
+    __slots__ = ("alone", "due_s", "entry", "exit", "faults", "taken_s", "timed", "tries")
+
+    def __init__(self, entry: Entry, *, alone: bool, taken_s: float = 0.0) -> None:
+        self.entry: Final = entry
+        self.taken_s: Final = taken_s
+        """When the service took it in hand, on the caller's clock."""
+        self.exit: Final = entry.intent.is_exit
+        self.alone: Final = alone or self.exit
+        """Whether it waits for no other intent."""
+        self.due_s = 0.0
+        """When it may start, on the caller's clock."""
+        self.timed = False
+        """Whether it stands among those that wait for a time."""
+        self.tries = 0
+        """How often it was tried, and is to be tried again."""
+        self.faults = 0
+        """How often trying it has failed by an exception."""
+
+
+class Waiting:
+    """The intents in hand that aren't at work."""
+
+    def __init__(self, concurrency: int) -> None:
+        """`concurrency`: how many entries may be at work at once; beside them as many exits."""
+        self._concurrency: Final = concurrency
+        self._at_work = {True: 0, False: 0}
+        self._ready_alone: dict[bool, deque[Held]] = {True: deque(), False: deque()}
+        self._ready: deque[str] = deque()
+        self._lanes: dict[str, list[tuple[tuple[int, int], Held]]] = {}
+        self._busy: set[str] = set()
+        self._due: list[tuple[float, int, Held]] = []
+        self._numbers = 0
+
+    def __len__(self) -> int:
+        """How many wait."""
+        return (
+            sum(map(len, self._ready_alone.values()))
+            + sum(map(len, self._lanes.values()))
+            + sum(held.alone for _, _, held in self._due)
+        )
+
+    @property
+    def at_work(self) -> int:
+        """How many were taken and aren't done."""
+        return sum(self._at_work.values())
+
+    @property
+    def held_back(self) -> int:
+        """How many wait for a time, or behind one that does."""
+        behind = sum(len(self._lanes.get(held.entry.intent.symbol, ())) for _, _, held in self._due if not held.alone)
+        return behind + sum(held.alone for _, _, held in self._due)
+
+    @property
+    def ready(self) -> int:
+        """How many wait only for their turn."""
+        return len(self) - self.held_back
+
+    @property
+    def next_due_s(self) -> float | None:
+        """When the first of those that wait for a time may start."""
+        return self._due[0][0] if self._due else None
+
+    def add(self, held: Held) -> None:
+        """Takes an intent in, or back for another try at its `due_s`."""
+        if held.alone:
+            if held.due_s:
+                self._wait(held)
+            else:
+                self._ready_alone[held.exit].append(held)
+            return
+        symbol = held.entry.intent.symbol
+        lane = self._lanes.setdefault(symbol, [])
+        row = (held.entry.order, held)
+        bisect.insort(lane, row, key=lambda each: each[0])
+        if lane[0] is row and symbol not in self._busy:
+            self._offer(symbol)
+
+    def take(self) -> Held | None:
+        """The next that may start; None while none may. Its `done` must follow."""
+        for of_exits in (True, False):
+            ready = self._ready_alone[of_exits]
+            if ready and self._at_work[of_exits] < self._concurrency:
+                return self._started(ready.popleft())
+        while self._ready and self._at_work[False] < self._concurrency:
+            symbol = self._ready.popleft()
+            lane = self._lanes.get(symbol)
+            if symbol in self._busy or not lane or lane[0][1].due_s:
+                continue  # offered twice, or an older one has come that waits for its time
+            self._busy.add(symbol)
+            return self._started(lane.pop(0)[1])
+        return None
+
+    def done(self, held: Held) -> None:
+        """It isn't at work any more. Where it is to be tried again, `add` comes first, so that it keeps its place."""
+        self._at_work[held.exit] -= 1
+        if held.alone:
+            return
+        symbol = held.entry.intent.symbol
+        self._busy.discard(symbol)
+        if self._lanes.get(symbol):
+            self._offer(symbol)
+        else:
+            self._lanes.pop(symbol, None)
+
+    def wake(self, now_s: float | None = None) -> None:
+        """Lets those start whose time has come; without a time, all."""
+        while self._due and (now_s is None or self._due[0][0] <= now_s):
+            held = heapq.heappop(self._due)[2]
+            held.due_s, held.timed = 0.0, False
+            if held.alone:
+                self.add(held)
+            else:
+                self._offer(held.entry.intent.symbol)
+
+    def _started(self, held: Held) -> Held:
+        self._at_work[held.exit] += 1
+        return held
+
+    def _offer(self, symbol: str) -> None:
+        """A lane's first may start, or waits for its time."""
+        first = self._lanes[symbol][0][1]
+        if not first.due_s:
+            self._ready.append(symbol)
+        elif not first.timed:
+            self._wait(first)
+
+    def _wait(self, held: Held) -> None:
+        held.timed = True
+        self._numbers += 1
+        heapq.heappush(self._due, (held.due_s, self._numbers, held))

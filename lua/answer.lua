@@ -1,0 +1,30 @@
+#!lua flags=allow-oom
+-- Answers one entry of the stream of intents, and acknowledges it, in one step: no crash can come between the two.
+-- However often an intent is delivered, one result of it is written.
+--
+-- KEYS   1 entries           P:stream:trade.intent                  stream  what the service reads
+--        2 answers           P:stream:execution.result              stream  where the answer goes
+--        3 answered          P:stream:answered:{intent_id}:{print}  string  the answer's id in its stream
+--
+-- ARGV   1 group             the consumer group
+--        2 entry             the entry's id
+--        3 keep_ms           how long `answered` stays: as long as the intent may be delivered again
+--        4 most              about how many answers the stream keeps
+--        5… fields           names and values of the answer
+--
+-- Reply  1: the answer is written. 0: the intent has one already, or another worker has answered this entry. Either way
+--        the entry is acknowledged.
+--@include read
+
+local answered = read('EXISTS', KEYS.answered) == 1
+local pending = #read('XPENDING', KEYS.entries, ARGV.group, ARGV.entry, ARGV.entry, 1) > 0
+-- An entry that is there and not pending was answered by another worker. One that is gone may have been lost with the
+-- store's memory; nobody else answers it then.
+local by_another = not pending and #read('XRANGE', KEYS.entries, ARGV.entry, ARGV.entry) > 0
+read('XLEN', KEYS.answers)
+if not (answered or by_another) then
+  local id = redis.call('XADD', KEYS.answers, 'MAXLEN', '~', ARGV.most, '*', unpack(ARGV, ARGV.from.fields))
+  redis.call('SET', KEYS.answered, id, 'PX', ARGV.keep_ms)
+end
+redis.call('XACK', KEYS.entries, ARGV.group, ARGV.entry)
+return (answered or by_another) and 0 or 1
