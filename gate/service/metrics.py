@@ -21,7 +21,7 @@ class Metrics:
     """One service's figures. Names and units are as Prometheus has them: seconds, and `_total` for what counts up."""
 
     def __init__(self, pulse: Pulse) -> None:
-        disable_created_metrics()  # a second series for each, which nothing of ours asks for
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, which nothing of ours asks for
         self.registry: Final = CollectorRegistry()
         own: Final = self.registry
         self.verdicts: Final = Counter("gate_verdicts", "Verdicts, by reason.", ["reason"], registry=own)

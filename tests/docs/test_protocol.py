@@ -21,6 +21,8 @@ LISTS = [
     ("control", "ARGV"),
     ("leftovers", "KEYS"),
     ("leftovers", "ARGV"),
+    ("answer", "KEYS"),
+    ("answer", "ARGV"),
 ]
 
 

@@ -31,6 +31,8 @@ ROOMS: dict[str, set[str]] = {
     "client": {"values", "protocol", "config", "store", "exchange"},
     "executor": {"values", "client", "exchange"},
     "blocking": {"values", "protocol", "store", "client", "exchange", "executor"},
+    # a stream of intents
+    "service": {"values", "protocol", "config", "store", "client", "exchange", "executor"},
     # the paper exchange: nothing of the rest
     "paper.market": set(),
     "paper.books": {"paper.market"},
@@ -45,7 +47,7 @@ ROOMS: dict[str, set[str]] = {
     "cli.screens": {"values"},
     "cli": {"values", "store", "client", "config", "version", "cli.screens"},
     "cli.commands": {
-        *("values", "protocol", "store", "client", "exchange", "executor", "config"),
+        *("values", "protocol", "store", "client", "exchange", "executor", "config", "service"),
         *("paper.market", "paper.serving", "demo", "cli", "cli.screens"),
     },
 }

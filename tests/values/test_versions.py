@@ -14,7 +14,7 @@ from gate.values.versions import LOWEST, insist_on
 
 ROOT = Path(__file__).parents[2]
 NAMES = {"python-binance": "binance"}
-TELLS_NO_VERSION = {"rich"}
+TELLS_NO_VERSION = {"rich", "prometheus-client"}
 
 
 def test_the_lowest_versions_are_the_lower_ends_of_the_requirements() -> None:

@@ -1,0 +1,311 @@
+"""`gate run` as operators start it: one result for each intent, through everything that ends a process."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from gate import Gate, Outcome
+from gate.paper import Fault, FaultKind
+from tests.client import account as at
+from tests.service.desk import DEAD, GROUP, STREAM, Desk, payload, until
+
+ROOMY = "[policy]\nrate_symbol_limit = 1000\nrate_global_limit = 10000\nmax_in_flight = 1000\n"
+SHORT = ROOMY + "lock_ttl_ms = 5000\n"
+
+
+def test_an_intent_becomes_an_order_and_a_result_that_the_old_programs_can_read(desk: Desk) -> None:
+    desk.worker()
+    sent = payload("NEARUSDT")
+    desk.send(sent)
+    result = desk.result()
+    [order] = desk.paper.ledger()
+    assert result["status"] == "filled"
+    assert result["symbol"] == "NEARUSDT"
+    assert result["action"] == "BUY"
+    assert result["order_id"] == str(order["orderId"])
+    assert float(result["entry_price"]) == float(result["average_price"]) > 0
+    assert 290 < float(result["position_size_usd"]) <= 300
+    assert float(result["fee_usd"]) > 0
+    assert float(result["slippage_pct"]) != 0
+    assert result["leverage"] == "1"
+    assert result["timestamp"]
+    assert (result["state"], result["intent_id"]) == ("FILLED", f"NEARUSDT_{sent['timestamp']}")
+    desk.idle()
+
+
+def test_every_envelope_of_the_replaced_system_gets_through(desk: Desk) -> None:
+    desk.worker(ROOMY)
+    desk.send(payload("BTCUSDT"))
+    desk.send(data=json.dumps(payload("ETHUSDT")))
+    desk.send(None, **{name: str(value) for name, value in payload("SOLUSDT").items()})
+    results = desk.wait_results(3)
+    assert {(row["symbol"], row["status"]) for row in results} == {
+        ("BTCUSDT", "filled"),
+        ("ETHUSDT", "filled"),
+        ("SOLUSDT", "filled"),
+    }
+
+
+def test_an_intent_delivered_twice_has_one_order_and_one_result(desk: Desk) -> None:
+    desk.worker(ROOMY)
+    sent = payload()
+    for _ in range(3):
+        desk.send(sent)
+    desk.idle()
+    assert len(desk.paper.ledger()) == 1
+    assert [row["status"] for row in desk.results()] == ["filled"]
+
+
+def test_another_intent_under_the_same_id_is_told_so(desk: Desk) -> None:
+    """A ladder that sends several exits under one id: the second mustn't vanish."""
+    desk.worker(ROOMY)
+    desk.send(payload(id="ladder"))
+    desk.send(payload(id="ladder", position_size_usd=400))
+    desk.idle()
+    assert [(row["state"], row["reason"]) for row in desk.results()] == [("FILLED", "FILLED"), ("DENIED", "CONFLICT")]
+
+
+def test_a_template_gives_each_of_a_ladder_an_id_of_its_own(desk: Desk) -> None:
+    desk.worker(ROOMY + '[service]\nid = "{trace_id}:{position_size_usd}"\n')
+    desk.send(payload(trace_id="ladder"))
+    desk.send(payload(trace_id="ladder", position_size_usd=400))
+    desk.idle()
+    assert [(row["intent_id"], row["state"]) for row in desk.results()] == [
+        ("ladder:300", "FILLED"),
+        ("ladder:400", "FILLED"),
+    ]
+
+
+def test_what_cant_be_read_goes_to_the_dead_letters_once_with_the_error(desk: Desk) -> None:
+    worker = desk.worker()
+    first = desk.send(data="{nonsense")
+    desk.send(payload(quantity="many", intent_id="odd-1"))
+    desk.idle()
+    one, two = desk.results(DEAD)
+    assert (one["entry"], one["data"]) == (first, "{nonsense")
+    assert "is not JSON" in one["error"]
+    assert (two["intent_id"], "quantity" in two["error"]) == ("odd-1", True)
+    assert desk.results() == []
+    assert worker.consumes().health()["last_result"] is None
+
+
+def test_a_stale_intent_is_answered_without_a_trip_to_the_exchange(desk: Desk) -> None:
+    worker = desk.worker().consumes()
+    desk.send(payload(timestamp="2025-12-24T04:32:14.062679"))
+    result = desk.result()
+    assert (result["status"], result["reason"], result["order_id"]) == ("rejected", "STALE", "")
+    assert desk.paper.ledger() == []
+    assert "STALE_INTENT_DROP" in worker.log
+
+
+def test_the_old_variable_for_the_age_binds_but_hides_no_order(desk: Desk) -> None:
+    with Gate.from_url(desk.url) as gate:
+        old = payload("BTCUSDT", timestamp=at.server_ms(desk.client) - 60_000)
+        permit = at.admitted(gate.evaluate(old))
+        assert gate.settle(permit, Outcome.placed("81"))
+    desk.worker(INTENT_MAX_AGE_SEC="30")
+    desk.send({**old, "symbol": "ETHUSDT"})
+    desk.send(old)
+    results = {row["symbol"]: (row["state"], row["reason"], row["order_id"]) for row in desk.wait_results(2)}
+    assert results == {"ETHUSDT": ("DENIED", "STALE", ""), "BTCUSDT": ("PLACED", "PLACED", "81")}
+    assert desk.paper.ledger() == []
+
+
+def test_what_is_denied_for_now_is_held_and_tried_again_in_the_order_of_its_symbol(desk: Desk) -> None:
+    desk.worker("[policy]\nrate_symbol_window_ms = 1000\nrate_global_limit = 1000\n")
+    sent = [payload(id=f"sig-{number}") for number in range(3)]
+    for each in sent:
+        desk.send(each)
+    results = desk.wait_results(3)
+    assert [(row["intent_id"], row["status"]) for row in results] == [(each["id"], "filled") for each in sent]
+
+
+def test_an_exit_passes_what_is_held(desk: Desk) -> None:
+    worker = desk.worker()
+    desk.send(payload(id="entry-1"))
+    desk.send(payload(id="entry-2"))  # has to wait for half a minute
+    until(lambda: worker.health()["held"] == 1, told=lambda: worker.log)
+    desk.send(payload(side="SELL", id="exit", reduce_only=True))
+    results = desk.wait_results(2)
+    assert [(row["intent_id"], row["status"]) for row in results] == [("entry-1", "filled"), ("exit", "filled")]
+    assert desk.pending() == 1
+
+
+def test_without_retries_it_answers_at_once_and_tells_when(desk: Desk) -> None:
+    desk.worker("[service]\nretries = false\n")
+    desk.send(payload())
+    desk.send(payload())
+    _, denied = desk.wait_results(2)
+    assert (denied["status"], denied["reason"], denied["retryable"]) == ("rejected", "RATE_SYMBOL", "1")
+    assert 0 < int(denied["retry_after_ms"]) <= 30_000
+    desk.idle()
+
+
+def test_a_halt_holds_entries_and_health_says_so_and_stays_well(desk: Desk) -> None:
+    with Gate.from_url(desk.url) as gate:
+        gate.halt(by="ops", reason="CPI print")
+        worker = desk.worker()
+        desk.send(payload())
+        until(lambda: worker.health()["held"] == 1 and worker.health()["stopped_by"], told=lambda: worker.log)
+        code, _ = worker.get("/healthz")
+        assert code == 200
+        assert "CPI print" in worker.health()["stopped_by"][0]
+        assert worker.health()["last_verdict"] == "HALTED"
+        gate.resume(by="ops", reason="over")
+    assert desk.result()["status"] == "filled"
+
+
+# How a process ends.
+
+
+def test_a_clean_stop_answers_what_is_at_work_and_removes_the_consumer(desk: Desk) -> None:
+    desk.paper.inject(Fault(kind=FaultKind.DELAY))
+    worker = desk.worker().consumes()
+    desk.send(payload())
+    desk.paper.wait_held()
+    worker.process.send_signal(signal.SIGTERM)
+    worker.said("STOPPING by SIGTERM")
+    desk.paper.release_held()
+    assert worker.process.wait(30) == 0
+    assert desk.result()["status"] == "filled"
+    assert desk.consumers() == []
+    desk.idle()
+
+
+def test_what_is_held_at_a_clean_stop_goes_to_another_worker_at_once(desk: Desk) -> None:
+    worker = desk.worker("[policy]\nrate_symbol_window_ms = 10000\n")
+    desk.send(payload(id="one"))
+    desk.send(payload(id="two"))
+    until(lambda: worker.health()["held"] == 1, told=lambda: worker.log)
+    assert worker.stop() == 0
+    assert desk.consumers() == ["handed-over"]
+    assert desk.pending() == 1
+    desk.worker("[policy]\nrate_symbol_window_ms = 10000\n").said("TAKEN OVER 1 entries")
+    assert [row["intent_id"] for row in desk.wait_results(2)] == ["one", "two"]
+    desk.idle()
+
+
+def test_a_second_signal_ends_it_at_once(desk: Desk) -> None:
+    desk.paper.inject(Fault(kind=FaultKind.DELAY))
+    worker = desk.worker().consumes()
+    desk.send(payload())
+    desk.paper.wait_held()
+    worker.process.send_signal(signal.SIGTERM)
+    worker.said("STOPPING")
+    worker.process.send_signal(signal.SIGTERM)
+    assert worker.process.wait(10) == 128 + signal.SIGTERM
+    desk.paper.release_held()
+
+
+def test_killed_between_order_and_result_the_next_worker_tells_the_result(desk: Desk) -> None:
+    desk.paper.inject(Fault(kind=FaultKind.DELAY))
+    worker = desk.worker(SHORT)
+    entry = desk.send(payload(id="sig-1"))
+    desk.paper.wait_held()
+    worker.kill()
+    desk.paper.release_held()
+    assert len(desk.paper.ledger()) == 1
+    desk.rest(entry, worker.consumer)
+    desk.worker(SHORT).said("TAKEN OVER 1 entries")
+    result = desk.result()
+    assert (result["intent_id"], result["state"], result["status"]) == ("sig-1", "FILLED", "filled")
+    assert result["order_id"] == str(desk.paper.ledger()[0]["orderId"])
+    assert float(result["average_price"]) > 0
+    desk.idle()
+    assert len(desk.paper.ledger()) == 1
+    assert len(desk.results()) == 1
+
+
+@pytest.mark.parametrize(
+    ("outcome", "told"),
+    [
+        (Outcome.placed("81"), ("PLACED", "pending_fill", "PLACED", "81")),
+        (Outcome.rejected(-2019, "Margin is insufficient."), ("REJECTED_MARGIN", "rejected", "-2019", "")),
+        (Outcome.rejected(-4164, "Too small."), ("REJECTED_EXCHANGE", "rejected", "-4164", "")),
+        (Outcome.unsent("MIN_NOTIONAL", retryable=False), ("REJECTED_ORDER", "rejected", "MIN_NOTIONAL", "")),
+        (Outcome.not_placed("asked"), ("REJECTED_EXCHANGE", "rejected", "NOT_PLACED", "")),
+        (Outcome.unknown("no answer", code="-1007"), ("UNKNOWN", "pending_fill", "-1007", "")),
+    ],
+    ids=lambda value: value.code if isinstance(value, Outcome) else "",
+)
+def test_a_result_that_a_dead_worker_owes_is_that_of_the_record(
+    desk: Desk, outcome: Outcome, told: tuple[str, ...]
+) -> None:
+    sent = payload(id="sig-1")
+    with Gate.from_url(desk.url) as gate:
+        assert gate.settle(at.admitted(gate.evaluate(sent)), outcome)
+    desk.left_by_a_dead_worker(sent)
+    desk.worker()
+    result = desk.result()
+    assert (result["state"], result["status"], result["reason"], result["order_id"]) == told
+    desk.idle()
+
+
+def test_what_the_replaced_service_has_sent_is_a_duplicate(desk: Desk) -> None:
+    sent = payload(id="sig-1")
+    desk.client.set("quantum:exec:processed:sig-1", "1", ex=60)
+    desk.worker()
+    desk.send(sent)
+    assert (desk.result()["state"], desk.result()["reason"]) == ("DENIED", "DUPLICATE")
+    assert desk.paper.ledger() == []
+
+
+def test_a_slow_worker_isnt_robbed(desk: Desk) -> None:
+    """Its heartbeat says that the entry is in hand, however long that takes."""
+    desk.paper.inject(Fault(kind=FaultKind.DELAY))
+    slow = desk.worker()
+    entry = desk.send(payload())
+    desk.paper.wait_held()
+    desk.rest(entry, slow.consumer)
+
+    def rests_ms() -> int:
+        rows: Any = desk.client.xpending_range(STREAM, GROUP, entry, entry, 1)
+        return int(rows[0]["time_since_delivered"])
+
+    until(lambda: rests_ms() < 60_000, told=lambda: slow.log)
+    desk.paper.release_held()
+    assert desk.result()["by"] == slow.consumer
+
+
+def test_two_workers_share_the_stream_and_answer_each_once(desk: Desk) -> None:
+    workers = [desk.worker(ROOMY), desk.worker(ROOMY)]
+    for worker in workers:
+        worker.consumes()
+    symbols = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT", "ADAUSDT")
+    for number in range(100):
+        sent = payload(symbols[number % 5], id=f"sig-{number}", position_size_usd=300)
+        desk.send(sent)
+        if number % 4 == 0:
+            desk.send(sent)
+    desk.wait_results(100)
+    desk.idle()
+    assert Counter(row["intent_id"] for row in desk.results()) == Counter(f"sig-{n}" for n in range(100))
+    assert len(desk.paper.ledger()) == 100
+    assert {row["status"] for row in desk.results()} == {"filled"}
+    assert [worker.stop() for worker in workers] == [0, 0]
+
+
+# Its log.
+
+
+def test_each_line_of_the_log_stands_there_once(desk: Desk) -> None:
+    worker = desk.worker()
+    desk.send(payload())
+    desk.result()
+    assert worker.stop() == 0
+    lines = worker.log.splitlines()
+    assert len(lines) == len(set(lines))
+    assert sum("TERMINAL STATE: FILLED" in line for line in lines) == 1
+
+
+def test_as_json_each_line_is_an_object(desk: Desk) -> None:
+    worker = desk.worker('[service]\nlog = "json"\n')
+    until(lambda: "STARTED" in worker.log, told=lambda: worker.log)
+    assert worker.stop() == 0
+    told = [json.loads(line) for line in worker.log.splitlines()]
+    assert {"time", "level", "logger", "message"} <= told[0].keys()
