@@ -27,6 +27,7 @@ _log: Final = logging.getLogger("gate.service")
 
 BROKEN: Final = 70
 """The exit code of a service whose loop can't go on. systemd starts it again."""
+_UNTIL_READY_S: Final = 0.2
 STREAM_TIMEOUT_MS: Final = READ_WAITS_MS + 4_000
 
 
@@ -103,13 +104,13 @@ async def _keep_telling(systemd: Systemd, pulse: Pulse) -> None:
     ready = False
     every_s = min(systemd.watchdog_s / 3, 1.0) if systemd.watchdog_s else 1.0
     while True:
-        if not ready and pulse.consuming:
-            ready = True
-            systemd.tell("READY=1")
         said = pulse.told()
         state = "consuming" if said["ok"] else said["why"]
         lines = [f"STATUS={state}; lag {pulse.lag}, in hand {pulse.in_hand}, held {pulse.held}"]
+        if not ready and pulse.consuming:
+            ready = True
+            lines.append("READY=1")
         if systemd.watchdog_s and pulse.alive:
             lines.append("WATCHDOG=1")
         systemd.tell(*lines)
-        await asyncio.sleep(every_s)
+        await asyncio.sleep(every_s if ready else _UNTIL_READY_S)

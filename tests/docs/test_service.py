@@ -1,0 +1,77 @@
+"""docs/service.md tells the settings, the fields of a result, of health and of metrics as the code has them."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from pathlib import Path
+
+from gate.executor import Terminal
+from gate.service.intake import Entry, read_entry
+from gate.service.metrics import Metrics
+from gate.service.pulse import Pulse
+from gate.service.results import Ending, result_fields
+from gate.service.settings import Settings, read_settings
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "service.md").read_text("utf-8")
+UNIT = (ROOT / "scripts" / "deploy" / "gate.service").read_text("utf-8")
+NOT_SET = {"answered"}
+
+
+def rows(title: str) -> list[tuple[str, str]]:
+    """The names in the first column of a section's table, and the second column."""
+    section = PAGE.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+    found = []
+    for line in section.splitlines():
+        if line.startswith("| `"):
+            first, second = line.split(" | ")[:2]
+            found += [(name, second) for name in re.findall(r"`([\w{}:.]+)`", first)]
+    return found
+
+
+def test_every_setting_is_told_with_its_default() -> None:
+    told = dict(rows("Settings"))
+    assert set(told) == set(Settings.__dataclass_fields__) - NOT_SET
+    default = read_settings({}, {}, "P", host="{host}", pid=0)
+    for name, said in told.items():
+        value = getattr(default, name)
+        if isinstance(value, bool):
+            assert said == str(value).lower(), name
+        elif isinstance(value, int):
+            assert said == str(value), name
+        elif isinstance(value, str) and name != "consumer":
+            assert said == (f"`{value}`"), name
+
+
+def test_every_field_of_a_result_is_told() -> None:
+    read = read_entry("1766550734000-0", {b"symbol": b"BTCUSDT", b"side": b"BUY", b"quantity": b"1", b"id": b"a"})
+    assert isinstance(read, Entry)
+    fields = result_fields(read, Ending(Terminal.DENIED, "STALE"), by="me", now_ms=0, fee_rate=Decimal(0))
+    assert [name for name, _ in rows("A result")] == list(fields)
+
+
+def test_every_field_of_health_is_told() -> None:
+    told = {name for name, _ in rows("Is it well?")}
+    assert told == set(Pulse("", "", "", "").told()) - {"consumer", "prefix", "stream", "group"}
+
+
+def test_every_metric_is_told_with_its_type() -> None:
+    metrics = Metrics(Pulse("", "", "", ""))
+    types = dict(re.findall(r"^# TYPE (\w+) (\w+)$", metrics.text().decode(), re.MULTILINE))
+    assert dict(rows("Metrics")) == types
+
+
+def test_every_word_of_the_log_stands_in_the_code() -> None:
+    code = "".join(path.read_text("utf-8") for path in (ROOT / "gate" / "service").glob("*.py"))
+    section = PAGE.partition("\n## Its log\n")[2].partition("\n## ")[0]
+    words = [word for row in re.findall(r"^\| ([A-Z ,]+) \|", section, re.MULTILINE) for word in row.split(", ")]
+    assert len(words) > 8
+    assert [word for word in words if f'"{word} ' not in code and f'"{word}"' not in code] == []
+
+
+def test_the_unit_starts_what_the_page_starts_and_hardens_it() -> None:
+    assert "ExecStart=/opt/gate/bin/gate --config /etc/gate/gate.toml run\n" in UNIT
+    for line in ("Type=notify", "WatchdogSec=", "RestartPreventExitStatus=2", "NoNewPrivileges=yes", "DynamicUser=yes"):
+        assert line in UNIT
+    assert "SECRET=" not in UNIT

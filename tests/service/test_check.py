@@ -1,0 +1,138 @@
+"""`gate run --check`, and what the command refuses."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gate import Gate, Policy
+from gate.paper import Account, PaperExchange
+from tests.service.desk import STREAM, Desk
+
+KEYS = {"BINANCE_API_KEY": "key", "BINANCE_API_SECRET": "secret"}
+
+
+def gate(desk: Desk, *words: str, config: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
+    file = desk.folder / "gate.toml"
+    file.write_text(config, "utf-8")
+    command = [sys.executable, "-m", "gate", "--url", desk.url, "--config", str(file), "run"]
+    base = [] if "--demo" in words else ["--base-url", desk.paper.url]
+    return subprocess.run(
+        [*command, *base, *words], capture_output=True, text=True, env={"PATH": "/bin", **environ}, timeout=60
+    )
+
+
+def test_check_says_what_it_would_do_and_does_nothing(desk: Desk) -> None:
+    before = desk.client.keys("*")
+    done = gate(desk, "--check", **KEYS)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"stream        {STREAM}" in done.stdout
+    assert "the keys work" in done.stdout
+    assert "would be made" in done.stdout
+    assert desk.client.keys("*") == before
+
+
+def test_check_in_json(desk: Desk) -> None:
+    done = gate(desk, "--check", "--json", config="[service]\nconcurrency = 7\n", **KEYS)
+    told = json.loads(done.stdout)
+    assert (told["ok"], told["concurrency"]) == (True, 7)
+
+
+def test_wrong_keys_are_1_and_never_shown(desk: Desk) -> None:
+    with PaperExchange(accounts=[Account(key="other", secret="other")]) as paper:  # noqa: S106
+        desk.paper = paper
+        done = gate(desk, "--check", **KEYS | {"BINANCE_API_SECRET": "hidden-away"})
+    assert done.returncode == 1
+    assert "WRONG: " in done.stdout
+    assert "hidden-away" not in done.stdout + done.stderr
+
+
+def test_another_policy_in_force_is_1_and_names_the_figures(desk: Desk) -> None:
+    with Gate.from_url(desk.url, policy=Policy(rate_global_limit=7)) as gate_:
+        gate_.apply_policy(by="ops", reason="test")
+    done = gate(desk, "--check", config="[policy]\nrate_global_limit = 9\n", **KEYS)
+    assert done.returncode == 1
+    assert "rate_global_limit 7 in force, 9 here" in done.stdout
+
+
+def test_no_store_is_3(harmed: Desk, private_store: object) -> None:
+    private_store.stop()  # type: ignore[attr-defined]
+    done = gate(harmed, "--check", **KEYS)
+    assert done.returncode == 3
+    assert "WRONG: " in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("config", "environ", "said"),
+    [
+        ("", {}, "BINANCE_API_KEY and BINANCE_API_SECRET must be set"),
+        ("[service]\nconcurency = 7\n", KEYS, "service.concurency: is not a setting"),
+        ("[service]\nconcurrency = 0\nlog = 'xml'\n", KEYS, "service.log: 'xml' is neither"),
+        ('[service]\nid = "fixed"\n', KEYS, "names no field"),
+        ('[service]\nresults = "quantum:stream:trade.intent"\n', KEYS, "must be three streams"),
+        ("[service]\nlisten = '9109'\n", KEYS, "is not an address"),
+        ("", KEYS | {"EXEC_CONCURRENCY": "many"}, "EXEC_CONCURRENCY: 'many' is not a whole number"),
+        ("", KEYS | {"BINANCE_API_KEY_FILE": "/nowhere"}, "both set"),
+        (
+            "",
+            {"BINANCE_API_KEY_FILE": "/nowhere", "BINANCE_API_SECRET": "s"},
+            "BINANCE_API_KEY_FILE: /nowhere can't be",
+        ),
+    ],
+)
+def test_what_cant_be_used_is_2_and_one_line(desk: Desk, config: str, environ: dict[str, str], said: str) -> None:
+    done = gate(desk, config=config, **environ)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_keys_come_from_files(desk: Desk, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("key\n")
+    (tmp_path / "secret").write_text("secret\n")
+    files = {"BINANCE_API_KEY_FILE": str(tmp_path / "key"), "BINANCE_API_SECRET_FILE": str(tmp_path / "secret")}
+    assert gate(desk, "--check", **files).returncode == 0
+
+
+def test_a_key_file_that_cant_be_read_doesnt_hold_up_a_halt(desk: Desk) -> None:
+    words = ["--url", desk.url, "halt", "--by", "ops", "--reason", "test", "--no-wait"]
+    environ = {"PATH": "/bin", "BINANCE_API_KEY_FILE": "/nowhere", "BINANCE_API_SECRET": "s"}
+    done = subprocess.run(
+        [sys.executable, "-m", "gate", *words], capture_output=True, text=True, env=environ, timeout=60
+    )
+    assert desk.client.exists("quantum:safety:halt"), done.stderr
+
+
+def test_the_old_names_of_the_keys_are_for_the_demo(desk: Desk) -> None:
+    done = gate(desk, "--demo", **KEYS)
+    assert "BINANCE_TESTNET_API_KEY and BINANCE_TESTNET_SECRET_KEY must be set" in done.stderr
+
+
+def test_a_port_that_is_taken_is_named(desk: Desk) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = gate(desk, "--listen", f"127.0.0.1:{port}", **KEYS)
+    assert done.returncode == 1
+    assert f"127.0.0.1:{port}" in done.stderr
+    assert "in use" in done.stderr
+
+
+def test_a_second_prefix_on_the_same_keys_is_refused(desk: Desk) -> None:
+    desk.worker().consumes()
+    file = desk.folder / "other.toml"
+    file.write_text('prefix = "other"\n')
+    command = [sys.executable, "-m", "gate", "--url", desk.url, "--config", str(file), "run", "--listen", "none"]
+    done = subprocess.run(
+        [*command, "--base-url", desk.paper.url],
+        capture_output=True,
+        text=True,
+        env={"PATH": "/bin", **KEYS},
+        timeout=60,
+    )
+    assert done.returncode == 3
+    assert "quantum" in done.stderr

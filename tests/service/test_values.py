@@ -1,0 +1,175 @@
+"""From an entry to an intent, from what it came to to a result, and the settings: no store, no exchange."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from gate.config import InvalidConfig
+from gate.executor import Terminal
+from gate.service.intake import DeadLetter, Entry, IdTemplate, read_entry
+from gate.service.pulse import Pulse
+from gate.service.results import Ending, result_fields
+from gate.service.settings import Listen, Settings, read_settings
+from tests.service.desk import payload
+
+NOW_MS = 1_766_550_734_062
+
+
+def entry(template: str | None = None, entry_id: str = f"{NOW_MS}-3", **fields: Any) -> Entry | DeadLetter:
+    content = payload(**fields)
+    packed = {b"event_type": b"trade.intent", b"payload": json.dumps(content).encode()}
+    return read_entry(entry_id, packed, IdTemplate.read(template) if template else None)
+
+
+def read(**fields: Any) -> Entry:
+    found = entry(**fields)
+    assert isinstance(found, Entry), found
+    return found
+
+
+# Intake.
+
+
+def test_an_intent_without_a_time_has_that_of_its_entry_and_an_id_made_of_it() -> None:
+    found = read(timestamp="")
+    assert (found.intent.timestamp_ms, found.intent.id) == (NOW_MS, f"BTCUSDT_{NOW_MS}-3")
+    assert read(timestamp="", trace_id="t-1").intent.id == "t-1"
+
+
+def test_the_expected_price_is_the_strategys() -> None:
+    assert read().expected_price == Decimal("1.465")
+    assert read(entry_price="?").expected_price is None
+
+
+@pytest.mark.parametrize(
+    ("template", "fields", "made"),
+    [
+        ("{trace_id}:{side}", {"trace_id": "t-1"}, "t-1:BUY"),
+        ("{traceId}-{Reduce_Only}", {"trace_id": "t-1", "reduce_only": False}, "t-1-False"),
+        ("{symbol}-{entry_id}", {}, f"BTCUSDT-{NOW_MS}-3"),
+        ("x {model}", {"model": "a b"}, "xTaTb"),
+        ("{position_size_usd}", {"id": "own", "trace_id": "t-1"}, "300"),
+    ],
+)
+def test_a_template_makes_the_id(template: str, fields: dict[str, Any], made: str) -> None:
+    found = entry(template, **fields)
+    assert isinstance(found, Entry), found
+    assert found.intent.id == made
+
+
+def test_a_field_that_the_id_is_made_of_and_that_is_missing_is_a_dead_letter() -> None:
+    found = entry("{trace_id}:{leg}", trace_id="t-1")
+    assert isinstance(found, DeadLetter)
+    assert "leg: is missing, and the id is made of it" in found.error
+
+
+@pytest.mark.parametrize("text", ["fixed", "{a.b}", "{a[0]}", "{a!r}", "{a:>9}", "{}", "{a", ""])
+def test_a_template_is_names_in_braces_and_nothing_else(text: str) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        IdTemplate.read(text)
+
+
+def test_a_dead_letter_keeps_what_came() -> None:
+    found = read_entry("1-0", {b"payload": b"\xff\xfe"})
+    assert isinstance(found, DeadLetter)
+    assert (found.fields, found.intent_id) == ({b"payload": b"\xff\xfe"}, "?")
+
+
+# Results.
+
+
+def told(ending: Ending, **fields: Any) -> dict[str, str]:
+    return result_fields(read(**fields), ending, by="me", now_ms=NOW_MS, fee_rate=Decimal("0.0005"))
+
+
+@pytest.mark.parametrize(
+    ("state", "status"),
+    [
+        (Terminal.FILLED, "filled"),
+        (Terminal.PLACED, "pending_fill"),
+        (Terminal.UNKNOWN, "pending_fill"),
+        (Terminal.DENIED, "rejected"),
+        (Terminal.REJECTED_MARGIN, "rejected"),
+        (Terminal.REJECTED_ORDER, "rejected"),
+        (Terminal.REJECTED_EXCHANGE, "rejected"),
+    ],
+)
+def test_the_old_status_of_every_state(state: Terminal, status: str) -> None:
+    """What may exist is never `rejected`: who reads that sends it again. A new order is never `filled`."""
+    assert told(Ending(state, "X"))["status"] == status
+
+
+def test_a_fill_is_told_in_figures_that_are_right() -> None:
+    filled = Ending(Terminal.FILLED, "FILLED", filled_quantity=Decimal(200), average_price=Decimal("1.5"), fence=7)
+    fields = told(filled)
+    assert fields["entry_price"] == fields["average_price"] == "1.5"
+    assert (fields["position_size_usd"], fields["fee_usd"]) == ("300", "0.15")
+    assert fields["slippage_pct"] == "2.38907850"[:-1]
+    assert told(filled, side="SELL")["slippage_pct"] == "-2.3890785"
+    assert (fields["fence"], fields["by"], fields["mode"]) == ("7", "me", "enforce")
+    assert fields["timestamp"] == "2025-12-24T04:32:14.062000"
+
+
+def test_every_old_figure_is_a_number_whatever_is_known() -> None:
+    fields = told(Ending(Terminal.DENIED, "STALE"), entry_price=None, position_size_usd=None, quantity="1e-7")
+    for name in ("entry_price", "position_size_usd", "leverage", "slippage_pct", "fee_usd"):
+        assert float(fields[name]) >= 0
+
+
+# Settings.
+
+
+def settings(table: Any = None, listen: str | None = None, **environ: str) -> Settings:
+    return read_settings(table or {}, environ, "quantum", host="host", pid=7, listen=listen)
+
+
+def test_the_names_are_those_of_the_replaced_system() -> None:
+    found = settings()
+    assert (found.stream, found.group) == ("quantum:stream:trade.intent", "quantum:group:execution:trade.intent")
+    assert (found.consumer, found.results) == ("execution-host-7", "quantum:stream:execution.result")
+    assert found.listen == Listen("127.0.0.1", 9109)
+
+
+def test_the_old_variables_go_before_the_file() -> None:
+    table = {"concurrency": 3, "read_count": 4, "max_age_s": 5}
+    found = settings(table, EXEC_CONCURRENCY="13", XREADGROUP_COUNT="14", INTENT_MAX_AGE_SEC="15")
+    assert (found.concurrency, found.read_count, found.max_age_s) == (13, 14, 15)
+    assert settings(table).concurrency == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "at"),
+    [
+        ("none", None),
+        ("0.0.0.0:1", Listen("0.0.0.0", 1)),
+        ("[::1]:80", Listen("::1", 80)),
+        ("localhost:0", Listen("localhost", 0)),
+    ],
+)
+def test_the_flag_goes_before_the_setting(text: str, at: Listen | None) -> None:
+    assert settings({"listen": "127.0.0.1:1"}, listen=text).listen == at
+
+
+def test_every_fault_is_named_at_once() -> None:
+    table = {"concurrency": True, "retries": "yes", "stream": "", "log": "xml", "listen": "here:1", "tempo": 1}
+    with pytest.raises(InvalidConfig) as caught:
+        settings(table, XREADGROUP_COUNT="-1")
+    said = str(caught.value)
+    assert all(f"service.{name}:" in said for name in table)
+    assert "XREADGROUP_COUNT:" in said
+
+
+def test_a_service_is_well_only_while_it_has_read_of_late() -> None:
+    pulse = Pulse("me", "quantum", "s", "g", phase="consuming")
+    assert pulse.told()["ok"] is False
+    pulse.read_s = pulse.turned_s
+    assert pulse.told()["ok"] is True
+    pulse.read_s -= 16
+    assert "nothing read" in str(pulse.told()["why"])
+    assert pulse.alive
+    pulse.turned_s -= 16
+    assert not pulse.alive
