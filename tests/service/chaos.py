@@ -1,0 +1,222 @@
+"""A course through all that befalls a service at once, and the count at its end.
+
+Three workers on a store with an append-only file. Deliveries come twice, too late, unreadable, and more of them than
+the rates allow. Meanwhile a worker is killed every few seconds, one stands still and goes on, the store is killed and
+started again, and the exchange is away for a while.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from gate import Gate
+from gate.paper import Fault, FaultKind
+from tests.servers.store import PrivateStore
+from tests.service.desk import DEAD, RESULTS, STREAM, Desk, Worker, payload, until
+
+ON_DISK: Final = ("--appendonly", "yes", "--appendfsync", "always")
+CONFIG: Final = """
+[policy]
+lock_ttl_ms = 5000
+rate_symbol_limit = 20
+rate_symbol_window_ms = 1000
+rate_global_limit = 200
+rate_global_window_ms = 2000
+cooldown_global_ms = 1000
+cooldown_symbol_ms = 1000
+unknown_cooldown_ms = 1000
+safe_mode_ttl_ms = 2000
+max_in_flight = 500
+[service]
+takeover_ms = 15000
+concurrency = 64
+"""
+SYMBOLS: Final = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT", "ADAUSDT", "BNBUSDT", "NEARUSDT", "DOGEUSDT")
+_ENDED_WITHIN_S: Final = 240.0
+
+
+@dataclass
+class Count:
+    """What was sent, and what came of it."""
+
+    sent: set[str] = field(default_factory=set)
+    seconds: float = 0.0
+    megabytes: list[int] = field(default_factory=list)
+    """What the worker takes that is never killed, every five seconds."""
+    unreadable: int = 0
+    kills: int = 0
+    stops: int = 0
+    store_kills: int = 0
+    results: Counter[str] = field(default_factory=Counter)
+    states: Counter[str] = field(default_factory=Counter)
+    dead: int = 0
+    orders: Counter[str] = field(default_factory=Counter)
+    with_order: set[str] = field(default_factory=set)
+    in_doubt: int = 0
+    in_flight: int = 0
+
+    @property
+    def faults(self) -> list[str]:
+        """Whatever isn't as promised; empty where all is."""
+        twice = [name for name, count in self.results.items() if count > 1]
+        found = [f"{len(twice)} intents with more than one result: {twice[:5]}"] if twice else []
+        without = sorted(self.sent - self.results.keys())
+        found += [f"{len(without)} intents without a result: {without[:5]}"] if without else []
+        doubled = [name for name, count in self.orders.items() if count > 1]
+        found += [f"{len(doubled)} intents with more than one order: {doubled[:5]}"] if doubled else []
+        strange = sorted(self.orders.keys() ^ self.with_order)
+        found += [f"{len(strange)} orders that no result tells, or the other way: {strange[:5]}"] if strange else []
+        found += [f"{self.dead} dead letters, {self.unreadable} unreadable"] if self.dead != self.unreadable else []
+        found += [f"{self.in_doubt} in doubt"] if self.in_doubt else []
+        return found
+
+    def __str__(self) -> str:
+        states = ", ".join(f"{state} {count}" for state, count in sorted(self.states.items()))
+        return (
+            f"{len(self.sent)} intents ({self.unreadable} unreadable beside them), {self.kills} workers killed, "
+            f"{self.stops} stopped, {self.store_kills} stores killed: {states}; {len(self.orders)} orders; "
+            f"{'; '.join(self.faults) or 'as promised'}"
+        )
+
+
+def take_course(
+    desk: Desk,
+    store: PrivateStore,
+    *,
+    for_s: float,
+    a_second: float,
+    seed: int = 1,
+    told: Callable[[str], None] = lambda _: None,
+) -> Count:
+    """Sends so many intents a second for so long, harms what there is, and counts when all is answered."""
+    chance, count = random.Random(seed), Count()
+    with Gate.from_url(desk.url, timeout_ms=5_000) as gate:
+        steady = desk.worker(CONFIG).consumes()
+        workers = [desk.worker(CONFIG).consumes() for _ in range(2)]
+        begun, sent_until, number = time.monotonic(), 0.0, 0
+        harms = _harms(for_s, chance)
+        while (now_s := time.monotonic() - begun) < for_s:
+            while sent_until < now_s:
+                number += 1
+                _send(desk, count, number, chance)
+                sent_until += 1 / a_second
+            while harms and harms[0][0] <= now_s:
+                harm = harms.pop(0)[1]
+                told(f"{now_s:.0f} s: {harm}")
+                _do(harm, desk, store, workers, count, chance)
+            if now_s > 5 * len(count.megabytes):
+                count.megabytes.append(_megabytes(steady))
+            time.sleep(0.02)
+        workers.append(steady)
+        for worker in workers:
+            worker.process.send_signal(signal.SIGCONT)
+        desk.paper.clear_faults()
+        told("waiting for the last results")
+
+        def answered() -> bool:
+            rows: Any = desk.client.xinfo_groups(STREAM)
+            return rows[0]["lag"] == 0 and rows[0]["pending"] == 0 and gate.status().in_doubt == 0
+
+        until(answered, within_s=_ENDED_WITHIN_S, told=lambda: "\n".join(worker.log[-3000:] for worker in workers))
+        _count_up(desk, gate, count)
+        for worker in workers:
+            assert worker.stop() == 0, worker.log
+        count.seconds = time.monotonic() - begun
+    return count
+
+
+def _megabytes(worker: Worker) -> int:
+    pages = int(Path(f"/proc/{worker.process.pid}/statm").read_text().split()[1])
+    return pages * 4096 // 1_000_000
+
+
+def _send(desk: Desk, count: Count, number: int, chance: random.Random) -> None:
+    if chance.random() < 0.05:
+        count.unreadable += 1
+        _added(desk, {"data": "{nonsense"})
+        return
+    name = f"sig-{number}"
+    content = payload(chance.choice(SYMBOLS), chance.choice(("BUY", "SELL")), id=name)
+    if chance.random() < 0.05:
+        content["timestamp"] = "2025-12-24T04:32:14.062679"
+    if chance.random() < 0.1:
+        content |= {"action": "CLOSE", "side": None, "position_size_usd": None}
+    count.sent.add(name)
+    for _ in range(2 if chance.random() < 0.2 else 1):
+        _added(desk, {"event_type": "trade.intent", "payload": json.dumps(content)})
+
+
+def _added(desk: Desk, fields: dict[Any, Any]) -> None:
+    until(lambda: desk.client.xadd(STREAM, fields))  # the store may be away
+
+
+def _harms(for_s: float, chance: random.Random) -> list[tuple[float, str]]:
+    """A kill every five seconds or so; in each minute the store is killed twice, and all else happens once."""
+    found, at_s = [], 3.0
+    while at_s < for_s:
+        found.append((at_s, "kill"))
+        at_s += chance.uniform(3, 7)
+    for minute in range(max(1, int(for_s // 60))):
+        start, length = minute * 60.0, min(for_s, 60.0)
+        for share, harm in (
+            (0.15, "stand still"),
+            (0.25, "store killed"),
+            (0.40, "go on"),
+            (0.50, "exchange away"),
+            (0.65, "exchange back"),
+            (0.75, "store killed"),
+        ):
+            found.append((start + share * length, harm))
+    return sorted(found)
+
+
+def _do(harm: str, desk: Desk, store: PrivateStore, workers: list[Worker], count: Count, chance: random.Random) -> None:
+    if harm == "kill":
+        victim = workers.pop(0)
+        victim.kill()
+        workers.append(desk.worker(CONFIG))
+        count.kills += 1
+    elif harm == "stand still":
+        workers[-1].process.send_signal(signal.SIGSTOP)
+        count.stops += 1
+    elif harm == "go on":
+        for worker in workers:
+            worker.process.send_signal(signal.SIGCONT)
+    elif harm == "store killed":
+        store.stop()
+        time.sleep(chance.uniform(0.2, 1.0))
+        store.start()
+        count.store_kills += 1
+    elif harm == "exchange away":
+        for method in ("GET", "POST", "DELETE"):
+            desk.paper.inject(Fault(kind=FaultKind.UNAVAILABLE_503, method=method, path="*", times=100_000))
+        desk.paper.inject(Fault(kind=FaultKind.ACCEPT_THEN_DROP, times=3))
+    elif harm == "exchange back":
+        desk.paper.clear_faults()
+
+
+def _count_up(desk: Desk, gate: Gate, count: Count) -> None:
+    names = {gate.client_order_id(name): name for name in count.sent}
+    for order in desk.paper.ledger():
+        count.orders[names[str(order["clientOrderId"])]] += 1
+    for row in desk.results(RESULTS):
+        count.results[row["intent_id"]] += 1
+        count.states[row["state"]] += 1
+        if row["order_id"]:
+            count.with_order.add(row["intent_id"])
+        elif row["state"] == "UNKNOWN":
+            # Its result was written before it was known. By now the record says.
+            record = gate.lookup(row["intent_id"])
+            if record is not None and record.order_id:
+                count.with_order.add(row["intent_id"])
+    count.dead = len(desk.results(DEAD))
+    status = gate.status()
+    count.in_doubt, count.in_flight = status.in_doubt, status.in_flight
