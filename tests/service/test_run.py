@@ -160,6 +160,26 @@ def test_a_halt_holds_entries_and_health_says_so_and_stays_well(desk: Desk) -> N
     assert desk.result()["status"] == "filled"
 
 
+def test_what_would_be_stale_before_its_wait_is_over_is_answered_at_once(desk: Desk) -> None:
+    desk.worker("[policy]\nrate_symbol_window_ms = 900000\n")
+    desk.send(payload())
+    desk.send(payload())
+    _, denied = desk.wait_results(2)
+    assert (denied["reason"], denied["retryable"]) == ("RATE_SYMBOL", "1")
+    assert int(denied["retry_after_ms"]) > 600_000
+
+
+def test_a_hand_full_of_what_waits_is_emptied_so_that_exits_get_through(desk: Desk) -> None:
+    worker = desk.worker("[service]\nin_hand = 3\n")
+    for number in range(6):
+        desk.send(payload(id=f"entry-{number}"))
+    desk.send(payload(side="SELL", id="exit", reduce_only=True))
+    until(lambda: [row for row in desk.results() if row["intent_id"] == "exit"], told=lambda: worker.log)
+    told = {row["intent_id"]: row["reason"] for row in desk.results()}
+    assert (told["entry-0"], told["exit"]) == ("FILLED", "FILLED")
+    assert {told[name] for name in told.keys() - {"entry-0", "exit"}} == {"RATE_SYMBOL"}
+
+
 # How a process ends.
 
 

@@ -1,0 +1,149 @@
+"""The service in this process: an exception in one intent, a loop that breaks, answers of the store that get lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from gate import AsyncGate, Intent
+from gate.exchange.binance import BinanceFutures
+from gate.executor import Execution, Executor
+from gate.service.metrics import Metrics
+from gate.service.pulse import Pulse
+from gate.service.service import Service
+from gate.service.settings import read_settings
+from gate.service.streams import Fields, Streams
+from gate.store.connect import plain_client
+from tests.servers.wire import Wire
+from tests.service.desk import Desk, payload
+
+
+class Stumbling(Executor):
+    """Has a bug that some intents meet."""
+
+    def __init__(self, *given: Any, stumbles: Callable[[str], bool]) -> None:
+        super().__init__(*given)
+        self.stumbles = stumbles
+
+    async def execute(self, asked: Intent | Mapping[str, object]) -> Execution:
+        if isinstance(asked, Intent) and self.stumbles(asked.id):
+            raise ValueError("a bug")
+        return await super().execute(asked)
+
+
+class Breaking(Streams):
+    """Has a bug that every read meets."""
+
+    async def read(self, count: int, *, wait_ms: int = 0) -> list[tuple[str, Fields]]:
+        raise ValueError("a bug")
+
+
+@asynccontextmanager
+async def service(
+    desk: Desk,
+    url: str | None = None,
+    *,
+    streams: type[Streams] = Streams,
+    stumbles: Callable[[str], bool] | None = None,
+) -> AsyncIterator[tuple[Service, Pulse]]:
+    settings = read_settings({}, {}, "quantum", host="here", pid=1)
+    client = plain_client(url or desk.url, 3_000)
+    pulse = Pulse(settings.consumer, "quantum", settings.stream, settings.group)
+    async with (
+        AsyncGate.from_url(desk.url) as gate,
+        BinanceFutures("key", "secret", base_url=desk.paper.url) as exchange,
+        Stumbling(gate, exchange, stumbles=stumbles or (lambda _: False)) as executor,
+    ):
+        yield Service(settings, gate, exchange, executor, streams(client, settings), pulse, Metrics(pulse)), pulse
+    await client.aclose()
+
+
+async def running(of: Service, until: Callable[[], Awaitable[bool]]) -> None:
+    """Runs it until that is so, and stops it."""
+    stopping = asyncio.Event()
+    run = asyncio.create_task(of.run(stopping))
+    async with asyncio.timeout(60):
+        while not await until():
+            assert not run.done(), run.result()
+            await asyncio.sleep(0.02)
+        stopping.set()
+        await run
+
+
+def answered(desk: Desk, count: int) -> Callable[[], Awaitable[bool]]:
+    async def enough() -> bool:
+        return len(await asyncio.to_thread(desk.results)) >= count
+
+    return enough
+
+
+async def test_an_exception_in_one_intent_ends_that_intent_and_no_other(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk.send(payload(id="bad", timestamp="2025-01-01"))  # too old to hold others up
+    desk.send(payload("ETHUSDT", id="good"))
+    async with service(desk, stumbles=lambda name: name == "bad") as (of, _):
+        await running(of, answered(desk, 2))
+    told = {row["intent_id"]: (row["state"], row["reason"]) for row in desk.results()}
+    assert told == {"good": ("FILLED", "FILLED"), "bad": ("UNKNOWN", "SERVICE_FAILED")}
+    assert "ValueError" in caplog.text
+
+
+async def test_one_that_fails_once_is_tried_again(desk: Desk) -> None:
+    failed: list[str] = []
+
+    def once(name: str) -> bool:
+        failed.append(name)
+        return len(failed) == 1
+
+    desk.send(payload(id="sig-1"))
+    async with service(desk, stumbles=once) as (of, _):
+        await running(of, answered(desk, 1))
+    assert desk.result()["status"] == "filled"
+
+
+async def test_a_loop_that_breaks_ends_the_service_with_its_reason(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with service(desk, streams=Breaking) as (of, pulse):
+        async with asyncio.timeout(60):
+            with pytest.raises(ValueError, match="a bug"):
+                await of.run(asyncio.Event())
+        assert pulse.told()["ok"] is False
+    assert "SERVICE BROKEN reading" in caplog.text
+
+
+@pytest.mark.parametrize("lost", ["lose_next_reply", "withhold_next_reply"])
+async def test_entries_whose_delivery_got_lost_are_taken_up_at_once(desk: Desk, wire: Wire, lost: str) -> None:
+    """They are this consumer's by then. Nobody takes them over before a minute."""
+    desk.client.xgroup_create(
+        "quantum:stream:trade.intent", "quantum:group:execution:trade.intent", id="0", mkstream=True
+    )
+    desk.send(payload(id="sig-1"))
+    # The first asks for what is this consumer's already; the second delivers.
+    async with service(desk, wire.url) as (of, _):
+        fault = getattr(wire, lost)("XREADGROUP")
+        again = getattr(wire, lost)("XREADGROUP")
+        await running(of, answered(desk, 1))
+        assert fault.happened
+        assert again.happened
+    assert desk.result()["status"] == "filled"
+
+
+@pytest.mark.parametrize("lost", ["lose_next_reply", "lose_next_request", "withhold_next_reply"])
+async def test_a_result_whose_writing_got_lost_is_written_once(desk: Desk, wire: Wire, lost: str) -> None:
+    desk.send(payload(id="sig-1"))
+    async with service(desk, wire.url) as (of, pulse):
+        fault = getattr(wire, lost)("EVALSHA")
+
+        async def done() -> bool:
+            return bool(await answered(desk, 1)()) and pulse.in_hand == 0
+
+        await running(of, done)
+        assert fault.happened
+    assert [row["status"] for row in desk.results()] == ["filled"]
+    desk.idle()
