@@ -21,8 +21,8 @@ local pending = #read('XPENDING', KEYS.entries, ARGV.group, ARGV.entry, ARGV.ent
 -- An entry that is there and not pending was answered by another worker. One that is gone may have been lost with the
 -- store's memory; nobody else answers it then.
 local by_another = not pending and #read('XRANGE', KEYS.entries, ARGV.entry, ARGV.entry) > 0
-read('XLEN', KEYS.answers)
 if not (answered or by_another) then
+  -- The first write: where the answers can't be written, nothing is.
   local id = redis.call('XADD', KEYS.answers, 'MAXLEN', '~', ARGV.most, '*', unpack(ARGV, ARGV.from.fields))
   redis.call('SET', KEYS.answered, id, 'PX', ARGV.keep_ms)
 end

@@ -167,6 +167,6 @@ class Desk:
         self.rest(entry_id, "dead")
         return entry_id
 
-    def rest(self, entry_id: str, consumer: str) -> None:
-        """Makes an entry rest with its consumer since long."""
-        self.client.xclaim(STREAM, GROUP, consumer, 0, [entry_id], idle=3_600_000, justid=True)
+    def rest(self, entry_id: str, consumer: str, for_ms: int = 3_600_000) -> None:
+        """Makes an entry rest with its consumer since so long."""
+        self.client.xclaim(STREAM, GROUP, consumer, 0, [entry_id], idle=for_ms, justid=True)
