@@ -146,4 +146,4 @@ def _slippage(entry: Entry, price: Decimal | None) -> Decimal:
 def _number(figure: Decimal | None) -> str:
     if not figure:
         return "0"
-    return plain(figure.quantize(_SHOWN)) if figure < Decimal("1e15") else plain(figure)
+    return plain(figure.quantize(_SHOWN)) if abs(figure) < Decimal("1e15") else plain(figure)

@@ -85,6 +85,8 @@ class Service:
         self._waiting: Final = Waiting(settings.concurrency)
         self._in_hand: Final[dict[str, Held | None]] = {}
         self._answers: Final[deque[tuple[Answer, float]]] = deque()
+        self._on_their_way: Final[set[str]] = set()
+        """Which intents have an answer that isn't written yet."""
         self._to_answer: Final = asyncio.Event()
         self._writing = False
         self._written: Final = asyncio.Event()
@@ -292,23 +294,25 @@ class Service:
     async def _try(self, held: Held) -> None:
         try:
             came = await self._one_try(held)
+            answer = None if isinstance(came, _Later) else await self._answer_of(held, came)
         except asyncio.CancelledError:
             raise  # the service ends: the entry stays pending, and another worker finds out what became of it
-        except Exception as error:  # one intent must not end the service
+        except Exception as error:  # one intent must not end the service, nor hold up its symbol
             held.faults += 1
             if not isinstance(error, (*STORE_FAILURES, StoreFailure)):
                 _log.exception("%s failed", names(held.entry.intent))
             self._metrics.failures.labels("intent").inc()
             came = self._after_a_fault(held, error)
+            answer = None if isinstance(came, _Later) else self._packed(held, came, None)
         if isinstance(came, _Later):
             self._put_off(held, came)
-            self._waiting.done(held)
-            self._begin()
-            return
+        elif answer is not None:
+            # Before the next of its symbol starts: results of a symbol keep its order.
+            self._answers.append((answer, held.taken_s))
+            self._on_their_way.add(answer.answered)
+            self._to_answer.set()
         self._waiting.done(held)
         self._begin()
-        fee = await self._fee_rate(held.entry.intent.symbol) if came.filled_quantity > 0 else None
-        self._answer(held, came, fee)
 
     def _after_a_fault(self, held: Held, error: Exception) -> Ending | _Later:
         if isinstance(error, (*STORE_FAILURES, StoreFailure)) or held.faults < _FAULTS_AT_MOST:
@@ -376,7 +380,8 @@ class Service:
     async def _as_before(self, held: Held, execution: Execution) -> Ending | _Later:
         """What an earlier delivery has come to. Its result may be missing: its worker may have died before."""
         record, intent = execution.verdict.prior, held.entry.intent
-        if await self._streams.answered(_answered(intent)):
+        known_by = _answered(intent)
+        if known_by in self._on_their_way or await self._streams.answered(known_by):
             return ending_of(execution)  # it won't be written
         if record is None or record.phase is Phase.ADMITTED:
             return _Later(_grown(_EARLIER_AGAIN_S, held.tries), execution.reason, alone=True)
@@ -414,21 +419,18 @@ class Service:
 
     # Answering.
 
-    def _answer(self, held: Held, ending: Ending, fee_rate: Decimal | None) -> None:
+    async def _answer_of(self, held: Held, ending: Ending) -> Answer:
+        fee_rate = await self._fee_rate(held.entry.intent.symbol) if ending.filled_quantity > 0 else None
+        return self._packed(held, ending, fee_rate)
+
+    def _packed(self, held: Held, ending: Ending, fee_rate: Decimal | None) -> Answer:
         now_ms = time.time_ns() // 1_000_000
         fields = result_fields(held.entry, ending, by=self._of.consumer, now_ms=now_ms, fee_rate=fee_rate)
         keep_ms = _STALE_KEPT_MS if ending.reason == Reason.STALE else self._gate.policy.dedup_ttl_ms
         of, entry = self._of, held.entry
-        answer = Answer(
-            entry.entry_id,
-            of.results,
-            of.results_kept,
-            _answered(entry.intent),
-            keep_ms,
-            dict(fields.items()),
+        return Answer(
+            entry.entry_id, of.results, of.results_kept, _answered(entry.intent), keep_ms, dict(fields.items())
         )
-        self._answers.append((answer, held.taken_s))
-        self._to_answer.set()
 
     async def _keep_answering(self) -> None:
         pause_s = _FIRST_PAUSE_S
@@ -467,6 +469,7 @@ class Service:
 
     def _answered(self, answer: Answer, taken_s: float, *, written: bool) -> None:
         self._in_hand.pop(answer.entry_id, None)
+        self._on_their_way.discard(answer.answered)
         if not written:
             self._metrics.repeats.inc()
             return

@@ -52,13 +52,14 @@ def test_every_envelope_of_the_replaced_system_gets_through(desk: Desk) -> None:
 
 
 def test_an_intent_delivered_twice_has_one_order_and_one_result(desk: Desk) -> None:
-    desk.worker(ROOMY)
+    worker = desk.worker(ROOMY)
     sent = payload()
     for _ in range(3):
         desk.send(sent)
     desk.idle()
     assert len(desk.paper.ledger()) == 1
     assert [row["status"] for row in desk.results()] == ["filled"]
+    assert "from its record" not in worker.log, "the exchange isn't asked for what is answered"
 
 
 def test_another_intent_under_the_same_id_is_told_so(desk: Desk) -> None:
