@@ -39,10 +39,6 @@ def log_to_output(form: str) -> None:
     """Every line goes out once, whoever configured logging before: two handlers would double each line."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(_Json() if form == "json" else _OneLine())
-    root = logging.getLogger()
-    for other in list(root.handlers):
-        root.removeHandler(other)
-    root.addHandler(handler)
-    root.setLevel(logging.INFO)
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     for noisy in ("aiohttp.access", "binance", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -358,8 +358,6 @@ class Service:
         costs = execution.state is Terminal.REJECTED_MARGIN and outcome is not None and outcome.penalty is not None
         if not execution.retryable or not (execution.state is Terminal.DENIED or unsent) or costs:
             return None
-        if self._closing:  # it stays pending, for another worker
-            return _Later(_LONGEST_PAUSE_S, execution.reason)
         if not self._of.retries or len(self._in_hand) >= self._of.in_hand:
             return None
         if execution.retry_after_ms is not None:
@@ -383,13 +381,14 @@ class Service:
         known_by = _answered(intent)
         if known_by in self._on_their_way or await self._streams.answered(known_by):
             return ending_of(execution)  # it won't be written
-        if record is None or record.phase is Phase.ADMITTED:
+        came = None
+        if record is not None:
+            order = await self._placed_before(record) if record.phase is Phase.PLACED else None
+            came = ending_of_record(
+                record, self._gate.client_order_id(intent.id), order, execution.verdict.mode, execution.detail
+            )
+        if came is None:  # the other delivery is at work
             return _Later(_grown(_EARLIER_AGAIN_S, held.tries), execution.reason, alone=True)
-        order = await self._placed_before(record) if record.phase is Phase.PLACED else None
-        came = ending_of_record(
-            record, self._gate.client_order_id(intent.id), order, execution.verdict.mode, execution.detail
-        )
-        assert came is not None
         _log.info(
             "TERMINAL STATE: %s %s reason=%s order=%s from its record",
             came.state,

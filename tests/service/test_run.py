@@ -171,8 +171,11 @@ def test_what_would_be_stale_before_its_wait_is_over_is_answered_at_once(desk: D
 
 
 def test_a_hand_full_of_what_waits_is_emptied_so_that_exits_get_through(desk: Desk) -> None:
-    worker = desk.worker("[service]\nin_hand = 3\n")
-    for number in range(6):
+    worker = desk.worker("[service]\nin_hand = 4\n")
+    for number in range(3):
+        desk.send(payload(id=f"entry-{number}"))
+    until(lambda: worker.health()["held"] == worker.health()["in_hand"] == 2, told=lambda: worker.log)
+    for number in range(3, 6):
         desk.send(payload(id=f"entry-{number}"))
     desk.send(payload(side="SELL", id="exit", reduce_only=True))
     until(lambda: [row for row in desk.results() if row["intent_id"] == "exit"], told=lambda: worker.log)
@@ -232,8 +235,10 @@ def test_killed_between_order_and_result_the_next_worker_tells_the_result(desk: 
     desk.paper.release_held()
     assert len(desk.paper.ledger()) == 1
     desk.rest(entry, worker.consumer)
-    desk.worker(SHORT).said("TAKEN OVER 1 entries")
+    next_one = desk.worker(SHORT)
+    next_one.said("TAKEN OVER 1 entries")
     result = desk.result()
+    assert " failed" not in next_one.log
     assert (result["intent_id"], result["state"], result["status"]) == ("sig-1", "FILLED", "filled")
     assert result["order_id"] == str(desk.paper.ledger()[0]["orderId"])
     assert float(result["average_price"]) > 0

@@ -115,7 +115,8 @@ def test_one_that_goes_alone_neither_waits_nor_holds_up() -> None:
     hand = Hand()
     hand.add(1)
     hand.add(2, alone=True)
-    assert hand.take() == [2, 1]
+    hand.exit(3)
+    assert hand.take() == [3, 2, 1]
     assert hand.done(2, again_s=5.0) == []
     assert len(hand.waiting) == 1
     hand.waiting.wake(5.0)
