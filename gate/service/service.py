@@ -212,7 +212,7 @@ class Service:
             alone = now_ms - read.intent.timestamp_ms > self._gate.policy.max_age_ms
             held = Held(read, alone=alone, taken_s=now_s)
             self._in_hand[entry_id] = held
-            self._waiting.add(held)
+            self._waiting.add(held, now_s)
         self._begin()
 
     def _bury(self, letter: DeadLetter, now_s: float) -> None:

@@ -1,8 +1,9 @@
 """Which of the intents in hand may start now. No I/O, and no clock: the caller gives the time.
 
 Entries of a symbol go one after the other, in the order of the stream. One that has to wait keeps its place: the
-others of its symbol wait behind it. An exit waits for nobody, and goes before every entry. An intent that is too old to
-be admitted waits for nobody either: all that is left to do is to answer it.
+others of its symbol wait behind it. An exit goes before every entry that waits, and beside all that are at work. Only
+where an older entry of its symbol is just about to be sent, it gives that a second: it may be what it is to close. An
+intent that is too old to be admitted waits for nobody: all that is left to do is to answer it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from collections import deque
 from typing import Final
 
 from gate.service.intake import Entry
+
+GRACE_S: Final = 1.0
+"""How long an exit waits at most for an older entry of its symbol that is being sent."""
 
 
 class Held:
@@ -47,17 +51,15 @@ class Waiting:
         self._ready_alone: dict[bool, deque[Held]] = {True: deque(), False: deque()}
         self._ready: deque[str] = deque()
         self._lanes: dict[str, list[tuple[tuple[int, int], Held]]] = {}
-        self._busy: set[str] = set()
+        self._busy: dict[str, tuple[int, int]] = {}
         self._due: list[tuple[float, int, Held]] = []
+        self._timed_alone = 0
+        self._behind: dict[str, list[Held]] = {}
         self._numbers = 0
 
     def __len__(self) -> int:
         """How many wait."""
-        return (
-            sum(map(len, self._ready_alone.values()))
-            + sum(map(len, self._lanes.values()))
-            + sum(held.alone for _, _, held in self._due)
-        )
+        return sum(map(len, self._ready_alone.values())) + sum(map(len, self._lanes.values())) + self._timed_alone
 
     @property
     def at_work(self) -> int:
@@ -68,7 +70,7 @@ class Waiting:
     def held_back(self) -> int:
         """How many wait for a time, or behind one that does."""
         behind = sum(len(self._lanes.get(held.entry.intent.symbol, ())) for _, _, held in self._due if not held.alone)
-        return behind + sum(held.alone for _, _, held in self._due)
+        return behind + self._timed_alone
 
     @property
     def ready(self) -> int:
@@ -80,15 +82,18 @@ class Waiting:
         """When the first of those that wait for a time may start."""
         return self._due[0][0] if self._due else None
 
-    def add(self, held: Held) -> None:
+    def add(self, held: Held, now_s: float = 0.0) -> None:
         """Takes an intent in, or back for another try at its `due_s`."""
+        symbol = held.entry.intent.symbol
         if held.alone:
+            if held.exit and not held.due_s and not held.tries and self._moves_before(held):
+                held.due_s = now_s + GRACE_S
+                self._behind.setdefault(symbol, []).append(held)
             if held.due_s:
                 self._wait(held)
             else:
                 self._ready_alone[held.exit].append(held)
             return
-        symbol = held.entry.intent.symbol
         lane = self._lanes.setdefault(symbol, [])
         row = (held.entry.order, held)
         bisect.insort(lane, row, key=lambda each: each[0])
@@ -106,8 +111,9 @@ class Waiting:
             lane = self._lanes.get(symbol)
             if symbol in self._busy or not lane or lane[0][1].due_s:
                 continue  # offered twice, or an older one has come that waits for its time
-            self._busy.add(symbol)
-            return self._started(lane.pop(0)[1])
+            order, first = lane.pop(0)
+            self._busy[symbol] = order
+            return self._started(first)
         return None
 
     def done(self, held: Held) -> None:
@@ -116,21 +122,44 @@ class Waiting:
         if held.alone:
             return
         symbol = held.entry.intent.symbol
-        self._busy.discard(symbol)
+        self._busy.pop(symbol, None)
         if self._lanes.get(symbol):
             self._offer(symbol)
         else:
             self._lanes.pop(symbol, None)
+        for exit_ in [each for each in self._behind.get(symbol, ()) if not self._moves_before(each)]:
+            self._ready_now(exit_)
 
     def wake(self, now_s: float | None = None) -> None:
         """Lets those start whose time has come; without a time, all."""
         while self._due and (now_s is None or self._due[0][0] <= now_s):
             held = heapq.heappop(self._due)[2]
-            held.due_s, held.timed = 0.0, False
+            if not held.timed:
+                continue  # it didn't have to wait so long
             if held.alone:
-                self.add(held)
+                self._ready_now(held)
             else:
+                held.due_s, held.timed = 0.0, False
                 self._offer(held.entry.intent.symbol)
+
+    def _moves_before(self, held: Held) -> bool:
+        """Whether an older entry of its symbol is at work, or starts with the next turn."""
+        symbol, order = held.entry.intent.symbol, held.entry.order
+        if symbol in self._busy:
+            return self._busy[symbol] < order
+        lane = self._lanes.get(symbol, [])
+        return any(not first.due_s and before < order for before, first in lane[:1])
+
+    def _ready_now(self, held: Held) -> None:
+        """One that goes alone and has waited."""
+        held.due_s, held.timed = 0.0, False
+        self._timed_alone -= 1
+        behind = self._behind.get(held.entry.intent.symbol, [])
+        if held in behind:
+            behind.remove(held)
+            if not behind:
+                del self._behind[held.entry.intent.symbol]
+        self._ready_alone[held.exit].append(held)
 
     def _started(self, held: Held) -> Held:
         self._at_work[held.exit] += 1
@@ -146,5 +175,6 @@ class Waiting:
 
     def _wait(self, held: Held) -> None:
         held.timed = True
+        self._timed_alone += held.alone
         self._numbers += 1
         heapq.heappush(self._due, (held.due_s, self._numbers, held))

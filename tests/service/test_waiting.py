@@ -57,14 +57,51 @@ def test_entries_of_a_symbol_go_one_after_the_other_and_symbols_side_by_side() -
     assert len(hand.waiting) == hand.waiting.at_work == 0
 
 
-def test_exits_start_first_and_wait_for_nobody() -> None:
+def test_exits_start_first_and_beside_the_entries_at_work() -> None:
     hand = Hand(concurrency=1)
-    hand.add(1)
+    hand.add(1, "ETHUSDT")
     hand.exit(2)
     hand.exit(3)
     assert hand.take() == [2, 1]
     assert hand.done(1) == []
     assert hand.done(2) == [3]
+
+
+def test_an_exit_lets_an_older_entry_of_its_symbol_be_sent_that_it_may_be_to_close() -> None:
+    hand = Hand()
+    hand.add(1)
+    hand.exit(2)
+    assert hand.take() == [1]
+    assert hand.done(1) == [2]
+
+
+def test_but_not_for_longer_than_a_second() -> None:
+    hand = Hand()
+    hand.add(1)
+    assert hand.take() == [1]
+    hand.exit(2)
+    assert hand.take() == []
+    hand.waiting.wake(0.9)
+    assert hand.take() == []
+    hand.waiting.wake(1.0)
+    assert hand.take() == [2], "though the entry hangs"
+    assert hand.done(1) == hand.done(2) == []
+    assert len(hand.waiting) == hand.waiting.held_back == 0
+
+
+def test_nor_for_an_entry_that_is_put_off_or_younger() -> None:
+    hand = Hand()
+    hand.add(2)
+    assert hand.take() == [2]
+    hand.exit(1)
+    assert hand.take() == [1], "the entry came later"
+    hand.exit(3)
+    assert hand.take() == []
+    assert hand.done(2, again_s=30.0) == [3], "the entry waits for its time"
+    hand.exit(4)
+    assert hand.take() == [4]
+    hand.waiting.wake(30.0)
+    assert hand.take() == [2]
 
 
 def test_what_is_held_keeps_its_place_and_its_symbol_waits_behind_it() -> None:
@@ -115,7 +152,7 @@ def test_one_that_goes_alone_neither_waits_nor_holds_up() -> None:
     hand = Hand()
     hand.add(1)
     hand.add(2, alone=True)
-    hand.exit(3)
+    hand.exit(3, "ETHUSDT")
     assert hand.take() == [3, 2, 1]
     assert hand.done(2, again_s=5.0) == []
     assert len(hand.waiting) == 1

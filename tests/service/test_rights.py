@@ -1,0 +1,41 @@
+"""The service needs no more than the rights of scripts/deploy/worker.acl."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from gate import Gate
+from tests.service.desk import DEAD, Desk, payload, until
+
+ACL = (Path(__file__).resolve().parents[2] / "scripts" / "deploy" / "worker.acl").read_text("utf-8")
+
+
+def test_a_worker_does_all_its_work_under_its_acl(harmed: Desk) -> None:
+    _, name, *rules = ACL.split()
+    harmed.client.execute_command("ACL", "SETUSER", name, *rules)
+    harmed.client.execute_command("ACL", "LOG", "RESET")
+    owed, left = payload("ETHUSDT", id="owed"), payload("SOLUSDT", id="left")
+    with Gate.from_url(harmed.url) as gate:
+        gate.evaluate(owed)  # of a worker that died before its order
+    harmed.left_by_a_dead_worker(left)
+    administrator = harmed.url
+    harmed.url = re.sub("//", f"//{name}:change-me@", administrator)
+
+    worker = harmed.worker()
+    harmed.send(payload(id="sig-1"))
+    harmed.send(payload(side="SELL", id="exit", reduce_only=True))
+    harmed.send(data="{")
+    until(lambda: harmed.results(DEAD), told=lambda: worker.log)
+    assert {row["intent_id"]: row["status"] for row in harmed.wait_results(3)} == {
+        "left": "filled",
+        "sig-1": "filled",
+        "exit": "filled",
+    }
+    until(lambda: worker.health()["in_doubt"] is not None, told=lambda: worker.log)
+    assert worker.stop() == 0
+
+    refused: Any = harmed.client.execute_command("ACL", "LOG")
+    assert refused == []
+    assert "NOPERM" not in worker.log
