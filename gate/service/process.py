@@ -69,7 +69,7 @@ async def serve(config: Config, settings: Settings, account: Account) -> int:
             "STARTED prefix=%s stream=%s group=%s consumer=%s listening=%s mode=%s",
             *(config.prefix, settings.stream, settings.group, settings.consumer, at or "none", gate.policy.mode),
         )
-        telling = asyncio.create_task(_keep_telling(systemd, pulse))
+        telling = asyncio.create_task(keep_telling(systemd, pulse))
         try:
             await Service(settings, gate, exchange, executor, streams, pulse, metrics).run(stopping)
         except Exception:
@@ -99,7 +99,7 @@ def _stop_by_signals(stopping: asyncio.Event) -> None:
         loop.add_signal_handler(number, stop, number)
 
 
-async def _keep_telling(systemd: Systemd, pulse: Pulse) -> None:
+async def keep_telling(systemd: Systemd, pulse: Pulse) -> None:
     """READY with the first read; then, while the loops turn, that they do. One that hangs is started again."""
     ready = False
     every_s = min(systemd.watchdog_s / 3, 1.0) if systemd.watchdog_s else 1.0

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import socket
 from pathlib import Path
 
 from gate.paper import Fault, FaultKind
+from gate.service.process import keep_telling
+from gate.service.pulse import Pulse
+from gate.service.systemd import Systemd
 from tests.servers.session import declare_whole
 from tests.servers.store import PrivateStore
 from tests.service.desk import DEAD, RESULTS, Desk, payload, until
@@ -127,6 +131,26 @@ def test_systemd_hears_ready_alive_and_stopping(desk: Desk, tmp_path: Path) -> N
             while "STOPPING=1" not in heard:
                 heard += systemd.recv(4096).decode() + "\n"
             assert worker.process.wait(30) == 0
+
+
+async def test_systemd_hears_nothing_of_a_service_that_hangs(tmp_path: Path) -> None:
+    """Its loop of reading stands still, while its other tasks go on."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "s"))
+        systemd.setblocking(False)
+        pulse = Pulse("me", "quantum", "s", "g", phase="consuming")
+        pulse.turned_s -= 60
+        telling = asyncio.create_task(
+            keep_telling(Systemd({"NOTIFY_SOCKET": str(tmp_path / "s"), "WATCHDOG_USEC": "30000"}), pulse)
+        )
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(30):
+            for _ in range(3):
+                assert b"WATCHDOG" not in await loop.sock_recv(systemd, 4096)
+            pulse.turned_s += 60
+            while b"WATCHDOG=1" not in await loop.sock_recv(systemd, 4096):
+                pass
+        telling.cancel()
 
 
 def test_systemd_isnt_told_ready_before_it_reads(harmed: Desk, private_store: PrivateStore, tmp_path: Path) -> None:
