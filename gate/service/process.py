@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import signal
+import time
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Final
@@ -28,6 +29,8 @@ _log: Final = logging.getLogger("gate.service")
 BROKEN: Final = 70
 """The exit code of a service whose loop can't go on. systemd starts it again."""
 _UNTIL_READY_S: Final = 0.2
+_SAME_SIGNAL_S: Final = 0.2
+"""A second signal so soon is the first one: timeout(1) sends it to a process and to its group."""
 STREAM_TIMEOUT_MS: Final = READ_WAITS_MS + 4_000
 
 
@@ -87,11 +90,17 @@ async def _closed(streams: Streams) -> None:
 
 
 def _stop_by_signals(stopping: asyncio.Event) -> None:
+    first_s = 0.0
+
     def stop(number: int) -> None:
+        nonlocal first_s
+        if stopping.is_set() and time.monotonic() - first_s < _SAME_SIGNAL_S:
+            return
         if stopping.is_set():
             _log.warning("STOPPED AT ONCE by a second signal")
             os._exit(128 + number)
         _log.info("STOPPING by %s: what is at work ends first", signal.Signals(number).name)
+        first_s = time.monotonic()
         stopping.set()
 
     loop = asyncio.get_running_loop()

@@ -221,9 +221,22 @@ def test_a_second_signal_ends_it_at_once(desk: Desk) -> None:
     desk.paper.wait_held()
     worker.process.send_signal(signal.SIGTERM)
     worker.said("STOPPING")
-    worker.process.send_signal(signal.SIGTERM)
-    assert worker.process.wait(10) == 128 + signal.SIGTERM
+
+    def ended() -> bool:
+        worker.process.send_signal(signal.SIGTERM)
+        return worker.process.poll() is not None
+
+    until(ended, within_s=10)
+    assert worker.process.returncode == 128 + signal.SIGTERM
     desk.paper.release_held()
+
+
+def test_a_signal_that_is_sent_twice_over_is_one(desk: Desk) -> None:
+    """As timeout(1) does: to the process, and to its group."""
+    worker = desk.worker().consumes()
+    for _ in range(2):
+        worker.process.send_signal(signal.SIGTERM)
+    assert worker.process.wait(30) == 0
 
 
 def test_killed_between_order_and_result_the_next_worker_tells_the_result(desk: Desk) -> None:

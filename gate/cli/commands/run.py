@@ -51,8 +51,9 @@ def run(
 
     SIGTERM ends it when what is at work has ended; a second one at once. --json logs in JSON.
 
-    Exit codes: 0 stopped by a signal, 2 usage or configuration, 3 another prefix keeps the account, 70 a loop broke, to
-    be started again. Of --check: 0 it can start, 1 keys or policy don't fit, 2 as above, 3 no answer from the store.
+    Exit codes: 0 stopped by a signal, 1 the address is taken, 2 usage or configuration, 3 another prefix keeps the
+    account, 70 a loop broke, to be started again. Of --check: 0 it can start, 1 keys or policy don't fit, 2 as above,
+    3 no answer from the store.
     """
     config = configured(flags)
     keys = needed_keys(base_url, demo_trading)
