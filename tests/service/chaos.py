@@ -60,6 +60,8 @@ class Count:
     dead: int = 0
     orders: Counter[str] = field(default_factory=Counter)
     with_order: set[str] = field(default_factory=set)
+    strange: list[str] = field(default_factory=list)
+    """Of each order that no result tells, or the other way: its result, and what the logs say of it."""
     in_doubt: int = 0
     in_flight: int = 0
 
@@ -73,7 +75,9 @@ class Count:
         doubled = [name for name, count in self.orders.items() if count > 1]
         found += [f"{len(doubled)} intents with more than one order: {doubled[:5]}"] if doubled else []
         strange = sorted(self.orders.keys() ^ self.with_order)
-        found += [f"{len(strange)} orders that no result tells, or the other way: {strange[:5]}"] if strange else []
+        found += (
+            [f"{len(strange)} orders that no result tells, or the other way: {self.strange[:3]}"] if strange else []
+        )
         found += [f"{self.dead} dead letters, {self.unreadable} unreadable"] if self.dead != self.unreadable else []
         found += [f"{self.in_doubt} in doubt"] if self.in_doubt else []
         return found
@@ -217,6 +221,10 @@ def _count_up(desk: Desk, gate: Gate, count: Count) -> None:
             record = gate.lookup(row["intent_id"])
             if record is not None and record.order_id:
                 count.with_order.add(row["intent_id"])
+    for name in count.orders.keys() ^ count.with_order:
+        told = [row for row in desk.results(RESULTS) if row["intent_id"] == name]
+        lines = [line for worker in desk.workers for line in worker.log.splitlines() if f"id={name} " in line]
+        count.strange.append("\n".join([f"{count.orders[name]} orders of {name}", *map(str, told), *sorted(lines)]))
     count.dead = len(desk.results(DEAD))
     status = gate.status()
     count.in_doubt, count.in_flight = status.in_doubt, status.in_flight
