@@ -79,7 +79,7 @@ def ending_of_record(
     code, _, told = record.note.partition(" ")
     if record.phase is Phase.UNKNOWN:
         return Ending(Terminal.UNKNOWN, code, told, **known)  # type: ignore[arg-type]
-    if record.phase is Phase.REJECTED:
+    if record.phase is Phase.REJECTED and order is None:
         if code in OF_MARGIN:
             state = Terminal.REJECTED_MARGIN
         else:
@@ -93,7 +93,7 @@ def ending_of_record(
         Terminal.FILLED if order.filled else unfilled,
         order.status,
         "an earlier delivery has placed it",
-        order_id=record.order_id,
+        order_id=order.order_id,
         filled_quantity=order.filled_quantity,
         average_price=order.average_price,
         **known,  # type: ignore[arg-type]

@@ -354,6 +354,10 @@ class Service:
     def _again(self, held: Held, execution: Execution) -> _Later | None:
         """When to try once more; None: this is the answer. What exchange or margin refused isn't tried again."""
         outcome = execution.outcome
+        if execution.without_store and execution.order_id is None and execution.state is not Terminal.UNKNOWN:
+            # Another delivery may have gone without the store too, and found what there was to close. Its record or the
+            # exchange says so later.
+            return _Later(_grown(_EXIT_AGAIN_S, held.tries), execution.reason)
         unsent = outcome is not None and outcome.kind is OutcomeKind.UNSENT
         costs = execution.state is Terminal.REJECTED_MARGIN and outcome is not None and outcome.penalty is not None
         if not execution.retryable or not (execution.state is Terminal.DENIED or unsent) or costs:
@@ -383,7 +387,11 @@ class Service:
             return ending_of(execution)  # it won't be written
         came = None
         if record is not None:
-            order = await self._placed_before(record) if record.phase is Phase.PLACED else None
+            order = None
+            if record.phase is Phase.PLACED or (record.phase is Phase.REJECTED and record.is_exit):
+                # Two deliveries of an exit may both have gone without the store. One was filled, and the other's record
+                # says that there was nothing to close.
+                order = await self._placed_before(record)
             came = ending_of_record(
                 record, self._gate.client_order_id(intent.id), order, execution.verdict.mode, execution.detail
             )

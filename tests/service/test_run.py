@@ -8,6 +8,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from binance import Client
 
 from gate import Gate, Outcome
 from gate.paper import Fault, FaultKind
@@ -283,6 +284,22 @@ def test_a_result_that_a_dead_worker_owes_is_that_of_the_record(
     result = desk.result()
     assert (result["state"], result["status"], result["reason"], result["order_id"]) == told
     desk.idle()
+
+
+def test_an_exit_that_another_delivery_has_filled_without_the_store_is_told_as_filled(desk: Desk) -> None:
+    """Both went without the store. The second found nothing to close, and its record came first."""
+    sent = payload(id="sig-1", action="CLOSE", position_size_usd=None) | {"side": None}
+    with Gate.from_url(desk.url) as gate:
+        outcome = Outcome.unsent("NOTHING_TO_CLOSE", retryable=False)
+        assert gate.settle(at.admitted(gate.evaluate(sent)), outcome)
+        client = Client("key", "secret", ping=False)
+        client.FUTURES_URL = desk.paper.futures_url
+        order = {"symbol": "BTCUSDT", "side": "SELL", "type": "MARKET", "quantity": "0.002"}
+        placed = client.futures_create_order(**order, newClientOrderId=gate.client_order_id("sig-1"))
+    desk.left_by_a_dead_worker(sent)
+    desk.worker()
+    result = desk.result()
+    assert (result["status"], result["order_id"]) == ("filled", str(placed["orderId"]))
 
 
 def test_what_the_replaced_service_has_sent_is_a_duplicate(desk: Desk) -> None:
