@@ -178,10 +178,11 @@ def plain_client(url: str, timeout_ms: int) -> redis.asyncio.Redis | redis.async
         return redis.asyncio.RedisCluster(startup_nodes=nodes, **settings)
     if address.scheme.endswith("+sentinel"):
         own = _sentinel_settings(address, timeout_ms, redis.asyncio.retry.Retry(NoBackoff(), 0))
-        sentinel = redis.asyncio.Sentinel(list(address.hosts), sentinel_kwargs=own, **settings)
+        sentinels: Any = _AsyncSentinels
+        sentinel = sentinels(list(address.hosts), sentinel_kwargs=own, **settings)
         client: redis.asyncio.Redis = sentinel.master_for(address.service, db=address.db)
         return client
-    found: redis.asyncio.Redis = _from_url(redis.asyncio.Redis, address.url, settings)
+    found: redis.asyncio.Redis = _from_url(redis.asyncio.Redis, address, settings)
     return found
 
 

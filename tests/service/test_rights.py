@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
+import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
 from gate import Gate
 from tests.service.desk import DEAD, Desk, payload, until
 
-ACL = (Path(__file__).resolve().parents[2] / "scripts" / "deploy" / "worker.acl").read_text("utf-8")
+ACL = Path(__file__).resolve().parents[2] / "scripts" / "deploy" / "acl"
+PASSWORD = "0123456789abcdef0123"  # noqa: S105  # of a store that lives as long as the test
 
 
 def test_a_worker_does_all_its_work_under_its_acl(harmed: Desk) -> None:
-    _, name, *rules = ACL.split()
+    line = subprocess.run([ACL, "worker"], input=PASSWORD, capture_output=True, text=True, check=True).stdout
+    _, name, *rules = shlex.split(line) if "(" not in line else re.findall(r"\([^)]*\)|\S+", line)
     harmed.client.execute_command("ACL", "SETUSER", name, *rules)
     harmed.client.execute_command("ACL", "LOG", "RESET")
     owed, left = payload("ETHUSDT", id="owed"), payload("SOLUSDT", id="left")
@@ -21,7 +25,7 @@ def test_a_worker_does_all_its_work_under_its_acl(harmed: Desk) -> None:
         gate.evaluate(owed)  # of a worker that died before its order
     harmed.left_by_a_dead_worker(left)
     administrator = harmed.url
-    harmed.url = re.sub("//", f"//{name}:change-me@", administrator)
+    harmed.url = re.sub("//", f"//{name}:{PASSWORD}@", administrator)
 
     worker = harmed.worker()
     harmed.send(payload(id="sig-1"))
