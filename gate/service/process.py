@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
 import time
@@ -23,8 +22,9 @@ from gate.service.streams import READ_WAITS_MS, Streams
 from gate.service.systemd import Systemd
 from gate.service.web import listening
 from gate.store.connect import plain_client
+from gate.values.log_words import log_of
 
-_log: Final = logging.getLogger("gate.service")
+_log: Final = log_of("gate.service")
 
 BROKEN: Final = 70
 """The exit code of a service whose loop can't go on. systemd starts it again."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -26,12 +25,12 @@ from gate.service.waiting import Held, Waiting
 from gate.values.errors import StoreFailure
 from gate.values.guards import Reason
 from gate.values.intent import Intent
-from gate.values.log_words import names
+from gate.values.log_words import log_of, names
 from gate.values.outcome import OutcomeKind
 from gate.values.record import Phase, Record
 from gate.values.reports import ACCOUNT_WIDE, Status
 
-_log: Final = logging.getLogger("gate.service")
+_log: Final = log_of("gate.service")
 
 _FIRST_PAUSE_S: Final = 0.2
 _LONGEST_PAUSE_S: Final = 5.0

@@ -174,6 +174,8 @@ def test_every_module_takes_its_logger_from_where_lines_are_made() -> None:
     for file in sorted(Path(package.__file__).parent.rglob("*.py")):
         if file.name == "log_words.py" or "paper" in file.parts:
             continue
+        if file.match("service/logs.py"):  # it sets up what the process writes, others' lines too
+            continue
         for node in ast.walk(ast.parse(file.read_text())):
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
                 continue
