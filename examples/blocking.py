@@ -22,7 +22,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
-from gate import Policy, Reason
+from gate import Reason
 from gate.blocking import BlockingExecutor
 
 
@@ -32,7 +32,6 @@ def main() -> None:
             os.environ["GATE_URL"],
             os.environ["BINANCE_API_KEY"],
             os.environ["BINANCE_API_SECRET"],
-            policy=Policy(),
             base_url=os.environ["GATE_EXCHANGE_URL"],  # without this line it is the real exchange
         ) as executor,
         ThreadPoolExecutor(max_workers=4) as threads,

@@ -23,7 +23,7 @@ from typing import Any
 
 from binance import Client
 
-from gate import Gate, GuardedPermit, Intent, Policy
+from gate import Gate, GuardedPermit, Intent
 from gate.exchange.order_finder import find_order
 
 REQUEST_TIMEOUT_S = 10
@@ -38,7 +38,7 @@ def main() -> None:
         ping=False,
     )
     client.FUTURES_URL = os.environ["GATE_EXCHANGE_URL"] + "/fapi"  # without this line it is the real exchange
-    with Gate.from_url(os.environ["GATE_URL"], policy=Policy(), find_order=find_order(client)) as gate:
+    with Gate.from_url(os.environ["GATE_URL"], find_order=find_order(client)) as gate:
         for number, line in enumerate(sys.stdin.buffer, start=1):
             if not line.strip():
                 continue

@@ -23,7 +23,7 @@ import os
 import sys
 from decimal import Decimal
 
-from gate import AsyncGate, Policy, Reason
+from gate import AsyncGate, Reason
 from gate.exchange.binance import BinanceFutures
 from gate.executor import Executor
 
@@ -31,7 +31,7 @@ from gate.executor import Executor
 async def main() -> None:
     logging.basicConfig(level=logging.INFO)  # the executor's log: one line for each terminal state
     async with (
-        AsyncGate.from_url(os.environ["GATE_URL"], policy=Policy()) as gate,
+        AsyncGate.from_url(os.environ["GATE_URL"]) as gate,
         BinanceFutures(
             os.environ["BINANCE_API_KEY"],
             os.environ["BINANCE_API_SECRET"],

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -165,6 +166,18 @@ def test_set_goes_on_from_a_file_or_the_defaults_where_these_are_named(
     assert answer["changed"] == [Policy(max_in_flight=8).fingerprint]
     done = gate("--config", str(file), "policy", "apply", "--defaults", *WHO)
     assert (done.exit_code, "give one of them" in done.stderr) == (2, True)
+
+
+def test_a_file_that_only_names_the_store_does_not_hinder_a_setting(gate: Run, store: Store, tmp_path: Path) -> None:
+    put_in_force(store, NINE)
+    file = tmp_path / "gate.toml"
+    file.write_text('prefix = "quantum"\n')
+    done = gate("--config", str(file), "policy", "apply", "--set", "skew_ms=7", *WHO)
+    assert done.exit_code == 0
+    with Gate.from_url(store.url) as follower:
+        found = follower.policy_in_force()
+    assert found is not None
+    assert found.policy == replace(NINE, skew_ms=7)
 
 
 @pytest.mark.parametrize(

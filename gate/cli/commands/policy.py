@@ -119,10 +119,12 @@ def apply(
     """
     config = configured(flags)
     changes = _read(settings)
-    from_file = flags.config is not None or not (settings or defaults)
+    own_figures = bool(config.figures_from_file - {"mode"})
+    # A file that only names the store, and --set: what is in force is changed.
+    from_file = (own_figures or not settings) if flags.config is not None else not (settings or defaults)
     if defaults and flags.config is not None:
         raise click.UsageError("--defaults and --config both name a policy; give one of them.")
-    if from_file and not config.figures_from_file - {"mode"}:
+    if from_file and not own_figures:
         raise click.UsageError(f"{nothing_chosen(config)} Name one: --config FILE, --set NAME=VALUE or --defaults.")
     with acting(config, "policy", "switched", as_json) as gate:
         found = gate.policy_in_force()
