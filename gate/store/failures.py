@@ -47,8 +47,9 @@ _LONGEST: Final = 600
 """The most characters of a server's own words."""
 _PASSING: Final = (BusyLoadingError, ClusterDownError, MasterDownError, ReadOnlyError, TryAgainError)
 _PASSING_CODES: Final = ("BUSY ", "MASTERDOWN", "NOREPLICAS", "UNKILLABLE", "LOADING", "CLUSTERDOWN", "NOGOODSLAVE")
-UNREADABLE: Final = (InvalidResponse, MemoryError, TypeError, ValueError)
-"""What the parser raises for bytes that are no reply: no RESP, a list of four billion, a list as the key of a map."""
+UNREADABLE: Final = (InvalidResponse, MemoryError, SystemError, TypeError, ValueError)
+"""What the parser raises for bytes that are no reply: no RESP, a list of four billion (hiredis 3.0: SystemError), a
+list as the key of a map."""
 _UNAUTHENTICATED: Final = "the store wants a password; put it into the URL, in front of the host"
 
 
