@@ -49,6 +49,11 @@ def at_hand(paper_exchange: PaperExchange, monkeypatch: pytest.MonkeyPatch) -> C
     return client
 
 
+def _heed_interrupts() -> None:
+    """A test run in the background ignores them, and its children would too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def some_trade(client: Client) -> None:
     """Two positions, a limit order and two stops."""
     place = client.futures_create_order
@@ -140,6 +145,7 @@ def test_an_interrupt_at_the_question_does_nothing(store: Store, redis_client: r
     some_trade(at_hand)
     process = subprocess.Popen(  # our own program
         [sys.executable, "-m", "gate", "--url", store.url, "flatten", *WHO],
+        preexec_fn=_heed_interrupts,  # the child does nothing else before it starts
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -152,6 +158,7 @@ def test_an_interrupt_at_the_question_does_nothing(store: Store, redis_client: r
             with suppress(subprocess.TimeoutExpired):
                 process.wait(2)
                 break
+        process.kill()  # if it heard none of them
         said = process.stdout.read()  # type: ignore[union-attr]
         assert (process.wait(10), "Nothing was done." in said) == (130, True)
     assert (len(held(at_hand)), redis_client.exists("quantum:safety:halt")) == (2, 0)
@@ -161,6 +168,7 @@ def test_an_interrupt_ends_the_waiting_and_not_the_halt(store: Store, redis_clie
     gate(*EVAL)
     process = subprocess.Popen(  # our own program
         [sys.executable, "-m", "gate", "--url", store.url, "halt", *WHO],
+        preexec_fn=_heed_interrupts,  # the child does nothing else before it starts
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
