@@ -11,7 +11,7 @@ from typing import Any, Final
 from gate.values.errors import InvalidIntent
 from gate.values.fields import plain, read_decimal
 from gate.values.intent import Intent
-from gate.values.stream_shapes import opened
+from gate.values.stream_envelope import opened
 from gate.values.stream_words import LETTERS_OF, letters
 
 ENTRY_ID: Final = "entry_id"

@@ -209,7 +209,7 @@ def _read_id(value: object) -> str:
 
 def _visible_id(mapping: Mapping[str, object]) -> str | None:
     """The id of what can't be read as an intent, in one line of no more than an id's length; None: there is none."""
-    from gate.values.stream_shapes import visible_id
+    from gate.values.stream_envelope import visible_id
 
     seen = visible_id(mapping)
     return seen[:_MAX_ID] if isinstance(seen, str) and seen.isprintable() else None

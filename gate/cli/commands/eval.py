@@ -230,7 +230,7 @@ def _read_mapping(name: str, source: str) -> dict[str, object]:
         raise InvalidField("intent", source, "is not UTF-8 text") from None
     if not text.strip():
         raise InvalidField("intent", source, "is empty")
-    from gate.values.stream_shapes import read_json
+    from gate.values.stream_envelope import read_json
 
     try:
         mapping = read_json(text, float)

@@ -1,0 +1,97 @@
+"""Opens the envelopes of stream entries: a JSON text in `payload`, one in `data`, or flat fields. No I/O."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any, Final
+
+from gate.values.errors import InvalidIntent, cut
+from gate.values.stream_words import LETTERS_OF, letters
+
+_TWICE: Final = "stands there twice; which one is meant?"
+_LONGEST_PROBLEM: Final = 200
+NOT_JSON: Final = (ValueError, ArithmeticError, RecursionError)
+
+
+def opened(mapping: Mapping[Any, object]) -> dict[Any, Any]:
+    """A stream entry's fields out of their envelope, as texts. Raises InvalidIntent."""
+    return _open_envelope(_as_texts(mapping))
+
+
+def visible_id(mapping: Mapping[Any, object]) -> object:
+    """What stands where an entry's id should; None where nothing does. Never raises."""
+    said = {letters(name): value for name, value in mapping.items() if isinstance(name, str)}
+    return next((value for word in LETTERS_OF["id"] if isinstance(value := said.get(word), str) and value), None)
+
+
+def read_json(text: str, constant: Callable[[str], object] | None = None) -> Any:
+    """A JSON text. Raises InvalidIntent for a field that stands twice in one object: nobody can tell which is meant.
+    Raises ValueError, ArithmeticError, RecursionError for what can't be read. `constant` reads NaN and Infinity, which
+    are no JSON."""
+    return json.loads(text, parse_float=Decimal, parse_constant=constant or _refuse_constant, object_pairs_hook=_object)
+
+
+def blank(value: object) -> bool:
+    """Whether a value is absent, or text without a letter."""
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def _object(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(fields)
+    if len(found) < len(fields):
+        seen = set[str]()
+        for name, value in fields:
+            if name in seen:
+                raise InvalidIntent(name, value, _TWICE)
+            seen.add(name)
+    return found
+
+
+def _refuse_constant(word: str) -> None:
+    raise ValueError(f"{word} is no figure")
+
+
+def _text(value: Any) -> Any:
+    """The text of a value. Redis clients give bytes by default."""
+    if not isinstance(value, bytes):
+        return value
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        raise InvalidIntent("entry", value, "is not UTF-8 text") from None
+
+
+def _as_texts(mapping: Mapping[Any, Any]) -> dict[Any, Any]:
+    entry: dict[Any, Any] = {}
+    for key, value in mapping.items():
+        name = _text(key)
+        if name in entry:  # as text and as bytes
+            raise InvalidIntent(str(name), _text(value), _TWICE)
+        entry[name] = _text(value)
+    return entry
+
+
+def _open_envelope(entry: dict[Any, Any]) -> dict[Any, Any]:
+    for name in ("payload", "data"):
+        content = entry.get(name)
+        if content is None or any(_letters_or_name(each) == "symbol" for each in entry):
+            continue
+        if isinstance(content, str):
+            try:
+                content = read_json(content)
+            except InvalidIntent:
+                raise
+            except NOT_JSON as error:
+                raise InvalidIntent(name, content, f"is not JSON ({cut(str(error), _LONGEST_PROBLEM)})") from None
+        if not isinstance(content, dict):
+            raise InvalidIntent(name, content, "is not a JSON object")
+        inside = {_letters_or_name(key) for key, value in content.items() if not blank(value)}
+        around = {key: value for key, value in entry.items() if key != name and _letters_or_name(key) not in inside}
+        return {**content, **around}  # of the same field, a blank one inside gives way to the one outside
+    return entry
+
+
+def _letters_or_name(name: object) -> object:
+    return letters(name) if isinstance(name, str) else name

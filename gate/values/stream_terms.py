@@ -1,0 +1,170 @@
+"""The order's terms in a stream entry: type, prices, duration. What asks for another order is an error. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from decimal import Decimal
+from typing import Any, Final
+
+from gate.values.errors import InvalidIntent
+from gate.values.fields import read_decimal
+from gate.values.order_terms import ORDER_TYPES, TIMES_IN_FORCE, WORKING_TYPES
+from gate.values.stream_entry import NO, YES, Entry, is_one, is_word, one_of, says_nothing, told, upper
+from gate.values.stream_envelope import NOT_JSON, blank, read_json
+from gate.values.stream_words import (
+    FLAGS_OR_OTHER,
+    LIMIT_MAKER,
+    MAY_SAY_EXIT,
+    NESTS,
+    ONLY_OF_EXITS,
+    ORDER_TERMS,
+    ORDER_TYPE_WORDS,
+    SAY_WHAT_FOR,
+    letters,
+    one_slip_from,
+    order_type_letters,
+    says_exit,
+)
+
+_OPENS: Final = frozenset({"isentry", "isopening"})
+_CONDITIONAL: Final = ("STOP_MARKET", "TAKE_PROFIT_MARKET")
+_MARKET_LASTS: Final = ("GTC", "IOC")
+"""What the exchange itself writes beside an order that never waits in the book."""
+
+
+class Terms:
+    """Type, prices and duration of the order. What its type doesn't take is an error, unless it changes nothing."""
+
+    def __init__(self, entry: Entry, said_type: str | None, *, is_exit: bool) -> None:
+        self._entry: Final = entry
+        self.order_type: Final = said_type or "MARKET"
+        limit, conditional = self.order_type == "LIMIT", self.order_type in _CONDITIONAL
+        self.price: Final = self._limit() if limit else self._expected(is_exit)
+        self.time_in_force: str | None = None
+        if limit:
+            self.time_in_force = self._duration()
+        else:
+            self._check_duration(said_type)
+        self.trigger_price: Decimal | None = None
+        self.working_type: str | None = None
+        if conditional:
+            self.trigger_price = entry.agreed("trigger_price", read_decimal)
+            self.working_type = entry.agreed("working_type", _WORKING_TYPE)
+        else:
+            self._leave_out("trigger_price", entry.said("trigger_price"), _CONDITIONAL)
+            for name, value in entry.said("working_type"):
+                entry.notes.append(f"{name} {told(value)} changes nothing in a {self.order_type} order")
+
+    def _limit(self) -> Decimal:
+        limit = self._entry.agreed("price", read_decimal)
+        if limit is None:
+            raise InvalidIntent("price", None, "is missing; a LIMIT order needs price or limit_price", missing=True)
+        for name, value in self._entry.said("expected price"):
+            if letters(name) != "price":
+                self._entry.aside[name] = value
+        return limit
+
+    def _expected(self, is_exit: bool) -> Decimal | None:
+        limits = [each for each in self._entry.said("price") if letters(each[0]) != "price"]
+        self._leave_out("price", limits, ("LIMIT",))
+        name, value = self._entry.first("expected price")
+        if value is None or not self._entry.said("quantity"):
+            return None  # nothing is sized or valued by it
+        if not is_exit:
+            return read_decimal(name, value)
+        with suppress(InvalidIntent):  # an exit needs no margin, so it doesn't need this either
+            return read_decimal(name, value)
+        return None
+
+    def _duration(self) -> str | None:
+        post_only = any(
+            order_type_letters(value) == LIMIT_MAKER
+            for _, value in self._entry.said("order_type")
+            if isinstance(value, str)
+        )
+        said = self._entry.agreed("time_in_force", _TIME_IN_FORCE)
+        if post_only and said not in (None, "GTX"):
+            name, value = self._entry.first("time_in_force")
+            raise InvalidIntent(name, value, "contradicts LIMIT_MAKER, which is LIMIT with GTX")
+        return "GTX" if post_only else said
+
+    def _check_duration(self, said_type: str | None) -> None:
+        guessed = said_type is None and bool(self._entry.said("price"))
+        for name, value in self._entry.said("time_in_force"):
+            if guessed:
+                raise InvalidIntent(name, value, "beside a price means a LIMIT order; say which with order_type")
+            if not says_nothing(value) and upper(value, name) not in _MARKET_LASTS:
+                self._leave_out("time_in_force", [(name, value)], ("LIMIT",))
+
+    def _leave_out(self, term: str, fields: list[tuple[str, Any]], takers: tuple[str, ...]) -> None:
+        """Refuses a term that the order's type doesn't take: its producer means another type."""
+        for name, value in fields:
+            if not says_nothing(value):
+                raise InvalidIntent(
+                    name,
+                    value,
+                    f"is for {' and '.join(takers)} orders; leave it out, or give order_type, which is "
+                    f"{self.order_type} here",
+                )
+
+
+def refuse_what_is_not_placed(entry: Entry) -> None:
+    """Raises InvalidIntent for a field that asks for an order which the gate doesn't place."""
+    for term in entry.refused():
+        for name, value in entry.said(term.name):
+            if not says_nothing(value):
+                raise InvalidIntent(name, value, f"asks for {term.says}, which the gate doesn't place")
+    for name, value in entry.aside.items():
+        if not isinstance(name, str) or blank(value):
+            continue
+        word = letters(name)
+        if word in NESTS and (inside := _terms_inside(value)):
+            raise InvalidIntent(name, value, f"holds {', '.join(inside)}; put terms of the order beside symbol")
+
+
+def _terms_inside(value: object) -> list[str]:
+    """The terms of an order in an object, or in the JSON text of one."""
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        try:
+            value = read_json(value)
+        except InvalidIntent:
+            raise
+        except NOT_JSON:
+            return []
+    if not isinstance(value, Mapping):
+        return []
+    return [each for each in value if isinstance(each, str) and letters(each) in ORDER_TERMS]
+
+
+def refuse_a_hidden_exit(entry: Entry) -> None:
+    """Nothing that is understood says exit. Whatever else may say it is an error: the order would open a position."""
+    for name, value in entry.aside.items():
+        word = letters(name) if isinstance(name, str) else ""
+        if word in SAY_WHAT_FOR and says_exit(value):
+            problem = "says exit, and nothing else does"
+        elif (word in MAY_SAY_EXIT and is_word(value, YES)) or (word in _OPENS and is_word(value, NO)):
+            problem = "may say that the order closes"
+        elif word in FLAGS_OR_OTHER and is_one(value):
+            problem = "may be a flag or a figure"
+        elif not says_nothing(value) and any(each in word for each in ONLY_OF_EXITS):
+            problem = "isn't a name that is known"
+        elif (meant := one_slip_from(word)) and not says_nothing(value):
+            raise InvalidIntent(name, value, f"is one slip from {meant}; write that, or give the field another name")
+        else:
+            continue
+        raise InvalidIntent(name, value, f"{problem}; give reduce_only or action CLOSE for an exit")
+
+
+_TIME_IN_FORCE: Final = one_of(TIMES_IN_FORCE)
+
+
+_WORKING_TYPE: Final = one_of(WORKING_TYPES)
+
+
+def read_order_type(name: str, value: object) -> str:
+    """One of ORDER_TYPES, from any spelling of it. Raises InvalidIntent."""
+    word = ORDER_TYPE_WORDS.get(order_type_letters(upper(value, name)))
+    if word is None:
+        raise InvalidIntent(name, value, f"is not one of {', '.join(ORDER_TYPES)}")
+    return word
