@@ -69,7 +69,12 @@ async def _batches(name: str, seed: str, numbers: list[int], on_redis: bool) -> 
 
     async def one(number: int) -> None:
         async with free:
-            found.add(await run_batch(name, seed, number, on_redis=on_redis))
+            try:
+                found.add(await run_batch(name, seed, number, on_redis=on_redis))
+            except Exception as error:
+                # Raised from here, it would cancel the other batches, and a worker that stands still in one doesn't
+                # hear of that: nothing would come to an end.
+                found.violations.append(f"batch {number}: broke off beside its fault: {error!r}")
 
     await asyncio.gather(*(one(number) for number in numbers))
     return found

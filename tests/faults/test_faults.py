@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -182,6 +183,28 @@ def test_a_violation_is_printed_with_the_command_that_repeats_it(
     said = capsys.readouterr().out
     assert "batch 0: broke off: RuntimeError('for a test')" in said
     assert 'scripts/crash-matrix --kind "failing" --seed s --only 0\n' in said
+
+
+def test_a_batch_that_breaks_beside_its_fault_ends_no_other(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broke = asyncio.Event()
+
+    async def batch(name: str, seed: str, number: int, *, on_redis: bool) -> Findings:
+        if number == 0:
+            broke.set()
+            raise RuntimeError("for a test")
+        await broke.wait()
+        await asyncio.sleep(0)  # what would cancel this batch has run by now
+        return Findings(runs=20)
+
+    monkeypatch.setattr("tests.faults.command.run_batch", batch)
+
+    assert take_through(["flush"], 40, "s", None, on_redis=False) == 1
+
+    said = capsys.readouterr().out
+    assert "batch 0: broke off beside its fault: RuntimeError('for a test')" in said
+    assert re.search(r"flush +20 ", said)
 
 
 def test_every_fault_belongs_to_a_switch_of_the_command() -> None:
