@@ -165,6 +165,7 @@ class Service:
                 if unheard:
                     await self._take_in_own()
                     unheard = False
+                    self._has_read()  # what comes next may take its second
                 entries = await self._streams.read(room)
             except STORE_FAILURES as error:
                 if self._pulse.store in ("ok", "not asked yet"):
@@ -174,11 +175,15 @@ class Service:
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
                 continue
-            if self._pulse.store not in ("ok", "not asked yet"):
-                _log.info("STORE BACK reading goes on")
-            self._pulse.store, self._pulse.read_s, pause_s = "ok", time.monotonic(), _FIRST_PAUSE_S
-            self._heard.set()
+            self._has_read()
+            pause_s = _FIRST_PAUSE_S
             self._take_in(entries, redelivered=False)
+
+    def _has_read(self) -> None:
+        if self._pulse.store not in ("ok", "not asked yet"):
+            _log.info("STORE BACK reading goes on")
+        self._pulse.store, self._pulse.read_s = "ok", time.monotonic()
+        self._heard.set()
 
     async def _for_room(self, full: bool) -> None:
         """Until there is room for more. Where all is full of what waits, that is tried once more, and answered."""
@@ -315,7 +320,8 @@ class Service:
 
     def _after_a_fault(self, held: Held, error: Exception) -> Ending | _Later:
         if isinstance(error, (*STORE_FAILURES, StoreFailure)) or held.faults < _FAULTS_AT_MOST:
-            return _Later(_grown(_ENTRY_AGAIN_S, held.faults), type(error).__name__)
+            waits_s = _EXIT_AGAIN_S if held.exit else _ENTRY_AGAIN_S
+            return _Later(_grown(waits_s, held.faults), type(error).__name__)
         detail = f"the service failed {held.faults} times: {_said(error)}"
         return Ending(Terminal.UNKNOWN, "SERVICE_FAILED", detail)
 

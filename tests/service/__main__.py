@@ -18,7 +18,7 @@ def main() -> int:
     """Exits 1 where anything isn't as promised."""
     asked = argparse.ArgumentParser(prog="scripts/soak", description=__doc__)
     asked.add_argument("--minutes", type=float, default=60.0)
-    asked.add_argument("--a-second", type=float, default=3.0, help="intents a second")
+    asked.add_argument("--intents", type=int, help="how many in all; by default three a second")
     asked.add_argument("--seed", type=int, default=1)
     given = asked.parse_args()
     store = ProcessStore(ON_DISK)
@@ -36,7 +36,7 @@ def main() -> int:
                     desk,
                     store,
                     for_s=given.minutes * 60,
-                    a_second=given.a_second,
+                    intents=given.intents or int(given.minutes * 180),
                     seed=given.seed,
                     told=lambda line: print(line, flush=True),
                 )
@@ -47,8 +47,6 @@ def main() -> int:
     finally:
         store.close()
     print(count)
-    shown = count.megabytes[:: max(1, len(count.megabytes) // 12)]
-    print(f"{count.seconds:.0f} s; memory of a worker that was never killed, MB: {', '.join(map(str, shown))}")
     return 1 if count.faults else 0
 
 

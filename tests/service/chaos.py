@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import signal
 import time
 from collections import Counter
@@ -48,6 +49,10 @@ class Count:
     """What was sent, and what came of it."""
 
     sent: set[str] = field(default_factory=set)
+    twice: int = 0
+    late: int = 0
+    put_off: Counter[str] = field(default_factory=Counter)
+    """Tries that were denied for now, by reason. Most of them were tried again."""
     seconds: float = 0.0
     megabytes: list[int] = field(default_factory=list)
     """What the worker takes that is never killed, every five seconds."""
@@ -70,6 +75,8 @@ class Count:
         """Whatever isn't as promised; empty where all is."""
         twice = [name for name, count in self.results.items() if count > 1]
         found = [f"{len(twice)} intents with more than one result: {twice[:5]}"] if twice else []
+        unasked = sorted(self.results.keys() - self.sent)
+        found += [f"{len(unasked)} results that nobody has asked for: {unasked[:5]}"] if unasked else []
         without = sorted(self.sent - self.results.keys())
         found += [f"{len(without)} intents without a result: {without[:5]}"] if without else []
         doubled = [name for name, count in self.orders.items() if count > 1]
@@ -79,16 +86,33 @@ class Count:
             [f"{len(strange)} orders that no result tells, or the other way: {self.strange[:3]}"] if strange else []
         )
         found += [f"{self.dead} dead letters, {self.unreadable} unreadable"] if self.dead != self.unreadable else []
-        found += [f"{self.in_doubt} in doubt"] if self.in_doubt else []
+        found += [f"{self.in_doubt} in doubt, {self.in_flight} in flight"] if self.in_doubt + self.in_flight else []
         return found
 
+    @property
+    def rows(self) -> list[tuple[str, str]]:
+        """As a table."""
+        shown = self.megabytes[:: max(1, len(self.megabytes) // 10)]
+        return [
+            ("intents", f"{len(self.sent):,} in {self.seconds:.0f} s"),
+            ("of these sent twice; too late", f"{self.twice:,}; {self.late:,}"),
+            ("unreadable entries beside them", f"{self.unreadable:,}"),
+            ("workers killed; stopped for a while", f"{self.kills}; {self.stops}"),
+            ("the store killed", f"{self.store_kills}"),
+            ("tries denied for now", _listed(self.put_off)),
+            ("results", _listed(self.states)),
+            ("orders in the exchange's ledger", f"{sum(self.orders.values()):,}"),
+            ("memory of the worker that lives on, MB", ", ".join(map(str, shown))),
+            ("not as promised", "; ".join(self.faults) or "nothing"),
+        ]
+
     def __str__(self) -> str:
-        states = ", ".join(f"{state} {count}" for state, count in sorted(self.states.items()))
-        return (
-            f"{len(self.sent)} intents ({self.unreadable} unreadable beside them), {self.kills} workers killed, "
-            f"{self.stops} stopped, {self.store_kills} stores killed: {states}; {len(self.orders)} orders; "
-            f"{'; '.join(self.faults) or 'as promised'}"
-        )
+        width = max(len(name) for name, _ in self.rows)
+        return "\n".join(["", *(f"| {name:<{width}} | {value} |" for name, value in self.rows)])
+
+
+def _listed(counts: Counter[str]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts.most_common())
 
 
 def take_course(
@@ -96,22 +120,21 @@ def take_course(
     store: PrivateStore,
     *,
     for_s: float,
-    a_second: float,
+    intents: int,
     seed: int = 1,
     told: Callable[[str], None] = lambda _: None,
 ) -> Count:
-    """Sends so many intents a second for so long, harms what there is, and counts when all is answered."""
+    """Sends so many intents in so long, harms what there is, and counts when all is answered."""
     chance, count = random.Random(seed), Count()
     with Gate.from_url(desk.url, timeout_ms=5_000) as gate:
         steady = desk.worker(CONFIG).consumes()
         workers = [desk.worker(CONFIG).consumes() for _ in range(2)]
-        begun, sent_until, number = time.monotonic(), 0.0, 0
+        begun, number = time.monotonic(), 0
         harms = _harms(for_s, chance)
-        while (now_s := time.monotonic() - begun) < for_s:
-            while sent_until < now_s:
+        while (now_s := time.monotonic() - begun) < for_s or len(count.sent) < intents:
+            while len(count.sent) < intents * min(now_s / for_s, 1):
                 number += 1
                 _send(desk, count, number, chance)
-                sent_until += 1 / a_second
             while harms and harms[0][0] <= now_s:
                 harm = harms.pop(0)[1]
                 told(f"{now_s:.0f} s: {harm}")
@@ -127,7 +150,10 @@ def take_course(
 
         def answered() -> bool:
             rows: Any = desk.client.xinfo_groups(STREAM)
-            return rows[0]["lag"] == 0 and rows[0]["pending"] == 0 and gate.status().in_doubt == 0
+            if rows[0]["lag"] or rows[0]["pending"]:
+                return False
+            status = gate.status()
+            return status.in_doubt == status.in_flight == 0
 
         until(answered, within_s=_ENDED_WITHIN_S, told=lambda: "\n".join(worker.log[-3000:] for worker in workers))
         _count_up(desk, gate, count)
@@ -151,10 +177,13 @@ def _send(desk: Desk, count: Count, number: int, chance: random.Random) -> None:
     content = payload(chance.choice(SYMBOLS), chance.choice(("BUY", "SELL")), id=name)
     if chance.random() < 0.05:
         content["timestamp"] = "2025-12-24T04:32:14.062679"
+        count.late += 1
     if chance.random() < 0.1:
         content |= {"action": "CLOSE", "side": None, "position_size_usd": None}
     count.sent.add(name)
-    for _ in range(2 if chance.random() < 0.2 else 1):
+    again = chance.random() < 0.2
+    count.twice += again
+    for _ in range(1 + again):
         _added(desk, {"event_type": "trade.intent", "payload": json.dumps(content)})
 
 
@@ -225,6 +254,10 @@ def _count_up(desk: Desk, gate: Gate, count: Count) -> None:
         told = [row for row in desk.results(RESULTS) if row["intent_id"] == name]
         lines = [line for worker in desk.workers for line in worker.log.splitlines() if f"id={name} " in line]
         count.strange.append("\n".join([f"{count.orders[name]} orders of {name}", *map(str, told), *sorted(lines)]))
+    for worker in desk.workers:
+        count.put_off.update(re.findall(r"TERMINAL STATE: DENIED .* reason=([A-Z_]+) ", worker.log))
+    for reason in ("STALE", "DUPLICATE", "CONFLICT"):
+        del count.put_off[reason]
     count.dead = len(desk.results(DEAD))
     status = gate.status()
     count.in_doubt, count.in_flight = status.in_doubt, status.in_flight

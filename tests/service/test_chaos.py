@@ -20,12 +20,12 @@ def test_through_everything_each_intent_has_one_result_and_each_order_one_intent
         declare_whole(client)
         desk = Desk(client, store.url, paper, tmp_path)
         try:
-            count = take_course(desk, store, for_s=30, a_second=10)
+            count = take_course(desk, store, for_s=12, intents=200)
         finally:
             for worker in desk.workers:
                 worker.kill()
     assert count.faults == []
     assert count.store_kills == 2
-    assert count.kills >= 4
-    assert len(count.sent) > 200
+    assert count.kills >= 2
+    assert len(count.sent) == 200
     assert count.states["FILLED"] > 50, str(count)

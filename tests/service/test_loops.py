@@ -42,6 +42,14 @@ class Breaking(Streams):
         raise ValueError("a bug")
 
 
+class Quiet(Streams):
+    """Nothing new ever comes."""
+
+    async def read(self, count: int, *, wait_ms: int = 0) -> list[tuple[str, Fields]]:
+        await asyncio.Event().wait()
+        return []
+
+
 @asynccontextmanager
 async def service(
     desk: Desk,
@@ -84,7 +92,7 @@ def answered(desk: Desk, count: int) -> Callable[[], Awaitable[bool]]:
 async def test_an_exception_in_one_intent_ends_that_intent_and_no_other(
     desk: Desk, caplog: pytest.LogCaptureFixture
 ) -> None:
-    desk.send(payload(id="bad", timestamp="2025-01-01"))  # too old to hold others up
+    desk.send(payload(id="bad", side="SELL", reduce_only=True))  # tried again sooner than an entry
     desk.send(payload("ETHUSDT", id="good"))
     async with service(desk, stumbles=lambda name: name == "bad") as (of, _):
         await running(of, answered(desk, 2))
@@ -115,6 +123,14 @@ async def test_a_loop_that_breaks_ends_the_service_with_its_reason(
                 await of.run(asyncio.Event())
         assert pulse.told()["ok"] is False
     assert "SERVICE BROKEN reading" in caplog.text
+
+
+async def test_what_a_dead_worker_has_left_waits_for_no_new_entry(desk: Desk) -> None:
+    desk.left_by_a_dead_worker(payload(id="sig-1"))
+    async with service(desk, streams=Quiet) as (of, pulse):
+        await running(of, answered(desk, 1))
+        assert pulse.read_s is not None
+    assert desk.result()["status"] == "filled"
 
 
 @pytest.mark.parametrize("lost", ["lose_next_reply", "withhold_next_reply"])

@@ -203,14 +203,15 @@ def test_a_clean_stop_answers_what_is_at_work_and_removes_the_consumer(desk: Des
 
 
 def test_what_is_held_at_a_clean_stop_goes_to_another_worker_at_once(desk: Desk) -> None:
-    worker = desk.worker("[policy]\nrate_symbol_window_ms = 10000\n")
+    config = "[policy]\nrate_symbol_window_ms = 4000\n"
+    worker = desk.worker(config)
     desk.send(payload(id="one"))
     desk.send(payload(id="two"))
     until(lambda: worker.health()["held"] == 1, told=lambda: worker.log)
     assert worker.stop() == 0
     assert desk.consumers() == ["handed-over"]
     assert desk.pending() == 1
-    desk.worker("[policy]\nrate_symbol_window_ms = 10000\n").said("TAKEN OVER 1 entries")
+    desk.worker(config).said("TAKEN OVER 1 entries")
     assert [row["intent_id"] for row in desk.wait_results(2)] == ["one", "two"]
     desk.idle()
 
