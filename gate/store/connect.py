@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import redis
 import redis.asyncio
 import redis.asyncio.retry
+from hiredis import pack_command
 from redis.backoff import NoBackoff
 
 from gate.protocol.codec import identify
@@ -161,6 +162,17 @@ def connect(url: str, keyspace: Keyspace, timeout_ms: int = DEFAULT_TIMEOUT_MS) 
     return ServerWire(_from_url(redis.Redis, address, settings), timeout_ms, asking), embedded
 
 
+class _QuickPacking:
+    """For a connection of redis-py: its asyncio side packs commands in Python, which takes a tenth of the service's
+    time. Its commands have texts and numbers."""
+
+    def pack_command(self, *words: Any) -> list[bytes]:
+        """The command's bytes on the wire. A name such as XGROUP CREATE is two words there."""
+        name, *others = words
+        packed: bytes = pack_command((*(name.split() if isinstance(name, str) else [name]), *others))
+        return [packed]
+
+
 def plain_client(url: str, timeout_ms: int) -> redis.asyncio.Redis | redis.asyncio.RedisCluster:
     """redis-py's own client for asyncio on the store, for commands that block. Replies are bytes, nothing is retried.
 
@@ -181,9 +193,11 @@ def plain_client(url: str, timeout_ms: int) -> redis.asyncio.Redis | redis.async
         sentinels: Any = _AsyncSentinels
         sentinel = sentinels(list(address.hosts), sentinel_kwargs=own, **settings)
         client: redis.asyncio.Redis = sentinel.master_for(address.service, db=address.db)
-        return client
-    found: redis.asyncio.Redis = _from_url(redis.asyncio.Redis, address, settings)
-    return found
+    else:
+        client = _from_url(redis.asyncio.Redis, address, settings)
+    pool: Any = client.connection_pool
+    pool.connection_class = type("Connection", (_QuickPacking, pool.connection_class), {})
+    return client
 
 
 def connect_async(

@@ -11,6 +11,7 @@ import redis.asyncio
 import redis.asyncio.sentinel
 import redis.sentinel
 
+from gate.store.connect import plain_client
 from gate.store.server_wire import _POOL_ONLY, connection_settings
 
 # What means something to a connection of the wire: handed on, or set by the wire itself.
@@ -64,3 +65,12 @@ class TestEachFormOfConnection:
 
         assert set(settings) & _POOL_ONLY == set()
         assert pool.connection_class(**settings).retry._retries == 0
+
+
+@pytest.mark.parametrize("url", ["redis://h:1/2", "redis+sentinel://h:1/mymaster"])
+def test_plain_clients_pack_as_redis_py_does_but_by_hiredis(url: str) -> None:
+    packs = plain_client(url, 1_000).connection_pool.connection_class.pack_command  # type: ignore[union-attr]
+    theirs = redis.asyncio.Connection()
+    assert packs is not redis.asyncio.Connection.pack_command
+    for words in (("XGROUP CREATE", "s", "g", "0"), ("EVALSHA", b"\xff\x00", 3, "\u00e9"), ("PING",)):
+        assert b"".join(packs(theirs, *words)) == b"".join(theirs.pack_command(*words))
