@@ -59,7 +59,7 @@ async def service(
     stumbles: Callable[[str], bool] | None = None,
 ) -> AsyncIterator[tuple[Service, Pulse]]:
     settings = read_settings({}, {}, "quantum", host="here", pid=1)
-    client = plain_client(url or desk.url, 3_000)
+    client = plain_client(url or desk.url, 1_500)
     pulse = Pulse(settings.consumer, "quantum", settings.stream, settings.group)
     async with (
         AsyncGate.from_url(desk.url) as gate,

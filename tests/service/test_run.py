@@ -334,15 +334,15 @@ def test_two_workers_share_the_stream_and_answer_each_once(desk: Desk) -> None:
     for worker in workers:
         worker.consumes()
     symbols = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT", "ADAUSDT")
-    for number in range(100):
+    for number in range(40):
         sent = payload(symbols[number % 5], id=f"sig-{number}", position_size_usd=300)
         desk.send(sent)
         if number % 4 == 0:
             desk.send(sent)
-    desk.wait_results(100)
+    desk.wait_results(40)
     desk.idle()
-    assert Counter(row["intent_id"] for row in desk.results()) == Counter(f"sig-{n}" for n in range(100))
-    assert len(desk.paper.ledger()) == 100
+    assert Counter(row["intent_id"] for row in desk.results()) == Counter(f"sig-{n}" for n in range(40))
+    assert len(desk.paper.ledger()) == 40
     assert {row["status"] for row in desk.results()} == {"filled"}
     assert [worker.stop() for worker in workers] == [0, 0]
 
