@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
@@ -15,12 +14,13 @@ from gate.exchange.failures import ExchangeFailure, OrderNotFound
 from gate.exchange.port import Exchange, OrderAnswer
 from gate.executor import Execution, Executor, Terminal
 from gate.executor.look_up import find_order_of_any_type
+from gate.service.answering import Answering
 from gate.service.intake import DeadLetter, read_entry
 from gate.service.metrics import Metrics
 from gate.service.pulse import Pulse
 from gate.service.results import Ending, ending_of, ending_of_record, result_fields
 from gate.service.settings import Settings
-from gate.service.streams import STORE_FAILURES, Answer, Fields, Streams
+from gate.service.streams import STORE_FAILURES, Answer, Fields, Streams, said_of
 from gate.service.waiting import Held, Waiting
 from gate.values.errors import StoreFailure
 from gate.values.guards import Reason
@@ -43,7 +43,6 @@ _LOOK_EVERY_S: Final = 5.0
 _PROBE_EVERY_S: Final = 15.0
 _PROBED: Final = "BTCUSDT"
 _ABOVE_A_PERMIT_MS: Final = 10_000
-_TOGETHER: Final = 200
 _FAULTS_AT_MOST: Final = 5
 _STALE_KEPT_MS: Final = 60_000
 """How long it is known that a stale intent was answered. A backlog of a million mustn't fill the store."""
@@ -83,12 +82,7 @@ class Service:
         self._metrics: Final = metrics
         self._waiting: Final = Waiting(settings.concurrency)
         self._in_hand: Final[dict[str, Held | None]] = {}
-        self._answers: Final[deque[tuple[Answer, float]]] = deque()
-        self._on_their_way: Final[set[str]] = set()
-        """Which intents have an answer that isn't written yet."""
-        self._to_answer: Final = asyncio.Event()
-        self._writing = False
-        self._written: Final = asyncio.Event()
+        self._answering: Final = Answering(streams, pulse, metrics, settings.results, self._done_with)
         self._room: Final = asyncio.Event()
         self._work: Final[set[asyncio.Task[None]]] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -101,7 +95,7 @@ class Service:
     async def run(self, stopping: asyncio.Event) -> None:
         """Until `stopping` is set. Then it ends what it has begun, and hands over the rest. Raises what ends a loop."""
         stopped = asyncio.create_task(stopping.wait())
-        answering = asyncio.create_task(self._keep_answering(), name="answering")
+        answering = asyncio.create_task(self._answering.keep_answering(), name="answering")
         others = [
             asyncio.create_task(self._keep_reading(), name="reading"),
             asyncio.create_task(self._keep_taking_over(), name="taking over"),
@@ -130,19 +124,14 @@ class Service:
             task.cancel()  # the executor settles what it has begun; the entry stays pending
         if self._work:
             await asyncio.wait(self._work, timeout=_CANCELLED_WITHIN_S)
-        until_s = self._loop.time() + _WRITTEN_WITHIN_S
-        while (self._answers or self._writing) and not answering.done() and self._loop.time() < until_s:
-            self._written.clear()
-            try:
-                await asyncio.wait_for(self._written.wait(), until_s - self._loop.time())
-            except TimeoutError:
-                break
+        if not answering.done():
+            await self._answering.until_written(_WRITTEN_WITHIN_S)
         await _cancelled([answering])
         try:
             async with asyncio.timeout(_WRITTEN_WITHIN_S):
                 left = await self._streams.leave(self._rested_ms)
         except STORE_FAILURES as error:
-            _log.warning("LEFT its consumer stays: %s", _said(error))
+            _log.warning("LEFT its consumer stays: %s", said_of(error))
         else:
             _log.info("LEFT consumer=%s handed over %d", self._of.consumer, left)
 
@@ -169,8 +158,8 @@ class Service:
                 entries = await self._streams.read(room)
             except STORE_FAILURES as error:
                 if self._pulse.store in ("ok", "not asked yet"):
-                    _log.warning("STORE AWAY nothing read: %s", _said(error))
-                self._pulse.store, unheard = _said(error), True
+                    _log.warning("STORE AWAY nothing read: %s", said_of(error))
+                self._pulse.store, unheard = said_of(error), True
                 self._metrics.failures.labels("read").inc()
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
@@ -246,8 +235,7 @@ class Service:
             _STALE_KEPT_MS,
             {**came, **added},
         )
-        self._answers.append((answer, now_s))
-        self._to_answer.set()
+        self._answering.add(answer, now_s)
 
     # Taking over.
 
@@ -268,7 +256,7 @@ class Service:
                         break
             except STORE_FAILURES as error:
                 self._metrics.failures.labels("take_over").inc()
-                _log.debug("nothing taken over: %s", _said(error))
+                _log.debug("nothing taken over: %s", said_of(error))
             await asyncio.sleep(min(self._rested_ms / 4000, 5.0))
 
     # At work.
@@ -292,7 +280,8 @@ class Service:
 
     def _count(self) -> None:
         pulse = self._pulse
-        pulse.in_hand, pulse.at_work, pulse.unwritten = len(self._in_hand), self._waiting.at_work, len(self._answers)
+        pulse.in_hand, pulse.at_work = len(self._in_hand), self._waiting.at_work
+        pulse.unwritten = len(self._answering)
         pulse.held = self._waiting.held_back
 
     async def _try(self, held: Held) -> None:
@@ -312,9 +301,7 @@ class Service:
             self._put_off(held, came)
         elif answer is not None:
             # Before the next of its symbol starts: results of a symbol keep its order.
-            self._answers.append((answer, held.taken_s))
-            self._on_their_way.add(answer.answered)
-            self._to_answer.set()
+            self._answering.add(answer, held.taken_s)
         self._waiting.done(held)
         self._begin()
 
@@ -322,7 +309,7 @@ class Service:
         if isinstance(error, (*STORE_FAILURES, StoreFailure)) or held.faults < _FAULTS_AT_MOST:
             waits_s = _EXIT_AGAIN_S if held.exit else _ENTRY_AGAIN_S
             return _Later(_grown(waits_s, held.faults), type(error).__name__)
-        detail = f"the service failed {held.faults} times: {_said(error)}"
+        detail = f"the service failed {held.faults} times: {said_of(error)}"
         return Ending(Terminal.UNKNOWN, "SERVICE_FAILED", detail)
 
     def _put_off(self, held: Held, later: _Later) -> None:
@@ -388,7 +375,7 @@ class Service:
         """What an earlier delivery has come to. Its result may be missing: its worker may have died before."""
         record, intent = execution.verdict.prior, held.entry.intent
         known_by = _answered(intent)
-        if known_by in self._on_their_way or await self._streams.answered(known_by):
+        if self._answering.has(known_by) or await self._streams.answered(known_by):
             return ending_of(execution)  # it won't be written
         came = None
         if record is not None:
@@ -444,54 +431,12 @@ class Service:
             entry.entry_id, of.results, of.results_kept, _answered(entry.intent), keep_ms, dict(fields.items())
         )
 
-    async def _keep_answering(self) -> None:
-        pause_s = _FIRST_PAUSE_S
-        while True:
-            if not self._answers:
-                self._to_answer.clear()
-                await self._to_answer.wait()
-            self._writing = True
-            batch = [self._answers.popleft() for _ in range(min(_TOGETHER, len(self._answers)))]
-            try:
-                replies = await self._streams.answer([answer for answer, _ in batch])
-            except STORE_FAILURES as error:
-                replies = [error] * len(batch)
-            except BaseException:
-                self._answers.extendleft(reversed(batch))
-                raise
-            failed = [(row, reply) for row, reply in zip(batch, replies, strict=True) if isinstance(reply, Exception)]
-            for (answer, taken_s), reply in zip(batch, replies, strict=True):
-                if not isinstance(reply, Exception):
-                    self._answered(answer, taken_s, written=reply)
-            self._answers.extendleft(row for row, _ in reversed(failed))
-            self._writing = False
-            self._count()
-            self._room.set()
-            self._written.set()
-            if not failed:
-                self._pulse.results, pause_s = "ok", _FIRST_PAUSE_S
-                continue
-            said = _said(failed[0][1])
-            if self._pulse.results == "ok":
-                _log.warning("RESULTS WAIT %d can't be written: %s", len(failed), said)
-            self._pulse.results = said
-            self._metrics.failures.labels("answer").inc()
-            await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
-
-    def _answered(self, answer: Answer, taken_s: float, *, written: bool) -> None:
-        self._in_hand.pop(answer.entry_id, None)
-        self._on_their_way.discard(answer.answered)
-        if not written:
-            self._metrics.repeats.inc()
-            return
-        self._pulse.result_s = time.monotonic()
-        if answer.stream != self._of.results:
-            return
-        state = answer.fields["state"]
-        self._pulse.state = str(state)
-        self._metrics.results.labels(state).inc()
-        self._metrics.whole.observe(self._loop.time() - taken_s)
+    def _done_with(self, entry_ids: Sequence[str]) -> None:
+        """Their answers are written, or were before."""
+        for each in entry_ids:
+            self._in_hand.pop(each, None)
+        self._count()
+        self._room.set()
 
     # Looking.
 
@@ -508,7 +453,7 @@ class Service:
             except (*STORE_FAILURES, StoreFailure) as error:
                 self._pulse.lag = self._pulse.pending = self._pulse.in_doubt = None
                 self._metrics.failures.labels("look").inc()
-                _log.debug("not looked: %s", _said(error))
+                _log.debug("not looked: %s", said_of(error))
             except Exception:
                 _log.exception("looking failed")  # it only tells of the service, and must not end it
             if self._loop.time() - probed_s >= _PROBE_EVERY_S:
@@ -564,7 +509,3 @@ def _answered(intent: Intent) -> str:
 def _grown(between_s: tuple[float, float], tries: int) -> float:
     first, longest = between_s
     return min(first * (1 << min(tries, 20)), longest)
-
-
-def _said(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -181,6 +181,11 @@ class Streams:
             await self._client.aclose()
 
 
+def said_of(error: BaseException) -> str:
+    """What a failure of the store says, on one line, and not all of it where that is long."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
 def _entries(reply: Any) -> list[tuple[str, Fields]]:
     rows = reply.items() if isinstance(reply, Mapping) else reply
     found: list[tuple[str, Fields]] = []
