@@ -114,6 +114,22 @@ async def test_one_that_fails_once_is_tried_again(desk: Desk) -> None:
     assert desk.result()["status"] == "filled"
 
 
+async def test_an_exit_that_fails_is_tried_again_before_an_entry_is(desk: Desk) -> None:
+    """An open position is urgent."""
+    tried: list[str] = []
+
+    def at_first(name: str) -> bool:
+        tried.append(name)
+        return tried.count(name) <= (2 if name == "exit" else 1)
+
+    desk.send(payload(id="entry"))
+    desk.send(payload("ETHUSDT", side="SELL", id="exit", reduce_only=True))
+    async with service(desk, stumbles=at_first) as (of, _):
+        await running(of, answered(desk, 2))
+    assert sorted(tried[:2]) == ["entry", "exit"]
+    assert tried[2:] == ["exit", "exit", "entry"]
+
+
 async def test_a_loop_that_breaks_ends_the_service_with_its_reason(
     desk: Desk, caplog: pytest.LogCaptureFixture
 ) -> None:
