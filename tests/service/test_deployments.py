@@ -1,4 +1,4 @@
-"""The service on a store of several servers: its streams go through redis-py's ordinary client, and follow a failover."""
+"""The service on a store of several servers: its streams use redis-py's ordinary client, and follow a failover."""
 
 from __future__ import annotations
 
