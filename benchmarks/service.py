@@ -33,7 +33,7 @@ RESULTS: Final = "quantum:stream:execution.result"
 REACH: Final = {"stale": 2_000, "denied": 2_000, "orders": 500}
 _COUNTS: Final = {"stale": 100_000, "denied": 20_000, "orders": 5_000}
 _TOGETHER: Final = 2_000
-_ENDS_WITHIN_S: Final = 1_800
+_ENDS_WITHIN_S: Final = 7_200
 _CONFIG: Final = """
 [policy]
 rate_symbol_limit = 50000
