@@ -69,8 +69,8 @@ class Waiting:
     @property
     def held_back(self) -> int:
         """How many wait for a time, or behind one that does."""
-        behind = sum(len(self._lanes.get(held.entry.intent.symbol, ())) for _, _, held in self._due if not held.alone)
-        return behind + self._timed_alone
+        # By lanes: there are as many as symbols, while thousands may wait for a time.
+        return sum(len(lane) for lane in self._lanes.values() if lane and lane[0][1].timed) + self._timed_alone
 
     @property
     def ready(self) -> int:
