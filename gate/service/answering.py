@@ -46,13 +46,14 @@ class Answering:
         return len(self._answers)
 
     def has(self, answered: str) -> bool:
-        """Whether an intent has an answer that isn't written yet."""
+        """Whether an intent has its last answer, and that isn't written yet."""
         return answered in self._on_their_way
 
     def add(self, answer: Answer, taken_s: float) -> None:
         """Another answer, to an intent that was taken in hand then, on the loop's clock."""
         self._answers.append((answer, taken_s))
-        self._on_their_way.add(answer.answered)
+        if not answer.unused:
+            self._on_their_way.add(answer.answered)
         self._to_answer.set()
 
     async def until_written(self, within_s: float) -> None:
@@ -102,7 +103,8 @@ class Answering:
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
     def _answered(self, answer: Answer, taken_s: float, *, written: bool) -> None:
-        self._on_their_way.discard(answer.answered)
+        if not answer.unused:
+            self._on_their_way.discard(answer.answered)
         if not written:
             self._metrics.repeats.inc()
             return

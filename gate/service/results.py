@@ -44,6 +44,11 @@ class Ending:
     fence: int | None = None
     mode: Mode = Mode.ENFORCE
 
+    @property
+    def leaves_unused(self) -> bool:
+        """Whether another delivery of the intent may still be admitted, and become an order."""
+        return self.state is Terminal.DENIED or (self.retryable and self.order_id is None)
+
 
 def ending_of(execution: Execution) -> Ending:
     """The ending of an execution."""

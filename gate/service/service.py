@@ -428,7 +428,13 @@ class Service:
         keep_ms = _STALE_KEPT_MS if ending.reason == Reason.STALE else self._gate.policy.dedup_ttl_ms
         of, entry = self._of, held.entry
         return Answer(
-            entry.entry_id, of.results, of.results_kept, _answered(entry.intent), keep_ms, dict(fields.items())
+            entry.entry_id,
+            of.results,
+            of.results_kept,
+            _answered(entry.intent),
+            keep_ms,
+            dict(fields.items()),
+            ending.leaves_unused,
         )
 
     def _done_with(self, entry_ids: Sequence[str]) -> None:

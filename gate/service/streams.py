@@ -21,6 +21,8 @@ STORE_FAILURES: Final = (RedisError, OSError, TimeoutError)
 """What redis-py raises where the store can't be asked, or refuses."""
 READ_WAITS_MS: Final = 1_000
 _PAGE: Final = 500
+_UNUSED: Final = "unused "
+"""How lua/answer.lua marks an answer that may not be the last."""
 LEFT: Final = "handed-over"
 """The consumer that keeps what a service leaves at its end, until another one takes it over."""
 
@@ -38,6 +40,8 @@ class Answer:
     """What tells this intent from all others."""
     keep_ms: int
     fields: Mapping[str | bytes, str | bytes]
+    unused: bool = False
+    """Whether it leaves the intent unused: another delivery may still become an order, and has its answer then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +109,9 @@ class Streams:
             )
 
     async def answered(self, answered: str) -> bool:
-        """Whether an intent has its answer."""
-        return bool(await self._client.exists(self._of.answered + answered))
+        """Whether an intent has its last answer."""
+        found = await self._client.get(self._of.answered + answered)
+        return found is not None and not _text(found).startswith(_UNUSED)
 
     async def answer(self, answers: Sequence[Answer]) -> list[bool | Exception]:
         """Writes answers and acknowledges their entries: for each whether it was written, or why it failed. An answer
@@ -130,6 +135,7 @@ class Streams:
                 entry=each.entry_id,
                 keep_ms=each.keep_ms,
                 most=each.most,
+                unused=int(each.unused),
             )
             pipeline.execute_command(*call, *(part for field in each.fields.items() for part in field))
         replies = await pipeline.execute(raise_on_error=False)

@@ -60,7 +60,10 @@ class Count:
     kills: int = 0
     stops: int = 0
     store_kills: int = 0
+    denials: Counter[str] = field(default_factory=Counter)
+    """Results that leave the intent unused: another delivery of it may have had the last word."""
     results: Counter[str] = field(default_factory=Counter)
+    """All others."""
     states: Counter[str] = field(default_factory=Counter)
     dead: int = 0
     orders: Counter[str] = field(default_factory=Counter)
@@ -73,11 +76,12 @@ class Count:
     @property
     def faults(self) -> list[str]:
         """Whatever isn't as promised; empty where all is."""
-        twice = [name for name, count in self.results.items() if count > 1]
+        twice = [name for of in (self.results, self.denials) for name, count in of.items() if count > 1]
         found = [f"{len(twice)} intents with more than one result: {twice[:5]}"] if twice else []
-        unasked = sorted(self.results.keys() - self.sent)
+        told = self.results.keys() | self.denials.keys()
+        unasked = sorted(told - self.sent)
         found += [f"{len(unasked)} results that nobody has asked for: {unasked[:5]}"] if unasked else []
-        without = sorted(self.sent - self.results.keys())
+        without = sorted(self.sent - told)
         found += [f"{len(without)} intents without a result: {without[:5]}"] if without else []
         doubled = [name for name, count in self.orders.items() if count > 1]
         found += [f"{len(doubled)} intents with more than one order: {doubled[:5]}"] if doubled else []
@@ -101,6 +105,7 @@ class Count:
             ("the store killed", f"{self.store_kills}"),
             ("tries denied for now", _listed(self.put_off)),
             ("results", _listed(self.states)),
+            ("an order after a denial", f"{len(self.results.keys() & self.denials.keys())}"),
             ("orders in the exchange's ledger", f"{sum(self.orders.values()):,}"),
             ("memory of the worker that lives on, MB", ", ".join(map(str, shown))),
             ("not as promised", "; ".join(self.faults) or "nothing"),
@@ -241,7 +246,8 @@ def _count_up(desk: Desk, gate: Gate, count: Count) -> None:
     for order in desk.paper.ledger():
         count.orders[names[str(order["clientOrderId"])]] += 1
     for row in desk.results(RESULTS):
-        count.results[row["intent_id"]] += 1
+        unused = row["state"] == "DENIED" or (row["retryable"] == "1" and not row["order_id"])
+        (count.denials if unused else count.results)[row["intent_id"]] += 1
         count.states[row["state"]] += 1
         if row["order_id"]:
             count.with_order.add(row["intent_id"])

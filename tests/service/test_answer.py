@@ -29,10 +29,16 @@ def read(client: redis.Redis) -> str:
     return number.decode()
 
 
-def answer(client: redis.Redis, entry: str, mark: str = MARK, **changes: Any) -> int:
+def answer(client: redis.Redis, entry: str, *, unused: bool = False) -> int:
     call = Call("EVALSHA", script("answer"), {"entries": STREAM, "answers": RESULTS, "group": GROUP, "most": 100_000})
-    said: Any = client.execute_command(*call(answered=mark, entry=entry, keep_ms=60_000, **changes), "state", "FILLED")
+    told = call(answered=MARK, entry=entry, keep_ms=60_000, unused=int(unused))
+    said: Any = client.execute_command(*told, "state", "DENIED" if unused else "FILLED")
     return int(said)
+
+
+def results(client: redis.Redis) -> list[str]:
+    rows: Any = client.xrange(RESULTS)
+    return [fields[b"state"].decode() for _, fields in rows]
 
 
 def pending(client: redis.Redis) -> int:
@@ -69,6 +75,30 @@ def test_an_entry_that_another_worker_has_answered_long_ago_is_not_answered(
     assert answer(redis_client, entry) == 0
 
 
+def test_a_denial_is_told_once(redis_client: redis.Redis, entry: str) -> None:
+    assert answer(redis_client, entry, unused=True) == 1
+    assert [answer(redis_client, each, unused=True) for each in (entry, read(redis_client))] == [0, 0]
+    assert (results(redis_client), pending(redis_client)) == (["DENIED"], 0)
+
+
+def test_an_order_that_comes_of_another_delivery_after_a_denial_is_told_once(
+    redis_client: redis.Redis, entry: str
+) -> None:
+    assert answer(redis_client, entry, unused=True) == 1
+    second = read(redis_client)
+    assert [answer(redis_client, second), answer(redis_client, second)] == [1, 0]
+    assert [answer(redis_client, read(redis_client)), answer(redis_client, read(redis_client), unused=True)] == [0, 0]
+    assert (results(redis_client), pending(redis_client)) == (["DENIED", "FILLED"], 0)
+
+
+def test_an_order_is_told_though_another_worker_has_denied_its_very_entry(
+    redis_client: redis.Redis, entry: str
+) -> None:
+    """That one had taken it over, from a worker that stood still and went on."""
+    assert [answer(redis_client, entry, unused=True), answer(redis_client, entry)] == [1, 1]
+    assert results(redis_client) == ["DENIED", "FILLED"]
+
+
 def test_an_entry_that_the_store_has_lost_is_answered(redis_client: redis.Redis, entry: str) -> None:
     redis_client.delete(STREAM)
     redis_client.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
@@ -91,6 +121,6 @@ def test_the_results_are_kept_about_as_many_as_asked(redis_client: redis.Redis, 
     call = Call("EVALSHA", script("answer"), {"entries": STREAM, "answers": RESULTS, "group": GROUP, "most": 10})
     for number in range(500):
         redis_client.execute_command(
-            *call(answered=f"{MARK}{number}", entry=read(redis_client), keep_ms=60_000), "state", "FILLED"
+            *call(answered=f"{MARK}{number}", entry=read(redis_client), keep_ms=60_000, unused=0), "state", "FILLED"
         )
     assert redis_client.xlen(RESULTS) <= 200  # nodes of a hundred are dropped whole

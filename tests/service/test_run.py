@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from binance import Client
 
-from gate import Gate, Outcome
+from gate import Gate, Intent, Outcome
 from gate.paper import Fault, FaultKind
 from tests.client import account as at
 from tests.service.desk import DEAD, GROUP, STREAM, Desk, payload, until
@@ -146,6 +146,31 @@ def test_without_retries_it_answers_at_once_and_tells_when(desk: Desk) -> None:
     assert (denied["status"], denied["reason"], denied["retryable"]) == ("rejected", "RATE_SYMBOL", "1")
     assert 0 < int(denied["retry_after_ms"]) <= 30_000
     desk.idle()
+
+
+def test_an_intent_that_was_denied_and_is_sent_again_has_the_result_of_its_order_too(desk: Desk) -> None:
+    desk.worker("[service]\nretries = false\n")
+    desk.send(payload(id="first"))
+    again = payload(id="again")
+    desk.send(again)
+    assert [row["reason"] for row in desk.wait_results(2)] == ["FILLED", "RATE_SYMBOL"]
+    desk.client.delete("quantum:exec:rate:symbol:BTCUSDT")
+    for _ in range(2):
+        desk.send(again)
+    told = [(row["intent_id"], row["status"], row["retryable"]) for row in desk.wait_results(3)[1:]]
+    assert told == [("again", "rejected", "1"), ("again", "filled", "0")]
+    desk.idle()
+    assert len(desk.results()) == 3
+
+
+def test_the_result_that_a_dead_worker_owes_is_told_though_another_delivery_was_denied(desk: Desk) -> None:
+    sent = payload(id="sig-1")
+    with Gate.from_url(desk.url) as gate:
+        assert gate.settle(at.admitted(gate.evaluate(sent)), Outcome.placed("81"))
+    desk.client.set(f"quantum:stream:answered:sig-1:{Intent.read(sent).fingerprint}", "unused 1766550734000-0")
+    desk.left_by_a_dead_worker(sent)
+    desk.worker()
+    assert (desk.result()["state"], desk.result()["order_id"]) == ("PLACED", "81")
 
 
 def test_a_halt_holds_entries_and_health_says_so_and_stays_well(desk: Desk) -> None:
