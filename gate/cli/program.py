@@ -57,6 +57,7 @@ COMMANDS: Final = {
         "gate.cli.commands.reconcile", "reconcile", "Ask the exchange about what is in doubt, and settle it."
     ),
     "run": Listed("gate.cli.commands.run", "run", "The execution service: intents from a stream to orders."),
+    "submit": Listed("gate.cli.commands.submit", "submit", "Put an intent on the stream that `gate run` reads."),
     "paper": Listed("gate.cli.commands.paper", "paper", "The paper exchange: a Binance futures server on loopback."),
     "demo": Listed("gate.cli.commands.demo", "demo", "The whole story, on an embedded store and the paper exchange."),
 }

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "service.md").read_text("utf-8")
 README = (ROOT / "README.md").read_text("utf-8").partition("\n## The execution service\n")[2].partition("\n## ")[0]
 RUN, CHECK = "gate --config gate.toml run", "gate --config gate.toml run --check"
+SUBMIT = "gate --config gate.toml submit --id try-1 --symbol BTCUSDT --side BUY --notional 300 --wait 30"
 
 
 def commands(text: str) -> list[str]:
@@ -25,7 +26,7 @@ def commands(text: str) -> list[str]:
 
 def test_the_commands_run_as_they_stand(desk: Desk) -> None:
     assert commands(README) == [CHECK, RUN]
-    assert commands(PAGE) == [CHECK, RUN, "curl -s http://127.0.0.1:9109/healthz"]
+    assert commands(PAGE) == [CHECK, RUN, SUBMIT, "curl -s http://127.0.0.1:9109/healthz"]
     [config] = re.findall(r"^```toml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
     config = config.replace("redis://127.0.0.1:6379/0", desk.url)
     # Another port than the default, which others on this machine may have.
@@ -55,6 +56,8 @@ def test_the_commands_run_as_they_stand(desk: Desk) -> None:
                 return bool(json.load(answer)["ok"])
 
         assert until(well, told=log.read_text)
+        done = subprocess.run(words(SUBMIT), cwd=desk.folder, env=environ, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stdout + done.stderr
     finally:
         process.terminate()
     assert process.wait(30) == 0

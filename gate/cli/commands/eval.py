@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from pathlib import Path
 from typing import Final, NoReturn
 
 import click
 
+from gate.cli.commands.described import intent_options, name_of, object_in, read_text
 from gate.cli.failures import NoAnswer
 from gate.cli.screens.judgement import Judgement, claimed, judgement_json, looked, unanswered
 from gate.cli.screens.wording import one_line
@@ -16,7 +15,7 @@ from gate.cli.session import configured, json_option, open_gate, reason_of, say_
 from gate.client.gates import Gate
 from gate.config import Config, Flags
 from gate.store.masking import masked
-from gate.values.errors import InvalidField, InvalidIntent, StoreError, StoreFailure, StoreUnavailable, pasted
+from gate.values.errors import InvalidIntent, StoreError, StoreFailure, StoreUnavailable, pasted
 from gate.values.fields import read_time_ms
 from gate.values.guards import Reason
 from gate.values.intent import Intent
@@ -25,42 +24,7 @@ _DENIED: Final = 1
 
 
 @click.command("eval")
-@click.option("--id", "intent_id", metavar="ID", help="The intent's id: the same for every delivery of it.")
-@click.option("--symbol", metavar="S", help="The exchange's symbol, such as BTCUSDT; whether it exists isn't checked.")
-@click.option("--side", metavar="BUY|SELL|CLOSE", help="The order's side. CLOSE: the one that closes what is open.")
-@click.option("--notional", metavar="N", help="Size in the quote asset.")
-@click.option("--quantity", metavar="Q", help="Size in the base asset, instead of --notional.")
-@click.option(
-    "--price",
-    metavar="P",
-    help="The limit of a LIMIT order; else the expected price, which gives the margin of a --quantity.",
-)
-@click.option("--leverage", type=int, metavar="L", help="Leverage, 1 to 125.")
-@click.option("--reduce-only", is_flag=True, help="An exit: guards that stop entries let it pass.")
-@click.option("--close-position", is_flag=True, help="An exit of all that is open, without a size.")
-@click.option("--position-side", metavar="LONG|SHORT", help="In hedge mode.")
-@click.option(
-    "--order-type",
-    metavar="TYPE",
-    help="MARKET or LIMIT; STOP_MARKET or TAKE_PROFIT_MARKET to wait for a --trigger-price.  [default: MARKET]",
-)
-@click.option(
-    "--time-in-force",
-    metavar="GTC|IOC|FOK|GTX",
-    help="For LIMIT: GTC waits until cancelled; IOC fills what it can at once; FOK fills all at once or nothing; "
-    "GTX is placed only if it can wait.  [default: GTC]",
-)
-@click.option("--trigger-price", metavar="P", help="The price at which the STOP_MARKET or TAKE_PROFIT_MARKET fires.")
-@click.option(
-    "--working-type",
-    metavar="TYPE",
-    help="The price that triggers: CONTRACT_PRICE (the last trade) or MARK_PRICE.  [default: CONTRACT_PRICE]",
-)
-@click.option(
-    "--timestamp",
-    metavar="T",
-    help="The time of the decision: ISO 8601 with a zone, or epoch ms.  [default: now; with --intent the intent's own]",
-)
+@intent_options
 @click.option(
     "--intent",
     "file",
@@ -202,44 +166,15 @@ def _from_file(name: str, timestamp: str | None) -> Intent:
 
     The current time must not replace it: the gate denies an intent without a time as INVALID, and eval must show that.
     """
-    source = "stdin" if name == "-" else name
-    mapping = _read_mapping(name, source)
+    mapping = object_in(read_text(name), name_of(name))
     received_ms = None if timestamp is None else read_time_ms("timestamp", timestamp, naive_is_utc=False)
     try:
         intent = Intent.from_mapping(mapping, received_ms=received_ms)
     except InvalidIntent as invalid:
         if received_ms is None and invalid.field == "timestamp" and invalid.missing:
-            remedy = f"is missing in {source}, and the gate calls that INVALID: put one in, or pass --timestamp"
+            remedy = f"is missing in {name_of(name)}, and the gate calls that INVALID: put one in, or pass --timestamp"
             raise InvalidIntent("timestamp", None, remedy, missing=True) from None
         raise
     if received_ms is not None and intent.timestamp_ms != received_ms:
         raise click.UsageError("--timestamp is for an intent without a time; this one has its own.")
     return intent
-
-
-def _read_mapping(name: str, source: str) -> dict[str, object]:
-    if name == "-" and sys.stdin is None:
-        raise InvalidField("intent", source, "can't be read: it is closed")
-    try:
-        raw = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise InvalidField("intent", source, f"can't be read: {getattr(error, 'strerror', None) or error}") from None
-    try:
-        text = raw.decode("utf-8-sig")  # -sig: some editors write a byte order mark
-    except UnicodeDecodeError:
-        raise InvalidField("intent", source, "is not UTF-8 text") from None
-    if not text.strip():
-        raise InvalidField("intent", source, "is empty")
-    from gate.values.stream_envelope import read_json
-
-    try:
-        mapping = read_json(text, float)
-    except InvalidIntent:
-        raise
-    except RecursionError:
-        raise InvalidField("intent", source, "is not JSON that can be read: it is nested too deeply") from None
-    except (ValueError, ArithmeticError) as error:  # ArithmeticError: a number that Decimal can't hold
-        raise InvalidField("intent", source, f"is not JSON: {error}") from None
-    if not isinstance(mapping, dict):
-        raise InvalidIntent("intent", source, "is not a JSON object")
-    return mapping

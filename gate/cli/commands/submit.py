@@ -1,0 +1,212 @@
+"""`gate submit`: puts an intent on the stream that `gate run` reads."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from gate.cli.commands.described import intent_options, name_of, object_in, read_text
+from gate.cli.failures import NoAnswer
+from gate.cli.screens.wording import one_line
+from gate.cli.session import configured, json_option, say_json
+from gate.config import Config, Flags
+from gate.store.masking import masked
+from gate.values.errors import InvalidField, pasted
+from gate.values.fields import read_time_ms
+
+if TYPE_CHECKING:
+    from gate.service.intake import Entry
+    from gate.service.settings import Settings
+
+_NOT_PLACED: Final = 1
+_NO_ANSWER: Final = 3
+_PLACED: Final = ("FILLED", "PLACED")
+_NEEDED: Final = {"intent_id": "--id", "symbol": "--symbol", "side": "--side"}
+_LONGEST_WAIT_S: Final = 3_600
+
+
+@dataclass
+class _Done:
+    """How far it came."""
+
+    entry_id: str = ""
+    sent: bool = False
+    """Whether it was sent, so that it may stand there."""
+
+
+@click.command()
+@intent_options
+@click.option(
+    "--intent",
+    "file",
+    metavar="FILE",
+    help="Put the JSON object of a file there as it is, as streams carry it; - is stdin. Without a time it has that of "
+    "its entry.",
+)
+@click.option(
+    "--wait",
+    "wait_s",
+    type=click.IntRange(1, _LONGEST_WAIT_S),
+    metavar="SECONDS",
+    help="Wait for its result, at most so long, and show it.",
+)
+@json_option
+@click.pass_obj
+def submit(
+    flags: Flags,
+    /,
+    file: str | None,
+    wait_s: int | None,
+    timestamp: str | None,
+    as_json: bool,
+    **described: str | int | bool | None,
+) -> None:
+    """Put an intent on the stream that gate run reads: by hand, as a strategy would.
+
+    \b
+      gate submit --id sig-81 --symbol BTCUSDT --side BUY --notional 200
+      gate submit --id out-81 --symbol BTCUSDT --side CLOSE --wait 30
+      gate --config gate.toml submit --intent intent.json --wait 30
+
+    It is a real intent: a service that reads it places a real order. To see only what the gate would say, take gate
+    eval. What the service couldn't read is refused here, and isn't put there. The stream and how ids are made come from
+    the table [service] of the config file, as for gate run: give both the same file.
+
+    It says the id of its entry. With --wait it shows the result that the service writes. An intent that has its result
+    gets no second one; give another --id.
+
+    Exit codes: 0 it stands on the stream; 1 no order was placed, or it isn't known (only with --wait); 2 bad input or
+    usage; 3 no answer of the store, or no result in the time: it may be there, and may still be executed.
+    """
+    config = configured(flags, needs_policy=False)
+    now_ms = time.time_ns() // 1_000_000
+    payload = _payload(described, file, timestamp, now_ms)
+    from gate.service.settings import read_settings
+    from gate.service.submission import as_the_service_reads, entry_fields
+
+    settings = read_settings(
+        config.service, os.environ, config.prefix, host=platform.node() or "host", pid=os.getpid(), listen="none"
+    )
+    fields = entry_fields(payload, now_ms)
+    entry = as_the_service_reads(fields, settings, now_ms)
+    done = _Done()
+    try:
+        result = asyncio.run(_submitted(config, settings, entry, fields, wait_s, done, as_json))
+    except KeyboardInterrupt:
+        _say_where(done, settings, as_json)
+        raise
+    told = {
+        "submitted": True,
+        "entry": done.entry_id,
+        "stream": settings.stream,
+        "intent_id": entry.intent.id,
+        "symbol": entry.intent.symbol,
+        "side": entry.intent.side,
+        "exit": entry.intent.is_exit,
+    }
+    if as_json:
+        say_json(told if wait_s is None else {**told, "result": result})
+    elif result is not None:
+        _show(result)
+    if wait_s is None:
+        return
+    if result is None:
+        if not as_json:
+            click.echo(
+                f"gate submit: no result within {wait_s} s. Does a gate run read {settings.stream}? If so, it may be "
+                f"held, and still be executed: gate show {pasted(entry.intent.id)}",
+                err=True,
+            )
+        raise click.exceptions.Exit(_NO_ANSWER)
+    if result.get("state") not in _PLACED:
+        raise click.exceptions.Exit(_NOT_PLACED)
+
+
+def _payload(
+    described: dict[str, str | int | bool | None], file: str | None, timestamp: str | None, now_ms: int
+) -> str:
+    given = {name: value for name, value in described.items() if value is not None and value is not False}
+    if file is not None:
+        beside = ["--" + ("id" if name == "intent_id" else name.replace("_", "-")) for name in given]
+        beside += [] if timestamp is None else ["--timestamp"]
+        if beside:
+            raise click.UsageError(f"--intent describes the whole intent; leave out {', '.join(beside)}.")
+        text = read_text(file)
+        object_in(text, name_of(file))
+        return text.strip()
+    missing = [option for name, option in _NEEDED.items() if name not in given]
+    if missing:
+        raise click.UsageError(f"Missing {', '.join(missing)}; or give --intent FILE.")
+    from gate.service.submission import payload_of
+
+    at_ms = now_ms if timestamp is None else read_time_ms("timestamp", timestamp, naive_is_utc=False)
+    return payload_of({**given, "timestamp": at_ms})
+
+
+async def _submitted(
+    config: Config,
+    settings: Settings,
+    entry: Entry,
+    fields: dict[str, str],
+    wait_s: int | None,
+    done: _Done,
+    as_json: bool,
+) -> dict[str, str] | None:
+    from gate.service.process import STREAM_TIMEOUT_MS
+    from gate.service.streams import STORE_FAILURES
+    from gate.service.submission import Submission
+    from gate.store.connect import plain_client
+
+    client = plain_client(config.store_url, STREAM_TIMEOUT_MS)
+    submission = Submission(client, settings)
+    try:
+        if wait_s is not None and await submission.already_answered(entry):
+            raise InvalidField(
+                "id", entry.intent.id, "has its result already, and gets no second one; gate show tells of it"
+            )
+        after = "" if wait_s is None else await submission.newest_result()
+        await client.ping()  # a store that isn't there shows before it may have the entry
+        done.sent = True
+        done.entry_id = await submission.add(fields)
+        _say_where(done, settings, as_json)
+        return None if wait_s is None else await submission.result(entry.intent.id, after, wait_s)
+    except STORE_FAILURES as failure:
+        raise _no_answer(failure, done, settings, entry, as_json) from None
+    finally:
+        await client.aclose()
+
+
+def _say_where(done: _Done, settings: Settings, as_json: bool) -> None:
+    if done.entry_id and not as_json:
+        click.echo(f"{done.entry_id} on {settings.stream}")
+
+
+def _no_answer(failure: Exception, done: _Done, settings: Settings, entry: Entry, as_json: bool) -> NoAnswer:
+    said = masked(one_line(str(failure))) or type(failure).__name__
+    if done.entry_id:
+        so = f"it stands on {settings.stream} as {done.entry_id}, and its result isn't known"
+    elif done.sent:
+        so = f"it may stand on {settings.stream}: look with gate show {pasted(entry.intent.id)}"
+    else:
+        so = "nothing was put there"
+    answer = {
+        "submitted": True if done.entry_id else None if done.sent else False,
+        "entry": done.entry_id or None,
+        "intent_id": entry.intent.id,
+        "detail": said,
+    }
+    return NoAnswer(f"{said.rstrip('.')}; {so}", answer if as_json else None)
+
+
+def _show(result: dict[str, str]) -> None:
+    """The fields that say something, one a line, in the order in which they were written."""
+    width = max(map(len, result))
+    for name, value in result.items():
+        if value not in ("", "0") or name in ("state", "reason"):
+            click.echo(f"{one_line(name):<{width}}  {one_line(value)}")

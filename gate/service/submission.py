@@ -1,0 +1,83 @@
+"""Puts an intent on the stream by hand, and waits for its result. What the service couldn't read isn't put there."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import redis.asyncio
+from redis.exceptions import NoPermissionError
+
+from gate.service.intake import DeadLetter, Entry, read_entry
+from gate.service.settings import Settings
+
+_SOURCE: Final = "gate submit"
+_READ_WAITS_MS: Final = 1_000
+_PAGE: Final = 500
+
+
+def entry_fields(payload: str, now_ms: int) -> dict[str, str]:
+    """The fields of an entry, in the envelope that the replaced system's producers use."""
+    at = datetime.fromtimestamp(now_ms / 1000, UTC).isoformat(timespec="milliseconds")
+    return {"event_type": "trade.intent", "payload": payload, "timestamp": at, "source": _SOURCE}
+
+
+def as_the_service_reads(fields: Mapping[str, str], settings: Settings, now_ms: int) -> Entry:
+    """Raises InvalidIntent for what would become a dead letter."""
+    encoded = {name.encode(): value.encode() for name, value in fields.items()}
+    read = read_entry(f"{now_ms}-0", encoded, settings.id)
+    if isinstance(read, DeadLetter):
+        raise read.invalid
+    return read
+
+
+def payload_of(described: Mapping[str, object]) -> str:
+    """The payload of an intent that options describe."""
+    return json.dumps(described, ensure_ascii=False)
+
+
+class Submission:
+    """The stream of one account. Every method raises what redis-py raises where the store fails."""
+
+    def __init__(self, client: Any, settings: Settings) -> None:
+        """`client`: redis-py's for asyncio, with bytes as replies."""
+        self._client: Final[redis.asyncio.Redis] = client
+        self._of: Final = settings
+
+    async def already_answered(self, entry: Entry) -> bool:
+        """Whether an intent like this has its result already: a second one is not written. False for a user who may
+        not ask."""
+        key = f"{self._of.answered}{entry.intent.id}:{entry.intent.fingerprint}"
+        with suppress(NoPermissionError):
+            return bool(await self._client.exists(key))
+        return False
+
+    async def newest_result(self) -> str:
+        """The id of the newest result, `0-0` without one: what comes later is behind it."""
+        rows: Any = await self._client.xrevrange(self._of.results, count=1)
+        return _text(rows[0][0]) if rows else "0-0"
+
+    async def add(self, fields: Mapping[str, str]) -> str:
+        """Puts the entry on the stream. Returns its id."""
+        return _text(await self._client.xadd(self._of.stream, dict(fields)))  # type: ignore[arg-type]
+
+    async def result(self, intent_id: str, after: str, within_s: float) -> dict[str, str] | None:
+        """The first result of an intent behind that id; None where there is none within the time."""
+        until_s = time.monotonic() + within_s
+        while (left_s := until_s - time.monotonic()) > 0:
+            wait_ms = max(1, min(_READ_WAITS_MS, int(left_s * 1000)))
+            rows: Any = await self._client.xread({self._of.results: after}, count=_PAGE, block=wait_ms)
+            for entry_id, fields in rows[0][1] if rows else ():
+                after = _text(entry_id)
+                told = {_text(name): _text(value) for name, value in fields.items()}
+                if told.get("intent_id") == intent_id:
+                    return told
+        return None
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value

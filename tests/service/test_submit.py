@@ -1,0 +1,139 @@
+"""`gate submit`: an intent by hand, on the stream that the service reads."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+
+from tests.cli.conftest import bare  # noqa: F401  # a fixture
+from tests.service.desk import STREAM, Desk, payload
+
+ACL = Path(__file__).resolve().parents[2] / "scripts" / "deploy" / "acl"
+PASSWORD = "0123456789abcdef0123"  # noqa: S105  # of a store that lives as long as the test
+BUY = ("--symbol", "BTCUSDT", "--side", "BUY", "--notional", "300")
+
+Submit = Callable[..., Result]
+
+
+@pytest.fixture
+def submit(desk: Desk, bare: Callable[..., Result]) -> Submit:  # noqa: F811
+    def run(*words: str, config: str = "", url: str = desk.url, **options: Any) -> Result:
+        file = desk.folder / "submit.toml"
+        file.write_text(config, "utf-8")
+        return bare("--url", url, "--config", str(file), "submit", *words, **options)
+
+    return run
+
+
+def test_it_stands_on_the_stream_and_the_id_of_its_entry_is_told(desk: Desk, submit: Submit) -> None:
+    told = submit("--id", "by-hand", *BUY, "--leverage", "2")
+    assert told.exit_code == 0, told.stderr
+    rows: Any = desk.client.xrange(STREAM)
+    [(entry_id, fields)] = rows
+    assert told.stdout == f"{entry_id.decode()} on {STREAM}\n"
+    content = json.loads(fields[b"payload"])
+    assert {name: value for name, value in content.items() if name != "timestamp"} == {
+        "intent_id": "by-hand",
+        "symbol": "BTCUSDT",
+        "side": "BUY",
+        "notional": "300",
+        "leverage": 2,
+    }
+
+
+def test_the_service_executes_it_and_wait_shows_the_result(desk: Desk, submit: Submit) -> None:
+    desk.worker().consumes()
+    told = submit("--id", "by-hand", *BUY, "--wait", "30")
+    assert told.exit_code == 0, told.stderr
+    assert re.search(r"^intent_id +by-hand$", told.stdout, re.MULTILINE)
+    assert re.search(r"^state +FILLED$", told.stdout, re.MULTILINE)
+
+    again = submit("--id", "by-hand", *BUY, "--wait", "30")
+    assert again.exit_code == 2
+    assert "has its result already" in again.stderr
+    assert desk.client.xlen(STREAM) == 1
+
+    refused = json.loads(submit("--id", "none", "--symbol", "NOSUCH", *BUY[2:], "--wait", "30", "--json").stdout)
+    assert (refused["submitted"], refused["result"]["state"]) == (True, "REJECTED_ORDER")
+
+
+def test_a_result_that_is_no_order_is_1(desk: Desk, submit: Submit) -> None:
+    desk.worker().consumes()
+    assert submit("--id", "none", "--symbol", "NOSUCH", *BUY[2:], "--wait", "30").exit_code == 1
+
+
+def test_a_file_goes_there_as_it_is(desk: Desk, submit: Submit) -> None:
+    text = json.dumps(payload(id="of-a-file", take_profit=1.4943000000000002), indent=1)
+    (desk.folder / "intent.json").write_text(text)
+    assert submit("--intent", str(desk.folder / "intent.json")).exit_code == 0
+    assert submit("--intent", "-", input=text).exit_code == 0
+    rows: Any = desk.client.xrange(STREAM)
+    assert [fields[b"payload"].decode() for _, fields in rows] == [text, text]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--id", "a", "--symbol", "BTCUSDT"), "Missing --side; or give --intent FILE."),
+        (("--id", "a", "--symbol", "BTCUSDT", "--side", "BUY"), "notional"),
+        (("--id", "a", *BUY, "--leverage", "900"), "leverage"),
+        (("--intent", "nowhere.json"), "can't be read"),
+        (("--intent", "-", "--id", "a"), "leave out --id"),
+        (("--intent", "-"), "is empty"),
+    ],
+)
+def test_what_the_service_couldnt_read_isnt_put_there(
+    desk: Desk, submit: Submit, words: tuple[str, ...], said: str
+) -> None:
+    told = submit(*words)
+    assert told.exit_code == 2, told.stdout
+    assert said in told.stderr
+    assert desk.client.xlen(STREAM) == 0
+
+
+def test_stream_and_ids_are_those_of_the_services_configuration(desk: Desk, submit: Submit) -> None:
+    config = '[service]\nstream = "of:ladders"\nid = "{trace_id}:{side}"\n'
+    ladder = json.dumps(payload(trace_id="ladder"))
+    told = json.loads(submit("--intent", "-", "--json", config=config, input=ladder).stdout)
+    assert (told["stream"], told["intent_id"]) == ("of:ladders", "ladder:BUY")
+    assert submit("--id", "a", *BUY, config=config).exit_code == 2
+    assert (desk.client.xlen("of:ladders"), desk.client.xlen(STREAM)) == (1, 0)
+
+
+def test_without_a_service_the_wait_ends_and_says_that_it_may_still_be_executed(desk: Desk, submit: Submit) -> None:
+    told = submit("--id", "alone", *BUY, "--wait", "1")
+    assert told.exit_code == 3
+    assert told.stdout.endswith(f" on {STREAM}\n")
+    assert "it may be held, and still be executed" in told.stderr
+
+
+def test_without_a_store_nothing_is_there(submit: Submit) -> None:
+    told = submit("--id", "a", *BUY, url="redis://127.0.0.1:1/0")
+    assert told.exit_code == 3
+    assert "nothing was put there" in told.stderr
+
+
+def test_a_producers_rights_are_enough_and_with_two_more_it_waits(harmed: Desk, bare: Callable[..., Result]) -> None:  # noqa: F811
+    line = subprocess.run([ACL, "producer"], input=PASSWORD, capture_output=True, text=True, check=True).stdout
+    _, name, *rules = shlex.split(line) if "(" not in line else re.findall(r"\([^)]*\)|\S+", line)
+    harmed.client.execute_command("ACL", "SETUSER", name, *rules)
+    url = re.sub("//", f"//{name}:{PASSWORD}@", harmed.url)
+    told = bare("--url", url, "submit", "--id", "a", *BUY)
+    assert told.exit_code == 0, told.stderr
+    assert harmed.client.xlen(STREAM) == 1
+    assert bare("--url", url, "submit", "--id", "b", *BUY, "--wait", "1").exit_code == 3
+    page = (ACL.parent / "producer.acl").read_text("utf-8").replace("PREFIX", "quantum")
+    [more] = re.findall(r"^# gate submit --wait .*: (\(.*\))$", page, re.MULTILINE)
+    harmed.client.execute_command("ACL", "SETUSER", name, more)
+    harmed.worker().consumes()
+    told = bare("--url", url, "submit", "--id", "c", "--symbol", "ETHUSDT", *BUY[2:], "--wait", "30")
+    assert told.exit_code == 0, told.stderr
+    assert re.search(r"^state +FILLED$", told.stdout, re.MULTILINE)
