@@ -41,7 +41,7 @@ def keys_at_hand(base_url: str | None, demo: bool) -> ExchangeKeys | None:
     read: a halt doesn't fail for that. Raises UsageError for two exchanges at once."""
     try:
         return _keys(base_url, demo)
-    except _Unreadable:
+    except UnreadableSecret:
         return None
 
 
@@ -50,7 +50,7 @@ def _keys(base_url: str | None, demo: bool) -> ExchangeKeys | None:
         if click.get_current_context().get_parameter_source("base_url") is ParameterSource.COMMANDLINE:
             raise click.UsageError("--demo and --base-url both name an exchange; give one of them")
         base_url = None  # a flag wins over the environment
-    key, secret = (_from_environment(name) for name in _names(demo))
+    key, secret = (secret_from_environment(name) for name in _names(demo))
     return ExchangeKeys(key, secret, base_url or None, demo) if key and secret else None
 
 
@@ -58,32 +58,35 @@ def needed_keys(base_url: str | None, demo: bool) -> ExchangeKeys:
     """As keys_at_hand. Raises UsageError where there are none."""
     try:
         keys = _keys(base_url, demo)
-    except _Unreadable as problem:
+    except UnreadableSecret as problem:
         raise click.UsageError(str(problem)) from None
     if keys is None:
-        missing = [name for name in _names(demo) if not _from_environment(name)]
+        missing = [name for name in _names(demo) if not secret_from_environment(name)]
         raise click.UsageError(f"{' and '.join(missing)} must be set in the environment")
     return keys
 
 
-class _Unreadable(Exception):
-    """Keys that are named and can't be had."""
+class UnreadableSecret(Exception):
+    """A secret that is named and can't be had."""
 
 
-def _from_environment(name: str) -> str:
-    """A key, or what the file of NAME_FILE holds: systemd and containers hand secrets over so. Raises _Unreadable."""
+def secret_from_environment(name: str) -> str:
+    """A secret, or what the file of NAME_FILE holds: systemd and containers hand secrets over so.
+
+    Raises UnreadableSecret.
+    """
     value, file = os.environ.get(name, ""), os.environ.get(f"{name}_FILE", "")
     if value and file:
-        raise _Unreadable(f"{name} and {name}_FILE are both set; leave one of them out")
+        raise UnreadableSecret(f"{name} and {name}_FILE are both set; leave one of them out")
     if not file:
         return value
     try:
         held = Path(file).read_text("utf-8").strip()
     except (OSError, ValueError) as error:
         said = getattr(error, "strerror", None) or "is not UTF-8 text"
-        raise _Unreadable(f"{name}_FILE: {file} can't be read: {said}") from None
+        raise UnreadableSecret(f"{name}_FILE: {file} can't be read: {said}") from None
     if not held:
-        raise _Unreadable(f"{name}_FILE: {file} is empty")
+        raise UnreadableSecret(f"{name}_FILE: {file} is empty")
     return held
 
 

@@ -37,6 +37,7 @@ class Metrics:
         self.failures: Final = Counter(
             "gate_failures", "Failures of what the service does all the while, by what.", ["what"], registry=own
         )
+        self.alerts: Final = Counter("gate_alerts", "Alerts told, by kind and turn.", ["kind", "turn"], registry=own)
         self.execution: Final = Histogram(
             "gate_execution_seconds",
             "One try of an intent, by its end. DENIED: a verdict alone.",

@@ -14,12 +14,16 @@ from gate.client.gates import AsyncGate
 from gate.config import Config
 from gate.exchange.binance import BinanceFutures
 from gate.executor import Executor
+from gate.protocol.keyspace import Keyspace
+from gate.service.looking import Looking
 from gate.service.metrics import Metrics
+from gate.service.news import News
 from gate.service.pulse import Pulse
 from gate.service.service import Service
 from gate.service.settings import Settings
 from gate.service.streams import READ_WAITS_MS, Streams
 from gate.service.systemd import Systemd
+from gate.service.teller import Teller
 from gate.service.web import listening
 from gate.store.connect import plain_client
 from gate.values.log_words import log_of
@@ -65,6 +69,11 @@ async def serve(config: Config, settings: Settings, account: Account) -> int:
         exchange = await stack.enter_async_context(
             BinanceFutures(account.key, account.secret, base_url=account.base_url, demo=account.demo)
         )
+        news = News(client, config.prefix, _audits(config))
+        teller = await stack.enter_async_context(
+            Teller(settings.alerts, news, metrics, prefix=config.prefix, by=settings.consumer)
+        )
+        looking = Looking(gate, exchange, streams, news, teller, pulse, metrics, settings.alerts)
         executor = await stack.enter_async_context(Executor(gate, exchange))
         for warning in gate.policy.warnings:
             _log.warning("POLICY %s", warning)
@@ -74,7 +83,7 @@ async def serve(config: Config, settings: Settings, account: Account) -> int:
         )
         telling = asyncio.create_task(keep_telling(systemd, pulse))
         try:
-            await Service(settings, gate, exchange, executor, streams, pulse, metrics).run(stopping)
+            await Service(settings, gate, exchange, executor, streams, pulse, metrics, looking).run(stopping)
         except Exception:
             return BROKEN  # it is logged
         finally:
@@ -82,6 +91,12 @@ async def serve(config: Config, settings: Settings, account: Account) -> int:
             systemd.tell("STOPPING=1")
     _log.info("STOPPED consumer=%s", settings.consumer)
     return 0
+
+
+def _audits(config: Config) -> tuple[str, ...]:
+    """Where people's acts stand, and where this service's trips do: one key, but for a service that observes."""
+    own = Keyspace(config.prefix, observing=config.policy.observes).audit
+    return tuple(dict.fromkeys((Keyspace(config.prefix).audit, own)))
 
 
 async def _closed(streams: Streams) -> None:

@@ -33,6 +33,8 @@ class Pulse:
     results: str = "ok"
     """`ok`, or why answers can't be written."""
     exchange: str = "not asked yet"
+    streams: str = "none"
+    """The exchange's streams: `none`, `ok`, or what is wrong with them."""
     lag: int | None = None
     pending: int | None = None
     in_doubt: int | None = None
@@ -86,7 +88,7 @@ class Pulse:
             "stopped_by": list(self.stopped_by),
             "store": self.store,
             "exchange": self.exchange,
-            "streams": "none",
+            "streams": self.streams,
         }
 
 

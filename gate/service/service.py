@@ -16,6 +16,7 @@ from gate.executor import Execution, Executor, Terminal
 from gate.executor.look_up import find_order_of_any_type
 from gate.service.answering import Answering
 from gate.service.intake import DeadLetter, read_entry
+from gate.service.looking import Looking
 from gate.service.metrics import Metrics
 from gate.service.pulse import Pulse
 from gate.service.results import Ending, ending_of, ending_of_record, result_fields
@@ -28,7 +29,6 @@ from gate.values.intent import Intent
 from gate.values.log_words import log_of, names
 from gate.values.outcome import OutcomeKind
 from gate.values.record import Phase, Record
-from gate.values.reports import ACCOUNT_WIDE, Status
 
 _log: Final = log_of("gate.service")
 
@@ -39,9 +39,6 @@ _EXIT_AGAIN_S: Final = (0.25, 2.0)
 """The first and the longest wait before another try, where the denial doesn't tell one. An open position is urgent."""
 _EARLIER_AGAIN_S: Final = (0.2, 2.0)
 """The same, while another delivery of the intent is on its way."""
-_LOOK_EVERY_S: Final = 5.0
-_PROBE_EVERY_S: Final = 15.0
-_PROBED: Final = "BTCUSDT"
 _ABOVE_A_PERMIT_MS: Final = 10_000
 _FAULTS_AT_MOST: Final = 5
 _STALE_KEPT_MS: Final = 60_000
@@ -72,7 +69,9 @@ class Service:
         streams: Streams,
         pulse: Pulse,
         metrics: Metrics,
+        looking: Looking | None = None,
     ) -> None:
+        """`looking`: what sees to health, figures and alerts, beside the work."""
         self._of: Final = settings
         self._gate: Final = gate
         self._exchange: Final = exchange
@@ -80,6 +79,7 @@ class Service:
         self._streams: Final = streams
         self._pulse: Final = pulse
         self._metrics: Final = metrics
+        self._looking: Final = looking
         self._waiting: Final = Waiting(settings.concurrency)
         self._in_hand: Final[dict[str, Held | None]] = {}
         self._answering: Final = Answering(streams, pulse, metrics, settings.results, self._done_with)
@@ -99,8 +99,9 @@ class Service:
         others = [
             asyncio.create_task(self._keep_reading(), name="reading"),
             asyncio.create_task(self._keep_taking_over(), name="taking over"),
-            asyncio.create_task(self._keep_looking(), name="looking"),
         ]
+        if self._looking is not None:
+            others.append(asyncio.create_task(self._looking.keep_looking(self._heard), name="looking"))
         self._pulse.phase = "consuming"
         try:
             await asyncio.wait({stopped, answering, *others}, return_when=asyncio.FIRST_COMPLETED)
@@ -444,44 +445,6 @@ class Service:
         self._count()
         self._room.set()
 
-    # Looking.
-
-    async def _keep_looking(self) -> None:
-        probed_s = -_PROBE_EVERY_S
-        await self._heard.wait()
-        while True:
-            try:
-                backlog = await self._streams.backlog()
-                self._pulse.lag, self._pulse.pending = backlog.lag, backlog.pending
-                status = await self._gate.status()
-                self._metrics.switches(status)
-                self._pulse.in_doubt, self._pulse.stopped_by = status.in_doubt, _stopped_by(status)
-            except (*STORE_FAILURES, StoreFailure) as error:
-                self._pulse.lag = self._pulse.pending = self._pulse.in_doubt = None
-                self._metrics.failures.labels("look").inc()
-                _log.debug("not looked: %s", said_of(error))
-            except Exception:
-                _log.exception("looking failed")  # it only tells of the service, and must not end it
-            if self._loop.time() - probed_s >= _PROBE_EVERY_S:
-                probed_s = self._loop.time()
-                await self._probe()
-            await asyncio.sleep(_LOOK_EVERY_S)
-
-    async def _probe(self) -> None:
-        try:
-            await self._exchange.mark_price(_PROBED)
-        except ExchangeFailure as failed:
-            said = f"{failed.failure.code}: {failed.failure.told}"
-            if self._pulse.exchange in ("ok", "not asked yet"):
-                _log.warning("EXCHANGE AWAY %s", said)
-            self._pulse.exchange = said
-        except Exception:
-            _log.exception("the exchange wasn't asked")
-        else:
-            if self._pulse.exchange not in ("ok", "not asked yet"):
-                _log.info("EXCHANGE BACK")
-            self._pulse.exchange = "ok"
-
 
 async def _cancelled(tasks: Sequence[asyncio.Task[Any]]) -> None:
     """Cancels until they have ended: redis-py may take a cancellation for a time-out of its own."""
@@ -490,20 +453,6 @@ async def _cancelled(tasks: Sequence[asyncio.Task[Any]]) -> None:
         for each in waiting:
             each.cancel()
         _, waiting = await asyncio.wait(waiting, timeout=0.5)
-
-
-def _stopped_by(status: Status) -> tuple[str, ...]:
-    found = (
-        [] if status.halt is None else [f"halt of scope {status.halt.scope} by {status.halt.by}: {status.halt.reason}"]
-    )
-    found += [
-        f"{each.name}: {each.detail}"
-        for each in status.standing
-        if each.on and each.name in ACCOUNT_WIDE and each.name != "halt"
-    ]
-    if not status.policy_agrees:
-        found.append("policy: another one is in force")
-    return tuple(found)
 
 
 def _answered(intent: Intent) -> str:

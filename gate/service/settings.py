@@ -18,16 +18,20 @@ takeover_ms = 60000                                # how long an entry rests bef
 stop_within_ms = 20000
 listen = "127.0.0.1:9109"                          # or "none"
 log = "plain"                                      # or "json"
+
+[service.alerts]                                   # gate.service.alert_settings has its names
+margin_below = 100
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Final, NamedTuple
 
 from gate.config import InvalidConfig
+from gate.service.alert_settings import AlertSettings, read_alerts
 from gate.service.intake import IdTemplate
 
 DEFAULT_LISTEN: Final = "127.0.0.1:9109"
@@ -79,6 +83,7 @@ class Settings:
     stop_within_ms: int = 20_000
     listen: Listen | None = None
     log: str = "plain"
+    alerts: AlertSettings = field(default=AlertSettings())
 
 
 def read_settings(
@@ -88,7 +93,7 @@ def read_settings(
     faults: list[str] = []
     if not isinstance(table, Mapping):
         raise InvalidConfig((f"service: {table!r} is not a table; write [service]",))
-    known = {*_NUMBERS, *_TEXTS, "retries"}
+    known = {*_NUMBERS, *_TEXTS, "retries", "alerts"}
     faults += [
         f"service.{name}: is not a setting; there are {', '.join(sorted(known))}" for name in table if name not in known
     ]
@@ -134,6 +139,7 @@ def read_settings(
         address = read_listen(listen or texts.pop("listen", DEFAULT_LISTEN))
     except ValueError as problem:
         faults.append(f"{'--listen' if listen else 'service.listen'}: {problem}")
+    alerts = read_alerts(table.get("alerts", {}), faults)
     names = {
         "stream": f"{prefix}:stream:trade.intent",
         "group": f"{prefix}:group:execution:trade.intent",
@@ -159,6 +165,7 @@ def read_settings(
         id=template,
         listen=address,
         log=form,
+        alerts=alerts,
         **found,  # type: ignore[arg-type]  # checked above
     )
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from decimal import Decimal
 from pathlib import Path
 
 from gate.executor import Terminal
+from gate.service.alert_settings import AlertSettings
+from gate.service.alerts import Kind
 from gate.service.intake import Entry, read_entry
 from gate.service.metrics import Metrics
 from gate.service.pulse import Pulse
@@ -16,7 +19,7 @@ from gate.service.settings import Settings, read_settings
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "service.md").read_text("utf-8")
 UNIT = (ROOT / "scripts" / "deploy" / "gate.service").read_text("utf-8")
-NOT_SET = {"answered"}
+NOT_SET = {"answered", "alerts"}
 
 
 def rows(title: str) -> list[tuple[str, str]]:
@@ -44,11 +47,20 @@ def test_every_setting_is_told_with_its_default() -> None:
             assert said == (f"`{value}`"), name
 
 
+def test_every_alert_is_told_and_every_setting_of_alerts_with_its_default() -> None:
+    told = rows("Alerts")
+    of_settings = {each.name: each.default for each in fields(AlertSettings) if each.name != "url"}
+    assert {name for name, _ in told} == {*Kind, *of_settings}
+    for name, said in told:
+        if name in of_settings:
+            assert said.strip("`") in (str(of_settings[name]), "none" if of_settings[name] == "" else ""), name
+
+
 def test_every_field_of_a_result_is_told() -> None:
     read = read_entry("1766550734000-0", {b"symbol": b"BTCUSDT", b"side": b"BUY", b"quantity": b"1", b"id": b"a"})
     assert isinstance(read, Entry)
-    fields = result_fields(read, Ending(Terminal.DENIED, "STALE"), by="me", now_ms=0, fee_rate=Decimal(0))
-    assert [name for name, _ in rows("A result")] == list(fields)
+    result = result_fields(read, Ending(Terminal.DENIED, "STALE"), by="me", now_ms=0, fee_rate=Decimal(0))
+    assert [name for name, _ in rows("A result")] == list(result)
 
 
 def test_every_field_of_health_is_told() -> None:

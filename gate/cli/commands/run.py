@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from gate.cli.exchange_keys import ExchangeKeys, exchange_options, needed_keys
+from gate.cli.exchange_keys import (
+    ExchangeKeys,
+    UnreadableSecret,
+    exchange_options,
+    needed_keys,
+    secret_from_environment,
+)
 from gate.cli.session import account_of, configured, json_option, say_json
 from gate.config import Config, Flags
 from gate.values.errors import InvalidField
@@ -49,6 +55,9 @@ def run(
     BINANCE_API_SECRET_FILE name. With --demo they are BINANCE_TESTNET_API_KEY and BINANCE_TESTNET_SECRET_KEY.
     GATE_EXCHANGE_URL replaces --base-url. EXEC_CONCURRENCY, XREADGROUP_COUNT and INTENT_MAX_AGE_SEC go before the file.
 
+    Alerts go to the log, the audit, and to the webhook whose URL GATE_ALERT_URL has, or the file that
+    GATE_ALERT_URL_FILE names.
+
     SIGTERM ends it when what is at work has ended; a second one at once. --json logs in JSON.
 
     Exit codes: 0 stopped by a signal, 1 the address is taken, 2 usage or configuration, 3 another prefix keeps the
@@ -72,11 +81,20 @@ def run(
 
 
 def _settings(config: Config, listen: str | None, as_json: bool) -> Settings:
+    from gate.service.alert_settings import URL_VARIABLE, webhook_url
     from gate.service.settings import read_settings
 
     found = read_settings(
         config.service, os.environ, config.prefix, host=platform.node() or "host", pid=os.getpid(), listen=listen
     )
+    try:
+        url = secret_from_environment(URL_VARIABLE)
+        if url:
+            found = replace(found, alerts=replace(found.alerts, url=webhook_url(url)))
+    except UnreadableSecret as problem:
+        raise click.UsageError(str(problem)) from None
+    except ValueError as problem:
+        raise click.UsageError(f"{URL_VARIABLE}: {problem}") from None
     return replace(found, log="json") if as_json else found
 
 
@@ -125,6 +143,7 @@ def _say(config: Config, settings: Settings, found: list[Finding], as_json: bool
         "dead_letters": settings.dead_letters,
         "concurrency": settings.concurrency,
         "retries": settings.retries,
+        "alerts": settings.alerts.where,
         "listen": f"{settings.listen.host}:{settings.listen.port}" if settings.listen else "none",
         "policy": config.pinned.texts() if config.pinned else None,
     }

@@ -1,0 +1,190 @@
+"""Looks at the account all the while: for /healthz, for the metrics, and for what people must be told."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from gate.client.gates import AsyncGate
+from gate.exchange.failures import ExchangeFailure
+from gate.exchange.port import Exchange
+from gate.service.alert_settings import AlertSettings
+from gate.service.alerts import Conditions, Doubts, Kind, of_audit
+from gate.service.metrics import Metrics
+from gate.service.news import News
+from gate.service.pulse import Pulse
+from gate.service.streams import STORE_FAILURES, Streams
+from gate.service.teller import Teller
+from gate.values.errors import StoreFailure
+from gate.values.fields import plain
+from gate.values.log_words import log_of
+from gate.values.reports import ACCOUNT_WIDE, Status
+
+_log: Final = log_of("gate.service")
+
+LOOK_EVERY_S: Final = 5.0
+NEWS_EVERY_S: Final = 1.0
+"""How often the audit is asked for news: an act or a trip has the account looked at at once."""
+_PROBE_EVERY_S: Final = 15.0
+_PROBED: Final = "BTCUSDT"
+_MARGIN_EVERY_S: Final = 60.0
+DOWN_AFTER_S: Final = 10.0
+_WELL: Final = ("ok", "none", "not asked yet")
+
+
+class Looking:
+    """What one service sees of its account. Never raises for what it finds."""
+
+    def __init__(
+        self,
+        gate: AsyncGate,
+        exchange: Exchange,
+        streams: Streams,
+        news: News,
+        teller: Teller,
+        pulse: Pulse,
+        metrics: Metrics,
+        settings: AlertSettings,
+        *,
+        down_after_s: float = DOWN_AFTER_S,
+    ) -> None:
+        """`down_after_s`: for how long store, results, exchange or streams must be away before that is told."""
+        self._gate: Final = gate
+        self._exchange: Final = exchange
+        self._streams: Final = streams
+        self._news: Final = news
+        self._teller: Final = teller
+        self.pulse: Final = pulse
+        self._metrics: Final = metrics
+        self._alerts: Final = settings
+        self._down_after_s: Final = down_after_s
+        self._conditions: Final = Conditions()
+        self._doubts: Final = Doubts()
+        self._loop: Final = asyncio.get_running_loop()
+
+    async def keep_looking(self, heard: asyncio.Event) -> None:
+        """Until it is cancelled. The account is looked at from the first read on: by then there is a group."""
+        looked_s, probed_s, margin_s = -LOOK_EVERY_S, -_PROBE_EVERY_S, -_MARGIN_EVERY_S
+        while True:
+            try:
+                now_s = self._loop.time()
+                if heard.is_set() and (await self._news_came() or now_s - looked_s >= LOOK_EVERY_S):
+                    looked_s = now_s
+                    await self.look()
+                if now_s - probed_s >= _PROBE_EVERY_S:
+                    probed_s = now_s
+                    await self._probe()
+                if now_s - margin_s >= _MARGIN_EVERY_S:
+                    margin_s = now_s
+                    await self._look_at_margin()
+                self.look_at_itself()
+            except Exception:
+                _log.exception("looking failed")  # it only tells of the service, and must not end it
+            await asyncio.sleep(NEWS_EVERY_S)
+
+    async def _news_came(self) -> bool:
+        try:
+            news = await self._news.read()
+        except STORE_FAILURES as error:
+            _log.debug("the audit wasn't read: %s", str(error))
+            return False
+        for entry_id, fields in news:
+            self._teller.tell(of_audit(entry_id, fields))
+        return bool(news)
+
+    async def look(self) -> None:
+        """The account and its streams."""
+        pulse = self.pulse
+        try:
+            backlog = await self._streams.backlog()
+            status = await self._gate.status()
+        except (*STORE_FAILURES, StoreFailure) as error:
+            pulse.lag = pulse.pending = pulse.in_doubt = None
+            self._metrics.failures.labels("look").inc()
+            _log.debug("not looked: %s", str(error))
+            return
+        pulse.lag, pulse.pending = backlog.lag, backlog.pending
+        pulse.in_doubt, pulse.stopped_by = status.in_doubt, stopped_by(status)
+        self._metrics.switches(status)
+        self._see_account(status)
+        of = self._alerts
+        if backlog.lag is not None:
+            piled = f"{backlog.lag} intents that nobody has read" if backlog.lag > of.lag_above else ""
+            self._see(Kind.LAG, piled, of.lag_after_s)
+
+    def _see_account(self, status: Status) -> None:
+        halt = status.halt
+        on = {each.name: each.detail for each in status.standing if each.on}
+        if halt is not None:
+            self._see(Kind.HALT, f"{halt.scope}, by {halt.by}: {halt.reason}")
+        else:
+            self._see(Kind.HALT, on.get("halt", ""))
+        self._see(Kind.SAFE_MODE, _said(on, "safe_mode"))
+        self._see(Kind.MEMORY, _said(on, "memory"))
+        oldest, for_s = self._doubts.oldest(status.doubtful, self._loop.time())
+        of = self._alerts
+        said = f"{status.in_doubt} order{'' if status.in_doubt == 1 else 's'} may exist; {oldest} for more than "
+        said += f"{of.in_doubt_after_s} s. gate status, and look at the exchange"
+        self._see(Kind.IN_DOUBT, said if for_s >= of.in_doubt_after_s else "")
+
+    async def _look_at_margin(self) -> None:
+        of = self._alerts
+        if not of.margin_below or self._exchange.near_limit_ms() is not None:
+            return
+        try:
+            free = (await self._exchange.account()).available.get(of.margin_asset)
+        except ExchangeFailure:
+            return  # the probe tells of it
+        if free is None or isinstance(free, str):
+            return
+        short = free < of.margin_below
+        said = f"{plain(free)} {of.margin_asset} are free, below {plain(of.margin_below)}"
+        self._see(Kind.MARGIN, said if short else "")
+
+    def look_at_itself(self) -> None:
+        """What this service lacks."""
+        pulse = self.pulse
+        for kind, state in (
+            (Kind.STORE, pulse.store),
+            (Kind.RESULTS, pulse.results),
+            (Kind.EXCHANGE, pulse.exchange),
+            (Kind.STREAMS, pulse.streams),
+        ):
+            self._see(kind, "" if state in _WELL else f"{pulse.consumer}: {state}", self._down_after_s)
+
+    def _see(self, kind: Kind, says: str, after_s: float = 0) -> None:
+        self._teller.tell(self._conditions.see(kind, says, self._loop.time(), after_s=after_s))
+
+    async def _probe(self) -> None:
+        try:
+            await self._exchange.mark_price(_PROBED)
+        except ExchangeFailure as failed:
+            said = f"{failed.failure.code}: {failed.failure.told}"
+            if self.pulse.exchange in ("ok", "not asked yet"):
+                _log.warning("EXCHANGE AWAY %s", said)
+            self.pulse.exchange = said
+        except Exception:
+            _log.exception("the exchange wasn't asked")
+        else:
+            if self.pulse.exchange not in ("ok", "not asked yet"):
+                _log.info("EXCHANGE BACK")
+            self.pulse.exchange = "ok"
+
+
+def _said(on: dict[str, str], name: str) -> str:
+    return (on[name] or "on") if name in on else ""
+
+
+def stopped_by(status: Status) -> tuple[str, ...]:
+    """What stops entries of the account, in words."""
+    found = (
+        [] if status.halt is None else [f"halt of scope {status.halt.scope} by {status.halt.by}: {status.halt.reason}"]
+    )
+    found += [
+        f"{each.name}: {each.detail}"
+        for each in status.standing
+        if each.on and each.name in ACCOUNT_WIDE and each.name != "halt"
+    ]
+    if not status.policy_agrees:
+        found.append("policy: another one is in force")
+    return tuple(found)
