@@ -37,13 +37,13 @@ from gate.exchange.port import (
     Validity,
 )
 from gate.exchange.shared_reading import SharedReading
-from gate.exchange.usage import NEAR, Usage, decode_limits
+from gate.exchange.usage import NEAR, LimitUse, Usage, decode_limits
 from gate.values.errors import InvalidField
 from gate.values.fields import plain
 from gate.values.versions import insist_on
 
 if TYPE_CHECKING:
-    from aiohttp import ClientSession, TraceConfig, TraceRequestEndParams
+    from aiohttp import ClientSession, TraceConfig, TraceRequestEndParams, TraceRequestExceptionParams
 
 _TOO_MANY_ORDERS: Final = "-1015"
 _CLOCK_CODES: Final = ("-1021", "-5028")
@@ -325,6 +325,14 @@ class BinanceFutures:
         """How long to rest, by the headers of the last answers; None while less than `share` of each limit is used."""
         return self._usage.near_limit_ms(self._now_ms(), share)
 
+    def limits_used(self) -> tuple[LimitUse, ...]:
+        """The use of the exchange's limits, by the headers of the last answers."""
+        return self._usage.uses(self._now_ms())
+
+    def requests(self) -> Mapping[str, int]:
+        """How many requests were made, by the status of their answer; `none` without one."""
+        return dict(self._usage.requests)
+
     def _now_ms(self) -> int:
         """The exchange's clock, epoch ms, as far as it is known."""
         at_ms, at_ns = self._set_at
@@ -335,9 +343,14 @@ class BinanceFutures:
 
         async def answered(session: ClientSession, context: SimpleNamespace, end: TraceRequestEndParams) -> None:
             self._usage.note(end.response.headers, self._now_ms())
+            self._usage.requests[str(end.response.status)] += 1
+
+        async def failed(session: ClientSession, context: SimpleNamespace, end: TraceRequestExceptionParams) -> None:
+            self._usage.requests["none"] += 1
 
         trace = TraceConfig()
         trace.on_request_end.append(answered)
+        trace.on_request_exception.append(failed)
         return trace
 
     async def _read(self, method: str, **parameters: object) -> Any:

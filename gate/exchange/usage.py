@@ -7,6 +7,7 @@ Therefore new entries rest before a limit is reached.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -58,10 +59,22 @@ def _count(value: object) -> int:
     return int(text)
 
 
+@dataclass(frozen=True, slots=True)
+class LimitUse:
+    """How much of a limit is used in its window of now."""
+
+    name: str
+    """Such as `weight_1m` and `order_count_10s`."""
+    used: int
+    most: int
+
+
 class Usage:
     """The use of each limit, from the last answers."""
 
     def __init__(self) -> None:
+        self.requests: Counter[str] = Counter()
+        """How many requests there were, by the status of their answer; `none` without one."""
         self.limits = DEFAULT_LIMITS
         self._own: dict[str, RateLimit] = {}
         self._seen: dict[str, tuple[int, int]] = {}
@@ -81,6 +94,16 @@ class Usage:
         for limit in self.limits:
             with suppress(KeyError, ValueError):
                 self._seen[limit.header] = int(headers[limit.header]), now_ms
+
+    def uses(self, now_ms: int) -> tuple[LimitUse, ...]:
+        """The use of every limit, as the last answers tell it."""
+        found = []
+        for limit in self.limits:
+            used, at_ms = self._seen.get(limit.header, (0, 0))
+            this_window = at_ms // limit.window_ms == now_ms // limit.window_ms
+            name = limit.header.removeprefix("X-MBX-").removeprefix("USED-").lower().replace("-", "_")
+            found.append(LimitUse(name, used if this_window else 0, limit.most))
+        return tuple(found)
 
     def near_limit_ms(self, now_ms: int, share: Decimal = NEAR) -> int | None:
         """How long until every limit of which `share` is used starts a new window; None if no limit is so far."""

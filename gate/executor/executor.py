@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Mapping
+from time import perf_counter
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -21,6 +22,7 @@ from gate.executor.reconcile import keep_reconciling
 from gate.executor.settling import settle_attempt
 from gate.executor.standing import keep_standing, stand_for_account
 from gate.executor.still_open import StillOpen
+from gate.executor.timings import UNTIMED, Timings
 from gate.executor.without_store import ExitsWithoutStore
 from gate.values.errors import InvalidIntent
 from gate.values.guards import Reason
@@ -58,15 +60,17 @@ class Executor:
         *,
         fill_prices: bool = True,
         late: LateOrders | None = None,
+        timings: Timings | None = None,
     ) -> None:
         """`fill_prices`: a fill is looked up once for its price, after its settlement; the answer waits for that, the
         order doesn't. Without, `average_price` is None where the exchange's answer to the order doesn't tell it.
-        `late`: who keeps the absences under watch; without it, a new one.
+        `late`: who keeps the absences under watch; without it, a new one. `timings`: who is told how long parts take.
         """
         self._gate: Final = gate
         self._exchange: Final = exchange
         self._own_policy: Final = policy
-        self._placer: Final = Placer(gate, exchange)
+        self._placer: Final = Placer(gate, exchange, timings=timings or UNTIMED)
+        self._timings: Final = timings or UNTIMED
         self._observed_now: set[str] = set()
         self._fill_prices: Final = fill_prices
         self._late: Final = late or LateOrders()
@@ -117,7 +121,9 @@ class Executor:
         if again is not None:
             return _denied(intent.id, names_in(intent), again, intent.notes)
         reserve = self._placer.preflight.reserve(intent, self._policy)
+        asked_s = perf_counter()
         verdict, cancelled = await _go_through_with(self._gate.evaluate(intent, reserve=reserve))
+        self._timings.verdict(perf_counter() - asked_s)
         attempt = Attempt(intent, verdict, verdict.permit, self._policy) if verdict.permit else None
         if cancelled is not None:
             outcome = attempt.broken_off(cancelled).outcome if attempt else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Set
 from dataclasses import replace
+from time import perf_counter
 from typing import Final
 
 from gate.client.gates import AsyncGate
@@ -28,6 +29,7 @@ from gate.executor.order_plan import OrderPlan, PlanRefusal, plan_order
 from gate.executor.preflight import Preflight, grown_stale
 from gate.executor.readings import read_filters, read_hedge_mode, read_latest_filters, read_mark_price
 from gate.executor.resting import CANCELS_TAKE_MS, cancel_resting, what_rests, words_for
+from gate.executor.timings import Timings
 from gate.executor.without_store import STORE_LOST, may_go_without_store
 from gate.values.log_words import log_of, names
 from gate.values.outcome import OutcomeKind
@@ -47,9 +49,10 @@ _PAUSES_WHILE_OVERLOADED_S: Final = (0.0, 0.2, 0.4)
 class Placer:
     """Places one account's orders. It refuses to send without a live permit."""
 
-    def __init__(self, gate: AsyncGate, exchange: Exchange) -> None:
+    def __init__(self, gate: AsyncGate, exchange: Exchange, *, timings: Timings) -> None:
         self._gate: Final = gate
         self._exchange: Final = exchange
+        self._timings: Final = timings
         self.preflight: Final = Preflight(exchange)
         self._turns: Final = LeverageTurns()
 
@@ -222,10 +225,13 @@ class Placer:
         timeout_ms = min(attempt.policy.order_timeout_ms, attempt.permit.remaining_ms - SIGNER_AHEAD_MS)
         attempt.may_exist = attempt.sent = True
         attempt.sent_quantity = plan.quantity
+        sent_s = perf_counter()
         try:
             return attempt.placed(await self._exchange.place(order, validity, timeout_ms=timeout_ms))
         except ExchangeFailure as failed:
             failure = failed.failure
+        finally:
+            self._timings.order(perf_counter() - sent_s)
         if not failure.may_exist:
             refused = self._refused(attempt, failure)
             attempt.may_exist = False

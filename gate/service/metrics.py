@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector
 
+from gate.exchange.usage import LimitUse
 from gate.service.pulse import Pulse
 from gate.values.reports import ACCOUNT_WIDE, Status
 
@@ -38,6 +42,12 @@ class Metrics:
             "gate_failures", "Failures of what the service does all the while, by what.", ["what"], registry=own
         )
         self.alerts: Final = Counter("gate_alerts", "Alerts told, by kind and turn.", ["kind", "turn"], registry=own)
+        self._verdict: Final = Histogram(
+            "gate_verdict_seconds", "From the question to the gate to its verdict.", buckets=_FAST, registry=own
+        )
+        self._order: Final = Histogram(
+            "gate_order_seconds", "From sending an order to the exchange's answer.", buckets=_FAST, registry=own
+        )
         self.execution: Final = Histogram(
             "gate_execution_seconds",
             "One try of an intent, by its end. DENIED: a verdict alone.",
@@ -70,6 +80,20 @@ class Metrics:
             Gauge(name, says, registry=own).set_function(of)
         for name in SWITCHES:
             self._set(name, on=False, left_s=0)
+        self._exchange: Final = _ExchangeUse()
+        own.register(self._exchange)
+
+    def verdict(self, seconds: float) -> None:
+        """As an executor's `timings`."""
+        self._verdict.observe(seconds)
+
+    def order(self, seconds: float) -> None:
+        """As an executor's `timings`."""
+        self._order.observe(seconds)
+
+    def of_exchange(self, requests: Callable[[], Mapping[str, int]], limits: Callable[[], Sequence[LimitUse]]) -> None:
+        """Tells the exchange's use from now on, asked for at each reading of the figures."""
+        self._exchange.requests, self._exchange.limits = requests, limits
 
     def switches(self, status: Status) -> None:
         """Takes over what is on."""
@@ -90,6 +114,27 @@ class Metrics:
         """In Prometheus' text format."""
         told: bytes = generate_latest(self.registry)
         return told
+
+
+class _ExchangeUse(Collector):
+    """The use of the exchange: its limits come and go with what it publishes."""
+
+    def __init__(self) -> None:
+        self.requests: Callable[[], Mapping[str, int]] = dict
+        self.limits: Callable[[], Sequence[LimitUse]] = tuple
+
+    def collect(self) -> Iterator[Metric]:
+        requests = CounterMetricFamily(
+            "gate_exchange_requests", "Requests to the exchange, by the status of the answer.", labels=["status"]
+        )
+        for status, count in self.requests().items():
+            requests.add_metric([status], count)
+        used = GaugeMetricFamily("gate_exchange_limit_used", "Used of a limit in its window.", labels=["limit"])
+        most = GaugeMetricFamily("gate_exchange_limit", "The exchange's limit.", labels=["limit"])
+        for each in self.limits():
+            used.add_metric([each.name], each.used)
+            most.add_metric([each.name], each.most)
+        yield from (requests, used, most)
 
 
 def _figure(value: int | None) -> float:

@@ -69,12 +69,13 @@ async def serve(config: Config, settings: Settings, account: Account) -> int:
         exchange = await stack.enter_async_context(
             BinanceFutures(account.key, account.secret, base_url=account.base_url, demo=account.demo)
         )
+        metrics.of_exchange(exchange.requests, exchange.limits_used)
         news = News(client, config.prefix, _audits(config))
         teller = await stack.enter_async_context(
             Teller(settings.alerts, news, metrics, prefix=config.prefix, by=settings.consumer)
         )
         looking = Looking(gate, exchange, streams, news, teller, pulse, metrics, settings.alerts)
-        executor = await stack.enter_async_context(Executor(gate, exchange))
+        executor = await stack.enter_async_context(Executor(gate, exchange, timings=metrics))
         for warning in gate.policy.warnings:
             _log.warning("POLICY %s", warning)
         _log.info(

@@ -10,7 +10,12 @@ import sys
 import urllib.request
 from pathlib import Path
 
-from tests.service.desk import Desk, until
+import pytest
+
+from gate.exchange.binance import BinanceFutures
+from gate.exchange.failures import ExchangeFailure
+from gate.paper import Account, PaperExchange
+from tests.service.desk import Desk, payload, until
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "service.md").read_text("utf-8")
@@ -83,3 +88,42 @@ def test_the_metrics_are_there_and_a_halt_and_a_trip_show_with_their_time(desk: 
     )
     assert found["gate_stream_lag"] == found["gate_in_doubt"] == 0
     assert found["gate_consuming"] == found["gate_store_up"] == 1
+
+
+def test_verdict_order_and_whole_intent_are_measured_apart_and_so_is_what_the_exchange_is_asked(desk: Desk) -> None:
+    worker = desk.worker().consumes()
+    desk.send(payload(id="filled"))
+    desk.send(payload(id="denied"))  # for its symbol's rate
+    desk.wait_results(1)
+
+    def measured() -> dict[str, float]:
+        lines = [line for line in worker.get("/metrics")[1].splitlines() if not line.startswith("#")]
+        found = {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
+        return found if found.get("gate_verdict_seconds_count", 0) >= 2 else {}
+
+    found = until(measured, told=lambda: worker.log)
+    assert found["gate_order_seconds_count"] == found["gate_intent_seconds_count"] == 1
+    assert 0 < found["gate_order_seconds_sum"] < found["gate_intent_seconds_sum"]
+    assert found['gate_exchange_requests_total{status="200"}'] >= 2
+
+
+def test_the_use_of_the_exchanges_limits_is_told_as_its_answers_have_it(desk: Desk) -> None:
+    account = Account(key="key", secret="secret", balance="1000000")  # noqa: S106  # of a paper account
+    with PaperExchange(accounts=[account]) as limited:
+        desk.paper = limited
+        worker = desk.worker().consumes()
+        desk.send(payload())
+        desk.wait_results()
+        text = worker.get("/metrics")[1]
+    used = dict(re.findall(r'^gate_exchange_limit_used\{limit="(\w+)"\} (\S+)$', text, re.MULTILINE))
+    most = dict(re.findall(r'^gate_exchange_limit\{limit="(\w+)"\} (\S+)$', text, re.MULTILINE))
+    assert used.keys() == most.keys() >= {"weight_1m", "order_count_10s", "order_count_1m"}
+    assert all(float(used[name]) <= float(most[name]) for name in used)
+    assert float(used["order_count_1m"]) + float(used["weight_1m"]) > 0
+
+
+async def test_a_request_without_an_answer_counts_too() -> None:
+    async with BinanceFutures("key", "secret", base_url="http://127.0.0.1:1") as exchange:
+        with pytest.raises(ExchangeFailure):
+            await exchange.mark_price("BTCUSDT")
+        assert exchange.requests() == {"none": 1}
