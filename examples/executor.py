@@ -10,7 +10,7 @@ sends one.
     export GATE_URL=redis://127.0.0.1:6379/0 GATE_EXCHANGE_URL=http://127.0.0.1:8890
     export BINANCE_API_KEY=demo BINANCE_API_SECRET=demo
     gate init --by ME --reason "a new account"
-    echo '{"id": "executor-1", "symbol": "BTCUSDT", "side": "BUY", "notional": "500", "timestamp": '$(date +%s)000'}' |
+    echo '{"id": "executor-1", "symbol": "ETHUSDT", "side": "BUY", "notional": "500", "timestamp": '$(date +%s)000'}' |
         python examples/executor.py
 """
 

@@ -17,7 +17,7 @@ the old guards, to which the gate's account is new:
 
     export GATE_URL=redis://127.0.0.1:6379/0 GATE_EXCHANGE_URL=http://127.0.0.1:8890
     export BINANCE_API_KEY=demo BINANCE_API_SECRET=demo
-    echo '{"id": "observe-1", "symbol": "BTCUSDT", "side": "BUY", "quantity": "0.002", "timestamp": '$(date +%s)000'}' |
+    echo '{"id": "observe-1", "symbol": "SOLUSDT", "side": "BUY", "quantity": "2", "timestamp": '$(date +%s)000'}' |
         python examples/observe.py
 """
 

@@ -16,14 +16,27 @@ from gate.config import Config, Flags, read_config
 from gate.store.address import shown_url
 from gate.store.masking import masked
 from gate.values.errors import StoreFailure, StoreUnavailable
+from gate.values.fields import check_sentence
 from gate.values.guards import Reason
 
 if TYPE_CHECKING:
     from gate.client.gates import Gate
 
 json_option: Final = click.option("--json", "as_json", is_flag=True, help="Answer in one line of JSON.")
-by_option: Final = click.option("--by", required=True, metavar="WHO", help="Who does it; it is audited.")
-reason_option: Final = click.option("--reason", required=True, metavar="WHY", help="Why; it is audited.")
+
+
+def _audited(_: click.Context, parameter: click.Parameter, value: str) -> str:
+    """Refused before anything is asked or done."""
+    check_sentence(str(parameter.name), value)
+    return value
+
+
+by_option: Final = click.option(
+    "--by", required=True, callback=_audited, metavar="WHO", help="Who does it; it is audited."
+)
+reason_option: Final = click.option(
+    "--reason", required=True, callback=_audited, metavar="WHY", help="Why; it is audited."
+)
 
 
 def reason_of(failure: StoreFailure) -> Reason:

@@ -9,12 +9,15 @@ from collections.abc import Mapping
 from typing import Final
 
 from gate.values.errors import InvalidIntent
+from gate.values.guards import Reason
 from gate.values.intent import Intent
 from gate.values.log_words import log_of, names, pairs
 from gate.values.record import Phase
 from gate.values.verdict import Verdict
 
 _LONGEST: Final = 40
+_CANT_JUDGE: Final = (Reason.STORE_UNAVAILABLE, Reason.STORE_ERROR)
+_UNLESS: Final = "WITHOUT STORE follows: then an executor sends it all the same"
 _log: Final = log_of("gate")
 
 
@@ -22,7 +25,8 @@ def denied(intent: Intent, verdict: Verdict) -> Verdict:
     """The verdict. Warns where it denies an exit, unless that exit's order was placed before."""
     placed = verdict.prior is not None and verdict.prior.phase is Phase.PLACED
     if intent.is_exit and not placed:
-        _log.warning("EXIT DENIED %s", names(intent, reason=verdict.reason, detail=verdict.detail))
+        unless = _UNLESS if verdict.reason in _CANT_JUDGE else ""
+        _log.warning("EXIT DENIED %s", names(intent, reason=verdict.reason, detail=verdict.detail, unless=unless))
     return verdict
 
 

@@ -37,6 +37,7 @@ from gate.values.errors import (
     StoreUnavailable,
     cut,
 )
+from gate.values.fields import check_sentence
 from gate.values.guards import Reason
 from gate.values.intent import Intent
 from gate.values.leftovers import Leftovers
@@ -468,8 +469,8 @@ class Calls:
 
     def resume(self, by: str, reason: str) -> Dialogue[Act]:
         """Ends a halt. Raises InvalidField, StoreFailure."""
-        _sentence("by", by)
-        _sentence("reason", reason)
+        check_sentence("by", by)
+        check_sentence("reason", reason)
         known = yield from self.halt_in_force()
         at = "-" if known is None else str(known.at_ms or "")
         audited, before, copies = yield from self._control("resume", by, reason, at)
@@ -512,8 +513,8 @@ class Calls:
 
     def clear_leftovers(self, found: Leftovers, by: str, reason: str, *, others: bool) -> Dialogue[Act]:
         """Clears them. Raises InvalidField, StoreFailure."""
-        _sentence("by", by)
-        _sentence("reason", reason)
+        check_sentence("by", by)
+        check_sentence("reason", reason)
         account, lapse_ms = Keyspace(self.keyspace.prefix), self.policy.dedup_ttl_ms
         audited, cleared = True, list[str]()
         for command in calls_to_clear(account, found.found, by, reason, lapse_ms, others=others):
@@ -543,8 +544,8 @@ class Calls:
         expected: str = "",
     ) -> Dialogue[tuple[bool, tuple[str, ...], Copies]]:
         """Whether the act is audited, what it has changed, and where it is kept. Waits for replicas and disk."""
-        _sentence("by", by)
-        _sentence("reason", reason)
+        check_sentence("by", by)
+        check_sentence("reason", reason)
         try:
             server = server_of((yield LOOK))
         except StoreFailure as failure:
@@ -627,10 +628,3 @@ def _new_token() -> str:
 def _one_of(field: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise InvalidField(field, value, f"is not one of {', '.join(allowed)}")
-
-
-def _sentence(field: str, value: str) -> None:
-    if not isinstance(value, str) or not value.strip():
-        raise InvalidField(field, value, "is empty; it is needed for the audit")
-    if len(value) > 200 or not value.isprintable():
-        raise InvalidField(field, value, "is not one line of at most 200 printable characters")

@@ -192,7 +192,8 @@ def _denied(intent_id: str, about: tuple[str, str], verdict: Verdict, notes: tup
         detail=verdict.detail,
         retryable=verdict.retryable,
         retry_after_ms=verdict.retry_after_ms,
-        order_id=verdict.prior.order_id if verdict.prior else None,
+        # Of a CONFLICT it is another order, which nobody here has asked for.
+        order_id=verdict.prior.order_id if verdict.prior and verdict.reason is Reason.DUPLICATE else None,
         notes=notes,
     )
 

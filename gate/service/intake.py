@@ -95,11 +95,18 @@ def read_entry(
         if template is not None:
             content = {**_without_ids(content), "id": template.made_of(content, entry_id)}
         elif not _says(content, "id") and not _says(content, "timestamp"):
-            content = {**content, "id": f"{content.get('symbol')}_{entry_id}"}
+            content = _with_id_of(content, entry_id)
         intent = Intent.from_mapping(content, received_ms=int(entry_id.partition("-")[0]))
     except InvalidIntent as invalid:
         return DeadLetter(entry_id, fields, str(invalid), invalid.intent_id, invalid)
     return Entry(entry_id, intent, intent.price or _expected_price(content), redelivered)
+
+
+def _with_id_of(content: Mapping[Any, Any], entry_id: str) -> dict[Any, Any]:
+    """With an id of symbol and entry. Without a symbol it has no intent, and its reading says so."""
+    found = {letters(name): value for name, value in content.items() if isinstance(name, str)}
+    symbol = next((value for word in LETTERS_OF["symbol"] if isinstance(value := found.get(word), str) and value), "")
+    return {**content, "id": f"{symbol}_{entry_id}"} if symbol else dict(content)
 
 
 def _says(content: Mapping[Any, Any], term: str) -> bool:

@@ -6,6 +6,7 @@ where the password is in it.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from types import MappingProxyType
@@ -26,6 +27,11 @@ SCHEMES: Final = (
 )
 _LONGEST: Final = 8_192
 _FORMS: Final = "is not a store; give redis://, rediss://, unix://, redis+sentinel://, redis+cluster:// or embedded:DIR"
+_WITHOUT_SCHEME: Final = re.compile(
+    # Nothing in these can be a password: an address, localhost or a name with a dot, a port, a database.
+    r"(?:\[[0-9A-Fa-f:.]{2,45}\]|localhost|[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,9}):\d{1,5}(?:/\d{1,3})?",
+    re.ASCII,
+)
 _NO_URL: Final = (
     "is not a URL: its port is no number up to 65535, or a password has special characters; write / as %2F and so on"
 )
@@ -91,6 +97,8 @@ def parse_url(url: str) -> StoreAddress:
         raise InvalidField("url", "", _FORMS)
     if len(url) > _LONGEST:
         raise InvalidField("url", "***", f"has more than {_LONGEST} characters")
+    if _WITHOUT_SCHEME.fullmatch(url):
+        raise InvalidField("url", url, f"has no scheme; give redis://{url}")
     scheme, colon, rest = url.partition(":")
     scheme = scheme.lower()
     if not colon or scheme not in SCHEMES:

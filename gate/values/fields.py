@@ -7,7 +7,9 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Final
 
-from gate.values.errors import InvalidIntent
+from gate.values.errors import InvalidField, InvalidIntent
+
+_LONGEST_SENTENCE: Final = 200
 
 _DECIMAL_TEXT: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,4})?", re.ASCII)
 _WHOLE: Final = re.compile(r"-?\d{1,16}", re.ASCII)
@@ -111,3 +113,11 @@ def _in_range(field: str, value: object, time_ms: int) -> int:
     if not _YEAR_2000_MS <= time_ms < _YEAR_2100_MS:
         raise InvalidIntent(field, value, "is not a time between the years 2000 and 2100")
     return time_ms
+
+
+def check_sentence(field: str, value: object) -> None:
+    """Whether a person's name or reason can be audited. Raises InvalidField."""
+    if not isinstance(value, str) or not value.strip():
+        raise InvalidField(field, value, "is empty; it is needed for the audit")
+    if len(value) > _LONGEST_SENTENCE or not value.isprintable():
+        raise InvalidField(field, value, f"is not one line of at most {_LONGEST_SENTENCE} printable characters")

@@ -170,6 +170,8 @@ def test_a_slip_in_the_policy_does_not_stop_what_a_person_does_at_a_bad_moment(
         assert redis_client.exists("acct7:safety:halt") is (1 if words[0] in ("halt", "status") else 0)
     done = bare("--config", str(file), "show", "sig-81")
     assert done.exit_code == 1
+    done = bare("--config", str(file), "leftovers")
+    assert (done.exit_code, problem in done.stderr) == (0, True)
     for needing in (("eval", *INTENT), ("policy", "show"), ("policy", "apply", "--defaults", *WHO)):
         done = bare("--config", str(file), *needing)
         assert (done.exit_code, done.stdout) == (2, ""), "these need the policy"

@@ -416,3 +416,10 @@ def test_a_lost_answer_to_a_claim_says_that_nobody_can_tell(bare: Run, redis_cli
         if form:
             answer = json.loads(result.stdout)
             assert (answer["reason"], answer["committed"], answer["permit"]) == ("STORE_UNAVAILABLE", None, None)
+
+
+def test_a_claim_says_what_becomes_of_it_and_a_look_doesnt(gate: Run) -> None:
+    words = ("eval", "--id", "sig-81", "--symbol", "BTCUSDT", "--side", "BUY", "--notional", "200")
+    told = "If nobody settles it by then, it is in doubt: `gate reconcile` asks the exchange then, and settles it."
+    assert told not in " ".join(gate(*words).stdout.split())
+    assert told in " ".join(gate(*words, "--commit").stdout.split())

@@ -337,6 +337,16 @@ def test_flattening_asks_before_it_acts(gate: Run, redis_client: redis.Redis, at
     assert held(at_hand) == []
 
 
+@pytest.mark.parametrize("empty", ["--by", "--reason"])
+def test_flattening_refuses_an_empty_name_or_reason_before_it_asks(gate: Run, at_hand: Client, empty: str) -> None:
+    some_trade(at_hand)
+    words = {"--by": "ops", "--reason": "test", empty: " "}
+    refused = gate("flatten", *(word for pair in words.items() for word in pair), input="y\n")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert f"{empty[2:]}: ' ' is empty; it is needed for the audit" in refused.stderr
+    assert len(held(at_hand)) == 2
+
+
 def test_flattening_works_without_the_store_and_says_so(bare: Run, at_hand: Client) -> None:
     for store in ("--url", "redis://127.0.0.1:1/0"), ():
         some_trade(at_hand)

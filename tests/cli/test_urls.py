@@ -30,6 +30,22 @@ BAD_OPTIONS = (
 )
 
 
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1:6379", "[::1]:6379/0", "localhost:6379", "redis.internal:6379/2", "10.0.0.7:6380"]
+)
+def test_an_address_without_a_scheme_is_shown_with_one(url: str) -> None:
+    with pytest.raises(InvalidField) as refused:
+        parse_url(url)
+    assert str(refused.value) == f"url: {url!r} has no scheme; give redis://{url}"
+
+
+@pytest.mark.parametrize("url", ["s3cret", "u:s3cret@127.0.0.1:6379", "s3cret:6379", "s3cret@host.example:6379"])
+def test_what_may_hold_a_password_isnt_shown(url: str) -> None:
+    with pytest.raises(InvalidField) as refused:
+        parse_url(url)
+    assert "s3cret" not in str(refused.value)
+
+
 @pytest.mark.parametrize(("url", "problem"), BAD.items())
 def test_says_what_is_wrong_without_the_password(url: str, problem: str) -> None:
     with pytest.raises(InvalidField) as refused:

@@ -29,6 +29,14 @@ def test_an_exit_that_a_dead_store_denies_is_a_warning(open_gate: OpenGate, capl
     assert gate.evaluate(at.exit_(side="SELL")).reason is Reason.STORE_UNAVAILABLE
     (said,) = warnings(caplog)
     assert said.startswith(f"{EXIT_DENIED}STORE_UNAVAILABLE ")
+    assert said.endswith(' unless="WITHOUT STORE follows: then an executor sends it all the same"')
+
+
+def test_an_exit_that_a_guard_denies_stays_denied(open_sync_gate: OpenGate, caplog: pytest.LogCaptureFixture) -> None:
+    gate = open_sync_gate()
+    gate.halt(by="ops", reason="test", scope="all")
+    assert gate.evaluate(at.exit_(side="SELL")).reason is Reason.HALTED
+    assert "unless=" not in warnings(caplog)[-1]
 
 
 def test_a_failure_of_the_store_says_what_follows(

@@ -116,6 +116,16 @@ def test_the_commands_that_an_example_shows_work_as_pasted_on_an_empty_store(
     assert len(paper_exchange.ledger()) == 1
 
 
+def test_the_examples_run_one_after_the_other_as_pasted(
+    run: Run, redis_client: redis.Redis, paper_exchange: PaperExchange
+) -> None:
+    """Each has a symbol of its own: a second entry of one symbol within 30 s is RATE_SYMBOL."""
+    redis_client.flushall()
+    for script in SENT:
+        assert SENT[script] in run(script, as_shown=True)[-1]
+    assert len({order["symbol"] for order in paper_exchange.ledger()}) == len(SENT)
+
+
 @pytest.mark.parametrize("script", SENT)
 def test_a_blank_or_bad_line_stops_neither_the_entries_nor_the_exits_around_it(
     run: Run, paper_exchange: PaperExchange, script: str

@@ -69,7 +69,13 @@ def test_another_intent_under_the_same_id_is_told_so(desk: Desk) -> None:
     desk.send(payload(id="ladder"))
     desk.send(payload(id="ladder", position_size_usd=400))
     desk.idle()
-    assert [(row["state"], row["reason"]) for row in desk.results()] == [("FILLED", "FILLED"), ("DENIED", "CONFLICT")]
+    filled, conflict = desk.results()
+    assert [(row["state"], row["reason"]) for row in (filled, conflict)] == [
+        ("FILLED", "FILLED"),
+        ("DENIED", "CONFLICT"),
+    ]
+    assert filled["order_id"]
+    assert conflict["order_id"] == "", "that is the other one's"
 
 
 def test_a_template_gives_each_of_a_ladder_an_id_of_its_own(desk: Desk) -> None:

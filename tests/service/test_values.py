@@ -73,6 +73,18 @@ def test_a_template_is_names_in_braces_and_nothing_else(text: str) -> None:
         IdTemplate.read(text)
 
 
+def test_without_a_symbol_no_id_is_made_up() -> None:
+    found = read_entry("1766550734000-0", {b"side": b"BUY", b"quantity": b"1"})
+    assert isinstance(found, DeadLetter)
+    assert (found.intent_id, found.error) == ("?", "symbol: is missing")
+
+
+def test_the_id_of_symbol_and_entry_has_the_symbol_in_whatever_spelling() -> None:
+    found = read_entry("1766550734000-0", {b"Symbol": b"BTCUSDT", b"side": b"BUY", b"quantity": b"1"})
+    assert isinstance(found, Entry)
+    assert found.intent.id == "BTCUSDT_1766550734000-0"
+
+
 def test_a_dead_letter_keeps_what_came() -> None:
     found = read_entry("1-0", {b"payload": b"\xff\xfe"})
     assert isinstance(found, DeadLetter)

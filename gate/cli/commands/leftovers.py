@@ -43,7 +43,7 @@ def leftovers(flags: Flags, clear: bool, others: bool, by: str | None, reason: s
     """
     if clear and not (by and reason):
         raise click.UsageError("--clear needs --by and --reason")
-    config = configured(flags)
+    config = configured(flags, needs_policy=False)
     said = 0
 
     def looked(count: int) -> None:

@@ -40,7 +40,7 @@ def reconcile(flags: Flags, base_url: str | None, demo_trading: bool, as_json: b
 
     Exit codes: 0 nothing is in doubt now, 1 something is still in doubt, 2 usage, 3 the store gave no answer.
     """
-    config = configured(flags)
+    config = configured(flags, needs_policy=False)
     keys = needed_keys(base_url, demo_trading)
     try:
         found = asyncio.run(_reconcile(config, keys))

@@ -125,7 +125,8 @@ def consequence(judgement: Judgement, asked_to_commit: bool) -> str:
         verify = " First ask the exchange whether it has this order: the store may have lost records." * permit.verify
         return (
             f"Claimed: fence {permit.fence}, client order id {permit.client_order_id}, token {permit.token}; "
-            f"runs out in {span(permit.remaining_ms)}.{verify}"
+            f"runs out in {span(permit.remaining_ms)}. If nobody settles it by then, it is in doubt: `gate "
+            f"reconcile` asks the exchange then, and settles it.{verify}"
         )
     if asked_to_commit:
         return "Nothing was claimed."
