@@ -29,7 +29,7 @@ class News:
         self._own: Final = audits[-1]
 
     async def read(self) -> list[tuple[str, dict[str, str]]]:
-        """What the audit has got since the last call, but for alerts."""
+        """What the audit has got since the last call."""
         found: list[tuple[str, dict[str, str]]] = []
         for key, after in self._after.items():
             if not after:
@@ -39,9 +39,7 @@ class News:
             rows: Any = await self._client.xrevrange(key, min=f"({after}", count=_AT_ONCE)
             for entry_id, fields in reversed(rows):
                 self._after[key] = _text(entry_id)
-                told = {_text(name): _text(value) for name, value in fields.items()}
-                if not told.get("what", "").startswith("alert "):
-                    found.append((_text(entry_id), told))
+                found.append((_text(entry_id), {_text(name): _text(value) for name, value in fields.items()}))
         return found
 
     async def to_tell(self, alert: Alert) -> bool:

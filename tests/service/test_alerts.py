@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -130,6 +131,21 @@ async def test_no_redirect_takes_the_token_elsewhere(receiver: Receiver) -> None
             with pytest.raises(NotSent):
                 await webhook.post({"text": "here"})
         assert other.posted == []
+
+
+async def test_an_answer_that_cant_be_read_doesnt_tell_the_url() -> None:
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/9 nonsense\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with Webhook(
+            AlertSettings(url=f"http://127.0.0.1:{port}/bot12:secret-token"), again_after_s=()
+        ) as webhook:
+            with pytest.raises(NotSent) as failed:
+                await webhook.post({"text": "here"})
+    assert "secret-token" not in str(failed.value)
 
 
 class Told:
