@@ -15,6 +15,10 @@ ACL = Path(__file__).resolve().parents[2] / "scripts" / "deploy" / "acl"
 PASSWORD = "0123456789abcdef0123"  # noqa: S105  # of a store that lives as long as the test
 
 
+def audit(desk: Desk) -> Any:
+    return desk.client.xrange("quantum:safety:audit")
+
+
 def test_a_worker_does_all_its_work_under_its_acl(harmed: Desk) -> None:
     line = subprocess.run([ACL, "worker"], input=PASSWORD, capture_output=True, text=True, check=True).stdout
     _, name, *rules = shlex.split(line) if "(" not in line else re.findall(r"\([^)]*\)|\S+", line)
@@ -27,7 +31,7 @@ def test_a_worker_does_all_its_work_under_its_acl(harmed: Desk) -> None:
     administrator = harmed.url
     harmed.url = re.sub("//", f"//{name}:{PASSWORD}@", administrator)
 
-    worker = harmed.worker()
+    worker = harmed.worker("[service.alerts]\nmargin_below = 2000000\n")
     harmed.send(payload(id="sig-1"))
     harmed.send(payload(side="SELL", id="exit", reduce_only=True))
     harmed.send(data="{")
@@ -38,6 +42,7 @@ def test_a_worker_does_all_its_work_under_its_acl(harmed: Desk) -> None:
         "exit": "filled",
     }
     until(lambda: worker.health()["in_doubt"] is not None, told=lambda: worker.log)
+    until(lambda: b"alert margin" in [fields[b"what"] for _, fields in audit(harmed)], told=lambda: worker.log)
     assert worker.stop() == 0
 
     refused: Any = harmed.client.execute_command("ACL", "LOG")
