@@ -63,24 +63,36 @@ class Looking:
         self._loop: Final = asyncio.get_running_loop()
 
     async def keep_looking(self, heard: asyncio.Event) -> None:
-        """Until it is cancelled. The account is looked at from the first read on: by then there is a group."""
-        looked_s, probed_s, margin_s = -LOOK_EVERY_S, -_PROBE_EVERY_S, -_MARGIN_EVERY_S
+        """Until it is cancelled. The account is looked at from the first read on: by then there is a group.
+
+        The exchange is asked beside it: one that hangs mustn't hold up what the store tells.
+        """
+        await asyncio.gather(self._keep_looking_at_account(heard), self._keep_asking_exchange())
+
+    async def _keep_looking_at_account(self, heard: asyncio.Event) -> None:
+        looked_s = -LOOK_EVERY_S
         while True:
             try:
                 now_s = self._loop.time()
                 if heard.is_set() and (await self._news_came() or now_s - looked_s >= LOOK_EVERY_S):
                     looked_s = now_s
                     await self.look()
-                if now_s - probed_s >= _PROBE_EVERY_S:
-                    probed_s = now_s
-                    await self._probe()
-                if now_s - margin_s >= _MARGIN_EVERY_S:
-                    margin_s = now_s
-                    await self._look_at_margin()
                 self.look_at_itself()
             except Exception:
                 _log.exception("looking failed")  # it only tells of the service, and must not end it
             await asyncio.sleep(NEWS_EVERY_S)
+
+    async def _keep_asking_exchange(self) -> None:
+        margin_s = -_MARGIN_EVERY_S
+        while True:
+            try:
+                await self._probe()
+                if self._loop.time() - margin_s >= _MARGIN_EVERY_S:
+                    margin_s = self._loop.time()
+                    await self._look_at_margin()
+            except Exception:
+                _log.exception("looking failed")
+            await asyncio.sleep(_PROBE_EVERY_S)
 
     async def _news_came(self) -> bool:
         try:
@@ -163,8 +175,6 @@ class Looking:
             if self.pulse.exchange in ("ok", "not asked yet"):
                 _log.warning("EXCHANGE AWAY %s", said)
             self.pulse.exchange = said
-        except Exception:
-            _log.exception("the exchange wasn't asked")
         else:
             if self.pulse.exchange not in ("ok", "not asked yet"):
                 _log.info("EXCHANGE BACK")

@@ -5,6 +5,7 @@ The marks of what is told are `P:stream:alert:{kind}`: beside the streams, so th
 
 from __future__ import annotations
 
+import time
 from typing import Any, Final
 
 import redis.asyncio
@@ -13,7 +14,7 @@ from gate.service.alerts import OF_ACCOUNT, Alert, Turn
 
 _AT_ONCE: Final = 100
 _FROM_BEFORE_MS: Final = 600_000
-"""A service that starts reads the audit of the last ten minutes: nobody may have been there to tell."""
+"""A service that starts reads the audit of the last ten minutes, by its host's clock: nobody may have been there."""
 _MARK_MS: Final = 86_400_000
 _KEPT: Final = 10_000
 
@@ -33,8 +34,7 @@ class News:
         found: list[tuple[str, dict[str, str]]] = []
         for key, after in self._after.items():
             if not after:
-                seconds, _ = await self._client.time()
-                after = f"{seconds * 1000 - _FROM_BEFORE_MS}-0"
+                after = f"{time.time_ns() // 1_000_000 - _FROM_BEFORE_MS}-0"
                 self._after[key] = after
             rows: Any = await self._client.xrevrange(key, min=f"({after}", count=_AT_ONCE)
             for entry_id, fields in reversed(rows):

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -227,13 +228,23 @@ async def test_a_stop_that_was_rejected_is_told_once_by_whoever_hears_of_it(desk
     assert [each["text"] for each in receiver.posted] == ["[quantum] STOP REJECTED: BTCUSDT -2021"] * 2
 
 
+class Hanging(BinanceFutures):
+    """Never answers."""
+
+    async def mark_price(self, symbol: str) -> Decimal:
+        await asyncio.Event().wait()
+        raise AssertionError(symbol)
+
+
 @asynccontextmanager
-async def looking(desk: Desk, receiver: Receiver, alerts: AlertSettings) -> AsyncIterator[Looking]:
+async def looking(
+    desk: Desk, receiver: Receiver, alerts: AlertSettings, at: type[BinanceFutures] = BinanceFutures
+) -> AsyncIterator[Looking]:
     settings = read_settings({}, {}, "quantum", host="here", pid=1)
     async with (
         told(desk, url=receiver.url) as of,
         AsyncGate.from_url(desk.url) as gate,
-        BinanceFutures("key", "secret", base_url=desk.paper.url) as exchange,
+        at("key", "secret", base_url=desk.paper.url) as exchange,
     ):
         parts = (gate, exchange, Streams(of.client, settings), of.news, of.teller, of.pulse, of.metrics)
         yield Looking(*parts, alerts, down_after_s=0)
@@ -252,6 +263,19 @@ async def test_what_the_service_itself_lacks_is_told_with_its_name_and_its_end(
         (lacks, "begins", "here: gone"),
         (lacks, "over", "here: gone"),
     ]
+
+
+async def test_an_exchange_that_hangs_doesnt_hold_up_the_news(desk: Desk, receiver: Receiver) -> None:
+    desk.client.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
+    desk.client.hset("quantum:safety:halt", mapping={"scope": "entries", "by": "ops", "reason": "test", "at": "1"})
+    heard = asyncio.Event()
+    async with looking(desk, receiver, AlertSettings(), Hanging) as of:
+        looks = asyncio.create_task(of.keep_looking(heard))
+        await asyncio.sleep(0)  # the exchange is asked first
+        heard.set()
+        await asyncio.to_thread(until, lambda: receiver.posted)
+        looks.cancel()
+    assert receiver.texts() == ["[quantum] HALT: entries, by ops: test"]
 
 
 # From end to end.
