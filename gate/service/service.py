@@ -6,55 +6,37 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from gate.client.denials import unread
 from gate.client.gates import AsyncGate
-from gate.exchange.failures import ExchangeFailure, OrderNotFound
-from gate.exchange.port import Exchange, OrderAnswer
-from gate.executor import Execution, Executor, Terminal
-from gate.executor.look_up import find_order_of_any_type
+from gate.exchange.failures import ExchangeFailure
+from gate.exchange.port import Exchange
+from gate.executor import Executor, Terminal
 from gate.service.answering import Answering
+from gate.service.deciding import Deciding, Later, answered_as
 from gate.service.intake import DeadLetter, read_entry
 from gate.service.looking import Looking
 from gate.service.metrics import Metrics
 from gate.service.pulse import Pulse
-from gate.service.results import Ending, ending_of, ending_of_record, result_fields
+from gate.service.results import Ending, ending_of, result_fields
 from gate.service.settings import Settings
 from gate.service.streams import STORE_FAILURES, Answer, Fields, Streams, said_of
 from gate.service.waiting import Held, Waiting
 from gate.values.errors import StoreFailure
 from gate.values.guards import Reason
-from gate.values.intent import Intent
 from gate.values.log_words import log_of, names
-from gate.values.outcome import OutcomeKind
-from gate.values.record import Phase, Record
 
 _log: Final = log_of("gate.service")
 
 _FIRST_PAUSE_S: Final = 0.2
 _LONGEST_PAUSE_S: Final = 5.0
-_ENTRY_AGAIN_S: Final = (1.0, 10.0)
-_EXIT_AGAIN_S: Final = (0.25, 2.0)
-"""The first and the longest wait before another try, where the denial doesn't tell one. An open position is urgent."""
-_EARLIER_AGAIN_S: Final = (0.2, 2.0)
-"""The same, while another delivery of the intent is on its way."""
 _ABOVE_A_PERMIT_MS: Final = 10_000
-_FAULTS_AT_MOST: Final = 5
 _STALE_KEPT_MS: Final = 60_000
 """How long it is known that a stale intent was answered. A backlog of a million mustn't fill the store."""
 _FEE_AGE_S: Final = 3_600
 _CANCELLED_WITHIN_S: Final = 10.0
 _WRITTEN_WITHIN_S: Final = 5.0
-
-
-class _Later(NamedTuple):
-    """Another try, so long from now."""
-
-    wait_s: float
-    reason: str
-    alone: bool = False
-    """Whether its symbol's other intents needn't wait for it: its order was sent before them."""
 
 
 class Service:
@@ -83,6 +65,7 @@ class Service:
         self._waiting: Final = Waiting(settings.concurrency)
         self._in_hand: Final[dict[str, Held | None]] = {}
         self._answering: Final = Answering(streams, pulse, metrics, settings.results, self._done_with)
+        self._deciding: Final = Deciding(settings, gate, exchange, streams, self._answering)
         self._room: Final = asyncio.Event()
         self._work: Final[set[asyncio.Task[None]]] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -288,7 +271,7 @@ class Service:
     async def _try(self, held: Held) -> None:
         try:
             came = await self._one_try(held)
-            answer = None if isinstance(came, _Later) else await self._answer_of(held, came)
+            answer = None if isinstance(came, Later) else await self._answer_of(held, came)
         except asyncio.CancelledError:
             raise  # the service ends: the entry stays pending, and another worker finds out what became of it
         except Exception as error:  # one intent must not end the service, nor hold up its symbol
@@ -296,9 +279,9 @@ class Service:
             if not isinstance(error, (*STORE_FAILURES, StoreFailure)):
                 _log.exception("%s failed", names(held.entry.intent))
             self._metrics.failures.labels("intent").inc()
-            came = self._after_a_fault(held, error)
-            answer = None if isinstance(came, _Later) else self._packed(held, came, None)
-        if isinstance(came, _Later):
+            came = self._deciding.after_a_fault(held, error)
+            answer = None if isinstance(came, Later) else self._packed(held, came, None)
+        if isinstance(came, Later):
             self._put_off(held, came)
         elif answer is not None:
             # Before the next of its symbol starts: results of a symbol keep its order.
@@ -306,14 +289,7 @@ class Service:
         self._waiting.done(held)
         self._begin()
 
-    def _after_a_fault(self, held: Held, error: Exception) -> Ending | _Later:
-        if isinstance(error, (*STORE_FAILURES, StoreFailure)) or held.faults < _FAULTS_AT_MOST:
-            waits_s = _EXIT_AGAIN_S if held.exit else _ENTRY_AGAIN_S
-            return _Later(_grown(waits_s, held.faults), type(error).__name__)
-        detail = f"the service failed {held.faults} times: {said_of(error)}"
-        return Ending(Terminal.UNKNOWN, "SERVICE_FAILED", detail)
-
-    def _put_off(self, held: Held, later: _Later) -> None:
+    def _put_off(self, held: Held, later: Later) -> None:
         self._metrics.retries.labels(later.reason).inc()
         again = Held(held.entry, alone=held.alone or later.alone, taken_s=held.taken_s)
         again.tries, again.faults = held.tries + 1, held.faults
@@ -321,9 +297,9 @@ class Service:
         self._in_hand[held.entry.entry_id] = again
         self._waiting.add(again)
 
-    async def _one_try(self, held: Held) -> Ending | _Later:
+    async def _one_try(self, held: Held) -> Ending | Later:
         intent = held.entry.intent
-        if self._left_ms(intent) <= 0 and self._of.max_age_s is not None:
+        if self._deciding.left_ms(intent) <= 0 and self._of.max_age_s is not None:
             known = await self._gate.lookup(intent.id)
             if known is None:
                 age_s = (time.time_ns() // 1_000_000 - intent.timestamp_ms) // 1000
@@ -335,77 +311,15 @@ class Service:
         self._metrics.execution.labels(execution.state.value).observe(self._loop.time() - begun_s)
         ending = self._judged(ending_of(execution), execution.verdict.reason)
         if execution.state is Terminal.DENIED and execution.reason == Reason.DUPLICATE:
-            return await self._as_before(held, execution)
-        return self._again(held, execution) or ending
+            return await self._deciding.as_before(held, execution)
+        full = len(self._in_hand) >= self._of.in_hand
+        return self._deciding.again(held, execution, full=full) or ending
 
     def _judged(self, ending: Ending, reason: str | None = None) -> Ending:
         said = str(reason or ending.reason)
         self._pulse.verdict_s, self._pulse.verdict = time.monotonic(), said
         self._metrics.verdicts.labels(said).inc()
         return ending
-
-    def _again(self, held: Held, execution: Execution) -> _Later | None:
-        """When to try once more; None: this is the answer. What exchange or margin refused isn't tried again."""
-        outcome = execution.outcome
-        if execution.without_store and execution.order_id is None and execution.state is not Terminal.UNKNOWN:
-            # Another delivery may have gone without the store too, and found what there was to close. Its record or the
-            # exchange says so later.
-            return _Later(_grown(_EXIT_AGAIN_S, held.tries), execution.reason)
-        unsent = outcome is not None and outcome.kind is OutcomeKind.UNSENT
-        costs = execution.state is Terminal.REJECTED_MARGIN and outcome is not None and outcome.penalty is not None
-        if not execution.retryable or not (execution.state is Terminal.DENIED or unsent) or costs:
-            return None
-        if not self._of.retries or len(self._in_hand) >= self._of.in_hand:
-            return None
-        if execution.retry_after_ms is not None:
-            wait_s = max(execution.retry_after_ms, 1) / 1000
-        else:
-            wait_s = _grown(_EXIT_AGAIN_S if held.exit else _ENTRY_AGAIN_S, held.tries)
-        if wait_s * 1000 >= self._left_ms(held.entry.intent):
-            return None  # it would be stale by then
-        return _Later(wait_s, execution.reason)
-
-    def _left_ms(self, intent: Intent) -> int:
-        """How long the intent is fresh."""
-        most_ms = self._gate.policy.max_age_ms
-        if self._of.max_age_s is not None:
-            most_ms = min(most_ms, self._of.max_age_s * 1000)
-        return intent.timestamp_ms + most_ms - time.time_ns() // 1_000_000
-
-    async def _as_before(self, held: Held, execution: Execution) -> Ending | _Later:
-        """What an earlier delivery has come to. Its result may be missing: its worker may have died before."""
-        record, intent = execution.verdict.prior, held.entry.intent
-        known_by = _answered(intent)
-        if self._answering.has(known_by) or await self._streams.answered(known_by):
-            return ending_of(execution)  # it won't be written
-        came = None
-        if record is not None:
-            order = None
-            if record.phase is Phase.PLACED or (record.phase is Phase.REJECTED and record.is_exit):
-                # Two deliveries of an exit may both have gone without the store. One was filled, and the other's record
-                # says that there was nothing to close.
-                order = await self._placed_before(record)
-            came = ending_of_record(
-                record, self._gate.client_order_id(intent.id), order, execution.verdict.mode, execution.detail
-            )
-        if came is None:  # the other delivery is at work
-            return _Later(_grown(_EARLIER_AGAIN_S, held.tries), execution.reason, alone=True)
-        _log.info(
-            "TERMINAL STATE: %s %s reason=%s order=%s from its record",
-            came.state,
-            names(intent),
-            came.reason,
-            came.order_id or "-",
-        )
-        return came
-
-    async def _placed_before(self, record: Record) -> OrderAnswer | None:
-        decided_ms = record.admitted_ms - self._gate.policy.max_age_ms
-        client_order_id = self._gate.client_order_id(record.intent_id)
-        try:
-            return await find_order_of_any_type(self._exchange, record.symbol, client_order_id, decided_ms)
-        except (ExchangeFailure, OrderNotFound):
-            return None
 
     async def _fee_rate(self, symbol: str) -> Decimal | None:
         known = self._fees.get(symbol)
@@ -432,7 +346,7 @@ class Service:
             entry.entry_id,
             of.results,
             of.results_kept,
-            _answered(entry.intent),
+            answered_as(entry.intent),
             keep_ms,
             dict(fields.items()),
             ending.leaves_unused,
@@ -453,14 +367,3 @@ async def _cancelled(tasks: Sequence[asyncio.Task[Any]]) -> None:
         for each in waiting:
             each.cancel()
         _, waiting = await asyncio.wait(waiting, timeout=0.5)
-
-
-def _answered(intent: Intent) -> str:
-    """What tells an intent from others: its id, and what it asks for. Another intent under its id is a CONFLICT, which
-    has a result of its own."""
-    return f"{intent.id}:{intent.fingerprint}"
-
-
-def _grown(between_s: tuple[float, float], tries: int) -> float:
-    first, longest = between_s
-    return min(first * (1 << min(tries, 20)), longest)
