@@ -105,7 +105,7 @@ class Count:
             ("the store killed", f"{self.store_kills}"),
             ("tries denied for now", _listed(self.put_off)),
             ("results", _listed(self.states)),
-            ("an order after a denial", f"{len(self.results.keys() & self.denials.keys())}"),
+            ("a last result after a denial", f"{len(self.results.keys() & self.denials.keys())}"),
             ("orders in the exchange's ledger", f"{sum(self.orders.values()):,}"),
             ("memory of the worker that lives on, MB", ", ".join(map(str, shown))),
             ("not as promised", "; ".join(self.faults) or "nothing"),
