@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import Any
 
@@ -34,26 +33,6 @@ def read_replies(connection: Any, pipeline: Pipeline, patience_s: float) -> list
             # A command that blocks may outlast the time-out of one read. The connection has kept what had come by then.
             if not isinstance(error, redis.TimeoutError) or time.monotonic() >= give_up:
                 return _and_lost(replies, pipeline, error)
-    return replies
-
-
-async def read_first(connection: Any) -> Reply:
-    """read_replies for asyncio, in two steps: the first reply, which the caller bounds."""
-    try:
-        return await connection.read_response(disable_decoding=True)
-    except ResponseError as error:
-        return failure_of(error)
-
-
-async def read_others(connection: Any, first: Reply, pipeline: Pipeline, patience_s: float) -> list[Reply]:
-    """read_replies for asyncio, in two steps: the other replies."""
-    replies = [first]
-    try:
-        async with asyncio.timeout(patience_s + pipeline.allow_ms / 1000):
-            while len(replies) < len(pipeline.commands):
-                replies.append(await read_first(connection))
-    except (RedisError, OSError, TimeoutError) as error:
-        return _and_lost(replies, pipeline, error)
     return replies
 
 
