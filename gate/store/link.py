@@ -21,7 +21,6 @@ from gate.values.errors import StoreFailure, StoreUnavailable
 
 _MORE: Final = object()
 """What the parser gives while a reply isn't whole."""
-_PUSH: Final = getattr(hiredis, "PushNotification", ())  # since hiredis 3.2
 _READ_AT_ONCE: Final = 65_536
 _MOST_UNSENT: Final = 16 * 1024 * 1024
 """The most bytes that wait for a server which doesn't read. Further calls fail at once."""
@@ -182,8 +181,6 @@ class Link(asyncio.BufferedProtocol):
         try:
             self._parser.feed(self._read, 0, nbytes)  # type: ignore[arg-type]  # its stub has texts and bytes only
             while (reply := self._parser.gets(False)) is not _MORE:
-                if _PUSH and isinstance(reply, _PUSH):
-                    continue
                 if not self._calls:
                     return self._lost("the server answers what nobody has asked")
                 if self._calls[0].hears(reply, self._loop.time):

@@ -70,6 +70,8 @@ async def test_the_reply_to_a_cancelled_call_is_dropped_in_its_place(private_sto
 async def test_a_call_in_time_outlives_a_late_one_on_its_connection(private_store: PrivateStore) -> None:
     wire = to(private_store.url, BRIEF_MS)
     await echo(wire, "warm")
+    with private_store.client() as client:
+        before = connections(client)
     private_store.pause()
     early = asyncio.create_task(echo(wire, "early"))
     await asyncio.wait({early}, timeout=BRIEF_MS / 2000)
@@ -77,9 +79,11 @@ async def test_a_call_in_time_outlives_a_late_one_on_its_connection(private_stor
     with pytest.raises(ReplyLost, match=f"no answer in {BRIEF_MS} ms"):
         await early
     assert not late.done(), "its own time isn't over"
+    other = asyncio.create_task(echo(wire, "other"))
     private_store.resume()
-    assert await late == b"late"
-    assert await echo(wire, "next") == b"next"
+    assert await asyncio.gather(late, other) == [b"late", b"other"]
+    with private_store.client() as client:
+        assert connections(client) - before == 2, "nobody else waits behind the late one; and this client's"
     await wire.close()
 
 
@@ -165,4 +169,5 @@ async def test_an_answer_that_nobody_has_asked_for_is_nobody_s() -> None:
         assert await echo(wire, "one") == b"answer"
         store.answers["ECHO"] = bulk("the next one's")
         assert await echo(wire, "two") == b"the next one's"
+        assert store.asked == ["identify", "ECHO", "identify", "ECHO"], "its connection is out of step"
         await wire.close()
