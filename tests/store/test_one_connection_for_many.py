@@ -81,7 +81,7 @@ async def test_a_call_in_time_outlives_a_late_one_on_its_connection(private_stor
     assert not late.done(), "its own time isn't over"
     other = asyncio.create_task(echo(wire, "other"))
     private_store.resume()
-    assert await asyncio.gather(late, other) == [b"late", b"other"]
+    assert (await late, await other) == (b"late", b"other")
     with private_store.client() as client:
         assert connections(client) - before == 2, "nobody else waits behind the late one; and this client's"
     await wire.close()
