@@ -88,7 +88,7 @@ class Link(asyncio.BufferedProtocol):
         self._parser: Final = hiredis.Reader(
             protocolError=InvalidResponse, replyError=connection._parser.parse_error, notEnoughData=_MORE
         )
-        self._read: Final = bytearray(_READ_AT_ONCE)
+        self._read: Final = memoryview(bytearray(_READ_AT_ONCE))  # asyncio's TLS writes to slices of it
         self._calls: Final[deque[Call]] = deque()
         self._unsent: Final[list[bytes]] = []
         self._full = False
@@ -139,6 +139,8 @@ class Link(asyncio.BufferedProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._transport.is_closing():
+            return
         if self._unsent or self._transport.get_write_buffer_size():
             self._transport.abort()  # who doesn't read would hold it open
         else:
@@ -174,7 +176,7 @@ class Link(asyncio.BufferedProtocol):
 
     # What the event loop calls.
 
-    def get_buffer(self, sizehint: int) -> bytearray:
+    def get_buffer(self, sizehint: int) -> memoryview:
         return self._read
 
     def buffer_updated(self, nbytes: int) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import redis
@@ -15,9 +18,11 @@ from gate.store.connect import connect_async
 from gate.store.failures import ReplyLost
 from gate.store.wire import AsyncWire
 from tests.client import account as at
+from tests.servers.authority import Authority
 from tests.servers.hostile import HostileStore, bulk
 from tests.servers.session import declare_whole
 from tests.servers.store import PrivateStore, Store
+from tests.servers.tls import tls_front
 from tests.servers.wire import Wire
 
 BRIEF_MS = 400
@@ -132,6 +137,14 @@ async def test_a_caller_that_is_cancelled_while_connecting_takes_nobody_along(pr
     await wire.close()
 
 
+async def _again(wire: AsyncWire) -> bytes:
+    """As a dialogue does: once more, where the first call may have been lost."""
+    try:
+        return await echo(wire, "next")
+    except ReplyLost:
+        return await echo(wire, "next")
+
+
 async def test_a_failure_to_connect_is_each_caller_s_own(private_store: PrivateStore) -> None:
     """Each notes on it what it knows: a shared one would mix that up."""
     wire = to(private_store.url)
@@ -171,3 +184,35 @@ async def test_an_answer_that_nobody_has_asked_for_is_nobody_s() -> None:
         assert await echo(wire, "two") == b"the next one's"
         assert store.asked == ["identify", "ECHO", "identify", "ECHO"], "its connection is out of step"
         await wire.close()
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
+@pytest.mark.parametrize("kind", ["asyncio", "uvloop"])
+def test_it_is_shared_on_each_kind_of_loop_and_socket(
+    kind: str, tls: bool, private_store: PrivateStore, tmp_path: Path
+) -> None:
+    """uvloop and TLS have transports of their own, which hand over what they read in other ways."""
+    loops = pytest.importorskip("uvloop").new_event_loop if kind == "uvloop" else asyncio.new_event_loop
+    words = [f"{number} " * 10 ** (number % 6) for number in range(24)]
+
+    problems: list[object] = []
+
+    async def ask(url: str) -> list[bytes]:
+        asyncio.get_running_loop().set_exception_handler(lambda _, problem: problems.append(problem))
+        wire = to(url)
+        replies = await asyncio.gather(*(echo(wire, word) for word in words))
+        private_store.stop()
+        with pytest.raises(StoreUnavailable):
+            await _again(wire)
+        await wire.close()
+        return replies
+
+    with ExitStack() as stack:
+        url = private_store.url
+        if tls:
+            authority = Authority(tmp_path)
+            port = stack.enter_context(tls_front(urlsplit(url).port or 0, authority.server("127.0.0.1")))
+            url = f"rediss://127.0.0.1:{port}?ssl_ca_certs={authority.ca}"
+        runner = stack.enter_context(asyncio.Runner(loop_factory=loops))
+        assert runner.run(ask(url)) == [word.encode() for word in words]
+    assert not problems
