@@ -38,7 +38,7 @@ from gate.store.failures import (
     unreadable,
 )
 from gate.store.identity import addressed, ask_identity, named
-from gate.store.link import Call, Link
+from gate.store.link import BlockingLink, Call, Link
 from gate.store.replies import keeps_connection, read_replies
 from gate.store.wire import Reply
 from gate.values.errors import StoreError, StoreFailure, StoreUnavailable
@@ -148,7 +148,7 @@ class ServerWire:
         self._timeout: Final = timeout_ms / 1000
         self._settings: Final = connection_settings(pool.connection_kwargs, self._timeout)
         self._identify: Final = identify
-        self._idle: deque[tuple[Any, str]] = deque()  # connections, each with its server's word
+        self._idle: deque[BlockingLink] = deque()
         self._pid = os.getpid()
         self._pool: Final[Any] = pool
         self._master: Final = _Master(pool)
@@ -158,49 +158,45 @@ class ServerWire:
         if self._pid != os.getpid():
             self._idle, self._pid = deque(), os.getpid()  # two processes on one socket would mix up replies
         link = self._idle_link() or self._connect()
-        connection, server = link
         try:
-            connection.send_packed_command((pack_message(message, server),), check_health=False)
-            if isinstance(message, Pipeline):
-                reply = read_replies(connection, message, self._timeout)
-            else:
-                reply = connection.read_response(disable_decoding=True)
+            link.send(pack_message(message, link.server))
+            reply = read_replies(link, message, self._timeout) if isinstance(message, Pipeline) else link.receive()
         except ResponseError as error:
             failure = failure_of(error)
             if isinstance(failure, ScriptMissing | StoreError) and not isinstance(failure, Forbidden):
                 self._idle.append(link)
             else:
-                connection.disconnect()  # the next call asks the sentinel for the master, and the server for the rights
-            raise named(failure, server or "") from None
+                link.close()  # the next call asks the sentinel for the master, and the server for the rights
+            raise named(failure, link.server) from None
         except redis.AuthenticationError as error:
-            connection.disconnect()
+            link.close()
             raise refusal_of(error) from None
         except UNREADABLE as error:
-            connection.disconnect()
+            link.close()
             raise unreadable(error) from None
         except (RedisError, OSError) as error:
-            connection.disconnect()
+            link.close()
             self.close()  # the server has dropped the idle connections too; the replay needs a fresh one
             raise ReplyLost(one_line(error)) from None
         except BaseException:
-            connection.disconnect()
+            link.close()
             raise
         if isinstance(message, Pipeline):
             return self._after(link, reply)
         self._idle.append(link)
         return reply
 
-    def _after(self, link: tuple[Any, str], replies: list[Reply]) -> list[Reply]:
+    def _after(self, link: BlockingLink, replies: list[Reply]) -> list[Reply]:
         """Keeps or closes a pipeline's connection. Raises a failure of the first command that concerns them all."""
         if keeps_connection(replies):
             self._idle.append(link)
         else:
-            link[0].disconnect()
+            link.close()
         if isinstance(replies[0], StoreUnavailable):
             raise replies[0]
         return replies
 
-    def _idle_link(self) -> tuple[Any, str] | None:
+    def _idle_link(self) -> BlockingLink | None:
         """An idle connection to the master; None if there is none."""
         if self._idle and self._master.due():
             with suppress(RedisError, OSError):  # while no sentinel answers, the master goes on
@@ -210,17 +206,17 @@ class ServerWire:
                 link = self._idle.pop()
             except IndexError:
                 return None
-            if self._master.serves(link[0]):
+            if self._master.serves(link.connection):
                 return link
-            link[0].disconnect()
+            link.close()
 
-    def _connect(self) -> tuple[Any, str]:
+    def _connect(self) -> BlockingLink:
         connection = self._make(**self._settings)
         connected = False
         try:
             connection.connect()
             connected = True
-            return connection, _ask(connection, self._identify)
+            return BlockingLink(connection, _ask(connection, self._identify))
         except StoreFailure:
             connection.disconnect()
             raise
@@ -245,10 +241,10 @@ class ServerWire:
         """Closes every idle connection. A connection in use stays open until its call ends."""
         while True:
             try:
-                connection, _ = self._idle.pop()
+                link = self._idle.pop()
             except IndexError:
                 return
-            connection.disconnect()
+            link.close()
 
 
 def _ask(connection: Any, identify: Command) -> str:

@@ -128,6 +128,16 @@ def test_a_server_of_few_keys_is_looked_through_on_the_way(
     assert len(counted.trips) <= MOST
 
 
+def test_no_more_than_four_thousand_keys_of_symbols_are_read(
+    redis_client: redis.Redis, gate: Gate, counted: Counting
+) -> None:
+    redis_client.mset({COOLDOWN.format(f"S{number}USDT"): "1" for number in range(4 * symbols.AT_MOST + 1)})
+    status = gate.status()
+    assert len(status.standing) == 4 * symbols.AT_MOST
+    assert not status.all_symbols
+    assert len(counted.trips) <= MOST
+
+
 def test_damage_to_every_key_costs_a_few_trips_more(
     redis_client: redis.Redis, gate: Gate, counted: Counting, many_keys: None
 ) -> None:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 
-from gate import AsyncGate, Policy, StoreUnavailable
+from gate import AsyncGate, Policy, StoreFailure, StoreUnavailable
 from gate.protocol.keyspace import Keyspace
 from gate.protocol.scripts import Pipeline
 from gate.store import link
@@ -183,6 +183,17 @@ async def test_an_answer_that_nobody_has_asked_for_is_nobody_s() -> None:
         store.answers["ECHO"] = bulk("the next one's")
         assert await echo(wire, "two") == b"the next one's"
         assert store.asked == ["identify", "ECHO", "identify", "ECHO"], "its connection is out of step"
+        await wire.close()
+
+
+@pytest.mark.parametrize("refusal", [b"-LOADING it reads its file\r\n", b"-NOAUTH Authentication required.\r\n"])
+async def test_after_a_refusal_that_may_pass_the_next_caller_gets_another_connection(refusal: bytes) -> None:
+    with HostileStore({"ECHO": refusal}) as store:
+        wire = to(store.url)
+        for _ in range(2):
+            with pytest.raises(StoreFailure):
+                await echo(wire, "refused")
+        assert store.asked == ["identify", "ECHO"] * 2
         await wire.close()
 
 
