@@ -72,7 +72,7 @@ class BlockingLink:
 class Call:
     """One message under way: its place in the queue of replies."""
 
-    __slots__ = ("_awaits", "_many", "_replies", "answer", "later_s", "until_s")
+    __slots__ = ("_awaits", "_replies", "answer", "later_s", "until_s")
 
     def __init__(self, answer: asyncio.Future[Any], until_s: float, awaits: int = 0, later_s: float = 0) -> None:
         """`until_s`: the loop's time at which the caller gives up. `awaits`: of a pipeline, how many replies there will
