@@ -20,12 +20,14 @@ from gate.client.copies import LOOK, Server, copies_of, followed_by_waits, serve
 from gate.client.denials import denied, unread
 from gate.client.leftovers import Looked, calls_to_clear, find
 from gate.client.observing import Observing, observers
+from gate.client.symbols import AT_MOST as SYMBOLS_AT_MOST
+from gate.client.symbols import NotingSymbols, keys_of_few, known_symbols
 from gate.client.unheard import Unheard, UnheardCalls
 from gate.protocol.codec import Protocol, decode_last_look, decode_settlement
 from gate.protocol.explain import explain_error, explain_no_answer, explain_refusal
 from gate.protocol.keyspace import Keyspace
-from gate.protocol.scripts import Message, script
-from gate.protocol.texts import LONGEST_NAME, MOST_PAGES, NO_END, brief, line_of, whole_or_none
+from gate.protocol.scripts import Message, Pipeline, script
+from gate.protocol.texts import brief, line_of, whole_or_none
 from gate.store.failures import Forbidden, ReplyLost, ScriptMissing
 from gate.store.wire import Reply
 from gate.values.errors import (
@@ -89,6 +91,7 @@ class Calls:
         self.protocol = Protocol(self.keyspace, own)
         self._fence_seen = 0
         self._unheard: Final = UnheardCalls(own.lock_ttl_ms)
+        self._symbols: Final = NotingSymbols(self.keyspace.symbols)
         self._observer: Final = Observing(self.keyspace, own.fingerprint) if own.observes else None
 
     @property
@@ -313,6 +316,8 @@ class Calls:
             return Settlement(Settled.STORE_UNAVAILABLE if away else Settled.STORE_ERROR, detail=detail)
         if settlement.record is not None:
             self.saw(settlement.record.fence)
+            if settlement.status is Settled.SETTLED and not permit.observed:
+                yield from self._symbols.note(permit.symbol)
         removes = outcome.retryable and outcome.kind in (OutcomeKind.REJECTED, OutcomeKind.UNSENT)
         if replayed and removes and settlement.status is Settled.FENCED:
             # The first call, whose reply was lost, has removed the record. Another permit may own a new one by now.
@@ -369,9 +374,10 @@ class Calls:
         permits, lapsed = [], []
         if self.follows and members:
             yield from self._learn()  # how old the intents of these may be is a figure of the policy
-        for member in members[:at_most]:
-            intent_id = brief(member.partition(b":")[2])
-            record = (yield from self.lookup(intent_id)) or (yield from self._copy_in_state(intent_id))
+        ids = [brief(member.partition(b":")[2]) for member in members[:at_most]]
+        records = yield from self._records_or_copies(ids)
+        for intent_id in ids:
+            record = records.get(intent_id)
             if record is None:
                 lapsed.append(intent_id)
             elif record.deadline_ms is not None:
@@ -407,23 +413,50 @@ class Calls:
         permit = self.protocol.permit_of(record)
         return structs.replace(permit, deadline_ms=record.admitted_ms + self.policy.lock_ttl_ms)
 
-    def _copy_in_state(self, intent_id: str) -> Dialogue[Record | None]:
-        """The copy of an unsettled permit's record in the state key. The copy outlives the record."""
-        command = ("HGET", self.keyspace.state, self.keyspace.permit_field(intent_id))
+    def _records_or_copies(self, ids: Sequence[str]) -> Dialogue[dict[str, Record]]:
+        """The records of permits; of those that have lapsed, the copies in the state. Raises StoreFailure."""
+        found: dict[str, Record] = {}
+        if not ids:
+            return found
+        keys = [self.keyspace.record(intent_id) for intent_id in ids]
+        replies = yield from self._asked_again(Pipeline(tuple(("GET", key) for key in keys)))
+        for intent_id, key, reply in zip(ids, keys, replies, strict=True):
+            if isinstance(reply, StoreError):
+                raise StoreError(explain_error(f"{reply} key={key}"))
+            if isinstance(reply, StoreUnavailable):
+                raise reply
+            if reply is not None:
+                found[intent_id] = decode_record(intent_id, line_of(reply))
+        copies = yield from self.copies_in_state([intent_id for intent_id in ids if intent_id not in found])
+        found |= {each: copy for each, copy in copies.items() if copy.deadline_ms is not None}
+        for record in found.values():
+            self.saw(record.fence)
+        return found
+
+    def copies_in_state(self, ids: Sequence[str]) -> Dialogue[dict[str, Record]]:
+        """The copies of unsettled permits' records in the state key, which outlive the records. Of those that have one.
+
+        None where the state is damaged: status shows that, and the permits themselves must stay visible.
+        """
+        if not ids:
+            return {}
+        fields = (self.keyspace.permit_field(intent_id) for intent_id in ids)
         try:
-            try:
-                reply = yield command
-            except ReplyLost:
-                reply = yield command
+            replies = yield from self._asked_again(("HMGET", self.keyspace.state, *fields))
         except StoreError:
-            return None  # the state is damaged; status shows that, and the other permits in doubt must stay visible
-        if reply is None:
-            return None
-        record = decode_record(intent_id, line_of(reply))
-        if record.deadline_ms is None:
-            return None  # damaged
-        self.saw(record.fence)
-        return record
+            return {}
+        return {
+            intent_id: decode_record(intent_id, line_of(reply))
+            for intent_id, reply in zip(ids, replies, strict=True)
+            if reply is not None
+        }
+
+    def _asked_again(self, question: Message) -> Dialogue[Reply]:
+        """The reply; asks once more where the first one is lost."""
+        try:
+            return (yield question)
+        except ReplyLost:
+            return (yield question)
 
     def ever_run(self) -> Dialogue[bool]:
         """Whether anything was ever admitted under the prefix. Raises StoreFailure."""
@@ -481,7 +514,7 @@ class Calls:
         _one_of("what", what, RESETS)
         cooldowns: tuple[str, ...] = ()
         if what in ("cooldowns", "all"):
-            cooldowns = tuple((yield from self.scan(self.keyspace.cooldown_symbol_prefix + "*")))
+            cooldowns = yield from self._cooldowns()
         audited, cleared, copies = yield from self._control("reset", by, reason, what, cooldowns)
         return Act("reset", audited, changed=cleared, copies=copies)
 
@@ -523,15 +556,24 @@ class Calls:
             cleared.extend(map(line_of, reply[1:]))
         return Act("leftovers", audited, changed=tuple(cleared))
 
-    def scan(self, pattern: str) -> Dialogue[list[str]]:
-        """Keys that match a pattern. Uses SCAN, since KEYS would block the server. Raises StoreFailure."""
-        cursor, found = b"0", set[str]()
-        for _ in range(MOST_PAGES):
-            cursor, keys = yield ("SCAN", cursor.decode(), "MATCH", pattern, "COUNT", 2000)
-            found.update(key.decode(errors="replace") for key in keys if len(key) <= LONGEST_NAME)
-            if cursor == b"0":
-                return sorted(found)
-        raise StoreError(NO_END)
+    def _cooldowns(self) -> Dialogue[tuple[str, ...]]:
+        """The keys of the cooldowns that are on; on a server of many keys, of symbols that are known. Raises
+        StoreFailure."""
+        found = yield from keys_of_few(self.keyspace.cooldown_symbol_prefix + "*")
+        if found is not None:
+            return tuple(found)
+        symbols = set((yield from known_symbols(self.keyspace.symbols)))
+        try:
+            members = yield ("ZRANGE", self.keyspace.inflight, 0, SYMBOLS_AT_MOST - 1)
+        except StoreError:
+            members = []
+        ids = [brief(member.partition(b":")[2]) for member in members[:SYMBOLS_AT_MOST]]
+        symbols |= {record.symbol for record in (yield from self.copies_in_state(ids)).values() if record.symbol}
+        keys = [self.keyspace.cooldown_symbol(symbol) for symbol in sorted(symbols)]
+        if not keys:
+            return ()
+        there = yield Pipeline(tuple(("EXISTS", key) for key in keys))
+        return tuple(key for key, count in zip(keys, there, strict=True) if count != 0)
 
     def _control(
         self,

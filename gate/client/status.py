@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
+from gate.client.abreast import Part, abreast
 from gate.client.dialogues import HALT_FIELDS, Calls, Dialogue, halt_of
 from gate.client.observing import observers
+from gate.client.symbols import AT_MOST, keys_of_few, known_symbols
 from gate.protocol.keyspace import Keyspace
+from gate.protocol.scripts import Command, Pipeline
 from gate.protocol.texts import brief, line_of, whole_or_none
 from gate.store.wire import Reply
 from gate.values.errors import StoreError
@@ -18,13 +21,14 @@ from gate.values.fields import read_whole
 from gate.values.guards import GUARDS
 from gate.values.keys import KEYS
 from gate.values.policy import Policy
-from gate.values.record import MILLIONTHS, Phase, decode_record
+from gate.values.record import MILLIONTHS, Phase
 from gate.values.reports import Damage, Standing, Status
 from gate.values.server import ServerFacts, server_facts
 from gate.values.verdict import Mode
 
 _RUN_ID: Final = re.compile(rb"\nrun_id:(\w+)")
 _READ_AT_MOST: Final = 1000  # members of the in-flight set; a sensible max_in_flight is far below
+_KEYS_AT_MOST: Final = 4 * AT_MOST  # of symbols
 _NAMED_AT_MOST: Final = 100
 _MOST_SAID: Final = 65_536  # bytes of what a server says of itself
 _LUA_COUNTS_TO: Final = 2**53
@@ -42,68 +46,78 @@ _PLACES: Final = {
 
 
 def status(calls: Calls) -> Dialogue[Status]:
-    """Reads the account's state. Damage to single keys is part of the answer. Raises StoreUnavailable."""
+    """Reads the account's state in a few trips, however many keys the server has. Damage to single keys is part of the
+    answer. Raises StoreUnavailable."""
     keys = calls.keyspace
-    seconds, micros = yield ("TIME",)
-    now_ms = int(seconds) * 1000 + int(micros) // 1000
+    of_state: list[Standing] = []
     standing: list[Standing] = []
 
-    state = yield from _hash(keys.state, ("fence", "since", "policy", "run_id", "lost", "figures"), standing)
+    moment, server_says = Part(_moment()), Part(_ask("INFO", "server", "memory", "persistence"))
+    state_says = Part(_hash(keys.state, ("fence", "since", "policy", "run_id", "lost", "figures"), of_state))
+    halted, is_halted = Part(_hash(keys.halt, HALT_FIELDS, standing)), Part(_ask("EXISTS", keys.halt))
+    # The pattern doesn't match records, which are by far the most keys.
+    of_few, noted = Part(keys_of_few(f"{keys.base}:[es]*:[lrc]*")), Part(known_symbols(keys.symbols))
+    observed = Part(observers(keys.observers))
+    yield from abreast(
+        moment,
+        server_says,
+        state_says,
+        halted,
+        is_halted,
+        of_few,
+        noted,
+        observed,
+        Part(_switches("safe_mode", [keys.safe_mode], keys.reasons, standing)),
+        Part(_switches("cooldown_global", [keys.cooldown_global], keys.reasons, standing)),
+        Part(_unguarded("audit", keys.audit, standing)),
+        Part(_unguarded("reasons", keys.reasons, standing)),
+    )
+    now_ms, info, state = moment.result, server_says.result, state_says.result
+    halt = halt_of(halted.result) if any(halted.result) or is_halted.result == 1 else None
+
     # The figures in force decide, whoever asks.
     in_force = calls.in_force(state[2], state[5]) if state[2] else None
     policy = in_force or calls.policy
-    info = yield from _ask("INFO", "server", "memory", "persistence")
     server = info[:_MOST_SAID] if isinstance(info, bytes) else b""
     facts = server_facts(server.decode(errors="replace"))
-    lost_ms = None
-    if not standing:
-        lost_ms = yield from _memory(calls.keyspace.state, policy.memory_wait_ms, state, server, now_ms, standing)
-        if not any(each.name == "memory" for each in standing):
-            yield from _clock(keys, policy, facts, now_ms, standing)
-    halted = yield from _hash(keys.halt, HALT_FIELDS, standing)
-    halt = halt_of(halted) if any(halted) or (yield from _ask("EXISTS", keys.halt)) == 1 else None
-
-    yield from _switch("safe_mode", keys.safe_mode, keys.reasons, standing)
-    yield from _switch("cooldown_global", keys.cooldown_global, keys.reasons, standing)
-    yield from _window(
-        "failures", keys.failures, policy.failure_limit, policy.failure_window_ms, now_ms, "failures", standing
+    lost = Part(_memory(keys, policy, state, server, facts, now_ms, of_state))
+    permits = Part(_permits(calls, now_ms, standing))
+    failures = [keys.failures], policy.failure_limit, policy.failure_window_ms
+    orders = [keys.rate_global], policy.rate_global_limit, policy.rate_global_window_ms
+    yield from abreast(
+        lost,
+        permits,
+        Part(_windows("failures", *failures, now_ms, standing)),
+        Part(_windows("rate_global", *orders, now_ms, standing)),
     )
-    yield from _window(
-        "rate_global",
-        keys.rate_global,
-        policy.rate_global_limit,
-        policy.rate_global_window_ms,
-        now_ms,
-        "orders",
-        standing,
-    )
-    permits = yield from _permits(calls, now_ms, standing)
 
-    # One scan finds every key of a symbol. The pattern doesn't match records, which are by far the most keys.
-    for key in (yield from calls.scan(f"{keys.base}:[es]*:[lrc]*")):
-        if key.startswith(keys.cooldown_symbol_prefix):
-            yield from _switch("cooldown_symbol", key, keys.reasons, standing)
-        elif key.startswith(keys.lock_prefix):
-            yield from _lock(key, standing)
-        elif key.startswith(keys.rate_symbol_prefix):
-            yield from _window(
-                "rate_symbol", key, policy.rate_symbol_limit, policy.rate_symbol_window_ms, now_ms, "orders", standing
-            )
-    yield from _unguarded("audit", keys.audit, standing)
-    yield from _unguarded("reasons", keys.reasons, standing)
+    found = of_few.result
+    if found is None:
+        found = [key for symbol in sorted({*noted.result, *permits.result.symbols}) for key in _keys_of(keys, symbol)]
+    read = found[:_KEYS_AT_MOST]
+    locks = [key for key in read if key.startswith(keys.lock_prefix)]
+    windows = [key for key in read if key.startswith(keys.rate_symbol_prefix)]
+    cooldowns = [key for key in read if key.startswith(keys.cooldown_symbol_prefix)]
+    orders = windows, policy.rate_symbol_limit, policy.rate_symbol_window_ms
+    yield from abreast(
+        Part(_locks(locks, standing)),
+        Part(_windows("rate_symbol", *orders, now_ms, standing)),
+        Part(_switches("cooldown_symbol", cooldowns, keys.reasons, standing)),
+    )
 
     fence, since, fingerprint = _whole(state[0]), _whole(state[1]), state[2]
     if fence is not None:
         calls.saw(fence)
+    standing += of_state
     return Status(
         prefix=keys.prefix,
         now_ms=now_ms,
         halt=halt,
-        standing=tuple(sorted(standing, key=lambda each: _PLACES[each.name])),
-        in_flight=permits.live,
-        in_doubt=permits.in_doubt,
-        doubtful=permits.doubtful,
-        reserved=permits.reserved,
+        standing=tuple(sorted(standing, key=lambda each: (_PLACES[each.name], each.key))),
+        in_flight=permits.result.live,
+        in_doubt=permits.result.in_doubt,
+        doubtful=permits.result.doubtful,
+        reserved=permits.result.reserved,
         fence=fence or 0,
         memory_since_ms=since,
         policy_in_force=fingerprint,
@@ -111,19 +125,40 @@ def status(calls: Calls) -> Dialogue[Status]:
         policy=policy,
         differing=in_force.differences(calls.policy) if in_force else (),
         mode=Mode(calls.policy.mode),
-        observers=(yield from observers(keys.observers)),
-        memory_lost_ms=lost_ms,
+        observers=observed.result,
+        memory_lost_ms=lost.result,
         evicts=facts.may_evict,
         server=facts,
+        all_symbols=of_few.result is not None and len(found) <= _KEYS_AT_MOST,
     )
 
 
+def _keys_of(keys: Keyspace, symbol: str) -> tuple[str, ...]:
+    """A symbol's locks, window and cooldown."""
+    locks = keys.lock(symbol, "BUY"), keys.lock(symbol, "SELL")
+    return *locks, keys.rate_symbol(symbol), keys.cooldown_symbol(symbol)
+
+
+def _moment() -> Dialogue[int]:
+    seconds, micros = yield ("TIME",)
+    return int(seconds) * 1000 + int(micros) // 1000
+
+
 def _memory(
-    key: str, wait_ms: int, state: list[str | None], server: bytes, now_ms: int, standing: list[Standing]
+    keys: Keyspace,
+    policy: Policy,
+    state: list[str | None],
+    server: bytes,
+    facts: ServerFacts,
+    now_ms: int,
+    standing: list[Standing],
 ) -> Dialogue[int | None]:
     """A memory that is new denies entries, and so does damage to it. Where nobody has noticed a loss yet, the next
     verdict does. Returns the time of a noticed one."""
+    if standing:
+        return None
     fence, since, _, known, lost, _ = state
+    key, wait_ms = keys.state, policy.memory_wait_ms
     if any(text is not None and _whole(text) is None for text in (fence, since, lost)):
         damage = StoreError("fence, since or lost is not a whole number")
         yield from _damaged("state", key, damage, standing)
@@ -139,6 +174,7 @@ def _memory(
         wait_ms = noticed_ms + wait_ms - now_ms
         detail = "new: an order of before may still be on its way; if none can, `gate init` says so"
     else:
+        yield from _clock(keys, policy, facts, now_ms, standing)
         return None
     standing.append(Standing("memory", key, True, wait_ms, detail))
     return lost_ms
@@ -193,13 +229,15 @@ def _as_damage(name: str, key: str, holds: str | None, error: str, *, denies: bo
 
 
 def _type(key: str) -> Dialogue[str | None]:
-    reply = yield from _ask("TYPE", key)
+    return _held_type((yield from _ask("TYPE", key)))
+
+
+def _held_type(reply: Reply | StoreError) -> str | None:
     return None if isinstance(reply, StoreError) or reply == b"none" else brief(reply)
 
 
-def _ttl(key: str) -> Dialogue[int | None]:
-    left: int = yield ("PTTL", key)
-    return left if left >= 0 else None
+def _ttl(left: Reply) -> int | None:
+    return left if isinstance(left, int) and left >= 0 else None
 
 
 def _hash(key: str, names: tuple[str, ...], standing: list[Standing]) -> Dialogue[list[str | None]]:
@@ -212,49 +250,76 @@ def _hash(key: str, names: tuple[str, ...], standing: list[Standing]) -> Dialogu
     return [None if part is None else read.get(name, brief)(part) for name, part in parts]
 
 
-def _switch(name: str, key: str, reasons: str, standing: list[Standing]) -> Dialogue[None]:
-    reply = yield from _ask("GET", key)
-    if isinstance(reply, StoreError):
-        yield from _damaged(name, key, reply, standing)
-    elif reply is not None:
-        ttl_ms = yield from _ttl(key)
-        why = reply
-        if reply == b"1" and ttl_ms is not None:
-            said = yield from _ask("HGET", reasons, key.rpartition(":safety:")[2])
+# Keys of one kind are asked together, and only what a key holds costs more than its question: most symbols have nothing
+# on.
+
+
+def _switches(name: str, keys: list[str], reasons: str, standing: list[Standing]) -> Dialogue[None]:
+    held = yield from _what_they_hold(name, [("GET", key) for key in keys], standing)
+    asked: list[Command] = [
+        question
+        for key, _ in held
+        for question in (("PTTL", key), ("HGET", reasons, key.rpartition(":safety:")[2]), ("PEXPIRETIME", key))
+    ]
+    replies = yield from _ask_all(asked)
+    for (key, value), left, said, until in zip(held, replies[::3], replies[1::3], replies[2::3], strict=True):
+        ttl_ms, why = _ttl(left), value
+        if value == b"1" and ttl_ms is not None:
             until_ms, _, tripped_by = (said if isinstance(said, bytes) else b"").partition(b" ")
-            if until_ms == b"%d" % (yield ("PEXPIRETIME", key)):
+            if isinstance(until, int) and until_ms == b"%d" % until:
                 why = tripped_by
-        standing.append(Standing(name, key, reply != b"0", ttl_ms, brief(why)))
+        standing.append(Standing(name, key, value != b"0", ttl_ms, brief(why)))
 
 
-def _lock(key: str, standing: list[Standing]) -> Dialogue[None]:
-    reply = yield from _ask("GET", key)
-    if isinstance(reply, StoreError):
-        yield from _damaged("lock", key, reply, standing)
-    elif reply is not None:
-        ttl_ms = yield from _ttl(key)
-        standing.append(
-            Standing("lock", key, True, ttl_ms, "held by a live permit" if ttl_ms else "held, without a TTL")
-        )
+def _locks(keys: list[str], standing: list[Standing]) -> Dialogue[None]:
+    held = yield from _what_they_hold("lock", [("GET", key) for key in keys], standing)
+    lefts = yield from _ask_all([("PTTL", key) for key, _ in held])
+    for (key, _), left in zip(held, lefts, strict=True):
+        ttl_ms = _ttl(left)
+        detail = "held by a live permit" if ttl_ms else "held, without a TTL"
+        standing.append(Standing("lock", key, True, ttl_ms, detail))
 
 
-def _window(
-    name: str, key: str, limit: int, window_ms: int, now_ms: int, what: str, standing: list[Standing]
+def _windows(
+    name: str, keys: list[str], limit: int, window_ms: int, now_ms: int, standing: list[Standing]
 ) -> Dialogue[None]:
-    reply = yield from _ask("LRANGE", key, 0, limit - 1)
-    if isinstance(reply, StoreError):
-        yield from _damaged(name, key, reply, standing)
-        return
-    try:
-        times = [read_whole(line_of(entry)) for entry in reply]
-    except ValueError:
-        yield from _damaged(name, key, StoreError("an entry is not a time"), standing)
-        return
-    young = [time_ms for time_ms in times if time_ms + window_ms > now_ms]
-    if young:
-        full = len(young) >= limit
-        wait_ms = young[-1] + window_ms - now_ms
-        standing.append(Standing(name, key, full, wait_ms, f"{len(young)} of {limit} {what} in {window_ms / 1000:g} s"))
+    held = yield from _what_they_hold(name, [("LRANGE", key, 0, limit - 1) for key in keys], standing)
+    damaged = []
+    for key, entries in held:
+        try:
+            times = [read_whole(line_of(entry)) for entry in entries]
+        except ValueError:
+            damaged.append((key, StoreError("an entry is not a time")))
+            continue
+        young = [time_ms for time_ms in times if time_ms + window_ms > now_ms]
+        if young:
+            full = len(young) >= limit
+            wait_ms = young[-1] + window_ms - now_ms
+            what = "failures" if name == "failures" else "orders"
+            detail = f"{len(young)} of {limit} {what} in {window_ms / 1000:g} s"
+            standing.append(Standing(name, key, full, wait_ms, detail))
+    yield from _all_damaged(name, damaged, standing)
+
+
+def _what_they_hold(name: str, questions: list[Command], standing: list[Standing]) -> Dialogue[list[tuple[str, Reply]]]:
+    """The keys that hold something, with it. Reports those that can't be read."""
+    replies = yield from _ask_all(questions)
+    asked = [(str(question[1]), reply) for question, reply in zip(questions, replies, strict=True)]
+    yield from _all_damaged(name, [(key, error) for key, error in asked if isinstance(error, StoreError)], standing)
+    return [(key, reply) for key, reply in asked if reply and not isinstance(reply, StoreError)]
+
+
+def _ask_all(questions: list[Command]) -> Dialogue[list[Reply]]:
+    if not questions:
+        return []
+    replies: list[Reply] = yield Pipeline(tuple(questions))
+    return replies
+
+
+def _all_damaged(name: str, damaged: list[tuple[str, StoreError]], standing: list[Standing]) -> Dialogue[None]:
+    kinds = yield from _ask_all([("TYPE", key) for key, _ in damaged])
+    for (key, error), kind in zip(damaged, kinds, strict=True):
+        standing.append(_as_damage(name, key, _held_type(kind), str(error), denies=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,28 +330,37 @@ class _Permits:
     in_doubt: int = 0
     doubtful: tuple[str, ...] = ()
     reserved: Decimal = Decimal(0)
+    symbols: frozenset[str] = frozenset()
+    """Of those that were read."""
 
 
 def _permits(calls: Calls, now_ms: int, standing: list[Standing]) -> Dialogue[_Permits]:
     key = calls.keyspace.inflight
-    live = yield from _ask("ZCOUNT", key, f"({now_ms}", "+inf")
-    if isinstance(live, StoreError):
-        yield from _damaged("in_flight", key, live, standing)
+    live, past, overdue, running = yield Pipeline(
+        (
+            ("ZCOUNT", key, f"({now_ms}", "+inf"),
+            ("ZCOUNT", key, "-inf", now_ms),
+            ("ZRANGEBYSCORE", key, "-inf", now_ms, "LIMIT", 0, _NAMED_AT_MOST),
+            ("ZRANGEBYSCORE", key, f"({now_ms}", "+inf", "LIMIT", 0, _READ_AT_MOST),
+        )
+    )
+    if damage := next((each for each in (live, past, overdue, running) if isinstance(each, StoreError)), None):
+        yield from _damaged("in_flight", key, damage, standing)
         return _Permits()
-    past = yield ("ZCOUNT", key, "-inf", now_ms)
-    overdue = yield ("ZRANGEBYSCORE", key, "-inf", now_ms, "LIMIT", 0, _NAMED_AT_MOST)
-    running = yield ("ZRANGEBYSCORE", key, f"({now_ms}", "+inf", "LIMIT", 0, _READ_AT_MOST)
+    overdue, running = overdue[:_NAMED_AT_MOST], running[:_READ_AT_MOST]
     doubtful, reserved, unknown = [_intent_id(member) for member in overdue], 0, 0
-    for member in running[:_READ_AT_MOST]:
+    ids = [*doubtful, *map(_intent_id, running)]
+    copies = yield from calls.copies_in_state(ids)
+    for intent_id, member in zip(ids[len(overdue) :], running, strict=True):
         millionths = member.partition(b":")[0]
         reserved += max(0, whole_or_none(line_of(millionths)) or 0)
-        record = yield from _ask("GET", calls.keyspace.record(_intent_id(member)))
         # A permit that is settled as unknown is in doubt at once, also before its deadline.
-        text = line_of(record) if isinstance(record, bytes) else ""
-        if decode_record(_intent_id(member), text).phase is Phase.UNKNOWN:
+        record = copies.get(intent_id)
+        if record is not None and record.phase is Phase.UNKNOWN:
             unknown += 1
-            doubtful.append(_intent_id(member))
-    return _Permits(live, past + unknown, tuple(doubtful[:_NAMED_AT_MOST]), Decimal(reserved) / MILLIONTHS)
+            doubtful.append(intent_id)
+    symbols = frozenset(record.symbol for record in copies.values() if record.symbol)
+    return _Permits(live, past + unknown, tuple(doubtful[:_NAMED_AT_MOST]), Decimal(reserved) / MILLIONTHS, symbols)
 
 
 def _intent_id(member: bytes) -> str:

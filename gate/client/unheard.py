@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from gate.values.intent import Intent
 from gate.values.verdict import Permit
@@ -15,9 +17,8 @@ _KEPT_AT_MOST: Final = 4096
 _AGAIN_NS: Final = 1_000_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Unheard:
-    """One evaluation without an answer."""
+class Unheard(Struct, frozen=True):
+    """One evaluation without an answer. Every evaluation makes one: a Struct takes a tenth of a dataclass's time."""
 
     intent_id: str
     symbol: str

@@ -44,6 +44,7 @@ class Keyspace:
         self.cooldown_global: Final = f"{self.base}:safety:cooldown_global"
         self.audit: Final = f"{self.base}:safety:audit"
         self.reasons: Final = f"{self.base}:safety:reasons"
+        self.symbols: Final = f"{self.base}:symbols"
         self.observers: Final = f"{prefix}{_OBSERVE}:callers"
 
     @property

@@ -2,58 +2,36 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from typing import Any
 
-import redis
 from redis.exceptions import RedisError, ResponseError
 
 from gate.protocol.scripts import Pipeline
 from gate.store.failures import Forbidden, ReplyLost, ScriptMissing, failure_of, one_line
+from gate.store.link import BlockingLink
 from gate.store.wire import Reply
 from gate.values.errors import StoreUnavailable
 
 
-def read_replies(connection: Any, pipeline: Pipeline, patience_s: float) -> list[Reply]:
-    """Reads the replies. If the first one doesn't come, raises as redis-py does.
+def read_replies(link: BlockingLink, pipeline: Pipeline, patience_s: float) -> list[Reply]:
+    """Reads the replies. If the first one doesn't come, raises as receive does.
 
     `patience_s`: the wire's time-out.
     """
     try:
-        replies = [connection.read_response(disable_decoding=True, disconnect_on_error=False)]
+        replies = [link.receive()]
     except ResponseError as error:
         replies = [failure_of(error)]
     give_up = time.monotonic() + patience_s + pipeline.allow_ms / 1000
     while len(replies) < len(pipeline.commands):
         try:
-            replies.append(connection.read_response(disable_decoding=True, disconnect_on_error=False))
+            replies.append(link.receive())
         except ResponseError as error:
             replies.append(failure_of(error))
         except (RedisError, OSError) as error:
             # A command that blocks may outlast the time-out of one read. The connection has kept what had come by then.
-            if not isinstance(error, redis.TimeoutError) or time.monotonic() >= give_up:
+            if not isinstance(error, TimeoutError) or time.monotonic() >= give_up:
                 return _and_lost(replies, pipeline, error)
-    return replies
-
-
-async def read_first(connection: Any) -> Reply:
-    """read_replies for asyncio, in two steps: the first reply, which the caller bounds."""
-    try:
-        return await connection.read_response(disable_decoding=True)
-    except ResponseError as error:
-        return failure_of(error)
-
-
-async def read_others(connection: Any, first: Reply, pipeline: Pipeline, patience_s: float) -> list[Reply]:
-    """read_replies for asyncio, in two steps: the other replies."""
-    replies = [first]
-    try:
-        async with asyncio.timeout(patience_s + pipeline.allow_ms / 1000):
-            while len(replies) < len(pipeline.commands):
-                replies.append(await read_first(connection))
-    except (RedisError, OSError, TimeoutError) as error:
-        return _and_lost(replies, pipeline, error)
     return replies
 
 

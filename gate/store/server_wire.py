@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from copy import copy
 from typing import Any, Final
 
 import redis
@@ -37,7 +38,8 @@ from gate.store.failures import (
     unreadable,
 )
 from gate.store.identity import addressed, ask_identity, named
-from gate.store.replies import keeps_connection, read_first, read_others, read_replies
+from gate.store.link import BlockingLink, Call, Link
+from gate.store.replies import keeps_connection, read_replies
 from gate.store.wire import Reply
 from gate.values.errors import StoreError, StoreFailure, StoreUnavailable
 
@@ -146,7 +148,7 @@ class ServerWire:
         self._timeout: Final = timeout_ms / 1000
         self._settings: Final = connection_settings(pool.connection_kwargs, self._timeout)
         self._identify: Final = identify
-        self._idle: deque[tuple[Any, str]] = deque()  # connections, each with its server's word
+        self._idle: deque[BlockingLink] = deque()
         self._pid = os.getpid()
         self._pool: Final[Any] = pool
         self._master: Final = _Master(pool)
@@ -156,49 +158,45 @@ class ServerWire:
         if self._pid != os.getpid():
             self._idle, self._pid = deque(), os.getpid()  # two processes on one socket would mix up replies
         link = self._idle_link() or self._connect()
-        connection, server = link
         try:
-            connection.send_packed_command((pack_message(message, server),), check_health=False)
-            if isinstance(message, Pipeline):
-                reply = read_replies(connection, message, self._timeout)
-            else:
-                reply = connection.read_response(disable_decoding=True)
+            link.send(pack_message(message, link.server))
+            reply = read_replies(link, message, self._timeout) if isinstance(message, Pipeline) else link.receive()
         except ResponseError as error:
             failure = failure_of(error)
             if isinstance(failure, ScriptMissing | StoreError) and not isinstance(failure, Forbidden):
                 self._idle.append(link)
             else:
-                connection.disconnect()  # the next call asks the sentinel for the master, and the server for the rights
-            raise named(failure, server or "") from None
+                link.close()  # the next call asks the sentinel for the master, and the server for the rights
+            raise named(failure, link.server) from None
         except redis.AuthenticationError as error:
-            connection.disconnect()
+            link.close()
             raise refusal_of(error) from None
         except UNREADABLE as error:
-            connection.disconnect()
+            link.close()
             raise unreadable(error) from None
         except (RedisError, OSError) as error:
-            connection.disconnect()
+            link.close()
             self.close()  # the server has dropped the idle connections too; the replay needs a fresh one
             raise ReplyLost(one_line(error)) from None
         except BaseException:
-            connection.disconnect()
+            link.close()
             raise
         if isinstance(message, Pipeline):
             return self._after(link, reply)
         self._idle.append(link)
         return reply
 
-    def _after(self, link: tuple[Any, str], replies: list[Reply]) -> list[Reply]:
+    def _after(self, link: BlockingLink, replies: list[Reply]) -> list[Reply]:
         """Keeps or closes a pipeline's connection. Raises a failure of the first command that concerns them all."""
         if keeps_connection(replies):
             self._idle.append(link)
         else:
-            link[0].disconnect()
+            link.close()
         if isinstance(replies[0], StoreUnavailable):
             raise replies[0]
         return replies
 
-    def _idle_link(self) -> tuple[Any, str] | None:
+    def _idle_link(self) -> BlockingLink | None:
         """An idle connection to the master; None if there is none."""
         if self._idle and self._master.due():
             with suppress(RedisError, OSError):  # while no sentinel answers, the master goes on
@@ -208,17 +206,17 @@ class ServerWire:
                 link = self._idle.pop()
             except IndexError:
                 return None
-            if self._master.serves(link[0]):
+            if self._master.serves(link.connection):
                 return link
-            link[0].disconnect()
+            link.close()
 
-    def _connect(self) -> tuple[Any, str]:
+    def _connect(self) -> BlockingLink:
         connection = self._make(**self._settings)
         connected = False
         try:
             connection.connect()
             connected = True
-            return connection, _ask(connection, self._identify)
+            return BlockingLink(connection, _ask(connection, self._identify))
         except StoreFailure:
             connection.disconnect()
             raise
@@ -243,10 +241,10 @@ class ServerWire:
         """Closes every idle connection. A connection in use stays open until its call ends."""
         while True:
             try:
-                connection, _ = self._idle.pop()
+                link = self._idle.pop()
             except IndexError:
                 return
-            connection.disconnect()
+            link.close()
 
 
 def _ask(connection: Any, identify: Command) -> str:
@@ -286,7 +284,7 @@ async def _ask_async(connection: Any, identify: Command) -> str:
 
 
 class AsyncServerWire:
-    """ServerWire for asyncio, on one event loop at a time."""
+    """ServerWire for asyncio, on one event loop at a time. Its callers share one connection."""
 
     def __init__(self, client: redis.asyncio.Redis, timeout_ms: int, identify: Command) -> None:
         """As ServerWire."""
@@ -295,13 +293,14 @@ class AsyncServerWire:
         self._make: Final[Callable[..., Any]] = pool.connection_class
         self._timeout: Final = timeout_ms / 1000
         self._master: Final = _Master(pool)
-        # One time-out bounds the whole call, and costs a third of a time-out per read. But while sentinels are asked,
-        # redis-py may take its cancellation for a sentinel's time-out, and go on.
+        # One time-out bounds all of connecting. But while sentinels are asked, redis-py may take its cancellation for a
+        # sentinel's time-out, and go on.
         self._settings: Final = connection_settings(
             pool.connection_kwargs, self._timeout if self._master.named else None
         )
         self._identify: Final = identify
-        self._idle: deque[tuple[Any, str]] = deque()
+        self._link: Link | None = None
+        self._connecting: asyncio.Task[Link | StoreFailure] | None = None
         self._pool: Final[Any] = pool
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -309,79 +308,115 @@ class AsyncServerWire:
         """As ServerWire.round_trip."""
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
-            self._idle, self._loop = deque(), loop  # a connection works only on its own event loop
-        connection, server = await self._idle_link() or (self._make(**self._settings), None)
-        connected = server is not None
+            self._link, self._connecting, self._loop = None, None, loop  # a connection works only on its own event loop
         until_s = loop.time() + self._timeout
-        try:
-            if server is None:
-                async with asyncio.timeout_at(until_s):
-                    await connection.connect()
-                connected = True
-                connection.socket_timeout = None
-            async with asyncio.timeout_at(until_s):
-                if server is None:
-                    server = await _ask_async(connection, self._identify)
-                await connection.send_packed_command((pack_message(message, server),), check_health=False)
-                if isinstance(message, Pipeline):
-                    reply = await read_first(connection)
-                else:
-                    reply = await connection.read_response(disable_decoding=True)
-            if isinstance(message, Pipeline):
-                reply = await read_others(connection, reply, message, self._timeout)
-        except ResponseError as error:
-            failure = failure_of(error)
-            kept = isinstance(failure, ScriptMissing | StoreError) and not isinstance(failure, Forbidden)
-            if kept and server is not None:
-                self._idle.append((connection, server))
-            else:
-                await connection.disconnect(nowait=True)
-            raise named(failure, server or "") from None
-        except redis.AuthenticationError as error:
-            await connection.disconnect(nowait=True)
-            raise refusal_of(error) from None
-        except UNREADABLE as error:
-            await connection.disconnect(nowait=True)
-            raise unreadable(error) from None
-        except (RedisError, OSError, TimeoutError) as error:
-            await connection.disconnect(nowait=True)
-            await self.close()
-            kind = ReplyLost if connected else StoreUnavailable  # as in ServerWire._connect
-            raise kind(one_line(error) or f"no answer in {self._timeout * 1000:.0f} ms") from None
-        except BaseException:
-            # After a cancellation the reply may still arrive; the next caller must not read it.
-            await connection.disconnect(nowait=True)
-            raise
         if isinstance(message, Pipeline):
-            return await self._after((connection, server), reply)
-        self._idle.append((connection, server))
+            return await self._carry_pipeline(message, loop, until_s)
+        link = self._link
+        if link is None or not link.takes_calls or self._master.named:
+            link = await self._shared_link(loop)
+        call = Call(loop.create_future(), until_s)
+        link.send(pack_message(message, link.server), call)
+        reply = await call.answer
+        if isinstance(reply, BaseException):
+            raise named(_failure(reply, link), link.server)
         return reply
 
-    async def _idle_link(self) -> tuple[Any, str] | None:
-        """As ServerWire._idle_link."""
-        if self._idle and self._master.due():
-            with suppress(RedisError, OSError, TimeoutError):
-                async with asyncio.timeout(self._timeout):
-                    self._master.is_now(await self._pool.get_master_address())
-        while self._idle:
-            link = self._idle.pop()
-            if self._master.serves(link[0]):
-                return link
-            await link[0].disconnect(nowait=True)
-        return None
-
-    async def _after(self, link: tuple[Any, str], replies: list[Reply]) -> list[Reply]:
-        """As ServerWire._after."""
-        if keeps_connection(replies):
-            self._idle.append(link)
-        else:
-            await link[0].disconnect(nowait=True)
+    async def _carry_pipeline(self, pipeline: Pipeline, loop: asyncio.AbstractEventLoop, until_s: float) -> list[Reply]:
+        # A command that blocks, blocks its connection. It gets one of its own.
+        blocks = pipeline.allow_ms > 0
+        link = _made(await self._connect()) if blocks else await self._shared_link(loop)
+        later_s = self._timeout + pipeline.allow_ms / 1000
+        call = Call(loop.create_future(), until_s, len(pipeline.commands), later_s)
+        try:
+            link.send(pack_message(pipeline, link.server), call)
+            replies = await call.answer
+        finally:
+            if blocks:
+                link.leave()
+        if isinstance(replies, BaseException):
+            raise _failure(replies, link)
+        replies = [_failure(each, link) if isinstance(each, BaseException) else each for each in replies]
         if isinstance(replies[0], StoreUnavailable):
             raise replies[0]
         return replies
 
-    async def close(self) -> None:
-        """Closes every idle connection."""
-        while self._idle:
-            connection, _ = self._idle.pop()
+    async def _shared_link(self, loop: asyncio.AbstractEventLoop) -> Link:
+        """The connection of all callers, made by the first that needs it."""
+        link = self._link
+        if link is not None and link.takes_calls:
+            if self._master.due():
+                with suppress(RedisError, OSError, TimeoutError):
+                    async with asyncio.timeout(self._timeout):
+                        self._master.is_now(await self._pool.get_master_address())
+            if self._master.serves(link.connection):
+                return link
+            link.leave()
+        if self._connecting is None:
+            self._connecting = loop.create_task(self._connect_for_all())
+        return _made(await asyncio.shield(self._connecting))  # the others go on waiting if one of them is cancelled
+
+    async def _connect_for_all(self) -> Link | StoreFailure:
+        try:
+            made = await self._connect()
+            if isinstance(made, Link):
+                self._link = made
+            return made
+        finally:
+            self._connecting = None
+
+    async def _connect(self) -> Link | StoreFailure:
+        connection = self._make(**self._settings)
+        connected = False
+        try:
+            async with asyncio.timeout(self._timeout):
+                await connection.connect()
+                connected = True
+                connection.socket_timeout = None
+                server = await _ask_async(connection, self._identify)
+            return Link(connection, server, self._timeout)
+        except BaseException as error:
             await connection.disconnect(nowait=True)
+            if isinstance(error, StoreFailure):
+                return error
+            if isinstance(error, ResponseError):
+                return failure_of(error)
+            if isinstance(error, redis.AuthenticationError):
+                return refusal_of(error)
+            if isinstance(error, UNREADABLE):
+                return unreadable(error)
+            if isinstance(error, RedisError | OSError | TimeoutError):
+                kind = ReplyLost if connected else StoreUnavailable  # as in ServerWire._connect
+                return kind(one_line(error) or f"no answer in {self._timeout * 1000:.0f} ms")
+            raise
+
+    async def close(self) -> None:
+        """Closes the connection once no call waits for it."""
+        if self._loop is not asyncio.get_running_loop():
+            return
+        if self._connecting is not None:
+            await asyncio.shield(self._connecting)
+        if self._link is not None:
+            self._link.leave()
+            self._link = None
+
+
+def _made(link: Link | StoreFailure) -> Link:
+    """The link. Raises the failure anew: each of its callers notes on it what it knows."""
+    if isinstance(link, StoreFailure):
+        raise copy(link)
+    return link
+
+
+def _failure(error: BaseException, link: Link) -> StoreFailure:
+    """What an answer that is an error means. After most of them nobody else shall use the connection: a new one asks
+    the sentinel for the master, and the server for the rights."""
+    if isinstance(error, StoreFailure):
+        return error
+    if isinstance(error, ResponseError):
+        failure = failure_of(error)
+        if isinstance(failure, Forbidden) or not isinstance(failure, ScriptMissing | StoreError):
+            link.leave()
+        return failure
+    link.leave()
+    return refusal_of(error) if isinstance(error, redis.AuthenticationError) else ReplyLost(one_line(error))

@@ -57,6 +57,8 @@ def read_decimal(field: str, value: object) -> Decimal:
 
 def read_whole(text: str) -> int:
     """A whole number as the scripts write one: a double holds it exactly. Raises ValueError for anything else."""
+    if len(text) < 16 and text.isdigit() and text.isascii():  # most of them: half the time of what tells the others
+        return int(text)
     if not _WHOLE.fullmatch(text) or abs(number := int(text)) > _LARGEST_WHOLE:
         raise ValueError("is not a whole number of at most 2^53")
     return number

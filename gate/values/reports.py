@@ -160,6 +160,9 @@ class Status:
     """Whether the server may evict keys. Records may be missing one by one then, so every permit says `verify`."""
     server: ServerFacts = field(default=ServerFacts())
     """What the server says of itself."""
+    all_symbols: bool = True
+    """Whether every lock, window and cooldown of a symbol was looked for. On a server of more than 20,000 keys, only
+    those of symbols that have a permit, or had one in the last 90 days; and of a thousand symbols at most."""
 
     @property
     def memory_wait_ms(self) -> int | None:

@@ -97,6 +97,7 @@ def status_json(found: Status, store: str) -> dict[str, object]:
         "memory_lost_ms": found.memory_lost_ms,
         "memory_wait_ms": found.memory_wait_ms,
         "evicts": found.evicts,
+        "all_symbols": found.all_symbols,
         "server": {
             "name": found.server.name,
             "version": found.server.version,

@@ -11,6 +11,10 @@ from gate.values.reports import ACCOUNT_WIDE, Standing, Status, verifying_until_
 
 _WINDOWS = frozenset(key.shown_as for key in KEYS.values() if key.holds == "list")
 _NO_PERMIT = "without a TTL, so no permit of the gate made it: it denies entries until somebody deletes it"
+_SOME_SYMBOLS = (
+    "Symbols: those with a permit in the last 90 days, 1,000 at most. The server has too many keys to look through: "
+    "a cooldown that a hand has set for another symbol isn't shown."
+)
 
 
 def show_status(found: Status, store: str) -> None:
@@ -104,6 +108,8 @@ def facts(found: Status) -> list[tuple[str, str]]:
         lines.append((f"In doubt: {doubt}: {shown}{more}. gate reconcile asks the exchange.", "bold yellow"))
     else:
         lines.append((f"In doubt: {doubt}.", ""))
+    if not found.all_symbols:
+        lines.append((_SOME_SYMBOLS, "dim"))
     if "state" in broken:
         unknown = f"unknown, {broken['state'].key} is damaged"
         policy = (f"Policy: in force is {unknown}; own {found.policy_own}.", "")

@@ -1,0 +1,80 @@
+"""Where are the keys of an account's symbols? A server of few keys is looked through. On one of many, the symbols are
+known: each caller that settles notes its symbol, once a minute. So a few trips tell what stands, on any server."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Generator
+from typing import Final
+
+from gate.protocol.scripts import Message, Pipeline
+from gate.protocol.texts import LONGEST_NAME
+from gate.store.wire import Reply
+from gate.values.errors import StoreError, StoreFailure
+
+AT_MOST: Final = 1_000
+"""Symbols that are remembered, those of late. The exchange has some six hundred."""
+FEW_KEYS: Final = 20_000
+"""Up to so many keys of the server are looked through, of all accounts. That takes it 2 ms, in two or three pages."""
+_PAGE: Final = 10_000
+_MOST_PAGES: Final = 4
+_KEYS: Final = re.compile(rb"\ndb\d+:keys=(\d{1,15})\b")
+_EVERY_S: Final = 60
+_KEPT_MS: Final = 90 * 24 * 3600 * 1000
+
+
+class NotingSymbols:
+    """What one caller has noted of the symbols that it settles."""
+
+    def __init__(self, key: str) -> None:
+        self._key: Final = key
+        self._next_s: dict[str, float] = {}
+
+    def note(self, symbol: str) -> Generator[Message, Reply, None]:
+        """Notes a symbol, unless that was done of late. A settlement must not fail because of it."""
+        now_s = time.monotonic()
+        if now_s < self._next_s.get(symbol, 0.0):
+            return
+        if len(self._next_s) >= AT_MOST:
+            self._next_s.clear()
+        self._next_s[symbol] = now_s + _EVERY_S
+        try:
+            yield Pipeline(
+                (
+                    ("ZADD", self._key, time.time_ns() // 1_000_000, symbol),
+                    ("ZREMRANGEBYRANK", self._key, 0, -AT_MOST - 1),
+                    ("PEXPIRE", self._key, _KEPT_MS),
+                )
+            )
+        except StoreFailure:
+            return
+
+
+def known_symbols(key: str) -> Generator[Message, Reply, list[str]]:
+    """The symbols that were noted, the latest first. None, where their key is damaged."""
+    try:
+        found = yield ("ZRANGE", key, 0, AT_MOST - 1, "REV")
+    except StoreError:
+        return []
+    return [each.decode(errors="replace") for each in found[:AT_MOST] if len(each) <= LONGEST_NAME]
+
+
+def keys_of_few(pattern: str) -> Generator[Message, Reply, list[str] | None]:
+    """The keys that match a pattern, on a server of few keys. None on one of many, or where the user may not ask.
+
+    Raises StoreUnavailable.
+    """
+    try:
+        info = yield ("INFO", "keyspace")
+        if sum(map(int, _KEYS.findall(info))) > FEW_KEYS:
+            return None
+        cursor, found = b"0", set[str]()
+        for _ in range(_MOST_PAGES):
+            cursor, keys = yield ("SCAN", cursor.decode(), "MATCH", pattern, "COUNT", _PAGE)
+            found.update(key.decode(errors="replace") for key in keys if len(key) <= LONGEST_NAME)
+            if cursor == b"0":
+                return sorted(found)
+    except StoreError:
+        return None
+    return None
