@@ -29,7 +29,10 @@ from gate.exchange.holdings import OpenPosition, decode_holdings, decode_resting
 from gate.exchange.port import (
     AccountFigures,
     Filters,
+    GapListener,
+    LiveFigures,
     OrderAnswer,
+    OrderListener,
     OrderRequest,
     Position,
     RestingOrder,
@@ -393,6 +396,20 @@ class BinanceFutures:
             failure = failure_of(error, now_ms=self._now_ms())
         # Not inside the handler: the chain of this exception would keep the library's, and with it the signed URL.
         raise ExchangeFailure(failure)
+
+    def live(self, symbol: str) -> LiveFigures | None:
+        """What the streams tell of a symbol at this moment; None where a figure is absent, stale or in doubt."""
+        return None
+
+    def has_seen(self, client_order_id: str) -> bool:
+        """Whether the account of `live` includes this order."""
+        return False
+
+    def on_order(self, heard: OrderListener) -> None:
+        """Has each event of an order told to the listener from now on."""
+
+    def on_gap(self, heard: GapListener) -> None:
+        """Has the listener told when events of orders may have been lost."""
 
     async def close(self) -> None:
         """Closes the connections."""
