@@ -55,6 +55,8 @@ class _Open:
     latest: OrderChanged
     included: bool
     """Whether the snapshot's figure has it already."""
+    valued_at: Decimal = ZERO
+    """The highest mark price that it may have been valued at."""
     awaited: list[tuple[int, Decimal]] = field(default_factory=list)
     """Fills whose position hasn't been told yet: their moment, their quantity."""
 
@@ -77,14 +79,24 @@ class _Line:
     changed_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """An event, and the mark price of its symbol when it came."""
+
+    event: OrderChanged | BalancesChanged
+    mark: Decimal
+
+
 class LiveAccount:
     """One account. `apply` events in the order in which they come."""
 
-    def __init__(self) -> None:
+    def __init__(self, mark_of: MarkOf) -> None:
+        """`mark_of`: a symbol's latest mark price, however old."""
+        self._mark_of: Final = mark_of
         self.snapshot: Snapshot | None = None
         self.moved = False
         """Whether a new snapshot may find more margin free than the bound says."""
-        self._events: deque[OrderChanged | BalancesChanged] = deque()
+        self._events: deque[_Heard] = deque()
         self._seen: OrderedDict[str, None] = OrderedDict()
         self._over: OrderedDict[int, Decimal] = OrderedDict()
         self._orders: dict[int, _Open] = {}
@@ -116,20 +128,26 @@ class LiveAccount:
                 raise InDoubt("more events since the snapshot than are kept")
             if self.snapshot is not None and event.at_ms < self.snapshot.from_ms:
                 self._include(event)  # it comes late: the snapshot has it
+                if isinstance(event, OrderChanged):
+                    self._orders.pop(event.order_id, None)
+                    if not event.ended:
+                        self._orders[event.order_id] = _Open(event, included=True)
                 return
-            self._events.append(event)
+            mark = self._mark_of(event.symbol) if isinstance(event, OrderChanged) else None
+            heard = _Heard(event, mark or ZERO)
+            self._events.append(heard)
             if self.snapshot is not None:
-                self._count(event, self.snapshot)
+                self._count(heard, self.snapshot)
 
     def rest_on(self, snapshot: Snapshot) -> None:
         """Begins anew from a snapshot, with the events that may not be in it. Raises InDoubt."""
         self.snapshot, self.moved = snapshot, False
         events, self._events = self._events, deque()
-        for event in events:
-            if event.at_ms < snapshot.from_ms:
-                self._include(event)
+        for heard in events:
+            if heard.event.at_ms < snapshot.from_ms:
+                self._include(heard.event)
             else:
-                self._events.append(event)
+                self._events.append(heard)
         self._orders = {number: _Open(event, included=True) for number, event in self._resting.items()}
         self._over.clear()
         self._wallets = dict(snapshot.cross_wallets)
@@ -137,8 +155,8 @@ class LiveAccount:
         self._lines = {
             key: _Line(held, [], as_held=True, changed_ms=held.changed_ms) for key, held in snapshot.held.items()
         }
-        for event in self._events:
-            self._count(event, snapshot)
+        for heard in self._events:
+            self._count(heard, snapshot)
 
     def _include(self, event: OrderChanged | BalancesChanged) -> None:
         """Notes what the snapshot has already."""
@@ -150,26 +168,28 @@ class LiveAccount:
         else:
             self._resting[event.order_id] = event
 
-    def _count(self, event: OrderChanged | BalancesChanged, snapshot: Snapshot) -> None:
-        self.moved = True
+    def _count(self, heard: _Heard, snapshot: Snapshot) -> None:
+        event, self.moved = heard.event, True
         if isinstance(event, OrderChanged):
-            self._count_order(event)
+            self._count_order(event, heard.mark)
         else:
             self._count_balances(event, certain=event.at_ms > snapshot.until_ms)
 
-    def _count_order(self, event: OrderChanged) -> None:
+    def _count_order(self, event: OrderChanged, mark: Decimal) -> None:
         self._note(event.client_order_id)
         number = event.order_id
         if number in self._over:
             raise InDoubt("an order goes on after its end")
         known = self._orders.get(number)
-        if known is not None and (event.filled < known.latest.filled or event.at_ms < known.latest.at_ms):
+        if known is not None and (event.at_ms < known.latest.at_ms or event.filled < known.latest.filled):
             raise InDoubt("an order's events come in another order")
+        if known is not None and event.filled != known.latest.filled + event.just_filled:
+            raise InDoubt("an order's fill is missing")
         if known is not None and event.quantity != known.latest.quantity:
             known.included = False  # changed: what it holds now isn't in the snapshot
         if known is None:
             known = self._orders[number] = _Open(event, included=False)
-        known.latest = event
+        known.latest, known.valued_at = event, max(known.valued_at, mark)
         line = self._lines.get(event.key)
         if event.just_filled and (line is None or line.changed_ms < event.at_ms):
             known.awaited.append((event.at_ms, event.just_filled))
@@ -286,7 +306,8 @@ class LiveAccount:
         mark = marks(latest.symbol)
         if mark is None:
             return None
-        least = ZERO if latest.price and latest.buys else mark * _MARKUP
+        # The exchange values an order when it comes, and may do so again.
+        least = ZERO if latest.price and latest.buys else max(mark, order.valued_at) * _MARKUP
         return quantity * max(latest.price, least)
 
     def _moved(self, key: Key, ordered: Decimal, marks: MarkOf, leverages: LeverageOf) -> Decimal | None:

@@ -80,8 +80,8 @@ class LiveStreams:
         """`address`: of the exchange's WebSockets, without a path."""
         self._rest: Final = rest
         self._address: Final = address
-        self._account: Final = LiveAccount()
         self._prices: Final = MarkPrices()
+        self._account: Final = LiveAccount(self._prices.latest)
         self._settings: Final = Settings()
         self._order_listeners: Final[list[OrderListener]] = []
         self._gap_listeners: Final[list[GapListener]] = []

@@ -49,3 +49,8 @@ class MarkPrices:
         """The price, unless it is older than that."""
         known = self._known.get(symbol)
         return None if known is None or known[0].at_ns < since_ns else known[0]
+
+    def latest(self, symbol: str) -> Decimal | None:
+        """The price, however old."""
+        known = self._known.get(symbol)
+        return None if known is None else known[0].price

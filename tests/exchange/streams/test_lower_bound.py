@@ -1,8 +1,8 @@
 """The live account's free margin is never more than the books had free, whatever happens and however late it is told.
 
-The paper exchange's books and its events, without a server: what happens, when it is told and when a snapshot is made is
-drawn at random. What a state of the account may say at most is what was free when the last event that it has, or its
-snapshot, was made.
+The paper exchange's books and its events, without a server. What happens, when it is told and when a snapshot is made
+is drawn at random. What a state of the account may say at most is what was free when the last event that it has, or
+its snapshot, was made.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Course:
         for name in SYMBOLS:
             self.books.set_leverage(self.market.symbols[name], self.draws.choice((1, 5, 20)), self.now_ms)
         self.untold: deque[tuple[int, bytes]] = deque()
-        self.live = LiveAccount()
+        self.live = LiveAccount(lambda name: self.exchange.quotes[name].mark)
         self.stands = 0  # the latest happening that the live account knows of
         self.free = [self.free_now()]
         self.number = 0
@@ -104,7 +104,7 @@ class Course:
         self.books.set_wallet("USDT", wallet + self.draws.choice((-2000, -100, 500, 3000)), self.now_ms)
 
     def quote(self) -> None:
-        """Prices have a stream of their own. So that their moment is clear, everything else is told before and after."""
+        """Prices have a stream of their own. So everything else is told before and after: their moment is clear."""
         self.tell_all()
         symbol = self.market.symbols[self.draws.choice(SYMBOLS)]
         last = self.exchange.quotes[symbol.name].last * Decimal(self.draws.choice((985, 997, 1003, 1015))) / 1000
