@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 PING_EVERY_S: Final = 0.7
 """Two may be lost within the two seconds in which a connection must prove that it lives. The exchange allows ten
 messages a second."""
-SILENT_S: Final = 5.0
+SILENT_S: Final = 3.0
 """A connection that has answered nothing for so long is given up."""
 _OPENING_S: Final = 5.0
 _GOODBYE_S: Final = 0.2
