@@ -24,7 +24,6 @@ from gate.exchange.streams.events import (
     BalancesChanged,
     Holding,
     Key,
-    ModeChanged,
     OrderChanged,
     UserEvent,
 )
@@ -121,8 +120,6 @@ class LiveAccount:
         """Raises InDoubt where the event doesn't fit what came before."""
         if isinstance(event, AlgoChanged):
             self._note(event.client_order_id)
-        elif isinstance(event, ModeChanged):
-            raise InDoubt("the asset mode has changed")
         elif isinstance(event, OrderChanged | BalancesChanged):
             if len(self._events) >= _MOST_EVENTS:
                 raise InDoubt("more events since the snapshot than are kept")

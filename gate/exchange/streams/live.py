@@ -21,7 +21,7 @@ from gate.exchange.answers import figure, unreadable
 from gate.exchange.failures import ExchangeFailure
 from gate.exchange.port import AccountFigures, GapListener, LiveFigures, OrderListener, SymbolConfig
 from gate.exchange.streams.account import InDoubt, LiveAccount
-from gate.exchange.streams.events import KeyExpired, LeverageChanged, decode_mark_price, decode_user_event
+from gate.exchange.streams.events import KeyExpired, LeverageChanged, ModeChanged, decode_mark_price, decode_user_event
 from gate.exchange.streams.line import Line, LineEnded
 from gate.exchange.streams.prices import MarkPrices
 from gate.exchange.streams.settings import Settings, decode_settings
@@ -249,6 +249,10 @@ class LiveStreams:
                 raise LineEnded("the listen key has expired")
             if isinstance(decoded, LeverageChanged):
                 self._hear_leverage(decoded)
+                return
+            if isinstance(decoded, ModeChanged):
+                self.forget_modes()
+                self._doubt("modes")
                 return
             self._account.apply(decoded)
             if self._prices.stood_at_ns(decoded.at_ms) < time.monotonic_ns() - FRESH_MS * 1_000_000:

@@ -63,16 +63,26 @@ async def until(what: Callable[[], T | None]) -> T:
     """Waits until it is true, and returns it."""
     end = time.monotonic() + PATIENCE_S
     while time.monotonic() < end:
+        await asyncio.sleep(0.002)
         found = what()
         if found:
             return found
-        await asyncio.sleep(0.002)
     raise AssertionError("didn't happen")
 
 
 async def figures(exchange: BinanceFutures, symbol: str = SYMBOL) -> LiveFigures:
     """What the streams know, once they do."""
     return await until(lambda: exchange.live(symbol))
+
+
+async def figures_when(exchange: BinanceFutures, what: Callable[[LiveFigures], bool]) -> LiveFigures:
+    """What the streams know, once that holds for it."""
+
+    def found() -> LiveFigures | None:
+        now = exchange.live(SYMBOL)
+        return now if now is not None and what(now) else None
+
+    return await until(found)
 
 
 async def without_figures(exchange: BinanceFutures) -> None:
@@ -107,3 +117,10 @@ def hits(paper: PaperExchange) -> int:
     """How often a fault has struck."""
     rows = requests.get(f"{paper.url}/paper/faults", timeout=5).json()["faults"]
     return sum(int(row["hits"]) for row in rows)
+
+
+def key(paper: PaperExchange, method: str) -> int:
+    """What becomes of the account's listen key by this request: the exchange's code, 0 if there is none."""
+    headers = {"X-MBX-APIKEY": paper.key}
+    answer = requests.request(method, f"{paper.futures_url}/v1/listenKey", headers=headers, timeout=5)
+    return int(answer.json().get("code", 0))

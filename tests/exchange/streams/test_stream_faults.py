@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-import requests
 from binance import Client
 
 from gate.exchange.binance import BinanceFutures
@@ -19,6 +18,7 @@ from tests.exchange.streams.conftest import (
     figures,
     free,
     hits,
+    key,
     place,
     really_free,
     until,
@@ -91,7 +91,7 @@ async def test_a_key_that_somebody_has_ended_leads_to_a_new_one(
     exchange = await open_exchange()
     before = await figures(exchange)
     paper.inject(Fault(kind=FaultKind.LOSE_EVENT, event="listenKeyExpired"))
-    requests.delete(f"{paper.futures_url}/v1/listenKey", headers={"X-MBX-APIKEY": paper.key}, timeout=5)
+    assert key(paper, "DELETE") == 0
     await until(lambda: (live := exchange.live(SYMBOL)) is not None and live.snapshot_ns > before.snapshot_ns)
     name = place(client)
     await until(lambda: exchange.has_seen(name))
