@@ -34,7 +34,7 @@ _MARKUP: Final = Decimal("1.0015")
 _FEE: Final = Decimal("0.001")
 """No account pays more when an order fills. What is held for an order covers it."""
 _ROUNDING: Final = Decimal("1e-8")
-_MOST_EVENTS: Final = 20_000
+_MOST_EVENTS: Final = 100_000
 _MOST_IDS: Final = 20_000
 ZERO: Final = Decimal(0)
 
@@ -76,6 +76,21 @@ class _Line:
     as_held: bool
     """Whether it may still be as the snapshot says."""
     changed_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Ordered:
+    """What the orders on a position hold margin for."""
+
+    notional: Decimal
+    loss: Decimal
+    """What they lose at once, if they fill."""
+
+    def __add__(self, other: _Ordered) -> _Ordered:
+        return _Ordered(self.notional + other.notional, self.loss + other.loss)
+
+
+_NOTHING: Final = _Ordered(ZERO, ZERO)
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,52 +291,45 @@ class LiveAccount:
         if figure <= 0:
             return ZERO  # the exchange shows no debt, so how much must come before something is free isn't known
         bound = figure + self._wallets[asset] - self.snapshot.cross_wallets[asset]
-        held: dict[Key, Decimal] = {}
+        ordered: dict[Key, _Ordered] = {}
         for order in self._orders.values():
-            costs = self._cost(order, marks)
-            if costs is None:
-                return None
-            if costs:
-                held[order.latest.key] = held.get(order.latest.key, ZERO) + costs
-        for key in self._lines.keys() | held.keys():
+            if not order.latest.reduces and order.quantity:
+                costs = self._costs(order, marks)
+                if costs is None:
+                    return None
+                ordered[order.latest.key] = costs + ordered.get(order.latest.key, _NOTHING)
+        for key in self._lines.keys() | ordered.keys():
             of = asset_of(key[0])
             if of is None:
                 return None
             if of != asset:
                 continue
-            moved = self._moved(key, held.get(key, ZERO), marks, leverages)
+            moved = self._moved(key, ordered.get(key, _NOTHING), marks, leverages)
             if moved is None:
                 return None
             bound += moved
         return bound
 
-    def _cost(self, order: _Open, marks: MarkOf) -> Decimal | None:
-        """The notional that an order holds margin for, with what its fill may cost at once, as notional."""
-        latest, quantity = order.latest, order.quantity
-        if latest.reduces or not quantity:
-            return ZERO
-        mark = marks(latest.symbol)
+    def _costs(self, order: _Open, marks: MarkOf) -> _Ordered | None:
+        """What an order holds margin for; None without a price."""
+        latest, quantity, mark = order.latest, order.quantity, marks(order.latest.symbol)
         if mark is None:
             return None
         # The exchange values an order when it comes, and may do so again.
         least = ZERO if latest.price and latest.buys else max(mark, order.valued_at) * _MARKUP
-        return quantity * max(latest.price, least)
+        under = ZERO
+        if latest.price:
+            under = max(ZERO, latest.price - mark if latest.buys else mark - latest.price)
+        return _Ordered(quantity * max(latest.price, least), quantity * under)
 
-    def _moved(self, key: Key, ordered: Decimal, marks: MarkOf, leverages: LeverageOf) -> Decimal | None:
+    def _moved(self, key: Key, ordered: _Ordered, marks: MarkOf, leverages: LeverageOf) -> Decimal | None:
         """What a position and the orders on it have made of the margin that is free, since the snapshot."""
         line, leverage = self._lines.get(key), leverages(key[0])
         amounts = [] if line is None else _amounts(line)
-        if not any(amounts) and not ordered:
-            mark: Decimal | None = ZERO
-        else:
-            mark = marks(key[0])
+        mark = marks(key[0]) if any(amounts) else ZERO
         if leverage is None or mark is None:
             return None
-        cost = ordered / leverage + ordered * _FEE
-        for order in self._orders.values():
-            if order.latest.key == key and not order.latest.reduces and order.latest.price:
-                under = order.latest.price - mark if order.latest.buys else mark - order.latest.price
-                cost += order.quantity * max(ZERO, under)
+        cost = ordered.notional / leverage + ordered.notional * _FEE + ordered.loss
         if line is None:
             return -cost
         was = ZERO if line.held is None else line.held.notional

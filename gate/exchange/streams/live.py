@@ -210,9 +210,10 @@ class LiveStreams:
             except ExchangeFailure as failed:
                 why, rest_ms = str(failed), 60_000 if failed.failure.stops_asking else None
                 rest_ms = failed.failure.rest_ms or rest_ms
-            self._user = None
-            self._doubt("closed")
-            self._settings.forget()
+            finally:
+                self._user = None
+                self._doubt("closed")
+                self._settings.forget()
             self._note_down("user", why)
             await pause.after(began_ns, rest_ms)
 
@@ -257,7 +258,7 @@ class LiveStreams:
             self._account.apply(decoded)
             if self._prices.stood_at_ns(decoded.at_ms) < time.monotonic_ns() - FRESH_MS * 1_000_000:
                 raise InDoubt("events come late")
-        except (msgspec.DecodeError, ExchangeFailure, InDoubt) as problem:
+        except (msgspec.DecodeError, RecursionError, ExchangeFailure, InDoubt) as problem:
             if self._account.snapshot is not None:
                 _log.warning("STREAMS IN DOUBT %s", pairs(detail=str(problem)))
             self._doubt("event")
@@ -455,7 +456,7 @@ class LiveStreams:
         try:
             event = msgspec.json.decode(text)
             marked = decode_mark_price(event) if isinstance(event, dict) else None
-        except (msgspec.DecodeError, ExchangeFailure):
+        except (msgspec.DecodeError, RecursionError, ExchangeFailure):
             raise LineEnded("a message that can't be read") from None
         if marked is not None:
             self._prices.heard(*marked)

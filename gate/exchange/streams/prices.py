@@ -20,7 +20,7 @@ class MarkPrices:
     """The latest of each symbol."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[Marked, int]] = {}
+        self._known: dict[str, Marked] = {}
         self._clock: tuple[int, int] | None = None
 
     def set_clock(self, exchange_ms: int, at_ns: int) -> None:
@@ -36,10 +36,8 @@ class MarkPrices:
         return min(now_ns, clock_ns + (event_ms - clock_ms) * 1_000_000)
 
     def heard(self, symbol: str, price: Decimal, event_ms: int) -> None:
-        """A price from before the last one doesn't replace it."""
-        known = self._known.get(symbol)
-        if known is None or event_ms >= known[1]:
-            self._known[symbol] = Marked(price, self.stood_at_ns(event_ms)), event_ms
+        """The latest price: those of one connection come in order."""
+        self._known[symbol] = Marked(price, self.stood_at_ns(event_ms))
 
     def forget(self) -> None:
         """The connection has ended: what it told counts no more."""
@@ -48,9 +46,9 @@ class MarkPrices:
     def of(self, symbol: str, since_ns: int) -> Marked | None:
         """The price, unless it is older than that."""
         known = self._known.get(symbol)
-        return None if known is None or known[0].at_ns < since_ns else known[0]
+        return None if known is None or known.at_ns < since_ns else known
 
     def latest(self, symbol: str) -> Decimal | None:
         """The price, however old."""
         known = self._known.get(symbol)
-        return None if known is None else known[0].price
+        return None if known is None else known.price
