@@ -41,11 +41,13 @@ STEPS = 120
 class Course:
     """One account, what happens to it, and a live account that hears of it some time later."""
 
-    def __init__(self, seed: int, *, hedge: bool) -> None:
+    def __init__(self, seed: int, *, hedge: bool = False, isolated: bool = False) -> None:
         self.draws = random.Random(seed)
         self.now_ms = 1_000_000
         self.books = AccountBooks("one", {"USDT": Decimal(10_000)}, self.now_ms)
         self.books.hedge = hedge
+        if isolated:
+            self.books.isolated.add(SYMBOLS[0])
         self.market = built_in()
         self.exchange = Exchange(self.market, [self.books], FeeSchedule(), Ledger())
         for name in SYMBOLS:
@@ -154,10 +156,10 @@ class Course:
         return self.live.available("USDT", lambda name: self.market.symbols[name].margin_asset, marks, leverages)
 
 
-@pytest.mark.parametrize("hedge", [False, True], ids=["one-way", "hedge"])
-@pytest.mark.parametrize("seed", range(40))
-def test_it_never_says_more_than_was_free(seed: int, *, hedge: bool) -> None:
-    course = Course(seed, hedge=hedge)
+@pytest.mark.parametrize("modes", [{}, {"hedge": True}, {"isolated": True}], ids=["one-way", "hedge", "isolated"])
+@pytest.mark.parametrize("seed", range(15))
+def test_it_never_says_more_than_was_free(seed: int, modes: dict[str, bool]) -> None:
+    course = Course(seed, **modes)
     told = 0
     for _ in range(STEPS):
         course.draws.choice((course.act, course.act, course.tell_some, course.tell_some, course.ask))()

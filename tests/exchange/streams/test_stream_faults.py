@@ -42,14 +42,6 @@ async def test_a_silent_connection_tells_nothing_after_two_seconds(
     assert live.snapshot_ns > since_ns > first.snapshot_ns
 
 
-async def test_silence_at_a_ping_counts_however_many_prices_come(
-    paper: PaperExchange, exchange: BinanceFutures
-) -> None:
-    """No event is missed, but nobody can know."""
-    paper.inject(Fault(kind=FaultKind.SILENT_STREAM, event="pong", times=2))
-    await without_figures(exchange)
-
-
 async def test_silent_prices_tell_nothing(paper: PaperExchange, exchange: BinanceFutures) -> None:
     paper.inject(Fault(kind=FaultKind.SILENT_STREAM, event="markPriceUpdate"))
     await without_figures(exchange)
