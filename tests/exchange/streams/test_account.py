@@ -247,4 +247,28 @@ def test_what_was_seen_counts_no_more_once_events_may_be_lost() -> None:
     assert not book.live.has_seen("next")  # heard of, but no figure includes it yet
     book.rest()
     assert book.live.has_seen("next")
+    assert not book.live.has_seen("mine")
     assert book.free == 1_000 - HELD
+
+
+def test_an_order_that_is_changed_after_the_snapshot_holds_what_it_is_now() -> None:
+    book = Book()
+    book.hear(order(BEFORE_MS), order(AFTER_MS, x="AMENDMENT", q="20"))
+    assert book.free == 1_000 - 2 * HELD
+
+
+def test_a_position_is_not_older_than_the_snapshot_says() -> None:
+    answer = account(amount="30")
+    answer["positions"][0]["updateTime"] = AFTER_MS
+    book = Book(answer)
+    book.hear(balances(BETWEEN_MS, amount="90"))
+    assert book.free == 1_000
+
+
+def test_an_order_is_valued_at_the_highest_price_since_it_came() -> None:
+    """A seller's limit is valued at the market where that is higher; the exchange doesn't take that back."""
+    book = Book()
+    book.mark = Decimal(200)
+    book.hear(order(AFTER_MS, S="SELL", p="150"))
+    book.mark = Decimal(100)
+    assert (book.free or 0) <= 1_000 - 10 * Decimal(200) / LEVERAGE
