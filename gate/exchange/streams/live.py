@@ -174,9 +174,11 @@ class LiveStreams:
 
     def start(self) -> None:
         """Opens the streams, beside everything else."""
-        from aiohttp import ClientSession, DummyCookieJar
+        from aiohttp import ClientSession, DummyCookieJar, TraceConfig
 
-        self._session = ClientSession(cookie_jar=DummyCookieJar())
+        trace = TraceConfig()
+        trace.on_request_redirect.append(_no_redirect)  # aiohttp has no setting for it where it opens a WebSocket
+        self._session = ClientSession(cookie_jar=DummyCookieJar(), trace_configs=[trace])
         for keep in (self._keep_user, self._keep_market, self._keep_account, self._keep_settings, self._keep_key):
             self._tasks.append(asyncio.create_task(self._kept(keep)))
 
@@ -474,6 +476,11 @@ class LiveStreams:
         since_ns = self._down.pop(stream, None)
         if since_ns is not None:
             _log.info("STREAMS UP %s", pairs(stream=stream, after_ms=(time.monotonic_ns() - since_ns) // 1_000_000))
+
+
+async def _no_redirect(*_: object) -> None:
+    """Another server, perhaps without TLS, must not tell what an account holds."""
+    raise LineEnded("redirected")
 
 
 class _Pause:
