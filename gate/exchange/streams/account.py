@@ -114,6 +114,7 @@ class LiveAccount:
         self._seen: OrderedDict[str, None] = OrderedDict()
         self._over: OrderedDict[int, Decimal] = OrderedDict()
         self._orders: dict[int, _Open] = {}
+        self._summed: tuple[Mapping[str, Decimal], Mapping[Key, _Ordered]] | None = None
         self._resting: dict[int, OrderChanged] = {}  # at the snapshot's moment
         self._lines: dict[Key, _Line] = {}
         self._wallets: dict[str, Decimal] = {}
@@ -123,7 +124,7 @@ class LiveAccount:
 
     def forget(self) -> None:
         """Events may have been lost: nothing counts until the next snapshot. What was seen stays seen only by it."""
-        self.snapshot = None
+        self.snapshot = self._summed = None
         self._events.clear()
         self._seen.clear()
         self._over.clear()
@@ -133,6 +134,7 @@ class LiveAccount:
 
     def apply(self, event: UserEvent) -> None:
         """Raises InDoubt where the event doesn't fit what came before."""
+        self._summed = None
         if isinstance(event, AlgoChanged):
             self._note(event.client_order_id)
         elif isinstance(event, OrderChanged | BalancesChanged):
@@ -153,7 +155,7 @@ class LiveAccount:
 
     def rest_on(self, snapshot: Snapshot) -> None:
         """Begins anew from a snapshot, with the events that may not be in it. Raises InDoubt."""
-        self.snapshot, self.moved = snapshot, False
+        self.snapshot, self.moved, self._summed = snapshot, False, None
         events, self._events = self._events, deque()
         for heard in events:
             if heard.event.at_ms < snapshot.from_ms:
@@ -291,13 +293,9 @@ class LiveAccount:
         if figure <= 0:
             return ZERO  # the exchange shows no debt, so how much must come before something is free isn't known
         bound = figure + self._wallets[asset] - self.snapshot.cross_wallets[asset]
-        ordered: dict[Key, _Ordered] = {}
-        for order in self._orders.values():
-            if not order.latest.reduces and order.quantity:
-                costs = self._costs(order, marks)
-                if costs is None:
-                    return None
-                ordered[order.latest.key] = costs + ordered.get(order.latest.key, _NOTHING)
+        ordered = self._all_ordered(marks)
+        if ordered is None:
+            return None
         for key in self._lines.keys() | ordered.keys():
             of = asset_of(key[0])
             if of is None:
@@ -310,11 +308,27 @@ class LiveAccount:
             bound += moved
         return bound
 
-    def _costs(self, order: _Open, marks: MarkOf) -> _Ordered | None:
-        """What an order holds margin for; None without a price."""
-        latest, quantity, mark = order.latest, order.quantity, marks(order.latest.symbol)
-        if mark is None:
-            return None
+    def _all_ordered(self, marks: MarkOf) -> Mapping[Key, _Ordered] | None:
+        """What the orders on each position hold margin for; None without a price. The last sum holds until an event or
+        another price: an entry asks several times."""
+        if self._summed is not None and all(marks(symbol) == mark for symbol, mark in self._summed[0].items()):
+            return self._summed[1]
+        prices: dict[str, Decimal] = {}
+        ordered: dict[Key, _Ordered] = {}
+        for order in self._orders.values():
+            if order.latest.reduces or not order.quantity:
+                continue
+            mark = marks(order.latest.symbol)
+            if mark is None:
+                return None
+            prices[order.latest.symbol] = mark
+            costs = self._costs(order, mark)
+            ordered[order.latest.key] = costs + ordered.get(order.latest.key, _NOTHING)
+        self._summed = prices, ordered
+        return ordered
+
+    def _costs(self, order: _Open, mark: Decimal) -> _Ordered:
+        latest, quantity = order.latest, order.quantity
         # The exchange values an order when it comes, and may do so again.
         least = ZERO if latest.price and latest.buys else max(mark, order.valued_at) * _MARKUP
         under = ZERO
