@@ -77,6 +77,10 @@ class _Line:
     """Whether it may still be as the snapshot says."""
     changed_ms: int
 
+    @property
+    def isolated(self) -> bool:
+        return any(each.isolated for each in self.now) or (self.held is not None and self.held.isolated)
+
 
 @dataclass(frozen=True, slots=True)
 class _Ordered:
@@ -349,6 +353,8 @@ class LiveAccount:
         was = ZERO if line.held is None else line.held.notional
         # However the orders that rest lie, the margin that is held grows by no more than the position has moved.
         margin = max(abs(amount * mark - was) for amount in amounts) / leverage
+        if line.isolated:
+            margin *= 2  # its own margin is apart, but what the orders hold beside it moves both ways
         return _gain(line, mark) - margin - cost
 
 
