@@ -92,7 +92,7 @@ async def test_a_leverage_that_has_changed_counts_only_when_it_has_been_read(
     paper.inject(Fault(kind=FaultKind.DELAY, method="GET", path="/fapi/v1/symbolConfig"))
     client.futures_change_leverage(symbol=SYMBOL, leverage=7)
     await without_figures(exchange)
-    paper.wait_held()
+    await asyncio.to_thread(paper.wait_held)
     assert exchange.live(SYMBOL) is None
     paper.release_held()
     live = await figures(exchange)
