@@ -34,6 +34,8 @@ _MARKUP: Final = Decimal("1.0015")
 _FEE: Final = Decimal("0.001")
 """No account pays more when an order fills. What is held for an order covers it."""
 _ROUNDING: Final = Decimal("1e-8")
+_LATE_MS: Final = 5_000
+"""An event that is so long on its way is lost, or as good as lost."""
 _MOST_EVENTS: Final = 100_000
 _MOST_IDS: Final = 20_000
 ZERO: Final = Decimal(0)
@@ -114,6 +116,8 @@ class LiveAccount:
         self.snapshot: Snapshot | None = None
         self.moved = False
         """Whether a new snapshot may find more margin free than the bound says."""
+        self.missed = False
+        """Whether the snapshot shows that events before it were lost."""
         self._events: deque[_Heard] = deque()
         self._seen: OrderedDict[str, None] = OrderedDict()
         self._over: OrderedDict[int, Decimal] = OrderedDict()
@@ -123,6 +127,7 @@ class LiveAccount:
         self._lines: dict[Key, _Line] = {}
         self._wallets: dict[str, Decimal] = {}
         self._wallets_ms: dict[str, int] = {}
+        self._told_wallets: dict[str, Decimal] = {}
 
     # ---- what comes in
 
@@ -159,6 +164,7 @@ class LiveAccount:
 
     def rest_on(self, snapshot: Snapshot) -> None:
         """Begins anew from a snapshot, with the events that may not be in it. Raises InDoubt."""
+        self.missed = self.snapshot is not None and self._misses(snapshot)
         self.snapshot, self.moved, self._summed = snapshot, False, None
         events, self._events = self._events, deque()
         for heard in events:
@@ -170,11 +176,22 @@ class LiveAccount:
         self._over.clear()
         self._wallets = dict(snapshot.cross_wallets)
         self._wallets_ms = {}
+        self._told_wallets = dict(snapshot.cross_wallets)
         self._lines = {
             key: _Line(held, [], as_held=True, changed_ms=held.changed_ms) for key, held in snapshot.held.items()
         }
         for heard in self._events:
             self._count(heard, snapshot)
+
+    def _misses(self, snapshot: Snapshot) -> bool:
+        """Whether a wallet is another than events said, and has been for so long that they can't be on their way. Every
+        fill changes a wallet, by its fee."""
+        return any(
+            self._told_wallets.get(asset) != wallet
+            and snapshot.wallets_ms[asset] < snapshot.from_ms - _LATE_MS
+            and self._wallets_ms.get(asset, 0) < snapshot.from_ms
+            for asset, wallet in snapshot.cross_wallets.items()
+        )
 
     def _include(self, event: OrderChanged | BalancesChanged) -> None:
         """Notes what the snapshot has already."""
@@ -231,6 +248,7 @@ class LiveAccount:
                 raise InDoubt("balances come in another order")
             self._wallets[asset] = wallet if certain else min(wallet, self._wallets[asset])
             self._wallets_ms[asset] = event.at_ms
+            self._told_wallets[asset] = wallet
         for key, holding in event.positions.items():
             line = self._lines.setdefault(key, _Line(None, [], as_held=True, changed_ms=0))
             if event.at_ms < line.changed_ms:

@@ -47,6 +47,10 @@ _LONGEST_PAUSE_S: Final = 30.0
 _STEADY_S: Final = 10.0
 """A connection that has lived so long is worth an attempt at once."""
 _FEE_PAUSE_S: Final = 5.0
+_MOST_DOUBLINGS: Final = 10
+_FAILED_S: Final = 1.0
+_REST_MS: Final = 60_000
+"""Where a refusal says to ask no more, but not for how long."""
 _PRICELESS_S: Final = 10.0
 _MOST_WATCHED: Final = 200
 """Streams of one connection, by the exchange's rules."""
@@ -104,6 +108,7 @@ class LiveStreams:
         self._fee_tasks: Final[dict[str, asyncio.Task[None]]] = {}
         self._session: ClientSession | None = None
         self._down: Final[dict[str, int]] = {}
+        self._quiet_until_ns = 0
 
     # ---- what it tells
 
@@ -208,19 +213,31 @@ class LiveStreams:
             try:
                 await self._run_user()
             except LineEnded as ended:
-                why, rest_ms = str(ended), None
+                why = str(ended)
             except ExchangeFailure as failed:
-                why, rest_ms = str(failed), 60_000 if failed.failure.stops_asking else None
-                rest_ms = failed.failure.rest_ms or rest_ms
+                why = str(failed)
             finally:
                 self._user = None
                 self._doubt("closed")
                 self._settings.forget()
             self._note_down("user", why)
-            await pause.after(began_ns, rest_ms)
+            await pause.after(began_ns)
+
+    async def _ask(self, method: str, **parameters: object) -> Any:
+        """Asks; after a refusal that says so, nothing more for a while. Whoever goes on is banned for longer."""
+        quiet_ns = self._quiet_until_ns - time.monotonic_ns()
+        if quiet_ns > 0:
+            await asyncio.sleep(quiet_ns / 1e9)
+        try:
+            return await self._rest.ask(method, **parameters)
+        except ExchangeFailure as failed:
+            if failed.failure.stops_asking:
+                rest_ns = (failed.failure.rest_ms or _REST_MS) * 1_000_000
+                self._quiet_until_ns = max(self._quiet_until_ns, time.monotonic_ns() + rest_ns)
+            raise
 
     async def _run_user(self) -> None:
-        key = await self._rest.ask("futures_stream_get_listen_key")
+        key = await self._ask("futures_stream_get_listen_key")
         if not isinstance(key, str) or not _KEY.fullmatch(key):
             raise unreadable("listenKey", type(key).__name__)
         assert self._session is not None
@@ -312,8 +329,7 @@ class LiveStreams:
                 await self._take_snapshot()
             except ExchangeFailure as failed:
                 self._note_down("account", str(failed))
-                rest_ms = failed.failure.rest_ms if failed.failure.stops_asking else None
-                await asyncio.sleep(max(1.0, (rest_ms or 0) / 1000))
+                await asyncio.sleep(_FAILED_S)
 
     def _until_snapshot_s(self) -> float:
         if self._user is None or not self._user.is_open:
@@ -322,7 +338,11 @@ class LiveStreams:
         since_s = (now_ns - self._asked_ns) / 1e9
         if self._account.snapshot is None:
             # The first at once; if one after the other doesn't last, fewer.
-            pause_s = min(0.05 * 2**self._snapshots_in_doubt, _APART_S) if self._snapshots_in_doubt else 0.0
+            pause_s = (
+                min(0.05 * 2 ** min(self._snapshots_in_doubt, _MOST_DOUBLINGS), _APART_S)
+                if self._snapshots_in_doubt
+                else 0.0
+            )
             return pause_s - since_s
         if self._moved_ns is not None:
             return max(_SETTLED_S - (now_ns - self._moved_ns) / 1e9, _APART_S - since_s)
@@ -332,10 +352,10 @@ class LiveStreams:
         doubts, before_ns = self._doubts, time.monotonic_ns()
         self._snapshots_in_doubt = 0 if self._account.snapshot is not None else self._snapshots_in_doubt + 1
         self._asked_ns = before_ns
-        answer = await self._rest.ask("futures_time")
+        answer = await self._ask("futures_time")
         from_ms = int(figure("serverTime", answer.get("serverTime") if isinstance(answer, Mapping) else None))
         asked_ns = time.monotonic_ns()
-        account = await self._rest.ask("futures_account", version=3)
+        account = await self._ask("futures_account", version=3)
         # From the answer's first question on, the exchange's clock can't have gone farther than ours.
         until_ms = from_ms + (time.monotonic_ns() - before_ns) // 1_000_000 + 1
         snapshot = decode_snapshot(account, asked_ns, from_ms, until_ms)
@@ -349,6 +369,9 @@ class LiveStreams:
             _log.warning("STREAMS IN DOUBT %s", pairs(detail=str(problem)))
             self._doubt("snapshot")
             return
+        if self._account.missed:
+            _log.warning("STREAMS MISSED %s", pairs(detail="the account is another than its events said"))
+            self._tell_gap()
         self._moved_ns = time.monotonic_ns() if self._account.moved else None
         for symbol in self._account.priced_symbols():
             self.watch(symbol)
@@ -366,8 +389,7 @@ class LiveStreams:
                         pass
                 except ExchangeFailure as failed:
                     self._note_down("settings", str(failed))
-                    rest_ms = failed.failure.rest_ms if failed.failure.stops_asking else None
-                    await asyncio.sleep(max(1.0, (rest_ms or 0) / 1000))
+                    await asyncio.sleep(_FAILED_S)
                     continue
                 self._note_up("settings")
             with suppress(TimeoutError):
@@ -376,9 +398,7 @@ class LiveStreams:
 
     async def _read_settings(self) -> bool:
         changes, line = self._settings.changes, self._user
-        symbols, account = await asyncio.gather(
-            self._rest.ask("futures_symbol_config"), self._rest.ask("futures_account_config")
-        )
+        symbols, account = await asyncio.gather(self._ask("futures_symbol_config"), self._ask("futures_account_config"))
         if line is not self._user:
             return True  # of another connection, which reads its own
         return self._settings.take(decode_settings(symbols, account, changes))
@@ -390,7 +410,7 @@ class LiveStreams:
             if line is None or not line.is_open:
                 continue
             try:
-                await self._rest.ask("futures_stream_keepalive", listenKey=self._key)
+                await self._ask("futures_stream_keepalive", listenKey=self._key)
             except ExchangeFailure as failed:
                 if failed.failure.code == _NO_SUCH_KEY:
                     line.end("the listen key is over")
@@ -489,8 +509,7 @@ class _Pause:
     def __init__(self) -> None:
         self._failed = 0
 
-    async def after(self, began_ns: int, least_ms: int | None = None) -> None:
+    async def after(self, began_ns: int) -> None:
         lived_s = (time.monotonic_ns() - began_ns) / 1e9
-        self._failed = 0 if lived_s > _STEADY_S else self._failed + 1
-        pause_s = min(0.1 * 2**self._failed, _LONGEST_PAUSE_S) * random.uniform(0.5, 1.0)
-        await asyncio.sleep(max(pause_s, (least_ms or 0) / 1000))
+        self._failed = 0 if lived_s > _STEADY_S else min(self._failed + 1, _MOST_DOUBLINGS)
+        await asyncio.sleep(min(0.1 * 2**self._failed, _LONGEST_PAUSE_S) * random.uniform(0.5, 1.0))

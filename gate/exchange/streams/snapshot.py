@@ -34,6 +34,8 @@ class Snapshot:
     """The latest moment of the exchange's clock at which it can have been made: what happened later isn't in it."""
     figures: AccountFigures
     cross_wallets: Mapping[str, Decimal]
+    wallets_ms: Mapping[str, int]
+    """When each wallet last changed."""
     held: Mapping[Key, Held]
 
 
@@ -45,10 +47,13 @@ def decode_snapshot(answer: Any, asked_ns: int, from_ms: int, until_ms: int) -> 
             text(each["asset"]): figure("crossWalletBalance", each["crossWalletBalance"], least=None)
             for each in answer["assets"]
         }
+        wallets_ms = {
+            text(each["asset"]): int(figure("updateTime", each["updateTime"], least=None)) for each in answer["assets"]
+        }
         held = {(text(row["symbol"]), text(row["positionSide"])): _held(row) for row in answer["positions"]}
     except (KeyError, TypeError) as error:
         raise unreadable("account", error) from None
-    return Snapshot(asked_ns, from_ms, until_ms, figures, wallets, held)
+    return Snapshot(asked_ns, from_ms, until_ms, figures, wallets, wallets_ms, held)
 
 
 def _held(row: Mapping[str, Any]) -> Held:

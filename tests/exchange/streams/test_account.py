@@ -31,7 +31,7 @@ def account(amount: str = "0", available: str = "1000") -> Json:
         "isolatedWallet": "0",
         "updateTime": 1,
     }
-    wallet = {"asset": "USDT", "availableBalance": available, "crossWalletBalance": "1000"}
+    wallet = {"asset": "USDT", "availableBalance": available, "crossWalletBalance": "1000", "updateTime": 1}
     return {"availableBalance": available, "assets": [wallet], "positions": [held]}
 
 
@@ -272,3 +272,28 @@ def test_an_order_is_valued_at_the_highest_price_since_it_came() -> None:
     book.hear(order(AFTER_MS, S="SELL", p="150"))
     book.mark = Decimal(100)
     assert (book.free or 0) <= 1_000 - 10 * Decimal(200) / LEVERAGE
+
+
+LATER_MS = 60_000
+
+
+@pytest.mark.parametrize(
+    ("told", "changed_ms", "missed"),
+    [
+        (None, AFTER_MS, True),  # nothing has told of it
+        (balances(AFTER_MS, "900"), AFTER_MS, True),  # but of another change
+        (balances(AFTER_MS, "1500"), AFTER_MS, False),
+        (None, LATER_MS - 1, False),  # it may be on its way
+        (balances(LATER_MS + 1, "900"), AFTER_MS, False),  # it has changed again
+    ],
+)
+def test_a_snapshot_shows_what_events_have_missed(told: Json | None, changed_ms: int, *, missed: bool) -> None:
+    book = Book()
+    if told is not None:
+        book.hear(told)
+    answer = account()
+    answer["assets"][0] |= {"crossWalletBalance": "1500", "updateTime": changed_ms}
+    book.rest(answer, LATER_MS)
+    assert book.live.missed is missed
+    book.rest(answer, 2 * LATER_MS)
+    assert not book.live.missed or told is not None

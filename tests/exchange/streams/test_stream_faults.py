@@ -16,6 +16,7 @@ from tests.exchange.streams.conftest import (
     SYMBOL,
     OpenExchange,
     figures,
+    figures_when,
     free,
     hits,
     key,
@@ -137,3 +138,32 @@ async def test_a_fill_that_is_missing_leads_to_a_snapshot(
     paper.set_price(SYMBOL, 100_000, depth="0.05")
     await until(lambda: gaps)
     assert (await figures(exchange)).snapshot_ns > before.snapshot_ns
+
+
+async def test_an_event_that_is_lost_without_a_sign_shows_in_the_next_snapshot(
+    monkeypatch: pytest.MonkeyPatch, paper: PaperExchange, exchange: BinanceFutures
+) -> None:
+    """The exchange's clock goes on while nothing is told, so the change can't be on its way any more."""
+    gaps: list[int] = []
+    exchange.on_gap(lambda: gaps.append(1))
+    paper.inject(Fault(kind=FaultKind.LOSE_EVENT, event="ACCOUNT_UPDATE"))
+    paper.set_balance(5_000)
+    paper.move_clock(10_000)
+    monkeypatch.setattr(streams, "_AUDIT_S", 0.1)
+    paper.set_balance(5_000)
+    await figures_when(exchange, lambda live: free(live) == 5_000)
+    await until(lambda: gaps)
+
+
+async def test_a_ban_silences_every_reading_of_the_streams(
+    paper: PaperExchange, open_exchange: OpenExchange, caplog: pytest.LogCaptureFixture
+) -> None:
+    paper.inject(Fault(kind=FaultKind.BANNED_418, method="GET", path="/fapi/v3/account", retry_after_s=2))
+    begun = time.monotonic()
+    exchange = await open_exchange()
+    await until(lambda: "IP banned" in caplog.text)
+    exchange.forget_hedge_mode()  # asks for a reading
+    paper.inject(Fault(kind=FaultKind.UNAVAILABLE_503, method="*", path="*"))
+    await until(lambda: hits(paper) == 2)
+    assert time.monotonic() - begun >= 2
+    assert await figures(exchange)
