@@ -172,11 +172,20 @@ class BlockingExecutor:
         self._loop.set_default_executor(_LookUps())
         try:
             self._loop.run_forever()
+            self._end_leftovers()
         finally:
             self._loop.close()
             for call in tuple(self._calls):
                 call.over.open()  # the call came after the loop's last round
             self._ended.open()
+
+    def _end_leftovers(self) -> None:
+        """Ends what the libraries have left, such as a look-up of a host whose caller is gone; as asyncio.run does."""
+        left = asyncio.all_tasks(self._loop)
+        for task in left:
+            task.cancel()
+        if left:
+            self._loop.run_until_complete(asyncio.wait(left))
 
     def _begin(self, call: _Call[_T]) -> None:
         if self._closed:
