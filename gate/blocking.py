@@ -46,6 +46,7 @@ class BlockingExecutor:
         recv_window_ms: int = RECV_WINDOW_MS,
         timeout_ms: int = DEFAULT_TIMEOUT_MS,
         fill_prices: bool = True,
+        streams: bool = True,
     ) -> None:
         """Passes `url`, `prefix`, `policy` and `timeout_ms` to AsyncGate.from_url, `fill_prices` to Executor, and the
         others to BinanceFutures. `Config.read()` reads `url`, `prefix` and `policy` from the command line's file.
@@ -67,7 +68,9 @@ class BlockingExecutor:
         async def open_all() -> None:
             gate = AsyncGate.from_url(url, prefix=prefix, policy=policy, timeout_ms=timeout_ms)
             self._gate = await self._connections.enter_async_context(gate)
-            exchange = BinanceFutures(api_key, api_secret, base_url=base_url, demo=demo, recv_window_ms=recv_window_ms)
+            exchange = BinanceFutures(
+                api_key, api_secret, base_url=base_url, demo=demo, recv_window_ms=recv_window_ms, streams=streams
+            )
             self._exchange = await self._connections.enter_async_context(exchange)
             self._executor = await self._connections.enter_async_context(
                 Executor(gate, exchange, fill_prices=fill_prices)
@@ -169,11 +172,20 @@ class BlockingExecutor:
         self._loop.set_default_executor(_LookUps())
         try:
             self._loop.run_forever()
+            self._end_leftovers()
         finally:
             self._loop.close()
             for call in tuple(self._calls):
                 call.over.open()  # the call came after the loop's last round
             self._ended.open()
+
+    def _end_leftovers(self) -> None:
+        """Ends what the libraries have left, such as a look-up of a host whose caller is gone; as asyncio.run does."""
+        left = asyncio.all_tasks(self._loop)
+        for task in left:
+            task.cancel()
+        if left:
+            self._loop.run_until_complete(asyncio.wait(left))
 
     def _begin(self, call: _Call[_T]) -> None:
         if self._closed:

@@ -62,3 +62,8 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     except ValueError:
         return None
     return None if getattr(found, "scope_id", None) else found
+
+
+def socket_address(base_url: str) -> str:
+    """The WebSocket of the same server, by an address that `exchange_address` has made: encrypted where that is."""
+    return "ws" + base_url.removeprefix("http")

@@ -15,7 +15,7 @@ from decimal import Decimal
 from types import SimpleNamespace, TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
-from gate.exchange.address import exchange_address
+from gate.exchange.address import exchange_address, socket_address
 from gate.exchange.answers import (
     decode_account,
     decode_filters,
@@ -29,7 +29,10 @@ from gate.exchange.holdings import OpenPosition, decode_holdings, decode_resting
 from gate.exchange.port import (
     AccountFigures,
     Filters,
+    GapListener,
+    LiveFigures,
     OrderAnswer,
+    OrderListener,
     OrderRequest,
     Position,
     RestingOrder,
@@ -37,13 +40,17 @@ from gate.exchange.port import (
     Validity,
 )
 from gate.exchange.shared_reading import SharedReading
+from gate.exchange.streams.live import LiveStreams
 from gate.exchange.usage import NEAR, LimitUse, Usage, decode_limits
 from gate.values.errors import InvalidField
 from gate.values.fields import plain
+from gate.values.log_words import log_of
 from gate.values.versions import insist_on
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession, TraceConfig, TraceRequestEndParams, TraceRequestExceptionParams
+
+_log: Final = log_of("gate.exchange")
 
 _TOO_MANY_ORDERS: Final = "-1015"
 _CLOCK_CODES: Final = ("-1021", "-5028")
@@ -70,12 +77,14 @@ class BinanceFutures:
         base_url: str | None = None,
         demo: bool = False,
         recv_window_ms: int = RECV_WINDOW_MS,
+        streams: bool = True,
     ) -> None:
         """`base_url`: another server, such as a paper exchange, `http://127.0.0.1:8000`; elsewhere only https.
         `demo`: the exchange's own demo trading, never beside it.
 
         `recv_window_ms`: how long after signing the exchange may still accept a request; after that its absence is
-        certain. Raises InvalidField.
+        certain. `streams`: opens the exchange's streams, at the same host and port, so that `live` has figures. Nothing
+        waits for them. Raises InvalidField.
         """
         for name, value in (("api_key", api_key), ("api_secret", api_secret)):
             if not value:
@@ -122,6 +131,11 @@ class BinanceFutures:
         # The exchange's clock at a moment of ours that doesn't step. Until the exchange tells its time, the machine's.
         self._set_at = time.time_ns() // 1_000_000, time.monotonic_ns()
         self._account: Final = SharedReading(self._read_account, ACCOUNT_APART_MS)
+        self._streams: Final = LiveStreams(_Rest(self), _sockets(address, demo=demo)) if streams else None
+        if self._streams is not None:
+            self._streams.start()
+        else:
+            _log.info("STREAMS OFF")
 
     async def filters(self, symbol: str, *, no_older_than_s: float = FILTERS_AGE_S) -> Filters | None:
         """What the exchange allows for a symbol; None for one that it doesn't have. Older ones where newer can't be
@@ -186,6 +200,8 @@ class BinanceFutures:
     def forget_hedge_mode(self) -> None:
         """Reads it anew at the next order: an answer has shown that it changed."""
         self._hedge_mode = None
+        if self._streams is not None:
+            self._streams.forget_modes()
 
     async def symbol_config(self, symbol: str) -> SymbolConfig:
         """What the exchange has set for the symbol: never from memory, but for the fee."""
@@ -202,6 +218,8 @@ class BinanceFutures:
         config = await self._config(symbol, answer)
         if config.leverage != leverage:
             raise unreadable("leverage", config.leverage)
+        if self._streams is not None:
+            self._streams.leverage_set(symbol, config)
         return config
 
     async def _config(self, symbol: str, said: object) -> SymbolConfig:
@@ -394,8 +412,28 @@ class BinanceFutures:
         # Not inside the handler: the chain of this exception would keep the library's, and with it the signed URL.
         raise ExchangeFailure(failure)
 
+    def live(self, symbol: str) -> LiveFigures | None:
+        """What the streams tell of a symbol at this moment; None where a figure is absent, stale or in doubt."""
+        return None if self._streams is None else self._streams.figures(symbol)
+
+    def has_seen(self, client_order_id: str) -> bool:
+        """Whether the account of `live` includes this order."""
+        return self._streams is not None and self._streams.has_seen(client_order_id)
+
+    def on_order(self, heard: OrderListener) -> None:
+        """Has each event of an order told to the listener from now on."""
+        if self._streams is not None:
+            self._streams.on_order(heard)
+
+    def on_gap(self, heard: GapListener) -> None:
+        """Has the listener told when events of orders may have been lost."""
+        if self._streams is not None:
+            self._streams.on_gap(heard)
+
     async def close(self) -> None:
         """Closes the connections."""
+        if self._streams is not None:
+            await self._streams.close()
         if self._limits_reading is not None:
             self._limits_reading.cancel()
             await asyncio.wait([self._limits_reading])
@@ -413,3 +451,38 @@ class BinanceFutures:
 def _value(answer: Any, name: str) -> object:
     """A value of an answer that should be an object; None where it isn't."""
     return answer.get(name) if isinstance(answer, Mapping) else None
+
+
+def _sockets(address: str | None, *, demo: bool) -> str:
+    """The address of the WebSockets of an exchange."""
+    if address is not None:
+        return socket_address(address)
+    from binance import BinanceSocketManager
+
+    known: str = BinanceSocketManager.FSTREAM_DEMO_URL if demo else BinanceSocketManager.FSTREAM_URL.format("com")
+    return known.rstrip("/")
+
+
+class _Rest:
+    """What the streams ask for, beside themselves."""
+
+    def __init__(self, exchange: BinanceFutures) -> None:
+        self._exchange: Final = exchange
+
+    async def ask(self, method: str, **parameters: object) -> Any:
+        return await self._exchange._read(method, **parameters)
+
+    async def fee_rate(self, symbol: str) -> Decimal:
+        return await self._exchange._fee_rate(symbol)
+
+    async def read_symbols_once(self) -> None:
+        if self._exchange._symbols_at is None:
+            await self._exchange._read_symbols()
+
+    def margin_asset(self, symbol: str) -> str | None:
+        found = self._exchange._symbols.get(symbol)
+        said = None if found is None else found.get("marginAsset", "USDT")
+        return said if isinstance(said, str) else None
+
+    def rest_ms(self) -> int | None:
+        return self._exchange.near_limit_ms()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from gate.exchange.usage import NEAR
 from gate.values.order_terms import OrderType, PositionSide, Side
@@ -210,6 +210,32 @@ class Validity:
     """The request's recvWindow. An exchange accepts it SIGNER_AHEAD_MS longer, where our clock is ahead."""
 
 
+@dataclass(frozen=True, slots=True)
+class LiveFigures:
+    """What an entry's checks need, from the exchange's streams. Every figure is fresh; where one isn't, there are no
+    LiveFigures."""
+
+    mark_price: Decimal
+    config: SymbolConfig
+    hedge_mode: bool
+    positions: tuple[Position, ...]
+    """What is open in the symbol."""
+    account: AccountFigures
+    """`available` is a lower bound: never more than was free when the figures stood. `asked_ns` is that moment: the
+    last at which the connection proved that it lives."""
+    snapshot_ns: int
+    """When the reading was asked for on which the account rests, on the monotonic clock. An order that was over, or
+    known to rest, before that is in the account."""
+    snapshot_ms: int
+    """The same on the exchange's own clock: what the exchange did before is in the account."""
+
+
+OrderListener = Callable[[Mapping[str, Any]], None]
+"""Gets each ORDER_TRADE_UPDATE and ALGO_UPDATE as the exchange sends it: in order, once, on the event loop."""
+GapListener = Callable[[], None]
+"""Hears, once the streams are back, that events of orders may have been lost before; also when they open first."""
+
+
 class Exchange(Protocol):
     """What the executor asks of an exchange. Every method raises ExchangeFailure."""
 
@@ -267,3 +293,17 @@ class Exchange(Protocol):
 
     def near_limit_ms(self, share: Decimal = NEAR) -> int | None:
         """How long to rest so as not to reach the exchange's own limits; None while less than `share` is used."""
+
+    def live(self, symbol: str) -> LiveFigures | None:
+        """What the streams tell of a symbol at this moment, without asking. None where a figure is absent, stale or in
+        doubt: then a reading decides. From the first call on the symbol is watched."""
+
+    def has_seen(self, client_order_id: str) -> bool:
+        """Whether the account of `live` includes this order: its event has been heard, and counts. One that isn't seen
+        may be included all the same, by the snapshot."""
+
+    def on_order(self, heard: OrderListener) -> None:
+        """Has each event of an order told to the listener from now on."""
+
+    def on_gap(self, heard: GapListener) -> None:
+        """Has the listener told when events of orders may have been lost."""

@@ -102,7 +102,7 @@ async def open_desk(store: Store, redis_client: redis.Redis, paper: PaperExchang
             else:
                 worker = gate = await gate_at(url or store.url)
             # A short window of acceptance: absence is certain sooner, on the paper exchange's own clock as well.
-            exchange = BinanceFutures(paper.key, paper.secret, base_url=paper.url, recv_window_ms=200)
+            exchange = BinanceFutures(paper.key, paper.secret, base_url=paper.url, recv_window_ms=200, streams=False)
             await stack.enter_async_context(exchange)
             return Desk(gate, exchange, Executor(worker, exchange), paper)
 

@@ -79,7 +79,7 @@ async def test_another_exchange_or_key_is_another_account(paper: PaperExchange) 
     for key, url in (("key", paper.url), ("key", None), ("other", paper.url)):
         async with BinanceFutures(key, "secret", base_url=url) as exchange:
             digests.add(exchange.key_digest)
-    async with BinanceFutures("key", "secret", demo=True) as exchange:
+    async with BinanceFutures("key", "secret", demo=True, streams=False) as exchange:
         digests.add(exchange.key_digest)
     async with BinanceFutures("key", "secret", base_url=paper.futures_url + "/") as exchange:
         assert exchange.key_digest in digests

@@ -48,7 +48,7 @@ def opened(keys: ExchangeKeys) -> BinanceFutures:
     """The account, on the event loop that runs. Raises InvalidField."""
     from gate.exchange.binance import BinanceFutures
 
-    return BinanceFutures(keys.key, keys.secret, base_url=keys.base_url, demo=keys.demo)
+    return BinanceFutures(keys.key, keys.secret, base_url=keys.base_url, demo=keys.demo, streams=False)
 
 
 def resting_at(keys: ExchangeKeys) -> Resting:

@@ -71,7 +71,7 @@ async def _reconcile(config: Config, keys: ExchangeKeys) -> list[Reconciled]:
 
     async with (
         AsyncGate.from_url(config.store_url, prefix=config.prefix, policy=config.pinned) as gate,
-        BinanceFutures(keys.key, keys.secret, base_url=keys.base_url, demo=keys.demo) as exchange,
+        BinanceFutures(keys.key, keys.secret, base_url=keys.base_url, demo=keys.demo, streams=False) as exchange,
     ):
         return await reconcile_all(gate, exchange)
 

@@ -124,7 +124,7 @@ async def _check(config: Config, settings: Settings, keys: ExchangeKeys) -> list
 
     async with (
         AsyncGate.from_url(config.store_url, prefix=config.prefix, policy=config.pinned) as gate,
-        BinanceFutures(keys.key, keys.secret, base_url=keys.base_url, demo=keys.demo) as exchange,
+        BinanceFutures(keys.key, keys.secret, base_url=keys.base_url, demo=keys.demo, streams=False) as exchange,
     ):
         streams = Streams(plain_client(config.store_url, STREAM_TIMEOUT_MS), settings)
         try:

@@ -60,7 +60,7 @@ def open_executor(store: Store, redis_client: redis.Redis, paper: PaperExchange)
     with ExitStack() as stack:
 
         def open_one(url: str | None = None, **more: Any) -> BlockingExecutor:
-            settings = {"policy": ROOMY, "recv_window_ms": 200, "timeout_ms": 2000, **more}
+            settings = {"policy": ROOMY, "recv_window_ms": 200, "timeout_ms": 2000, "streams": False, **more}
             where = url or (url_of_user(store, "worker") if IN_ROLES else store.url)
             executor = BlockingExecutor(where, paper.key, paper.secret, base_url=paper.url, **settings)
             stack.enter_context(executor)

@@ -119,7 +119,7 @@ def test_every_setting_goes_where_it_belongs() -> None:
     policy = Policy(lock_ttl_ms=20_000)
     settings = {"prefix": "acct7", "policy": policy, "timeout_ms": 1234, "recv_window_ms": 777}
 
-    with BlockingExecutor(NOWHERE, "the-key", "the-secret", demo=True, **settings) as executor:  # type: ignore[arg-type]
+    with BlockingExecutor(NOWHERE, "the-key", "the-secret", demo=True, streams=False, **settings) as executor:  # type: ignore[arg-type]
         assert (executor._gate.prefix, executor._gate.policy) == ("acct7", policy)
         assert executor._gate._wire._timeout == 1.234  # type: ignore[attr-defined]
         assert executor._exchange.recv_window_ms == 777
@@ -136,7 +136,7 @@ def test_a_call_that_has_ended_is_not_kept() -> None:
         """A mapping whose deletion can be watched."""
 
     fields = Fields()
-    with BlockingExecutor(NOWHERE, "the-key", "the-secret") as executor:
+    with BlockingExecutor(NOWHERE, "the-key", "the-secret", streams=False) as executor:
         executor.execute(fields)
         watched = weakref.ref(fields)
         del fields

@@ -131,13 +131,20 @@ def test_an_error_while_closing_is_raised_and_everything_is_closed(paper: PaperE
     assert set(threading.enumerate()) <= before
 
 
+def test_what_the_libraries_have_left_on_the_loop_is_ended() -> None:
+    """The look-up of a host goes on when the request is gone for which it was made."""
+    with BlockingExecutor(NOWHERE, "the-key", "the-secret", streams=False) as executor:
+        left = asyncio.run_coroutine_threadsafe(asyncio.Event().wait(), executor._loop)
+    assert left.cancelled()
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_system_exit_on_the_loop_leaves_no_caller_waiting() -> None:
     class Fields(dict[str, object]):
         def items(self) -> NoReturn:
             raise SystemExit
 
-    with BlockingExecutor(NOWHERE, "the-key", "the-secret") as executor:
+    with BlockingExecutor(NOWHERE, "the-key", "the-secret", streams=False) as executor:
         # The loop will end with nobody to finish what runs on it. A reconciler that is then half way through its first
         # call would complain when it is collected: in whichever test comes next.
         asyncio.run_coroutine_threadsafe(executor._executor.__aexit__(None, None, None), executor._loop).result()

@@ -185,7 +185,7 @@ def test_interrupted_while_it_opens_it_leaves_no_thread(in_main_thread: InMainTh
             asking.close()
 
         with pytest.raises(Interruption):
-            BlockingExecutor(f"embedded:{directory}", "the-key", "the-secret")
+            BlockingExecutor(f"embedded:{directory}", "the-key", "the-secret", streams=False)
 
         interrupter.join()
     assert set(threading.enumerate()) <= before
@@ -201,7 +201,7 @@ def test_interrupted_while_its_thread_starts_that_thread_only_ends(monkeypatch: 
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", start)
         with pytest.raises(Interruption):
-            BlockingExecutor(NOWHERE, "the-key", "the-secret")
+            BlockingExecutor(NOWHERE, "the-key", "the-secret", streams=False)
 
     [late] = started
     late.start()

@@ -1,0 +1,515 @@
+"""Keeps a live account: opens the streams, takes snapshots, and says what is fresh. Nothing that it does is waited for.
+
+Whatever goes wrong here, the figures are absent, and readings decide as without streams.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import msgspec
+
+from gate.exchange.answers import figure, unreadable
+from gate.exchange.failures import ExchangeFailure
+from gate.exchange.port import AccountFigures, GapListener, LiveFigures, OrderListener, SymbolConfig
+from gate.exchange.streams.account import InDoubt, LiveAccount
+from gate.exchange.streams.events import KeyExpired, LeverageChanged, ModeChanged, decode_mark_price, decode_user_event
+from gate.exchange.streams.line import Line, LineEnded
+from gate.exchange.streams.prices import MarkPrices
+from gate.exchange.streams.settings import Settings, decode_settings
+from gate.exchange.streams.snapshot import decode_snapshot
+from gate.values.log_words import log_of, pairs
+
+if TYPE_CHECKING:
+    from aiohttp import ClientSession
+
+_log: Final = log_of("gate.exchange")
+
+FRESH_MS: Final = 2_000
+"""A figure counts only while its connection, or its price, is not older than this."""
+_APART_S: Final = 3.0
+"""From one snapshot to the next, while nothing is in doubt."""
+_SETTLED_S: Final = 0.15
+"""After an event, before the snapshot that it makes necessary: more come with it."""
+_AUDIT_S: Final = 15.0
+"""A stream doesn't tell what it has lost. So a snapshot is taken however quiet it is."""
+_SETTINGS_S: Final = 60.0
+_KEY_S: Final = 60.0
+_LONGEST_PAUSE_S: Final = 30.0
+_STEADY_S: Final = 10.0
+"""A connection that has lived so long is worth an attempt at once."""
+_FEE_PAUSE_S: Final = 5.0
+_MOST_DOUBLINGS: Final = 10
+_FAILED_S: Final = 1.0
+_REST_MS: Final = 60_000
+"""Where a refusal says to ask no more, but not for how long."""
+_PRICELESS_S: Final = 10.0
+_MOST_WATCHED: Final = 200
+"""Streams of one connection, by the exchange's rules."""
+_KEY: Final = re.compile(r"[A-Za-z0-9_-]{1,256}", re.ASCII)
+_NO_SUCH_KEY: Final = "-1125"
+
+
+class Rest(Protocol):
+    """What the streams need beside themselves. The first raises ExchangeFailure."""
+
+    async def ask(self, method: str, **parameters: object) -> Any:
+        """A reading, by python-binance's name of it."""
+
+    async def fee_rate(self, symbol: str) -> Decimal:
+        """The taker's commission."""
+
+    async def read_symbols_once(self) -> None:
+        """Reads what symbols there are, unless that has been done."""
+
+    def margin_asset(self, symbol: str) -> str | None:
+        """What a symbol's margin is in; None where that isn't known."""
+
+    def rest_ms(self) -> int | None:
+        """How long to ask nothing that can wait."""
+
+
+class LiveStreams:
+    """The streams of one account. `start` it in an event loop, and `close` it."""
+
+    def __init__(self, rest: Rest, address: str) -> None:
+        """`address`: of the exchange's WebSockets, without a path."""
+        self._rest: Final = rest
+        self._address: Final = address
+        self._prices: Final = MarkPrices()
+        self._account: Final = LiveAccount(self._prices.latest)
+        self._settings: Final = Settings()
+        self._order_listeners: Final[list[OrderListener]] = []
+        self._gap_listeners: Final[list[GapListener]] = []
+        self._watched: Final[dict[str, None]] = {}
+        self._unsubscribed: Final[set[str]] = set()
+        self._user: Line | None = None
+        self._key = ""
+        self._market: Line | None = None
+        self._priced_ns = 0
+        self._heard: Final[deque[str]] = deque(maxlen=32)
+        self._doubts = 0
+        self._in_doubt_since_ns = 0
+        self._snapshots_in_doubt = 0
+        self._asked_ns = 0
+        self._moved_ns: int | None = None
+        self._wake: Final = asyncio.Event()
+        self._settings_wake: Final = asyncio.Event()
+        self._watch_wake: Final = asyncio.Event()
+        self._tasks: Final[list[asyncio.Task[None]]] = []
+        self._fee_tasks: Final[dict[str, asyncio.Task[None]]] = {}
+        self._session: ClientSession | None = None
+        self._down: Final[dict[str, int]] = {}
+        self._quiet_until_ns = 0
+
+    # ---- what it tells
+
+    def figures(self, symbol: str) -> LiveFigures | None:
+        """What is known of a symbol's entry at this moment; None where a figure is absent, stale or in doubt."""
+        self.watch(symbol)
+        since_ns = time.monotonic_ns() - FRESH_MS * 1_000_000
+        proof_ns = None if self._user is None else self._user.proof_ns
+        snapshot, settings = self._account.snapshot, self._settings
+        config, hedge_mode = settings.config(symbol), settings.hedge_mode
+        if proof_ns is None or proof_ns < since_ns or snapshot is None or settings.multi_assets:
+            return None
+        stands_ns = proof_ns
+
+        def mark_of(name: str) -> Decimal | None:
+            nonlocal stands_ns
+            marked = self._prices.of(name, since_ns)
+            if marked is None:
+                return None
+            stands_ns = min(stands_ns, marked.at_ns)
+            return marked.price
+
+        mark, asset = mark_of(symbol), self._rest.margin_asset(symbol)
+        if mark is None or asset is None or config is None or hedge_mode is None:
+            return None
+        available = self._account.available(asset, self._rest.margin_asset, mark_of, settings.leverage)
+        if available is None:
+            return None
+        figures = AccountFigures({asset: available}, self._account.notional(symbol, mark), stands_ns)
+        positions = self._account.positions(symbol)
+        return LiveFigures(
+            mark, config, hedge_mode, positions, figures, snapshot.asked_ns, snapshot_ms=snapshot.from_ms
+        )
+
+    def has_seen(self, client_order_id: str) -> bool:
+        """Whether the account's figures include this order."""
+        return self._account.has_seen(client_order_id)
+
+    def on_order(self, heard: OrderListener) -> None:
+        """Has each event of an order told to the listener from now on."""
+        self._order_listeners.append(heard)
+
+    def on_gap(self, heard: GapListener) -> None:
+        """Has the listener told when events may have been lost."""
+        self._gap_listeners.append(heard)
+
+    def watch(self, symbol: str) -> None:
+        """Has the symbol's price and fee at hand from soon on."""
+        if symbol in self._watched or len(self._watched) >= _MOST_WATCHED:
+            return
+        self._watched[symbol] = None
+        self._unsubscribed.add(symbol)
+        self._watch_wake.set()
+
+    # ---- what others tell it
+
+    def leverage_set(self, symbol: str, config: SymbolConfig) -> None:
+        """The answer to a change of our own."""
+        if self._settings.set_to(symbol, config) and self._account.touches(symbol):
+            self._doubt("leverage")
+
+    def forget_modes(self) -> None:
+        """An answer has shown that the position mode is another."""
+        self._settings.forget_modes()
+        self._settings_wake.set()
+
+    # ---- its life
+
+    def start(self) -> None:
+        """Opens the streams, beside everything else."""
+        from aiohttp import ClientSession, DummyCookieJar, TraceConfig
+
+        trace = TraceConfig()
+        trace.on_request_redirect.append(_no_redirect)  # aiohttp has no setting for it where it opens a WebSocket
+        self._session = ClientSession(cookie_jar=DummyCookieJar(), trace_configs=[trace])
+        for keep in (self._keep_user, self._keep_market, self._keep_account, self._keep_settings, self._keep_key):
+            self._tasks.append(asyncio.create_task(self._kept(keep)))
+
+    async def close(self) -> None:
+        """Closes the streams. The listen key stays: other processes of the account have the same."""
+        tasks = [*self._tasks, *self._fee_tasks.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._session is not None:
+            await self._session.close()
+
+    async def _kept(self, keep: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await keep()
+            except Exception:
+                # A mistake of ours must not stop the figures for good, nor count as one that is right.
+                _log.exception("STREAMS FAILED")
+                self._doubt("failed")
+                await asyncio.sleep(_LONGEST_PAUSE_S)
+
+    async def _keep_user(self) -> None:
+        pause = _Pause()
+        while True:
+            began_ns = time.monotonic_ns()
+            try:
+                await self._run_user()
+            except LineEnded as ended:
+                why = str(ended)
+            except ExchangeFailure as failed:
+                why = str(failed)
+            finally:
+                self._user = None
+                self._doubt("closed")
+                self._settings.forget()
+            self._note_down("user", why)
+            await pause.after(began_ns)
+
+    async def _ask(self, method: str, **parameters: object) -> Any:
+        """Asks; after a refusal that says so, nothing more for a while. Whoever goes on is banned for longer."""
+        quiet_ns = self._quiet_until_ns - time.monotonic_ns()
+        if quiet_ns > 0:
+            await asyncio.sleep(quiet_ns / 1e9)
+        try:
+            return await self._rest.ask(method, **parameters)
+        except ExchangeFailure as failed:
+            if failed.failure.stops_asking:
+                rest_ns = (failed.failure.rest_ms or _REST_MS) * 1_000_000
+                self._quiet_until_ns = max(self._quiet_until_ns, time.monotonic_ns() + rest_ns)
+            raise
+
+    async def _run_user(self) -> None:
+        key = await self._ask("futures_stream_get_listen_key")
+        if not isinstance(key, str) or not _KEY.fullmatch(key):
+            raise unreadable("listenKey", type(key).__name__)
+        assert self._session is not None
+        self._key, self._user = key, Line(self._session, f"{self._address}/private/ws?listenKey={key}", self._hear_user)
+        await self._user.run(self._user_opened)
+
+    def _user_opened(self) -> None:
+        self._heard.clear()
+        self._snapshots_in_doubt = 0
+        self._doubt("opened")
+        self._settings_wake.set()
+        self._tell_gap()
+
+    def _hear_user(self, text: str) -> None:
+        if text in self._heard:
+            return  # doubled
+        self._heard.append(text)
+        try:
+            event = msgspec.json.decode(text)
+            if not isinstance(event, dict):
+                raise unreadable("event", type(event).__name__)
+            if event.get("e") in ("ORDER_TRADE_UPDATE", "ALGO_UPDATE"):
+                for listener in self._order_listeners:
+                    self._tell(listener, event)
+            decoded = decode_user_event(event)
+            if decoded is None:
+                return
+            if isinstance(decoded, KeyExpired):
+                raise LineEnded("the listen key has expired")
+            if isinstance(decoded, LeverageChanged):
+                self._hear_leverage(decoded)
+                return
+            if isinstance(decoded, ModeChanged):
+                self.forget_modes()
+                self._doubt("modes")
+                return
+            self._account.apply(decoded)
+            if self._prices.stood_at_ns(decoded.at_ms) < time.monotonic_ns() - FRESH_MS * 1_000_000:
+                raise InDoubt("events come late")
+        except (msgspec.DecodeError, RecursionError, ExchangeFailure, InDoubt) as problem:
+            if self._account.snapshot is not None:
+                _log.warning("STREAMS IN DOUBT %s", pairs(detail=str(problem)))
+            self._doubt("event")
+            self._tell_gap()
+            return
+        if self._account.moved and self._moved_ns is None:
+            self._moved_ns = time.monotonic_ns()
+            self._wake.set()
+
+    def _hear_leverage(self, changed: LeverageChanged) -> None:
+        if self._settings.told(changed.symbol, changed.leverage):
+            self._settings_wake.set()
+            if self._account.touches(changed.symbol):
+                self._doubt("leverage")
+
+    def _tell_gap(self) -> None:
+        for listener in self._gap_listeners:
+            self._tell(listener)
+
+    def _tell(self, listener: Callable[..., None], *arguments: Mapping[str, Any]) -> None:
+        try:
+            listener(*arguments)
+        except Exception:
+            _log.exception("LISTENER FAILED")
+
+    def _doubt(self, why: str) -> None:
+        """Nothing of the account counts until a snapshot that is asked for after this."""
+        self._doubts += 1
+        self._account.forget()
+        self._moved_ns = None
+        self._wake.set()
+
+    # ---- snapshots
+
+    async def _keep_account(self) -> None:
+        while True:
+            self._wake.clear()
+            wait_s = self._until_snapshot_s()
+            if wait_s > 0:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(wait_s):
+                        await self._wake.wait()
+                continue
+            rest_ms = self._rest.rest_ms()
+            if rest_ms is not None:
+                await asyncio.sleep(rest_ms / 1000)
+                continue
+            try:
+                await self._take_snapshot()
+            except ExchangeFailure as failed:
+                self._note_down("account", str(failed))
+                await asyncio.sleep(_FAILED_S)
+
+    def _until_snapshot_s(self) -> float:
+        if self._user is None or not self._user.is_open:
+            return _LONGEST_PAUSE_S
+        now_ns = time.monotonic_ns()
+        since_s = (now_ns - self._asked_ns) / 1e9
+        if self._account.snapshot is None:
+            # The first at once; if one after the other doesn't last, fewer.
+            pause_s = (
+                min(0.05 * 2 ** min(self._snapshots_in_doubt, _MOST_DOUBLINGS), _APART_S)
+                if self._snapshots_in_doubt
+                else 0.0
+            )
+            return pause_s - since_s
+        if self._moved_ns is not None:
+            return max(_SETTLED_S - (now_ns - self._moved_ns) / 1e9, _APART_S - since_s)
+        return _AUDIT_S - since_s
+
+    async def _take_snapshot(self) -> None:
+        doubts, before_ns = self._doubts, time.monotonic_ns()
+        self._snapshots_in_doubt = 0 if self._account.snapshot is not None else self._snapshots_in_doubt + 1
+        self._asked_ns = before_ns
+        answer = await self._ask("futures_time")
+        from_ms = int(figure("serverTime", answer.get("serverTime") if isinstance(answer, Mapping) else None))
+        asked_ns = time.monotonic_ns()
+        account = await self._ask("futures_account", version=3)
+        # From the answer's first question on, the exchange's clock can't have gone farther than ours.
+        until_ms = from_ms + (time.monotonic_ns() - before_ns) // 1_000_000 + 1
+        snapshot = decode_snapshot(account, asked_ns, from_ms, until_ms)
+        await self._rest.read_symbols_once()
+        if doubts != self._doubts:
+            return  # asked for too early
+        self._prices.set_clock(from_ms, before_ns)
+        try:
+            self._account.rest_on(snapshot)
+        except InDoubt as problem:
+            _log.warning("STREAMS IN DOUBT %s", pairs(detail=str(problem)))
+            self._doubt("snapshot")
+            return
+        if self._account.missed:
+            _log.warning("STREAMS MISSED %s", pairs(detail="the account is another than its events said"))
+            self._tell_gap()
+        self._moved_ns = time.monotonic_ns() if self._account.moved else None
+        for symbol in self._account.priced_symbols():
+            self.watch(symbol)
+        self._note_up("account")
+        self._note_up("user")
+
+    # ---- settings
+
+    async def _keep_settings(self) -> None:
+        while True:
+            self._settings_wake.clear()
+            if self._user is not None and self._user.is_open:
+                try:
+                    while not await self._read_settings():
+                        pass
+                except ExchangeFailure as failed:
+                    self._note_down("settings", str(failed))
+                    await asyncio.sleep(_FAILED_S)
+                    continue
+                self._note_up("settings")
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_SETTINGS_S):
+                    await self._settings_wake.wait()
+
+    async def _read_settings(self) -> bool:
+        changes, line = self._settings.changes, self._user
+        symbols, account = await asyncio.gather(self._ask("futures_symbol_config"), self._ask("futures_account_config"))
+        if line is not self._user:
+            return True  # of another connection, which reads its own
+        return self._settings.take(decode_settings(symbols, account, changes))
+
+    async def _keep_key(self) -> None:
+        while True:
+            await asyncio.sleep(_KEY_S)
+            line = self._user
+            if line is None or not line.is_open:
+                continue
+            try:
+                await self._ask("futures_stream_keepalive", listenKey=self._key)
+            except ExchangeFailure as failed:
+                if failed.failure.code == _NO_SUCH_KEY:
+                    line.end("the listen key is over")
+
+    # ---- prices
+
+    async def _keep_market(self) -> None:
+        pause = _Pause()
+        while True:
+            if not self._watched:
+                self._watch_wake.clear()
+                await self._watch_wake.wait()
+            began_ns = time.monotonic_ns()
+            assert self._session is not None
+            line = self._market = Line(self._session, f"{self._address}/market/ws", self._hear_market)
+            self._unsubscribed.update(self._watched)
+            following = asyncio.create_task(self._follow(line))
+            try:
+                await line.run(self._market_opened)
+            except LineEnded as ended:
+                self._note_down("market", str(ended))
+            finally:
+                following.cancel()
+                await asyncio.gather(following, return_exceptions=True)
+                self._market = None
+                self._prices.forget()
+            await pause.after(began_ns)
+
+    def _market_opened(self) -> None:
+        self._priced_ns = time.monotonic_ns()
+        self._watch_wake.set()
+
+    async def _follow(self, line: Line) -> None:
+        """Subscribes to what is new, and ends a connection that brings no prices."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await self._watch_wake.wait()
+            self._watch_wake.clear()
+            if not line.is_open:
+                continue
+            if self._unsubscribed:
+                names = sorted(self._unsubscribed)
+                self._unsubscribed.clear()
+                params = [f"{name.lower()}@markPrice@1s" for name in names]
+                await line.say(msgspec.json.encode({"method": "SUBSCRIBE", "params": params, "id": 1}).decode())
+                for name in names:
+                    self._ask_fee(name)
+                await asyncio.sleep(0.2)  # the exchange takes ten messages a second
+            elif time.monotonic_ns() - self._priced_ns > _PRICELESS_S * 1e9:
+                line.end("without prices")
+
+    def _ask_fee(self, symbol: str) -> None:
+        if symbol not in self._fee_tasks or self._fee_tasks[symbol].done():
+            self._fee_tasks[symbol] = asyncio.create_task(self._read_fee(symbol))
+
+    async def _read_fee(self, symbol: str) -> None:
+        while symbol not in self._settings.fee_rates:
+            try:
+                self._settings.fee_rates[symbol] = await self._rest.fee_rate(symbol)
+            except ExchangeFailure:
+                await asyncio.sleep(_FEE_PAUSE_S)
+
+    def _hear_market(self, text: str) -> None:
+        try:
+            event = msgspec.json.decode(text)
+            marked = decode_mark_price(event) if isinstance(event, dict) else None
+        except (msgspec.DecodeError, RecursionError, ExchangeFailure):
+            raise LineEnded("a message that can't be read") from None
+        if marked is not None:
+            self._prices.heard(*marked)
+            self._priced_ns = time.monotonic_ns()
+            self._note_up("market")
+
+    # ---- what a person is told
+
+    def _note_down(self, stream: str, why: str) -> None:
+        if stream not in self._down:
+            self._down[stream] = time.monotonic_ns()
+            _log.warning("STREAMS DOWN %s", pairs(stream=stream, detail=why, until="readings decide"))
+
+    def _note_up(self, stream: str) -> None:
+        since_ns = self._down.pop(stream, None)
+        if since_ns is not None:
+            _log.info("STREAMS UP %s", pairs(stream=stream, after_ms=(time.monotonic_ns() - since_ns) // 1_000_000))
+
+
+async def _no_redirect(*_: object) -> None:
+    """Another server, perhaps without TLS, must not tell what an account holds."""
+    raise LineEnded("redirected")
+
+
+class _Pause:
+    """From one connection to the next: short at first, longer while none lasts."""
+
+    def __init__(self) -> None:
+        self._failed = 0
+
+    async def after(self, began_ns: int) -> None:
+        lived_s = (time.monotonic_ns() - began_ns) / 1e9
+        self._failed = 0 if lived_s > _STEADY_S else min(self._failed + 1, _MOST_DOUBLINGS)
+        await asyncio.sleep(min(0.1 * 2**self._failed, _LONGEST_PAUSE_S) * random.uniform(0.5, 1.0))

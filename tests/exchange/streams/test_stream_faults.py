@@ -1,0 +1,169 @@
+"""Nothing counts from a connection that is silent, broken or behind, and everything that was missed is read again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from binance import Client
+
+from gate.exchange.binance import BinanceFutures
+from gate.exchange.streams import live as streams
+from gate.paper import Fault, FaultKind, PaperExchange
+from tests.exchange.streams.conftest import (
+    SYMBOL,
+    OpenExchange,
+    figures,
+    figures_when,
+    free,
+    hits,
+    key,
+    place,
+    really_free,
+    until,
+    without_figures,
+)
+
+
+async def test_a_silent_connection_tells_nothing_after_two_seconds(
+    paper: PaperExchange, exchange: BinanceFutures
+) -> None:
+    first = await figures(exchange)
+    paper.inject(Fault(kind=FaultKind.SILENT_STREAM, event="ACCOUNT_UPDATE"))
+    paper.set_balance(5_000)
+    since_ns = time.monotonic_ns()
+    while (live := exchange.live(SYMBOL)) is not None:
+        assert live.account.age_ms <= streams.FRESH_MS
+        await until(lambda: True)
+    # It is given up, and the next one begins with a snapshot.
+    live = await figures(exchange)
+    assert free(live) == 5_000
+    assert live.snapshot_ns > since_ns > first.snapshot_ns
+
+
+async def test_silent_prices_tell_nothing(paper: PaperExchange, exchange: BinanceFutures) -> None:
+    paper.inject(Fault(kind=FaultKind.SILENT_STREAM, event="markPriceUpdate"))
+    await without_figures(exchange)
+    paper.set_price(SYMBOL, 90_000)
+    assert (await figures(exchange)).mark_price == 90_000
+
+
+async def test_a_dropped_connection_leads_to_a_snapshot(
+    paper: PaperExchange, client: Client, exchange: BinanceFutures
+) -> None:
+    gaps: list[int] = []
+    exchange.on_gap(lambda: gaps.append(1))
+    before = await figures(exchange)
+    paper.inject(Fault(kind=FaultKind.DROP_STREAM, event="ORDER_TRADE_UPDATE"))
+    name = place(client, "0.1", type="LIMIT", price="90000", timeInForce="GTC")
+    await without_figures(exchange)
+    assert not exchange.has_seen(name)
+    after = await figures(exchange)
+    assert free(after) == really_free(client) == 9_550
+    assert after.snapshot_ns > before.snapshot_ns
+    assert gaps == [1]
+
+
+async def test_a_key_that_expires_leads_to_a_new_one(
+    paper: PaperExchange, client: Client, exchange: BinanceFutures
+) -> None:
+    paper.inject(Fault(kind=FaultKind.EXPIRE_KEY, event="ORDER_TRADE_UPDATE"))
+    place(client, "0.1", type="LIMIT", price="90000", timeInForce="GTC")
+    await without_figures(exchange)
+    assert free(await figures(exchange)) == 9_550
+    name = place(client, type="LIMIT", price="90000", timeInForce="GTC")
+    await until(lambda: exchange.has_seen(name))
+
+
+async def test_a_key_that_somebody_has_ended_leads_to_a_new_one(
+    monkeypatch: pytest.MonkeyPatch, paper: PaperExchange, client: Client, open_exchange: OpenExchange
+) -> None:
+    monkeypatch.setattr(streams, "_KEY_S", 0.1)
+    exchange = await open_exchange()
+    before = await figures(exchange)
+    paper.inject(Fault(kind=FaultKind.LOSE_EVENT, event="listenKeyExpired"))
+    assert key(paper, "DELETE") == 0
+    await until(lambda: (live := exchange.live(SYMBOL)) is not None and live.snapshot_ns > before.snapshot_ns)
+    name = place(client)
+    await until(lambda: exchange.has_seen(name))
+
+
+async def test_a_doubled_event_counts_once(paper: PaperExchange, client: Client, exchange: BinanceFutures) -> None:
+    paper.inject(Fault(kind=FaultKind.DOUBLE_EVENT, times=20))
+    snapshot = (await figures(exchange)).snapshot_ns
+    name = place(client, "0.1", type="LIMIT", price="90000", timeInForce="GTC")
+    await until(lambda: exchange.has_seen(name))
+    live = await figures(exchange)
+    assert live.snapshot_ns == snapshot
+    assert 9_540 <= (free(live) or 0) <= 9_550
+
+
+async def test_what_comes_late_tells_nothing(paper: PaperExchange, exchange: BinanceFutures) -> None:
+    before = await figures(exchange)
+    paper.inject(Fault(kind=FaultKind.LAG_STREAM, event="ACCOUNT_UPDATE", delay_ms=3_000))
+    paper.set_balance(5_000)
+    while (live := exchange.live(SYMBOL)) is not None and live.snapshot_ns == before.snapshot_ns:
+        assert live.account.age_ms <= streams.FRESH_MS
+        await until(lambda: True)
+    assert free(await figures(exchange)) == 5_000
+
+
+async def test_a_fill_whose_position_is_not_told_stays_counted(
+    paper: PaperExchange, client: Client, exchange: BinanceFutures
+) -> None:
+    paper.inject(Fault(kind=FaultKind.LOSE_EVENT, event="ACCOUNT_UPDATE"))
+    name = place(client, "0.1")
+    await until(lambda: exchange.has_seen(name))
+    while (live := exchange.live(SYMBOL)) is None or free(live) != really_free(client):
+        assert live is None or (free(live) or 0) <= 10_000
+        await until(lambda: True)
+    assert hits(paper) == 1
+
+
+async def test_a_fill_that_is_missing_leads_to_a_snapshot(
+    paper: PaperExchange, client: Client, exchange: BinanceFutures
+) -> None:
+    told: list[Mapping[str, Any]] = []
+    gaps: list[int] = []
+    exchange.on_order(told.append)
+    exchange.on_gap(lambda: gaps.append(1))
+    before = await figures(exchange)
+    paper.set_price(SYMBOL, 100_000, depth="0.05")
+    name = place(client, "0.2", type="LIMIT", price="100100", timeInForce="GTC")
+    await until(lambda: any(each["o"]["X"] == "PARTIALLY_FILLED" for each in told))
+    paper.inject(Fault(kind=FaultKind.LOSE_EVENT, event="ORDER_TRADE_UPDATE", client_order_id=name))
+    paper.set_price(SYMBOL, 100_000, depth="0.05")
+    paper.set_price(SYMBOL, 100_000, depth="0.05")
+    await until(lambda: gaps)
+    assert (await figures(exchange)).snapshot_ns > before.snapshot_ns
+
+
+async def test_an_event_that_is_lost_without_a_sign_shows_in_the_next_snapshot(
+    monkeypatch: pytest.MonkeyPatch, paper: PaperExchange, exchange: BinanceFutures
+) -> None:
+    """The exchange's clock goes on while nothing is told, so the change can't be on its way any more."""
+    gaps: list[int] = []
+    exchange.on_gap(lambda: gaps.append(1))
+    paper.inject(Fault(kind=FaultKind.LOSE_EVENT, event="ACCOUNT_UPDATE"))
+    paper.set_balance(5_000)
+    paper.move_clock(10_000)
+    monkeypatch.setattr(streams, "_AUDIT_S", 0.1)
+    paper.set_balance(5_000)
+    await figures_when(exchange, lambda live: free(live) == 5_000)
+    await until(lambda: gaps)
+
+
+async def test_a_ban_silences_every_reading_of_the_streams(
+    paper: PaperExchange, open_exchange: OpenExchange, caplog: pytest.LogCaptureFixture
+) -> None:
+    paper.inject(Fault(kind=FaultKind.BANNED_418, method="GET", path="/fapi/v3/account", retry_after_s=2))
+    begun = time.monotonic()
+    exchange = await open_exchange()
+    await until(lambda: "IP banned" in caplog.text)
+    exchange.forget_hedge_mode()  # asks for a reading
+    paper.inject(Fault(kind=FaultKind.UNAVAILABLE_503, method="*", path="*"))
+    await until(lambda: hits(paper) == 2)
+    assert time.monotonic() - begun >= 2
+    assert await figures(exchange)
