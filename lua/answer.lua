@@ -1,18 +1,18 @@
 #!lua flags=allow-oom
 -- Answers one entry of the stream of intents, and acknowledges it, in one step: no crash can come between the two.
--- However often an intent is delivered, one result of it is written. Only where that leaves the intent unused, as a denial
--- does, another delivery may still become an order: then the result of that is written too.
+-- However often an intent is delivered, one result of it is written. Only where that tells of no order, another delivery may
+-- still become one: then the result of that is written too.
 --
 -- KEYS   1 entries           P:stream:trade.intent                  stream  what the service reads
 --        2 answers           P:stream:execution.result              stream  where the answer goes
---        3 answered          P:stream:answered:{intent_id}:{print}  string  the answer's id in its stream; `unused `
+--        3 answered          P:stream:answered:{intent_id}:{print}  string  the answer's id in its stream; `no_order `
 --                                                                           before it, where the answer was such a one
 --
 -- ARGV   1 group             the consumer group
 --        2 entry             the entry's id
 --        3 keep_ms           how long `answered` stays: as long as the intent may be delivered again
 --        4 most              about how many answers the stream keeps
---        5 unused            1 where no order can come of this delivery, and of another one it may; else 0
+--        5 no_order          1 where no order has come of this delivery; else 0
 --        6… fields           names and values of the answer
 --
 -- Reply  1: the answer is written. 0: the intent has one already, or another worker has answered this entry. Either way
@@ -20,8 +20,8 @@
 --@include read
 
 local before = read('GET', KEYS.answered)
-local unused = ARGV.unused == '1'
-local answered = before and (unused or string.sub(before, 1, 7) ~= 'unused ')
+local no_order = ARGV.no_order == '1'
+local answered = before and (no_order or string.sub(before, 1, 9) ~= 'no_order ')
 local pending = #read('XPENDING', KEYS.entries, ARGV.group, ARGV.entry, ARGV.entry, 1) > 0
 -- An entry that is there and not pending was answered by another worker. One that is gone may have been lost with the
 -- store's memory; nobody else answers it then.
@@ -29,7 +29,7 @@ local by_another = not before and not pending and #read('XRANGE', KEYS.entries, 
 if not (answered or by_another) then
   -- The first write: where the answers can't be written, nothing is.
   local id = redis.call('XADD', KEYS.answers, 'MAXLEN', '~', ARGV.most, '*', unpack(ARGV, ARGV.from.fields))
-  redis.call('SET', KEYS.answered, (unused and 'unused ' or '') .. id, 'PX', ARGV.keep_ms)
+  redis.call('SET', KEYS.answered, (no_order and 'no_order ' or '') .. id, 'PX', ARGV.keep_ms)
 end
 redis.call('XACK', KEYS.entries, ARGV.group, ARGV.entry)
 return (answered or by_another) and 0 or 1

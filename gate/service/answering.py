@@ -52,7 +52,7 @@ class Answering:
     def add(self, answer: Answer, taken_s: float) -> None:
         """Another answer, to an intent that was taken in hand then, on the loop's clock."""
         self._answers.append((answer, taken_s))
-        if not answer.unused:
+        if not answer.no_order:
             self._on_their_way.add(answer.answered)
         self._to_answer.set()
 
@@ -103,7 +103,7 @@ class Answering:
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
     def _answered(self, answer: Answer, taken_s: float, *, written: bool) -> None:
-        if not answer.unused:
+        if not answer.no_order:
             self._on_their_way.discard(answer.answered)
         if not written:
             self._metrics.repeats.inc()

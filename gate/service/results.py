@@ -45,9 +45,10 @@ class Ending:
     mode: Mode = Mode.ENFORCE
 
     @property
-    def leaves_unused(self) -> bool:
-        """Whether another delivery of the intent may still be admitted, and become an order."""
-        return self.state is Terminal.DENIED or (self.retryable and self.order_id is None)
+    def no_order(self) -> bool:
+        """Whether no order has come of this delivery. Of another one it may: after a denial, or of an exit of which two
+        deliveries met a store that was away."""
+        return self.order_id is None and _STATUS.get(self.state) is None
 
 
 def ending_of(execution: Execution) -> Ending:

@@ -349,7 +349,7 @@ class Service:
             answered_as(entry.intent),
             keep_ms,
             dict(fields.items()),
-            ending.leaves_unused,
+            ending.no_order,
         )
 
     def _done_with(self, entry_ids: Sequence[str]) -> None:

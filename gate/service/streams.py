@@ -21,7 +21,7 @@ STORE_FAILURES: Final = (RedisError, OSError, TimeoutError)
 """What redis-py raises where the store can't be asked, or refuses."""
 READ_WAITS_MS: Final = 1_000
 _PAGE: Final = 500
-_UNUSED: Final = "unused "
+_NO_ORDER: Final = "no_order "
 """How lua/answer.lua marks an answer that may not be the last."""
 LEFT: Final = "handed-over"
 """The consumer that keeps what a service leaves at its end, until another one takes it over."""
@@ -40,8 +40,8 @@ class Answer:
     """What tells this intent from all others."""
     keep_ms: int
     fields: Mapping[str | bytes, str | bytes]
-    unused: bool = False
-    """Whether it leaves the intent unused: another delivery may still become an order, and has its answer then."""
+    no_order: bool = False
+    """Whether it tells of no order: another delivery may still become one, and has its answer then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ class Streams:
     async def answered(self, answered: str) -> bool:
         """Whether an intent has its last answer."""
         found = await self._client.get(self._of.answered + answered)
-        return found is not None and not _text(found).startswith(_UNUSED)
+        return found is not None and not _text(found).startswith(_NO_ORDER)
 
     async def answer(self, answers: Sequence[Answer]) -> list[bool | Exception]:
         """Writes answers and acknowledges their entries: for each whether it was written, or why it failed. An answer
@@ -135,7 +135,7 @@ class Streams:
                 entry=each.entry_id,
                 keep_ms=each.keep_ms,
                 most=each.most,
-                unused=int(each.unused),
+                no_order=int(each.no_order),
             )
             pipeline.execute_command(*call, *(part for field in each.fields.items() for part in field))
         replies = await pipeline.execute(raise_on_error=False)

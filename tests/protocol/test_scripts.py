@@ -116,7 +116,7 @@ CALLED_WITH = {
     "still_out": ("inflight state halt", "since_ms exits_too server"),
     "identify": (OF_AN_INTENT, ""),
     "leftovers": ("audit state", "by reason belongs lapse_ms"),
-    "answer": ("entries answers answered", "group entry keep_ms most unused"),
+    "answer": ("entries answers answered", "group entry keep_ms most no_order"),
 }
 
 

@@ -61,7 +61,7 @@ class Count:
     stops: int = 0
     store_kills: int = 0
     denials: Counter[str] = field(default_factory=Counter)
-    """Results that leave the intent unused: another delivery of it may have had the last word."""
+    """Results that tell of no order: another delivery of the intent may have become one."""
     results: Counter[str] = field(default_factory=Counter)
     """All others."""
     states: Counter[str] = field(default_factory=Counter)
@@ -105,7 +105,7 @@ class Count:
             ("the store killed", f"{self.store_kills}"),
             ("tries denied for now", _listed(self.put_off)),
             ("results", _listed(self.states)),
-            ("a last result after a denial", f"{len(self.results.keys() & self.denials.keys())}"),
+            ("an order after a denial", f"{len(self.results.keys() & self.denials.keys())}"),
             ("orders in the exchange's ledger", f"{sum(self.orders.values()):,}"),
             ("memory of the worker that lives on, MB", ", ".join(map(str, shown))),
             ("not as promised", "; ".join(self.faults) or "nothing"),
@@ -246,8 +246,7 @@ def _count_up(desk: Desk, gate: Gate, count: Count) -> None:
     for order in desk.paper.ledger():
         count.orders[names[str(order["clientOrderId"])]] += 1
     for row in desk.results(RESULTS):
-        unused = row["state"] == "DENIED" or (row["retryable"] == "1" and not row["order_id"])
-        (count.denials if unused else count.results)[row["intent_id"]] += 1
+        (count.denials if row["status"] == "rejected" and not row["order_id"] else count.results)[row["intent_id"]] += 1
         count.states[row["state"]] += 1
         if row["order_id"]:
             count.with_order.add(row["intent_id"])

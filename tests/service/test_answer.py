@@ -29,10 +29,10 @@ def read(client: redis.Redis) -> str:
     return number.decode()
 
 
-def answer(client: redis.Redis, entry: str, *, unused: bool = False) -> int:
+def answer(client: redis.Redis, entry: str, *, no_order: bool = False) -> int:
     call = Call("EVALSHA", script("answer"), {"entries": STREAM, "answers": RESULTS, "group": GROUP, "most": 100_000})
-    told = call(answered=MARK, entry=entry, keep_ms=60_000, unused=int(unused))
-    said: Any = client.execute_command(*told, "state", "DENIED" if unused else "FILLED")
+    told = call(answered=MARK, entry=entry, keep_ms=60_000, no_order=int(no_order))
+    said: Any = client.execute_command(*told, "state", "DENIED" if no_order else "FILLED")
     return int(said)
 
 
@@ -76,18 +76,18 @@ def test_an_entry_that_another_worker_has_answered_long_ago_is_not_answered(
 
 
 def test_a_denial_is_told_once(redis_client: redis.Redis, entry: str) -> None:
-    assert answer(redis_client, entry, unused=True) == 1
-    assert [answer(redis_client, each, unused=True) for each in (entry, read(redis_client))] == [0, 0]
+    assert answer(redis_client, entry, no_order=True) == 1
+    assert [answer(redis_client, each, no_order=True) for each in (entry, read(redis_client))] == [0, 0]
     assert (results(redis_client), pending(redis_client)) == (["DENIED"], 0)
 
 
 def test_an_order_that_comes_of_another_delivery_after_a_denial_is_told_once(
     redis_client: redis.Redis, entry: str
 ) -> None:
-    assert answer(redis_client, entry, unused=True) == 1
+    assert answer(redis_client, entry, no_order=True) == 1
     second = read(redis_client)
     assert [answer(redis_client, second), answer(redis_client, second)] == [1, 0]
-    assert [answer(redis_client, read(redis_client)), answer(redis_client, read(redis_client), unused=True)] == [0, 0]
+    assert [answer(redis_client, read(redis_client)), answer(redis_client, read(redis_client), no_order=True)] == [0, 0]
     assert (results(redis_client), pending(redis_client)) == (["DENIED", "FILLED"], 0)
 
 
@@ -95,7 +95,7 @@ def test_an_order_is_told_though_another_worker_has_denied_its_very_entry(
     redis_client: redis.Redis, entry: str
 ) -> None:
     """That one had taken it over, from a worker that stood still and went on."""
-    assert [answer(redis_client, entry, unused=True), answer(redis_client, entry)] == [1, 1]
+    assert [answer(redis_client, entry, no_order=True), answer(redis_client, entry)] == [1, 1]
     assert results(redis_client) == ["DENIED", "FILLED"]
 
 
@@ -121,6 +121,6 @@ def test_the_results_are_kept_about_as_many_as_asked(redis_client: redis.Redis, 
     call = Call("EVALSHA", script("answer"), {"entries": STREAM, "answers": RESULTS, "group": GROUP, "most": 10})
     for number in range(500):
         redis_client.execute_command(
-            *call(answered=f"{MARK}{number}", entry=read(redis_client), keep_ms=60_000, unused=0), "state", "FILLED"
+            *call(answered=f"{MARK}{number}", entry=read(redis_client), keep_ms=60_000, no_order=0), "state", "FILLED"
         )
     assert redis_client.xlen(RESULTS) <= 200  # nodes of a hundred are dropped whole

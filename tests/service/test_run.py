@@ -173,7 +173,7 @@ def test_the_result_that_a_dead_worker_owes_is_told_though_another_delivery_was_
     sent = payload(id="sig-1")
     with Gate.from_url(desk.url) as gate:
         assert gate.settle(at.admitted(gate.evaluate(sent)), Outcome.placed("81"))
-    desk.client.set(f"quantum:stream:answered:sig-1:{Intent.read(sent).fingerprint}", "unused 1766550734000-0")
+    desk.client.set(f"quantum:stream:answered:sig-1:{Intent.read(sent).fingerprint}", "no_order 1766550734000-0")
     desk.left_by_a_dead_worker(sent)
     desk.worker()
     assert (desk.result()["state"], desk.result()["order_id"]) == ("PLACED", "81")

@@ -116,20 +116,20 @@ def test_the_old_status_of_every_state(state: Terminal, status: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ending", "unused"),
+    ("ending", "no_order"),
     [
         (Ending(Terminal.DENIED, "RATE_SYMBOL", retryable=True), True),
-        (Ending(Terminal.DENIED, "STALE"), True),  # here; another service may allow more
+        (Ending(Terminal.DENIED, "STALE"), True),
         (Ending(Terminal.REJECTED_MARGIN, "-2019", retryable=True, fence=7), True),
-        (Ending(Terminal.REJECTED_EXCHANGE, "-4164", fence=7), False),
+        (Ending(Terminal.REJECTED_EXCHANGE, "-4164", fence=7), True),
         (Ending(Terminal.REJECTED_EXCHANGE, "EXPIRED", retryable=True, order_id="81", fence=7), False),
         (Ending(Terminal.UNKNOWN, "-1007", fence=7), False),
         (Ending(Terminal.FILLED, "FILLED", order_id="81", fence=7), False),
     ],
     ids=lambda value: value.reason if isinstance(value, Ending) else "",
 )
-def test_what_leaves_an_intent_unused(ending: Ending, unused: bool) -> None:
-    assert ending.leaves_unused is unused
+def test_which_results_tell_of_no_order(ending: Ending, no_order: bool) -> None:
+    assert ending.no_order is no_order
 
 
 def test_a_fill_is_told_in_figures_that_are_right() -> None:
