@@ -58,8 +58,8 @@ FILTERS_AGE_S: Final = 3600  # filters change seldom; a code that says so has th
 _READ_TIMEOUT_S: Final = 5.0
 _CONNECT_TIMEOUT_S: Final = 3.0
 _LONGEST_TIME_READ_MS: Final = 2_000  # the clock of reads is off by half of it at most, and may be ahead by a second
-ACCOUNT_APART_MS: Final = 250
-"""Calls made within so much share one reading of the account: four a second at most, whatever the backlog."""
+_ACCOUNT_WEIGHT: Final = 5
+"""What one reading of the account counts among the exchange's limits."""
 _YEAR_2100_MS: Final = 4_102_444_800_000
 _FEE_AGE_S: Final = 3600  # a commission changes with the account's tier, once a day at most
 RECV_WINDOW_MS: Final = 5_000
@@ -125,12 +125,13 @@ class BinanceFutures:
             self._client.FUTURES_URL = f"{address}/fapi"
         self._symbols: dict[str, Mapping[str, Any]] = {}
         self._symbols_at: float | None = None
+        self._filters: dict[str, Filters] = {}
         self._fee_rates: dict[str, tuple[Decimal, float]] = {}
         self._hedge_mode: bool | None = None
         self._limits_reading: asyncio.Task[None] | None = None
         # The exchange's clock at a moment of ours that doesn't step. Until the exchange tells its time, the machine's.
         self._set_at = time.time_ns() // 1_000_000, time.monotonic_ns()
-        self._account: Final = SharedReading(self._read_account, ACCOUNT_APART_MS)
+        self._account: Final = SharedReading(self._read_account, self._account_apart_ms)
         self._streams: Final = LiveStreams(_Rest(self), _sockets(address, demo=demo)) if streams else None
         if self._streams is not None:
             self._streams.start()
@@ -151,8 +152,10 @@ class BinanceFutures:
     def known_filters(self, symbol: str) -> Filters | None:
         """Those that were read last, without asking; None for a symbol that isn't among them."""
         # One by one: an odd symbol must not stop the others.
-        found = self._symbols.get(symbol)
-        return None if found is None else decode_filters(found)
+        filters = self._filters.get(symbol)
+        if filters is None and (found := self._symbols.get(symbol)) is not None:
+            filters = self._filters[symbol] = decode_filters(found)
+        return filters
 
     async def _read_symbols(self) -> None:
         info = await self._read("futures_exchange_info")
@@ -162,7 +165,7 @@ class BinanceFutures:
             raise unreadable("exchangeInfo", None) from None
         if not symbols:
             raise unreadable("exchangeInfo", "without symbols")
-        self._symbols, self._symbols_at = symbols, time.monotonic()
+        self._symbols, self._symbols_at, self._filters = symbols, time.monotonic(), {}
         self._usage.published(decode_limits(info.get("rateLimits")))
         self._ask_for_own_limits()
 
@@ -205,40 +208,42 @@ class BinanceFutures:
 
     async def symbol_config(self, symbol: str) -> SymbolConfig:
         """What the exchange has set for the symbol: never from memory, but for the fee."""
-        answer = await self._read("futures_symbol_config", symbol=symbol)
+        asking = self._read("futures_symbol_config", symbol=symbol)
+        known = self._known_fee_rate(symbol)
+        answer, fee_rate = (
+            (await asking, known) if known is not None else await asyncio.gather(asking, self._fee_rate(symbol))
+        )
         for each in answer if isinstance(answer, list) else [answer]:
             if _value(each, "symbol") == symbol:
-                return await self._config(symbol, each)
+                return _config(each, fee_rate)
         raise unreadable("leverage", None)
 
     async def set_leverage(self, symbol: str, leverage: int) -> SymbolConfig:
         """Sets a symbol's leverage, also that of its position. Returns the settings after it."""
         # Sent like a reading: twice does no harm.
         answer = await self._read("futures_change_leverage", symbol=symbol, leverage=leverage)
-        config = await self._config(symbol, answer)
+        config = _config(answer, await self._fee_rate(symbol))
         if config.leverage != leverage:
             raise unreadable("leverage", config.leverage)
         if self._streams is not None:
             self._streams.leverage_set(symbol, config)
         return config
 
-    async def _config(self, symbol: str, said: object) -> SymbolConfig:
-        leverage = int(figure("leverage", _value(said, "leverage"), least=Decimal(1)))
-        most = _value(said, "maxNotionalValue")
-        bound = None if most is None else figure("maxNotionalValue", most)
-        return SymbolConfig(leverage, bound, await self._fee_rate(symbol))
+    def _known_fee_rate(self, symbol: str) -> Decimal | None:
+        rate, at_s = self._fee_rates.get(symbol, (None, 0.0))
+        return rate if time.monotonic() - at_s < _FEE_AGE_S else None
 
     async def _fee_rate(self, symbol: str) -> Decimal:
-        known = self._fee_rates.get(symbol)
-        if known is not None and time.monotonic() - known[1] < _FEE_AGE_S:
-            return known[0]
+        known = self._known_fee_rate(symbol)
+        if known is not None:
+            return known
         try:
             answer = await self._read("futures_commission_rate", symbol=symbol)
             rate = figure("takerCommissionRate", _value(answer, "takerCommissionRate"), least=Decimal(0))
         except ExchangeFailure:
-            if known is None:
+            if symbol not in self._fee_rates:
                 raise
-            return known[0]  # the buffer covers what a tier's change makes of it
+            return self._fee_rates[symbol][0]  # the buffer covers what a tier's change makes of it
         self._fee_rates[symbol] = rate, time.monotonic()
         return rate
 
@@ -247,8 +252,11 @@ class BinanceFutures:
         return decode_positions(await self._read("futures_position_information", symbol=symbol), symbol)
 
     async def account(self) -> AccountFigures:
-        """What is free and what is held. Calls made within ACCOUNT_APART_MS share a reading that begins after them."""
+        """What is free and what is held. Calls at one time share a reading that begins after them."""
         return await self._account.get()
+
+    def _account_apart_ms(self) -> int:
+        return self._usage.apart_ms(self._now_ms(), _ACCOUNT_WEIGHT)
 
     async def _read_account(self) -> AccountFigures:
         asked_ns = time.monotonic_ns()
@@ -446,6 +454,13 @@ class BinanceFutures:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+
+def _config(said: object, fee_rate: Decimal) -> SymbolConfig:
+    leverage = int(figure("leverage", _value(said, "leverage"), least=Decimal(1)))
+    most = _value(said, "maxNotionalValue")
+    bound = None if most is None else figure("maxNotionalValue", most)
+    return SymbolConfig(leverage, bound, fee_rate)
 
 
 def _value(answer: Any, name: str) -> object:

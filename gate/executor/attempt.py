@@ -34,6 +34,8 @@ class Attempt:
     """Whether the exchange may have an order of the intent: its absence has to be proved then."""
     account: AccountFigures | None = None
     """What the margin was last checked against; None for an exit, whose margin isn't."""
+    hedge_mode: bool | None = None
+    """Whether the account is in hedge mode, as far as it is known."""
     closes_all: bool = False
     """Whether the intent is to close all that is open, as far as one order can."""
     leaves_open: str = ""

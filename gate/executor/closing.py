@@ -15,6 +15,7 @@ from gate.exchange.port import Exchange, Position
 from gate.executor.attempt import Attempt
 from gate.executor.execution import Execution
 from gate.executor.order_plan import OrderPlan, PlanRefusal
+from gate.executor.readings import Readings
 from gate.values.fields import plain
 from gate.values.intent import Intent
 from gate.values.log_words import log_of, names
@@ -25,7 +26,7 @@ _READ_AGAIN_AFTER_S: Final = 0.5
 _LONGEST_S: Final = 2.0
 
 
-async def fit_to_position(exchange: Exchange, attempt: Attempt) -> Execution | None:
+async def fit_to_position(exchange: Exchange, attempt: Attempt, readings: Readings) -> Execution | None:
     """Gives the attempt's intent the side and the size of what is open, or says why nothing is sent.
 
     Raises ExchangeFailure where the position can't be read: without it nobody knows what would close it.
@@ -33,8 +34,11 @@ async def fit_to_position(exchange: Exchange, attempt: Attempt) -> Execution | N
     intent = attempt.intent
     if not intent.wants_position:
         return None
-    held = await exchange.positions(intent.symbol)
+    held = await readings.positions()
     closable = [each for each in held if _closes(intent, each)]
+    if len(closable) != 1 and readings.live is not None:
+        held = await exchange.positions(intent.symbol)
+        closable = [each for each in held if _closes(intent, each)]
     if not closable:
         # The exchange's readings may be behind a fill of a moment ago, and this end is final.
         await asyncio.sleep(_READ_AGAIN_AFTER_S)

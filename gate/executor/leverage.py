@@ -90,24 +90,25 @@ class LeverageTurns:
         self._turns: dict[str, _Turn] = {}
 
     @asynccontextmanager
-    async def turn(self, attempt: Attempt, acceptable_ms: int) -> AsyncIterator[None]:
-        """Holds the symbol's leverage for the attempt. At once where nothing is to be held.
+    async def turn(self, attempt: Attempt, acceptable_ms: int) -> AsyncIterator[bool]:
+        """Holds the symbol's leverage for the attempt. At once where nothing is to be held. Says whether it was.
 
         `acceptable_ms`: how long after its signature the exchange may still accept a request.
         """
         intent = attempt.intent
         if intent.is_exit or intent.leverage is None or attempt.policy.leverage != "set":
-            yield
+            yield True
             return
         turn = self._turns.setdefault(intent.symbol, _Turn())
-        loop = asyncio.get_running_loop()
+        loop, at_once = asyncio.get_running_loop(), True
         while turn.under_way and turn.leverage != intent.leverage:
             woken = loop.create_future()
             turn.waiting.append(woken)
             await woken
+            at_once = False
         turn.leverage, turn.under_way = intent.leverage, turn.under_way + 1
         try:
-            yield
+            yield at_once
         except asyncio.CancelledError:
             if attempt.sent or attempt.sets_leverage:  # either may be on the way, for so long
                 loop.call_later(max(attempt.permit.remaining_ms, acceptable_ms) / 1000, turn.end)

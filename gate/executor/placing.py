@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Set
 from dataclasses import replace
 from time import perf_counter
@@ -27,7 +28,7 @@ from gate.executor.look_up import look_once, look_up
 from gate.executor.margin import MarginCheck
 from gate.executor.order_plan import OrderPlan, PlanRefusal, plan_order
 from gate.executor.preflight import Preflight, grown_stale
-from gate.executor.readings import read_filters, read_hedge_mode, read_latest_filters, read_mark_price
+from gate.executor.readings import Readings, SymbolFigures, read_hedge_mode, read_latest_filters
 from gate.executor.resting import CANCELS_TAKE_MS, cancel_resting, what_rests, words_for
 from gate.executor.timings import Timings
 from gate.executor.without_store import STORE_LOST, may_go_without_store
@@ -38,6 +39,8 @@ _log: Final = log_of("gate.executor")
 
 _ROUNDING_MS: Final = 2
 """The store and this process cut their clocks to milliseconds, each its own."""
+_BEGUN_AT_MOST_MS: Final = 1_000
+"""How old readings may be that began beside a look-up; the account's counts for three times that."""
 _POSITION_MODE: Final = frozenset({"-1106", "-4061", "-4067", "-4068", "-4531"})
 """Position side or reduce-only doesn't fit the account's position mode."""
 _PUT_RIGHT_AT_ONCE: Final = _POSITION_MODE | {"-1021", "-5028"}
@@ -56,23 +59,35 @@ class Placer:
         self.preflight: Final = Preflight(exchange)
         self._turns: Final = LeverageTurns()
 
-    async def place(self, attempt: Attempt) -> Execution:
-        """Takes an attempt to its end, which isn't settled yet. Raises nothing that an exchange can cause."""
+    async def place(self, attempt: Attempt, known: SymbolFigures | None = None) -> Execution:
+        """Takes an attempt to its end, which isn't settled yet. Raises nothing that an exchange can cause.
+
+        `known`: what was read right before the verdict.
+        """
         try:
-            if attempt.may_exist:
-                # Before the margin check: an earlier order may have taken that very margin.
-                earlier = await self._earlier_order(attempt)
-                if earlier is not None:
-                    return earlier
-                attempt.may_exist = False
-            elif attempt.look_first:
-                another = await self._sent_by_another(attempt)
-                if another is not None:
-                    return another
-            return await self._place_anew(attempt)
+            with self._begin(attempt, known) as readings:
+                return await self._with_look_up(attempt, readings)
         except ExchangeFailure as failed:
             # The order needs this answer, so nothing was sent.
             return self._refused(attempt, failed.failure)
+
+    def _begin(self, attempt: Attempt, known: SymbolFigures | None = None) -> Readings:
+        live = self.preflight.live(attempt.intent)
+        return Readings(self._exchange, attempt, live, known)
+
+    async def _with_look_up(self, attempt: Attempt, readings: Readings) -> Execution:
+        """Looks first for an order that may be there already, where one may, while the readings are under way."""
+        if attempt.may_exist:
+            # What is read beside it counts only where there is none: an earlier order may have taken that very margin.
+            earlier = await self._earlier_order(attempt)
+            if earlier is not None:
+                return earlier
+            attempt.may_exist = False
+        elif attempt.look_first:
+            another = await self._sent_by_another(attempt)
+            if another is not None:
+                return another
+        return await self._place_anew(attempt, readings)
 
     async def _earlier_order(self, attempt: Attempt) -> Execution | None:
         """The order that an earlier delivery may have placed and that the store doesn't know of; None: there is none.
@@ -112,27 +127,27 @@ class Placer:
         attempt.without_store = True
         return await self._earlier_order(attempt)
 
-    async def _place_anew(self, attempt: Attempt) -> Execution:
+    async def _place_anew(self, attempt: Attempt, readings: Readings) -> Execution:
         """Sends one request for the order, and another one after a refusal that has a cure."""
-        hedge_mode = await read_hedge_mode(self._exchange, attempt, otherwise=attempt.intent.position_side is not None)
-        came = await self._plan_and_send(attempt, hedge_mode)
+        came = await self._plan_and_send(attempt, readings)
         for pause_s in _PAUSES_WHILE_OVERLOADED_S if attempt.intent.is_exit else ():
             if not _refused_by(came, {OVERLOADED}):
                 break
             await asyncio.sleep(pause_s)
-            came = await self._once_more(attempt, hedge_mode, came)
+            came = await self._once_more(attempt, came)
         if _refused_by(came, _PUT_RIGHT_AT_ONCE):
             if came.reason in _POSITION_MODE:
                 self._exchange.forget_hedge_mode()
-                hedge_mode = await read_hedge_mode(self._exchange, attempt, otherwise=not hedge_mode)
-            came = await self._once_more(attempt, hedge_mode, came)
+                otherwise = not attempt.hedge_mode
+                attempt.hedge_mode = await read_hedge_mode(self._exchange, attempt, otherwise=otherwise)
+            came = await self._once_more(attempt, came)
         if _refused_by(came, COVERED) and await cut_to_position(self._exchange, attempt):
-            came = await self._once_more(attempt, hedge_mode, came)
+            came = await self._once_more(attempt, came)
         if attempt.intent.is_exit and _refused_by(came, COVERED):
             rests = await what_rests(self._exchange, attempt)
             came = replace(came, detail=f"{came.detail}; {words_for(attempt, rests)}")
             if rests and await self._makes_room(attempt, rests):
-                came = await self._once_more(attempt, hedge_mode, came)
+                came = await self._once_more(attempt, came)
         return came
 
     async def _makes_room(self, attempt: Attempt, rests: tuple[RestingOrder, ...]) -> bool:
@@ -144,28 +159,33 @@ class Placer:
             return False  # halted meanwhile, or the store is lost: what rests isn't cancelled for nothing
         return await cancel_resting(self._exchange, attempt, rests)
 
-    async def _once_more(self, attempt: Attempt, hedge_mode: bool, refused: Execution) -> Execution:
+    async def _once_more(self, attempt: Attempt, refused: Execution) -> Execution:
         """Sends a second request after one that was certainly refused, so that it can't make a second order."""
         attempt.may_exist = False
-        again = await self._plan_and_send(attempt, hedge_mode)
+        again = await self._plan_and_send(attempt, None)
         # If no second request was sent, the answer to the first one stands.
         return replace(refused, notes=again.notes) if _came_to(again, OutcomeKind.UNSENT) else again
 
-    async def _plan_and_send(self, attempt: Attempt, hedge_mode: bool) -> Execution:
-        async with self._turns.turn(attempt, self._acceptable_ms):
-            return await self._in_turn(attempt, hedge_mode)
+    async def _plan_and_send(self, attempt: Attempt, begun: Readings | None) -> Execution:
+        async with self._turns.turn(attempt, self._acceptable_ms) as at_once:
+            # After a turn of another leverage, or a long look-up, what was read before isn't so any more.
+            if begun is not None and at_once and time.monotonic_ns() - begun.began_ns < _BEGUN_AT_MOST_MS * 1_000_000:
+                return await self._in_turn(attempt, begun)
+            with self._begin(attempt) as readings:
+                return await self._in_turn(attempt, readings)
 
-    async def _in_turn(self, attempt: Attempt, hedge_mode: bool) -> Execution:
-        unclosed = await fit_to_position(self._exchange, attempt)
+    async def _in_turn(self, attempt: Attempt, readings: Readings) -> Execution:
+        hedge_mode = await readings.hedge_mode()
+        unclosed = await fit_to_position(self._exchange, attempt, readings)
         if unclosed is not None:
             return unclosed
         intent = attempt.intent
-        filters = await read_filters(self._exchange, attempt)
+        filters = await readings.filters()
         if filters is None:
             filters = await read_latest_filters(self._exchange, intent.symbol)
         if filters is None:
             return attempt.unfit(PlanRefusal("UNKNOWN_SYMBOL", f"the exchange has no symbol {intent.symbol}"))
-        mark_price = await read_mark_price(self._exchange, attempt)
+        mark_price = await readings.mark_price()
         terms = {"hedge_mode": hedge_mode, "as_much_as_may_be": attempt.closes_all}
         plan = plan_order(intent, filters, mark_price, **terms)
         if isinstance(plan, PlanRefusal):
@@ -174,10 +194,17 @@ class Placer:
         if isinstance(plan, PlanRefusal):
             return attempt.unfit(plan)
         attempt.leaves_open = tell_what_stays_open(attempt, plan)
-
-        cover = None if intent.is_exit else await self.preflight.cover(attempt, plan, filters, mark_price)
+        if intent.is_exit:
+            return await self._look_and_send(attempt, plan, None)
+        need = await self.preflight.need(attempt, plan, filters, readings, mark_price)
+        if isinstance(need, Execution):
+            return need
+        cover = await self.preflight.cover(attempt, need, readings)
         if isinstance(cover, Execution):
             return cover
+        return await self._look_and_send(attempt, plan, cover)
+
+    async def _look_and_send(self, attempt: Attempt, plan: OrderPlan, cover: MarginCheck | None) -> Execution:
         # Taken before the last look: the exchange refuses what is delayed after it.
         validity = self._valid(attempt)
         execution = await self._last_look(attempt, cover, validity.span_ms + SIGNER_AHEAD_MS)

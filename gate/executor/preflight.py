@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
 from gate.exchange.consequences import penalty_of
 from gate.exchange.failures import ExchangeFailure
-from gate.exchange.port import Exchange, Filters, SymbolConfig
+from gate.exchange.port import AccountFigures, Exchange, Filters, LiveFigures, SymbolConfig
 from gate.executor.attempt import Attempt
 from gate.executor.execution import Execution
 from gate.executor.leverage import agreed, assumed
 from gate.executor.margin import MarginCheck, margin_need
 from gate.executor.order_plan import OrderPlan, check_bracket
+from gate.executor.readings import Readings, SymbolFigures
 from gate.values.intent import Intent
 from gate.values.log_words import log_of, names
 from gate.values.outcome import Penalty
@@ -23,13 +25,19 @@ _log: Final = log_of("gate.executor")
 
 STALE_MS: Final = 3_000
 """An older reading of the account no longer shows the free margin. Then nothing is sent."""
+_MOST_RESERVED: Final = Decimal(100_000_000)
+"""The gate reserves no more. An order that needs more has a size that the filters or the margin check refuse."""
+_LONGEST_FIRST_READING_S: Final = 1.0
+"""The verdict waits for the figures of a symbol's first order, but no longer."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
-    """The last reading of a symbol."""
+class Need:
+    """What an entry's order needs."""
 
-    mark_price: Decimal
+    plan: OrderPlan
+    margin_asset: str
+    margin: Decimal
     config: SymbolConfig
 
 
@@ -38,54 +46,93 @@ class Preflight:
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange: Final = exchange
-        self._last_seen: dict[str, _Seen] = {}
+        self._last_seen: dict[str, SymbolFigures] = {}
 
-    def reserve(self, intent: Intent, policy: Policy) -> Decimal | None:
-        """The margin to reserve, from the symbol's last reading. None leaves it to the intent's own figures."""
-        seen = self._last_seen.get(intent.symbol)
-        if seen is None or intent.is_exit:
-            return None
+    async def reserve(self, intent: Intent, policy: Policy) -> tuple[Decimal | None, SymbolFigures | None]:
+        """The margin to reserve, from the symbol's last figures; None leaves it to the intent's own. And the figures
+        that were read for it, if they were."""
+        if intent.is_exit:
+            return None, None
+        seen, read = self._last_seen.get(intent.symbol), None
+        if seen is None and not _tells_its_margin(intent, policy):
+            # Without a figure nothing would be reserved, or too little, and a later permit would count on the margin.
+            seen = read = await self._first_figures(intent.symbol)
+        if seen is None:
+            return None, None
         own_price = intent.price if intent.order_type == "LIMIT" else intent.trigger_price
         reference = own_price or seen.mark_price
         quantity = intent.quantity if intent.quantity is not None else (intent.notional or Decimal(0)) / reference
         config = assumed(intent, policy, seen.config)
-        return margin_need(intent, quantity, reference, seen.mark_price, config, policy.margin_buffer)
+        margin = margin_need(intent, quantity, reference, seen.mark_price, config, policy.margin_buffer)
+        return min(margin, _MOST_RESERVED), read
 
-    async def cover(
-        self, attempt: Attempt, plan: OrderPlan, filters: Filters, mark_price: Decimal
-    ) -> MarginCheck | Execution:
-        """The margin check that covers the order, or the execution that says why nothing is sent."""
-        intent, permit, check = attempt.intent, attempt.permit, None
+    async def _first_figures(self, symbol: str) -> SymbolFigures | None:
+        """A symbol's figures before its first order. None where they can't be had soon: the order will need them."""
+        live = self._exchange.live(symbol)
+        if live is not None:
+            return SymbolFigures(live.mark_price, live.config)
+        reading = asyncio.gather(self._exchange.mark_price(symbol), self._exchange.symbol_config(symbol))
         try:
-            config = await agreed(self._exchange, attempt, await self._exchange.symbol_config(intent.symbol))
-            if isinstance(config, Execution):
-                _log.warning("LEVERAGE %s", names(intent, detail=config.detail))
-                return config
-            seen = _Seen(mark_price, config)
-            self._last_seen[intent.symbol] = seen
-            buffer = attempt.policy.margin_buffer
-            need = margin_need(intent, plan.quantity, plan.reference_price, mark_price, config, buffer)
-            check = MarginCheck(need, None, permit.reserved_ahead)
-            account = attempt.account = await self._exchange.account()
-        except ExchangeFailure as failed:
-            return _unreadable(attempt, check, str(failed), penalty_of(failed.failure, attempt.policy))
-        available = account.available.get(filters.margin_asset, f"the account has no {filters.margin_asset}")
-        if isinstance(available, str):
-            return _unreadable(attempt, check, available)
+            async with asyncio.timeout(_LONGEST_FIRST_READING_S):
+                return SymbolFigures(*await reading)
+        except (ExchangeFailure, TimeoutError):
+            return None
 
+    def live(self, intent: Intent) -> LiveFigures | None:
+        """What the streams tell, where an entry can do with it; None: a reading decides."""
+        return None if intent.is_exit else self._exchange.live(intent.symbol)
+
+    async def need(
+        self, attempt: Attempt, plan: OrderPlan, filters: Filters, readings: Readings, mark_price: Decimal
+    ) -> Need | Execution:
+        """What the order needs, once the exchange has the leverage for it; or why nothing is sent."""
+        try:
+            config = await agreed(self._exchange, attempt, await readings.config())
+        except ExchangeFailure as failed:
+            return _unreadable(attempt, None, str(failed), penalty_of(failed.failure, attempt.policy))
+        if isinstance(config, Execution):
+            _log.warning("LEVERAGE %s", names(attempt.intent, detail=config.detail))
+            return config
+        intent = attempt.intent
+        self._last_seen[intent.symbol] = SymbolFigures(mark_price, config)
+        buffer = attempt.policy.margin_buffer
+        margin = margin_need(intent, plan.quantity, plan.reference_price, mark_price, config, buffer)
+        return Need(plan, filters.margin_asset, margin, config)
+
+    async def cover(self, attempt: Attempt, need: Need, readings: Readings) -> MarginCheck | Execution:
+        """The margin check that covers the order by a reading of the account, or why nothing is sent."""
+        try:
+            # What sets the leverage changes what is free: a reading from before doesn't count.
+            account = await (self._exchange.account() if attempt.sets_leverage else readings.account())
+        except ExchangeFailure as failed:
+            unknown = MarginCheck(need.margin, None, attempt.permit.reserved_ahead)
+            return _unreadable(attempt, unknown, str(failed), penalty_of(failed.failure, attempt.policy))
+        return self._covered_by(attempt, need, account)
+
+    def _covered_by(self, attempt: Attempt, need: Need, account: AccountFigures) -> MarginCheck | Execution:
+        intent, permit, plan = attempt.intent, attempt.permit, need.plan
+        attempt.account = account
+        available = account.available.get(need.margin_asset, f"the account has no {need.margin_asset}")
+        if isinstance(available, str):
+            return _unreadable(attempt, MarginCheck(need.margin, None, permit.reserved_ahead), available)
         held = account.notional.get((intent.symbol, plan.position_side or "BOTH"), Decimal(0))
-        too_large = check_bracket(intent, plan, held, seen.config)
+        too_large = check_bracket(intent, plan, held, need.config)
         if too_large is not None:
             return attempt.unfit(too_large)
-        check = MarginCheck(need, available, permit.reserved_ahead)
-        _log.info("MARGIN CHECK %s", names(intent, detail=check, leverage=seen.config.leverage))
+        check = MarginCheck(need.margin, available, permit.reserved_ahead)
+        _log.info("MARGIN CHECK %s", names(intent, detail=check, leverage=need.config.leverage))
         if not check.covered:
             _log.warning("INSUFFICIENT MARGIN %s", names(intent, detail=check))
             return attempt.short_of_margin(check)
-        if permit.reserved * (1 + attempt.policy.margin_buffer) < need and not permit.observed:
+        if permit.reserved * (1 + attempt.policy.margin_buffer) < need.margin and not permit.observed:
             # Only a lack larger than the buffer counts, so small moves of the price don't matter.
             return attempt.under_reserved(check)
         return check
+
+
+def _tells_its_margin(intent: Intent, policy: Policy) -> bool:
+    """Whether the intent's own figures reserve enough: a notional, at the leverage under which it will go."""
+    return intent.notional is not None and (intent.leverage is None or policy.leverage == "set")
 
 
 def grown_stale(attempt: Attempt, check: MarginCheck | None) -> Execution | None:

@@ -1,0 +1,202 @@
+"""What an order costs at the exchange: which requests, and which of them wait for which. Counts, not times."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+import redis
+
+from gate.executor import Executor
+from gate.executor.execution import Execution, Terminal
+from gate.paper import Fault, FaultKind
+from gate.paper.serving.venue import Arrival, Venue
+from tests.executor.conftest import ROOMY, Desk, OpenDesk, forget
+
+ACCOUNT = "GET /fapi/v3/account"
+CONFIG = "GET /fapi/v1/symbolConfig"
+FEE = "GET /fapi/v1/commissionRate"
+MARK_PRICE = "GET /fapi/v1/premiumIndex"
+MODE = "GET /fapi/v1/accountConfig"
+SYMBOLS = "GET /fapi/v1/exchangeInfo"
+LOOK_UP = "GET /fapi/v1/order"
+POSITIONS = "GET /fapi/v3/positionRisk"
+ORDER = "POST /fapi/v1/order"
+READINGS = [ACCOUNT, CONFIG, MARK_PRICE]
+_BESIDE = ("/fapi/v1/rateLimit/order",)
+"""Nothing waits for these."""
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The requests that have reached the exchange, in their order."""
+    asked: list[str] = []
+    arrive = Venue.arrive
+
+    def noted(venue: Venue, *arguments: object) -> Arrival:
+        arrival = arrive(venue, *arguments)  # type: ignore[arg-type]
+        if arrival.request.path not in _BESIDE:
+            asked.append(f"{arrival.request.method} {arrival.request.path}")
+        return arrival
+
+    monkeypatch.setattr(Venue, "arrive", noted)
+    return asked
+
+
+@pytest.fixture
+def plain(desk: Desk) -> Desk:
+    """A desk whose executor doesn't look for the prices of fills."""
+    desk.executor = Executor(desk.gate, desk.exchange, fill_prices=False)
+    return desk
+
+
+async def _warm(desk: Desk, asked: list[str]) -> None:
+    """Opens a position, so that the executor has traded the symbol before and an exit has something to close."""
+    assert await desk.executor.execute(desk.intent(notional="3000"))
+    asked.clear()
+
+
+def _held_together(desk: Desk, *readings: str) -> None:
+    """Holds the answers to these until all of them have been asked for."""
+    for reading in readings:
+        method, path = reading.split()
+        desk.paper.inject(Fault(kind=FaultKind.DELAY, method=method, path=path))
+
+
+async def _executed(desk: Desk, **asked_for: object) -> Execution:
+    return await desk.executor.execute(desk.intent(**asked_for))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("size", [{"notional": "1000"}, {"quantity": "0.01"}], ids=["by notional", "by quantity"])
+async def test_a_warm_entry_by_readings_asks_for_all_of_them_at_once(
+    plain: Desk, asked: list[str], size: dict[str, str]
+) -> None:
+    await _warm(plain, asked)
+    _held_together(plain, *READINGS)
+
+    entry = asyncio.create_task(_executed(plain, **size))
+    await asyncio.to_thread(plain.paper.wait_held, len(READINGS))
+    assert sorted(asked) == sorted(READINGS)
+    plain.paper.release_held()
+
+    assert (await entry).state is Terminal.FILLED
+    assert asked[3:] == [ORDER]
+
+
+@pytest.mark.parametrize("size", [{"notional": "1000", "leverage": 20}, {"notional": "1000"}])
+async def test_the_first_entry_by_notional_waits_for_one_round_of_readings(
+    plain: Desk, asked: list[str], size: dict[str, str]
+) -> None:
+    readings = sorted([*READINGS, FEE, MODE, SYMBOLS])
+    _held_together(plain, *readings)
+
+    entry = asyncio.create_task(_executed(plain, **size))
+    await asyncio.to_thread(plain.paper.wait_held, len(readings))
+    assert sorted(asked) == readings
+    plain.paper.release_held()
+
+    assert (await entry).state is Terminal.FILLED
+    assert asked[len(readings) :] == [ORDER]
+
+
+async def test_the_first_entry_by_quantity_is_admitted_once_and_reads_nothing_twice(
+    plain: Desk, asked: list[str]
+) -> None:
+    execution = await _executed(plain, quantity="0.01")
+
+    permit = execution.verdict.permit
+    assert execution.state is Terminal.FILLED
+    assert permit is not None
+    assert permit.fence == 1, "the first admission of the account, and no other before it"
+    assert permit.reserved > 0
+    assert sorted(asked[:-1]) == sorted([*READINGS, FEE, MODE, SYMBOLS])
+    assert asked[-1] == ORDER
+
+
+async def test_figures_that_can_not_be_had_soon_do_not_keep_the_verdict(
+    plain: Desk, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The order will need them, and says so; a denial doesn't."""
+    monkeypatch.setattr("gate.executor.preflight._LONGEST_FIRST_READING_S", 0.01)
+    await plain.gate.halt(by="test", reason="nothing goes")
+    _held_together(plain, MARK_PRICE)
+
+    execution = await _executed(plain, quantity="0.01")
+    plain.paper.release_held()
+
+    assert execution.reason == "HALTED"
+
+
+async def test_in_the_verify_hour_the_look_up_goes_beside_the_readings(
+    plain: Desk, asked: list[str], redis_client: redis.Redis
+) -> None:
+    await _warm(plain, asked)
+    forget(redis_client)
+    together = sorted([*READINGS, LOOK_UP])
+    _held_together(plain, *together)
+
+    entry = asyncio.create_task(_executed(plain, notional="1000"))
+    await asyncio.to_thread(plain.paper.wait_held, len(together))
+    assert sorted(asked) == together
+    plain.paper.release_held()
+
+    assert (await entry).state is Terminal.FILLED
+    assert asked[len(together) :] == [ORDER]
+
+
+async def test_what_was_read_beside_a_long_look_up_is_read_anew(
+    plain: Desk, asked: list[str], redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await _warm(plain, asked)
+    forget(redis_client)
+    monkeypatch.setattr("gate.executor.placing._BEGUN_AT_MOST_MS", 0)
+
+    assert await _executed(plain, notional="1000")
+
+    assert sorted(asked) == sorted([LOOK_UP, *READINGS, *READINGS, ORDER])
+
+
+async def test_a_leverage_that_is_set_has_the_account_read_after_it(plain: Desk, asked: list[str]) -> None:
+    """It changes the margin of what is held, and so what is free."""
+    await _warm(plain, asked)
+
+    assert await _executed(plain, notional="1000", leverage=7)
+
+    assert asked[-3:] == ["POST /fapi/v1/leverage", ACCOUNT, ORDER]
+
+
+@pytest.mark.parametrize(
+    ("size", "readings"),
+    [
+        ({"side": "SELL", "reduce_only": True, "quantity": "0.01"}, []),
+        ({"side": "SELL", "reduce_only": True, "notional": "1000"}, [MARK_PRICE]),
+        ({"side": "CLOSE", "quantity": "0.01"}, [POSITIONS]),
+    ],
+    ids=["by quantity", "by notional", "of what is open"],
+)
+async def test_a_warm_exit_asks_for_no_more_than_its_size_takes(
+    plain: Desk, asked: list[str], size: dict[str, str], readings: list[str]
+) -> None:
+    await _warm(plain, asked)
+
+    assert await _executed(plain, **size)
+
+    assert asked == [*readings, ORDER]
+
+
+async def test_the_first_exit_waits_for_one_round_of_readings(
+    plain: Desk, open_desk: OpenDesk, asked: list[str]
+) -> None:
+    await _warm(plain, asked)
+    another = await open_desk(ROOMY)
+    another.executor = Executor(another.gate, another.exchange, fill_prices=False)
+    readings = sorted([SYMBOLS, MODE, POSITIONS])
+    _held_together(another, *readings)
+
+    close = asyncio.create_task(another.executor.execute(another.intent(side="CLOSE", id="close", quantity="0.01")))
+    await asyncio.to_thread(another.paper.wait_held, len(readings))
+    another.paper.release_held()
+
+    assert (await close).state is Terminal.FILLED
+    assert sorted(asked[:3]) == readings
+    assert asked[3:] == [ORDER]
