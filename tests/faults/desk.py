@@ -137,9 +137,9 @@ class TellingExchange(BinanceFutures):
 class TellingGate(AsyncGate):
     """Tells the delivery when it has looked."""
 
-    async def last_look(self, permit: Permit, *, needed_ms: int) -> LastLook:
+    async def last_look(self, permit: Permit, *, needed_ms: int, placed_after: str | None = None) -> LastLook:
         _TOLD.get(Told()).looked_ms = time.time() * 1000
-        return await super().last_look(permit, needed_ms=needed_ms)
+        return await super().last_look(permit, needed_ms=needed_ms, placed_after=placed_after)
 
     def permit_without_store(self, intent: Intent) -> Permit:
         permit = super().permit_without_store(intent)
