@@ -428,6 +428,11 @@ class BinanceFutures:
         """Whether the account of `live` includes this order."""
         return self._streams is not None and self._streams.has_seen(client_order_id)
 
+    def doubt_live(self, why: str) -> None:
+        """Has nothing of the live account count before a new snapshot."""
+        if self._streams is not None:
+            self._streams.doubt(why)
+
     def on_order(self, heard: OrderListener) -> None:
         """Has each event of an order told to the listener from now on."""
         if self._streams is not None:

@@ -302,6 +302,9 @@ class Exchange(Protocol):
         """Whether the account of `live` includes this order: its event has been heard, and counts. One that isn't seen
         may be included all the same, by the snapshot."""
 
+    def doubt_live(self, why: str) -> None:
+        """Says that the streams don't tell all that they should: `live` has nothing before a new snapshot."""
+
     def on_order(self, heard: OrderListener) -> None:
         """Has each event of an order told to the listener from now on."""
 

@@ -27,7 +27,7 @@ from gate.executor.leverage import LeverageTurns
 from gate.executor.look_up import look_once, look_up
 from gate.executor.margin import MarginCheck
 from gate.executor.order_plan import OrderPlan, PlanRefusal, plan_order
-from gate.executor.preflight import Preflight, grown_stale
+from gate.executor.preflight import Need, Preflight, grown_stale
 from gate.executor.readings import Readings, SymbolFigures, read_hedge_mode, read_latest_filters
 from gate.executor.resting import CANCELS_TAKE_MS, cancel_resting, what_rests, words_for
 from gate.executor.timings import Timings
@@ -56,7 +56,7 @@ class Placer:
         self._gate: Final = gate
         self._exchange: Final = exchange
         self._timings: Final = timings
-        self.preflight: Final = Preflight(exchange)
+        self.preflight: Final = Preflight(exchange, gate.client_order_id)
         self._turns: Final = LeverageTurns()
 
     async def place(self, attempt: Attempt, known: SymbolFigures | None = None) -> Execution:
@@ -199,10 +199,30 @@ class Placer:
         need = await self.preflight.need(attempt, plan, filters, readings, mark_price)
         if isinstance(need, Execution):
             return need
+        if readings.live is not None:
+            came = await self._send_by_streams(attempt, need)
+            if came is not None:
+                return came
+            with Readings(self._exchange, attempt, None) as anew:
+                return await self._in_turn(attempt, anew)
         cover = await self.preflight.cover(attempt, need, readings)
         if isinstance(cover, Execution):
             return cover
         return await self._look_and_send(attempt, plan, cover)
+
+    async def _send_by_streams(self, attempt: Attempt, need: Need) -> Execution | None:
+        """Sends an entry on what the streams tell. None: they don't say yes."""
+        asked, validity = self.preflight.unseen.ask(), self._valid(attempt)
+        needed_ms = validity.span_ms + SIGNER_AHEAD_MS
+        look = await self._gate.last_look(attempt.permit, needed_ms=needed_ms, placed_after=asked.placed_after)
+        if not look:
+            return attempt.unsent(look.reason, look.detail)
+        # From here until it is sent, nothing is waited for.
+        cover = None if look.placed is None else self.preflight.cover_live(attempt, need, asked, look.placed)
+        if cover is None or isinstance(cover, Execution):
+            return cover
+        execution = self._own_look(attempt, cover) or await self._send(attempt, need.plan, validity)
+        return replace(execution, margin=cover)
 
     async def _look_and_send(self, attempt: Attempt, plan: OrderPlan, cover: MarginCheck | None) -> Execution:
         # Taken before the last look: the exchange refuses what is delayed after it.
@@ -254,9 +274,12 @@ class Placer:
         attempt.sent_quantity = plan.quantity
         sent_s = perf_counter()
         try:
-            return attempt.placed(await self._exchange.place(order, validity, timeout_ms=timeout_ms))
+            answer = await self._exchange.place(order, validity, timeout_ms=timeout_ms)
         except ExchangeFailure as failed:
             failure = failed.failure
+        else:
+            self.preflight.sent(order.symbol, order.client_order_id)
+            return attempt.placed(answer)
         finally:
             self._timings.order(perf_counter() - sent_s)
         if not failure.may_exist:

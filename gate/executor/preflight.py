@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
@@ -14,17 +16,21 @@ from gate.executor.attempt import Attempt
 from gate.executor.execution import Execution
 from gate.executor.leverage import agreed, assumed
 from gate.executor.margin import MarginCheck, margin_need
-from gate.executor.order_plan import OrderPlan, check_bracket
-from gate.executor.readings import Readings, SymbolFigures
+from gate.executor.order_plan import OrderPlan, PlanRefusal, check_bracket
+from gate.executor.readings import Readings, SymbolFigures, wants_mark_price
+from gate.executor.unseen import Asked, UnseenOrders
 from gate.values.intent import Intent
 from gate.values.log_words import log_of, names
 from gate.values.outcome import Penalty
 from gate.values.policy import Policy
+from gate.values.reports import PlacedOrders
 
 _log: Final = log_of("gate.executor")
 
 STALE_MS: Final = 3_000
 """An older reading of the account no longer shows the free margin. Then nothing is sent."""
+_EVENTS_TAKE_MS: Final = 500
+"""After an order of this process, a position counts only by a reading for so long."""
 _MOST_RESERVED: Final = Decimal(100_000_000)
 """The gate reserves no more. An order that needs more has a size that the filters or the margin check refuse."""
 _LONGEST_FIRST_READING_S: Final = 1.0
@@ -44,9 +50,11 @@ class Need:
 class Preflight:
     """The checks of one account's entries. Exits skip them."""
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, client_order_id: Callable[[str], str]) -> None:
         self._exchange: Final = exchange
         self._last_seen: dict[str, SymbolFigures] = {}
+        self._own_orders: dict[str, tuple[str, int]] = {}
+        self.unseen: Final = UnseenOrders(exchange, client_order_id)
 
     async def reserve(self, intent: Intent, policy: Policy) -> tuple[Decimal | None, SymbolFigures | None]:
         """The margin to reserve, from the symbol's last figures; None leaves it to the intent's own. And the figures
@@ -79,8 +87,25 @@ class Preflight:
             return None
 
     def live(self, intent: Intent) -> LiveFigures | None:
-        """What the streams tell, where an entry can do with it; None: a reading decides."""
-        return None if intent.is_exit else self._exchange.live(intent.symbol)
+        """What the streams tell, as far as the intent has use for it; None: readings decide."""
+        if intent.is_exit and not (intent.wants_position or wants_mark_price(intent)):
+            return None
+        live = self._exchange.live(intent.symbol)
+        if live is not None and intent.wants_position and not self._shows_own_orders(live, intent.symbol):
+            return None
+        return live
+
+    def sent(self, symbol: str, client_order_id: str) -> None:
+        """Notes an order that the exchange has taken."""
+        self._own_orders[symbol] = client_order_id, time.monotonic_ns()
+
+    def _shows_own_orders(self, live: LiveFigures, symbol: str) -> bool:
+        """Whether the position shows what this process has just done to it: its events come within a moment."""
+        client_order_id, at_ns = self._own_orders.get(symbol, ("", 0))
+        if at_ns < live.snapshot_ns:
+            return True
+        passed_ms = (time.monotonic_ns() - at_ns) // 1_000_000
+        return passed_ms > _EVENTS_TAKE_MS and self._exchange.has_seen(client_order_id)
 
     async def need(
         self, attempt: Attempt, plan: OrderPlan, filters: Filters, readings: Readings, mark_price: Decimal
@@ -109,17 +134,45 @@ class Preflight:
             return _unreadable(attempt, unknown, str(failed), penalty_of(failed.failure, attempt.policy))
         return self._covered_by(attempt, need, account)
 
+    def cover_live(
+        self, attempt: Attempt, need: Need, asked: Asked, placed: PlacedOrders
+    ) -> MarginCheck | Execution | None:
+        """The margin check that covers the order by the streams' figures of this moment. None: a reading decides.
+
+        Call it right after the last look, and send without waiting: an order that is told as seen is in these figures.
+        """
+        self.unseen.told(asked, placed)
+        intent = attempt.intent
+        live = self._exchange.live(intent.symbol)
+        if live is None or live.config != need.config:
+            return None
+        unseen = self.unseen.reserved(live)
+        available = live.account.available.get(need.margin_asset)
+        if unseen is None or not isinstance(available, Decimal) or self._exceeds_bracket(intent, need, live.account):
+            return None
+        check = MarginCheck(need.margin, available, attempt.permit.reserved_ahead + unseen)
+        if not check.covered:
+            return None
+        attempt.account = live.account
+        return self._checked(attempt, check, need)
+
     def _covered_by(self, attempt: Attempt, need: Need, account: AccountFigures) -> MarginCheck | Execution:
-        intent, permit, plan = attempt.intent, attempt.permit, need.plan
+        intent, permit = attempt.intent, attempt.permit
         attempt.account = account
         available = account.available.get(need.margin_asset, f"the account has no {need.margin_asset}")
         if isinstance(available, str):
             return _unreadable(attempt, MarginCheck(need.margin, None, permit.reserved_ahead), available)
-        held = account.notional.get((intent.symbol, plan.position_side or "BOTH"), Decimal(0))
-        too_large = check_bracket(intent, plan, held, need.config)
+        too_large = self._exceeds_bracket(intent, need, account)
         if too_large is not None:
             return attempt.unfit(too_large)
-        check = MarginCheck(need.margin, available, permit.reserved_ahead)
+        return self._checked(attempt, MarginCheck(need.margin, available, permit.reserved_ahead), need)
+
+    def _exceeds_bracket(self, intent: Intent, need: Need, account: AccountFigures) -> PlanRefusal | None:
+        held = account.notional.get((intent.symbol, need.plan.position_side or "BOTH"), Decimal(0))
+        return check_bracket(intent, need.plan, held, need.config)
+
+    def _checked(self, attempt: Attempt, check: MarginCheck, need: Need) -> MarginCheck | Execution:
+        intent, permit = attempt.intent, attempt.permit
         _log.info("MARGIN CHECK %s", names(intent, detail=check, leverage=need.config.leverage))
         if not check.covered:
             _log.warning("INSUFFICIENT MARGIN %s", names(intent, detail=check))

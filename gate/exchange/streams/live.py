@@ -170,6 +170,11 @@ class LiveStreams:
         if self._settings.set_to(symbol, config) and self._account.touches(symbol):
             self._doubt("leverage")
 
+    def doubt(self, why: str) -> None:
+        """The account isn't as it should be."""
+        _log.warning("STREAMS IN DOUBT %s", pairs(detail=why))
+        self._doubt("told")
+
     def forget_modes(self) -> None:
         """An answer has shown that the position mode is another."""
         self._settings.forget_modes()
