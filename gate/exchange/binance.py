@@ -192,7 +192,11 @@ class BinanceFutures:
         return figure("markPrice", _value(answer, "markPrice"))
 
     async def hedge_mode(self) -> bool:
-        """Whether the account holds long and short positions side by side. Read once, until it is forgotten."""
+        """Whether the account holds long and short positions side by side. Read once, until it is forgotten; not at all
+        where the streams tell it."""
+        told = None if self._streams is None else self._streams.hedge_mode
+        if told is not None:
+            return told
         if self._hedge_mode is None:
             said = _value(await self._read("futures_account_config"), "dualSidePosition")
             if not isinstance(said, bool):

@@ -62,6 +62,8 @@ class Preflight:
         if intent.is_exit:
             return None, None
         seen, read = self._last_seen.get(intent.symbol), None
+        if seen is None and (live := self._exchange.live(intent.symbol)) is not None:
+            seen = SymbolFigures(live.mark_price, live.config)
         if seen is None and not _tells_its_margin(intent, policy):
             # Without a figure nothing would be reserved, or too little, and a later permit would count on the margin.
             seen = read = await self._first_figures(intent.symbol)
@@ -75,10 +77,7 @@ class Preflight:
         return min(margin, _MOST_RESERVED), read
 
     async def _first_figures(self, symbol: str) -> SymbolFigures | None:
-        """A symbol's figures before its first order. None where they can't be had soon: the order will need them."""
-        live = self._exchange.live(symbol)
-        if live is not None:
-            return SymbolFigures(live.mark_price, live.config)
+        """A symbol's figures before its first order; None where they can't be had soon."""
         reading = asyncio.gather(self._exchange.mark_price(symbol), self._exchange.symbol_config(symbol))
         try:
             async with asyncio.timeout(_LONGEST_FIRST_READING_S):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 import redis
 
+from gate.exchange.port import Position
 from gate.executor import Executor
 from gate.executor.execution import Execution, Terminal
 from gate.paper import Fault, FaultKind
-from gate.paper.serving.venue import Arrival, Venue
-from tests.executor.conftest import ROOMY, Desk, OpenDesk, forget
+from tests.executor.conftest import ROOMY, Desk, OpenDesk, forget, keep_snapshots_back, until
+from tests.paper.conftest import futures_client
 
 ACCOUNT = "GET /fapi/v3/account"
 CONFIG = "GET /fapi/v1/symbolConfig"
@@ -23,24 +25,6 @@ LOOK_UP = "GET /fapi/v1/order"
 POSITIONS = "GET /fapi/v3/positionRisk"
 ORDER = "POST /fapi/v1/order"
 READINGS = [ACCOUNT, CONFIG, MARK_PRICE]
-_BESIDE = ("/fapi/v1/rateLimit/order",)
-"""Nothing waits for these."""
-
-
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The requests that have reached the exchange, in their order."""
-    asked: list[str] = []
-    arrive = Venue.arrive
-
-    def noted(venue: Venue, *arguments: object) -> Arrival:
-        arrival = arrive(venue, *arguments)  # type: ignore[arg-type]
-        if arrival.request.path not in _BESIDE:
-            asked.append(f"{arrival.request.method} {arrival.request.path}")
-        return arrival
-
-    monkeypatch.setattr(Venue, "arrive", noted)
-    return asked
 
 
 @pytest.fixture
@@ -200,3 +184,97 @@ async def test_the_first_exit_waits_for_one_round_of_readings(
     assert (await close).state is Terminal.FILLED
     assert sorted(asked[:3]) == readings
     assert asked[3:] == [ORDER]
+
+
+@pytest.fixture
+async def streaming(open_desk: OpenDesk, asked: list[str], monkeypatch: pytest.MonkeyPatch) -> Desk:
+    """A desk whose streams tell of a position that it has opened, and which takes no snapshots meanwhile."""
+    desk = await open_desk(ROOMY, None, "BTCUSDT")
+    desk.executor = Executor(desk.gate, desk.exchange, fill_prices=False)
+    await _warm(desk, asked)
+    await until(lambda: _positions_told(desk))
+    keep_snapshots_back(desk)
+    monkeypatch.setattr("gate.executor.preflight._EVENTS_TAKE_MS", 0)
+    asked.clear()
+    return desk
+
+
+def _positions_told(desk: Desk) -> tuple[Position, ...]:
+    live = desk.exchange.live("BTCUSDT")
+    return () if live is None else live.positions
+
+
+ONE_REQUEST = {
+    "entry by notional": {"notional": "1000"},
+    "entry by quantity": {"quantity": "0.01"},
+    "entry that names the leverage": {"notional": "1000", "leverage": 20},
+    "limit order": {"quantity": "0.01", "order_type": "LIMIT", "price": "90000", "time_in_force": "GTC"},
+    "exit by quantity": {"side": "SELL", "reduce_only": True, "quantity": "0.01"},
+    "exit by notional": {"side": "SELL", "reduce_only": True, "notional": "1000"},
+    "close of a part": {"side": "CLOSE", "quantity": "0.01"},
+    "close of all": {"side": "CLOSE", "close_position": True, "notional": None},
+}
+
+
+@pytest.mark.parametrize("order", ONE_REQUEST.values(), ids=ONE_REQUEST)
+async def test_with_streams_a_warm_order_is_one_request(
+    streaming: Desk, asked: list[str], order: dict[str, Any]
+) -> None:
+    assert await _executed(streaming, **order)
+
+    assert asked == [ORDER]
+
+
+@pytest.mark.parametrize(
+    "order", [{"notional": "1000"}, {"side": "SELL", "reduce_only": True, "quantity": "0.01"}], ids=["entry", "exit"]
+)
+async def test_with_streams_the_verify_hour_costs_the_look_up_alone(
+    streaming: Desk, asked: list[str], redis_client: redis.Redis, order: dict[str, Any]
+) -> None:
+    forget(redis_client)
+
+    assert await _executed(streaming, **order)
+
+    assert asked == [LOOK_UP, ORDER]
+
+
+async def test_with_streams_another_leverage_is_set_and_nothing_is_read(open_desk: OpenDesk, asked: list[str]) -> None:
+    """Nothing is held in the symbol, so its leverage changes nothing that is free."""
+    desk = await open_desk(ROOMY, None, "BTCUSDT")
+    desk.executor = Executor(desk.gate, desk.exchange, fill_prices=False)
+    await desk.exchange.filters("BTCUSDT")
+    keep_snapshots_back(desk)
+    asked.clear()
+
+    assert await _executed(desk, notional="1000", leverage=7)
+
+    assert asked == ["POST /fapi/v1/leverage", ORDER]
+
+
+async def test_a_close_right_after_an_order_of_this_process_reads_the_position(
+    streaming: Desk, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The streams may not have told of its fill yet: less would be closed than is open."""
+    monkeypatch.setattr("gate.executor.preflight._EVENTS_TAKE_MS", 60_000)
+    assert await _executed(streaming, notional="1000")
+    asked.clear()
+
+    close = await _executed(streaming, side="CLOSE", close_position=True, notional=None)
+
+    assert close.state is Terminal.FILLED
+    assert asked[:2] == [POSITIONS, ORDER]
+
+
+async def test_where_the_streams_tell_of_nothing_to_close_a_reading_decides(streaming: Desk, asked: list[str]) -> None:
+    """This end is final, so it takes more than an event that hasn't come."""
+    for event in ("ORDER_TRADE_UPDATE", "ACCOUNT_UPDATE"):
+        streaming.paper.inject(Fault(kind=FaultKind.LOSE_EVENT, event=event, times=100))
+    another = futures_client(streaming.paper)
+    another.futures_create_order(symbol="ETHUSDT", side="BUY", type="MARKET", quantity="0.1")
+    await until(lambda: streaming.exchange.live("ETHUSDT"))
+    asked.clear()
+
+    close = await _executed(streaming, symbol="ETHUSDT", side="CLOSE", close_position=True, notional=None)
+
+    assert close.state is Terminal.FILLED
+    assert asked[:2] == [POSITIONS, ORDER]

@@ -143,6 +143,11 @@ class LiveStreams:
             mark, config, hedge_mode, positions, figures, snapshot.asked_ns, snapshot_ms=snapshot.from_ms
         )
 
+    @property
+    def hedge_mode(self) -> bool | None:
+        """Whether the account is in hedge mode; None where that isn't known."""
+        return self._settings.hedge_mode
+
     def has_seen(self, client_order_id: str) -> bool:
         """Whether the account's figures include this order."""
         return self._account.has_seen(client_order_id)
