@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import random
+import time
+from collections import deque
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -11,11 +16,13 @@ from gate import Outcome
 from gate.executor import Executor, unseen
 from gate.executor.execution import Execution, Terminal
 from gate.paper import Fault, FaultKind
+from gate.paper.books.statement import free_margin
+from gate.paper.serving.venue import Arrival, Venue
 from tests.executor.conftest import ROOMY, Desk, OpenDesk, keep_snapshots_back, until
 from tests.executor.test_margin import NEED
 from tests.executor.test_requests import ORDER, READINGS
 
-SYMBOLS = ("BTCUSDT", "ETHUSDT")
+SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
 
 
 @pytest.fixture
@@ -212,3 +219,125 @@ async def test_more_orders_than_the_store_tells_of_take_a_new_snapshot(
     assert execution.state is Terminal.FILLED
     assert sorted(asked) == sorted([*READINGS, ORDER])
     assert second.exchange.live("ETHUSDT") is None
+
+
+class _Relay:
+    """What a worker's streams hear comes when it is let through, while pings are answered all along."""
+
+    def __init__(self, desk: Desk) -> None:
+        assert desk.exchange._streams is not None
+        self._desk = desk
+        self._streams = desk.exchange._streams
+        self._waiting: deque[str] = deque()
+        self._taken_out: deque[tuple[int, Decimal]] = deque()
+        self._hear = self._streams._hear_user
+        # Of the connections that come, and of the one that is there.
+        setattr(self._streams, "_hear_user", self._waiting.append)  # noqa: B010
+        setattr(self._streams._user, "_heard", self._waiting.append)  # noqa: B010
+
+    def let_through(self, count: int) -> None:
+        for _ in range(min(count, len(self._waiting))):
+            event = self._waiting.popleft()
+            self._hear(event)
+            if self._taken_out and "WITHDRAW" in event:
+                self._taken_out.popleft()
+
+    def drop(self) -> None:
+        """The connection ends, and what was on its way is lost."""
+        self._waiting.clear()
+        if self._streams._user is not None:
+            self._streams._user.end("dropped by the test")
+
+    def taken_out(self, amount: Decimal) -> None:
+        self._taken_out.append((time.monotonic_ns(), amount))
+
+    @property
+    def untold(self) -> Decimal:
+        """What was taken out, and neither an event nor a snapshot has told of it."""
+        live = self._desk.exchange.live(SYMBOLS[0])
+        while live is not None and self._taken_out and self._taken_out[0][0] < live.snapshot_ns:
+            self._taken_out.popleft()
+        return sum((amount for _, amount in self._taken_out), Decimal(0))
+
+
+class _Course:
+    """Two workers of one account, their lags, and money that comes and goes without the gate."""
+
+    def __init__(self, desks: tuple[Desk, Desk], seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.draws = random.Random(seed)
+        self.desks = desks
+        self.relays = [_Relay(desk) for desk in desks]
+        self.free: dict[str, Decimal] = {}
+        self.sent = 0
+        self.names = (f"course-{number}" for number in itertools.count())
+        arrive = Venue.arrive
+
+        def noted(venue: Venue, *arguments: Any) -> Arrival:
+            arrival = arrive(venue, *arguments)
+            name = arrival.params.text("newClientOrderId")
+            if arrival.request.method == "POST" and name:
+                [books] = venue.exchange.accounts.values()
+                self.free[name] = free_margin(books, venue.exchange.market, venue.exchange.quotes, "USDT")
+            return arrival
+
+        monkeypatch.setattr(Venue, "arrive", noted)
+
+    async def act(self) -> None:
+        often = (self.enter, self.enter, self.enter, self.close, self.move_money, self.let_through, self.let_through)
+        await self.draws.choice(often if self.draws.random() < 0.95 else (self.drop,))()
+
+    async def enter(self) -> None:
+        """One to three entries at once. None may need more than was free when it got there."""
+        who = [self.draws.randrange(2) for _ in range(self.draws.randint(1, 3))]
+        entries = []
+        for each, symbol in zip(who, self.draws.sample(SYMBOLS, len(who)), strict=True):
+            size = {"quantity": "0.01"} if symbol == "BTCUSDT" else {"notional": self.draws.choice(("400", "1000"))}
+            intent = self.desks[each].intent(symbol, self.draws.choice(("BUY", "SELL")), id=next(self.names), **size)
+            entries.append(self.desks[each].executor.execute(intent))
+        untold = [self.relays[each].untold for each in who]
+        for execution, unknown in zip(await asyncio.gather(*entries), untold, strict=True):
+            free = self.free.get(execution.client_order_id or "")
+            if free is None:
+                continue
+            self.sent += 1
+            assert execution.margin is not None
+            assert execution.margin.need <= free + unknown, str(execution.margin)
+            assert execution.state is Terminal.FILLED or unknown, execution.detail
+        await self.desks[0].gate.reset("all", by="test", reason="go on")
+
+    async def close(self) -> None:
+        desk, symbol = self.draws.choice(self.desks), self.draws.choice(SYMBOLS)
+        await desk.executor.execute(
+            desk.intent(symbol, "CLOSE", id=next(self.names), close_position=True, notional=None)
+        )
+
+    async def move_money(self) -> None:
+        by, paper = Decimal(self.draws.choice((-40, -15, 30, 60))), self.desks[0].paper
+        paper.set_balance(paper.wallets()["USDT"] + by)
+        for relay in self.relays:
+            if by < 0:
+                relay.taken_out(-by)
+
+    async def let_through(self) -> None:
+        await asyncio.sleep(0.01)
+        self.draws.choice(self.relays).let_through(self.draws.randint(1, 12))
+
+    async def drop(self) -> None:
+        self.draws.choice(self.relays).drop()
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_no_entry_needs_more_than_was_free_when_it_got_there(
+    open_desk: OpenDesk, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But for money that somebody has taken out meanwhile: what the streams haven't told of, nobody can know."""
+    first, second = await asyncio.gather(*(open_desk(ROOMY, None, *SYMBOLS) for _ in range(2)))
+    for desk in (first, second):
+        desk.executor = Executor(desk.gate, desk.exchange, fill_prices=False)
+    await _balance("200", first, second)
+    course = _Course((first, second), seed, monkeypatch)
+
+    for _ in range(80):
+        await course.act()
+
+    assert course.sent > 3
