@@ -206,3 +206,17 @@ def test_the_oldest_orders_are_forgotten_and_the_reply_says_so(redis_client: red
     assert len(last.orders) > 10
     assert [int(each.intent_id) for each in last.orders] == list(range(19, 19 - len(last.orders), -1))
     assert _told(gate, permit, last.newest).complete
+
+
+def test_an_order_that_is_settled_after_its_permit_ended_is_not_told(
+    redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    """It was sent at least as long ago as a permit lives, and nothing was reserved for it any more."""
+    gate = open_gate(ROOMY)
+    late = at.admitted(gate.evaluate(at.entry()))
+    words = late.admission.split(" ")
+    words[4] = str(int(words[4]) - 31_000)
+    redis_client.set(at.RECORD, " ".join(words))
+    assert gate.settle(late, Outcome.placed(81))
+
+    assert _told(gate, at.admitted(gate.evaluate(at.entry("second", "ETHUSDT")))).orders == ()

@@ -287,3 +287,23 @@ async def _waits(desk: Desk) -> None:
     async with asyncio.timeout(30):
         while not turns["BTCUSDT"].waiting:  # noqa: ASYNC110  # the executor's own
             await asyncio.sleep(0)
+
+
+async def test_what_was_read_before_another_entrys_turn_is_read_anew(desk: Desk) -> None:
+    """It says that the exchange has the leverage that the second entry names: so it had, before the first one's."""
+    await desk.exchange.set_leverage("BTCUSDT", 2)
+    for path in ("/fapi/v1/leverage", "/fapi/v1/order"):
+        desk.paper.inject(Fault(kind=FaultKind.DELAY, path=path))
+    high = asyncio.create_task(desk.executor.execute(desk.intent(leverage=50)))
+    await asyncio.to_thread(desk.paper.wait_held)
+    low = asyncio.create_task(desk.executor.execute(desk.intent(side="SELL", leverage=2)))
+    await _waits(desk)
+    assert await leverage_there(desk) == 2, "and so low has read it"
+    desk.paper.release_held()
+    await asyncio.to_thread(desk.paper.wait_held)
+
+    desk.paper.release_held()
+
+    assert (await high).state is Terminal.FILLED
+    assert (await low).state is Terminal.FILLED
+    assert await leverage_there(desk) == 2

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from gate import Outcome
+from gate import LastLook, Outcome, Permit
 from gate.executor import Executor, unseen
 from gate.executor.execution import Execution, Terminal
 from gate.paper import Fault, FaultKind
@@ -219,6 +219,54 @@ async def test_more_orders_than_the_store_tells_of_take_a_new_snapshot(
     assert execution.state is Terminal.FILLED
     assert sorted(asked) == sorted([*READINGS, ORDER])
     assert second.exchange.live("ETHUSDT") is None
+
+
+async def test_a_setting_that_changes_before_the_order_goes_leaves_it_to_a_reading(
+    two: tuple[Desk, Desk], asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At another leverage the order would need other margin than was reckoned."""
+    first, second = two
+    look = first.gate.last_look
+
+    async def changed_meanwhile(permit: Permit, **more: Any) -> LastLook:
+        if second.exchange.live("BTCUSDT") is not None:
+            await second.exchange.set_leverage("BTCUSDT", 50)
+            second.exchange.doubt_live("test")
+            await until(lambda: _leverage(first) == 50)
+            asked.clear()
+        return await look(permit, **more)
+
+    monkeypatch.setattr(first.gate, "last_look", changed_meanwhile)
+    keep_snapshots_back(first, second)
+
+    execution = await _enter(first)
+
+    assert execution.state is Terminal.FILLED
+    assert sorted(asked) == sorted([*READINGS, ORDER])
+
+
+def _leverage(desk: Desk) -> int:
+    live = desk.exchange.live("BTCUSDT")
+    return 0 if live is None else live.config.leverage
+
+
+async def test_an_entry_beyond_its_bracket_is_refused_by_a_reading(two: tuple[Desk, Desk], asked: list[str]) -> None:
+    desk = two[0]
+    await desk.exchange.set_leverage("BTCUSDT", 125)
+    await _balance("1000000", desk)
+    assert await desk.executor.execute(desk.intent(notional="30000"))
+    await until(lambda: _positions_told(desk))
+    asked.clear()
+
+    execution = await desk.executor.execute(desk.intent(notional="30000"))
+
+    assert (execution.state, execution.reason) == (Terminal.REJECTED_ORDER, "MAX_NOTIONAL")
+    assert ORDER not in asked
+
+
+def _positions_told(desk: Desk) -> object:
+    live = desk.exchange.live("BTCUSDT")
+    return live is not None and live.positions
 
 
 class _Relay:

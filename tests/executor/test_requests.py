@@ -278,3 +278,13 @@ async def test_where_the_streams_tell_of_nothing_to_close_a_reading_decides(stre
 
     assert close.state is Terminal.FILLED
     assert asked[:2] == [POSITIONS, ORDER]
+
+
+async def test_nothing_to_close_takes_two_readings_whatever_the_streams_tell(streaming: Desk, asked: list[str]) -> None:
+    await until(lambda: streaming.exchange.live("ETHUSDT"))
+    asked.clear()
+
+    close = await _executed(streaming, symbol="ETHUSDT", side="CLOSE", close_position=True, notional=None)
+
+    assert close.reason == "NOTHING_TO_CLOSE"
+    assert asked == [POSITIONS, POSITIONS, POSITIONS], "the last one tells what is still open"
