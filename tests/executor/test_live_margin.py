@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+import redis
 
 from gate import LastLook, Outcome, Permit
 from gate.executor import Executor, unseen
@@ -18,6 +19,7 @@ from gate.executor.execution import Execution, Terminal
 from gate.paper import Fault, FaultKind
 from gate.paper.books.statement import free_margin
 from gate.paper.serving.venue import Arrival, Venue
+from tests.client.account import STATE
 from tests.executor.conftest import ROOMY, Desk, OpenDesk, keep_snapshots_back, until
 from tests.executor.test_margin import NEED
 from tests.executor.test_requests import ORDER, READINGS
@@ -164,11 +166,17 @@ async def test_an_order_counts_once_its_event_has_come(two: tuple[Desk, Desk], a
     assert asked == [ORDER]
 
 
-async def test_an_order_from_before_the_snapshot_is_in_it(two: tuple[Desk, Desk], asked: list[str]) -> None:
+async def test_an_order_from_before_the_snapshot_is_in_it(
+    two: tuple[Desk, Desk], asked: list[str], redis_client: redis.Redis
+) -> None:
     first, second = two
     _lose_events(first)
     keep_snapshots_back(first, second)
     await _enter(first)
+    [held] = redis_client.hmget(STATE, ["placed"])
+    assert isinstance(held, bytes)
+    fence, settled_ms, rest = held.decode().split(" ", 2)
+    redis_client.hset(STATE, "placed", f"{fence} {int(settled_ms) - 1_000} {rest}")  # as if a second had passed
     second.exchange.doubt_live("test")
     _take_snapshots(second)
     await _watched(second, "ETHUSDT")
