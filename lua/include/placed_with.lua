@@ -4,6 +4,7 @@
 -- older ones were cut off.
 local function placed_with(placed, fence, now_text, reserved, intent_id)
   local lines = fence .. ' ' .. now_text .. ' ' .. reserved .. ' ' .. intent_id .. '\n' .. (placed or '')
-  if #lines > 2048 then lines = string.match(string.sub(lines, 1, 2048), '^(.*\n)') .. '-' end
+  -- No line has more than 180 characters.
+  if #lines > 2048 then lines = string.sub(lines, 1, string.find(lines, '\n', 1860, true)) .. '-' end
   return lines
 end
