@@ -167,9 +167,9 @@ class Placer:
         return replace(refused, notes=again.notes) if _came_to(again, OutcomeKind.UNSENT) else again
 
     async def _plan_and_send(self, attempt: Attempt, begun: Readings | None) -> Execution:
-        async with self._turns.turn(attempt, self._acceptable_ms) as at_once:
+        async with self._turns.turn(attempt, self._acceptable_ms, begun.read_ns if begun else 0) as still_so:
             # After a turn of another leverage, or a long look-up, what was read before isn't so any more.
-            if begun is not None and at_once and time.monotonic_ns() - begun.began_ns < _BEGUN_AT_MOST_MS * 1_000_000:
+            if begun is not None and still_so and time.monotonic_ns() - begun.began_ns < _BEGUN_AT_MOST_MS * 1_000_000:
                 return await self._in_turn(attempt, begun)
             with self._begin(attempt) as readings:
                 return await self._in_turn(attempt, readings)

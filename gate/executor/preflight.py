@@ -63,7 +63,7 @@ class Preflight:
             return None, None
         seen, read = self._last_seen.get(intent.symbol), None
         if seen is None and (live := self._exchange.live(intent.symbol)) is not None:
-            seen = SymbolFigures(live.mark_price, live.config)
+            seen = SymbolFigures(live.mark_price, live.config, time.monotonic_ns())
         if seen is None and not _tells_its_margin(intent, policy):
             # Without a figure nothing would be reserved, or too little, and a later permit would count on the margin.
             seen = read = await self._first_figures(intent.symbol)
@@ -78,10 +78,11 @@ class Preflight:
 
     async def _first_figures(self, symbol: str) -> SymbolFigures | None:
         """A symbol's figures before its first order; None where they can't be had soon."""
+        read_ns = time.monotonic_ns()
         reading = asyncio.gather(self._exchange.mark_price(symbol), self._exchange.symbol_config(symbol))
         try:
             async with asyncio.timeout(_LONGEST_FIRST_READING_S):
-                return SymbolFigures(*await reading)
+                return SymbolFigures(*await reading, read_ns)
         except (ExchangeFailure, TimeoutError):
             return None
 
@@ -118,7 +119,7 @@ class Preflight:
             _log.warning("LEVERAGE %s", names(attempt.intent, detail=config.detail))
             return config
         intent = attempt.intent
-        self._last_seen[intent.symbol] = SymbolFigures(mark_price, config)
+        self._last_seen[intent.symbol] = SymbolFigures(mark_price, config, readings.read_ns)
         buffer = attempt.policy.margin_buffer
         margin = margin_need(intent, plan.quantity, plan.reference_price, mark_price, config, buffer)
         return Need(plan, filters.margin_asset, margin, config)

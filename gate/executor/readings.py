@@ -33,6 +33,8 @@ class SymbolFigures:
 
     mark_price: Decimal
     config: SymbolConfig
+    read_ns: int
+    """When they were asked for, on the monotonic clock."""
 
 
 class Readings:
@@ -48,7 +50,8 @@ class Readings:
         self._asked: Final[list[asyncio.Task[Any]]] = []
         self.live: Final = live
         self.began_ns: Final = time.monotonic_ns()
-        self._figures: Final = known if live is None else SymbolFigures(live.mark_price, live.config)
+        self._figures: Final = known if live is None else SymbolFigures(live.mark_price, live.config, self.began_ns)
+        self.read_ns: Final = self.began_ns if self._figures is None else self._figures.read_ns
         intent = attempt.intent
         self._account: asyncio.Task[AccountFigures] | None = None
         self._config: asyncio.Task[SymbolConfig] | None = None
