@@ -129,6 +129,7 @@ class BinanceFutures:
         self._fee_rates: dict[str, tuple[Decimal, float]] = {}
         self._hedge_mode: bool | None = None
         self._limits_reading: asyncio.Task[None] | None = None
+        self._rests_until_ns = 0
         # The exchange's clock at a moment of ours that doesn't step. Until the exchange tells its time, the machine's.
         self._set_at = time.time_ns() // 1_000_000, time.monotonic_ns()
         self._account: Final = SharedReading(self._read_account, self._account_apart_ms)
@@ -363,6 +364,13 @@ class BinanceFutures:
         """How many requests were made, by the status of their answer; `none` without one."""
         return dict(self._usage.requests)
 
+    def rest_ms(self, share: Decimal = NEAR) -> int | None:
+        """How long to ask nothing that can wait: near a limit, and as an answer has said. Who goes on during a ban is
+        banned for longer."""
+        left_ms = (self._rests_until_ns - time.monotonic_ns()) // 1_000_000
+        near_ms = self.near_limit_ms(share)
+        return max(left_ms, near_ms or 0) if left_ms > 0 or near_ms is not None else None
+
     def _now_ms(self) -> int:
         """The exchange's clock, epoch ms, as far as it is known."""
         at_ms, at_ns = self._set_at
@@ -421,6 +429,8 @@ class BinanceFutures:
                 return await getattr(self._client, method)(**parameters)
         except Exception as error:  # whatever the library and its transport come up with is judged by the table
             failure = failure_of(error, now_ms=self._now_ms())
+        if (rest_ms := failure.silence_ms) is not None:
+            self._rests_until_ns = max(self._rests_until_ns, time.monotonic_ns() + rest_ms * 1_000_000)
         # Not inside the handler: the chain of this exception would keep the library's, and with it the signed URL.
         raise ExchangeFailure(failure)
 
@@ -508,5 +518,5 @@ class _Rest:
         said = None if found is None else found.get("marginAsset", "USDT")
         return said if isinstance(said, str) else None
 
-    def rest_ms(self) -> int | None:
-        return self._exchange.near_limit_ms()
+    def rest_ms(self, share: Decimal = NEAR) -> int | None:
+        return self._exchange.rest_ms(share)

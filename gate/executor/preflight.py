@@ -35,6 +35,9 @@ _MOST_RESERVED: Final = Decimal(100_000_000)
 """The gate reserves no more. An order that needs more has a size that the filters or the margin check refuse."""
 _LONGEST_FIRST_READING_S: Final = 1.0
 """The verdict waits for the figures of a symbol's first order, but no longer."""
+_FAILED_FOR_S: Final = 60.0
+"""How long the figures of a symbol that couldn't be read aren't asked for again before a verdict."""
+_MOST_FAILED: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +56,18 @@ class Preflight:
     def __init__(self, exchange: Exchange, client_order_id: Callable[[str], str]) -> None:
         self._exchange: Final = exchange
         self._last_seen: dict[str, SymbolFigures] = {}
+        self._first_readings: dict[str, asyncio.Task[SymbolFigures | None]] = {}
+        self._failed_ns: dict[str, int] = {}
         self._own_orders: dict[str, tuple[str, int]] = {}
         self.unseen: Final = UnseenOrders(exchange, client_order_id)
 
     async def reserve(self, intent: Intent, policy: Policy) -> tuple[Decimal | None, SymbolFigures | None]:
-        """The margin to reserve, from the symbol's last figures; None leaves it to the intent's own. And the figures
+        """The margin to reserve, from the symbol's latest figures; None leaves it to the intent's own. And the figures
         that were read for it, if they were."""
         if intent.is_exit:
             return None, None
         seen, read = self._last_seen.get(intent.symbol), None
-        if seen is None and (live := self._exchange.live(intent.symbol)) is not None:
+        if (live := self._exchange.live(intent.symbol)) is not None:
             seen = SymbolFigures(live.mark_price, live.config, time.monotonic_ns())
         if seen is None and not _tells_its_margin(intent, policy):
             # Without a figure nothing would be reserved, or too little, and a later permit would count on the margin.
@@ -77,14 +82,33 @@ class Preflight:
         return min(margin, _MOST_RESERVED), read
 
     async def _first_figures(self, symbol: str) -> SymbolFigures | None:
-        """A symbol's figures before its first order; None where they can't be had soon."""
+        """A symbol's figures before its first order; None where they can't be had soon.
+
+        What is denied may come again and again, and all at once: so one reading serves all, and its figures are kept
+        for later verdicts, or that it failed.
+        """
+        reading = self._first_readings.get(symbol)
+        if reading is None:
+            failed_ns = self._failed_ns.get(symbol)
+            rests = failed_ns is not None and time.monotonic_ns() - failed_ns < _FAILED_FOR_S * 1e9
+            if rests or self._exchange.rest_ms() is not None:
+                return None
+            reading = self._first_readings[symbol] = asyncio.create_task(self._read_first(symbol))
+            reading.add_done_callback(lambda _: self._first_readings.pop(symbol))
+        return await asyncio.shield(reading)
+
+    async def _read_first(self, symbol: str) -> SymbolFigures | None:
         read_ns = time.monotonic_ns()
         reading = asyncio.gather(self._exchange.mark_price(symbol), self._exchange.symbol_config(symbol))
         try:
             async with asyncio.timeout(_LONGEST_FIRST_READING_S):
-                return SymbolFigures(*await reading, read_ns)
+                figures = SymbolFigures(*await reading, read_ns)
         except (ExchangeFailure, TimeoutError):
+            if len(self._failed_ns) >= _MOST_FAILED:
+                self._failed_ns.pop(next(iter(self._failed_ns)))
+            self._failed_ns[symbol] = read_ns
             return None
+        return self._last_seen.setdefault(symbol, figures)
 
     def live(self, intent: Intent) -> LiveFigures | None:
         """What the streams tell, as far as the intent has use for it; None: readings decide."""

@@ -288,3 +288,57 @@ async def test_nothing_to_close_takes_two_readings_whatever_the_streams_tell(str
 
     assert close.reason == "NOTHING_TO_CLOSE"
     assert asked == [POSITIONS, POSITIONS, POSITIONS], "the last one tells what is still open"
+
+
+async def test_what_the_gate_denies_asks_the_exchange_once(plain: Desk, asked: list[str]) -> None:
+    """A backlog by quantity, all at once and again: each delivery would read the symbol before its verdict."""
+    await plain.gate.halt(by="test", reason="nothing goes")
+
+    denied = await asyncio.gather(*(_executed(plain, quantity="0.01") for _ in range(5)))
+    again = await _executed(plain, quantity="0.01")
+
+    assert {each.reason for each in (*denied, again)} == {"HALTED"}
+    assert sorted(asked) == sorted([CONFIG, FEE, MARK_PRICE])
+
+
+async def test_a_symbol_that_there_is_not_is_asked_for_once(plain: Desk, asked: list[str]) -> None:
+    await plain.gate.halt(by="test", reason="nothing goes")
+
+    for _ in range(3):
+        assert (await _executed(plain, symbol="BTCUSD", quantity="0.01")).reason == "HALTED"
+
+    assert asked.count(MARK_PRICE) == 1
+
+
+async def test_no_verdict_asks_the_exchange_during_a_ban(plain: Desk, asked: list[str]) -> None:
+    """The account rests, as the exchange has said. Who goes on asking is banned for longer."""
+    plain.paper.inject(Fault(kind=FaultKind.BANNED_418, method="GET", path=ACCOUNT.split()[1]))
+    assert (await _executed(plain, notional="1000")).reason == "MARGIN_UNREADABLE"
+    asked.clear()
+
+    assert (await _executed(plain, symbol="ETHUSDT", quantity="0.1")).reason == "SAFE_MODE"
+    assert asked == []
+
+
+async def test_no_verdict_asks_the_exchange_near_its_limits(plain: Desk, asked: list[str]) -> None:
+    await plain.gate.halt(by="test", reason="nothing goes")
+    plain.exchange.near_limit_ms = lambda *_: 10  # type: ignore[method-assign]
+
+    assert (await _executed(plain, quantity="0.01")).reason == "HALTED"
+    assert asked == []
+
+
+async def test_with_streams_a_price_that_has_moved_costs_no_second_admission(streaming: Desk) -> None:
+    """What is reserved is reckoned by the price of this second, not by that of the symbol's last order."""
+    first = await _executed(streaming, quantity="0.01")
+    before = streaming.exchange.live("BTCUSDT")
+    assert before is not None
+    streaming.paper.set_price("BTCUSDT", before.mark_price * 3 // 2)
+    await until(lambda: (at := streaming.exchange.live("BTCUSDT")) is not None and at.mark_price > before.mark_price)
+
+    second = await _executed(streaming, quantity="0.01")
+
+    assert second.state is Terminal.FILLED
+    assert first.verdict.permit is not None
+    assert second.verdict.permit is not None
+    assert second.verdict.permit.fence == first.verdict.permit.fence + 1
