@@ -8,13 +8,14 @@
 --        3 is_exit           1 for an intent that can only reduce, else 0
 --        4 needed_ms         how long from now the exchange may still accept the order
 --        5 observes          1 for a caller that only observes, else 0: of the guards, only a halt binds it
---        6 placed_after      `` for a caller that knows what is free from a reading. For one whose figures may be older
---                            than the orders of others: the first line of the last reply to it, or `-`
+--        6 placed_after      `` for a caller that knows what is free, or what is open, from a reading. For one whose
+--                            figures may be older than the orders of others: the first line of the last reply to it,
+--                            or `-`
 --
 -- Reply  one line of text, its first word says which:
 --   HOLDS                 the permit holds. With placed_after: `HOLDS now_ms`, and below it lines as placed_with tells,
 --                         of the orders placed since, the newest first, down to placed_after; without a line that is
---                         placed_after, of all that are kept
+--                         placed_after, of all that are kept. An exit holds without these where they are damaged
 --   DEADLINE detail       the permit ends before the exchange has refused the order
 --   PERMIT_LOST detail    the record isn't that of this permit, or the permit is settled
 --   LOCK_LOST detail      another permit may act for this symbol and side before the exchange has refused the order
@@ -50,9 +51,7 @@ local scope = halt[1] or (redis.call('EXISTS', KEYS.halt) == 1 and 'entries')
 if scope and (scope == 'all' or not is_exit) then
   return 'HALTED ' .. scope .. ' halted by ' .. (halt[2] or '?') .. ': ' .. (halt[3] or '?')
 end
-if is_exit then return 'HOLDS' end
-
-if ARGV.observes ~= '1' then
+if not is_exit and ARGV.observes ~= '1' then
   -- The lock, not only our own clock: where the server's clock has stepped, it lapses before its holder expects it.
   if read('GET', KEYS.lock) ~= ARGV.token then return 'LOCK_LOST another permit holds this symbol and side, or none' end
   local left = redis.call('PTTL', KEYS.lock)
@@ -66,6 +65,8 @@ end
 if ARGV.placed_after == '' then return 'HOLDS' end
 
 -- Their margin isn't reserved any more, but the caller's figure of the account may not show it yet.
-local placed = read('HMGET', KEYS.state, 'placed')[1] or ''
+local state = is_exit and redis.pcall('HMGET', KEYS.state, 'placed') or read('HMGET', KEYS.state, 'placed')
+if state.err then return 'HOLDS' end
+local placed = state[1] or ''
 local _, known_to = string.find('\n' .. placed, '\n' .. ARGV.placed_after .. '\n', 1, true)
 return 'HOLDS ' .. now_text .. '\n' .. (known_to and string.sub(placed, 1, known_to - 1) or placed)

@@ -201,8 +201,8 @@ class Gate:
     def last_look(self, permit: Permit, *, needed_ms: int, placed_after: str | None = None) -> LastLook:
         """Whether the order of a permit may still be sent: asked right before. Never raises for a store failure.
 
-        `needed_ms`: how long from now the exchange may still accept the order. `placed_after`: for an entry, tells the
-        orders placed since an earlier look, whose PlacedOrders.newest it is; empty for the first look.
+        `needed_ms`: how long from now the exchange may still accept the order. `placed_after`: tells the entries
+        that were placed since an earlier look, whose PlacedOrders.newest it is; empty for the first look.
         """
         return self._carry(self._calls.last_look(permit, needed_ms, placed_after))
 

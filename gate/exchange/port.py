@@ -228,6 +228,8 @@ class LiveFigures:
     known to rest, before that is in the account."""
     snapshot_ms: int
     """The same on the exchange's own clock: what the exchange did before is in the account."""
+    awaits_position: bool = False
+    """Whether a fill in the symbol has been told, and not yet the position after it."""
 
 
 OrderListener = Callable[[Mapping[str, Any]], None]

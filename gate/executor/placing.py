@@ -34,6 +34,7 @@ from gate.executor.timings import Timings
 from gate.executor.without_store import STORE_LOST, may_go_without_store
 from gate.values.log_words import log_of, names
 from gate.values.outcome import OutcomeKind
+from gate.values.reports import LastLook
 
 _log: Final = log_of("gate.executor")
 
@@ -214,7 +215,7 @@ class Placer:
         """Sends an entry on what the streams tell. None: they don't say yes."""
         asked, validity = self.preflight.unseen.ask(), self._valid(attempt)
         needed_ms = validity.span_ms + SIGNER_AHEAD_MS
-        look = await self._gate.last_look(attempt.permit, needed_ms=needed_ms, placed_after=asked.placed_after)
+        look = await self._look(attempt, needed_ms, asked.placed_after)
         if not look:
             return attempt.unsent(look.reason, look.detail)
         # From here until it is sent, nothing is waited for.
@@ -227,7 +228,14 @@ class Placer:
     async def _look_and_send(self, attempt: Attempt, plan: OrderPlan, cover: MarginCheck | None) -> Execution:
         # Taken before the last look: the exchange refuses what is delayed after it.
         validity = self._valid(attempt)
-        execution = await self._last_look(attempt, cover, validity.span_ms + SIGNER_AHEAD_MS)
+        if attempt.told_open is None or attempt.without_store:
+            execution = await self._last_look(attempt, cover, validity.span_ms + SIGNER_AHEAD_MS)
+        else:
+            asked = self.preflight.unseen.ask()
+            look = await self._look(attempt, validity.span_ms + SIGNER_AHEAD_MS, asked.placed_after)
+            if look and not self.preflight.still_open(attempt, asked, look.placed):
+                return await self._close_by_reading(attempt, plan)
+            execution = self._after(look, attempt, cover)
         if execution is not None and execution.reason == STORE_LOST and may_go_without_store(attempt):
             execution = await self._without_store(attempt)
             if execution is None:
@@ -236,6 +244,16 @@ class Placer:
         if execution is None:
             execution = await self._send(attempt, plan, validity)
         return replace(execution, margin=cover)
+
+    async def _close_by_reading(self, attempt: Attempt, plan: OrderPlan) -> Execution:
+        """Closes what a reading tells is open. Where there is none soon, what the streams told is more than nothing."""
+        by_streams = attempt.intent
+        attempt.intent, attempt.told_open = attempt.asked, None
+        with Readings(self._exchange, attempt, None) as readings:
+            if await readings.positions_soon():
+                return await self._in_turn(attempt, readings)
+        attempt.intent = by_streams
+        return await self._look_and_send(attempt, plan, None)
 
     def _valid(self, attempt: Attempt) -> Validity:
         """From now on. The exchange accepts nothing after the deadline, even if our clock is a second ahead, which it
@@ -250,10 +268,15 @@ class Placer:
 
     async def _last_look(self, attempt: Attempt, cover: MarginCheck | None, needed_ms: int) -> Execution | None:
         """Asks right before sending whether the permit still holds, by the store and by our clock. None: it does."""
-        if not attempt.without_store:
-            look = await self._gate.last_look(attempt.permit, needed_ms=needed_ms)
-            if not look:
-                return attempt.unsent(look.reason, look.detail)
+        look = None if attempt.without_store else await self._look(attempt, needed_ms)
+        return self._after(look, attempt, cover)
+
+    async def _look(self, attempt: Attempt, needed_ms: int, placed_after: str | None = None) -> LastLook:
+        return await self._gate.last_look(attempt.permit, needed_ms=needed_ms, placed_after=placed_after)
+
+    def _after(self, look: LastLook | None, attempt: Attempt, cover: MarginCheck | None) -> Execution | None:
+        if look is not None and not look:
+            return attempt.unsent(look.reason, look.detail)
         return self._own_look(attempt, cover)
 
     def _own_look(self, attempt: Attempt, cover: MarginCheck | None) -> Execution | None:
@@ -273,6 +296,8 @@ class Placer:
         attempt.may_exist = attempt.sent = True
         attempt.sent_quantity = plan.quantity
         sent_s = perf_counter()
+        # Whatever becomes of it: no position counts by the streams while it may be there, and they don't show it.
+        self.preflight.sent(order.symbol, order.client_order_id, self._acceptable_ms)
         try:
             answer = await self._exchange.place(order, validity, timeout_ms=timeout_ms)
         except ExchangeFailure as failed:
@@ -285,12 +310,17 @@ class Placer:
         if not failure.may_exist:
             refused = self._refused(attempt, failure)
             attempt.may_exist = False
+            self.preflight.never_there(order.symbol, order.client_order_id)
             return refused
         try:
             found = await look_up(self._exchange, attempt, acceptable_for_ms=self._acceptable_ms)
         except OrderNotFound:
+            self.preflight.never_there(order.symbol, order.client_order_id)
             return attempt.absent(failure)
-        return attempt.placed(found) if found else attempt.in_doubt(failure)
+        if found is None:
+            return attempt.in_doubt(failure)
+        self.preflight.sent(order.symbol, order.client_order_id)
+        return attempt.placed(found)
 
     def _refused(self, attempt: Attempt, failure: Failure) -> Execution:
         if failure.code in FILTER_CODES:

@@ -31,6 +31,8 @@ STALE_MS: Final = 3_000
 """An older reading of the account no longer shows the free margin. Then nothing is sent."""
 _EVENTS_TAKE_MS: Final = 500
 """After an order of this process, a position counts only by a reading for so long."""
+_OLDER_THAN_ANY_SNAPSHOT_S: Final = 60
+"""What the streams tell rests on a snapshot that is younger."""
 _MOST_RESERVED: Final = Decimal(100_000_000)
 """The gate reserves no more. An order that needs more has a size that the filters or the margin check refuse."""
 _LONGEST_FIRST_READING_S: Final = 1.0
@@ -58,7 +60,7 @@ class Preflight:
         self._last_seen: dict[str, SymbolFigures] = {}
         self._first_readings: dict[str, asyncio.Task[SymbolFigures | None]] = {}
         self._failed_ns: dict[str, int] = {}
-        self._own_orders: dict[str, tuple[str, int]] = {}
+        self._own_orders: dict[str, dict[str, int]] = {}
         self.unseen: Final = UnseenOrders(exchange, client_order_id)
 
     async def reserve(self, intent: Intent, policy: Policy) -> tuple[Decimal | None, SymbolFigures | None]:
@@ -115,21 +117,38 @@ class Preflight:
         if intent.is_exit and not (intent.wants_position or wants_mark_price(intent)):
             return None
         live = self._exchange.live(intent.symbol)
-        if live is not None and intent.wants_position and not self._shows_own_orders(live, intent.symbol):
-            return None
-        return live
+        if live is None or not intent.wants_position:
+            return live
+        return live if not live.awaits_position and self._shows_own_orders(live, intent.symbol) else None
 
-    def sent(self, symbol: str, client_order_id: str) -> None:
-        """Notes an order that the exchange has taken."""
-        self._own_orders[symbol] = client_order_id, time.monotonic_ns()
+    def sent(self, symbol: str, client_order_id: str, may_come_for_ms: int = 0) -> None:
+        """Notes an order that the exchange has taken, or that it may still take for so long."""
+        orders, now_ns = self._own_orders.setdefault(symbol, {}), time.monotonic_ns()
+        orders.pop(client_order_id, None)
+        while orders and next(iter(orders.values())) < now_ns - _OLDER_THAN_ANY_SNAPSHOT_S * 1_000_000_000:
+            del orders[next(iter(orders))]
+        orders[client_order_id] = now_ns + may_come_for_ms * 1_000_000
+
+    def never_there(self, symbol: str, client_order_id: str) -> None:
+        """Notes that the exchange hasn't taken an order, and can't any more."""
+        self._own_orders.get(symbol, {}).pop(client_order_id, None)
 
     def _shows_own_orders(self, live: LiveFigures, symbol: str) -> bool:
         """Whether the position shows what this process has just done to it: its events come within a moment."""
-        client_order_id, at_ns = self._own_orders.get(symbol, ("", 0))
-        if at_ns < live.snapshot_ns:
-            return True
-        passed_ms = (time.monotonic_ns() - at_ns) // 1_000_000
-        return passed_ms > _EVENTS_TAKE_MS and self._exchange.has_seen(client_order_id)
+        late_ns, orders = time.monotonic_ns() - _EVENTS_TAKE_MS * 1_000_000, self._own_orders.get(symbol, {})
+        for client_order_id, at_ns in tuple(orders.items()):
+            if at_ns < live.snapshot_ns or (at_ns < late_ns and self._exchange.has_seen(client_order_id)):
+                del orders[client_order_id]
+        return not orders
+
+    def still_open(self, attempt: Attempt, asked: Asked, placed: PlacedOrders | None) -> bool:
+        """Whether what the streams told a close is open still is all: nothing has changed since, and they include every
+        entry that was placed, by whomever. Call it right after the last look, and send without waiting."""
+        if placed is None:
+            return False
+        self.unseen.told(asked, placed)
+        live = self.live(attempt.asked)
+        return live is not None and live.positions == attempt.told_open and self.unseen.reserved(live) == 0
 
     async def need(
         self, attempt: Attempt, plan: OrderPlan, filters: Filters, readings: Readings, mark_price: Decimal

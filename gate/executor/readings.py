@@ -93,6 +93,10 @@ class Readings:
             return self.live.positions
         return await (self._positions or self._exchange.positions(self._attempt.intent.symbol))
 
+    async def positions_soon(self) -> bool:
+        """Whether a reading of what is open comes as soon as an exit waits for one."""
+        return await _soon(self.positions(), self._attempt.permit) is not None
+
     async def filters(self) -> Filters | None:
         """As read_filters."""
         return await (self._filters or read_filters(self._exchange, self._attempt))

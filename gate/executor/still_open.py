@@ -64,7 +64,8 @@ class StillOpen:
             live = self._exchange.live(intent.symbol)
             if live is None:
                 return False
-            if not any(intent.position_side in (None, each.direction) for each in live.positions):
+            left = any(intent.position_side in (None, each.direction) for each in live.positions)
+            if not left and not live.awaits_position:
                 return True
             await asyncio.sleep(_EVENTS_TAKE_S / _LOOKS)
         return False

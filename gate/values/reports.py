@@ -113,7 +113,7 @@ class LastLook:
     """HOLDS; else PERMIT_LOST, DEADLINE, LOCK_LOST, HALTED, SAFE_MODE or STORE_LOST."""
     detail: str = ""
     placed: PlacedOrders | None = None
-    """Of an entry whose permit holds, where the caller has asked for it."""
+    """Where the permit holds and the caller has asked for it. An exit may hold without."""
 
     def __bool__(self) -> bool:
         return self.holds

@@ -174,13 +174,31 @@ def test_what_isnt_placed_isnt_told(open_gate: OpenGate, outcome: Outcome) -> No
     assert _told(gate, at.admitted(gate.evaluate(at.entry()))).orders == ()
 
 
-def test_an_exit_takes_no_margin_and_is_neither_told_of_nor_told_anything(open_gate: OpenGate) -> None:
+def test_an_exit_takes_no_margin_and_is_not_told_of(open_gate: OpenGate) -> None:
     gate = open_gate(ROOMY)
     _placed_order(gate, at.exit_("first", "ETHUSDT"))
-    leaving = at.admitted(gate.evaluate(at.exit_("second")))
 
-    assert gate.last_look(leaving, needed_ms=NEEDED_MS, placed_after="").placed is None
     assert _told(gate, at.admitted(gate.evaluate(at.entry()))).orders == ()
+
+
+def test_an_exit_is_told_what_was_placed(open_gate: OpenGate) -> None:
+    """What there is to close may be more than its caller knows."""
+    gate = open_gate(ROOMY)
+    leaving = at.admitted(gate.evaluate(at.exit_("second")))
+    _placed_order(gate, at.entry("first", "ETHUSDT"))
+
+    assert [each.intent_id for each in _told(gate, leaving).orders] == ["first"]
+
+
+def test_an_exit_is_told_nothing_of_a_damaged_state_and_holds(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    gate = open_gate(ROOMY)
+    leaving = at.admitted(gate.evaluate(at.exit_("second")))
+    redis_client.delete(at.STATE)
+    redis_client.rpush(at.STATE, "damaged")
+
+    look = gate.last_look(leaving, needed_ms=NEEDED_MS, placed_after="")
+
+    assert (look.holds, look.placed) == (True, None)
 
 
 def test_who_does_not_ask_is_told_nothing(open_gate: OpenGate) -> None:

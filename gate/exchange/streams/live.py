@@ -140,7 +140,14 @@ class LiveStreams:
         figures = AccountFigures({asset: available}, self._account.notional(symbol, mark), stands_ns)
         positions = self._account.positions(symbol)
         return LiveFigures(
-            mark, config, hedge_mode, positions, figures, snapshot.asked_ns, snapshot_ms=snapshot.from_ms
+            mark,
+            config,
+            hedge_mode,
+            positions,
+            figures,
+            snapshot.asked_ns,
+            snapshot_ms=snapshot.from_ms,
+            awaits_position=self._account.awaits_position(symbol),
         )
 
     @property
