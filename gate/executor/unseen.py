@@ -19,6 +19,18 @@ from gate.values.reports import PlacedOrders
 
 LAG_MS: Final = 2_000
 """An order that isn't seen for longer shows that the streams lag: they count again after a new snapshot."""
+_LONGEST_STEP_MS: Final = 60_000
+"""How far the store's clock may have stepped forward before the first look, at a failover. Later looks see it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """A last look that was answered."""
+
+    began_ns: int
+    told_ns: int
+    now_ms: int
+    """The store's clock at it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +38,21 @@ class Asked:
     """What a last look asks for."""
 
     placed_after: str
-    seen_ns: int
-    """When the look that told of `placed_after` began: what this one tells was settled later."""
+    before: _Look | None
+    """The one that told of `placed_after`: what this one tells was settled later."""
     began_ns: int
+
+    def latest_ns(self, settled_ms: int, now_ms: int, told_ns: int) -> int:
+        """The moment of a settlement on the monotonic clock, at the latest, by its age on the store's.
+
+        That clock steps at a failover. If it has gone farther since the look before than ours, it went forward, and the
+        age may be too much by so much.
+        """
+        if self.before is None:
+            return told_ns - max(0, now_ms - settled_ms - _LONGEST_STEP_MS) * 1_000_000
+        passed_ns = self.began_ns - self.before.told_ns  # at least
+        step_ns = max(0, (now_ms - self.before.now_ms) * 1_000_000 - passed_ns)
+        return min(told_ns, max(told_ns - (now_ms - settled_ms) * 1_000_000 + step_ns, self.before.began_ns))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,25 +70,23 @@ class UnseenOrders:
         self._client_order_id: Final = client_order_id
         self._placed: Final[dict[str, _Placed]] = {}
         self._newest = ""
-        self._looked_ns = 0
+        self._look: _Look | None = None
         self._unknown_until_ns = 0
 
     def ask(self) -> Asked:
         """What the next last look asks for. Call it right before."""
-        return Asked(self._newest, self._looked_ns, time.monotonic_ns())
+        return Asked(self._newest, self._look, time.monotonic_ns())
 
     def told(self, asked: Asked, placed: PlacedOrders) -> None:
         """Takes what a last look told, right after its answer."""
         now_ns, settled_ns = time.monotonic_ns(), 0
         for each in placed.orders:
-            # By the age that the store tells. A step of its clock can't bring it before the look that it is news to.
-            age_ns = max(0, placed.now_ms - each.settled_ms) * 1_000_000
-            settled_ns = max(now_ns - age_ns, asked.seen_ns)
+            settled_ns = asked.latest_ns(each.settled_ms, placed.now_ms, now_ns)
             self._placed[self._client_order_id(each.intent_id)] = _Placed(each.reserved, settled_ns)
         if not placed.complete:
             # Others came before the oldest of these, and nobody knows them any more.
             self._unknown_until_ns = settled_ns or now_ns
-        self._newest, self._looked_ns = placed.newest, asked.began_ns
+        self._newest, self._look = placed.newest, _Look(asked.began_ns, now_ns, placed.now_ms)
 
     def reserved(self, live: LiveFigures) -> Decimal | None:
         """The margin of those that the figures don't include. None where that isn't known, or the streams lag: then

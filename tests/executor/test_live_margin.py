@@ -170,6 +170,7 @@ async def test_an_order_from_before_the_snapshot_is_in_it(
     two: tuple[Desk, Desk], asked: list[str], redis_client: redis.Redis
 ) -> None:
     first, second = two
+    await _enter(second, "SOLUSDT")  # it has looked before, and knows how the store's clock goes
     _lose_events(first)
     keep_snapshots_back(first, second)
     await _enter(first)
