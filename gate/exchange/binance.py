@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -55,6 +56,9 @@ _log: Final = log_of("gate.exchange")
 _TOO_MANY_ORDERS: Final = "-1015"
 _CLOCK_CODES: Final = ("-1021", "-5028")
 FILTERS_AGE_S: Final = 3600  # filters change seldom; a code that says so has them read anew
+_FILTERS_OLD_S: Final = 86_400
+"""An order waits for newer ones than that."""
+_RENEWALS_APART_S: Final = 60
 _READ_TIMEOUT_S: Final = 5.0
 _CONNECT_TIMEOUT_S: Final = 3.0
 _LONGEST_TIME_READ_MS: Final = 2_000  # the clock of reads is off by half of it at most, and may be ahead by a second
@@ -126,6 +130,8 @@ class BinanceFutures:
         self._symbols: dict[str, Mapping[str, Any]] = {}
         self._symbols_at: float | None = None
         self._filters: dict[str, Filters] = {}
+        self._renewal: asyncio.Task[None] | None = None
+        self._renewed_at = -math.inf
         self._fee_rates: dict[str, tuple[Decimal, float]] = {}
         self._hedge_mode: bool | None = None
         self._limits_reading: asyncio.Task[None] | None = None
@@ -141,8 +147,12 @@ class BinanceFutures:
 
     async def filters(self, symbol: str, *, no_older_than_s: float = FILTERS_AGE_S) -> Filters | None:
         """What the exchange allows for a symbol; None for one that it doesn't have. Older ones where newer can't be
-        read: the exchange checks them itself, and an exit must not wait."""
-        if self._symbols_at is None or time.monotonic() - self._symbols_at > no_older_than_s:
+        read: the exchange checks them itself, and an exit must not wait. Nor does an order once an hour, where those of
+        the day are known: newer ones are read beside it."""
+        age_s = math.inf if self._symbols_at is None else time.monotonic() - self._symbols_at
+        if no_older_than_s == FILTERS_AGE_S < age_s < _FILTERS_OLD_S and symbol in self._symbols:
+            self._renew_symbols()
+        elif self._symbols_at is None or age_s > no_older_than_s:
             try:
                 await self._read_symbols()
             except ExchangeFailure:
@@ -157,6 +167,15 @@ class BinanceFutures:
         if filters is None and (found := self._symbols.get(symbol)) is not None:
             filters = self._filters[symbol] = decode_filters(found)
         return filters
+
+    def _renew_symbols(self) -> None:
+        """Reads the symbols beside what goes on; once a minute at most where that fails."""
+        now_s = time.monotonic()
+        if now_s - self._renewed_at > _RENEWALS_APART_S and self.rest_ms() is None:
+            self._renewed_at = now_s
+            self._renewal = asyncio.create_task(self._read_symbols())
+            # Older ones do. Nobody else takes its failure, and asyncio would log it.
+            self._renewal.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     async def _read_symbols(self) -> None:
         info = await self._read("futures_exchange_info")
@@ -461,9 +480,9 @@ class BinanceFutures:
         """Closes the connections."""
         if self._streams is not None:
             await self._streams.close()
-        if self._limits_reading is not None:
-            self._limits_reading.cancel()
-            await asyncio.wait([self._limits_reading])
+        for beside in filter(None, (self._renewal, self._limits_reading)):
+            beside.cancel()
+            await asyncio.wait([beside])
         await self._client.close_connection()
 
     async def __aenter__(self) -> BinanceFutures:

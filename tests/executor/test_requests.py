@@ -342,3 +342,42 @@ async def test_with_streams_a_price_that_has_moved_costs_no_second_admission(str
     assert first.verdict.permit is not None
     assert second.verdict.permit is not None
     assert second.verdict.permit.fence == first.verdict.permit.fence + 1
+
+
+async def test_an_hour_later_the_symbols_are_read_beside_the_order(streaming: Desk, asked: list[str]) -> None:
+    """A megabyte, in life. The exchange checks the order by the filters of today anyway."""
+    exchange = streaming.exchange
+    assert exchange._symbols_at is not None
+    exchange._symbols_at -= 3_700
+    read_at = exchange._symbols_at
+    _held_together(streaming, SYMBOLS)
+
+    for _ in range(2):
+        assert (await _executed(streaming, notional="1000")).state is Terminal.FILLED
+    await asyncio.to_thread(streaming.paper.wait_held)
+    assert asked.count(SYMBOLS) == 1
+    streaming.paper.release_held()
+
+    await until(lambda: exchange._symbols_at != read_at)
+
+
+async def test_a_day_later_an_order_waits_for_the_symbols(streaming: Desk) -> None:
+    exchange = streaming.exchange
+    assert exchange._symbols_at is not None
+    exchange._symbols_at -= 90_000
+    read_at = exchange._symbols_at
+
+    await exchange.filters("BTCUSDT")
+
+    assert exchange._symbols_at > read_at + 80_000
+
+
+async def test_an_end_ends_what_is_read_beside(streaming: Desk) -> None:
+    _held_together(streaming, SYMBOLS)
+    streaming.exchange._renew_symbols()
+    await asyncio.to_thread(streaming.paper.wait_held)
+
+    await streaming.exchange.close()
+
+    assert streaming.exchange._renewal is not None
+    assert streaming.exchange._renewal.cancelled()
