@@ -353,7 +353,7 @@ class Calls:
             if permit.token == _UNCLAIMED:
                 return _halted_look((yield from self.halt_in_force()), permit)
             reply, _ = yield from self._scripted("last_look", self.protocol.last_look(permit, needed_ms, placed_after))
-            return decode_last_look(reply, placed_after)
+            return decode_last_look(reply, placed_after, is_exit=permit.is_exit)
         except StoreFailure as failure:
             return LastLook(False, "STORE_LOST", explain_error(str(failure)))
 

@@ -386,10 +386,18 @@ def _unreadable(what: str, reply: object) -> StoreError:
     return StoreError(f"the store's answer isn't {what}: {shown(reply)}")
 
 
-def decode_last_look(reply: bytes, placed_after: str | None = None) -> LastLook:
-    """The answer from last_look's line. Nothing but its one word lets an order pass. Raises StoreError for others."""
+def decode_last_look(reply: bytes, placed_after: str | None = None, *, is_exit: bool = False) -> LastLook:
+    """The answer from last_look's line. Nothing but its one word lets an order pass. Raises StoreError for others.
+
+    `is_exit`: of an exit, which passes without orders where they can't be read.
+    """
     if reply.startswith(b"HOLDS "):
-        return LastLook(True, "HOLDS", placed=_placed_orders(reply, placed_after))
+        try:
+            return LastLook(True, "HOLDS", placed=_placed_orders(reply, placed_after))
+        except StoreError:
+            if not is_exit:
+                raise
+            return LastLook(True, "HOLDS")
     word, _, detail = line_of(reply).partition(" ")
     if word not in _LOOKS:
         raise _unreadable("a last look", reply)
@@ -401,7 +409,9 @@ def _placed_orders(reply: bytes, placed_after: str | None) -> PlacedOrders:
         raise _unreadable("a last look", reply)
     first, *lines = reply.decode(errors="replace").split("\n")
     try:
-        cut_off = lines.pop() == "-"
+        if (end := lines.pop()) not in ("", "-"):
+            raise ValueError("is no line")
+        cut_off = end == "-"
         newest = lines[0] if lines else ""
         known = bool(lines) and lines[-1] == placed_after
         orders = tuple(map(_placed_order, lines[:-1] if known else lines))

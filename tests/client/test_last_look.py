@@ -190,15 +190,22 @@ def test_an_exit_is_told_what_was_placed(open_gate: OpenGate) -> None:
     assert [each.intent_id for each in _told(gate, leaving).orders] == ["first"]
 
 
-def test_an_exit_is_told_nothing_of_a_damaged_state_and_holds(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+@pytest.mark.parametrize("whole", [True, False], ids=["all of it", "its orders"])
+def test_an_exit_is_told_nothing_of_a_damaged_state_and_holds(
+    whole: bool, redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
     gate = open_gate(ROOMY)
-    leaving = at.admitted(gate.evaluate(at.exit_("second")))
-    redis_client.delete(at.STATE)
-    redis_client.rpush(at.STATE, "damaged")
+    entry, leaving = (at.admitted(gate.evaluate(each)) for each in (at.entry(), at.exit_("second")))
+    if whole:
+        redis_client.delete(at.STATE)
+        redis_client.rpush(at.STATE, "damaged")
+    else:
+        redis_client.hset(at.STATE, "placed", "damaged")
 
     look = gate.last_look(leaving, needed_ms=NEEDED_MS, placed_after="")
 
     assert (look.holds, look.placed) == (True, None)
+    assert gate.last_look(entry, needed_ms=NEEDED_MS, placed_after="").reason == "STORE_LOST"
 
 
 def test_who_does_not_ask_is_told_nothing(open_gate: OpenGate) -> None:

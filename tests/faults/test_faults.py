@@ -194,7 +194,7 @@ def test_a_batch_that_breaks_beside_its_fault_ends_no_other(
 ) -> None:
     broke = asyncio.Event()
 
-    async def batch(name: str, seed: str, number: int, *, on_redis: bool) -> Findings:
+    async def batch(name: str, seed: str, number: int, *, on_redis: bool, streams: bool) -> Findings:
         if number == 0:
             broke.set()
             raise RuntimeError("for a test")
