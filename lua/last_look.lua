@@ -8,9 +8,14 @@
 --        3 is_exit           1 for an intent that can only reduce, else 0
 --        4 needed_ms         how long from now the exchange may still accept the order
 --        5 observes          1 for a caller that only observes, else 0: of the guards, only a halt binds it
+--        6 placed_after      `` for a caller that knows what is free, or what is open, from a reading. For one whose
+--                            figures may be older than the orders of others: the first line of the last reply to it,
+--                            or `-`
 --
 -- Reply  one line of text, its first word says which:
---   HOLDS                 the permit holds
+--   HOLDS                 the permit holds. With placed_after: `HOLDS now_ms`, and below it lines as placed_with tells,
+--                         of the orders placed since, the newest first, down to placed_after; without a line that is
+--                         placed_after, of all that are kept. An exit holds without these where they are damaged
 --   DEADLINE detail       the permit ends before the exchange has refused the order
 --   PERMIT_LOST detail    the record isn't that of this permit, or the permit is settled
 --   LOCK_LOST detail      another permit may act for this symbol and side before the exchange has refused the order
@@ -30,7 +35,7 @@ if string.sub(record, 1, #mine) ~= mine then
 end
 
 -- The deadline by the server's clock, too: our own may have stood still.
-local now = server_now()
+local now, now_text = server_now()
 local _, _, _, _, admitted, _, _, span = record_fields(record)
 local life = admitted + span - now
 if life - ARGV.needed_ms < 0 then
@@ -46,15 +51,22 @@ local scope = halt[1] or (redis.call('EXISTS', KEYS.halt) == 1 and 'entries')
 if scope and (scope == 'all' or not is_exit) then
   return 'HALTED ' .. scope .. ' halted by ' .. (halt[2] or '?') .. ': ' .. (halt[3] or '?')
 end
-if is_exit or ARGV.observes == '1' then return 'HOLDS' end
+if not is_exit and ARGV.observes ~= '1' then
+  -- The lock, not only our own clock: where the server's clock has stepped, it lapses before its holder expects it.
+  if read('GET', KEYS.lock) ~= ARGV.token then return 'LOCK_LOST another permit holds this symbol and side, or none' end
+  local left = redis.call('PTTL', KEYS.lock)
+  if left - ARGV.needed_ms < 0 then
+    return 'LOCK_LOST ' .. left .. ' ms of the lock are left, ' .. ARGV.needed_ms .. ' are needed'
+  end
 
--- The lock, not only our own clock: where the server's clock has stepped, the lock lapses before its holder expects it.
-if read('GET', KEYS.lock) ~= ARGV.token then return 'LOCK_LOST another permit holds this symbol and side, or none' end
-local left = redis.call('PTTL', KEYS.lock)
-if left - ARGV.needed_ms < 0 then
-  return 'LOCK_LOST ' .. left .. ' ms of the lock are left, ' .. ARGV.needed_ms .. ' are needed'
+  local why = switched_on(KEYS.safe_mode)
+  if why then return 'SAFE_MODE ' .. why end
 end
+if ARGV.placed_after == '' then return 'HOLDS' end
 
-local why = switched_on(KEYS.safe_mode)
-if why then return 'SAFE_MODE ' .. why end
-return 'HOLDS'
+-- Their margin isn't reserved any more, but the caller's figure of the account may not show it yet.
+local state = is_exit and redis.pcall('HMGET', KEYS.state, 'placed') or read('HMGET', KEYS.state, 'placed')
+if state.err then return 'HOLDS' end
+local placed = state[1] or ''
+local _, known_to = string.find('\n' .. placed, '\n' .. ARGV.placed_after .. '\n', 1, true)
+return 'HOLDS ' .. now_text .. '\n' .. (known_to and string.sub(placed, 1, known_to - 1) or placed)

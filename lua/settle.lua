@@ -46,6 +46,7 @@
 --@include server_now
 --@include figure_of
 --@include in_flight_packed
+--@include placed_with
 --@include audit
 --@include switch_on
 --@include trip
@@ -53,8 +54,8 @@
 local now, now_text = server_now()
 local text = read('GET', KEYS.record)
 local permit_field = 'permit:' .. ARGV.intent_id
-local state = redis.pcall('HMGET', KEYS.state, permit_field, 'fence', 'figures', 'in_flight')
-local copy, last_fence, figures, in_flight = state[1] or '', tonumber(state[2] or ''), state[3], state[4]
+local state = redis.pcall('HMGET', KEYS.state, permit_field, 'fence', 'figures', 'in_flight', 'placed')
+local copy, last_fence, figures, in_flight, placed = state[1] or '', tonumber(state[2] or ''), state[3], state[4], state[5]
 local outcome, retryable, code = ARGV.outcome, ARGV.retryable == '1', string.match(ARGV.note, '^%S*')
 
 -- The policy in force decides. The caller's own figures count only where the state doesn't hold them. Most settlements
@@ -173,6 +174,10 @@ else
         last, lapses))
   end
   if string.match(copy, '^%l+ (%S+) ') == token then redis.call('HDEL', KEYS.state, permit_field) end
+  -- Its margin was reserved until now. Another worker's figure of the account may be older than the order.
+  if outcome == 'placed' and reserved ~= '0' and admitted + span > now then
+    redis.pcall('HSET', KEYS.state, 'placed', placed_with(placed, fence, now_text, reserved, ARGV.intent_id))
+  end
   if holds_lock then redis.call('DEL', KEYS.lock) end
 end
 

@@ -352,13 +352,13 @@ class Calls:
         self.saw(record.fence)
         return record
 
-    def last_look(self, permit: Permit, needed_ms: int) -> Dialogue[LastLook]:
+    def last_look(self, permit: Permit, needed_ms: int, placed_after: str | None = None) -> Dialogue[LastLook]:
         """Whether a permit still holds. Never raises for a store failure: then it doesn't."""
         try:
             if permit.token == _UNCLAIMED:
                 return _halted_look((yield from self.halt_in_force()), permit)
-            reply, _ = yield from self._scripted("last_look", self.protocol.last_look(permit, needed_ms))
-            return decode_last_look(reply)
+            reply, _ = yield from self._scripted("last_look", self.protocol.last_look(permit, needed_ms, placed_after))
+            return decode_last_look(reply, placed_after, is_exit=permit.is_exit)
         except StoreFailure as failure:
             return LastLook(False, "STORE_LOST", explain_error(str(failure)))
 

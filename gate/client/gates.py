@@ -198,12 +198,13 @@ class Gate:
         """The record of an intent, or None. Raises StoreFailure."""
         return self._carry(self._calls.lookup(intent_id))
 
-    def last_look(self, permit: Permit, *, needed_ms: int) -> LastLook:
+    def last_look(self, permit: Permit, *, needed_ms: int, placed_after: str | None = None) -> LastLook:
         """Whether the order of a permit may still be sent: asked right before. Never raises for a store failure.
 
-        `needed_ms`: how long from now the exchange may still accept the order.
+        `needed_ms`: how long from now the exchange may still accept the order. `placed_after`: tells the entries
+        that were placed since an earlier look, whose PlacedOrders.newest it is; empty for the first look.
         """
-        return self._carry(self._calls.last_look(permit, needed_ms))
+        return self._carry(self._calls.last_look(permit, needed_ms, placed_after))
 
     def give_back(self) -> int:
         """Gives back what the store has admitted and this process hasn't heard of, because the answers were lost.
@@ -521,9 +522,9 @@ class AsyncGate:
         """As Gate.lookup."""
         return await self._carry(self._calls.lookup(intent_id))
 
-    async def last_look(self, permit: Permit, *, needed_ms: int) -> LastLook:
+    async def last_look(self, permit: Permit, *, needed_ms: int, placed_after: str | None = None) -> LastLook:
         """As Gate.last_look."""
-        return await self._carry(self._calls.last_look(permit, needed_ms))
+        return await self._carry(self._calls.last_look(permit, needed_ms, placed_after))
 
     async def give_back(self) -> int:
         """As Gate.give_back."""

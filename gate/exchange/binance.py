@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -55,11 +56,14 @@ _log: Final = log_of("gate.exchange")
 _TOO_MANY_ORDERS: Final = "-1015"
 _CLOCK_CODES: Final = ("-1021", "-5028")
 FILTERS_AGE_S: Final = 3600  # filters change seldom; a code that says so has them read anew
+_FILTERS_OLD_S: Final = 86_400
+"""An order waits for newer ones than that."""
+_RENEWALS_APART_S: Final = 60
 _READ_TIMEOUT_S: Final = 5.0
 _CONNECT_TIMEOUT_S: Final = 3.0
 _LONGEST_TIME_READ_MS: Final = 2_000  # the clock of reads is off by half of it at most, and may be ahead by a second
-ACCOUNT_APART_MS: Final = 250
-"""Calls made within so much share one reading of the account: four a second at most, whatever the backlog."""
+_ACCOUNT_WEIGHT: Final = 5
+"""What one reading of the account counts among the exchange's limits."""
 _YEAR_2100_MS: Final = 4_102_444_800_000
 _FEE_AGE_S: Final = 3600  # a commission changes with the account's tier, once a day at most
 RECV_WINDOW_MS: Final = 5_000
@@ -125,12 +129,16 @@ class BinanceFutures:
             self._client.FUTURES_URL = f"{address}/fapi"
         self._symbols: dict[str, Mapping[str, Any]] = {}
         self._symbols_at: float | None = None
+        self._filters: dict[str, Filters] = {}
+        self._renewal: asyncio.Task[None] | None = None
+        self._renewed_at = -math.inf
         self._fee_rates: dict[str, tuple[Decimal, float]] = {}
         self._hedge_mode: bool | None = None
         self._limits_reading: asyncio.Task[None] | None = None
+        self._rests_until_ns = 0
         # The exchange's clock at a moment of ours that doesn't step. Until the exchange tells its time, the machine's.
         self._set_at = time.time_ns() // 1_000_000, time.monotonic_ns()
-        self._account: Final = SharedReading(self._read_account, ACCOUNT_APART_MS)
+        self._account: Final = SharedReading(self._read_account, self._account_apart_ms)
         self._streams: Final = LiveStreams(_Rest(self), _sockets(address, demo=demo)) if streams else None
         if self._streams is not None:
             self._streams.start()
@@ -139,8 +147,12 @@ class BinanceFutures:
 
     async def filters(self, symbol: str, *, no_older_than_s: float = FILTERS_AGE_S) -> Filters | None:
         """What the exchange allows for a symbol; None for one that it doesn't have. Older ones where newer can't be
-        read: the exchange checks them itself, and an exit must not wait."""
-        if self._symbols_at is None or time.monotonic() - self._symbols_at > no_older_than_s:
+        read: the exchange checks them itself, and an exit must not wait. Nor does an order once an hour, where those of
+        the day are known: newer ones are read beside it."""
+        age_s = math.inf if self._symbols_at is None else time.monotonic() - self._symbols_at
+        if no_older_than_s == FILTERS_AGE_S < age_s < _FILTERS_OLD_S and symbol in self._symbols:
+            self._renew_symbols()
+        elif self._symbols_at is None or age_s > no_older_than_s:
             try:
                 await self._read_symbols()
             except ExchangeFailure:
@@ -151,8 +163,19 @@ class BinanceFutures:
     def known_filters(self, symbol: str) -> Filters | None:
         """Those that were read last, without asking; None for a symbol that isn't among them."""
         # One by one: an odd symbol must not stop the others.
-        found = self._symbols.get(symbol)
-        return None if found is None else decode_filters(found)
+        filters = self._filters.get(symbol)
+        if filters is None and (found := self._symbols.get(symbol)) is not None:
+            filters = self._filters[symbol] = decode_filters(found)
+        return filters
+
+    def _renew_symbols(self) -> None:
+        """Reads the symbols beside what goes on; once a minute at most where that fails."""
+        now_s = time.monotonic()
+        if now_s - self._renewed_at > _RENEWALS_APART_S and self.rest_ms() is None:
+            self._renewed_at = now_s
+            self._renewal = asyncio.create_task(self._read_symbols())
+            # Older ones do. Nobody else takes its failure, and asyncio would log it.
+            self._renewal.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     async def _read_symbols(self) -> None:
         info = await self._read("futures_exchange_info")
@@ -162,7 +185,7 @@ class BinanceFutures:
             raise unreadable("exchangeInfo", None) from None
         if not symbols:
             raise unreadable("exchangeInfo", "without symbols")
-        self._symbols, self._symbols_at = symbols, time.monotonic()
+        self._symbols, self._symbols_at, self._filters = symbols, time.monotonic(), {}
         self._usage.published(decode_limits(info.get("rateLimits")))
         self._ask_for_own_limits()
 
@@ -189,7 +212,11 @@ class BinanceFutures:
         return figure("markPrice", _value(answer, "markPrice"))
 
     async def hedge_mode(self) -> bool:
-        """Whether the account holds long and short positions side by side. Read once, until it is forgotten."""
+        """Whether the account holds long and short positions side by side. Read once, until it is forgotten; not at all
+        where the streams tell it."""
+        told = None if self._streams is None else self._streams.hedge_mode
+        if told is not None:
+            return told
         if self._hedge_mode is None:
             said = _value(await self._read("futures_account_config"), "dualSidePosition")
             if not isinstance(said, bool):
@@ -205,40 +232,42 @@ class BinanceFutures:
 
     async def symbol_config(self, symbol: str) -> SymbolConfig:
         """What the exchange has set for the symbol: never from memory, but for the fee."""
-        answer = await self._read("futures_symbol_config", symbol=symbol)
+        asking = self._read("futures_symbol_config", symbol=symbol)
+        known = self._known_fee_rate(symbol)
+        answer, fee_rate = (
+            (await asking, known) if known is not None else await asyncio.gather(asking, self._fee_rate(symbol))
+        )
         for each in answer if isinstance(answer, list) else [answer]:
             if _value(each, "symbol") == symbol:
-                return await self._config(symbol, each)
+                return _config(each, fee_rate)
         raise unreadable("leverage", None)
 
     async def set_leverage(self, symbol: str, leverage: int) -> SymbolConfig:
         """Sets a symbol's leverage, also that of its position. Returns the settings after it."""
         # Sent like a reading: twice does no harm.
         answer = await self._read("futures_change_leverage", symbol=symbol, leverage=leverage)
-        config = await self._config(symbol, answer)
+        config = _config(answer, await self._fee_rate(symbol))
         if config.leverage != leverage:
             raise unreadable("leverage", config.leverage)
         if self._streams is not None:
             self._streams.leverage_set(symbol, config)
         return config
 
-    async def _config(self, symbol: str, said: object) -> SymbolConfig:
-        leverage = int(figure("leverage", _value(said, "leverage"), least=Decimal(1)))
-        most = _value(said, "maxNotionalValue")
-        bound = None if most is None else figure("maxNotionalValue", most)
-        return SymbolConfig(leverage, bound, await self._fee_rate(symbol))
+    def _known_fee_rate(self, symbol: str) -> Decimal | None:
+        rate, at_s = self._fee_rates.get(symbol, (None, 0.0))
+        return rate if time.monotonic() - at_s < _FEE_AGE_S else None
 
     async def _fee_rate(self, symbol: str) -> Decimal:
-        known = self._fee_rates.get(symbol)
-        if known is not None and time.monotonic() - known[1] < _FEE_AGE_S:
-            return known[0]
+        known = self._known_fee_rate(symbol)
+        if known is not None:
+            return known
         try:
             answer = await self._read("futures_commission_rate", symbol=symbol)
             rate = figure("takerCommissionRate", _value(answer, "takerCommissionRate"), least=Decimal(0))
         except ExchangeFailure:
-            if known is None:
+            if symbol not in self._fee_rates:
                 raise
-            return known[0]  # the buffer covers what a tier's change makes of it
+            return self._fee_rates[symbol][0]  # the buffer covers what a tier's change makes of it
         self._fee_rates[symbol] = rate, time.monotonic()
         return rate
 
@@ -247,8 +276,11 @@ class BinanceFutures:
         return decode_positions(await self._read("futures_position_information", symbol=symbol), symbol)
 
     async def account(self) -> AccountFigures:
-        """What is free and what is held. Calls made within ACCOUNT_APART_MS share a reading that begins after them."""
+        """What is free and what is held. Calls at one time share a reading that begins after them."""
         return await self._account.get()
+
+    def _account_apart_ms(self) -> int:
+        return self._usage.apart_ms(self._now_ms(), _ACCOUNT_WEIGHT)
 
     async def _read_account(self) -> AccountFigures:
         asked_ns = time.monotonic_ns()
@@ -351,6 +383,13 @@ class BinanceFutures:
         """How many requests were made, by the status of their answer; `none` without one."""
         return dict(self._usage.requests)
 
+    def rest_ms(self, share: Decimal = NEAR) -> int | None:
+        """How long to ask nothing that can wait: near a limit, and as an answer has said. Who goes on during a ban is
+        banned for longer."""
+        left_ms = (self._rests_until_ns - time.monotonic_ns()) // 1_000_000
+        near_ms = self.near_limit_ms(share)
+        return max(left_ms, near_ms or 0) if left_ms > 0 or near_ms is not None else None
+
     def _now_ms(self) -> int:
         """The exchange's clock, epoch ms, as far as it is known."""
         at_ms, at_ns = self._set_at
@@ -409,6 +448,8 @@ class BinanceFutures:
                 return await getattr(self._client, method)(**parameters)
         except Exception as error:  # whatever the library and its transport come up with is judged by the table
             failure = failure_of(error, now_ms=self._now_ms())
+        if (rest_ms := failure.silence_ms) is not None:
+            self._rests_until_ns = max(self._rests_until_ns, time.monotonic_ns() + rest_ms * 1_000_000)
         # Not inside the handler: the chain of this exception would keep the library's, and with it the signed URL.
         raise ExchangeFailure(failure)
 
@@ -419,6 +460,11 @@ class BinanceFutures:
     def has_seen(self, client_order_id: str) -> bool:
         """Whether the account of `live` includes this order."""
         return self._streams is not None and self._streams.has_seen(client_order_id)
+
+    def doubt_live(self, why: str) -> None:
+        """Has nothing of the live account count before a new snapshot."""
+        if self._streams is not None:
+            self._streams.doubt(why)
 
     def on_order(self, heard: OrderListener) -> None:
         """Has each event of an order told to the listener from now on."""
@@ -434,9 +480,9 @@ class BinanceFutures:
         """Closes the connections."""
         if self._streams is not None:
             await self._streams.close()
-        if self._limits_reading is not None:
-            self._limits_reading.cancel()
-            await asyncio.wait([self._limits_reading])
+        for beside in filter(None, (self._renewal, self._limits_reading)):
+            beside.cancel()
+            await asyncio.wait([beside])
         await self._client.close_connection()
 
     async def __aenter__(self) -> BinanceFutures:
@@ -446,6 +492,13 @@ class BinanceFutures:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+
+def _config(said: object, fee_rate: Decimal) -> SymbolConfig:
+    leverage = int(figure("leverage", _value(said, "leverage"), least=Decimal(1)))
+    most = _value(said, "maxNotionalValue")
+    bound = None if most is None else figure("maxNotionalValue", most)
+    return SymbolConfig(leverage, bound, fee_rate)
 
 
 def _value(answer: Any, name: str) -> object:
@@ -484,5 +537,5 @@ class _Rest:
         said = None if found is None else found.get("marginAsset", "USDT")
         return said if isinstance(said, str) else None
 
-    def rest_ms(self) -> int | None:
-        return self._exchange.near_limit_ms()
+    def rest_ms(self, share: Decimal = NEAR) -> int | None:
+        return self._exchange.rest_ms(share)

@@ -61,6 +61,13 @@ class Failure:
         """Whether to send no more requests for now. The exchange bans a caller for longer if it goes on."""
         return self.consequence in (Consequence.REST_ACCOUNT, Consequence.STOP) and self.code != OVERLOADED
 
+    @property
+    def silence_ms(self) -> int | None:
+        """How long to ask nothing that can wait; None where the failure isn't about questions: too many orders, say."""
+        if not self.stops_asking or (self.rest_ms is None and self.consequence is not Consequence.STOP):
+            return None
+        return self.rest_ms or 60_000
+
 
 class ExchangeFailure(Exception):
     """A request failed; `failure` says what that means for the order. The text holds no URL, key or signature."""

@@ -228,6 +228,8 @@ class LiveFigures:
     known to rest, before that is in the account."""
     snapshot_ms: int
     """The same on the exchange's own clock: what the exchange did before is in the account."""
+    awaits_position: bool = False
+    """Whether a fill in the symbol has been told, and not yet the position after it."""
 
 
 OrderListener = Callable[[Mapping[str, Any]], None]
@@ -294,6 +296,9 @@ class Exchange(Protocol):
     def near_limit_ms(self, share: Decimal = NEAR) -> int | None:
         """How long to rest so as not to reach the exchange's own limits; None while less than `share` is used."""
 
+    def rest_ms(self) -> int | None:
+        """How long to ask nothing that can wait: near a limit, and as an answer has said. None: ask."""
+
     def live(self, symbol: str) -> LiveFigures | None:
         """What the streams tell of a symbol at this moment, without asking. None where a figure is absent, stale or in
         doubt: then a reading decides. From the first call on the symbol is watched."""
@@ -301,6 +306,9 @@ class Exchange(Protocol):
     def has_seen(self, client_order_id: str) -> bool:
         """Whether the account of `live` includes this order: its event has been heard, and counts. One that isn't seen
         may be included all the same, by the snapshot."""
+
+    def doubt_live(self, why: str) -> None:
+        """Says that the streams don't tell all that they should: `live` has nothing before a new snapshot."""
 
     def on_order(self, heard: OrderListener) -> None:
         """Has each event of an order told to the listener from now on."""

@@ -9,18 +9,28 @@ from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
 
+_OVERLAP_MS: Final = 20
+"""While a reading is under way, the next one begins so long after it: those who ask meanwhile share it, and none of
+them waits for an answer that hangs."""
+
+
+def _at_once() -> int:
+    return 0
+
 
 class SharedReading(Generic[T]):
     """Answers all waiting callers with one reading, which begins only after they have asked.
 
-    So no answer is older than its question: it includes every order placed before. Readings begin at least `apart_ms`
-    after each other, which bounds the requests of any number of callers.
+    So no answer is older than its question: it includes every order placed before. Where none is under way, it begins
+    at once.
     """
 
-    def __init__(self, read: Callable[[], Awaitable[T]], apart_ms: int) -> None:
+    def __init__(self, read: Callable[[], Awaitable[T]], apart_ms: Callable[[], int] = _at_once) -> None:
+        """`apart_ms`: how far apart the beginnings of readings have to be at least, asked before each."""
         self._read: Final = read
-        self._apart_ns: Final = apart_ms * 1_000_000
-        self._began_ns: int | None = None
+        self._apart_ms: Final = apart_ms
+        self._began_ns = 0
+        self._under_way = 0
         self._next: asyncio.Task[T] | None = None
 
     async def get(self) -> T:
@@ -32,10 +42,15 @@ class SharedReading(Generic[T]):
         return await asyncio.shield(self._next)
 
     async def _reading(self) -> T:
-        if self._began_ns is not None:
-            pause_ns = self._began_ns + self._apart_ns - time.monotonic_ns()
+        if self._began_ns:
+            apart_ms = max(self._apart_ms(), _OVERLAP_MS if self._under_way else 0)
+            pause_ns = self._began_ns + apart_ms * 1_000_000 - time.monotonic_ns()
             if pause_ns > 0:
                 await asyncio.sleep(pause_ns / 1e9)
         self._next = None  # a caller from here on gets the next reading
         self._began_ns = time.monotonic_ns()
-        return await self._read()
+        self._under_way += 1
+        try:
+            return await self._read()
+        finally:
+            self._under_way -= 1

@@ -16,6 +16,8 @@ from typing import Final
 
 NEAR: Final = Decimal("0.8")
 """From this share of a limit on, entries rest until its window ends. The remainder is for exits and look-ups."""
+_FARTHEST_APART_MS: Final = 250
+"""No entry waits longer for a reading to begin."""
 
 _COUNT: Final = re.compile(r"[1-9]\d{0,8}", re.ASCII)
 _UNITS_MS: Final = {"SECOND": 1_000, "MINUTE": 60_000, "HOUR": 3_600_000, "DAY": 86_400_000}
@@ -114,3 +116,15 @@ class Usage:
             if this_window and used >= limit.most * share:
                 rests.append(limit.window_ms - now_ms % limit.window_ms)
         return max(rests, default=None)
+
+    def apart_ms(self, now_ms: int, weight: int) -> int:
+        """How far apart readings of that weight may begin: 0 while less than half of each limit is used. From then on
+        they are spread over the rest of the window, so that they alone don't use the share from which entries rest."""
+        apart = 0
+        for limit in self.limits:
+            used, at_ms = self._seen.get(limit.header, (0, 0))
+            this_window = at_ms // limit.window_ms == now_ms // limit.window_ms
+            if this_window and used * 2 >= limit.most and limit.header.startswith(_HEADERS["REQUEST_WEIGHT"]):
+                left_ms, left = limit.window_ms - now_ms % limit.window_ms, int(limit.most * NEAR) - used
+                apart = max(apart, left_ms * weight // left if left > 0 else _FARTHEST_APART_MS)
+        return min(apart, _FARTHEST_APART_MS)

@@ -8,7 +8,7 @@ from typing import Final
 
 from gate.exchange.consequences import outcome_of, penalty_of
 from gate.exchange.failures import Consequence, Failure
-from gate.exchange.port import AccountFigures, OrderAnswer
+from gate.exchange.port import AccountFigures, OrderAnswer, Position
 from gate.executor.execution import Execution, Terminal
 from gate.executor.margin import MarginCheck
 from gate.executor.order_plan import PlanRefusal
@@ -30,10 +30,16 @@ class Attempt:
     verdict: Verdict
     permit: Permit
     policy: Policy
+    asked: Intent = field(init=False)
+    """As it was asked for, always."""
     may_exist: bool = field(init=False)
     """Whether the exchange may have an order of the intent: its absence has to be proved then."""
     account: AccountFigures | None = None
     """What the margin was last checked against; None for an exit, whose margin isn't."""
+    hedge_mode: bool | None = None
+    """Whether the account is in hedge mode, as far as it is known."""
+    told_open: tuple[Position, ...] | None = None
+    """Of an intent to close: what the streams tell is open, where its size is by that. None: it is by a reading."""
     closes_all: bool = False
     """Whether the intent is to close all that is open, as far as one order can."""
     leaves_open: str = ""
@@ -58,6 +64,7 @@ class Attempt:
     """Of an exit: whether it goes though the store doesn't answer."""
 
     def __post_init__(self) -> None:
+        self.asked = self.intent
         # An earlier delivery may have placed the order, and the store doesn't know of it.
         self.may_exist = self.permit.verify or self.permit.observed
         self.without_store = self.permit.without_store

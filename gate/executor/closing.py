@@ -15,6 +15,7 @@ from gate.exchange.port import Exchange, Position
 from gate.executor.attempt import Attempt
 from gate.executor.execution import Execution
 from gate.executor.order_plan import OrderPlan, PlanRefusal
+from gate.executor.readings import Readings
 from gate.values.fields import plain
 from gate.values.intent import Intent
 from gate.values.log_words import log_of, names
@@ -25,7 +26,7 @@ _READ_AGAIN_AFTER_S: Final = 0.5
 _LONGEST_S: Final = 2.0
 
 
-async def fit_to_position(exchange: Exchange, attempt: Attempt) -> Execution | None:
+async def fit_to_position(exchange: Exchange, attempt: Attempt, readings: Readings) -> Execution | None:
     """Gives the attempt's intent the side and the size of what is open, or says why nothing is sent.
 
     Raises ExchangeFailure where the position can't be read: without it nobody knows what would close it.
@@ -33,8 +34,12 @@ async def fit_to_position(exchange: Exchange, attempt: Attempt) -> Execution | N
     intent = attempt.intent
     if not intent.wants_position:
         return None
-    held = await exchange.positions(intent.symbol)
+    held = await readings.positions()
     closable = [each for each in held if _closes(intent, each)]
+    attempt.told_open = held if readings.live is not None and len(closable) == 1 else None
+    if len(closable) != 1 and readings.live is not None:
+        held = await exchange.positions(intent.symbol)
+        closable = [each for each in held if _closes(intent, each)]
     if not closable:
         # The exchange's readings may be behind a fill of a moment ago, and this end is final.
         await asyncio.sleep(_READ_AGAIN_AFTER_S)
@@ -48,26 +53,39 @@ async def fit_to_position(exchange: Exchange, attempt: Attempt) -> Execution | N
         detail = f"{intent.symbol} has {said}, and an intent gets one order: name position_side"
         return attempt.unsent("TWO_POSITIONS", detail)
     attempt.closes_all = intent.close_position and not intent.is_conditional
-    [position] = closable
-    quantity: Decimal | None = None
+    _fit(attempt, closable[0])
+    return None
+
+
+def _fit(attempt: Attempt, position: Position) -> None:
+    """Gives the intent as it was asked for the side and the size of a position."""
+    intent, quantity = attempt.asked, None
     if intent.quantity is not None:
         quantity = min(intent.quantity, position.size)
     elif attempt.closes_all:
         quantity = position.size
     attempt.intent = _of(intent, position, quantity)
-    return None
 
 
 async def cut_to_position(exchange: Exchange, attempt: Attempt) -> bool:
-    """Cuts an exit that the exchange has refused to what is open, if it is larger. Says whether it did."""
+    """Cuts an exit that the exchange has refused to what is open, if it is larger; or turns a close that names no side,
+    where the position has turned. Says whether it did."""
     intent, sent = attempt.intent, attempt.sent_quantity
     try:
         async with asyncio.timeout(_LONGEST_S):
             held = await exchange.positions(intent.symbol) if sent is not None else ()
     except (ExchangeFailure, TimeoutError):
         return False
-    closable = [each for each in held if _closes(intent, each)]
-    if sent is None or len(closable) != 1 or closable[0].size >= sent:
+    closable = [each for each in held if _closes(attempt.asked, each)]
+    if sent is None or len(closable) != 1:
+        return False
+    attempt.told_open = None
+    if closable[0].closing_side != intent.side:
+        _fit(attempt, closable[0])
+        attempt.cut = f"turned from {intent.side} to {closable[0].closing_side}: {_shown(closable[0])} is open by now"
+        _log.warning("TURNED %s", names(intent, detail=attempt.cut))
+        return True
+    if closable[0].size >= sent:
         return False
     attempt.intent = _of(intent, closable[0], closable[0].size)
     attempt.cut = f"cut from {plain(sent)} to {plain(closable[0].size)}: no more is open"

@@ -18,6 +18,7 @@ from gate.executor.execution import Execution, Terminal
 from gate.executor.fill_price import with_fill_price
 from gate.executor.late_orders import LateOrders
 from gate.executor.placing import Placer
+from gate.executor.readings import SymbolFigures
 from gate.executor.reconcile import keep_reconciling
 from gate.executor.settling import settle_attempt
 from gate.executor.standing import keep_standing, stand_for_account
@@ -120,7 +121,7 @@ class Executor:
         again = self._without_store.unrecorded(intent)
         if again is not None:
             return _denied(intent.id, names_in(intent), again, intent.notes)
-        reserve = self._placer.preflight.reserve(intent, self._policy)
+        reserve, known = await self._placer.preflight.reserve(intent, self._policy)
         asked_s = perf_counter()
         verdict, cancelled = await _go_through_with(self._gate.evaluate(intent, reserve=reserve))
         self._timings.verdict(perf_counter() - asked_s)
@@ -137,12 +138,12 @@ class Executor:
                 return _denied(intent.id, names_in(intent), going, intent.notes)
             attempt = going
         if attempt.permit.observed:
-            return await self._observed(attempt)
+            return await self._observed(attempt, known)
         attempt.look_first = self._without_store.may_have_gone(attempt)
         with self._without_store.under_way(attempt):
-            return await self._admitted(attempt)
+            return await self._admitted(attempt, known)
 
-    async def _observed(self, attempt: Attempt) -> Execution:
+    async def _observed(self, attempt: Attempt, known: SymbolFigures | None) -> Execution:
         """Executes an intent that an observing policy admits despite a denial. The gate keeps no record of it, so
         this method itself keeps one intent from becoming two orders."""
         intent, verdict = attempt.intent, attempt.verdict
@@ -156,15 +157,15 @@ class Executor:
             return _denied(intent.id, names_in(intent), again, intent.notes)
         self._observed_now.add(intent.id)
         try:
-            return await self._admitted(attempt)
+            return await self._admitted(attempt, known)
         finally:
             self._observed_now.discard(intent.id)
 
-    async def _admitted(self, attempt: Attempt) -> Execution:
+    async def _admitted(self, attempt: Attempt, known: SymbolFigures | None) -> Execution:
         """Places the permit's order, and settles the outcome even when this task is cancelled."""
         cancelled = None
         try:
-            execution = await self._placer.place(attempt)
+            execution = await self._placer.place(attempt, known)
         except asyncio.CancelledError as error:
             cancelled, execution = error, attempt.broken_off(error)
         except Exception as error:

@@ -6,6 +6,7 @@ An order never goes out at a higher leverage than its intent names. An intent th
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -69,11 +70,15 @@ async def _set(exchange: Exchange, attempt: Attempt, named: int, differ: str) ->
 class _Turn:
     leverage: int = 0
     under_way: int = 0
+    ended_ns: int = 0
+    another_ended_ns: int = 0
+    """When the last turn of another leverage ended, on the monotonic clock."""
     waiting: list[asyncio.Future[None]] = field(default_factory=list)
 
     def end(self) -> None:
         """Ends the turn of one entry, and wakes all that wait with the last one's."""
         self.under_way -= 1
+        self.ended_ns = time.monotonic_ns()
         if not self.under_way:
             waiting, self.waiting = self.waiting, []
             for each in waiting:
@@ -90,14 +95,15 @@ class LeverageTurns:
         self._turns: dict[str, _Turn] = {}
 
     @asynccontextmanager
-    async def turn(self, attempt: Attempt, acceptable_ms: int) -> AsyncIterator[None]:
-        """Holds the symbol's leverage for the attempt. At once where nothing is to be held.
+    async def turn(self, attempt: Attempt, acceptable_ms: int, read_ns: int = 0) -> AsyncIterator[bool]:
+        """Holds the symbol's leverage for the attempt. At once where nothing is to be held. Says whether what was read
+        at `read_ns` or later still holds: no turn of another leverage has ended since.
 
         `acceptable_ms`: how long after its signature the exchange may still accept a request.
         """
         intent = attempt.intent
         if intent.is_exit or intent.leverage is None or attempt.policy.leverage != "set":
-            yield
+            yield True
             return
         turn = self._turns.setdefault(intent.symbol, _Turn())
         loop = asyncio.get_running_loop()
@@ -105,9 +111,11 @@ class LeverageTurns:
             woken = loop.create_future()
             turn.waiting.append(woken)
             await woken
-        turn.leverage, turn.under_way = intent.leverage, turn.under_way + 1
+        if turn.leverage != intent.leverage:
+            turn.leverage, turn.another_ended_ns = intent.leverage, turn.ended_ns
+        turn.under_way += 1
         try:
-            yield
+            yield turn.another_ended_ns < read_ns
         except asyncio.CancelledError:
             if attempt.sent or attempt.sets_leverage:  # either may be on the way, for so long
                 loop.call_later(max(attempt.permit.remaining_ms, acceptable_ms) / 1000, turn.end)

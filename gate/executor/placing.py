@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Set
 from dataclasses import replace
 from time import perf_counter
@@ -26,18 +27,21 @@ from gate.executor.leverage import LeverageTurns
 from gate.executor.look_up import look_once, look_up
 from gate.executor.margin import MarginCheck
 from gate.executor.order_plan import OrderPlan, PlanRefusal, plan_order
-from gate.executor.preflight import Preflight, grown_stale
-from gate.executor.readings import read_filters, read_hedge_mode, read_latest_filters, read_mark_price
+from gate.executor.preflight import Need, Preflight, grown_stale
+from gate.executor.readings import Readings, SymbolFigures, read_hedge_mode, read_latest_filters
 from gate.executor.resting import CANCELS_TAKE_MS, cancel_resting, what_rests, words_for
 from gate.executor.timings import Timings
 from gate.executor.without_store import STORE_LOST, may_go_without_store
 from gate.values.log_words import log_of, names
 from gate.values.outcome import OutcomeKind
+from gate.values.reports import LastLook
 
 _log: Final = log_of("gate.executor")
 
 _ROUNDING_MS: Final = 2
 """The store and this process cut their clocks to milliseconds, each its own."""
+_BEGUN_AT_MOST_MS: Final = 1_000
+"""How old readings may be that began beside a look-up; the account's counts for three times that."""
 _POSITION_MODE: Final = frozenset({"-1106", "-4061", "-4067", "-4068", "-4531"})
 """Position side or reduce-only doesn't fit the account's position mode."""
 _PUT_RIGHT_AT_ONCE: Final = _POSITION_MODE | {"-1021", "-5028"}
@@ -53,26 +57,38 @@ class Placer:
         self._gate: Final = gate
         self._exchange: Final = exchange
         self._timings: Final = timings
-        self.preflight: Final = Preflight(exchange)
+        self.preflight: Final = Preflight(exchange, gate.client_order_id)
         self._turns: Final = LeverageTurns()
 
-    async def place(self, attempt: Attempt) -> Execution:
-        """Takes an attempt to its end, which isn't settled yet. Raises nothing that an exchange can cause."""
+    async def place(self, attempt: Attempt, known: SymbolFigures | None = None) -> Execution:
+        """Takes an attempt to its end, which isn't settled yet. Raises nothing that an exchange can cause.
+
+        `known`: what was read right before the verdict.
+        """
         try:
-            if attempt.may_exist:
-                # Before the margin check: an earlier order may have taken that very margin.
-                earlier = await self._earlier_order(attempt)
-                if earlier is not None:
-                    return earlier
-                attempt.may_exist = False
-            elif attempt.look_first:
-                another = await self._sent_by_another(attempt)
-                if another is not None:
-                    return another
-            return await self._place_anew(attempt)
+            with self._begin(attempt, known) as readings:
+                return await self._with_look_up(attempt, readings)
         except ExchangeFailure as failed:
             # The order needs this answer, so nothing was sent.
             return self._refused(attempt, failed.failure)
+
+    def _begin(self, attempt: Attempt, known: SymbolFigures | None = None) -> Readings:
+        live = self.preflight.live(attempt.intent)
+        return Readings(self._exchange, attempt, live, known)
+
+    async def _with_look_up(self, attempt: Attempt, readings: Readings) -> Execution:
+        """Looks first for an order that may be there already, where one may, while the readings are under way."""
+        if attempt.may_exist:
+            # What is read beside it counts only where there is none: an earlier order may have taken that very margin.
+            earlier = await self._earlier_order(attempt)
+            if earlier is not None:
+                return earlier
+            attempt.may_exist = False
+        elif attempt.look_first:
+            another = await self._sent_by_another(attempt)
+            if another is not None:
+                return another
+        return await self._place_anew(attempt, readings)
 
     async def _earlier_order(self, attempt: Attempt) -> Execution | None:
         """The order that an earlier delivery may have placed and that the store doesn't know of; None: there is none.
@@ -112,27 +128,27 @@ class Placer:
         attempt.without_store = True
         return await self._earlier_order(attempt)
 
-    async def _place_anew(self, attempt: Attempt) -> Execution:
+    async def _place_anew(self, attempt: Attempt, readings: Readings) -> Execution:
         """Sends one request for the order, and another one after a refusal that has a cure."""
-        hedge_mode = await read_hedge_mode(self._exchange, attempt, otherwise=attempt.intent.position_side is not None)
-        came = await self._plan_and_send(attempt, hedge_mode)
+        came = await self._plan_and_send(attempt, readings)
         for pause_s in _PAUSES_WHILE_OVERLOADED_S if attempt.intent.is_exit else ():
             if not _refused_by(came, {OVERLOADED}):
                 break
             await asyncio.sleep(pause_s)
-            came = await self._once_more(attempt, hedge_mode, came)
+            came = await self._once_more(attempt, came)
         if _refused_by(came, _PUT_RIGHT_AT_ONCE):
             if came.reason in _POSITION_MODE:
                 self._exchange.forget_hedge_mode()
-                hedge_mode = await read_hedge_mode(self._exchange, attempt, otherwise=not hedge_mode)
-            came = await self._once_more(attempt, hedge_mode, came)
+                otherwise = not attempt.hedge_mode
+                attempt.hedge_mode = await read_hedge_mode(self._exchange, attempt, otherwise=otherwise)
+            came = await self._once_more(attempt, came)
         if _refused_by(came, COVERED) and await cut_to_position(self._exchange, attempt):
-            came = await self._once_more(attempt, hedge_mode, came)
+            came = await self._once_more(attempt, came)
         if attempt.intent.is_exit and _refused_by(came, COVERED):
             rests = await what_rests(self._exchange, attempt)
             came = replace(came, detail=f"{came.detail}; {words_for(attempt, rests)}")
             if rests and await self._makes_room(attempt, rests):
-                came = await self._once_more(attempt, hedge_mode, came)
+                came = await self._once_more(attempt, came)
         return came
 
     async def _makes_room(self, attempt: Attempt, rests: tuple[RestingOrder, ...]) -> bool:
@@ -144,28 +160,33 @@ class Placer:
             return False  # halted meanwhile, or the store is lost: what rests isn't cancelled for nothing
         return await cancel_resting(self._exchange, attempt, rests)
 
-    async def _once_more(self, attempt: Attempt, hedge_mode: bool, refused: Execution) -> Execution:
+    async def _once_more(self, attempt: Attempt, refused: Execution) -> Execution:
         """Sends a second request after one that was certainly refused, so that it can't make a second order."""
         attempt.may_exist = False
-        again = await self._plan_and_send(attempt, hedge_mode)
+        again = await self._plan_and_send(attempt, None)
         # If no second request was sent, the answer to the first one stands.
         return replace(refused, notes=again.notes) if _came_to(again, OutcomeKind.UNSENT) else again
 
-    async def _plan_and_send(self, attempt: Attempt, hedge_mode: bool) -> Execution:
-        async with self._turns.turn(attempt, self._acceptable_ms):
-            return await self._in_turn(attempt, hedge_mode)
+    async def _plan_and_send(self, attempt: Attempt, begun: Readings | None) -> Execution:
+        async with self._turns.turn(attempt, self._acceptable_ms, begun.read_ns if begun else 0) as still_so:
+            # After a turn of another leverage, or a long look-up, what was read before isn't so any more.
+            if begun is not None and still_so and time.monotonic_ns() - begun.began_ns < _BEGUN_AT_MOST_MS * 1_000_000:
+                return await self._in_turn(attempt, begun)
+            with self._begin(attempt) as readings:
+                return await self._in_turn(attempt, readings)
 
-    async def _in_turn(self, attempt: Attempt, hedge_mode: bool) -> Execution:
-        unclosed = await fit_to_position(self._exchange, attempt)
+    async def _in_turn(self, attempt: Attempt, readings: Readings) -> Execution:
+        hedge_mode = await readings.hedge_mode()
+        unclosed = await fit_to_position(self._exchange, attempt, readings)
         if unclosed is not None:
             return unclosed
         intent = attempt.intent
-        filters = await read_filters(self._exchange, attempt)
+        filters = await readings.filters()
         if filters is None:
             filters = await read_latest_filters(self._exchange, intent.symbol)
         if filters is None:
             return attempt.unfit(PlanRefusal("UNKNOWN_SYMBOL", f"the exchange has no symbol {intent.symbol}"))
-        mark_price = await read_mark_price(self._exchange, attempt)
+        mark_price = await readings.mark_price()
         terms = {"hedge_mode": hedge_mode, "as_much_as_may_be": attempt.closes_all}
         plan = plan_order(intent, filters, mark_price, **terms)
         if isinstance(plan, PlanRefusal):
@@ -174,13 +195,47 @@ class Placer:
         if isinstance(plan, PlanRefusal):
             return attempt.unfit(plan)
         attempt.leaves_open = tell_what_stays_open(attempt, plan)
-
-        cover = None if intent.is_exit else await self.preflight.cover(attempt, plan, filters, mark_price)
+        if intent.is_exit:
+            return await self._look_and_send(attempt, plan, None)
+        need = await self.preflight.need(attempt, plan, filters, readings, mark_price)
+        if isinstance(need, Execution):
+            return need
+        if readings.live is not None:
+            came = await self._send_by_streams(attempt, need)
+            if came is not None:
+                return came
+            with Readings(self._exchange, attempt, None) as anew:
+                return await self._in_turn(attempt, anew)
+        cover = await self.preflight.cover(attempt, need, readings)
         if isinstance(cover, Execution):
             return cover
+        return await self._look_and_send(attempt, plan, cover)
+
+    async def _send_by_streams(self, attempt: Attempt, need: Need) -> Execution | None:
+        """Sends an entry on what the streams tell. None: they don't say yes."""
+        asked, validity = self.preflight.unseen.ask(), self._valid(attempt)
+        needed_ms = validity.span_ms + SIGNER_AHEAD_MS
+        look = await self._look(attempt, needed_ms, asked.placed_after)
+        if not look:
+            return attempt.unsent(look.reason, look.detail)
+        # From here until it is sent, nothing is waited for.
+        cover = None if look.placed is None else self.preflight.cover_live(attempt, need, asked, look.placed)
+        if cover is None or isinstance(cover, Execution):
+            return cover
+        execution = self._own_look(attempt, cover) or await self._send(attempt, need.plan, validity)
+        return replace(execution, margin=cover)
+
+    async def _look_and_send(self, attempt: Attempt, plan: OrderPlan, cover: MarginCheck | None) -> Execution:
         # Taken before the last look: the exchange refuses what is delayed after it.
         validity = self._valid(attempt)
-        execution = await self._last_look(attempt, cover, validity.span_ms + SIGNER_AHEAD_MS)
+        if attempt.told_open is None or attempt.without_store:
+            execution = await self._last_look(attempt, cover, validity.span_ms + SIGNER_AHEAD_MS)
+        else:
+            asked = self.preflight.unseen.ask()
+            look = await self._look(attempt, validity.span_ms + SIGNER_AHEAD_MS, asked.placed_after)
+            if look and not self.preflight.still_open(attempt, asked, look.placed):
+                return await self._close_by_reading(attempt, plan)
+            execution = self._after(look, attempt, cover)
         if execution is not None and execution.reason == STORE_LOST and may_go_without_store(attempt):
             execution = await self._without_store(attempt)
             if execution is None:
@@ -189,6 +244,16 @@ class Placer:
         if execution is None:
             execution = await self._send(attempt, plan, validity)
         return replace(execution, margin=cover)
+
+    async def _close_by_reading(self, attempt: Attempt, plan: OrderPlan) -> Execution:
+        """Closes what a reading tells is open. Where there is none soon, what the streams told is more than nothing."""
+        by_streams = attempt.intent
+        attempt.intent, attempt.told_open = attempt.asked, None
+        with Readings(self._exchange, attempt, None) as readings:
+            if await readings.positions_soon():
+                return await self._in_turn(attempt, readings)
+        attempt.intent = by_streams
+        return await self._look_and_send(attempt, plan, None)
 
     def _valid(self, attempt: Attempt) -> Validity:
         """From now on. The exchange accepts nothing after the deadline, even if our clock is a second ahead, which it
@@ -203,10 +268,15 @@ class Placer:
 
     async def _last_look(self, attempt: Attempt, cover: MarginCheck | None, needed_ms: int) -> Execution | None:
         """Asks right before sending whether the permit still holds, by the store and by our clock. None: it does."""
-        if not attempt.without_store:
-            look = await self._gate.last_look(attempt.permit, needed_ms=needed_ms)
-            if not look:
-                return attempt.unsent(look.reason, look.detail)
+        look = None if attempt.without_store else await self._look(attempt, needed_ms)
+        return self._after(look, attempt, cover)
+
+    async def _look(self, attempt: Attempt, needed_ms: int, placed_after: str | None = None) -> LastLook:
+        return await self._gate.last_look(attempt.permit, needed_ms=needed_ms, placed_after=placed_after)
+
+    def _after(self, look: LastLook | None, attempt: Attempt, cover: MarginCheck | None) -> Execution | None:
+        if look is not None and not look:
+            return attempt.unsent(look.reason, look.detail)
         return self._own_look(attempt, cover)
 
     def _own_look(self, attempt: Attempt, cover: MarginCheck | None) -> Execution | None:
@@ -226,21 +296,31 @@ class Placer:
         attempt.may_exist = attempt.sent = True
         attempt.sent_quantity = plan.quantity
         sent_s = perf_counter()
+        # Whatever becomes of it: no position counts by the streams while it may be there, and they don't show it.
+        self.preflight.sent(order.symbol, order.client_order_id, self._acceptable_ms)
         try:
-            return attempt.placed(await self._exchange.place(order, validity, timeout_ms=timeout_ms))
+            answer = await self._exchange.place(order, validity, timeout_ms=timeout_ms)
         except ExchangeFailure as failed:
             failure = failed.failure
+        else:
+            self.preflight.sent(order.symbol, order.client_order_id)
+            return attempt.placed(answer)
         finally:
             self._timings.order(perf_counter() - sent_s)
         if not failure.may_exist:
             refused = self._refused(attempt, failure)
             attempt.may_exist = False
+            self.preflight.never_there(order.symbol, order.client_order_id)
             return refused
         try:
             found = await look_up(self._exchange, attempt, acceptable_for_ms=self._acceptable_ms)
         except OrderNotFound:
+            self.preflight.never_there(order.symbol, order.client_order_id)
             return attempt.absent(failure)
-        return attempt.placed(found) if found else attempt.in_doubt(failure)
+        if found is None:
+            return attempt.in_doubt(failure)
+        self.preflight.sent(order.symbol, order.client_order_id)
+        return attempt.placed(found)
 
     def _refused(self, attempt: Attempt, failure: Failure) -> Execution:
         if failure.code in FILTER_CODES:

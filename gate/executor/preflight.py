@@ -2,90 +2,233 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
 from gate.exchange.consequences import penalty_of
 from gate.exchange.failures import ExchangeFailure
-from gate.exchange.port import Exchange, Filters, SymbolConfig
+from gate.exchange.port import AccountFigures, Exchange, Filters, LiveFigures, SymbolConfig
 from gate.executor.attempt import Attempt
 from gate.executor.execution import Execution
 from gate.executor.leverage import agreed, assumed
 from gate.executor.margin import MarginCheck, margin_need
-from gate.executor.order_plan import OrderPlan, check_bracket
+from gate.executor.order_plan import OrderPlan, PlanRefusal, check_bracket
+from gate.executor.readings import Readings, SymbolFigures, wants_mark_price
+from gate.executor.unseen import Asked, UnseenOrders
 from gate.values.intent import Intent
 from gate.values.log_words import log_of, names
 from gate.values.outcome import Penalty
 from gate.values.policy import Policy
+from gate.values.reports import PlacedOrders
 
 _log: Final = log_of("gate.executor")
 
 STALE_MS: Final = 3_000
 """An older reading of the account no longer shows the free margin. Then nothing is sent."""
+_EVENTS_TAKE_MS: Final = 500
+"""After an order of this process, a position counts only by a reading for so long."""
+_OLDER_THAN_ANY_SNAPSHOT_S: Final = 60
+"""What the streams tell rests on a snapshot that is younger."""
+_MOST_RESERVED: Final = Decimal(100_000_000)
+"""The gate reserves no more. An order that needs more has a size that the filters or the margin check refuse."""
+_LONGEST_FIRST_READING_S: Final = 1.0
+"""The verdict waits for the figures of a symbol's first order, but no longer."""
+_FAILED_FOR_S: Final = 60.0
+"""How long the figures of a symbol that couldn't be read aren't asked for again before a verdict."""
+_MOST_FAILED: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
-    """The last reading of a symbol."""
+class Need:
+    """What an entry's order needs."""
 
-    mark_price: Decimal
+    plan: OrderPlan
+    margin_asset: str
+    margin: Decimal
     config: SymbolConfig
 
 
 class Preflight:
     """The checks of one account's entries. Exits skip them."""
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, client_order_id: Callable[[str], str]) -> None:
         self._exchange: Final = exchange
-        self._last_seen: dict[str, _Seen] = {}
+        self._last_seen: dict[str, SymbolFigures] = {}
+        self._first_readings: dict[str, asyncio.Task[SymbolFigures | None]] = {}
+        self._failed_ns: dict[str, int] = {}
+        self._own_orders: dict[str, dict[str, int]] = {}
+        self.unseen: Final = UnseenOrders(exchange, client_order_id)
 
-    def reserve(self, intent: Intent, policy: Policy) -> Decimal | None:
-        """The margin to reserve, from the symbol's last reading. None leaves it to the intent's own figures."""
-        seen = self._last_seen.get(intent.symbol)
-        if seen is None or intent.is_exit:
-            return None
+    async def reserve(self, intent: Intent, policy: Policy) -> tuple[Decimal | None, SymbolFigures | None]:
+        """The margin to reserve, from the symbol's latest figures; None leaves it to the intent's own. And the figures
+        that were read for it, if they were."""
+        if intent.is_exit:
+            return None, None
+        seen, read = self._last_seen.get(intent.symbol), None
+        if (live := self._exchange.live(intent.symbol)) is not None:
+            seen = SymbolFigures(live.mark_price, live.config, time.monotonic_ns())
+        if seen is None and not _tells_its_margin(intent, policy):
+            # Without a figure nothing would be reserved, or too little, and a later permit would count on the margin.
+            seen = read = await self._first_figures(intent.symbol)
+        if seen is None:
+            return None, None
         own_price = intent.price if intent.order_type == "LIMIT" else intent.trigger_price
         reference = own_price or seen.mark_price
         quantity = intent.quantity if intent.quantity is not None else (intent.notional or Decimal(0)) / reference
         config = assumed(intent, policy, seen.config)
-        return margin_need(intent, quantity, reference, seen.mark_price, config, policy.margin_buffer)
+        margin = margin_need(intent, quantity, reference, seen.mark_price, config, policy.margin_buffer)
+        return min(margin, _MOST_RESERVED), read
 
-    async def cover(
-        self, attempt: Attempt, plan: OrderPlan, filters: Filters, mark_price: Decimal
-    ) -> MarginCheck | Execution:
-        """The margin check that covers the order, or the execution that says why nothing is sent."""
-        intent, permit, check = attempt.intent, attempt.permit, None
+    async def _first_figures(self, symbol: str) -> SymbolFigures | None:
+        """A symbol's figures before its first order; None where they can't be had soon.
+
+        What is denied may come again and again, and all at once: so one reading serves all, and its figures are kept
+        for later verdicts, or that it failed.
+        """
+        reading = self._first_readings.get(symbol)
+        if reading is None:
+            failed_ns = self._failed_ns.get(symbol)
+            rests = failed_ns is not None and time.monotonic_ns() - failed_ns < _FAILED_FOR_S * 1e9
+            if rests or self._exchange.rest_ms() is not None:
+                return None
+            reading = self._first_readings[symbol] = asyncio.create_task(self._read_first(symbol))
+            reading.add_done_callback(lambda _: self._first_readings.pop(symbol))
+        return await asyncio.shield(reading)
+
+    async def _read_first(self, symbol: str) -> SymbolFigures | None:
+        read_ns = time.monotonic_ns()
+        reading = asyncio.gather(self._exchange.mark_price(symbol), self._exchange.symbol_config(symbol))
         try:
-            config = await agreed(self._exchange, attempt, await self._exchange.symbol_config(intent.symbol))
-            if isinstance(config, Execution):
-                _log.warning("LEVERAGE %s", names(intent, detail=config.detail))
-                return config
-            seen = _Seen(mark_price, config)
-            self._last_seen[intent.symbol] = seen
-            buffer = attempt.policy.margin_buffer
-            need = margin_need(intent, plan.quantity, plan.reference_price, mark_price, config, buffer)
-            check = MarginCheck(need, None, permit.reserved_ahead)
-            account = attempt.account = await self._exchange.account()
-        except ExchangeFailure as failed:
-            return _unreadable(attempt, check, str(failed), penalty_of(failed.failure, attempt.policy))
-        available = account.available.get(filters.margin_asset, f"the account has no {filters.margin_asset}")
-        if isinstance(available, str):
-            return _unreadable(attempt, check, available)
+            async with asyncio.timeout(_LONGEST_FIRST_READING_S):
+                figures = SymbolFigures(*await reading, read_ns)
+        except (ExchangeFailure, TimeoutError):
+            if len(self._failed_ns) >= _MOST_FAILED:
+                self._failed_ns.pop(next(iter(self._failed_ns)))
+            self._failed_ns[symbol] = read_ns
+            return None
+        return self._last_seen.setdefault(symbol, figures)
 
-        held = account.notional.get((intent.symbol, plan.position_side or "BOTH"), Decimal(0))
-        too_large = check_bracket(intent, plan, held, seen.config)
+    def live(self, intent: Intent) -> LiveFigures | None:
+        """What the streams tell, as far as the intent has use for it; None: readings decide."""
+        if intent.is_exit and not (intent.wants_position or wants_mark_price(intent)):
+            return None
+        live = self._exchange.live(intent.symbol)
+        if live is None or not intent.wants_position:
+            return live
+        return live if not live.awaits_position and self._shows_own_orders(live, intent.symbol) else None
+
+    def sent(self, symbol: str, client_order_id: str, may_come_for_ms: int = 0) -> None:
+        """Notes an order that the exchange has taken, or that it may still take for so long."""
+        orders, now_ns = self._own_orders.setdefault(symbol, {}), time.monotonic_ns()
+        orders.pop(client_order_id, None)
+        while orders and next(iter(orders.values())) < now_ns - _OLDER_THAN_ANY_SNAPSHOT_S * 1_000_000_000:
+            del orders[next(iter(orders))]
+        orders[client_order_id] = now_ns + may_come_for_ms * 1_000_000
+
+    def never_there(self, symbol: str, client_order_id: str) -> None:
+        """Notes that the exchange hasn't taken an order, and can't any more."""
+        self._own_orders.get(symbol, {}).pop(client_order_id, None)
+
+    def _shows_own_orders(self, live: LiveFigures, symbol: str) -> bool:
+        """Whether the position shows what this process has just done to it: its events come within a moment."""
+        late_ns, orders = time.monotonic_ns() - _EVENTS_TAKE_MS * 1_000_000, self._own_orders.get(symbol, {})
+        for client_order_id, at_ns in tuple(orders.items()):
+            if at_ns < live.snapshot_ns or (at_ns < late_ns and self._exchange.has_seen(client_order_id)):
+                del orders[client_order_id]
+        return not orders
+
+    def still_open(self, attempt: Attempt, asked: Asked, placed: PlacedOrders | None) -> bool:
+        """Whether what the streams told a close is open still is all: nothing has changed since, and they include every
+        entry that was placed, by whomever. Call it right after the last look, and send without waiting."""
+        if placed is None:
+            return False
+        self.unseen.told(asked, placed)
+        live = self.live(attempt.asked)
+        return live is not None and live.positions == attempt.told_open and self.unseen.reserved(live) == 0
+
+    async def need(
+        self, attempt: Attempt, plan: OrderPlan, filters: Filters, readings: Readings, mark_price: Decimal
+    ) -> Need | Execution:
+        """What the order needs, once the exchange has the leverage for it; or why nothing is sent."""
+        try:
+            config = await agreed(self._exchange, attempt, await readings.config())
+        except ExchangeFailure as failed:
+            return _unreadable(attempt, None, str(failed), penalty_of(failed.failure, attempt.policy))
+        if isinstance(config, Execution):
+            _log.warning("LEVERAGE %s", names(attempt.intent, detail=config.detail))
+            return config
+        intent = attempt.intent
+        self._last_seen[intent.symbol] = SymbolFigures(mark_price, config, readings.read_ns)
+        buffer = attempt.policy.margin_buffer
+        margin = margin_need(intent, plan.quantity, plan.reference_price, mark_price, config, buffer)
+        return Need(plan, filters.margin_asset, margin, config)
+
+    async def cover(self, attempt: Attempt, need: Need, readings: Readings) -> MarginCheck | Execution:
+        """The margin check that covers the order by a reading of the account, or why nothing is sent."""
+        try:
+            # What sets the leverage changes what is free: a reading from before doesn't count.
+            account = await (self._exchange.account() if attempt.sets_leverage else readings.account())
+        except ExchangeFailure as failed:
+            unknown = MarginCheck(need.margin, None, attempt.permit.reserved_ahead)
+            return _unreadable(attempt, unknown, str(failed), penalty_of(failed.failure, attempt.policy))
+        return self._covered_by(attempt, need, account)
+
+    def cover_live(
+        self, attempt: Attempt, need: Need, asked: Asked, placed: PlacedOrders
+    ) -> MarginCheck | Execution | None:
+        """The margin check that covers the order by the streams' figures of this moment. None: a reading decides.
+
+        Call it right after the last look, and send without waiting: an order that is told as seen is in these figures.
+        """
+        self.unseen.told(asked, placed)
+        intent = attempt.intent
+        live = self._exchange.live(intent.symbol)
+        if live is None or live.config != need.config:
+            return None
+        unseen = self.unseen.reserved(live)
+        available = live.account.available.get(need.margin_asset)
+        if unseen is None or not isinstance(available, Decimal) or self._exceeds_bracket(intent, need, live.account):
+            return None
+        check = MarginCheck(need.margin, available, attempt.permit.reserved_ahead + unseen)
+        if not check.covered:
+            return None
+        attempt.account = live.account
+        return self._checked(attempt, check, need)
+
+    def _covered_by(self, attempt: Attempt, need: Need, account: AccountFigures) -> MarginCheck | Execution:
+        intent, permit = attempt.intent, attempt.permit
+        attempt.account = account
+        available = account.available.get(need.margin_asset, f"the account has no {need.margin_asset}")
+        if isinstance(available, str):
+            return _unreadable(attempt, MarginCheck(need.margin, None, permit.reserved_ahead), available)
+        too_large = self._exceeds_bracket(intent, need, account)
         if too_large is not None:
             return attempt.unfit(too_large)
-        check = MarginCheck(need, available, permit.reserved_ahead)
-        _log.info("MARGIN CHECK %s", names(intent, detail=check, leverage=seen.config.leverage))
+        return self._checked(attempt, MarginCheck(need.margin, available, permit.reserved_ahead), need)
+
+    def _exceeds_bracket(self, intent: Intent, need: Need, account: AccountFigures) -> PlanRefusal | None:
+        held = account.notional.get((intent.symbol, need.plan.position_side or "BOTH"), Decimal(0))
+        return check_bracket(intent, need.plan, held, need.config)
+
+    def _checked(self, attempt: Attempt, check: MarginCheck, need: Need) -> MarginCheck | Execution:
+        intent, permit = attempt.intent, attempt.permit
+        _log.info("MARGIN CHECK %s", names(intent, detail=check, leverage=need.config.leverage))
         if not check.covered:
             _log.warning("INSUFFICIENT MARGIN %s", names(intent, detail=check))
             return attempt.short_of_margin(check)
-        if permit.reserved * (1 + attempt.policy.margin_buffer) < need and not permit.observed:
+        if permit.reserved * (1 + attempt.policy.margin_buffer) < need.margin and not permit.observed:
             # Only a lack larger than the buffer counts, so small moves of the price don't matter.
             return attempt.under_reserved(check)
         return check
+
+
+def _tells_its_margin(intent: Intent, policy: Policy) -> bool:
+    """Whether the intent's own figures reserve enough: a notional, at the leverage under which it will go."""
+    return intent.notional is not None and (intent.leverage is None or policy.leverage == "set")
 
 
 def grown_stale(attempt: Attempt, check: MarginCheck | None) -> Execution | None:

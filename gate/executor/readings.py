@@ -1,23 +1,134 @@
-"""The readings of the exchange that an order needs. An exit doesn't wait: it goes on without a slow reading."""
+"""The readings of the exchange that an order needs: all at once, as far as its streams don't tell already.
+
+An exit doesn't wait: it goes on without a slow reading.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final, TypeVar
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
 
 from gate.exchange.failures import ExchangeFailure
-from gate.exchange.port import Exchange, Filters
+from gate.exchange.port import AccountFigures, Exchange, Filters, LiveFigures, Position, SymbolConfig
 from gate.executor.attempt import Attempt
 from gate.executor.order_plan import needs_mark_price, sized_by_mark_price, unfiltered
+from gate.values.intent import Intent
 from gate.values.verdict import Permit
 
 T = TypeVar("T")
 
 _FRESH_FILTERS_S: Final = 60
 _LONGEST_WAIT_OF_AN_EXIT_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolFigures:
+    """What an entry's margin is reckoned with, but for the account."""
+
+    mark_price: Decimal
+    config: SymbolConfig
+    read_ns: int
+    """When they were asked for, on the monotonic clock."""
+
+
+class Readings:
+    """What an order needs to know. All that needs a request is asked for at once, and awaited where it is used: so a
+    failure counts there, as if one had been asked for after the other. Use it in a `with` block."""
+
+    def __init__(
+        self, exchange: Exchange, attempt: Attempt, live: LiveFigures | None, known: SymbolFigures | None = None
+    ) -> None:
+        """`live`: what the streams tell, in place of requests. `known`: what was read right before the verdict."""
+        self._exchange: Final = exchange
+        self._attempt: Final = attempt
+        self._asked: Final[list[asyncio.Task[Any]]] = []
+        self.live: Final = live
+        self.began_ns: Final = time.monotonic_ns()
+        self._figures: Final = known if live is None else SymbolFigures(live.mark_price, live.config, self.began_ns)
+        self.read_ns: Final = self.began_ns if self._figures is None else self._figures.read_ns
+        intent = attempt.intent
+        self._account: asyncio.Task[AccountFigures] | None = None
+        self._config: asyncio.Task[SymbolConfig] | None = None
+        if not intent.is_exit and live is None:
+            self._account = self._ask(exchange.account())
+            if known is None:
+                self._config = self._ask(exchange.symbol_config(intent.symbol))
+        self._positions = self._ask(exchange.positions(intent.symbol)) if intent.wants_position and not live else None
+        self._mark_price: asyncio.Task[Decimal] | None = None
+        if self._figures is None and not intent.wants_position and wants_mark_price(intent):
+            self._mark_price = self._ask(read_mark_price(exchange, attempt))
+        # What was read before needs no request, and so no task either.
+        is_first = exchange.known_filters(intent.symbol) is None
+        self._filters = self._ask(read_filters(exchange, attempt)) if is_first else None
+        self._hedge_mode: asyncio.Task[bool] | None = None
+        if is_first and attempt.hedge_mode is None and live is None:
+            self._hedge_mode = self._ask(_first_hedge_mode(exchange, attempt))
+
+    def _ask(self, asking: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.create_task(asking)
+        # Where nobody comes to await it, nobody else takes its failure, and asyncio would log it.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._asked.append(task)
+        return task
+
+    async def hedge_mode(self) -> bool:
+        """Whether the account is in hedge mode; the attempt keeps it."""
+        attempt = self._attempt
+        if attempt.hedge_mode is None:
+            if self.live is not None:
+                attempt.hedge_mode = self.live.hedge_mode
+            else:
+                attempt.hedge_mode = await (self._hedge_mode or _first_hedge_mode(self._exchange, attempt))
+        return attempt.hedge_mode
+
+    async def positions(self) -> tuple[Position, ...]:
+        """What is open in the symbol, for an intent that wants to know it."""
+        if self.live is not None:
+            return self.live.positions
+        return await (self._positions or self._exchange.positions(self._attempt.intent.symbol))
+
+    async def positions_soon(self) -> bool:
+        """Whether a reading of what is open comes as soon as an exit waits for one."""
+        return await _soon(self.positions(), self._attempt.permit) is not None
+
+    async def filters(self) -> Filters | None:
+        """As read_filters."""
+        return await (self._filters or read_filters(self._exchange, self._attempt))
+
+    async def mark_price(self) -> Decimal:
+        """As read_mark_price, of the attempt as it is by now."""
+        if self._figures is not None:
+            return self._figures.mark_price
+        return await (self._mark_price or read_mark_price(self._exchange, self._attempt))
+
+    async def config(self) -> SymbolConfig:
+        """The settings of an entry's symbol."""
+        if self._figures is not None:
+            return self._figures.config
+        return await (self._config or self._exchange.symbol_config(self._attempt.intent.symbol))
+
+    async def account(self) -> AccountFigures:
+        """A reading of the account, begun with these readings or later."""
+        return await (self._account or self._exchange.account())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in self._asked:
+            task.cancel()
+
+
+async def _first_hedge_mode(exchange: Exchange, attempt: Attempt) -> bool:
+    return await read_hedge_mode(exchange, attempt, otherwise=attempt.intent.position_side is not None)
 
 
 async def read_hedge_mode(exchange: Exchange, attempt: Attempt, *, otherwise: bool) -> bool:
@@ -50,6 +161,11 @@ async def read_latest_filters(exchange: Exchange, symbol: str) -> Filters | None
     return await exchange.filters(symbol, no_older_than_s=_FRESH_FILTERS_S)
 
 
+def wants_mark_price(intent: Intent) -> bool:
+    """Whether the mark price is read for planning the order."""
+    return needs_mark_price(intent) or sized_by_mark_price(intent)
+
+
 async def read_mark_price(exchange: Exchange, attempt: Attempt) -> Decimal:
     """The mark price; 0 if the order can be planned without it."""
     intent = attempt.intent
@@ -60,7 +176,7 @@ async def read_mark_price(exchange: Exchange, attempt: Attempt) -> Decimal:
     return Decimal(0)
 
 
-async def _soon(reading: Awaitable[T], permit: Permit) -> T | None:
+async def _soon(reading: Coroutine[Any, Any, T], permit: Permit) -> T | None:
     """The reading; None if it fails or takes too long."""
     try:
         async with asyncio.timeout(_longest_wait_s(permit)):

@@ -17,6 +17,8 @@ from gate.values.log_words import log_of, names
 _log: Final = log_of("gate.executor")
 
 _LONGEST_S: Final = 2.0
+_EVENTS_TAKE_S: Final = 0.1
+_LOOKS: Final = 10
 _SHARED_S: Final = 1.0
 _NOT_THE_EXITS_END: Final = (Reason.DUPLICATE, Reason.CONFLICT)
 """Another delivery tells what became of the intent."""
@@ -38,6 +40,8 @@ class StillOpen:
         closed_all = execution.state is Terminal.FILLED and intent.wants_position and intent.close_position
         if not intent.is_exit or (execution and not closed_all) or execution.verdict.reason in _NOT_THE_EXITS_END:
             return execution
+        if closed_all and await self._told_flat(intent):
+            return execution
         if execution.reason in _SILENCE or self._exchange.near_limit_ms() is not None:
             return execution
         try:
@@ -53,6 +57,18 @@ class StillOpen:
         for each in held:
             _log.warning("STILL OPEN %s", names(intent, position=each.direction, size=plain(each.size)))
         return replace(execution, still_open={each.position_side: each.amount for each in held})
+
+    async def _told_flat(self, intent: Intent) -> bool:
+        """Whether the streams tell that nothing is open any more: so soon after the order's fill, or not at all."""
+        for _ in range(_LOOKS):
+            live = self._exchange.live(intent.symbol)
+            if live is None:
+                return False
+            left = any(intent.position_side in (None, each.direction) for each in live.positions)
+            if not left and not live.awaits_position:
+                return True
+            await asyncio.sleep(_EVENTS_TAKE_S / _LOOKS)
+        return False
 
     async def _positions(self, symbol: str, *, anew: bool) -> tuple[Position, ...]:
         at_s, held = self._read.get(symbol, (-_SHARED_S, ()))

@@ -17,7 +17,7 @@ from gate.values.intent import Intent
 from gate.values.outcome import Outcome, Penalty, Settled, Settlement
 from gate.values.policy import Policy
 from gate.values.record import LONGEST_LINE, MILLIONTHS, Record, decode_record
-from gate.values.reports import GuardReport, Inspection, LastLook
+from gate.values.reports import GuardReport, Inspection, LastLook, PlacedOrder, PlacedOrders
 from gate.values.verdict import Mode, Permit, Verdict
 
 # Lua counts in doubles. The sum of 64 such reserves is still exact in a double.
@@ -126,14 +126,18 @@ class Protocol:
             admission=permit.admission,
         )
 
-    def last_look(self, permit: Permit, needed_ms: int) -> Command:
-        """The call that asks whether a permit still holds, for as long as its order can be accepted."""
+    def last_look(self, permit: Permit, needed_ms: int, placed_after: str | None = None) -> Command:
+        """The call that asks whether a permit still holds, for as long as its order can be accepted.
+
+        `placed_after`: PlacedOrders.newest of the caller's last look, empty at its first; None asks for no orders.
+        """
         return self._last_look(
             **self.keyspace.of_intent(permit.intent_id, permit.symbol, permit.side),
             intent_id=permit.intent_id,
             token=permit.token,
             is_exit=1 if permit.is_exit else 0,
             needed_ms=needed_ms,
+            placed_after="" if placed_after is None else placed_after or "-",
         )
 
     def still_out(self, since_ms: int, exits_too: bool, *, observing: bool = False) -> Command:
@@ -364,6 +368,7 @@ def _age_ms(reason: Reason, detail: str) -> int | None:
     return read_whole(detail) if reason is Reason.STALE else None
 
 
+_LONGEST_LOOK: Final = 4_096
 _LOOKS: Final = frozenset({"HOLDS", "DEADLINE", "PERMIT_LOST", "LOCK_LOST", "HALTED", "SAFE_MODE"})
 _SETTLED: Final = frozenset({Settled.SETTLED, Settled.ALREADY, Settled.CONFLICT, Settled.FENCED})
 _DENIALS: Final = frozenset(guard.reason for guard in GUARDS)
@@ -381,12 +386,44 @@ def _unreadable(what: str, reply: object) -> StoreError:
     return StoreError(f"the store's answer isn't {what}: {shown(reply)}")
 
 
-def decode_last_look(reply: bytes) -> LastLook:
-    """The answer from last_look's line. Nothing but its one word lets an order pass. Raises StoreError for others."""
+def decode_last_look(reply: bytes, placed_after: str | None = None, *, is_exit: bool = False) -> LastLook:
+    """The answer from last_look's line. Nothing but its one word lets an order pass. Raises StoreError for others.
+
+    `is_exit`: of an exit, which passes without orders where they can't be read.
+    """
+    if reply.startswith(b"HOLDS "):
+        try:
+            return LastLook(True, "HOLDS", placed=_placed_orders(reply, placed_after))
+        except StoreError:
+            if not is_exit:
+                raise
+            return LastLook(True, "HOLDS")
     word, _, detail = line_of(reply).partition(" ")
     if word not in _LOOKS:
         raise _unreadable("a last look", reply)
     return LastLook(word == "HOLDS", word, cut(detail))
+
+
+def _placed_orders(reply: bytes, placed_after: str | None) -> PlacedOrders:
+    if placed_after is None or len(reply) > _LONGEST_LOOK:
+        raise _unreadable("a last look", reply)
+    first, *lines = reply.decode(errors="replace").split("\n")
+    try:
+        if (end := lines.pop()) not in ("", "-"):
+            raise ValueError("is no line")
+        cut_off = end == "-"
+        newest = lines[0] if lines else ""
+        known = bool(lines) and lines[-1] == placed_after
+        orders = tuple(map(_placed_order, lines[:-1] if known else lines))
+        return PlacedOrders(read_whole(first.removeprefix("HOLDS ")), orders, known or not cut_off, newest)
+    except (IndexError, ValueError):
+        raise _unreadable("a last look", reply) from None
+
+
+def _placed_order(line: str) -> PlacedOrder:
+    fence, settled, reserved, intent_id = line.split(" ", 3)
+    read_whole(fence)
+    return PlacedOrder(intent_id, read_whole(settled), Decimal(read_whole(reserved)) / MILLIONTHS)
 
 
 def decode_settlement(reply: bytes, intent_id: str) -> Settlement:

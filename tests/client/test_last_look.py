@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
 import redis
 from msgspec import structs
 
-from gate import Outcome, Policy
+from gate import Intent, Outcome, Permit, PlacedOrders, Policy
 from tests.client import account as at
-from tests.client.gates import OpenGate
+from tests.client.gates import AnyGate, OpenGate
 
 ROOMY = Policy(rate_symbol_limit=100, rate_global_limit=100)
 NEEDED_MS = 6_000
@@ -114,3 +116,132 @@ def test_a_permit_whose_deadline_comes_too_soon_does_not_hold(
     look = gate.last_look(permit, needed_ms=NEEDED_MS)
     assert (look.holds, look.reason) == (False, "DEADLINE")
     assert gate.last_look(permit, needed_ms=NEEDED_MS - 4_000)
+
+
+def _placed_order(gate: AnyGate, intent: Intent) -> Permit:
+    permit = at.admitted(gate.evaluate(intent))
+    assert gate.settle(permit, Outcome.placed(81))
+    return permit
+
+
+def _told(gate: AnyGate, permit: Permit, placed_after: str = "") -> PlacedOrders:
+    look = gate.last_look(permit, needed_ms=NEEDED_MS, placed_after=placed_after)
+    assert look.placed is not None
+    return look.placed
+
+
+def test_what_was_placed_since_the_look_before_is_told_with_the_margin_that_was_reserved(open_gate: OpenGate) -> None:
+    """Its margin isn't reserved any more, but another worker's figure of the account may be from before."""
+    gate = open_gate(ROOMY)
+    _placed_order(gate, at.entry("first", "ETHUSDT", notional="100"))
+    permit = at.admitted(gate.evaluate(at.entry()))
+    assert permit.reserved_ahead == 0
+
+    first = _told(gate, permit)
+    nothing_new = _told(gate, permit, first.newest)
+    second_permit = _placed_order(gate, at.entry("second", "SOLUSDT"))
+    second = _told(gate, permit, first.newest)
+
+    assert [(each.intent_id, each.reserved) for each in first.orders] == [("first", Decimal(25))]
+    assert first.complete
+    assert 0 <= first.now_ms - first.orders[0].settled_ms < 60_000
+    assert (nothing_new.orders, nothing_new.newest) == ((), first.newest)
+    assert [each.intent_id for each in second.orders] == ["second"]
+    assert second.orders[0].reserved == second_permit.reserved
+    assert [each.intent_id for each in _told(gate, permit).orders] == ["second", "first"], "all that are kept"
+
+
+def test_an_order_in_doubt_counts_as_placed_from_the_moment_when_it_is_known(open_gate: OpenGate) -> None:
+    gate = open_gate(ROOMY)
+    doubtful = at.admitted(gate.evaluate(at.entry("doubtful", "ETHUSDT")))
+    gate.settle(doubtful, Outcome.unknown("who knows"))
+    permit = at.admitted(gate.evaluate(at.entry()))
+    assert permit.reserved_ahead == doubtful.reserved
+    assert _told(gate, permit).orders == (), "it is reserved still"
+
+    gate.settle(doubtful, Outcome.placed(81))
+
+    assert [each.intent_id for each in _told(gate, permit).orders] == ["doubtful"]
+
+
+@pytest.mark.parametrize(
+    "outcome", [Outcome.unsent("WHY"), Outcome.rejected("-2019", "why"), Outcome.unknown("who knows")]
+)
+def test_what_isnt_placed_isnt_told(open_gate: OpenGate, outcome: Outcome) -> None:
+    gate = open_gate(ROOMY)
+    gate.settle(at.admitted(gate.evaluate(at.entry("first", "ETHUSDT"))), outcome)
+
+    assert _told(gate, at.admitted(gate.evaluate(at.entry()))).orders == ()
+
+
+def test_an_exit_takes_no_margin_and_is_not_told_of(open_gate: OpenGate) -> None:
+    gate = open_gate(ROOMY)
+    _placed_order(gate, at.exit_("first", "ETHUSDT"))
+
+    assert _told(gate, at.admitted(gate.evaluate(at.entry()))).orders == ()
+
+
+def test_an_exit_is_told_what_was_placed(open_gate: OpenGate) -> None:
+    """What there is to close may be more than its caller knows."""
+    gate = open_gate(ROOMY)
+    leaving = at.admitted(gate.evaluate(at.exit_("second")))
+    _placed_order(gate, at.entry("first", "ETHUSDT"))
+
+    assert [each.intent_id for each in _told(gate, leaving).orders] == ["first"]
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["all of it", "its orders"])
+def test_an_exit_is_told_nothing_of_a_damaged_state_and_holds(
+    whole: bool, redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    gate = open_gate(ROOMY)
+    entry, leaving = (at.admitted(gate.evaluate(each)) for each in (at.entry(), at.exit_("second")))
+    if whole:
+        redis_client.delete(at.STATE)
+        redis_client.rpush(at.STATE, "damaged")
+    else:
+        redis_client.hset(at.STATE, "placed", "damaged")
+
+    look = gate.last_look(leaving, needed_ms=NEEDED_MS, placed_after="")
+
+    assert (look.holds, look.placed) == (True, None)
+    assert gate.last_look(entry, needed_ms=NEEDED_MS, placed_after="").reason == "STORE_LOST"
+
+
+def test_who_does_not_ask_is_told_nothing(open_gate: OpenGate) -> None:
+    gate = open_gate(ROOMY)
+    _placed_order(gate, at.entry("first", "ETHUSDT"))
+
+    assert gate.last_look(at.admitted(gate.evaluate(at.entry())), needed_ms=NEEDED_MS).placed is None
+
+
+def test_the_oldest_orders_are_forgotten_and_the_reply_says_so(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    gate = open_gate(ROOMY)
+    permit = at.admitted(gate.evaluate(at.entry()))
+    _placed_order(gate, at.entry("first", "ETHUSDT"))
+    first = _told(gate, permit)
+    for number in range(20):
+        _placed_order(gate, at.entry(f"{number:0128}", f"A{number}USDT"))
+    last = _told(gate, permit, first.newest)
+
+    held = redis_client.hget(at.STATE, "placed")
+    assert held is not None
+    assert len(held) <= 2_049
+    assert not last.complete
+    assert len(last.orders) > 10
+    assert [int(each.intent_id) for each in last.orders] == list(range(19, 19 - len(last.orders), -1))
+    assert _told(gate, permit, last.newest).complete
+
+
+def test_an_order_that_is_settled_after_its_permit_ended_is_not_told(
+    redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    """It was sent at least as long ago as a permit lives, and nothing was reserved for it any more."""
+    gate = open_gate(ROOMY)
+    late = at.admitted(gate.evaluate(at.entry()))
+    words = late.admission.split(" ")
+    words[4] = str(int(words[4]) - 31_000)
+    redis_client.set(at.RECORD, " ".join(words))
+    assert gate.settle(late, Outcome.placed(81))
+
+    assert _told(gate, at.admitted(gate.evaluate(at.entry("second", "ETHUSDT")))).orders == ()

@@ -28,6 +28,7 @@ from tests.servers.process import ProcessStore
 @click.option("--evict", "groups", flag_value="evict", multiple=True, help="The store evicts keys.")
 @click.option("--late", "groups", flag_value="late", multiple=True, help="The exchange accepts an order late.")
 @click.option("--kind", "kinds", type=click.Choice(list(KINDS)), multiple=True, help="Just that fault of these.")
+@click.option("--streams/--no-streams", default=False, help="Workers go by what the exchange's streams tell.")
 @click.option("--on-redis", is_flag=True, help="With these, on the redis-server of this machine, not on Valkey.")
 def main(
     runs: int,
@@ -36,6 +37,7 @@ def main(
     restarts: bool,
     groups: tuple[str, ...],
     kinds: tuple[str, ...],
+    streams: bool,
     on_redis: bool,
 ) -> None:
     """Kills workers at every step, crossed with the faults of the exchange and with lost memory.
@@ -50,17 +52,18 @@ def main(
     named = [name for name, kind in KINDS.items() if name in kinds or kind.group in groups]
     if named:
         logging.disable()
-        sys.exit(1 if take_through(named, runs, seed, only, on_redis) else 0)
+        sys.exit(1 if take_through(named, runs, seed, only, on_redis=on_redis, streams=streams) else 0)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the store is stopped on the way out
     logging.disable()  # the traces have their messages
     store = ProcessStore(("--databases", str(BATCH)))
     try:
         if only is not None:
             tally = Tally()
-            click.echo(run_batch(seed, [only], store.url, tally)[0])
+            click.echo(run_batch(seed, [only], store.url, tally, streams=streams)[0])
         else:
             restarted = store if restarts else None
-            tally = run_matrix(seed, runs, store.url, lambda so_far: click.echo(f"{so_far} …", err=True), restarted)
+            say = lambda so_far: click.echo(f"{so_far} …", err=True)  # noqa: E731
+            tally = run_matrix(seed, runs, store.url, say, restarted, streams=streams)
     finally:
         store.close()
     for report in tally.bad:

@@ -62,12 +62,13 @@ class Report:
 class Course:
     """Runs a plan on a store of its own: `store_url` names a database that nobody else uses."""
 
-    def __init__(self, plan: Plan, store_url: str, exchange_url: str, zygote: Zygote) -> None:
+    def __init__(self, plan: Plan, store_url: str, exchange_url: str, zygote: Zygote, *, streams: bool) -> None:
         self.report = Report(plan)
         self._plan = plan
         self._store_url = store_url
         self._exchange_url = exchange_url
         self._zygote = zygote
+        self._streams = streams
         self._policy = LAPSING if plan.lapses else POLICY
 
     async def run(self) -> Report:
@@ -77,7 +78,7 @@ class Course:
         self._gate = self._new_gate()
         self._keys = Keyspace(self._plan.prefix)
         self._exchange = BinanceFutures(
-            account.key, account.secret, base_url=self._exchange_url, recv_window_ms=RECV_WINDOW_MS
+            account.key, account.secret, base_url=self._exchange_url, recv_window_ms=RECV_WINDOW_MS, streams=False
         )
         async with self._store, self._gate, self._exchange:
             await self._patiently(lambda: self._gate.init(by="tests", reason="a new account"))
@@ -179,6 +180,7 @@ class Course:
                 intent=self._intent,
                 policy=self._figures(),
                 kill=kill,
+                streams=self._streams,
             )
         )
         self.report.note(f"{which} worker " + (f"killed {kill}" if ended.killed else f"ended: {ended.said}"))

@@ -86,11 +86,18 @@ class Restartable(Protocol):
 
 
 def run_batch(
-    seed: str, numbers: Sequence[int], store_url: str, tally: Tally, restarted: Restartable | None = None
+    seed: str,
+    numbers: Sequence[int],
+    store_url: str,
+    tally: Tally,
+    restarted: Restartable | None = None,
+    *,
+    streams: bool = False,
 ) -> list[Report]:
     """Runs them on a store with at least as many databases, adds what they came to, and returns each.
 
-    With `restarted` that store loses all its memory time and again.
+    With `restarted` that store loses all its memory time and again. With `streams` the workers go by what the
+    exchange's streams tell.
     """
     # Where nothing is remembered of an intent that is too old to be delivered again, its order stays unrecorded: one
     # order is all that can be promised then.
@@ -101,7 +108,7 @@ def run_batch(
         limits=None,
     ) as paper:
         restarts = Restarts(seed, restarted) if restarted else None
-        reports = asyncio.run(_all(plans, store_url, paper.url, restarts))
+        reports = asyncio.run(_all(plans, store_url, paper.url, restarts, streams))
         tally.restarts += restarts.count if restarts else 0
         books = paper.ledger()
     orders: dict[str, list[str]] = defaultdict(list)
@@ -121,14 +128,17 @@ def run_batch(
     return reports
 
 
-async def _all(plans: Sequence[Plan], store_url: str, exchange_url: str, restarts: Restarts | None) -> list[Report]:
+async def _all(
+    plans: Sequence[Plan], store_url: str, exchange_url: str, restarts: Restarts | None, streams: bool
+) -> list[Report]:
     places = asyncio.Semaphore(AT_ONCE)
     restarting = asyncio.create_task(restarts.until_cancelled()) if restarts else None
     async with Zygote() as zygote:
 
         async def one(database: int, plan: Plan) -> Report:
             async with places:
-                return await Course(plan, f"{store_url.rpartition('/')[0]}/{database}", exchange_url, zygote).run()
+                store = f"{store_url.rpartition('/')[0]}/{database}"
+                return await Course(plan, store, exchange_url, zygote, streams=streams).run()
 
         reports = await asyncio.gather(*(one(*each) for each in enumerate(plans)))
     if restarting is not None:
@@ -160,11 +170,13 @@ def run_matrix(
     store_url: str,
     say: Callable[[Tally], None] = lambda _: None,
     restarted: Restartable | None = None,
+    *,
+    streams: bool = False,
 ) -> Tally:
     """So many runs, in batches; `say` hears of each. The store must be empty, and have BATCH databases."""
     tally = Tally()
     for start in range(0, runs, BATCH):
-        run_batch(seed, range(start, min(start + BATCH, runs)), store_url, tally, restarted)
+        run_batch(seed, range(start, min(start + BATCH, runs)), store_url, tally, restarted, streams=streams)
         with redis.Redis.from_url(store_url) as store:
             store.flushall()
         say(tally)

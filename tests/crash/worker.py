@@ -13,6 +13,7 @@ from gate import AsyncGate, Intent, Policy
 from gate.exchange.binance import BinanceFutures
 from gate.executor import Executor
 from tests.crash.plan import RECV_WINDOW_MS, STEPS, KillPoint
+from tests.exchange.told import told_by_streams
 
 STORE_TIMEOUT_MS = 2_000  # the store isn't what fails here, and the machine may be busy
 
@@ -28,6 +29,8 @@ class Job(Struct, frozen=True):
     intent: dict[str, Any]
     policy: dict[str, Any]
     kill: KillPoint | None = None
+    streams: bool = False
+    """Whether it goes by what the exchange's streams tell."""
 
 
 async def deliver(job: Job) -> str:
@@ -35,8 +38,12 @@ async def deliver(job: Job) -> str:
     gate = AsyncGate.from_url(
         job.store_url, prefix=job.prefix, policy=Policy.from_mapping(job.policy), timeout_ms=STORE_TIMEOUT_MS
     )
-    exchange = BinanceFutures(job.key, job.secret, base_url=job.exchange_url, recv_window_ms=RECV_WINDOW_MS)
+    exchange = BinanceFutures(
+        job.key, job.secret, base_url=job.exchange_url, recv_window_ms=RECV_WINDOW_MS, streams=job.streams
+    )
     async with gate, exchange:
+        if job.streams:
+            await told_by_streams(exchange, str(job.intent["symbol"]))
         targets: dict[str, Any] = {"gate": gate, "exchange": exchange}
         if job.kill is not None and job.kill.when == "anytime":
             asyncio.get_running_loop().call_later(job.kill.after_ms / 1000, _die)

@@ -28,10 +28,18 @@ async def _turns() -> None:
         await asyncio.sleep(0)
 
 
-async def test_readings_begin_apart_and_all_who_ask_meanwhile_share_the_next() -> None:
+async def test_a_reading_begins_at_once_where_none_is_under_way() -> None:
     source = _Source()
     source.go_on.set()
-    shared = SharedReading(source.read, apart_ms=3_600_000)
+    shared = SharedReading(source.read)
+
+    assert [await shared.get() for _ in range(3)] == [1, 2, 3]
+
+
+async def test_near_the_limits_readings_begin_apart_and_all_who_ask_meanwhile_share_the_next() -> None:
+    source = _Source()
+    source.go_on.set()
+    shared = SharedReading(source.read, apart_ms=lambda: 3_600_000)
     await shared.get()
 
     waiting = [asyncio.create_task(shared.get()) for _ in range(5)]
@@ -44,7 +52,7 @@ async def test_readings_begin_apart_and_all_who_ask_meanwhile_share_the_next() -
 
 async def test_a_caller_during_a_reading_gets_the_next_one() -> None:
     source = _Source()
-    shared = SharedReading(source.read, apart_ms=0)
+    shared = SharedReading(source.read, apart_ms=lambda: 0)
     first = asyncio.create_task(shared.get())
     await _turns()
     second = asyncio.create_task(shared.get())
@@ -56,7 +64,7 @@ async def test_a_caller_during_a_reading_gets_the_next_one() -> None:
 
 async def test_a_cancelled_caller_does_not_take_the_answer_from_the_others() -> None:
     source = _Source()
-    shared = SharedReading(source.read, apart_ms=0)
+    shared = SharedReading(source.read, apart_ms=lambda: 0)
     leaves, stays = (asyncio.create_task(shared.get()) for _ in range(2))
     await _turns()
 
@@ -75,7 +83,7 @@ async def test_a_failed_reading_fails_for_all_waiting_callers_and_not_for_the_ne
             raise failures.pop()
         return 2
 
-    shared = SharedReading(read, apart_ms=0)
+    shared = SharedReading(read, apart_ms=lambda: 0)
     answers = await asyncio.gather(shared.get(), shared.get(), return_exceptions=True)
 
     assert [type(answer) for answer in answers] == [OSError, OSError]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -17,6 +18,7 @@ from gate import AsyncGate, Intent, Policy
 from gate.exchange.binance import BinanceFutures
 from gate.executor import Executor
 from gate.paper import Account, Fault, FaultKind, PaperExchange
+from gate.paper.serving.venue import Arrival, Venue
 from tests.client.account import STATE, server_ms
 from tests.client.gates import GateInRoles, urls_in_roles
 from tests.servers.session import declare_whole
@@ -76,6 +78,25 @@ def forget(client: redis.Redis, *keys: str, ago_ms: int = 60_000) -> None:
     client.hset(STATE, mapping={"fence": 1_000, "since": since_ms, **({"lost": since_ms} if ago_ms else {})})
 
 
+_BESIDE = ("/fapi/v1/rateLimit/order", "/fapi/v1/listenKey")
+"""Nothing waits for these."""
+
+
+async def until(so: Callable[[], object]) -> None:
+    """Waits for something that comes over a connection."""
+    async with asyncio.timeout(10):
+        while not so():  # noqa: ASYNC110  # nothing tells of it
+            await asyncio.sleep(0.005)
+
+
+def keep_snapshots_back(*desks: Desk) -> None:
+    """What the streams told last stays as it is: no later snapshot repairs it."""
+    for desk in desks:
+        assert desk.exchange._streams is not None
+        desk.exchange._streams._until_snapshot_s = lambda: 30.0  # type: ignore[method-assign]
+        desk.exchange._streams._doubts += 1  # of one that is under way, too
+
+
 OpenDesk = Callable[..., Awaitable[Desk]]
 
 
@@ -88,11 +109,12 @@ def paper() -> Iterator[PaperExchange]:
 
 @pytest.fixture
 async def open_desk(store: Store, redis_client: redis.Redis, paper: PaperExchange) -> AsyncIterator[OpenDesk]:
-    """Opens desks of the one account: `await open_desk(policy)`; None follows the one in force."""
+    """Opens desks of the one account: `await open_desk(policy)`; None follows the one in force. With streams where
+    `watched` names symbols of which they tell by then."""
     declare_whole(redis_client)
     async with AsyncExitStack() as stack:
 
-        async def open_one(policy: Policy | None = ROOMY, url: str | None = None) -> Desk:
+        async def open_one(policy: Policy | None = ROOMY, url: str | None = None, *watched: str) -> Desk:
             async def gate_at(where: str) -> AsyncGate:
                 return await stack.enter_async_context(AsyncGate.from_url(where, policy=policy, timeout_ms=2000))
 
@@ -102,8 +124,12 @@ async def open_desk(store: Store, redis_client: redis.Redis, paper: PaperExchang
             else:
                 worker = gate = await gate_at(url or store.url)
             # A short window of acceptance: absence is certain sooner, on the paper exchange's own clock as well.
-            exchange = BinanceFutures(paper.key, paper.secret, base_url=paper.url, recv_window_ms=200, streams=False)
+            exchange = BinanceFutures(
+                paper.key, paper.secret, base_url=paper.url, recv_window_ms=200, streams=bool(watched)
+            )
             await stack.enter_async_context(exchange)
+            # All of them, each time: the first call has its symbol watched.
+            await until(lambda: None not in [exchange.live(symbol) for symbol in watched])
             return Desk(gate, exchange, Executor(worker, exchange), paper)
 
         yield open_one
@@ -113,3 +139,19 @@ async def open_desk(store: Store, redis_client: redis.Redis, paper: PaperExchang
 async def desk(open_desk: OpenDesk) -> Desk:
     """A desk with roomy limits."""
     return await open_desk()
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The requests that have reached the exchange, in their order."""
+    asked: list[str] = []
+    arrive = Venue.arrive
+
+    def noted(venue: Venue, *arguments: object) -> Arrival:
+        arrival = arrive(venue, *arguments)  # type: ignore[arg-type]
+        if arrival.request.path not in _BESIDE:
+            asked.append(f"{arrival.request.method} {arrival.request.path}")
+        return arrival
+
+    monkeypatch.setattr(Venue, "arrive", noted)
+    return asked

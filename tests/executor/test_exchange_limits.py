@@ -162,3 +162,19 @@ async def test_used_weight_rests_entries_before_the_exchange_answers_429(desk: D
 
     assert reasons[-1] == "COOLDOWN_GLOBAL"
     assert set(reasons) == {"FILLED", "COOLDOWN_GLOBAL"}, "never HTTP_429 or -1003"
+
+
+@pytest.mark.parametrize(
+    ("used", "into_the_minute_ms", "apart_ms"),
+    [(0, 0, 0), (1199, 0, 0), (1200, 0, 250), (1200, 30_000, 208), (1900, 0, 250), (1920, 0, 250)],
+)
+def test_from_half_of_the_weight_on_readings_are_spread_over_the_minute(
+    used: int, into_the_minute_ms: int, apart_ms: int
+) -> None:
+    """So that they alone don't bring the account to rest."""
+    now_ms = NOON_MS + into_the_minute_ms
+    usage = _usage(used, at_ms=now_ms)
+    usage.note({"X-MBX-ORDER-COUNT-1M": "1100"}, now_ms)
+
+    assert usage.apart_ms(now_ms, weight=5) == apart_ms
+    assert usage.apart_ms(now_ms + MINUTE_MS, weight=5) == 0

@@ -9,13 +9,15 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+import redis
 import requests
 
 from gate.exchange.port import CLOCK_LEAD_MS, LEAST_TO_SEND_MS
 from gate.executor.attempt import Attempt
 from gate.executor.execution import Terminal
+from gate.executor.leverage import LeverageTurns
 from gate.paper import Fault, FaultKind
-from tests.executor.conftest import ROOMY, Desk, OpenDesk
+from tests.executor.conftest import ROOMY, Desk, OpenDesk, forget
 
 AT_FIRST = 20
 """What the paper exchange has set for a symbol."""
@@ -287,3 +289,76 @@ async def _waits(desk: Desk) -> None:
     async with asyncio.timeout(30):
         while not turns["BTCUSDT"].waiting:  # noqa: ASYNC110  # the executor's own
             await asyncio.sleep(0)
+
+
+async def test_what_was_read_before_another_entrys_turn_is_read_anew(desk: Desk) -> None:
+    """It says that the exchange has the leverage that the second entry names: so it had, before the first one's."""
+    await desk.exchange.set_leverage("BTCUSDT", 2)
+    for path in ("/fapi/v1/leverage", "/fapi/v1/order"):
+        desk.paper.inject(Fault(kind=FaultKind.DELAY, path=path))
+    high = asyncio.create_task(desk.executor.execute(desk.intent(leverage=50)))
+    await asyncio.to_thread(desk.paper.wait_held)
+    low = asyncio.create_task(desk.executor.execute(desk.intent(side="SELL", leverage=2)))
+    await _waits(desk)
+    assert await leverage_there(desk) == 2, "and so low has read it"
+    desk.paper.release_held()
+    await asyncio.to_thread(desk.paper.wait_held)
+
+    desk.paper.release_held()
+
+    assert (await high).state is Terminal.FILLED
+    assert (await low).state is Terminal.FILLED
+    assert await leverage_there(desk) == 2
+
+
+async def test_what_was_read_before_the_verdict_is_read_anew_after_another_entrys_turn(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says 5, which the first entry names. Before its verdict, another one sets 20 and is sent."""
+    monkeypatch.setattr("gate.executor.preflight._LONGEST_FIRST_READING_S", 30)
+    await desk.exchange.set_leverage("BTCUSDT", 5)
+    desk.paper.inject(Fault(kind=FaultKind.DELAY, method="GET", path="/fapi/v1/premiumIndex"))
+    low = asyncio.create_task(desk.executor.execute(desk.intent(side="SELL", quantity="0.002", leverage=5)))
+    await asyncio.to_thread(desk.paper.wait_held)
+    assert (await desk.executor.execute(desk.intent(leverage=20))).state is Terminal.FILLED
+
+    desk.paper.release_held()
+
+    assert (await low).state is Terminal.FILLED
+    assert await leverage_there(desk) == 5, "or it went at 20"
+
+
+async def test_what_was_read_beside_a_look_up_is_read_anew_after_another_entrys_turn(
+    desk: Desk, redis_client: redis.Redis
+) -> None:
+    await desk.exchange.set_leverage("BTCUSDT", 5)
+    assert (await desk.executor.execute(desk.intent(leverage=5))).state is Terminal.FILLED
+    forget(redis_client)
+    desk.paper.inject(Fault(kind=FaultKind.DELAY, method="GET", path="/fapi/v1/order"))
+    low = asyncio.create_task(desk.executor.execute(desk.intent(side="SELL", leverage=5)))
+    await asyncio.to_thread(desk.paper.wait_held)
+    assert (await desk.executor.execute(desk.intent(leverage=20))).state is Terminal.FILLED
+
+    desk.paper.release_held()
+
+    assert (await low).state is Terminal.FILLED
+    assert await leverage_there(desk) == 5, "or it went at 20"
+
+
+async def test_a_turn_of_the_same_leverage_hides_none_of_another_before_it(desk: Desk) -> None:
+    """Read, then 20, then a third entry that is about to set 5 again: until it has, the exchange has 20."""
+    turns, attempts = LeverageTurns(), []
+    for side, leverage in (("BUY", 20), ("SELL", 5)):
+        intent = desk.intent("ETHUSDT", side, leverage=leverage)
+        verdict = await desk.gate.evaluate(intent)
+        assert verdict.permit is not None
+        attempts.append(Attempt(intent, verdict, verdict.permit, desk.gate.policy))
+    high, low = attempts
+    read_ns = time.monotonic_ns()
+
+    async with turns.turn(high, 0, time.monotonic_ns()) as still_so:
+        assert still_so
+    async with turns.turn(low, 0, time.monotonic_ns()) as still_so:
+        assert still_so
+        async with turns.turn(low, 0, read_ns) as still_so:
+            assert not still_so

@@ -30,7 +30,9 @@ _HEADS: Final = (
 )
 
 
-def take_through(names: Collection[str], runs: int, seed: str, only: int | None, on_redis: bool) -> int:
+def take_through(
+    names: Collection[str], runs: int, seed: str, only: int | None, *, on_redis: bool, streams: bool = False
+) -> int:
     """Does the runs, and prints a row for each kind. Returns how many violations there were."""
     store = FaultyStore(on_redis=on_redis)
     click.echo(f"{store.version}, seed {seed}, {BATCH} accounts in a batch")
@@ -43,7 +45,7 @@ def take_through(names: Collection[str], runs: int, seed: str, only: int | None,
             continue
         began = time.monotonic()
         batches = [only] if only is not None else list(range(-(-runs // BATCH)))
-        found = asyncio.run(_batches(name, seed, batches, on_redis))
+        found = asyncio.run(_batches(name, seed, batches, on_redis, streams))
         figures = (
             *(found.runs, found.intents, found.orders, found.redelivered, found.verified),
             *(found.denied_young, found.halted, found.held, len(found.violations), round(time.monotonic() - began)),
@@ -55,7 +57,8 @@ def take_through(names: Collection[str], runs: int, seed: str, only: int | None,
             click.echo(f"  {found.unfit} more runs not counted (machine too busy)")
         for each in found.violations[:_SHOWN]:
             number = each.removeprefix("batch ").partition(":")[0]
-            again = f'--kind "{name}" --seed {seed} --only {number}' + (" --on-redis" if on_redis else "")
+            again = f'--kind "{name}" --seed {seed} --only {number}'
+            again += (" --on-redis" if on_redis else "") + (" --streams" if streams else "")
             click.echo(f"  {each}\n    scripts/crash-matrix {again}")
         if len(found.violations) > _SHOWN:
             click.echo(f"  … and {len(found.violations) - _SHOWN} more")
@@ -63,14 +66,14 @@ def take_through(names: Collection[str], runs: int, seed: str, only: int | None,
     return violations
 
 
-async def _batches(name: str, seed: str, numbers: list[int], on_redis: bool) -> Findings:
+async def _batches(name: str, seed: str, numbers: list[int], on_redis: bool, streams: bool) -> Findings:
     """A few batches at a time: they mostly wait."""
     found, free = Findings(), asyncio.Semaphore(_AT_ONCE)
 
     async def one(number: int) -> None:
         async with free:
             try:
-                found.add(await run_batch(name, seed, number, on_redis=on_redis))
+                found.add(await run_batch(name, seed, number, on_redis=on_redis, streams=streams))
             except Exception as error:
                 # Raised from here, it would cancel the other batches, and a worker that stands still in one doesn't
                 # hear of that: nothing would come to an end.

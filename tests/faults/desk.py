@@ -23,6 +23,7 @@ from gate.paper import Account
 from gate.values.outcome import OutcomeKind
 from gate.values.record import decode_record
 from gate.values.reports import LastLook, StillOut
+from tests.exchange.told import told_by_streams
 
 POLICY: Final = Policy(
     lock_ttl_ms=4_500,
@@ -137,9 +138,9 @@ class TellingExchange(BinanceFutures):
 class TellingGate(AsyncGate):
     """Tells the delivery when it has looked."""
 
-    async def last_look(self, permit: Permit, *, needed_ms: int) -> LastLook:
+    async def last_look(self, permit: Permit, *, needed_ms: int, placed_after: str | None = None) -> LastLook:
         _TOLD.get(Told()).looked_ms = time.time() * 1000
-        return await super().last_look(permit, needed_ms=needed_ms)
+        return await super().last_look(permit, needed_ms=needed_ms, placed_after=placed_after)
 
     def permit_without_store(self, intent: Intent) -> Permit:
         permit = super().permit_without_store(intent)
@@ -171,7 +172,10 @@ class Worker:
 class Desk:
     """An account with workers."""
 
-    def __init__(self, name: str, account: Account, exchange_url: str, chance: random.Random) -> None:
+    def __init__(
+        self, name: str, account: Account, exchange_url: str, chance: random.Random, *, streams: bool = False
+    ) -> None:
+        self.streams: Final = streams
         self.name: Final = name
         self.account: Final = account
         self.exchange_url: Final = exchange_url
@@ -202,7 +206,8 @@ class Desk:
         for url, policy in zip(urls, policies, strict=False):
             await self.hire(url, policy)
         await self.gate(0).init(by="tests", reason="a new account")
-        async with BinanceFutures(self.account.key, self.account.secret, base_url=self.exchange_url) as patient:
+        key, secret = self.account.key, self.account.secret
+        async with BinanceFutures(key, secret, base_url=self.exchange_url, streams=False) as patient:
             for symbol in SYMBOLS[:2]:
                 opens = OrderRequest(symbol, "BUY", Decimal("1"), f"{self.name}-opens-{symbol}", False, None)
                 self._opened.append(opens.client_order_id)
@@ -211,8 +216,12 @@ class Desk:
     async def hire(self, url: str, policy: Policy = POLICY) -> int:
         """One more worker, who has seen nothing yet. Returns its number."""
         key, secret = self.account.key, self.account.secret
-        exchange = TellingExchange(key, secret, base_url=self.exchange_url, recv_window_ms=self.recv_window_ms)
+        exchange = TellingExchange(
+            key, secret, base_url=self.exchange_url, recv_window_ms=self.recv_window_ms, streams=self.streams
+        )
         await self._stack.enter_async_context(exchange)
+        if self.streams:
+            await told_by_streams(exchange, *SYMBOLS)
         gate = await self._stack.enter_async_context(
             TellingGate.from_url(url, prefix=self.name, policy=policy, timeout_ms=STORE_TIMEOUT_MS)
         )

@@ -21,8 +21,13 @@ BATCH: Final = 20
 """Accounts that go through one fault together. Each is a run."""
 
 
-async def run_batch(name: str, seed: str, number: int, *, accounts: int = BATCH, on_redis: bool = False) -> Findings:
-    """One fault, in all its accounts. Deterministic in what it draws, not in how tasks interleave."""
+async def run_batch(
+    name: str, seed: str, number: int, *, accounts: int = BATCH, on_redis: bool = False, streams: bool = False
+) -> Findings:
+    """One fault, in all its accounts. Deterministic in what it draws, not in how tasks interleave.
+
+    With `streams` the workers go by what the exchange's streams tell.
+    """
     kind = KINDS[name]
     chance = random.Random(f"{name}/{seed}/{number}")
     owners = [
@@ -38,7 +43,7 @@ async def run_batch(name: str, seed: str, number: int, *, accounts: int = BATCH,
         other_line = await stack.enter_async_context(Switchboard(store.port))
         arena = Arena([], paper, store, line, other_line, chance, stack, on_redis)
         for index, owner in enumerate(owners):
-            desk = Desk(f"f{number}d{index}", owner, paper.url, random.Random(chance.random()))
+            desk = Desk(f"f{number}d{index}", owner, paper.url, random.Random(chance.random()), streams=streams)
             stack.push_async_callback(desk.close)
             arena.desks.append(desk)
 

@@ -26,9 +26,13 @@ NOON_MS: Final = 1_800_000_000_000
 
 async def test_no_fault_makes_a_second_order_or_a_late_one_or_exceeds_a_window() -> None:
     """All kinds at once, since they mostly wait."""
-    samples = await asyncio.gather(*(run_batch(name, "suite", 0, accounts=2) for name in SAMPLED))
+    *samples, by_streams = await asyncio.gather(
+        *(run_batch(name, "suite", 0, accounts=2) for name in SAMPLED),
+        run_batch("flush", "suite", 0, accounts=2, streams=True),
+    )
     found = dict(zip(SAMPLED, samples, strict=True))
 
+    assert (by_streams.violations, by_streams.orders > 0) == ([], True)
     assert {name: each.violations for name, each in found.items() if each.violations} == {}
     for name in SAMPLED:
         assert found[name].redelivered > 0, name
@@ -190,7 +194,7 @@ def test_a_batch_that_breaks_beside_its_fault_ends_no_other(
 ) -> None:
     broke = asyncio.Event()
 
-    async def batch(name: str, seed: str, number: int, *, on_redis: bool) -> Findings:
+    async def batch(name: str, seed: str, number: int, *, on_redis: bool, streams: bool) -> Findings:
         if number == 0:
             broke.set()
             raise RuntimeError("for a test")

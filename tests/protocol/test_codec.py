@@ -5,8 +5,10 @@ from __future__ import annotations
 import struct
 from decimal import Decimal
 
-from gate import Intent, Outcome, Penalty, Permit, Policy
-from gate.protocol.codec import Protocol, identify
+import pytest
+
+from gate import Intent, LastLook, Outcome, Penalty, Permit, PlacedOrder, PlacedOrders, Policy, StoreError
+from gate.protocol.codec import Protocol, decode_last_look, identify
 from gate.protocol.keyspace import Keyspace
 from gate.protocol.scripts import SERVER, script
 
@@ -69,7 +71,7 @@ def test_a_caller_that_observes_says_so_and_has_keys_of_its_own_but_for_the_halt
         *("EVALSHA", script("evaluate").sha, 13, *own),
         *("sig-81", "t0ken", *ASKED, 50_000_000, FINGERPRINT, *FIGURES, 1, SERVER),
     )
-    assert observing.last_look(PERMIT, 6_500)[-1] == 1
+    assert observing.last_look(PERMIT, 6_500)[-2] == 1
     for act, prefix in (("halt", "{acct7}:"), ("resume", "{acct7}:"), ("reset", "{acct7}:observe:")):
         assert observing.control(act, "ops", "why", "t0ken", "all")[8] == f"{prefix}safety:audit"
 
@@ -98,8 +100,48 @@ def test_settle() -> None:
 def test_last_look() -> None:
     assert PROTOCOL.last_look(PERMIT, 6_500) == (
         *("EVALSHA_RO", script("last_look").sha, 13, *KEYS),
-        *("sig-81", "t0ken", 0, 6_500, 0),
+        *("sig-81", "t0ken", 0, 6_500, 0, ""),
     )
+    assert PROTOCOL.last_look(PERMIT, 6_500, "")[-1] == "-", "of all that are kept"
+    assert PROTOCOL.last_look(PERMIT, 6_500, "7 1800000000000 40000000 sig-80")[-1] == "7 1800000000000 40000000 sig-80"
+
+
+def test_what_was_placed_since() -> None:
+    first, second = "7 1800000000000 40000000 sig-80", "9 1800000000500 1 a b"
+    sig_80 = PlacedOrder("sig-80", 1_800_000_000_000, Decimal(40))
+    a_b = PlacedOrder("a b", 1_800_000_000_500, Decimal("0.000001"))
+    for reply, placed_after, placed in (
+        ("", "", PlacedOrders(1_800_000_001_000, (), True, "")),
+        (f"{first}\n", "", PlacedOrders(1_800_000_001_000, (sig_80,), True, first)),
+        (f"{first}\n", first, PlacedOrders(1_800_000_001_000, (), True, first)),
+        (f"{second}\n{first}\n", first, PlacedOrders(1_800_000_001_000, (a_b,), True, second)),
+        (f"{second}\n-", first, PlacedOrders(1_800_000_001_000, (a_b,), False, second)),
+    ):
+        look = decode_last_look(f"HOLDS 1800000001000\n{reply}".encode(), placed_after)
+        assert look == LastLook(True, "HOLDS", placed=placed)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "HOLDS ",
+        "HOLDS x\n",
+        "HOLDS 1800000001000\nnonsense\n",
+        "HOLDS 1\n7 x 4 i\n",
+        "HOLDS 1\n7 1 -4.5 i\n",
+        "HOLDS 1\n7 1 4\n",
+    ],
+)
+def test_a_list_of_what_was_placed_that_can_not_be_read_is_an_error(reply: str) -> None:
+    with pytest.raises(StoreError):
+        decode_last_look(reply.encode(), "")
+
+
+def test_a_list_that_was_not_asked_for_or_has_no_end_is_an_error() -> None:
+    with pytest.raises(StoreError):
+        decode_last_look(b"HOLDS 1\n")
+    with pytest.raises(StoreError):
+        decode_last_look(b"HOLDS 1\n" + b"7 1 4 i\n" * 1_000, "")
 
 
 def test_still_out() -> None:

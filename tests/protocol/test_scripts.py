@@ -112,7 +112,7 @@ CALLED_WITH = {
         "halt safe_mode cooldown_global failures state audit reasons",
         "act by reason token what figures expected user server",
     ),
-    "last_look": (OF_AN_INTENT, "intent_id token is_exit needed_ms observes"),
+    "last_look": (OF_AN_INTENT, "intent_id token is_exit needed_ms observes placed_after"),
     "still_out": ("inflight state halt", "since_ms exits_too server"),
     "identify": (OF_AN_INTENT, ""),
     "leftovers": ("audit state", "by reason belongs lapse_ms"),

@@ -292,6 +292,10 @@ class LiveAccount:
         """The symbols whose mark prices the figures need."""
         return {symbol for symbol, _ in self._lines} | {order.latest.symbol for order in self._orders.values()}
 
+    def awaits_position(self, symbol: str) -> bool:
+        """Whether a fill of the symbol has been told, and not yet the position after it."""
+        return any(order.awaited and order.latest.symbol == symbol for order in self._orders.values())
+
     def positions(self, symbol: str) -> tuple[Position, ...]:
         """What is open in a symbol, by the latest that is known."""
         amounts = ((key[1], _latest(line)) for key, line in self._lines.items() if key[0] == symbol)

@@ -140,8 +140,20 @@ class LiveStreams:
         figures = AccountFigures({asset: available}, self._account.notional(symbol, mark), stands_ns)
         positions = self._account.positions(symbol)
         return LiveFigures(
-            mark, config, hedge_mode, positions, figures, snapshot.asked_ns, snapshot_ms=snapshot.from_ms
+            mark,
+            config,
+            hedge_mode,
+            positions,
+            figures,
+            snapshot.asked_ns,
+            snapshot_ms=snapshot.from_ms,
+            awaits_position=self._account.awaits_position(symbol),
         )
+
+    @property
+    def hedge_mode(self) -> bool | None:
+        """Whether the account is in hedge mode; None where that isn't known."""
+        return self._settings.hedge_mode
 
     def has_seen(self, client_order_id: str) -> bool:
         """Whether the account's figures include this order."""
@@ -169,6 +181,11 @@ class LiveStreams:
         """The answer to a change of our own."""
         if self._settings.set_to(symbol, config) and self._account.touches(symbol):
             self._doubt("leverage")
+
+    def doubt(self, why: str) -> None:
+        """The account isn't as it should be."""
+        _log.warning("STREAMS IN DOUBT %s", pairs(detail=why))
+        self._doubt("told")
 
     def forget_modes(self) -> None:
         """An answer has shown that the position mode is another."""
