@@ -42,6 +42,7 @@ from gate.exchange.port import (
 from gate.exchange.shared_reading import SharedReading
 from gate.exchange.streams.live import LiveStreams
 from gate.exchange.usage import NEAR, LimitUse, Usage, decode_limits
+from gate.exchange.warm import IDLE_S, WarmConnections
 from gate.values.errors import InvalidField
 from gate.values.fields import plain
 from gate.values.log_words import log_of
@@ -100,7 +101,7 @@ class BinanceFutures:
         ).hexdigest()
         self._usage: Final = Usage()
         insist_on("aiohttp", "binance")  # half a second: only for those who place orders
-        from aiohttp import ClientTimeout
+        from aiohttp import ClientTimeout, TCPConnector
 
         from gate.exchange.bounded import BoundedResponse
         from gate.exchange.signing import TimedClient
@@ -112,6 +113,7 @@ class BinanceFutures:
             demo=demo,
             loop=asyncio.get_running_loop(),
             session_params={
+                "connector": TCPConnector(keepalive_timeout=IDLE_S),
                 "trace_configs": [self._trace()],  # headers: `client.response` is shared between calls
                 "response_class": BoundedResponse,
                 "auto_decompress": False,
@@ -131,11 +133,19 @@ class BinanceFutures:
         # The exchange's clock at a moment of ours that doesn't step. Until the exchange tells its time, the machine's.
         self._set_at = time.time_ns() // 1_000_000, time.monotonic_ns()
         self._account: Final = SharedReading(self._read_account, ACCOUNT_APART_MS)
+        self._warm: Final = WarmConnections(self._ping, lambda: self.near_limit_ms() is None)
         self._streams: Final = LiveStreams(_Rest(self), _sockets(address, demo=demo)) if streams else None
         if self._streams is not None:
             self._streams.start()
         else:
             _log.info("STREAMS OFF")
+
+    def keep_warm(self) -> None:
+        """Opens connections in the background, and keeps them open: no order pays for a handshake."""
+        self._warm.keep()
+
+    async def _ping(self) -> object:
+        return await self._try("futures_ping", _READ_TIMEOUT_S, self.recv_window_ms)
 
     async def filters(self, symbol: str, *, no_older_than_s: float = FILTERS_AGE_S) -> Filters | None:
         """What the exchange allows for a symbol; None for one that it doesn't have. Older ones where newer can't be
@@ -432,6 +442,7 @@ class BinanceFutures:
 
     async def close(self) -> None:
         """Closes the connections."""
+        await self._warm.end()
         if self._streams is not None:
             await self._streams.close()
         if self._limits_reading is not None:

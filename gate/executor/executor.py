@@ -96,6 +96,7 @@ class Executor:
 
     async def __aenter__(self) -> Self:
         """Raises AccountTaken where the account of the API key is kept under another prefix."""
+        self._exchange.keep_warm()
         await stand_for_account(self._gate, self._exchange)
         self._standing = asyncio.create_task(keep_standing(self._gate, self._exchange))
         self._reconciling = asyncio.create_task(keep_reconciling(self._gate, self._exchange, self._late))
