@@ -419,6 +419,7 @@ class BinanceFutures:
                 return await getattr(self._client, method)(**parameters)
         except Exception as error:  # whatever the library and its transport come up with is judged by the table
             failure = failure_of(error, now_ms=self._now_ms())
+        self._warm.rest(failure)
         # Not inside the handler: the chain of this exception would keep the library's, and with it the signed URL.
         raise ExchangeFailure(failure)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from gate.exchange.failures import ExchangeFailure
+from gate.exchange.failures import Failure
 
 CONNECTIONS: Final = 4
 """Kept open: an order, and what is read beside it. More open when more is asked at once."""
@@ -15,6 +16,7 @@ EVERY_S: Final = 10.0
 IDLE_S: Final = 30.0
 """How long an idle connection is kept. Never as long as a server keeps it: an order that is sent while the server
 closes is in doubt."""
+_LEAST_REST_S: Final = 60.0
 
 
 class WarmConnections:
@@ -25,6 +27,7 @@ class WarmConnections:
         self._ping: Final = ping
         self._may_ask: Final = may_ask
         self._keeping: asyncio.Task[None] | None = None
+        self._rests_until_s = 0.0
 
     def keep(self) -> None:
         """Opens them, and keeps them open in the background. Nothing waits for that; once is enough."""
@@ -32,23 +35,20 @@ class WarmConnections:
             self._keeping = asyncio.create_task(self._keep())
 
     async def _keep(self) -> None:
-        rest_s = EVERY_S
         while True:
-            if self._may_ask():
+            if self._may_ask() and time.monotonic() >= self._rests_until_s:
                 # At once, for only then each takes a connection of its own.
-                came = await asyncio.gather(*(self._ping() for _ in range(CONNECTIONS)), return_exceptions=True)
-                rest_s = max([EVERY_S, *map(_rest_s, came)])
-            await asyncio.sleep(rest_s)
+                await asyncio.gather(*(self._ping() for _ in range(CONNECTIONS)), return_exceptions=True)
+            await asyncio.sleep(EVERY_S)
+
+    def rest(self, failure: Failure) -> None:
+        """Asks nothing for a while, where the exchange has said so: who goes on asking prolongs a ban."""
+        if failure.stops_asking:
+            rest_s = max(_LEAST_REST_S, (failure.rest_ms or 0) / 1000)
+            self._rests_until_s = max(self._rests_until_s, time.monotonic() + rest_s)
 
     async def end(self) -> None:
         """Stops asking."""
         if self._keeping is not None:
             self._keeping.cancel()
             await asyncio.wait([self._keeping])
-
-
-def _rest_s(came: object) -> float:
-    """After a ban and the like: who goes on asking prolongs it."""
-    if isinstance(came, ExchangeFailure) and came.failure.stops_asking:
-        return max(60.0, (came.failure.rest_ms or 0) / 1000)
-    return 0.0

@@ -25,6 +25,7 @@ from gate.executor.execution import Execution
 from gate.executor.leverage import LeverageTurns
 from gate.executor.look_up import look_once, look_up
 from gate.executor.margin import MarginCheck
+from gate.executor.order_news import OrderNews
 from gate.executor.order_plan import OrderPlan, PlanRefusal, plan_order
 from gate.executor.preflight import Preflight, grown_stale
 from gate.executor.readings import read_filters, read_hedge_mode, read_latest_filters, read_mark_price
@@ -49,9 +50,10 @@ _PAUSES_WHILE_OVERLOADED_S: Final = (0.0, 0.2, 0.4)
 class Placer:
     """Places one account's orders. It refuses to send without a live permit."""
 
-    def __init__(self, gate: AsyncGate, exchange: Exchange, *, timings: Timings) -> None:
+    def __init__(self, gate: AsyncGate, exchange: Exchange, news: OrderNews, *, timings: Timings) -> None:
         self._gate: Final = gate
         self._exchange: Final = exchange
+        self._news: Final = news
         self._timings: Final = timings
         self.preflight: Final = Preflight(exchange)
         self._turns: Final = LeverageTurns()
@@ -225,6 +227,7 @@ class Placer:
         timeout_ms = min(attempt.policy.order_timeout_ms, attempt.permit.remaining_ms - SIGNER_AHEAD_MS)
         attempt.may_exist = attempt.sent = True
         attempt.sent_quantity = plan.quantity
+        self._news.follow(attempt)
         sent_s = perf_counter()
         try:
             return attempt.placed(await self._exchange.place(order, validity, timeout_ms=timeout_ms))
@@ -237,7 +240,7 @@ class Placer:
             attempt.may_exist = False
             return refused
         try:
-            found = await look_up(self._exchange, attempt, acceptable_for_ms=self._acceptable_ms)
+            found = await look_up(self._exchange, attempt, acceptable_for_ms=self._acceptable_ms, news=self._news)
         except OrderNotFound:
             return attempt.absent(failure)
         return attempt.placed(found) if found else attempt.in_doubt(failure)

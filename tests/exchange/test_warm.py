@@ -15,8 +15,9 @@ from gate.exchange.binance import BinanceFutures
 from gate.exchange.failures import Consequence, ExchangeFailure, Failure
 from gate.exchange.warm import CONNECTIONS, WarmConnections
 from gate.executor import Executor, Terminal
-from gate.paper import PaperExchange
+from gate.paper import Fault, FaultKind, PaperExchange
 from tests.executor.conftest import ROOMY, Desk
+from tests.executor.test_fill_price import hits
 from tests.servers.store import Store
 
 
@@ -99,15 +100,27 @@ async def test_a_ban_ends_the_pings_for_a_while(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(warm, "EVERY_S", 0.0)
     asked = 0
 
-    async def banned() -> None:
+    async def ping() -> None:
         nonlocal asked
         asked += 1
-        raise ExchangeFailure(
-            Failure(may_exist=False, code="418", detail="banned", consequence=Consequence.STOP, rest_ms=1_000)
-        )
+        warm_ones.rest(Failure(may_exist=False, code="418", detail="", consequence=Consequence.STOP, rest_ms=1_000))
 
-    await rounds(WarmConnections(banned, lambda: True))
+    warm_ones = WarmConnections(ping, lambda: True)
+    await rounds(warm_ones)
     assert asked == CONNECTIONS
+
+
+async def test_a_ban_that_another_request_has_heard_of_ends_them_too(paper_exchange: PaperExchange) -> None:
+    ban = Fault(kind=FaultKind.BANNED_418, method="GET", path="/fapi/v3/positionRisk", retry_after_s=3600)
+    paper_exchange.inject(ban)
+    async with BinanceFutures(paper_exchange.key, paper_exchange.secret, base_url=paper_exchange.url) as exchange:
+        with pytest.raises(ExchangeFailure):
+            await exchange.positions("BTCUSDT")
+        paper_exchange.inject(Fault(kind=FaultKind.HTML_502, method="GET", path="/fapi/v1/ping", times=100))
+        exchange.keep_warm()
+        for _ in range(3):
+            assert await exchange.positions("BTCUSDT") == ()
+        assert hits(paper_exchange) == 1
 
 
 async def test_pings_are_the_first_to_rest_near_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
