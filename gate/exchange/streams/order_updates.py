@@ -23,7 +23,7 @@ class OrderState(StrEnum):
     NEW = "NEW"
     """The exchange has it. Nothing has come of it yet."""
     TRIGGERED = "TRIGGERED"
-    """A conditional order has fired. What it became has still to fill."""
+    """A conditional order has fired. What it becomes has still to fill, and may be refused."""
     PARTIALLY_FILLED = "PARTIALLY_FILLED"
     FILLED = "FILLED"
     CANCELLED = "CANCELLED"
@@ -52,6 +52,7 @@ _PLAIN: Final = {
 }
 _CONDITIONAL: Final = {
     "NEW": OrderState.NEW,
+    "TRIGGERING": OrderState.TRIGGERED,
     "TRIGGERED": OrderState.TRIGGERED,
     "FILLED": OrderState.FILLED,
     "FINISHED": OrderState.CANCELLED,  # unless all of it is filled
@@ -130,7 +131,7 @@ def decode_order_update(event: Mapping[str, Any]) -> OrderUpdate | None:
 
 
 def _of_a_plain_order(order: Mapping[str, Any], at_ms: object) -> OrderUpdate:
-    status, client = text(order["X"]), text(order["c"])
+    status, client = _word(order, "X"), _word(order, "c")
     state = _PLAIN.get(status)
     if state is None:
         raise unreadable("status", status)
@@ -141,8 +142,8 @@ def _of_a_plain_order(order: Mapping[str, Any], at_ms: object) -> OrderUpdate:
     fee = order.get("n")
     return OrderUpdate(
         client_order_id=client,
-        symbol=text(order["s"]),
-        side=text(order["S"]),
+        symbol=_word(order, "s"),
+        side=_word(order, "S"),
         state=state,
         order_id=text(order["i"]),
         filled_quantity=filled,
@@ -155,10 +156,8 @@ def _of_a_plain_order(order: Mapping[str, Any], at_ms: object) -> OrderUpdate:
     )
 
 
-def _of_a_conditional_order(order: Mapping[str, Any], at_ms: object) -> OrderUpdate | None:
-    status = text(order["X"])
-    if status == "TRIGGERING":
-        return None  # TRIGGERED or REJECTED follows
+def _of_a_conditional_order(order: Mapping[str, Any], at_ms: object) -> OrderUpdate:
+    status = _word(order, "X")
     state = _CONDITIONAL.get(status)
     if state is None:
         raise unreadable("status", status)
@@ -168,9 +167,9 @@ def _of_a_conditional_order(order: Mapping[str, Any], at_ms: object) -> OrderUpd
     if status == "FINISHED" and filled and filled >= figure("q", order.get("q") or "0", least=Decimal(0)):
         state = OrderState.FILLED
     return OrderUpdate(
-        client_order_id=text(order["caid"]),
-        symbol=text(order["s"]),
-        side=text(order["S"]),
+        client_order_id=_word(order, "caid"),
+        symbol=_word(order, "s"),
+        side=_word(order, "S"),
         state=state,
         order_id=text(order["aid"]),
         filled_quantity=filled,
@@ -221,6 +220,12 @@ def _reduces(order: Mapping[str, Any]) -> bool:
             "side": order.get("S"),
         }
     )
+
+
+def _word(order: Mapping[str, Any], name: str) -> str:
+    if not isinstance(order[name], str):
+        raise unreadable(name, order[name])
+    return text(order[name])
 
 
 def _whole(value: object) -> int:
