@@ -46,7 +46,9 @@ async def test_connections_are_open_before_the_first_intent(
     door = distance.door()
     async with (
         AsyncGate.from_url(store.url, policy=ROOMY) as gate,
-        BinanceFutures(paper_exchange.key, paper_exchange.secret, base_url=f"http://127.0.0.1:{door}") as exchange,
+        BinanceFutures(
+            paper_exchange.key, paper_exchange.secret, base_url=f"http://127.0.0.1:{door}", streams=False
+        ) as exchange,
         Executor(gate, exchange) as executor,
     ):
         assert await pings(distance, door, CONNECTIONS) == CONNECTIONS
@@ -65,7 +67,7 @@ async def test_they_stay_open_longer_than_an_idle_one_is_kept(
     monkeypatch.setattr(binance, "IDLE_S", 0.5)
     door = distance.door()
     async with BinanceFutures(
-        paper_exchange.key, paper_exchange.secret, base_url=f"http://127.0.0.1:{door}"
+        paper_exchange.key, paper_exchange.secret, base_url=f"http://127.0.0.1:{door}", streams=False
     ) as exchange:
         exchange.keep_warm()
         exchange.keep_warm()
@@ -80,7 +82,7 @@ async def test_a_connection_that_nobody_uses_is_given_up_before_the_exchange_doe
     monkeypatch.setattr(binance, "IDLE_S", 0.001)
     door = distance.door()
     async with BinanceFutures(
-        paper_exchange.key, paper_exchange.secret, base_url=f"http://127.0.0.1:{door}"
+        paper_exchange.key, paper_exchange.secret, base_url=f"http://127.0.0.1:{door}", streams=False
     ) as exchange:
         await exchange.positions("BTCUSDT")
         await asyncio.sleep(0.01)
@@ -113,7 +115,9 @@ async def test_a_ban_ends_the_pings_for_a_while(monkeypatch: pytest.MonkeyPatch)
 async def test_a_ban_that_another_request_has_heard_of_ends_them_too(paper_exchange: PaperExchange) -> None:
     ban = Fault(kind=FaultKind.BANNED_418, method="GET", path="/fapi/v3/positionRisk", retry_after_s=3600)
     paper_exchange.inject(ban)
-    async with BinanceFutures(paper_exchange.key, paper_exchange.secret, base_url=paper_exchange.url) as exchange:
+    async with BinanceFutures(
+        paper_exchange.key, paper_exchange.secret, base_url=paper_exchange.url, streams=False
+    ) as exchange:
         with pytest.raises(ExchangeFailure):
             await exchange.positions("BTCUSDT")
         paper_exchange.inject(Fault(kind=FaultKind.HTML_502, method="GET", path="/fapi/v1/ping", times=100))

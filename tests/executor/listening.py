@@ -49,7 +49,7 @@ ALIVE = LiveFigures(Decimal(1), SymbolConfig(1, None, Decimal(0)), False, (), Ac
 
 @asynccontextmanager
 async def listening(paper: PaperExchange) -> AsyncIterator[Listening]:
-    exchange = Listening(paper.key, paper.secret, base_url=paper.url, recv_window_ms=200)
+    exchange = Listening(paper.key, paper.secret, base_url=paper.url, recv_window_ms=200, streams=False)
     async with user_stream(paper) as line, exchange:
         carrying = asyncio.create_task(_carry(line, exchange))
         try:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from binance import Client
 
+from gate.exchange.binance import BinanceFutures
 from gate.executor import Executor, OrderState, OrderUpdate, Terminal
 from gate.executor.order_news import Updates
 from gate.paper import Fault, FaultKind, PaperExchange
@@ -314,3 +315,31 @@ async def test_a_request_that_was_refused_leaves_nothing_to_ask_for(heard: Desk)
     heard.paper.inject(Fault(kind=FaultKind.ERROR, code=-2019))
     await heard.executor.execute(heard.intent(quantity="0.01"))
     assert not heard.executor._news._open
+
+
+# ---- on the exchange's own streams
+
+
+async def test_on_its_own_streams_a_fill_is_told_an_unclear_request_answered_and_a_gap_closed(desk: Desk) -> None:
+    paper = desk.paper
+    async with (
+        BinanceFutures(paper.key, paper.secret, base_url=paper.url, recv_window_ms=200) as exchange,
+        Executor(desk.gate, exchange) as executor,
+    ):
+        async with asyncio.timeout(10):
+            while exchange.live("BTCUSDT") is None:  # noqa: ASYNC110  # streams open beside everything else
+                await asyncio.sleep(0.01)
+        paper.inject(look_up_fault(FaultKind.HTML_502, times=100))
+        paper.inject(Fault(kind=FaultKind.ACCEPT_THEN_DROP))
+        updates = executor.updates()
+        unclear = desk.intent(quantity="0.01")
+        execution = await executor.execute(unclear)
+        assert (execution.state, execution.average_price) == (Terminal.FILLED, Decimal("100000.1"))
+        assert hits(paper) == 1, "nobody looked it up"
+        assert [(each.intent_id, each.state) for each in await told(updates, 1)] == [(unclear.id, OrderState.FILLED)]
+
+        paper.clear_faults()
+        await executor.execute(desk.intent(quantity="0.002", order_type="LIMIT", price="90000"))
+        paper.inject(Fault(kind=FaultKind.DROP_STREAM, event="ORDER_TRADE_UPDATE"))
+        paper.set_price("BTCUSDT", "89999.9")
+        assert [(each.state, each.after_gap) for each in await told(updates, 1)] == [(OrderState.FILLED, True)]
