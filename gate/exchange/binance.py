@@ -125,6 +125,7 @@ class BinanceFutures:
         )
         if address is not None:
             self._client.FUTURES_URL = f"{address}/fapi"
+        self._warm: Final = WarmConnections(self._ping, lambda: self.near_limit_ms() is None)
         self._symbols: dict[str, Mapping[str, Any]] = {}
         self._symbols_at: float | None = None
         self._fee_rates: dict[str, tuple[Decimal, float]] = {}
@@ -133,7 +134,6 @@ class BinanceFutures:
         # The exchange's clock at a moment of ours that doesn't step. Until the exchange tells its time, the machine's.
         self._set_at = time.time_ns() // 1_000_000, time.monotonic_ns()
         self._account: Final = SharedReading(self._read_account, ACCOUNT_APART_MS)
-        self._warm: Final = WarmConnections(self._ping, lambda: self.near_limit_ms() is None)
         self._streams: Final = LiveStreams(_Rest(self), _sockets(address, demo=demo)) if streams else None
         if self._streams is not None:
             self._streams.start()

@@ -53,10 +53,10 @@ class Placer:
     def __init__(self, gate: AsyncGate, exchange: Exchange, news: OrderNews, *, timings: Timings) -> None:
         self._gate: Final = gate
         self._exchange: Final = exchange
-        self._news: Final = news
         self._timings: Final = timings
         self.preflight: Final = Preflight(exchange)
         self._turns: Final = LeverageTurns()
+        self._news: Final = news
 
     async def place(self, attempt: Attempt) -> Execution:
         """Takes an attempt to its end, which isn't settled yet. Raises nothing that an exchange can cause."""
