@@ -38,7 +38,7 @@ class _Proxy:
         self._exchange: Final = host, port
         self._delay_s = 0.0
         self._doors: Final[dict[int, _Door]] = {}
-        self._lines: Final[set[asyncio.Task[None]]] = set()
+        self._carrying: Final[set[asyncio.Future[Any]]] = set()
 
     async def answer(self, words: list[str]) -> object:
         """To a line of the parent: `open`, `take PORT` or `delay MILLISECONDS`."""
@@ -76,9 +76,10 @@ class _Proxy:
             if found is not None:
                 door.requests.append((f"{found[1].decode()} {found[2].decode()}", time.monotonic_ns()))
 
-        there = self._carry(reader, away_writer, note)
-        back = self._carry(away_reader, writer, None)
-        await asyncio.gather(there, back)
+        both = asyncio.gather(self._carry(reader, away_writer, note), self._carry(away_reader, writer, None))
+        self._carrying.add(both)  # the loop itself holds no task for good
+        both.add_done_callback(self._carrying.discard)
+        await both
 
     async def _carry(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, note: Callable[[bytes], None] | None
