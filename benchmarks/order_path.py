@@ -111,6 +111,7 @@ def paper_exchange(keys: Sequence[str]) -> Iterator[str]:
             ],
             env={**os.environ, "GATE_PAPER_SECRETS": " ".join([SECRET] * len(keys))},
             stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # it tells of each client that leaves while its stream opens
             text=True,
         )
         try:
@@ -195,7 +196,7 @@ def main(
         click.echo(json.dumps(as_json(rows, samples), indent=1))
     else:
         for table in as_tables(rows, samples):
-            Console(width=None if sys.stdout.isatty() else 150).print(table)
+            Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
 if __name__ == "__main__":

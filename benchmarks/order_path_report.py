@@ -42,8 +42,10 @@ class Row:
     had_order_ms: float
     answered_ms: float
     had_order_ratio: float
-    """To the bare order of the same round; the median, as all of these."""
+    """To the bare order of the same round; the median, as all of these but for the next but one."""
     answered_ratio: float
+    answered_low_ratio: float
+    """Of the lower quartiles, which a busy machine disturbs least."""
     cpu_ms: float
     requests: float
     """For each order, those that open a stream included."""
@@ -54,7 +56,7 @@ class Row:
     @property
     def met(self) -> bool | None:
         """Whether it is reached; None without one."""
-        return None if self.at_most is None else self.answered_ratio <= self.at_most
+        return None if self.at_most is None else self.answered_low_ratio <= self.at_most
 
 
 def rows_of(measured: Sequence[Measured], samples: Mapping[tuple[float, str], Sequence[Sample]]) -> list[Row]:
@@ -76,6 +78,7 @@ def rows_of(measured: Sequence[Measured], samples: Mapping[tuple[float, str], Se
                     answered_ratio=statistics.median(
                         one.answered_ms / its.answered_ms for one, its in zip(own, bare, strict=True)
                     ),
+                    answered_low_ratio=_low([one.answered_ms for one in own]) / _low([its.answered_ms for its in bare]),
                     cpu_ms=statistics.median(one.cpu_ms for one in own),
                     requests=statistics.median(one.requests / one.orders for one in own),
                     connections=statistics.median(one.connections for one in own),
@@ -83,6 +86,10 @@ def rows_of(measured: Sequence[Measured], samples: Mapping[tuple[float, str], Se
                 )
             )
     return made
+
+
+def _low(figures: list[float]) -> float:
+    return statistics.quantiles(figures, n=4, method="inclusive")[0]
 
 
 def as_json(
@@ -106,10 +113,22 @@ def as_tables(measured: Sequence[Measured], samples: Mapping[tuple[float, str], 
             rounds = len(samples[row.delay_ms, row.name])
             table = tables[row.delay_ms] = Table(
                 title=f"{row.delay_ms:g} ms each way, {rounds} rounds",
-                caption="Medians; ratios to the bare order of the same round, at once to as many at once.",
+                caption="Medians; ratios to the bare order of the same round, at once to as many at once. Low: the ratio"
+                " of the lower quartiles, which a busy machine disturbs least. It is compared with the figure to reach.",
             )
             table.add_column("what", ratio=1)
-            for name in ("exchange has it, ms", "×", "answer, ms", "×", "reach", "", "requests", "connects", "CPU, ms"):
+            for name in (
+                "exchange has it, ms",
+                "×",
+                "answer, ms",
+                "×",
+                "low ×",
+                "reach",
+                "",
+                "requests",
+                "connects",
+                "CPU, ms",
+            ):
                 table.add_column(name, justify="right", no_wrap=True)
         table.add_row(
             row.what,
@@ -117,6 +136,7 @@ def as_tables(measured: Sequence[Measured], samples: Mapping[tuple[float, str], 
             f"{row.had_order_ratio:.2f}",
             f"{row.answered_ms:.1f}",
             f"{row.answered_ratio:.2f}",
+            f"{row.answered_low_ratio:.2f}",
             "" if row.at_most is None else f"≤ {row.at_most:g}",
             _MET[row.met],
             f"{row.requests:g}",
