@@ -230,8 +230,9 @@ async def test_a_listener_that_does_not_read_keeps_the_newest_of_each_order(hear
         return {"e": "ORDER_TRADE_UPDATE", "T": 1, "o": shape | {"ap": "5"}}
 
     updates = heard.executor.updates()
+    ears(heard).tell(event(0, 5, "FILLED"))
     for filled in range(1, 6):
-        for order in range(400):
+        for order in range(1, 400):
             ears(heard).tell(event(order, filled, "FILLED" if filled == 5 else "PARTIALLY_FILLED"))
 
     async with asyncio.timeout(10):
