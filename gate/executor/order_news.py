@@ -137,7 +137,9 @@ class OrderNews:
     def follow(self, attempt: Attempt) -> None:
         """Notes an order right before it is sent."""
         intent, client_order_id = attempt.intent, attempt.permit.client_order_id
-        order = self._known(client_order_id) or self._note(client_order_id, intent.symbol, intent.is_conditional)
+        self._ended.pop(client_order_id, None)  # of an earlier order: the exchange lets an id be used again
+        order = self._open.get(client_order_id)
+        order = order or self._note(client_order_id, intent.symbol, intent.is_conditional)
         order.intent_id = intent.id
         attempt.sent_ns = time.monotonic_ns()
 
@@ -233,8 +235,10 @@ class OrderNews:
             price=None if update.average_price is None else plain(update.average_price),
             detail=update.detail,
         )
-        if update.alarming:
-            _log.error("UNPROTECTED %s" if update.conditional else "LIQUIDATED %s", said)
+        if update.state is OrderState.LIQUIDATED:
+            _log.error("LIQUIDATED %s", said)
+        elif update.alarming:
+            _log.error("UNPROTECTED %s", said)
         else:
             _log.info("ORDER UPDATE %s", said)
         for each in tuple(self._listeners):
