@@ -128,6 +128,8 @@ class Gated:
     streams: bool = False
     cold: bool = False
     """Whether each go has a gate, an exchange and an executor of its own, as a process that has just begun."""
+    waits_s: float = 0.0
+    """How long such a process waits for its first intent."""
     verify: bool = False
     """Whether the store's memory is new, so that each intent may have been placed before."""
     symbols: tuple[str, ...] = SYMBOLS[:1]
@@ -178,6 +180,9 @@ class Gated:
         if self._closes:
             await self._hold(_SIZE)
             await asyncio.sleep(_CLOSE_HEARD_S)
+        if self.waits_s:
+            self._executor = await self._open_one()
+            await asyncio.sleep(self.waits_s)
 
     async def go(self) -> None:
         executor = self._executor or await self._open_one()
@@ -193,7 +198,7 @@ class Gated:
             raise RuntimeError(execution)
 
     async def close(self) -> None:
-        stack, self._stack = self._stack, AsyncExitStack()
+        self._executor, stack, self._stack = None, self._stack, AsyncExitStack()
         await stack.aclose()
 
 
@@ -247,8 +252,10 @@ def ways(streams: bool) -> tuple[Measured, ...]:
             _gated("close", "exit that closes all, warm", _CLOSE, on, 1.05),
             _gated("entry_verify", "entry in the verify hour, warm", _ENTRY, on, verify=True),
             _gated("exit_verify", "exit in the verify hour, warm", _EXIT, on, verify=True),
-            _gated("entry_cold", "first entry of a process", _ENTRY, on, 2.2, cold=True),
-            _gated("exit_cold", "first exit of a process", _EXIT, on, cold=True),
+            _gated("entry_first", "first entry, a second after the start", _ENTRY, on, 2.2, cold=True, waits_s=1.0),
+            _gated("exit_first", "first exit, a second after the start", _EXIT, on, cold=True, waits_s=1.0),
+            _gated("entry_cold", "first entry, at the start", _ENTRY, on, cold=True),
+            _gated("exit_cold", "first exit, at the start", _EXIT, on, cold=True),
             _gated("entry_20", f"{AT_ONCE} entries at once", _ENTRY, on, 1.3, against="bare_20", symbols=SYMBOLS),
         ]
     return tuple(rows)
