@@ -153,7 +153,7 @@ _COLOURS: Final = ("#9db4c0", "#2f6690")
 
 
 def as_chart(measured: Sequence[Measured], samples: Mapping[tuple[float, str], Sequence[Sample]]) -> str:
-    """How long each way takes, in bare orders: until the exchange has the order, and until the answer. SVG."""
+    """How long each way takes: until the exchange has the order, and until the answer. SVG."""
     rows = rows_of(measured, samples)
     drawn: list[str] = []
     y = 40
@@ -161,26 +161,25 @@ def as_chart(measured: Sequence[Measured], samples: Mapping[tuple[float, str], S
         drawn.append(f'<text x="10" y="{y}" font-weight="bold">{delay_ms:g} ms each way</text>')
         y += _LINE // 2
         of_delay = [row for row in rows if row.delay_ms == delay_ms]
-        scale = (_WIDTH - _LEFT - 60) / max(row.answered_ratio for row in of_delay)
-        bare, top = _LEFT + scale, y
+        scale = (_WIDTH - _LEFT - 110) / max(row.answered_ms for row in of_delay)
         for row in of_delay:
             drawn.append(f'<text x="{_LEFT - 8}" y="{y + 12}" text-anchor="end">{escape(row.what)}</text>')
-            for ratio, colour in ((row.answered_ratio, _COLOURS[0]), (row.had_order_ratio, _COLOURS[1])):
-                drawn.append(f'<rect x="{_LEFT}" y="{y + 2}" width="{ratio * scale:.1f}" height="12" fill="{colour}"/>')
-            end = _LEFT + row.answered_ratio * scale + 4
-            drawn.append(f'<text x="{end:.1f}" y="{y + 12}">{row.answered_ratio:.2f}×</text>')
+            for took_ms, colour in ((row.answered_ms, _COLOURS[0]), (row.had_order_ms, _COLOURS[1])):
+                drawn.append(
+                    f'<rect x="{_LEFT}" y="{y + 2}" width="{took_ms * scale:.1f}" height="12" fill="{colour}"/>'
+                )
+            end = _LEFT + row.answered_ms * scale + 4
+            said = f"{row.answered_ms:.0f} ms, {row.answered_ratio:.2f}×"
+            drawn.append(f'<text x="{end:.1f}" y="{y + 12}">{said}</text>')
             y += _LINE
-        drawn.append(
-            f'<line x1="{bare:.1f}" y1="{top}" x2="{bare:.1f}" y2="{y}" stroke="#c44" stroke-dasharray="3,3"/>'
-        )
         y += _LINE * 2
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{y}" font-family="sans-serif"'
             ' font-size="11">',
             f'<rect width="{_WIDTH}" height="{y}" fill="white"/>',
-            '<text x="10" y="18" font-size="13">In bare orders: until the exchange has the order (dark), until the'
-            " answer (light)</text>",
+            '<text x="10" y="18" font-size="13">Until the exchange has the order (dark), until the answer (light);'
+            " the answer in bare orders</text>",
             *drawn,
             "</svg>\n",
         ]
