@@ -17,8 +17,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -28,20 +28,20 @@ from rich.console import Console
 
 from benchmarks.order_path_desks import SECRET, STREAMS, SYMBOLS, Measured, Place, Way, ways
 from benchmarks.order_path_proxy import Distance
-from benchmarks.order_path_report import Sample, as_chart, as_json, as_tables
+from benchmarks.order_path_report import Pair, Sample, as_chart, as_json, as_tables
 from benchmarks.server import Server, ServerMissing
 
 _DELAYS_MS: Final = (0.0, 10.0, 100.0)
-_ROUNDS: Final = 12
+_ROUNDS: Final = 10
 _WARM_UPS: Final = 2
-_ROUND_AT_LEAST_S: Final = 0.3
-"""What was read in one round is old in the next one, as between the orders of a bot."""
+_ROUND_S: Final = 0.5
+"""At least: what was read in one round is old in the next one, and what an order's events have set off is over."""
 _MARKET: Final = Path(__file__).resolve().parent.parent / "gate/paper/market/market.json"
 _LIKE: Final = "LTCUSDT"
 _WARMING: Final = "GET /fapi/v1/ping"
 """Keeps connections warm, between orders: none waits for it."""
 
-Samples = dict[tuple[float, str], list[Sample]]
+Samples = dict[tuple[float, str], list[Pair]]
 
 
 async def measure(
@@ -53,30 +53,50 @@ async def measure(
     delays_ms: Sequence[float],
     rounds: int,
     warm_ups: int = _WARM_UPS,
+    round_s: float = _ROUND_S,
     tell: Callable[[str], None] = lambda what: None,
 ) -> Samples:
-    """Goes each way once a round, at each delay. The first rounds at a delay only warm up."""
+    """At each delay goes each way, and the bare one in turn with it. The first rounds only warm up.
+
+    No other way is open meanwhile: what the streams of a second account do in the background would count for the first.
+    """
     samples: Samples = {}
-    async with AsyncExitStack() as stack:
-        doors: dict[str, int] = {}
-        gone: dict[str, Way] = {}
+    ways = {row.name: (row.make(), distance.door()) for row in rows}
+
+    @asynccontextmanager
+    async def opened(name: str) -> AsyncIterator[Callable[[], Awaitable[Sample]]]:
+        way, door = ways[name]
+        await way.open(Place(store, exchange_url, f"http://127.0.0.1:{door}", name))
+        try:
+            yield lambda: _go(distance, door, way)
+        finally:
+            await way.close()
+
+    for delay_ms in delays_ms:
+        distance.delay(delay_ms)
         for row in rows:
-            door, way = distance.door(), row.make()
-            place = Place(store, exchange_url, f"http://127.0.0.1:{door}", row.name)
-            stack.push_async_callback(way.close)
-            await way.open(place)
-            doors[row.name], gone[row.name] = door, way
-        for delay_ms in delays_ms:
-            distance.delay(delay_ms)
-            for number in range(warm_ups + rounds):
-                tell(f"{delay_ms:g} ms each way, round {number + 1} of {warm_ups + rounds}")
-                begun_s = time.monotonic()
-                for row in rows if number % 2 else reversed(rows):
-                    sample = await _go(distance, doors[row.name], gone[row.name])
-                    if number >= warm_ups:
-                        samples.setdefault((delay_ms, row.name), []).append(sample)
-                await asyncio.sleep(max(0.0, begun_s + _ROUND_AT_LEAST_S - time.monotonic()))
+            tell(f"{delay_ms:g} ms each way: {row.what}")
+            async with AsyncExitStack() as stack:
+                bare = await stack.enter_async_context(opened(row.against))
+                own = bare if row.name == row.against else await stack.enter_async_context(opened(row.name))
+                pairs = [
+                    await _one_round(own, bare, round_s=round_s, own_first=bool(number % 2))
+                    for number in range(warm_ups + rounds)
+                ]
+            samples[delay_ms, row.name] = pairs[warm_ups:]
     return samples
+
+
+async def _one_round(
+    own: Callable[[], Awaitable[Sample]], bare: Callable[[], Awaitable[Sample]], *, round_s: float, own_first: bool
+) -> Pair:
+    begun_s = time.monotonic()
+    if own is bare:
+        both = [await bare()] * 2
+    else:
+        both = [await own(), await bare()] if own_first else [await bare(), await own()][::-1]
+    await asyncio.sleep(max(0.0, begun_s + round_s - time.monotonic()))
+    return Pair(*both)
 
 
 async def _go(distance: Distance, door: int, way: Way) -> Sample:
@@ -146,6 +166,7 @@ def run(
     delays_ms: Sequence[float],
     rounds: int,
     warm_ups: int = _WARM_UPS,
+    round_s: float = _ROUND_S,
     tell: Callable[[str], None] = lambda what: None,
 ) -> Samples:
     """Starts a store, a paper exchange and a proxy, and measures the rows. Raises ServerMissing."""
@@ -153,7 +174,15 @@ def run(
         at = urlsplit(url)
         with Distance(at.hostname or "", at.port or 0) as distance:
             measuring = measure(
-                store, url, distance, rows, delays_ms=delays_ms, rounds=rounds, warm_ups=warm_ups, tell=tell
+                store,
+                url,
+                distance,
+                rows,
+                delays_ms=delays_ms,
+                rounds=rounds,
+                warm_ups=warm_ups,
+                round_s=round_s,
+                tell=tell,
             )
             return asyncio.run(measuring)
 
@@ -186,6 +215,7 @@ def main(
                 delays_ms=delays or ((0.0,) if quick else _DELAYS_MS),
                 rounds=rounds or (2 if quick else _ROUNDS),
                 warm_ups=1 if quick else _WARM_UPS,
+                round_s=0.0 if quick else _ROUND_S,
                 tell=status.update,
             )
     except ServerMissing as missing:

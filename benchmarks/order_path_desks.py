@@ -35,6 +35,7 @@ _SIZE: Final = "1"
 _NOTIONAL: Final = "100"
 _HELD: Final = "1000"
 _CLOSE_HEARD_S: Final = 0.2
+_LIVE_WITHIN_S: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,17 +136,29 @@ class Gated:
     symbols: tuple[str, ...] = SYMBOLS[:1]
     _place: Place | None = field(default=None, init=False)
     _executor: Executor | None = field(default=None, init=False)
+    _exchange: BinanceFutures | None = field(default=None, init=False)
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack, init=False)
     _numbers: itertools.count[int] = field(default_factory=itertools.count, init=False)
 
     async def open(self, place: Place) -> None:
         self._place = place
         with place.store.client() as store:
-            _declare(store, place.key, young=self.verify)
+            if not store.exists(f"{place.key}:exec:state"):
+                _declare(store, place.key, young=self.verify)
         if self._exits and not self._closes:
             await self._hold(_HELD)
         if not self.cold:
             self._executor = await self._open_one()
+        if self.streams and not self.cold:
+            await self._until_live()
+
+    async def _until_live(self) -> None:
+        async with asyncio.timeout(_LIVE_WITHIN_S):
+            while not all(self._lives(symbol) for symbol in self.symbols):  # noqa: ASYNC110  # they open by themselves
+                await asyncio.sleep(0.02)
+
+    def _lives(self, symbol: str) -> bool:
+        return self._exchange is not None and self._exchange.live(symbol) is not None
 
     @property
     def _exits(self) -> bool:
@@ -165,6 +178,7 @@ class Gated:
         await self._stack.enter_async_context(gate)
         await self._stack.enter_async_context(exchange)
         exchange.keep_warm()  # as in the executor's block, whose other work isn't measured
+        self._exchange = exchange
         return Executor(gate, exchange)
 
     async def _hold(self, quantity: str) -> None:

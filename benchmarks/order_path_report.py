@@ -32,6 +32,14 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class Pair:
+    """One go, and the bare one that it is compared with: of the same round."""
+
+    own: Sample
+    bare: Sample
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """The samples of one way at one delay, put together. Times in ms."""
 
@@ -59,12 +67,13 @@ class Row:
         return None if self.at_most is None else self.answered_low_ratio <= self.at_most
 
 
-def rows_of(measured: Sequence[Measured], samples: Mapping[tuple[float, str], Sequence[Sample]]) -> list[Row]:
+def rows_of(measured: Sequence[Measured], samples: Mapping[tuple[float, str], Sequence[Pair]]) -> list[Row]:
     """By delay, and in the order of what is measured."""
     made = []
     for delay_ms in sorted({delay_ms for delay_ms, _ in samples}):
         for each in measured:
-            own, bare = samples[delay_ms, each.name], samples[delay_ms, each.against]
+            pairs = samples[delay_ms, each.name]
+            own, bare = [pair.own for pair in pairs], [pair.bare for pair in pairs]
             made.append(
                 Row(
                     name=each.name,
@@ -93,7 +102,7 @@ def _low(figures: list[float]) -> float:
 
 
 def as_json(
-    measured: Sequence[Measured], samples: Mapping[tuple[float, str], Sequence[Sample]]
+    measured: Sequence[Measured], samples: Mapping[tuple[float, str], Sequence[Pair]]
 ) -> dict[str, list[dict[str, object]]]:
     """The report for programs."""
     return {
@@ -104,7 +113,7 @@ def as_json(
     }
 
 
-def as_tables(measured: Sequence[Measured], samples: Mapping[tuple[float, str], Sequence[Sample]]) -> list[Table]:
+def as_tables(measured: Sequence[Measured], samples: Mapping[tuple[float, str], Sequence[Pair]]) -> list[Table]:
     """The report for people, a table for each delay."""
     tables: dict[float, Table] = {}
     for row in rows_of(measured, samples):
@@ -152,7 +161,7 @@ _LINE: Final = 18
 _COLOURS: Final = ("#9db4c0", "#2f6690")
 
 
-def as_chart(measured: Sequence[Measured], samples: Mapping[tuple[float, str], Sequence[Sample]]) -> str:
+def as_chart(measured: Sequence[Measured], samples: Mapping[tuple[float, str], Sequence[Pair]]) -> str:
     """How long each way takes: until the exchange has the order, and until the answer. SVG."""
     rows = rows_of(measured, samples)
     drawn: list[str] = []
