@@ -10,7 +10,7 @@ import inspect
 import itertools
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, Protocol
@@ -35,7 +35,7 @@ _SIZE: Final = "1"
 _NOTIONAL: Final = "100"
 _HELD: Final = "1000"
 _CLOSE_HEARD_S: Final = 0.2
-_LIVE_WITHIN_S: Final = 20.0
+_LIVE_WITHIN_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +153,12 @@ class Gated:
             await self._until_live()
 
     async def _until_live(self) -> None:
-        async with asyncio.timeout(_LIVE_WITHIN_S):
-            while not all(self._lives(symbol) for symbol in self.symbols):  # noqa: ASYNC110  # they open by themselves
-                await asyncio.sleep(0.02)
+        await self.prepare()
+        await self.go()  # what it reads, the streams go on from
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LIVE_WITHIN_S):
+                while not all(map(self._lives, self.symbols)):  # noqa: ASYNC110  # they open by themselves
+                    await asyncio.sleep(0.02)
 
     def _lives(self, symbol: str) -> bool:
         return self._exchange is not None and self._exchange.live(symbol) is not None
