@@ -110,7 +110,9 @@ async def test_a_stop_that_is_refused_when_it_fires_is_an_alert(heard: Desk, cap
     assert (fired.state, fired.alarming) == (OrderState.TRIGGERED, False)
     assert (refused.state, refused.alarming, refused.intent_id) == (OrderState.REJECTED, True, stop.id)
     assert "argin" in refused.detail
-    assert [record.message.split()[0] for record in caplog.records] == ["UNPROTECTED"]
+    assert [record.message.split()[0] for record in caplog.records if record.levelno == logging.ERROR] == [
+        "UNPROTECTED"
+    ]
 
 
 async def test_a_liquidation_is_an_alert_and_told_once(heard: Desk, caplog: pytest.LogCaptureFixture) -> None:
@@ -124,7 +126,7 @@ async def test_a_liquidation_is_an_alert_and_told_once(heard: Desk, caplog: pyte
 
     assert (gone.state, gone.alarming, gone.symbol, gone.side) == (OrderState.LIQUIDATED, True, "BTCUSDT", "SELL")
     assert gone.intent_id is None
-    assert [record.message.split()[0] for record in caplog.records] == ["LIQUIDATED"]
+    assert [record.message.split()[0] for record in caplog.records if record.levelno == logging.ERROR] == ["LIQUIDATED"]
 
 
 async def test_doubled_events_are_told_once_and_orders_of_others_never(heard: Desk, client: Client) -> None:
