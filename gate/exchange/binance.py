@@ -43,6 +43,7 @@ from gate.exchange.port import (
 from gate.exchange.shared_reading import SharedReading
 from gate.exchange.streams.live import LiveStreams
 from gate.exchange.usage import NEAR, LimitUse, Usage, decode_limits
+from gate.exchange.warm import IDLE_S, WarmConnections
 from gate.values.errors import InvalidField
 from gate.values.fields import plain
 from gate.values.log_words import log_of
@@ -104,7 +105,7 @@ class BinanceFutures:
         ).hexdigest()
         self._usage: Final = Usage()
         insist_on("aiohttp", "binance")  # half a second: only for those who place orders
-        from aiohttp import ClientTimeout
+        from aiohttp import ClientTimeout, TCPConnector
 
         from gate.exchange.bounded import BoundedResponse
         from gate.exchange.signing import TimedClient
@@ -116,6 +117,7 @@ class BinanceFutures:
             demo=demo,
             loop=asyncio.get_running_loop(),
             session_params={
+                "connector": TCPConnector(keepalive_timeout=IDLE_S),
                 "trace_configs": [self._trace()],  # headers: `client.response` is shared between calls
                 "response_class": BoundedResponse,
                 "auto_decompress": False,
@@ -127,6 +129,7 @@ class BinanceFutures:
         )
         if address is not None:
             self._client.FUTURES_URL = f"{address}/fapi"
+        self._warm: Final = WarmConnections(self._ping, lambda: self.near_limit_ms() is None)
         self._symbols: dict[str, Mapping[str, Any]] = {}
         self._symbols_at: float | None = None
         self._filters: dict[str, Filters] = {}
@@ -144,6 +147,13 @@ class BinanceFutures:
             self._streams.start()
         else:
             _log.info("STREAMS OFF")
+
+    def keep_warm(self) -> None:
+        """Opens connections in the background, and keeps them open: no order pays for a handshake."""
+        self._warm.keep()
+
+    async def _ping(self) -> object:
+        return await self._try("futures_ping", _READ_TIMEOUT_S, self.recv_window_ms)
 
     async def filters(self, symbol: str, *, no_older_than_s: float = FILTERS_AGE_S) -> Filters | None:
         """What the exchange allows for a symbol; None for one that it doesn't have. Older ones where newer can't be
@@ -450,6 +460,7 @@ class BinanceFutures:
             failure = failure_of(error, now_ms=self._now_ms())
         if (rest_ms := failure.silence_ms) is not None:
             self._rests_until_ns = max(self._rests_until_ns, time.monotonic_ns() + rest_ms * 1_000_000)
+        self._warm.rest(failure)
         # Not inside the handler: the chain of this exception would keep the library's, and with it the signed URL.
         raise ExchangeFailure(failure)
 
@@ -478,6 +489,7 @@ class BinanceFutures:
 
     async def close(self) -> None:
         """Closes the connections."""
+        await self._warm.end()
         if self._streams is not None:
             await self._streams.close()
         for beside in filter(None, (self._renewal, self._limits_reading)):

@@ -245,6 +245,9 @@ class Exchange(Protocol):
     key_digest: str
     """Tells one account from another, and doesn't tell the API key."""
 
+    def keep_warm(self) -> None:
+        """Opens connections and keeps them open, in the background, until the exchange is closed."""
+
     async def filters(self, symbol: str, *, no_older_than_s: float = ...) -> Filters | None:
         """What is allowed for a symbol's orders; None for an unknown symbol. Older ones where newer can't be read."""
 

@@ -50,6 +50,8 @@ class Attempt:
     """Whether a request for the order has been sent under this permit."""
     sets_leverage: bool = False
     """Of an entry: whether a request has been sent that sets its symbol's leverage."""
+    sent_ns: int = 0
+    """When the last one was sent, on the monotonic clock."""
     sent_quantity: Decimal | None = None
     """The size of the last one; None where it closes the position."""
     cancelled: str = ""

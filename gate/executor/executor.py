@@ -17,6 +17,7 @@ from gate.executor.attempt import MARGIN_UNRESERVED, Attempt
 from gate.executor.execution import Execution, Terminal
 from gate.executor.fill_price import with_fill_price
 from gate.executor.late_orders import LateOrders
+from gate.executor.order_news import OrderNews, Updates
 from gate.executor.placing import Placer
 from gate.executor.readings import SymbolFigures
 from gate.executor.reconcile import keep_reconciling
@@ -70,7 +71,8 @@ class Executor:
         self._gate: Final = gate
         self._exchange: Final = exchange
         self._own_policy: Final = policy
-        self._placer: Final = Placer(gate, exchange, timings=timings or UNTIMED)
+        self._news: Final = OrderNews(exchange)
+        self._placer: Final = Placer(gate, exchange, self._news, timings=timings or UNTIMED)
         self._timings: Final = timings or UNTIMED
         self._observed_now: set[str] = set()
         self._fill_prices: Final = fill_prices
@@ -95,9 +97,20 @@ class Executor:
             execution = await self._execute_once(intent)
         return await self._still_open.after(intent, execution)
 
+    def updates(self) -> Updates:
+        """What comes of the gate's orders from now on, to be iterated with `async for`: fills, cancellations, expiries,
+        triggers, and liquidations of the account. Of all orders of its gates, whoever has sent them.
+
+        Each value tells of the whole order. It ends with the executor's block; in that, the exchange is asked for what
+        its streams may have lost. Without streams nothing comes. Any number may listen.
+        """
+        return self._news.listen()
+
     async def __aenter__(self) -> Self:
         """Raises AccountTaken where the account of the API key is kept under another prefix."""
+        self._exchange.keep_warm()
         await stand_for_account(self._gate, self._exchange)
+        self._news.open()
         self._standing = asyncio.create_task(keep_standing(self._gate, self._exchange))
         self._reconciling = asyncio.create_task(keep_reconciling(self._gate, self._exchange, self._late))
         return self
@@ -109,6 +122,7 @@ class Executor:
             if beside is not None:
                 beside.cancel()
                 await asyncio.wait([beside])
+        await self._news.close()
         await self._without_store.close()
         await self._gate.leave_account(self._exchange.key_digest)
 
@@ -173,12 +187,13 @@ class Executor:
             execution = attempt.broken_off(error)
         settled, again = await _go_through_with(settle_attempt(self._gate, self._exchange, attempt, execution))
         self._without_store.ended(attempt, settled)
+        self._news.settled(attempt, settled)
         if settled.outcome is not None and settled.outcome.is_absence and (settled.settlement or attempt.without_store):
             self._late.settled_as_absent(attempt.permit)
         cancelled = again or cancelled
         if cancelled is not None:
             raise cancelled
-        return await with_fill_price(self._exchange, attempt, settled) if self._fill_prices else settled
+        return await with_fill_price(self._exchange, self._news, attempt, settled) if self._fill_prices else settled
 
 
 def _denied(intent_id: str, about: tuple[str, str], verdict: Verdict, notes: tuple[str, ...] = ()) -> Execution:

@@ -10,6 +10,7 @@ from typing import Final
 from gate.exchange.failures import Consequence, ExchangeFailure, OrderNotFound
 from gate.exchange.port import Exchange, OrderAnswer
 from gate.executor.attempt import Attempt
+from gate.executor.order_news import OrderNews
 from gate.values.found_order import is_of
 from gate.values.log_words import log_of, names, pairs
 
@@ -61,17 +62,23 @@ async def look_once(exchange: Exchange, attempt: Attempt) -> OrderAnswer | None:
         return None
 
 
-async def look_up(exchange: Exchange, attempt: Attempt, *, acceptable_for_ms: int) -> OrderAnswer | None:
+async def look_up(
+    exchange: Exchange, attempt: Attempt, *, acceptable_for_ms: int, news: OrderNews | None = None
+) -> OrderAnswer | None:
     """The order of an attempt, looked up with back-off while the permit lives. None if it stays unknown until then.
 
     Raises OrderNotFound only for a certain absence: not before `acceptable_for_ms` from now, when the exchange can no
     longer accept a request for the order. The attempt keeps the failures of look-ups.
+
+    `news`: an event of the order answers sooner. That none comes says nothing.
     """
     intent, permit = attempt.intent, attempt.permit
     find = find_order_of_any_type if attempt.without_store else partial(find_order, conditional=intent.is_conditional)
     acceptable_until_ns = time.monotonic_ns() + acceptable_for_ms * 1_000_000
     attempt.stopped_by = attempt.unanswered = None
     pause_s = FIRST_PAUSE_S
+    if news is not None and (told := await news.answer_on_its_way(attempt)) is not None:
+        return told
     while permit.live:
         certain = time.monotonic_ns() >= acceptable_until_ns
         until_next_s = pause_s
@@ -97,6 +104,10 @@ async def look_up(exchange: Exchange, attempt: Attempt, *, acceptable_for_ms: in
         left_s = permit.remaining_ms / 1000
         if attempt.stopped_by is not None and until_next_s >= left_s:
             break
-        await asyncio.sleep(min(until_next_s, left_s))
+        until_next_s = min(until_next_s, left_s)
+        if news is None:
+            await asyncio.sleep(until_next_s)
+        elif (told := await news.answer(attempt, until_next_s)) is not None:
+            return told
         pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
     return None

@@ -26,6 +26,7 @@ from gate.executor.execution import Execution
 from gate.executor.leverage import LeverageTurns
 from gate.executor.look_up import look_once, look_up
 from gate.executor.margin import MarginCheck
+from gate.executor.order_news import OrderNews
 from gate.executor.order_plan import OrderPlan, PlanRefusal, plan_order
 from gate.executor.preflight import Need, Preflight, grown_stale
 from gate.executor.readings import Readings, SymbolFigures, read_hedge_mode, read_latest_filters
@@ -53,12 +54,13 @@ _PAUSES_WHILE_OVERLOADED_S: Final = (0.0, 0.2, 0.4)
 class Placer:
     """Places one account's orders. It refuses to send without a live permit."""
 
-    def __init__(self, gate: AsyncGate, exchange: Exchange, *, timings: Timings) -> None:
+    def __init__(self, gate: AsyncGate, exchange: Exchange, news: OrderNews, *, timings: Timings) -> None:
         self._gate: Final = gate
         self._exchange: Final = exchange
         self._timings: Final = timings
         self.preflight: Final = Preflight(exchange, gate.client_order_id)
         self._turns: Final = LeverageTurns()
+        self._news: Final = news
 
     async def place(self, attempt: Attempt, known: SymbolFigures | None = None) -> Execution:
         """Takes an attempt to its end, which isn't settled yet. Raises nothing that an exchange can cause.
@@ -295,6 +297,7 @@ class Placer:
         timeout_ms = min(attempt.policy.order_timeout_ms, attempt.permit.remaining_ms - SIGNER_AHEAD_MS)
         attempt.may_exist = attempt.sent = True
         attempt.sent_quantity = plan.quantity
+        self._news.follow(attempt)
         sent_s = perf_counter()
         # Whatever becomes of it: no position counts by the streams while it may be there, and they don't show it.
         self.preflight.sent(order.symbol, order.client_order_id, self._acceptable_ms)
@@ -313,7 +316,7 @@ class Placer:
             self.preflight.never_there(order.symbol, order.client_order_id)
             return refused
         try:
-            found = await look_up(self._exchange, attempt, acceptable_for_ms=self._acceptable_ms)
+            found = await look_up(self._exchange, attempt, acceptable_for_ms=self._acceptable_ms, news=self._news)
         except OrderNotFound:
             self.preflight.never_there(order.symbol, order.client_order_id)
             return attempt.absent(failure)

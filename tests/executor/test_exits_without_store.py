@@ -43,7 +43,7 @@ async def open_worker(private_store: PrivateStore, paper: PaperExchange) -> Asyn
         async def open_one(**figures: Any) -> Desk:
             policy, url = replace(ROOMY, **figures), private_store.url
             gate = await stack.enter_async_context(AsyncGate.from_url(url, policy=policy, timeout_ms=BRIEF_MS))
-            exchange = BinanceFutures(paper.key, paper.secret, base_url=paper.url, recv_window_ms=5_000)
+            exchange = BinanceFutures(paper.key, paper.secret, base_url=paper.url, recv_window_ms=5_000, streams=False)
             await stack.enter_async_context(exchange)
             desk = Desk(gate, exchange, Executor(gate, exchange), paper)
             if not paper.ledger():

@@ -143,7 +143,9 @@ async def test_near_the_exchanges_limits_requests_are_left_to_orders(desk: Desk)
     with PaperExchange(accounts=[account], limits=RateLimits(orders_per_minute=1)) as paper:
         paper.hold_clock(NOON_MS)  # far from the end of any window
         paper.inject(look_up_fault())
-        async with BinanceFutures(paper.key, paper.secret, base_url=paper.url, recv_window_ms=60_000) as exchange:
+        async with BinanceFutures(
+            paper.key, paper.secret, base_url=paper.url, recv_window_ms=60_000, streams=False
+        ) as exchange:
             await exchange._set_clock(5)
             execution = await Executor(desk.gate, exchange).execute(desk.intent())
 

@@ -1,0 +1,326 @@
+"""What comes of the gate's orders after the exchange has them, as its streams tell it.
+
+Events come in their order, but some get lost when a connection breaks. Then the exchange is asked for every order that
+is known to rest, so that nothing stays untold. Without streams nothing is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+from weakref import WeakSet
+
+from gate.exchange.failures import ExchangeFailure, OrderNotFound
+from gate.exchange.port import Exchange, OrderAnswer
+from gate.exchange.streams.order_updates import (
+    OrderState,
+    OrderUpdate,
+    as_conditional,
+    decode_order_update,
+    update_of,
+)
+from gate.executor.attempt import Attempt
+from gate.executor.execution import Execution
+from gate.values.fields import plain
+from gate.values.log_words import log_of, pairs
+from gate.values.outcome import OutcomeKind
+
+_log: Final = log_of("gate.executor")
+
+_OURS: Final = re.compile(r"g-[A-Za-z0-9_-]{32}", re.ASCII)
+"""A client order id that a gate has made."""
+_MOST_OPEN: Final = 2_000
+_MOST_ENDED: Final = 2_000
+_MOST_UNREAD: Final = 1_000
+_AT_ONCE: Final = 5
+_PAUSES_S: Final = (0.0, 1.0, 3.0, 10.0, 30.0)
+"""Before each time that the exchange is asked after a gap."""
+_GRACE_S: Final = 0.25
+"""How long is waited for an event that should have come with the answer, and for what follows it at once."""
+_STEPS: Final = (OrderState.NEW, OrderState.TRIGGERED, OrderState.PARTIALLY_FILLED)
+
+
+@dataclass(slots=True)
+class _Order:
+    """One order, as far as it is known."""
+
+    symbol: str
+    conditional: bool
+    algo_id: str | None = None
+    intent_id: str | None = None
+    last: OrderUpdate | None = None
+    new_ns: int = 0
+    """When the exchange told of it as new, on the monotonic clock."""
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Updates(AsyncIterator[OrderUpdate]):
+    """What comes of orders, one value after the other, until the executor's block ends.
+
+    Holds 1,000 that aren't read yet. Beyond that a newer value of an order replaces an older one: each tells of the
+    whole order.
+    """
+
+    def __init__(self) -> None:
+        self._unread: Final[deque[OrderUpdate]] = deque()
+        self._more: Final = asyncio.Event()
+        self._ended = False
+
+    async def __anext__(self) -> OrderUpdate:
+        while not self._unread:
+            if self._ended:
+                raise StopAsyncIteration
+            self._more.clear()
+            await self._more.wait()
+        return self._unread.popleft()
+
+    def _tell(self, update: OrderUpdate) -> None:
+        if len(self._unread) >= _MOST_UNREAD:
+            ids = [each.client_order_id for each in self._unread]
+            with suppress(ValueError):
+                del self._unread[ids.index(update.client_order_id)]
+        if len(self._unread) >= _MOST_UNREAD:
+            lost = self._unread.popleft()
+            _log.error("UPDATE LOST %s", pairs(client_order_id=lost.client_order_id, state=lost.state))
+        self._unread.append(update)
+        self._more.set()
+
+    def _end(self) -> None:
+        self._ended = True
+        self._more.set()
+
+
+class OrderNews:
+    """Hears an exchange's events of orders, and tells them to whoever listens."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange: Final = exchange
+        self._open: Final[OrderedDict[str, _Order]] = OrderedDict()
+        self._ended: Final[OrderedDict[str, _Order]] = OrderedDict()
+        self._actual: Final[OrderedDict[str, str]] = OrderedDict()
+        self._listeners: Final[WeakSet[Updates]] = WeakSet()
+        self._closes_gaps = self._over = False
+        self._gap = False
+        self._closing: asyncio.Task[None] | None = None
+        exchange.on_order(self._heard)
+        exchange.on_gap(self._missed)
+
+    def listen(self) -> Updates:
+        """From now on."""
+        updates = Updates()
+        if self._over:
+            updates._end()
+        self._listeners.add(updates)
+        return updates
+
+    def open(self) -> None:
+        """From now on gaps are closed, until `close`."""
+        self._closes_gaps, self._over = True, False
+        if self._gap:
+            self._missed()
+
+    async def close(self) -> None:
+        """Ends what listens."""
+        self._closes_gaps, self._over = False, True
+        if self._closing is not None:
+            self._closing.cancel()
+            await asyncio.wait([self._closing])
+        for each in tuple(self._listeners):
+            each._end()
+
+    def follow(self, attempt: Attempt) -> None:
+        """Notes an order right before it is sent."""
+        intent, client_order_id = attempt.intent, attempt.permit.client_order_id
+        self._ended.pop(client_order_id, None)  # of an earlier order: the exchange lets an id be used again
+        order = self._open.get(client_order_id)
+        order = order or self._note(client_order_id, intent.symbol, intent.is_conditional)
+        order.intent_id = intent.id
+        attempt.sent_ns = time.monotonic_ns()
+
+    def settled(self, attempt: Attempt, execution: Execution) -> None:
+        """Forgets an order that the exchange certainly doesn't have."""
+        nothing = execution.outcome is None or execution.outcome.kind is not OutcomeKind.UNKNOWN
+        order = self._open.get(attempt.permit.client_order_id)
+        if nothing and execution.order_id is None and order is not None and order.last is None:
+            del self._open[attempt.permit.client_order_id]
+
+    async def answer(self, attempt: Attempt, within_s: float) -> OrderAnswer | None:
+        """What the exchange has told of an order since it was sent; waits for it. None: nothing came.
+
+        An event of an order that was there before, under the same client order id, doesn't count: it says nothing of
+        this request.
+        """
+        until_s, heard = time.monotonic() + within_s, False
+        while (order := self._known(attempt.permit.client_order_id)) is not None:
+            if order.last is not None and order.new_ns >= attempt.sent_ns:
+                if not heard:
+                    # More follows at once where an order doesn't rest.
+                    heard, until_s = True, time.monotonic() + (0.0 if _rests(attempt) else _GRACE_S)
+                if order.last.state.ended or time.monotonic() >= until_s:
+                    return order.last.answer
+            left_s = until_s - time.monotonic()
+            if left_s <= 0:
+                break
+            order.changed.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
+                    await order.changed.wait()
+        return None
+
+    async def answer_on_its_way(self, attempt: Attempt) -> OrderAnswer | None:
+        """As `answer`, as long as an event takes to come; without waiting where the streams are down."""
+        lives = self._exchange.live(attempt.intent.symbol) is not None
+        return await self.answer(attempt, _GRACE_S if lives else 0.0)
+
+    # ---- what the exchange tells
+
+    def _heard(self, event: Mapping[str, Any]) -> None:
+        try:
+            update = decode_order_update(event)
+        except ExchangeFailure as failed:
+            _log.warning("an order's event can't be read: %s", str(failed))
+            self._missed()
+            return
+        if update is not None:
+            self._take(update)
+
+    def _take(self, update: OrderUpdate) -> None:
+        client_order_id = update.client_order_id
+        if update.state is OrderState.LIQUIDATED:
+            # Others of the exchange's own have the same client order id.
+            client_order_id = f"{client_order_id}/{update.order_id}"
+        elif not _OURS.fullmatch(client_order_id):
+            # What a conditional order becomes may have an id of the exchange's.
+            client_order_id = self._actual.get(update.order_id, "")
+            if not client_order_id:
+                return
+        order = self._known(client_order_id) or self._note(client_order_id, update.symbol, update.conditional)
+        if update.conditional:
+            order.conditional, order.algo_id = True, update.order_id
+            if update.actual_order_id is not None:
+                self._actual[update.actual_order_id] = client_order_id
+                if len(self._actual) > _MOST_OPEN:
+                    self._actual.popitem(last=False)
+        elif order.conditional:
+            update = as_conditional(update, order.algo_id or update.order_id)
+        if update.state is not OrderState.LIQUIDATED:
+            update = replace(update, client_order_id=client_order_id, intent_id=order.intent_id)
+        if not _is_news(order.last, update):
+            return
+        if update.state is OrderState.NEW and not update.after_gap:
+            order.new_ns = time.monotonic_ns()
+        order.last = update
+        order.changed.set()
+        if update.state.ended and client_order_id in self._open:
+            self._ended[client_order_id] = self._open.pop(client_order_id)
+            if len(self._ended) > _MOST_ENDED:
+                self._ended.popitem(last=False)
+        if update.state is not OrderState.NEW:
+            self._tell(update)
+
+    def _tell(self, update: OrderUpdate) -> None:
+        said = pairs(
+            id=update.intent_id,
+            symbol=update.symbol,
+            side=update.side,
+            state=update.state,
+            order=update.order_id,
+            filled=plain(update.filled_quantity),
+            price=None if update.average_price is None else plain(update.average_price),
+            detail=update.detail,
+        )
+        if update.state is OrderState.LIQUIDATED:
+            _log.error("LIQUIDATED %s", said)
+        elif update.alarming:
+            _log.error("UNPROTECTED %s", said)
+        else:
+            _log.info("ORDER UPDATE %s", said)
+        for each in tuple(self._listeners):
+            each._tell(update)
+
+    def _known(self, client_order_id: str) -> _Order | None:
+        return self._open.get(client_order_id) or self._ended.get(client_order_id)
+
+    def _note(self, client_order_id: str, symbol: str, conditional: bool) -> _Order:
+        order = self._open[client_order_id] = _Order(symbol, conditional)
+        if len(self._open) > _MOST_OPEN:
+            # Most often a request that was refused, and of which nothing comes.
+            self._open.popitem(last=False)
+        return order
+
+    # ---- what it may not have told
+
+    def _missed(self) -> None:
+        """Events may have been lost."""
+        self._gap = True
+        if self._closes_gaps and (self._closing is None or self._closing.done()):
+            self._closing = asyncio.create_task(self._close_gap())
+
+    async def _close_gap(self) -> None:
+        for pause_s in _PAUSES_S:
+            await asyncio.sleep(pause_s)
+            self._gap = False
+            try:
+                await self._ask()
+            except ExchangeFailure as failed:
+                self._gap = True
+                _log.info("what came of orders can't be asked for: %s", str(failed))
+            if not self._gap:
+                return
+        _log.warning("what came of orders while the streams were down isn't known: the exchange doesn't tell")
+
+    async def _ask(self) -> None:
+        """Asks for each order that is known to rest, and for those that an earlier life of the gate has left."""
+        await self._rest()
+        for resting in await self._exchange.resting_orders():
+            if _OURS.fullmatch(resting.client_order_id) and self._known(resting.client_order_id) is None:
+                order = self._note(resting.client_order_id, resting.symbol, resting.conditional)
+                order.algo_id = resting.order_id if resting.conditional else None
+        asked = list(self._open.items())
+        for start in range(0, len(asked), _AT_ONCE):
+            await self._rest()
+            await asyncio.gather(*(self._ask_for(*each) for each in asked[start : start + _AT_ONCE]))
+
+    async def _rest(self) -> None:
+        """The exchange's limits belong to orders first."""
+        rest_ms = self._exchange.near_limit_ms()
+        if rest_ms is not None:
+            await asyncio.sleep(rest_ms / 1000)
+
+    async def _ask_for(self, client_order_id: str, order: _Order) -> None:
+        try:
+            answer = await self._exchange.find_order(order.symbol, client_order_id, conditional=order.conditional)
+        except OrderNotFound:
+            if order.last is not None:
+                self._open.pop(client_order_id, None)  # it rested once, and is too old to be told of
+            return
+        update = update_of(answer, order.symbol, conditional=order.conditional)
+        if update is not None:
+            self._take(update)
+
+
+def _rests(attempt: Attempt) -> bool:
+    intent = attempt.intent
+    return intent.is_conditional or (intent.order_type == "LIMIT" and intent.time_in_force not in ("IOC", "FOK"))
+
+
+def _is_news(last: OrderUpdate | None, update: OrderUpdate) -> bool:
+    """Whether an order has come further: an event may come twice, and later than an answer that says the same."""
+    if last is None:
+        return True
+    if update.state is OrderState.LIQUIDATED:
+        return update.filled_quantity > last.filled_quantity
+    if update.state is OrderState.NEW and update.order_id != last.order_id and not last.conditional:
+        return True  # a client order id can be used again
+    if last.state.ended or update.filled_quantity < last.filled_quantity:
+        return False
+    return update.state.ended or (_STEPS.index(update.state), update.filled_quantity) > (
+        _STEPS.index(last.state),
+        last.filled_quantity,
+    )

@@ -1,0 +1,52 @@
+"""An exchange on its streams, which a test can tell of events and gaps, and whose figures it can take away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from gate.exchange.binance import BinanceFutures
+from gate.exchange.port import GapListener, LiveFigures, OrderListener
+from gate.paper import PaperExchange
+
+
+class Listening(BinanceFutures):
+    """Hears what the exchange tells, and what `tell` and `gap` say. `lives`: whether its figures are there."""
+
+    lives = True
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        self.orders: list[OrderListener] = []
+        self.gaps: list[GapListener] = []
+        super().__init__(*arguments, **named)
+
+    def on_order(self, heard: OrderListener) -> None:
+        self.orders.append(heard)
+        super().on_order(heard)
+
+    def on_gap(self, heard: GapListener) -> None:
+        self.gaps.append(heard)
+        super().on_gap(heard)
+
+    def live(self, symbol: str) -> LiveFigures | None:
+        return super().live(symbol) if self.lives else None
+
+    def tell(self, event: Mapping[str, Any]) -> None:
+        for heard in self.orders:
+            heard(event)
+
+    def gap(self) -> None:
+        for heard in self.gaps:
+            heard()
+
+
+@asynccontextmanager
+async def listening(paper: PaperExchange) -> AsyncIterator[Listening]:
+    exchange = Listening(paper.key, paper.secret, base_url=paper.url, recv_window_ms=200)
+    async with exchange:
+        async with asyncio.timeout(20):
+            while exchange.live("BTCUSDT") is None:  # noqa: ASYNC110  # streams open beside everything else
+                await asyncio.sleep(0.01)
+        yield exchange

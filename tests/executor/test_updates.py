@@ -1,0 +1,348 @@
+"""What comes of an order after the exchange has it is told to whoever listens, once, and loses nothing at a gap."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from binance import Client
+
+from gate.exchange.binance import BinanceFutures
+from gate.executor import Executor, OrderState, OrderUpdate, Terminal
+from gate.executor.order_news import Updates
+from gate.paper import Fault, FaultKind, PaperExchange
+from tests.executor.conftest import Desk
+from tests.executor.listening import Listening, listening
+from tests.executor.test_fill_price import hits, look_up_fault
+from tests.paper.conftest import futures_client
+
+
+@pytest.fixture
+async def heard(desk: Desk) -> AsyncIterator[Desk]:
+    """A desk whose exchange hears."""
+    async with listening(desk.paper) as exchange:
+        yield Desk(desk.gate, exchange, Executor(desk.gate, exchange), desk.paper, desk.numbers)
+
+
+def ears(desk: Desk) -> Listening:
+    assert isinstance(desk.exchange, Listening)
+    return desk.exchange
+
+
+@pytest.fixture
+def client(paper: PaperExchange) -> Client:
+    return futures_client(paper)
+
+
+async def told(updates: Updates, number: int) -> list[OrderUpdate]:
+    """The next so many; and that there aren't more."""
+    async with asyncio.timeout(10):
+        got = [await anext(updates) for _ in range(number)]
+    await asyncio.sleep(0)
+    assert not updates._unread
+    return got
+
+
+def states(got: list[OrderUpdate]) -> list[tuple[str, Decimal]]:
+    return [(each.state.value, each.filled_quantity) for each in got]
+
+
+async def test_fills_are_told_with_the_whole_quantity_and_the_average_price(heard: Desk) -> None:
+    updates = heard.executor.updates()
+    intent = heard.intent(quantity="0.002", order_type="LIMIT", price="90000")
+    execution = await heard.executor.execute(intent)
+    assert execution.state is Terminal.PLACED
+    heard.paper.set_price("BTCUSDT", "89999.9", depth="0.001")
+    heard.paper.set_price("BTCUSDT", "89999.9")
+
+    first, second = await told(updates, 2)
+
+    assert states([first, second]) == [("PARTIALLY_FILLED", Decimal("0.001")), ("FILLED", Decimal("0.002"))]
+    assert {each.intent_id for each in (first, second)} == {intent.id}
+    assert {each.order_id for each in (first, second)} == {execution.order_id}
+    assert second.average_price == Decimal(90_000)
+    assert (second.symbol, second.side, second.client_order_id) == ("BTCUSDT", "BUY", execution.client_order_id)
+    assert (second.fee, second.fee_asset) == (Decimal("0.018"), "USDT")
+    assert second.time_ms == heard.orders(intent)[0]["updateTime"]
+    assert not second.alarming
+
+
+async def test_cancellations_and_expiries_are_told(heard: Desk, client: Client) -> None:
+    updates = heard.executor.updates()
+    resting = await heard.executor.execute(heard.intent(quantity="0.002", order_type="LIMIT", price="90000"))
+    client.futures_cancel_order(symbol="BTCUSDT", origClientOrderId=resting.client_order_id)
+    assert [each.state for each in await told(updates, 1)] == [OrderState.CANCELLED]
+
+    at_once = heard.intent(quantity="0.002", order_type="LIMIT", price="90000", time_in_force="IOC")
+    await heard.executor.execute(at_once)
+    (expired,) = await told(updates, 1)
+    assert (expired.state, expired.intent_id) == (OrderState.EXPIRED, at_once.id)
+
+
+async def test_a_stop_is_told_when_it_fires_and_when_what_it_became_is_filled(heard: Desk) -> None:
+    await heard.executor.execute(heard.intent(quantity="0.01"))
+    updates = heard.executor.updates()
+    stop = heard.intent(side="SELL", quantity="0.01", reduce_only=True, order_type="STOP_MARKET", trigger_price="95000")
+    execution = await heard.executor.execute(stop)
+    heard.paper.set_price("BTCUSDT", "94000")
+
+    fired, filled = await told(updates, 2)
+
+    assert states([fired, filled]) == [("TRIGGERED", Decimal(0)), ("FILLED", Decimal("0.01"))]
+    assert {each.order_id for each in (fired, filled)} == {execution.order_id}
+    assert filled.actual_order_id == str(heard.orders(stop)[0]["orderId"])
+    assert (filled.intent_id, filled.average_price) == (stop.id, Decimal(94_000))
+
+
+async def test_a_stop_that_is_refused_when_it_fires_is_an_alert(heard: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    updates = heard.executor.updates()
+    stop = heard.intent(quantity="0.01", order_type="STOP_MARKET", trigger_price="105000")
+    assert (await heard.executor.execute(stop)).state is Terminal.PLACED
+    heard.balance("1")
+    with caplog.at_level(logging.ERROR, "gate"):
+        heard.paper.set_price("BTCUSDT", "106000")
+        fired, refused = await told(updates, 2)
+
+    assert (fired.state, fired.alarming) == (OrderState.TRIGGERED, False)
+    assert (refused.state, refused.alarming, refused.intent_id) == (OrderState.REJECTED, True, stop.id)
+    assert "argin" in refused.detail
+    assert [record.message.split()[0] for record in caplog.records if record.levelno == logging.ERROR] == [
+        "UNPROTECTED"
+    ]
+
+
+async def test_a_liquidation_is_an_alert_and_told_once(heard: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    heard.balance("150")
+    await heard.executor.execute(heard.intent(notional="900", leverage=10))
+    updates = heard.executor.updates()
+    heard.paper.inject(Fault(kind=FaultKind.DOUBLE_EVENT, event="*", times=100))
+    with caplog.at_level(logging.ERROR, "gate"):
+        heard.paper.set_price("BTCUSDT", "80000", mark="80000")
+        (gone,) = await told(updates, 1)
+
+    assert (gone.state, gone.alarming, gone.symbol, gone.side) == (OrderState.LIQUIDATED, True, "BTCUSDT", "SELL")
+    assert gone.intent_id is None
+    assert [record.message.split()[0] for record in caplog.records if record.levelno == logging.ERROR] == ["LIQUIDATED"]
+
+
+async def test_doubled_events_are_told_once_and_orders_of_others_never(heard: Desk, client: Client) -> None:
+    updates = heard.executor.updates()
+    heard.paper.inject(Fault(kind=FaultKind.DOUBLE_EVENT, event="*", times=100))
+    client.futures_create_order(
+        symbol="BTCUSDT", side="BUY", type="MARKET", quantity="0.01", newClientOrderId="by-hand"
+    )
+    intent = heard.intent(quantity="0.01")
+    await heard.executor.execute(intent)
+
+    assert [(each.intent_id, each.state) for each in await told(updates, 1)] == [(intent.id, OrderState.FILLED)]
+
+
+async def test_what_was_lost_at_a_gap_is_asked_for(heard: Desk) -> None:
+    async with heard.executor as executor:
+        updates = executor.updates()
+        resting = [
+            heard.intent(quantity="0.002", order_type="LIMIT", price=price) for price in ("90000", "80000", "70000")
+        ]
+        for intent in resting:
+            await executor.execute(intent)
+        heard.paper.inject(Fault(kind=FaultKind.LOSE_EVENT, event="*", times=100))
+        heard.paper.set_price("BTCUSDT", "79999.9")
+        ears(heard).gap()
+        got = await told(updates, 2)
+        ears(heard).gap()
+        heard.paper.clear_faults()
+        heard.paper.set_price("BTCUSDT", "69999.9")
+        (last,) = await told(updates, 1)
+
+    assert {each.intent_id for each in got} == {resting[0].id, resting[1].id}
+    assert {(each.state, each.after_gap, each.average_price) for each in got} == {
+        (OrderState.FILLED, True, Decimal(90_000)),
+        (OrderState.FILLED, True, Decimal(80_000)),
+    }
+    assert (last.intent_id, last.after_gap) == (resting[2].id, False)
+
+
+async def test_an_order_of_an_earlier_life_is_told_too(heard: Desk) -> None:
+    execution = await Executor(heard.gate, heard.exchange).execute(
+        heard.intent(quantity="0.002", order_type="LIMIT", price="90000")
+    )
+    async with Executor(heard.gate, heard.exchange) as another:
+        updates = another.updates()
+        ears(heard).gap()
+        assert another._news._closing is not None
+        await another._news._closing
+        heard.paper.inject(Fault(kind=FaultKind.LOSE_EVENT, event="*", times=100))
+        heard.paper.set_price("BTCUSDT", "89999.9")
+        ears(heard).gap()
+        (filled,) = await told(updates, 1)
+
+    assert (filled.client_order_id, filled.intent_id) == (execution.client_order_id, None)
+
+
+async def test_an_exchange_that_does_not_answer_at_once_is_asked_again(
+    heard: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gate.executor.order_news._PAUSES_S", (0.0,) * 5)
+    async with heard.executor as executor:
+        updates = executor.updates()
+        await executor.execute(heard.intent(quantity="0.002", order_type="LIMIT", price="90000"))
+        heard.paper.inject(Fault(kind=FaultKind.LOSE_EVENT, event="*", times=100))
+        heard.paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path="/fapi/v1/openOrders"))
+        heard.paper.inject(look_up_fault(FaultKind.HTML_502))
+        heard.paper.set_price("BTCUSDT", "89999.9")
+        ears(heard).gap()
+        assert [each.state for each in await told(updates, 1)] == [OrderState.FILLED]
+
+
+@pytest.mark.parametrize("damage", [{"X": "WHATEVER"}, {"z": "NaN"}, {"c": None}], ids=str)
+async def test_an_event_that_cannot_be_read_is_a_gap(heard: Desk, damage: dict[str, Any]) -> None:
+    async with heard.executor as executor:
+        updates = executor.updates()
+        intent = heard.intent(quantity="0.002", order_type="LIMIT", price="90000")
+        execution = await executor.execute(intent)
+        heard.paper.inject(Fault(kind=FaultKind.LOSE_EVENT, event="*", times=100))
+        heard.paper.set_price("BTCUSDT", "89999.9")
+        order = {"c": execution.client_order_id, "s": "BTCUSDT", "S": "BUY", "i": 7, "X": "FILLED", "z": "1", "ap": "1"}
+        ears(heard).tell({"e": "ORDER_TRADE_UPDATE", "T": 1, "o": order | damage})
+        (filled,) = await told(updates, 1)
+
+    assert (filled.state, filled.order_id, filled.after_gap) == (OrderState.FILLED, execution.order_id, True)
+
+
+async def test_the_values_end_with_the_executor(heard: Desk) -> None:
+    async with heard.executor as executor:
+        updates = executor.updates()
+        waiting = asyncio.create_task(anext(updates))
+        await asyncio.sleep(0)
+        intent = heard.intent(quantity="0.01")
+        await executor.execute(intent)
+        assert (await waiting).intent_id == intent.id
+        await executor.execute(heard.intent(quantity="0.01"))
+    assert [each.state async for each in updates] == [OrderState.FILLED]
+    assert [each async for each in executor.updates()] == []
+
+
+async def test_a_listener_that_does_not_read_keeps_the_newest_of_each_order(heard: Desk) -> None:
+    def event(order: int, filled: int, status: str = "PARTIALLY_FILLED") -> dict[str, Any]:
+        shape = {"c": f"g-{order:032}", "s": "BTCUSDT", "S": "BUY", "i": order, "X": status, "z": str(filled)}
+        return {"e": "ORDER_TRADE_UPDATE", "T": 1, "o": shape | {"ap": "5"}}
+
+    updates = heard.executor.updates()
+    ears(heard).tell(event(0, 5, "FILLED"))
+    for filled in range(1, 6):
+        for order in range(1, 400):
+            ears(heard).tell(event(order, filled, "FILLED" if filled == 5 else "PARTIALLY_FILLED"))
+
+    async with asyncio.timeout(10):
+        got = [await anext(updates) for _ in range(1_000)]
+    assert not updates._unread
+    newest = {each.client_order_id: each for each in got}
+    assert {(each.state, each.filled_quantity) for each in newest.values()} == {(OrderState.FILLED, Decimal(5))}
+    assert len(newest) == 400
+
+
+# ---- an event answers an unclear request
+
+
+async def test_an_event_answers_a_request_whose_answer_was_lost(heard: Desk) -> None:
+    heard.paper.inject(Fault(kind=FaultKind.ACCEPT_THEN_DROP))
+    heard.paper.inject(look_up_fault(FaultKind.HTML_502, times=100))
+    intent = heard.intent(quantity="0.01")
+
+    execution = await heard.executor.execute(intent)
+
+    assert (execution.state, execution.filled_quantity) == (Terminal.FILLED, Decimal("0.01"))
+    assert execution.average_price == Decimal("100000.1")
+    assert execution.order_id == str(heard.orders(intent)[0]["orderId"])
+    assert hits(heard.paper) == 1, "nobody looked it up"
+
+
+async def test_an_event_answers_an_unclear_stop_and_limit_order(heard: Desk) -> None:
+    heard.paper.inject(look_up_fault(FaultKind.HTML_502, times=100))
+    heard.paper.inject(Fault(kind=FaultKind.TIMEOUT_1007, path="/fapi/v1/algoOrder"))
+    heard.paper.inject(Fault(kind=FaultKind.TIMEOUT_1007))
+    stop = heard.intent(quantity="0.01", order_type="STOP_MARKET", trigger_price="105000")
+    limit = heard.intent(quantity="0.01", order_type="LIMIT", price="90000")
+
+    assert [(await heard.executor.execute(each)).state for each in (stop, limit)] == [Terminal.PLACED] * 2
+    assert hits(heard.paper) == 2, "nobody looked them up"
+
+
+@pytest.mark.parametrize("lives", [True, False])
+async def test_without_an_event_it_is_looked_up(heard: Desk, lives: bool) -> None:
+    ears(heard).lives = lives
+    heard.paper.inject(Fault(kind=FaultKind.LOSE_EVENT, event="*", times=100))
+    heard.paper.inject(Fault(kind=FaultKind.ACCEPT_THEN_DROP))
+
+    assert (await heard.executor.execute(heard.intent(quantity="0.01"))).state is Terminal.FILLED
+
+
+async def test_that_no_event_comes_proves_no_absence(heard: Desk) -> None:
+    """The exchange takes the order late: nothing is heard, and a look-up at once would find nothing."""
+    heard.paper.inject(Fault(kind=FaultKind.DROP_BEFORE_ACCEPT))
+    execution = await heard.executor.execute(heard.intent(quantity="0.01"))
+    assert execution.outcome is not None
+    assert execution.outcome.is_absence
+    assert not heard.orders()
+
+
+async def test_an_event_of_an_earlier_order_under_the_id_says_nothing_of_this_request(heard: Desk) -> None:
+    heard.paper.inject(Fault(kind=FaultKind.DROP_BEFORE_ACCEPT))
+    intent = heard.intent(quantity="0.01")
+    executing = asyncio.create_task(heard.executor.execute(intent))
+    client_order_id = heard.gate.client_order_id(intent.id)
+    async with asyncio.timeout(10):
+        while client_order_id not in heard.executor._news._open:  # noqa: ASYNC110  # it is noted right before sending
+            await asyncio.sleep(0)
+    shape = {"c": client_order_id, "s": "BTCUSDT", "S": "BUY", "i": 7, "X": "FILLED", "x": "TRADE", "z": "0.01"}
+    ears(heard).tell({"e": "ORDER_TRADE_UPDATE", "T": 1, "o": shape | {"ap": "5"}})
+
+    execution = await executing
+
+    assert execution.state is Terminal.REJECTED_EXCHANGE
+    assert execution.order_id is None
+
+
+async def test_the_price_of_a_fill_comes_with_its_event(heard: Desk) -> None:
+    heard.paper.inject(look_up_fault(FaultKind.HTML_502, times=100))
+    execution = await heard.executor.execute(heard.intent(quantity="0.01"))
+    assert (execution.state, execution.average_price) == (Terminal.FILLED, Decimal("100000.1"))
+    assert hits(heard.paper) == 0
+
+
+async def test_a_request_that_was_refused_leaves_nothing_to_ask_for(heard: Desk) -> None:
+    heard.paper.inject(Fault(kind=FaultKind.ERROR, code=-2019))
+    await heard.executor.execute(heard.intent(quantity="0.01"))
+    assert not heard.executor._news._open
+
+
+# ---- on the exchange's own streams
+
+
+async def test_on_its_own_streams_a_fill_is_told_an_unclear_request_answered_and_a_gap_closed(desk: Desk) -> None:
+    paper = desk.paper
+    async with (
+        BinanceFutures(paper.key, paper.secret, base_url=paper.url, recv_window_ms=200) as exchange,
+        Executor(desk.gate, exchange) as executor,
+    ):
+        async with asyncio.timeout(10):
+            while exchange.live("BTCUSDT") is None:  # noqa: ASYNC110  # streams open beside everything else
+                await asyncio.sleep(0.01)
+        paper.inject(look_up_fault(FaultKind.HTML_502, times=100))
+        paper.inject(Fault(kind=FaultKind.ACCEPT_THEN_DROP))
+        updates = executor.updates()
+        unclear = desk.intent(quantity="0.01")
+        execution = await executor.execute(unclear)
+        assert (execution.state, execution.average_price) == (Terminal.FILLED, Decimal("100000.1"))
+        assert hits(paper) == 1, "nobody looked it up"
+        assert [(each.intent_id, each.state) for each in await told(updates, 1)] == [(unclear.id, OrderState.FILLED)]
+
+        paper.clear_faults()
+        await executor.execute(desk.intent(quantity="0.002", order_type="LIMIT", price="90000"))
+        paper.inject(Fault(kind=FaultKind.DROP_STREAM, event="ORDER_TRADE_UPDATE"))
+        paper.set_price("BTCUSDT", "89999.9")
+        assert [(each.state, each.after_gap) for each in await told(updates, 1)] == [(OrderState.FILLED, True)]
