@@ -49,6 +49,7 @@ for _, switch in ipairs({KEYS.safe_mode, KEYS.cooldown_global, KEYS.cooldown_sym
     needed[#needed + 1] = {'INCR', switch}
   end
   needed[#needed + 1] = {'GET', switch}
+  needed[#needed + 1] = {'GETRANGE', switch, '0', '0'}
   needed[#needed + 1] = {'PTTL', switch}
   needed[#needed + 1] = {'PEXPIRETIME', switch}
   needed[#needed + 1] = {'EXISTS', switch}

@@ -38,8 +38,12 @@ end
 
 -- Callers with different limits would spoil each other's counts, and both would exceed their limits.
 if from <= GUARDS.POLICY_MISMATCH and not is_exit then
-  state = state or read('HMGET', KEYS.state, 'fence', 'since', 'policy', permit_field, 'run_id', 'lost', 'in_flight')
-  in_force = in_force or state[3]
+  if not state and in_force then
+    state = read('HMGET', KEYS.state, 'fence', 'since', permit_field, 'run_id', 'lost', 'in_flight')
+  elseif not state then
+    state = read('HMGET', KEYS.state, 'fence', 'since', permit_field, 'run_id', 'lost', 'in_flight', 'policy')
+    in_force = state[7]
+  end
   if in_force and in_force ~= ARGV.policy then
     local figures
     if applied then figures = string.match(applied, '\n( [^\n]*)') else figures = read('HGET', KEYS.state, 'figures') end
@@ -57,9 +61,9 @@ local nothing_on, nothing_known, symbol_entry
 if asks_once then
   local texts = applied and 1 or 0
   if held then
-    -- Behind a lock, its symbol's window decides nothing.
-    nothing_on = redis.call('EXISTS', KEYS.record, KEYS.applied, KEYS.halt, KEYS.safe_mode, KEYS.failures,
-      KEYS.cooldown_global, KEYS.cooldown_symbol) == texts
+    -- It denies, if nothing before it does.
+    nothing_on = redis.call('EXISTS', KEYS.halt, KEYS.safe_mode, KEYS.failures, KEYS.cooldown_global,
+      KEYS.cooldown_symbol) == 0
   else
     local others = redis.call('EXISTS', KEYS.record, KEYS.applied, KEYS.lock, KEYS.halt, KEYS.safe_mode, KEYS.failures,
       KEYS.cooldown_global, KEYS.cooldown_symbol, KEYS.rate_symbol) - texts

@@ -8,7 +8,7 @@ local permit_field = 'permit:' .. ARGV.intent_id
 -- The policy in force: the one that a person has applied, else the one that the first admission has left in the state.
 local in_force = applied and string.match(applied, '^[^\n]*')
 
--- Of the state: fence, since, policy, copy of an earlier permit, run id, time of a loss, permits in flight.
+-- Of the state: fence, since, copy of an earlier permit, run id, time of a loss, permits in flight, policy.
 local state
 if is_exit then
   --@include figure_of

@@ -112,6 +112,18 @@ def test_a_member_that_a_person_takes_out_is_noticed(redis_client: redis.Redis, 
     assert asked(gate, 5).reserved_ahead == 200
 
 
+def test_a_member_that_a_person_has_taken_out_is_noticed_where_it_is_settled(
+    redis_client: redis.Redis, open_sync_gate: OpenGate
+) -> None:
+    gate = open_sync_gate(ROOMY)
+    taken = asked(gate, 0)
+    asked(gate, 1)
+    redis_client.zrem(at.INFLIGHT, "50000000:sig-0")
+    assert gate.settle(taken, Outcome.placed(1))
+    assert asked(gate, 2).reserved_ahead == 50
+    assert kept(redis_client) == counted(redis_client)
+
+
 def test_a_clock_that_goes_back_counts_anew(redis_client: redis.Redis, open_sync_gate: OpenGate) -> None:
     gate = open_sync_gate(ROOMY)
     for number in range(3):
@@ -121,6 +133,19 @@ def test_a_clock_that_goes_back_counts_anew(redis_client: redis.Redis, open_sync
     let_pass(redis_client, -ROOMY.lock_ttl_ms)
     assert asked(gate, 4).reserved_ahead == 200
     assert kept(redis_client) == counted(redis_client)
+
+
+def test_a_set_that_is_damaged_behind_a_count_that_is_kept_denies_entries(
+    redis_client: redis.Redis, open_sync_gate: OpenGate
+) -> None:
+    gate = open_sync_gate(ROOMY)
+    asked(gate, 0)
+    redis_client.delete(at.INFLIGHT)
+    redis_client.set(at.INFLIGHT, "damaged")
+    held = at.contents(redis_client)
+    verdict = gate.evaluate(at.entry())
+    assert (verdict.reason, at.INFLIGHT in verdict.detail) == (Reason.STORE_ERROR, True)
+    assert at.contents(redis_client) == held
 
 
 def test_an_exit_past_a_damaged_set_spoils_no_count(redis_client: redis.Redis, open_sync_gate: OpenGate) -> None:

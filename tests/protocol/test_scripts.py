@@ -173,7 +173,7 @@ def test_each_shortcut_names_every_key_that_the_guards_behind_it_read() -> None:
     texts = set(re.findall(r"KEYS\.(\w+)", claimed))
     stops = set(re.findall(r"KEYS\.(\w+)", "".join(_blocks_that_ask("not nothing_on and not is_exit", text))))
     stops |= {"halt"}
-    assert behind_a_lock == stops | texts - {"lock"}
+    assert behind_a_lock == stops
     assert without_window == stops | texts
     assert all_of_them == stops | texts | {"rate_symbol"}
 
