@@ -70,8 +70,8 @@
 local now, now_text = server_now()
 local text = read('GET', KEYS.record)
 local permit_field = 'permit:' .. ARGV.intent_id
-local state = redis.pcall('HMGET', KEYS.state, permit_field, 'fence', 'figures', 'in_flight')
-local copy, last_fence, in_flight = state[1] or '', tonumber(state[2] or ''), state[4]
+local state = redis.pcall('HMGET', KEYS.state, permit_field, 'fence', 'in_flight')
+local copy, last_fence, in_flight = state[1] or '', tonumber(state[2] or ''), state[3]
 local outcome, retryable, code = ARGV.outcome, ARGV.retryable == '1', string.match(ARGV.note, '^%S*')
 
 -- The policy in force decides. The caller's own figures count only where the state doesn't hold them. Most settlements
@@ -79,7 +79,9 @@ local outcome, retryable, code = ARGV.outcome, ARGV.retryable == '1', string.mat
 local figures, failure_limit, failure_window, safe_mode_ttl, dedup_ttl
 if not text or ARGV.counts_failure == '1' or ARGV.trips_safe_mode == '1' then
   local applied = redis.pcall('GET', KEYS.applied)
-  figures = type(applied) == 'string' and string.match(applied, '\n( [^\n]*)') or state[3]
+  figures = type(applied) == 'string' and string.match(applied, '\n( [^\n]*)')
+    or redis.pcall('HGET', KEYS.state, 'figures')
+  if type(figures) ~= 'string' then figures = nil end
   failure_limit = figure_of(figures, 'failure_limit') or ARGV.failure_limit
   failure_window = figure_of(figures, 'failure_window_ms') or ARGV.failure_window_ms
   safe_mode_ttl = figure_of(figures, 'safe_mode_ttl_ms') or ARGV.safe_mode_ttl_ms
