@@ -99,7 +99,7 @@ def status(calls: Calls) -> Dialogue[Status]:
         Part(_windows("rate_global", *orders, now_ms, standing)),
     )
 
-    live_exits, late_exits, named = exits.result
+    all_exits, late_exits, named = exits.result
     found = of_few.result
     if found is None:
         found = [key for symbol in sorted({*noted.result, *permits.result.symbols}) for key in _keys_of(keys, symbol)]
@@ -123,10 +123,10 @@ def status(calls: Calls) -> Dialogue[Status]:
         now_ms=now_ms,
         halt=halt,
         standing=tuple(sorted(standing, key=lambda each: (_PLACES[each.name], each.key))),
-        in_flight=permits.result.live,
+        in_flight=permits.result.live + all_exits - late_exits,
         in_doubt=permits.result.in_doubt + late_exits,
         doubtful=(permits.result.doubtful + named)[:_NAMED_AT_MOST],
-        exits=live_exits,
+        exits=all_exits,
         reserved=permits.result.reserved,
         fence=fence or 0,
         memory_since_ms=since,

@@ -134,7 +134,7 @@ class Status:
     halt: Halt | None
     standing: tuple[Standing, ...]
     in_flight: int
-    """Live permits of entries."""
+    """Live permits, of entries and of exits. Those of entries alone count against max_in_flight."""
     in_doubt: int
     """How many permits are in doubt: past their deadline and not settled, or settled as unknown. Reconcile them."""
     doubtful: tuple[str, ...]

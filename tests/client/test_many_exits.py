@@ -50,7 +50,7 @@ def test_exits_in_flight_leave_the_limit_to_entries(redis_client: redis.Redis, o
     assert gate.settle(first, Outcome.placed(1))
     at.admitted(gate.evaluate(at.entry("sig-3", "XRPUSDT")))
     status = gate.status()
-    assert (status.in_flight, status.exits) == (2, 6)
+    assert (status.in_flight, status.exits) == (8, 6)
 
 
 def test_a_verdict_costs_the_same_beside_twenty_thousand_exits(
