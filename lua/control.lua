@@ -5,12 +5,15 @@
 --        2 safe_mode         P:safety:safe_mode                 string
 --        3 cooldown_global   P:safety:cooldown_global           string
 --        4 failures          P:exec:failures                    list
---        5 state             P:exec:state                       hash    policy: fingerprint in force; figures;
---                                                               policy_at, policy_by, policy_reason; since, fence,
---                                                               lost, run_id
+--        5 state             P:exec:state                       hash    policy, figures, policy_at, policy_by,
+--                                                               policy_reason: what the first admission has put in
+--                                                               force, or a copy of `applied`; since, fence, lost,
+--                                                               run_id
 --        6 audit             P:safety:audit                     stream
 --        7 reasons           P:safety:reasons                   hash    why a switch is on, and until when
---        8… cooldowns        P:safety:cooldown_symbol:{symbol}  string  every one that the caller found; for reset
+--        8 applied           P:safety:policy                    string  the policy in force by a person's act, five
+--                                                               lines: fingerprint, at in ms, figures, by, reason
+--        9… cooldowns        P:safety:cooldown_symbol:{symbol}  string  every one that the caller found; for reset
 --
 -- ARGV   1 act               halt, resume, reset, policy, init
 --        2 by
@@ -104,12 +107,17 @@ if act == 'reset' then
 end
 
 if act == 'policy' then
-  local state = read('HMGET', KEYS.state, 'policy', 'figures')
+  local state, applied = read('HMGET', KEYS.state, 'policy', 'figures'), read('GET', KEYS.applied)
   local before, known = state[1], state[2]
+  if applied then before, known = string.match(applied, '^[^\n]*'), string.match(applied, '\n( [^\n]*)') end
   -- What its author has seen and compared must be what this replaces.
   if ARGV.expected ~= '' and ARGV.expected ~= (before or '-') then
     return redis.error_reply('ERR another policy has come since; look with gate policy show, then apply again')
   end
+  -- Callers may write the state, but not this key: so none of them can replace what a person has applied. The state has a
+  -- copy for callers of before, which read that alone.
+  local line = {what, now_text, ARGV.figures, (string.gsub(by, '\n', ' ')), (string.gsub(reason, '\n', ' '))}
+  redis.call('SET', KEYS.applied, table.concat(line, '\n'))
   redis.call('HSET', KEYS.state, 'policy', what, 'figures', ARGV.figures, 'policy_at', now_text, 'policy_by', by,
     'policy_reason', reason)
   -- The lists know what a window needed that is shorter now. Until a whole longer window has passed, entries rest.

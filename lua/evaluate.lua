@@ -11,10 +11,12 @@
 --        4 cooldown_symbol   P:safety:cooldown_symbol:{symbol}  string  `1` is on; `0` is off
 --        5 rate_global       P:exec:rate:global                 list    as rate_symbol
 --        6 failures          P:exec:failures                    list    times of counted failures in ms, newest first
---        7 inflight          P:exec:inflight                    zset    {reserved}:{intent_id} by deadline in ms
+--        7 inflight          P:exec:inflight                    zset    {reserved}:{intent_id} by deadline in ms; for an
+--                            P:exec:inflight:exits                      exit the second one, which nothing counts
 --        8 state             P:exec:state                       hash    fence, since, policy, figures (of that policy),
---                                                               policy_at, policy_by, policy_reason (who has put it
---                                                               in force), run_id, lost, in_flight (see
+--                                                               policy_at, policy_by, policy_reason (what the first
+--                                                               admission has put in force; it counts where `applied`
+--                                                               is missing), run_id, lost, in_flight (see
 --                                                               in_flight_packed); permit:{intent_id}: a
 --                                                               copy of the record, which has no TTL and stays until
 --                                                               the permit has its final outcome
@@ -24,6 +26,10 @@
 --       12 audit             P:safety:audit                     stream  what, by, reason, at
 --       13 reasons           P:safety:reasons                   hash    by the switch's name: until when it is on by a
 --                                                               trip, in ms, and why
+--       14 applied           P:safety:policy                    string  the policy that a person has put in force, five
+--                                                               lines: fingerprint, at in ms, figures, by, reason
+--       15 journal           P:exec:audit                       stream  as audit, of callers who may not write there
+--       16 trip              P:exec:trip                        string  a switch on its way; see switch_on
 --
 -- ARGV   1 intent_id
 --        2 token             made by the caller for this call and its replay
@@ -56,22 +62,28 @@
 --   OBSERVED REASON wait detail     the caller observes, and the intent is claimed already: DUPLICATE or CONFLICT
 --   or an error that names the key: its value has the wrong type, or is damaged
 --   or NOPERM, for an entry: the user lacks a right, or the server doesn't say which one it is
+local token = ARGV.token
+local from, reason, wait, detail, place = 1, nil, nil, nil, nil
+--@include claimed
+if reason then
+  local mine = 'admitted ' .. token .. ' '
+  if reason == 'DUPLICATE' and string.sub(record, 1, #mine) == mine then
+    return record  -- this caller's own admission; its reply was lost
+  end
+  if ARGV.observes ~= '1' then return reason .. ' -2 ' .. record end
+end
+
 --@include integer
 --@include read
 --@include window_wait
 --@include halted
---@include record_text
 --@include server_now
 --@include question
 
-local from, reason, wait, detail, place = 1, nil, nil, nil, nil
-repeat
-  --@include guards
-until true
-
-local token = ARGV.token
-if reason == 'DUPLICATE' and string.sub(detail, 1, #token + 10) == 'admitted ' .. token .. ' ' then
-  return detail  -- this caller's own admission; its reply was lost
+if not reason then
+  repeat
+    --@include guards
+  until true
 end
 
 -- A damaged key must not block an exit. An exit's writes to the keys that only count or note it may therefore fail.
@@ -81,6 +93,8 @@ local attempt = is_exit and redis.pcall or redis.call
 local finds_new_memory = new_memory and (not reason or reason == 'MEMORY_YOUNG')
 if finds_new_memory or reason == 'FAILURE_LIMIT' or reason == 'RATE_GLOBAL' then
   --@include audit
+  --@include noted_in
+  --@include halts_by_itself
   --@include switch_on
   --@include trip
   local figures = ARGV.figures
@@ -90,59 +104,72 @@ if finds_new_memory or reason == 'FAILURE_LIMIT' or reason == 'RATE_GLOBAL' then
     local window = string.match(figures, ' failure_window_ms=(%d+) ')
     detail = string.match(figures, ' failure_limit=(%d+) ') .. ' failures in ' .. window / 1000 .. ' s'
     local rest = string.match(figures, ' safe_mode_ttl_ms=(%d+) ')
-    trip_safe_mode(KEYS.safe_mode, KEYS.failures, KEYS.audit, rest, now_text, detail)
+    trip_safe_mode(KEYS.safe_mode, KEYS.failures, noted_in(), rest, now_text, detail)
   else
     detail = integer(global_limit) .. ' orders in ' .. global_window / 1000 .. ' s'
     local rest = string.match(figures, ' cooldown_global_ms=(%d+) ')
-    trip_cooldown(KEYS.cooldown_global, KEYS.audit, rest, now_text, 'cooldown_global', detail)
+    trip_cooldown(KEYS.cooldown_global, noted_in(), rest, now_text, 'cooldown_global', detail)
   end
 end
 
+if reason and ARGV.observes ~= '1' then return reason .. ' ' .. wait .. ' ' .. detail end
+
+--@include record_text
 if reason then
   -- A caller that observes goes on, but not past a person's halt, whichever guard has come before that.
-  if ARGV.observes == '1' then
-    local halt = reason ~= 'HALTED' and halted(is_exit)
-    if halt then reason, wait, detail = 'HALTED', '-1', halt end
-    if reason ~= 'HALTED' then
-      -- Its permit stands in no in-flight set. A halt waits until the last of these has run out; see still_out.lua.
-      local until_field = is_exit and 'exits_until' or 'entries_until'
-      local known = tonumber(redis.pcall('HMGET', KEYS.state, until_field)[1]) or 0
-      redis.pcall('HSET', KEYS.state, until_field, integer(math.max(known, now + lock_ttl)))
-    end
-    if reason == 'DUPLICATE' or reason == 'CONFLICT' then
-      return 'OBSERVED ' .. reason .. ' ' .. wait .. ' ' .. detail
-    end
-    if reason ~= 'HALTED' then
-      -- The id is claimed all the same: of two workers that observe, one gets the intent. Locks, windows and counters
-      -- stay as they would be.
-      local record = record_text('admitted', token, '0', ARGV.fingerprint, now_text, ARGV.symbol, ARGV.side,
-        ARGV.lock_ttl_ms, '0', is_exit and 'ox' or 'o', reason .. ' ' .. wait .. ' ' .. detail)
-      local fresh_for = decided + max_age - now + 1
-      redis.call('SET', KEYS.record, record, 'PX', integer(math.max(fresh_for, dedup_ttl)))
-      return record
-    end
+  local halt = reason ~= 'HALTED' and halted(is_exit)
+  if halt then reason, wait, detail = 'HALTED', '-1', halt end
+  if reason == 'HALTED' then return reason .. ' ' .. wait .. ' ' .. detail end
+  -- Its permit stands in no in-flight set. A halt waits until the last of these has run out; see still_out.lua.
+  local until_field = is_exit and 'exits_until' or 'entries_until'
+  local known = tonumber(redis.pcall('HMGET', KEYS.state, until_field)[1]) or 0
+  redis.pcall('HSET', KEYS.state, until_field, integer(math.max(known, now + lock_ttl)))
+  if reason == 'DUPLICATE' or reason == 'CONFLICT' then
+    return 'OBSERVED ' .. reason .. ' ' .. wait .. ' ' .. detail
   end
-  return reason .. ' ' .. wait .. ' ' .. detail
+  -- The id is claimed all the same: of two workers that observe, one gets the intent. Locks, windows and counters stay as
+  -- they would be.
+  local record = record_text('admitted', token, '0', ARGV.fingerprint, now_text, ARGV.symbol, ARGV.side,
+    ARGV.lock_ttl_ms, '0', is_exit and 'ox' or 'o', reason .. ' ' .. wait .. ' ' .. detail)
+  local fresh_for = decided + max_age - now + 1
+  redis.call('SET', KEYS.record, record, 'PX', integer(math.max(fresh_for, dedup_ttl)))
+  return record
 end
 
 -- The permit.
 --@include next_fence
-local deadline = integer(now + lock_ttl)
-local ahead = is_exit and '0' or integer(reserved)
+local deadline = now + lock_ttl  -- as a score it stays a number, which takes a third of the time of a text
+local ahead = (is_exit or reserved == 0) and '0' or integer(reserved)
 local note = verify_age and ahead .. ' ' .. integer(verify_age) or ahead
-local in_force = not damaged and state[3]
+if damaged and not applied then in_force = nil end
 -- An exit that brings another policy passes. Its caller learns by the flag that there is one to follow.
 local brings_other = is_exit and in_force and in_force ~= ARGV.policy
 local record = record_text('admitted', token, fence, ARGV.fingerprint, now_text, ARGV.symbol, ARGV.side,
   ARGV.lock_ttl_ms, ARGV.reserve, (verify_age and 'v' or '') .. (is_exit and 'x' or '') .. (brings_other and 'd' or ''),
   note)
 
+-- The record must outlive the intent's freshness. An intent whose time is in the future is fresh for longer.
+local remembered_for, early = ARGV.dedup_ttl_ms, decided - now
+-- An exit puts no policy in force. The one that comes may take its intent for fresh for longer than its caller's does.
+if is_exit and not in_force then remembered_for = integer(math.max(dedup_ttl, 86400000)) end
+if early > 0 then remembered_for = integer(remembered_for + early) end
+
 -- Entries beyond the limit are too old to count. They are cut off when there are so many: a cut at each admission would
 -- cost a twentieth of it.
 local TRIMMED_AT_ONCE = 16
 
--- The writes begin here.
-local added = attempt('ZADD', KEYS.inflight, deadline, ARGV.reserve .. ':' .. ARGV.intent_id)
+-- The writes begin here, with the one that may fail. An entry's guards may not have read the set, and an exit's record may be
+-- a key of the wrong type.
+local added
+if is_exit then
+  if not redis.call('SET', KEYS.record, record, 'PX', remembered_for, 'NX') then
+    return redis.error_reply('WRONGTYPE a value that is no text, where a record belongs key=' .. KEYS.record)
+  end
+  --@include bounded_exits
+else
+  added = redis.pcall('ZADD', KEYS.inflight, deadline, ARGV.reserve .. ':' .. ARGV.intent_id)
+  if type(added) == 'table' then error({err = added.err .. ' key=' .. KEYS.inflight}) end
+end
 local length = attempt('LPUSH', KEYS.rate_global, now_text)
 
 -- The account's list of admissions outlives its window: that is how a step of the clock is noticed. The decision
@@ -157,12 +184,11 @@ if type(length) == 'number' then
   last = now
 end
 
--- One more permit is in the set. Where that isn't known, the next entry counts: an exit doesn't, and its place in a
--- damaged set may be missing. Packed as in_flight_packed tells.
+-- One more permit is in the set. Where that isn't known, the next entry counts. Packed as in_flight_packed tells.
 if added == 1 and card and card >= 0 and now >= counted then
   if now + lock_ttl < earliest then earliest = now + lock_ttl end
   card, live, reserved = card + 1, live + 1, reserved + ARGV.reserve
-else
+elseif not is_exit or not card then
   card, live, reserved, counted, earliest = -1, 0, 0, 0, 0
 end
 local in_flight = struct.pack('>ddddddd', card, live, reserved, counted, earliest, last, lapses)
@@ -174,13 +200,8 @@ elseif not in_force and not is_exit then  -- an exit, which any policy may bring
 else
   attempt('HSET', KEYS.state, 'fence', fence, 'in_flight', in_flight, permit_field, record)
 end
--- The record must outlive the intent's freshness. An intent whose time is in the future is fresh for longer.
-local remembered_for, early = ARGV.dedup_ttl_ms, decided - now
--- An exit puts no policy in force. The one that comes may take its intent for fresh for longer than its caller's does.
-if is_exit and not in_force then remembered_for = integer(math.max(dedup_ttl, 86400000)) end
-if early > 0 then remembered_for = integer(remembered_for + early) end
-redis.call('SET', KEYS.record, record, 'PX', remembered_for)
 if not is_exit then
+  redis.call('SET', KEYS.record, record, 'PX', remembered_for)
   redis.call('SET', KEYS.lock, token, 'PX', ARGV.lock_ttl_ms)
   if redis.call('LPUSH', KEYS.rate_symbol, now_text) >= symbol_limit + TRIMMED_AT_ONCE then
     redis.call('LTRIM', KEYS.rate_symbol, '0', symbol_limit - 1)

@@ -21,11 +21,12 @@ local needed = {
   {'HMGET', KEYS.state, 'fence'}, {'HSET', KEYS.state, 'fence', '1'},
   {'HDEL', KEYS.state, 'permit:'},
   {'HMGET', KEYS.halt, 'scope'}, {'EXISTS', KEYS.halt},
+  {'MGET', KEYS.record, KEYS.applied, KEYS.lock},
   {'ZCARD', KEYS.inflight}, {'ZRANGEBYSCORE', KEYS.inflight, '0', '0'},
   {'ZADD', KEYS.inflight, '0', ''}, {'ZREM', KEYS.inflight, ''},
   {'LPUSH', KEYS.failures, ''}, {'LTRIM', KEYS.failures, '0', '0'}, {'LINDEX', KEYS.failures, '0'},
   {'PEXPIRE', KEYS.failures, '1'}, {'EXISTS', KEYS.failures}, {'EXISTS', KEYS.rate_global},
-  {'XADD', KEYS.audit, '*', '', ''},
+  {'GET', KEYS.applied},
   {'HGET', KEYS.reasons, ''}, {'HSET', KEYS.reasons, '', ''},
 }
 for _, window in ipairs({KEYS.rate_symbol, KEYS.rate_global}) do
@@ -37,9 +38,18 @@ for _, window in ipairs({KEYS.rate_symbol, KEYS.rate_global}) do
 end
 needed[#needed + 1] = {'EXISTS', KEYS.rate_symbol}
 needed[#needed + 1] = {'RPOP', KEYS.rate_global}
+-- Whoever may write neither a switch nor the audit must be able to add to them, as switch_on and noted_in do.
+if not redis.acl_check_cmd('XADD', KEYS.audit, '*', '', '') then
+  needed[#needed + 1] = {'XADD', KEYS.journal, '*', '', ''}
+end
 for _, switch in ipairs({KEYS.safe_mode, KEYS.cooldown_global, KEYS.cooldown_symbol}) do
+  if not redis.acl_check_cmd('SET', switch, '', 'PX', '1') then
+    needed[#needed + 1] = {'SET', KEYS.trip, '', 'PX', '1'}
+    needed[#needed + 1] = {'RENAMENX', KEYS.trip, switch}
+    needed[#needed + 1] = {'INCR', switch}
+  end
   needed[#needed + 1] = {'GET', switch}
-  needed[#needed + 1] = {'SET', switch, '', 'PX', '1'}
+  needed[#needed + 1] = {'GETRANGE', switch, '0', '0'}
   needed[#needed + 1] = {'PTTL', switch}
   needed[#needed + 1] = {'PEXPIRETIME', switch}
   needed[#needed + 1] = {'EXISTS', switch}

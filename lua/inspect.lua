@@ -7,6 +7,8 @@
 --        row {REASON, wait, detail}, as in evaluate's reply, for each guard that denies, in the order of the guards.
 --        A guard without a row passes, or doesn't judge this exit
 --        or an error that names the key, where evaluate gives one
+local from, reason, wait, detail, place = 1, nil, nil, nil, nil
+--@include claimed
 --@include integer
 --@include read
 --@include window_wait
@@ -15,9 +17,15 @@
 --@include question
 
 -- Where the state is damaged, the guards that read it say so.
-local rows = {now_text, redis.pcall('HGET', KEYS.state, 'policy') or ''}
+local rows = {now_text, in_force or redis.pcall('HGET', KEYS.state, 'policy') or ''}
 if type(rows[2]) == 'table' then rows[2] = '' end
-local from, reason, wait, detail, place = 1, nil, nil, nil, nil
+-- A verdict notices a record, or a set, of the wrong type when it writes it.
+if not reason then read('GET', KEYS.record) end
+if not is_exit then read('ZCARD', KEYS.inflight) end
+if reason then
+  rows[#rows + 1] = {reason, wait, detail}
+  from = place + 1
+end
 repeat
   reason = nil
   repeat

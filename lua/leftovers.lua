@@ -4,7 +4,8 @@
 --
 -- KEYS   1 audit             P:safety:audit                     stream  what, by, reason, at
 --        2 state             P:exec:state                       hash    figures (of the policy in force)
---        3… leftovers        P:exec:…, P:safety:…               any     as the caller has found them; all of one kind
+--        3 applied           P:safety:policy                    string  the policy in force by a person's act
+--        4… leftovers        P:exec:…, P:safety:…               any     as the caller has found them; all of one kind
 --
 -- ARGV   1 by
 --        2 reason
@@ -22,7 +23,9 @@
 
 local _, now_text = server_now()
 local cleared = {}
-local figures = redis.pcall('HGET', KEYS.state, 'figures')  -- a state of the wrong type may be among the leftovers
+local applied = redis.pcall('GET', KEYS.applied)
+local figures = type(applied) == 'string' and string.match(applied, '\n( [^\n]*)')
+  or redis.pcall('HGET', KEYS.state, 'figures')  -- a state of the wrong type may be among the leftovers
 local in_force = type(figures) == 'string' and figure_of(figures, 'dedup_ttl_ms') or 0
 local lapse = string.format('%.0f', math.max(ARGV.lapse_ms, in_force))
 for i = KEYS.from.leftovers, #KEYS do

@@ -9,7 +9,23 @@
 -- memory is new from then on. An exit that its caller has sent without the store never had a record: it gets one, and
 -- the memory is as whole as it was.
 --
--- KEYS   as in evaluate.lua
+-- KEYS   1 record            P:exec:processed:{intent_id}       string  these sixteen are evaluate's
+--        2 lock              P:exec:lock:{symbol}:{side}        string
+--        3 rate_symbol       P:exec:rate:symbol:{symbol}        list
+--        4 cooldown_symbol   P:safety:cooldown_symbol:{symbol}  string
+--        5 rate_global       P:exec:rate:global                 list
+--        6 failures          P:exec:failures                    list
+--        7 inflight          P:exec:inflight                    zset    of entries, and of exits from earlier versions
+--        8 state             P:exec:state                       hash
+--        9 halt              P:safety:halt                      hash
+--       10 safe_mode         P:safety:safe_mode                 string
+--       11 cooldown_global   P:safety:cooldown_global           string
+--       12 audit             P:safety:audit                     stream
+--       13 reasons           P:safety:reasons                   hash
+--       14 applied           P:safety:policy                    string
+--       15 journal           P:exec:audit                       stream
+--       16 trip              P:exec:trip                        string
+--       17 exits             P:exec:inflight:exits              zset    as inflight, of exits
 --
 -- ARGV   1 intent_id
 --        2 token
@@ -48,20 +64,25 @@
 --@include in_flight_packed
 --@include placed_with
 --@include audit
+--@include noted_in
 --@include switch_on
 --@include trip
 
 local now, now_text = server_now()
 local text = read('GET', KEYS.record)
 local permit_field = 'permit:' .. ARGV.intent_id
-local state = redis.pcall('HMGET', KEYS.state, permit_field, 'fence', 'figures', 'in_flight', 'placed')
-local copy, last_fence, figures, in_flight, placed = state[1] or '', tonumber(state[2] or ''), state[3], state[4], state[5]
+local state = redis.pcall('HMGET', KEYS.state, permit_field, 'fence', 'in_flight', 'placed')
+local copy, last_fence, in_flight, placed = state[1] or '', tonumber(state[2] or ''), state[3], state[4]
 local outcome, retryable, code = ARGV.outcome, ARGV.retryable == '1', string.match(ARGV.note, '^%S*')
 
 -- The policy in force decides. The caller's own figures count only where the state doesn't hold them. Most settlements
 -- need none, and to look for four of them takes a third of a settlement's time.
-local failure_limit, failure_window, safe_mode_ttl, dedup_ttl
+local figures, failure_limit, failure_window, safe_mode_ttl, dedup_ttl
 if not text or ARGV.counts_failure == '1' or ARGV.trips_safe_mode == '1' then
+  local applied = redis.pcall('GET', KEYS.applied)
+  figures = type(applied) == 'string' and string.match(applied, '\n( [^\n]*)')
+    or redis.pcall('HGET', KEYS.state, 'figures')
+  if type(figures) ~= 'string' then figures = nil end
   failure_limit = figure_of(figures, 'failure_limit') or ARGV.failure_limit
   failure_window = figure_of(figures, 'failure_window_ms') or ARGV.failure_window_ms
   safe_mode_ttl = figure_of(figures, 'safe_mode_ttl_ms') or ARGV.safe_mode_ttl_ms
@@ -139,39 +160,46 @@ else
 end
 
 if unrecorded and outcome == 'unknown' then
-  redis.pcall('ZADD', KEYS.inflight, integer(admitted + span), reserved .. ':' .. ARGV.intent_id)
+  redis.pcall('ZADD', is_exit and KEYS.exits or KEYS.inflight, integer(admitted + span), reserved .. ':' .. ARGV.intent_id)
   redis.pcall('HDEL', KEYS.state, 'in_flight')  -- the next entry counts
 end
 
 -- The lost memory had given this fence: no later fence may be lower. The memory is new: entries wait, permits verify.
 if forgotten then
+  --@include halts_by_itself
   redis.pcall('HSET', KEYS.state, 'fence', integer(math.max(last_fence or 0, fence)), 'since', now_text,
     'lost', now_text)
   redis.pcall('HDEL', KEYS.state, 'in_flight')  -- the next entry counts
   in_flight = false
   local lost = 'no record of ' .. ARGV.intent_id .. ', settled as ' .. outcome
   local halts = figures and string.find(figures, ' after_memory_loss=halt ', 1, true)
-  if halts and redis.pcall('EXISTS', KEYS.halt) == 0 then
-    redis.pcall('HSET', KEYS.halt, 'scope', 'entries', 'by', 'gate', 'reason', 'memory lost: ' .. lost, 'at', now_text)
-  end
-  audit(KEYS.audit, now_text, 'memory lost', 'gate', lost)
+  if halts then pcall(halts_by_itself, 'memory lost: ' .. lost, now_text) end
+  audit(noted_in(), now_text, 'memory lost', 'gate', lost)
 end
 
 -- A permit in doubt stays in the in-flight set and in the state, where reconcile finds it. Its lock keeps its TTL.
 if outcome == 'unknown' then
   redis.pcall('HSET', KEYS.state, permit_field, settled)
   if observed then
-    redis.pcall('ZADD', KEYS.inflight, integer(admitted + span), reserved .. ':' .. ARGV.intent_id)
+    redis.pcall('ZADD', is_exit and KEYS.exits or KEYS.inflight, integer(admitted + span), reserved .. ':' .. ARGV.intent_id)
     redis.pcall('HDEL', KEYS.state, 'in_flight')  -- the next entry counts
   end
 else
   local card, live, all_reserved, counted, earliest, last, lapses = in_flight_unpacked(in_flight)
-  if redis.pcall('ZREM', KEYS.inflight, reserved .. ':' .. ARGV.intent_id) == 1
-    and card and card >= 0 then
-    local is_counted = admitted + span > counted and 1 or 0
-    redis.pcall('HSET', KEYS.state, 'in_flight',
-      in_flight_packed(card - 1, live - is_counted, all_reserved - is_counted * reserved, counted, earliest,
-        last, lapses))
+  local member = reserved .. ':' .. ARGV.intent_id
+  -- An exit of which the exits' set knows nothing may stand among the entries, where earlier versions have put it.
+  if not (is_exit and redis.pcall('ZREM', KEYS.exits, member) == 1) then
+    local removed = redis.pcall('ZREM', KEYS.inflight, member) == 1
+    if card and card >= 0 and (removed or not (is_exit or observed or shows_up_late)) then
+      local is_counted = admitted + span > counted and 1 or 0
+      if removed then
+        card, live, all_reserved = card - 1, live - is_counted, all_reserved - is_counted * reserved
+      else
+        card = -1  -- a hand has taken it out: the next entry counts
+      end
+      redis.pcall('HSET', KEYS.state, 'in_flight',
+        in_flight_packed(card, live, all_reserved, counted, earliest, last, lapses))
+    end
   end
   if string.match(copy, '^%l+ (%S+) ') == token then redis.call('HDEL', KEYS.state, permit_field) end
   -- Its margin was reserved until now. Another worker's figure of the account may be older than the order.
@@ -196,12 +224,12 @@ end
 
 if shows_up_late then
   local order = 'order ' .. code .. ' of ' .. ARGV.intent_id
-  audit(KEYS.audit, now_text, 'late order', 'gate', order .. ', settled as absent')
+  audit(noted_in(), now_text, 'late order', 'gate', order .. ', settled as absent')
 end
 
 -- Whoever reconciles looks it up again, for ten minutes, though the process that settles it ends.
 if outcome == 'rejected' and code == 'NOT_PLACED' then
-  audit(KEYS.audit, now_text, 'settled as absent', 'gate', ARGV.intent_id)
+  audit(noted_in(), now_text, 'settled as absent', 'gate', ARGV.intent_id)
 end
 
 -- Penalties: once for each token.
@@ -211,7 +239,7 @@ if trips_safe_mode or one_too_many then
   if not trips_safe_mode then
     why = failure_limit .. ' failures in ' .. failure_window / 1000 .. ' s, the last: ' .. why
   end
-  if trip_safe_mode(KEYS.safe_mode, KEYS.failures, KEYS.audit, safe_mode_ttl, now_text, why) then
+  if trip_safe_mode(KEYS.safe_mode, KEYS.failures, noted_in(), safe_mode_ttl, now_text, why) then
     found = found == '-' and 'safe_mode' or 'safe_mode,' .. found
   end
 elseif counts_failure and type(redis.pcall('LPUSH', KEYS.failures, now_text)) == 'number' then
@@ -220,10 +248,10 @@ elseif counts_failure and type(redis.pcall('LPUSH', KEYS.failures, now_text)) ==
 end
 local why = ARGV.penalty_reason ~= '' and ARGV.penalty_reason or code
 if symbol_cooldown then
-  trip_cooldown(KEYS.cooldown_symbol, KEYS.audit, symbol_cooldown, now_text, 'cooldown_symbol ' .. symbol, why)
+  trip_cooldown(KEYS.cooldown_symbol, noted_in(), symbol_cooldown, now_text, 'cooldown_symbol ' .. symbol, why)
 end
 if global_cooldown then
-  trip_cooldown(KEYS.cooldown_global, KEYS.audit, global_cooldown, now_text, 'cooldown_global', why)
+  trip_cooldown(KEYS.cooldown_global, noted_in(), global_cooldown, now_text, 'cooldown_global', why)
 end
 
 return 'SETTLED ' .. found .. (settled and ' ' .. settled or '')

@@ -8,6 +8,8 @@
 --                                                               callers that only observe, of intents that others
 --                                                               would be denied
 --        3 halt              P:safety:halt                      hash    scope
+--        4 applied           P:safety:policy                    string  the policy in force by a person's act
+--        5 exits             P:exec:inflight:exits              zset    as inflight, the permits of exits
 --
 -- ARGV   1 since_ms          permits whose deadline is later than this; 0: now. A caller who asks again gives the `now`
 --                            of its first call, so that a clock that steps hides no permit
@@ -46,14 +48,21 @@ if state.err or not state[1] or not state[2] or state[3] ~= string.match(ARGV.se
 elseif state[4] then
   lost = string.match(state[4], '^%d+$') or '-1'
 end
-local lock_ttl = figure_of(not state.err and state[5], 'lock_ttl_ms') or '0'
+local applied = redis.pcall('GET', KEYS.applied)
+local figures = type(applied) == 'string' and string.match(applied, '\n( [^\n]*)') or not state.err and state[5]
+local lock_ttl = figure_of(figures, 'lock_ttl_ms') or '0'
 
 local permits, unread = {}, 0
-local members = redis.pcall('ZRANGEBYSCORE', KEYS.inflight, '(' .. since, '+inf', 'WITHSCORES', 'LIMIT', '0', '1000')
-if members.err then
-  lost, members = '-1', {}  -- whose permits it held isn't known
-elseif #members == 2000 then
-  unread = redis.call('ZCOUNT', KEYS.inflight, '(' .. since, '+inf') - 1000
+-- Earlier versions have put exits among the entries.
+local members = {}
+for _, key in ipairs(ARGV.exits_too == '1' and {KEYS.inflight, KEYS.exits} or {KEYS.inflight}) do
+  local some = redis.pcall('ZRANGEBYSCORE', key, '(' .. since, '+inf', 'WITHSCORES', 'LIMIT', '0', '1000')
+  if some.err then
+    lost, some = '-1', {}  -- whose permits it held isn't known
+  elseif #some == 2000 then
+    unread = unread + redis.call('ZCOUNT', key, '(' .. since, '+inf') - 1000
+  end
+  for i = 1, #some do members[#members + 1] = some[i] end
 end
 local fields = {}
 for i = 1, #members, 2 do fields[#fields + 1] = 'permit:' .. string.match(members[i], '^[^:]*:?(.*)$') end

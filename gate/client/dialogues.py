@@ -102,10 +102,16 @@ class Calls:
     def policy_in_force(self) -> Dialogue[PolicyInForce | None]:
         """The policy in force, or None. A caller that follows takes it over. Raises StoreFailure."""
         fields = ("policy", "figures", "policy_at", "policy_by", "policy_reason")
+        key = self.keyspace.applied
         try:
-            parts = yield ("HMGET", self.keyspace.state, *fields)
+            applied = yield ("GET", key)
+            if applied is None:
+                key = self.keyspace.state
+                parts = yield ("HMGET", key, *fields)
+            else:
+                parts = by_a_person(applied)
         except StoreError as error:
-            raise StoreError(explain_error(f"{error} key={self.keyspace.state}")) from None
+            raise StoreError(explain_error(f"{error} key={key}")) from None
         said = [b"" if part is None else part for part in parts]
         (fingerprint, figures), (at, by, reason) = map(line_of, said[:2]), map(brief, said[2:])
         if not fingerprint:
@@ -364,19 +370,14 @@ class Calls:
 
     def in_doubt(self, at_most: int, skip: int) -> Dialogue[InDoubt]:
         """Permits past their deadline without a final outcome, the oldest first. Raises StoreFailure."""
-        inflight = self.keyspace.inflight
         seconds, micros = yield ("TIME",)
         now_ms = int(seconds) * 1000 + int(micros) // 1000
-        try:
-            members = yield ("ZRANGEBYSCORE", inflight, "-inf", now_ms, "LIMIT", skip, at_most)
-        except StoreError as error:
-            raise StoreError(explain_error(f"{error} key={inflight}")) from None
+        members = yield from self._past_deadlines(now_ms, at_most, skip)
         permits, lapsed = [], []
         if self.follows and members:
             yield from self._learn()  # how old the intents of these may be is a figure of the policy
-        ids = [brief(member.partition(b":")[2]) for member in members[:at_most]]
-        records = yield from self._records_or_copies(ids)
-        for intent_id in ids:
+        records = yield from self._records_or_copies(members)
+        for intent_id in members:
             record = records.get(intent_id)
             if record is None:
                 lapsed.append(intent_id)
@@ -384,15 +385,30 @@ class Calls:
                 permits.append(DoubtfulPermit(record, self.protocol.permit_of(record)))
         return InDoubt(tuple(permits), tuple(lapsed), now_ms)
 
+    def _past_deadlines(self, now_ms: int, at_most: int, skip: int) -> Dialogue[list[str]]:
+        """The intents of permits past their deadline, entries and exits, the oldest first."""
+        found: list[tuple[float, str]] = []
+        for key in (self.keyspace.inflight, self.keyspace.exits):
+            try:
+                said = yield ("ZRANGEBYSCORE", key, "-inf", now_ms, "LIMIT", 0, skip + at_most, "WITHSCORES")
+            except StoreError as error:
+                raise StoreError(explain_error(f"{error} key={key}")) from None
+            ids = [brief(member.partition(b":")[2]) for member in said[::2]]
+            found += zip(map(float, said[1::2]), ids, strict=True)
+        return [intent_id for _, intent_id in sorted(found)[skip : skip + at_most]]
+
     def absences(self, within_ms: int, known: Collection[str]) -> Dialogue[tuple[Absence, ...]]:
         """What was settled as absent lately, the newest first, from the audit. Raises StoreFailure."""
-        key, found, learns = self.keyspace.audit, [], self.follows
+        found, learns = [], self.follows
         seconds, micros = yield ("TIME",)
         now_ms = int(seconds) * 1000 + int(micros) // 1000
-        try:
-            entries = yield ("XREVRANGE", key, "+", max(0, now_ms - within_ms), "COUNT", _ABSENCES_AT_ONCE)
-        except StoreError as error:
-            raise StoreError(explain_error(f"{error} key={key}")) from None
+        entries = []
+        for key in (self.keyspace.audit, self.keyspace.journal):
+            try:
+                entries += yield ("XREVRANGE", key, "+", max(0, now_ms - within_ms), "COUNT", _ABSENCES_AT_ONCE)
+            except StoreError as error:
+                raise StoreError(explain_error(f"{error} key={key}")) from None
+        entries.sort(key=lambda each: [int(part) for part in each[0].split(b"-")], reverse=True)
         for entry, parts in entries[:_ABSENCES_AT_ONCE]:
             fields = dict(zip(parts[::2], parts[1::2], strict=True))
             if fields.get(b"what") != _SETTLED_AS_ABSENT:
@@ -645,6 +661,12 @@ def halt_of(parts: Sequence[str | None]) -> Halt:
     """A halt from HALT_FIELDS. One without a scope stops entries."""
     scope, by, reason, at = parts
     return Halt(scope or "entries", by or "?", reason or "?", whole_or_none(at))
+
+
+def by_a_person(applied: bytes) -> list[bytes]:
+    """The policy that a person has put in force: fingerprint, figures, at, by, reason."""
+    fingerprint, at, figures, by, reason = (*applied.split(b"\n", 4), b"", b"", b"", b"")[:5]
+    return [fingerprint, figures, at, by, reason]
 
 
 def _halted_look(halt: Halt | None, permit: Permit) -> LastLook:

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Final
 
 from gate.client.abreast import Part, abreast
-from gate.client.dialogues import HALT_FIELDS, Calls, Dialogue, halt_of
+from gate.client.dialogues import HALT_FIELDS, Calls, Dialogue, by_a_person, halt_of
 from gate.client.observing import observers
 from gate.client.symbols import AT_MOST, keys_of_few, known_symbols
 from gate.protocol.keyspace import Keyspace
@@ -40,8 +40,10 @@ _CLOCKS_APART_MS: Final = 1000
 _PLACES: Final = {
     "state": 0,
     **{guard.name: place for place, guard in enumerate(GUARDS)},
+    "applied": 0,
     "audit": len(GUARDS),
     "reasons": len(GUARDS) + 1,
+    "exits": len(GUARDS) + 2,
 }
 
 
@@ -57,7 +59,7 @@ def status(calls: Calls) -> Dialogue[Status]:
     halted, is_halted = Part(_hash(keys.halt, HALT_FIELDS, standing)), Part(_ask("EXISTS", keys.halt))
     # The pattern doesn't match records, which are by far the most keys.
     of_few, noted = Part(keys_of_few(f"{keys.base}:[es]*:[lrc]*")), Part(known_symbols(keys.symbols))
-    observed = Part(observers(keys.observers))
+    observed, applied = Part(observers(keys.observers)), Part(_ask("GET", keys.applied))
     yield from abreast(
         moment,
         server_says,
@@ -67,6 +69,7 @@ def status(calls: Calls) -> Dialogue[Status]:
         of_few,
         noted,
         observed,
+        applied,
         Part(_switches("safe_mode", [keys.safe_mode], keys.reasons, standing)),
         Part(_switches("cooldown_global", [keys.cooldown_global], keys.reasons, standing)),
         Part(_unguarded("audit", keys.audit, standing)),
@@ -75,22 +78,28 @@ def status(calls: Calls) -> Dialogue[Status]:
     now_ms, info, state = moment.result, server_says.result, state_says.result
     halt = halt_of(halted.result) if any(halted.result) or is_halted.result == 1 else None
 
+    if isinstance(applied.result, StoreError):
+        yield from _damaged("applied", keys.applied, applied.result, standing)
+    elif applied.result is not None:
+        state[2], state[5] = map(line_of, by_a_person(applied.result)[:2])
     # The figures in force decide, whoever asks.
     in_force = calls.in_force(state[2], state[5]) if state[2] else None
     policy = in_force or calls.policy
     server = info[:_MOST_SAID] if isinstance(info, bytes) else b""
     facts = server_facts(server.decode(errors="replace"))
     lost = Part(_memory(keys, policy, state, server, facts, now_ms, of_state))
-    permits = Part(_permits(calls, now_ms, standing))
+    permits, exits = Part(_permits(calls, now_ms, standing)), Part(_exits(keys.exits, now_ms, standing))
     failures = [keys.failures], policy.failure_limit, policy.failure_window_ms
     orders = [keys.rate_global], policy.rate_global_limit, policy.rate_global_window_ms
     yield from abreast(
         lost,
         permits,
+        exits,
         Part(_windows("failures", *failures, now_ms, standing)),
         Part(_windows("rate_global", *orders, now_ms, standing)),
     )
 
+    all_exits, late_exits, named = exits.result
     found = of_few.result
     if found is None:
         found = [key for symbol in sorted({*noted.result, *permits.result.symbols}) for key in _keys_of(keys, symbol)]
@@ -114,9 +123,10 @@ def status(calls: Calls) -> Dialogue[Status]:
         now_ms=now_ms,
         halt=halt,
         standing=tuple(sorted(standing, key=lambda each: (_PLACES[each.name], each.key))),
-        in_flight=permits.result.live,
-        in_doubt=permits.result.in_doubt,
-        doubtful=permits.result.doubtful,
+        in_flight=permits.result.live + all_exits - late_exits,
+        in_doubt=permits.result.in_doubt + late_exits,
+        doubtful=(permits.result.doubtful + named)[:_NAMED_AT_MOST],
+        exits=all_exits,
         reserved=permits.result.reserved,
         fence=fence or 0,
         memory_since_ms=since,
@@ -211,7 +221,7 @@ def _ask(*command: str | int) -> Dialogue[Reply | StoreError]:
 
 def _damaged(name: str, key: str, error: StoreError, standing: list[Standing]) -> Dialogue[None]:
     holds = yield from _type(key)
-    standing.append(_as_damage(name, key, holds, str(error), denies=True))
+    standing.append(_as_damage(name, key, holds, str(error), denies=name != "exits"))  # no guard reads that set
 
 
 def _unguarded(name: str, key: str, standing: list[Standing]) -> Dialogue[None]:
@@ -361,6 +371,21 @@ def _permits(calls: Calls, now_ms: int, standing: list[Standing]) -> Dialogue[_P
             doubtful.append(intent_id)
     symbols = frozenset(record.symbol for record in copies.values() if record.symbol)
     return _Permits(live, past + unknown, tuple(doubtful[:_NAMED_AT_MOST]), Decimal(reserved) / MILLIONTHS, symbols)
+
+
+def _exits(key: str, now_ms: int, standing: list[Standing]) -> Dialogue[tuple[int, int, tuple[str, ...]]]:
+    """How many exits have no final outcome; how many of these are past their deadline, and which are the oldest."""
+    past, live, overdue = yield Pipeline(
+        (
+            ("ZCOUNT", key, "-inf", now_ms),
+            ("ZCOUNT", key, f"({now_ms}", "+inf"),
+            ("ZRANGEBYSCORE", key, "-inf", now_ms, "LIMIT", 0, _NAMED_AT_MOST),
+        )
+    )
+    if damage := next((each for each in (past, live, overdue) if isinstance(each, StoreError)), None):
+        yield from _damaged("exits", key, damage, standing)
+        return 0, 0, ()
+    return live + past, past, tuple(map(_intent_id, overdue[:_NAMED_AT_MOST]))
 
 
 def _intent_id(member: bytes) -> str:

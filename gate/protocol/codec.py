@@ -62,8 +62,9 @@ class Protocol:
         }
         self._numbers: Final = struct.pack(f">{len(_NUMBERS)}d", *(int(figures[name]) for name in _NUMBERS))
         self._figures: Final = str(fixed["figures"])
-        self._evaluate: Final = Call("EVALSHA", script("evaluate"), fixed)
-        self._inspect: Final = Call("EVALSHA_RO", script("inspect"), fixed)
+        of_exits = {**fixed, "inflight": keyspace.exits}
+        self._evaluate: Final = tuple(Call("EVALSHA", script("evaluate"), each) for each in (fixed, of_exits))
+        self._inspect: Final = tuple(Call("EVALSHA_RO", script("inspect"), each) for each in (fixed, of_exits))
         self._settle: Final = Call("EVALSHA", script("settle"), fixed)
         self._last_look: Final = Call("EVALSHA_RO", script("last_look"), fixed)
 
@@ -83,11 +84,11 @@ class Protocol:
 
     def evaluate(self, intent: Intent, token: str, fence_seen: int, reserve: Decimal) -> Command:
         """The call of evaluate, which claims on admission. Raises InvalidIntent for a reserve beyond 1e8."""
-        return self._of_intent(self._evaluate, intent, token, fence_seen, reserve)
+        return self._of_intent(self._evaluate[intent.is_exit], intent, token, fence_seen, reserve)
 
     def inspect(self, intent: Intent) -> Command:
         """The call for every guard's answer. Raises InvalidIntent where evaluate does."""
-        return self._of_intent(self._inspect, intent, "-", 0, self.reserve(intent))
+        return self._of_intent(self._inspect[intent.is_exit], intent, "-", 0, self.reserve(intent))
 
     def _of_intent(self, call: Call, intent: Intent, token: str, fence_seen: int, reserve: Decimal) -> Command:
         if not reserve.is_finite() or reserve < 0:

@@ -44,6 +44,10 @@ class Keyspace:
         self.cooldown_global: Final = f"{self.base}:safety:cooldown_global"
         self.audit: Final = f"{self.base}:safety:audit"
         self.reasons: Final = f"{self.base}:safety:reasons"
+        self.applied: Final = f"{self.base}:safety:policy"
+        self.exits: Final = f"{self.base}:exec:inflight:exits"
+        self.journal: Final = f"{self.base}:exec:audit"
+        self.trip: Final = f"{self.base}:exec:trip"
         self.symbols: Final = f"{self.base}:symbols"
         self.observers: Final = f"{prefix}{_OBSERVE}:callers"
 
@@ -84,6 +88,10 @@ class Keyspace:
             "cooldown_global": self.cooldown_global,
             "audit": self.audit,
             "reasons": self.reasons,
+            "applied": self.applied,
+            "exits": self.exits,
+            "journal": self.journal,
+            "trip": self.trip,
         }
 
     def of_intent(self, intent_id: str, symbol: str, side: str) -> dict[str, str]:

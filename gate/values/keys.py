@@ -71,6 +71,15 @@ KEYS: Final = {
         Key("cooldown_global", "safety:cooldown_global", "string", "gate reset cooldowns"),
         Key("audit", "safety:audit", "stream"),
         Key("reasons", "safety:reasons", "hash"),
+        Key("applied", "safety:policy", "string", caution="; the policy of the state's copy is in force then"),
+        Key("journal", "exec:audit", "stream"),
+        Key("trip", "exec:trip", "string"),
+        Key(
+            "exits",
+            "exec:inflight:exits",
+            "zset",
+            caution="; but note its members first (ZRANGE): without the key nothing shows which exits are in doubt",
+        ),
     )
 }
-"""In the order of the header of lua/evaluate.lua."""
+"""In the order of the header of lua/settle.lua."""

@@ -161,7 +161,7 @@ class Status:
     halt: Halt | None
     standing: tuple[Standing, ...]
     in_flight: int
-    """Live permits."""
+    """Live permits, of entries and of exits. Those of entries alone count against max_in_flight."""
     in_doubt: int
     """How many permits are in doubt: past their deadline and not settled, or settled as unknown. Reconcile them."""
     doubtful: tuple[str, ...]
@@ -183,6 +183,8 @@ class Status:
     """Who has observed this account in the last day, whoever asks."""
     memory_lost_ms: int | None = None
     """The time at which a loss of memory was noticed, while entries wait because of it; else None."""
+    exits: int = 0
+    """Permits of exits without a final outcome, live or in doubt. They hold nothing back; see EXITS_KEPT."""
     evicts: bool = False
     """Whether the server may evict keys. Records may be missing one by one then, so every permit says `verify`."""
     server: ServerFacts = field(default=ServerFacts())
@@ -239,6 +241,8 @@ class Status:
         )
 
 
+EXITS_KEPT: Final = 1_000
+"""How many exits may be without an outcome. Of more, the oldest are forgotten once their records have lapsed."""
 ACCOUNT_WIDE: Final = frozenset({"memory", *(key.shown_as for key in KEYS.values() if key.of_account and key.guards)})
 """The standing keys that stop entries of the whole account. Some of them stand there only when they are damaged."""
 

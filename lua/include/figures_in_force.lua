@@ -1,11 +1,15 @@
 -- Which figures decide on an exit? Those of the policy in force, whoever calls: a caller with others would shrink
 -- windows that all callers share, or forget records too early. (An entry of another policy is denied.) Puts them in the
 -- place of the caller's, and reads the state.
--- Needs figure_of, permit_field; KEYS.state; ARGV.policy, figures, numbers, dedup_ttl_ms
-state = redis.pcall('HMGET', KEYS.state, 'fence', 'since', 'policy', permit_field, 'run_id', 'lost', 'in_flight',
-  'figures')
-local in_force, figures = state[3], state[8]
-if in_force and in_force ~= ARGV.policy and figures then
+-- Needs figure_of, permit_field, applied, in_force; KEYS.state; ARGV.policy, figures, numbers, dedup_ttl_ms
+state = redis.pcall('HMGET', KEYS.state, 'fence', 'since', permit_field, 'run_id', 'lost', 'in_flight', 'policy')
+in_force = in_force or state[7]
+local figures
+if in_force and in_force ~= ARGV.policy then
+  figures = applied and string.match(applied, '\n( [^\n]*)')
+  if not applied then figures = redis.pcall('HGET', KEYS.state, 'figures') end
+end
+if type(figures) == 'string' then
   -- The permit's own life, lock_ttl_ms, is the caller's: it has counted its deadline by it before the call.
   local decided, fence_seen, symbol_limit, symbol_window, global_limit, global_window, lock_ttl, dedup_ttl, max_age, skew,
     most = struct.unpack('>ddddddddddd', ARGV.numbers)

@@ -1,7 +1,7 @@
 -- Which guard denies first? Sets its reason, the wait in ms ('-1' unknown, '-2' a retry never helps), a detail, and the
 -- guard's place in the order; nothing when all pass. Writes nothing.
 -- evaluate asks once. inspect asks again after each denial, from the next place on, and so asks every guard. Both paste
--- this into `repeat … until true`: a guard that denies ends that by `break`.
+-- this into `repeat … until true`: a guard that denies ends that by `break`. Before it stands claimed.lua, with the first two.
 --
 -- `from`     the place of the first guard to ask. The loader replaces GUARDS.STALE by the place of the guard with the
 --            reason STALE, from the table in gate/values/guards.py. The guards below are in the order of that table
@@ -10,34 +10,13 @@
 --
 -- An exit skips the guards that stop entries. It doesn't read their keys, so a damaged key can't block it.
 
--- For speed, one EXISTS replaces eight reads when the keys are missing, or a second one five of them: a missing key can't
--- deny and isn't damaged. Each names every key that the guards behind it read.
-local asks_once = from == 1 and not is_exit
-local nothing_known = asks_once and redis.call('EXISTS', KEYS.record, KEYS.lock, KEYS.rate_symbol, KEYS.halt,
-  KEYS.safe_mode, KEYS.failures, KEYS.cooldown_global, KEYS.cooldown_symbol) == 0
-
--- One intent gets one order. A record that the gate didn't write (the replaced system wrote `1`) is a duplicate too.
-if from <= GUARDS.DUPLICATE and not nothing_known then
-  local record = read('GET', KEYS.record)
-  if record then
-    local fingerprint = string.match(record, '^%l+ %S+ %d+ (%S+) ')
-    if not fingerprint or fingerprint == ARGV.fingerprint then
-      reason, wait, detail, place = 'DUPLICATE', '-2', record, GUARDS.DUPLICATE
-      break
-    end
-    if from <= GUARDS.CONFLICT then
-      reason, wait, detail, place = 'CONFLICT', '-2', record, GUARDS.CONFLICT
-      break
-    end
-  end
-end
-
 -- An intent must be fresh. One from the future is due later. A strategy's clock that is ahead doesn't stop an exit.
 if from <= GUARDS.STALE then
   local age, oldest, most_early = now - decided, max_age, skew
   if not is_exit and (age > oldest or -age > most_early) then
     -- Before it denies: another policy may be in force, which allows more. (An exit goes by that one already.)
-    local other = redis.pcall('HMGET', KEYS.state, 'policy', 'figures')
+    local other = applied and {in_force, string.match(applied, '\n( [^\n]*)')}
+      or redis.pcall('HMGET', KEYS.state, 'policy', 'figures')
     if other[1] and other[1] ~= ARGV.policy and other[2] then
       oldest = string.match(other[2], ' max_age_ms=(%d+) ') or oldest
       most_early = string.match(other[2], ' skew_ms=(%d+) ') or most_early
@@ -59,12 +38,46 @@ end
 
 -- Callers with different limits would spoil each other's counts, and both would exceed their limits.
 if from <= GUARDS.POLICY_MISMATCH and not is_exit then
-  state = state or read('HMGET', KEYS.state, 'fence', 'since', 'policy', permit_field, 'run_id', 'lost', 'in_flight')
-  local in_force = state[3]
+  if not state and in_force then
+    state = read('HMGET', KEYS.state, 'fence', 'since', permit_field, 'run_id', 'lost', 'in_flight')
+  elseif not state then
+    state = read('HMGET', KEYS.state, 'fence', 'since', permit_field, 'run_id', 'lost', 'in_flight', 'policy')
+    in_force = state[7]
+  end
   if in_force and in_force ~= ARGV.policy then
-    local figures = read('HGET', KEYS.state, 'figures') or ''  -- they begin with a space
-    reason, wait, detail, place = 'POLICY_MISMATCH', '-1', in_force .. figures, GUARDS.POLICY_MISMATCH
+    local figures
+    if applied then figures = string.match(applied, '\n( [^\n]*)') else figures = read('HGET', KEYS.state, 'figures') end
+    reason, wait, detail, place = 'POLICY_MISMATCH', '-1', in_force .. (figures or ''), GUARDS.POLICY_MISMATCH
     break
+  end
+end
+
+-- For speed, one EXISTS replaces the reads of what is missing: a missing key can't deny and isn't damaged. It names every key
+-- that the guards behind it read, and those of which MGET tells nothing where their type is wrong.
+-- nothing_on     no key of a stop exists
+-- nothing_known  nor a lock, nor the symbol's window
+local asks_once = from <= GUARDS.STALE and not is_exit
+local nothing_on, nothing_known, symbol_entry
+if asks_once then
+  local texts = applied and 1 or 0
+  if held then
+    -- It denies, if nothing before it does.
+    nothing_on = redis.call('EXISTS', KEYS.halt, KEYS.safe_mode, KEYS.failures, KEYS.cooldown_global,
+      KEYS.cooldown_symbol) == 0
+  else
+    local others = redis.call('EXISTS', KEYS.record, KEYS.applied, KEYS.lock, KEYS.halt, KEYS.safe_mode, KEYS.failures,
+      KEYS.cooldown_global, KEYS.cooldown_symbol, KEYS.rate_symbol) - texts
+    nothing_known = others == 0
+    if others == 1 then
+      -- Mostly the symbol's window. If it has an entry where it would be full, it is the one that exists.
+      symbol_entry = redis.pcall('LINDEX', KEYS.rate_symbol, symbol_limit - 1)
+      nothing_on = type(symbol_entry) == 'string' or redis.call('EXISTS', KEYS.record, KEYS.applied, KEYS.lock,
+        KEYS.halt, KEYS.safe_mode, KEYS.failures, KEYS.cooldown_global, KEYS.cooldown_symbol) == texts
+    end
+  end
+  if not nothing_on and not nothing_known then
+    read('GET', KEYS.record)
+    read('GET', KEYS.applied)
   end
 end
 
@@ -89,9 +102,6 @@ end
 -- A person, the switches, the lock. What they need is included here: a function is made anew by each call that comes by.
 if not nothing_known then
   --@include time_left
-  local nothing_on = asks_once and redis.call('EXISTS', KEYS.halt, KEYS.safe_mode, KEYS.failures, KEYS.cooldown_global,
-    KEYS.cooldown_symbol) == 0
-
   -- A person has halted the account.
   local halt = from <= GUARDS.HALTED and not nothing_on and halted(is_exit)
   if halt then
@@ -132,7 +142,7 @@ if not nothing_known then
   end
 
   -- A symbol and side has one live permit of an entry at most. Exits need no lock: two can't close more than there is.
-  if from <= GUARDS.LOCKED and not is_exit and read('GET', KEYS.lock) then
+  if from <= GUARDS.LOCKED and not is_exit and (held or not nothing_on and read('GET', KEYS.lock)) then
     reason, wait, detail, place = 'LOCKED', time_left(KEYS.lock), '', GUARDS.LOCKED
     break
   end
@@ -142,8 +152,7 @@ if is_exit then break end
 
 -- Not too many permits at once. As long as no deadline has passed, the state knows how many are live.
 if from <= GUARDS.IN_FLIGHT_LIMIT then
-  local members = read('ZCARD', KEYS.inflight)
-  if members ~= card or now < counted or now >= earliest or live >= max_in_flight then
+  if not card or card < 0 or now < counted or now >= earliest or live >= max_in_flight then
     --@include in_flight
     if live >= max_in_flight then
       reason, wait, detail, place = 'IN_FLIGHT_LIMIT', '-1', '', GUARDS.IN_FLIGHT_LIMIT
@@ -154,8 +163,8 @@ end
 
 -- Not too many orders in a window.
 if from <= GUARDS.RATE_SYMBOL and not nothing_known then
-  local entry = read('LINDEX', KEYS.rate_symbol, symbol_limit - 1)
-  local full_for = window_wait(KEYS.rate_symbol, entry, symbol_window, now)
+  if type(symbol_entry) ~= 'string' then symbol_entry = read('LINDEX', KEYS.rate_symbol, symbol_limit - 1) end
+  local full_for = window_wait(KEYS.rate_symbol, symbol_entry, symbol_window, now)
   if full_for then
     reason, wait, detail, place = 'RATE_SYMBOL', integer(full_for), '', GUARDS.RATE_SYMBOL
     break

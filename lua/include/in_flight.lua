@@ -1,8 +1,10 @@
--- How many permits are live, and how much margin do they reserve? The state keeps both. So a verdict costs the same
--- whether one permit is live or ten thousand. This part of the guards walks only over permits whose deadline has passed
--- since the last count, once for each; or over all live ones, where the state doesn't fit the set.
--- Changes card, live, reserved, counted, earliest, which in_flight_packed explains. `members`: of the set.
+-- How many permits of entries are live, and how much margin do they reserve? The state keeps both. So a verdict costs the
+-- same whether one permit is live or ten thousand. This part of the guards walks only over permits whose deadline has passed
+-- since the last count, once for each; or over all live ones, where the state doesn't fit the set. Whether it fits is asked
+-- here alone, and so each time the earliest deadline has passed: a member that a hand has taken out counts until then.
+-- Changes card, live, reserved, counted, earliest, which in_flight_packed explains.
 -- Needs read, number_at, integer; KEYS.inflight
+local members = read('ZCARD', KEYS.inflight)
 local fits = members == card and now >= counted  -- else somebody has changed the set, or the clock has gone back
 if fits and now >= earliest then
   local lapsed = read('ZRANGEBYSCORE', KEYS.inflight, '(' .. integer(counted), now_text)

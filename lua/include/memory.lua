@@ -4,16 +4,16 @@
 -- Needs integer; KEYS.state, rate_global; ARGV.server
 
 -- Three whole numbers, or nothing. Lua can't add 1 to numbers above 2^53.
-local numbers = (state[1] or '0') .. ' ' .. (state[2] or '0') .. ' ' .. (state[6] or '0')
-if not state.err and string.find(numbers, '^%d+ %d+ %d+$') then
-  last_fence, since, lost = (state[1] or 0) + 0, (state[2] or 0) + 0, (state[6] or 0) + 0
+if not state.err and not string.find(state[1] or '0', '%D') and not string.find(state[2] or '0', '%D')
+  and not (state[5] and string.find(state[5], '%D')) then
+  last_fence, since, lost = tonumber(state[1] or 0), tonumber(state[2] or 0), tonumber(state[5] or 0)
 end
-if not last_fence or last_fence >= 9007199254740992 or since >= 9007199254740992 or lost >= 9007199254740992 then
+if not last_fence or not since or not lost or last_fence >= 9007199254740992 or since >= 9007199254740992 or lost >= 9007199254740992 then
   if not is_exit then error({err = 'ERR fence, since or lost is not a whole number key=' .. KEYS.state}) end
   damaged = true
 else
   -- Each connection says which server it speaks to. Another server has what the replication, or the disk, had kept.
-  local known_server = state[5]
+  local known_server = state[4]
   run_id = known_server
   if known_server ~= ARGV.server then
     local odd
@@ -25,7 +25,7 @@ else
     if run_id == '?' then run_id = known_server end
   end
 
-  local in_flight = state[7]
+  local in_flight = state[6]
   if in_flight and #in_flight == 56 then
     card, live, reserved, counted, earliest, last, lapses = struct.unpack('>ddddddd', in_flight)
   end

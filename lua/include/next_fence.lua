@@ -10,7 +10,7 @@ else
   -- Third: the record of an earlier permit of this intent lapsed before the permit was settled.
   -- Fourth: the store may lose records one by one. Fifth: an exit is dated ahead, and fresh for longer than the memory
   -- is young.
-  local in_force, copy, whole_for = state[3], state[4], now - since
+  local copy, whole_for = state[3], now - since
   if whole_for < dedup_ttl or whole_for < max_age + skew or decided - skew > now or copy or untrusted
     or (in_force and in_force ~= ARGV.policy) then
     verify_age = whole_for

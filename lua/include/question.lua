@@ -1,12 +1,14 @@
 -- What is asked, when, and which figures decide? The first part of evaluate and inspect: it declares what the guards and
 -- their caller share. Local variables cost a call nothing; a table or a function that held them would be made anew by every
 -- call.
--- Needs server_now; ARGV.intent_id, is_exit, numbers
+-- Needs server_now, what claimed.lua finds; ARGV.intent_id, numbers
 local now, now_text, micros = server_now()
-local is_exit = ARGV.is_exit == '1'
 local permit_field = 'permit:' .. ARGV.intent_id
 
--- Of the state: fence, since, policy in force, copy of an earlier permit, run id, time of a loss, permits in flight.
+-- The policy in force: the one that a person has applied, else the one that the first admission has left in the state.
+local in_force = applied and string.match(applied, '^[^\n]*')
+
+-- Of the state: fence, since, copy of an earlier permit, run id, time of a loss, permits in flight, policy.
 local state
 if is_exit then
   --@include figure_of

@@ -3,8 +3,9 @@
 -- that is known.
 -- Needs KEYS.reasons
 local function switched_on(key)
-  local value = read('GET', key)
-  if not value or value == '0' then return nil end
+  -- A person may have written any text, of any length.
+  local value = read('GETRANGE', key, '0', '999')
+  if value == '0' or value == '' and redis.call('EXISTS', key) == 0 then return nil end
   if value ~= '1' then return value end
   local said = redis.pcall('HGET', KEYS.reasons, string.match(key, '.*:safety:(.*)$'))
   local until_text, why = string.match(type(said) == 'string' and said or '', '^(%d+) (.*)$')

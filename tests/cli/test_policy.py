@@ -211,12 +211,12 @@ def test_where_nothing_changes_it_says_so_and_does_nothing(
 
 def test_figures_that_cannot_be_read_are_written_anew(gate: Run, redis_client: redis.Redis, store: Store) -> None:
     put_in_force(store, Policy())
-    redis_client.hdel("quantum:exec:state", "figures")
+    redis_client.set("quantum:safety:policy", Policy().fingerprint)
     done = gate("policy", "apply", "--defaults", *WHO)
     assert "The figures in force can't be read" in done.stdout
     assert "In force: " + Policy().fingerprint in gate("policy", "show").stdout
     assert "can't be read" not in gate("policy", "show").stdout
-    redis_client.hdel("quantum:exec:state", "figures")
+    redis_client.set("quantum:safety:policy", Policy().fingerprint)
     done = gate("policy", "apply", "--set", "skew_ms=1", *WHO)
     assert (done.exit_code, "so --set has nothing to change" in done.stderr) == (2, True)
 

@@ -23,6 +23,10 @@ COOLDOWN_GLOBAL = "quantum:safety:cooldown_global"
 COOLDOWN_SYMBOL = "quantum:safety:cooldown_symbol:BTCUSDT"
 AUDIT = "quantum:safety:audit"
 REASONS = "quantum:safety:reasons"
+APPLIED = "quantum:safety:policy"
+EXITS = "quantum:exec:inflight:exits"
+JOURNAL = "quantum:exec:audit"
+TRIP = "quantum:exec:trip"
 
 SYMBOLS = tuple(f"{name}USDT" for name in ("BTC", "ETH", "SOL", "XRP", "ADA", "BNB", "DOT", "LTC", "TRX", "UNI"))
 
@@ -79,8 +83,13 @@ def _held(client: redis.Redis, key: str) -> object:
     return client.hgetall(key) if client.type(key) == b"hash" else client.dump(key)
 
 
+def in_flight(client: redis.Redis) -> set[str]:
+    """The intents of all permits without a final outcome, of entries and of exits."""
+    return {text(each).partition(":")[2] for key in (INFLIGHT, EXITS) for each in client.zrange(key, 0, -1)}
+
+
 def audit(client: redis.Redis) -> list[dict[str, str]]:
-    """The audit stream, oldest first."""
-    return [
-        {text(name): text(value) for name, value in (fields or {}).items()} for _, fields in client.xrange(AUDIT) or ()
-    ]
+    """The audit stream, and what callers with users of their own note beside it, oldest first."""
+    entries = [entry for key in (AUDIT, JOURNAL) for entry in client.xrange(key) or ()]
+    entries.sort(key=lambda entry: [int(part) for part in text(entry[0]).split("-")])
+    return [{text(name): text(value) for name, value in (fields or {}).items()} for _, fields in entries]

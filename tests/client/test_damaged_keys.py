@@ -51,6 +51,8 @@ WRONG_TYPES: list[tuple[str, Damage, bool]] = [
     # key, what is wrong with it, whether exits read it too
     (at.RECORD, a_list, True),
     (at.RECORD, a_hash, True),
+    (at.APPLIED, a_list, False),
+    (at.APPLIED, a_hash, False),
     (at.STATE, a_text, False),
     (at.STATE, a_list, False),
     (at.HALT, a_text, True),

@@ -90,7 +90,7 @@ def test_an_exit_passes_where_its_caller_cannot_learn(
 ) -> None:
     open_sync_gate(WIDE).apply_policy(by="ops", reason="test")
     gate = open_sync_gate(url=wire.url, timeout_ms=300)
-    lost = wire.withhold_next_reply("HMGET")
+    lost = wire.withhold_next_reply("GET")
     at.admitted(gate.evaluate(at.exit_()))
     assert lost.happened
     assert gate.policy == Policy()
@@ -157,9 +157,7 @@ def test_figures_that_cannot_be_read_are_not_guessed(
     redis_client: redis.Redis, open_gate: OpenGate, figures: str | None
 ) -> None:
     open_gate(WIDE).apply_policy(by="ops", reason="test")
-    redis_client.hdel(at.STATE, "figures")
-    if figures is not None:
-        redis_client.hset(at.STATE, "figures", figures)
+    redis_client.set(at.APPLIED, WIDE.fingerprint + ("" if figures is None else f"\n1\n{figures}"))
     gate = open_gate()
     verdict = gate.evaluate(at.entry())
     assert verdict.reason is Reason.POLICY_MISMATCH

@@ -60,15 +60,17 @@ def test_the_limit_and_the_reserve_follow_every_step_of_a_permit(
     permits = [asked(gate, number, notional=str(100 * (number + 1))) for number in range(4)]
     assert [permit.reserved_ahead for permit in permits] == [0, 25, 75, 150]
     asked(gate, 4, exits=True)
-    assert kept(redis_client) == counted(redis_client) == [5, 5, 250_000_000]
-    assert gate.evaluate(at.entry("sig-5")).reason is Reason.IN_FLIGHT_LIMIT
+    assert kept(redis_client) == counted(redis_client) == [4, 4, 250_000_000]
+    held = asked(gate, 5)
+    assert gate.evaluate(at.entry("sig-6")).reason is Reason.IN_FLIGHT_LIMIT
 
+    gate.settle(held, Outcome.placed(1))
     for permit, outcome in zip(
         permits, (Outcome.placed(1), Outcome.rejected(-2019), Outcome.unsent("NO"), Outcome.unknown("?")), strict=True
     ):
         assert gate.settle(permit, outcome)
         gate.settle(permit, outcome)  # twice is once
-    assert kept(redis_client) == counted(redis_client) == [2, 2, 100_000_000]
+    assert kept(redis_client) == counted(redis_client) == [1, 1, 100_000_000]
     assert asked(gate, 6).reserved_ahead == 100
 
 
@@ -110,6 +112,18 @@ def test_a_member_that_a_person_takes_out_is_noticed(redis_client: redis.Redis, 
     assert asked(gate, 5).reserved_ahead == 200
 
 
+def test_a_member_that_a_person_has_taken_out_is_noticed_where_it_is_settled(
+    redis_client: redis.Redis, open_sync_gate: OpenGate
+) -> None:
+    gate = open_sync_gate(ROOMY)
+    taken = asked(gate, 0)
+    asked(gate, 1)
+    redis_client.zrem(at.INFLIGHT, "50000000:sig-0")
+    assert gate.settle(taken, Outcome.placed(1))
+    assert asked(gate, 2).reserved_ahead == 50
+    assert kept(redis_client) == counted(redis_client)
+
+
 def test_a_clock_that_goes_back_counts_anew(redis_client: redis.Redis, open_sync_gate: OpenGate) -> None:
     gate = open_sync_gate(ROOMY)
     for number in range(3):
@@ -121,6 +135,19 @@ def test_a_clock_that_goes_back_counts_anew(redis_client: redis.Redis, open_sync
     assert kept(redis_client) == counted(redis_client)
 
 
+def test_a_set_that_is_damaged_behind_a_count_that_is_kept_denies_entries(
+    redis_client: redis.Redis, open_sync_gate: OpenGate
+) -> None:
+    gate = open_sync_gate(ROOMY)
+    asked(gate, 0)
+    redis_client.delete(at.INFLIGHT)
+    redis_client.set(at.INFLIGHT, "damaged")
+    held = at.contents(redis_client)
+    verdict = gate.evaluate(at.entry())
+    assert (verdict.reason, at.INFLIGHT in verdict.detail) == (Reason.STORE_ERROR, True)
+    assert at.contents(redis_client) == held
+
+
 def test_an_exit_past_a_damaged_set_spoils_no_count(redis_client: redis.Redis, open_sync_gate: OpenGate) -> None:
     gate = open_sync_gate(ROOMY)
     for number in range(2):
@@ -129,7 +156,9 @@ def test_an_exit_past_a_damaged_set_spoils_no_count(redis_client: redis.Redis, o
     redis_client.set(at.INFLIGHT, "damaged")
     asked(gate, 2, exits=True)
     redis_client.delete(at.INFLIGHT)
-    assert asked(gate, 3).reserved_ahead == 0
+    assert asked(gate, 3).reserved_ahead == 100, "what a hand has taken out counts until its deadline"
+    let_pass(redis_client, ROOMY.lock_ttl_ms)
+    assert asked(gate, 4).reserved_ahead == 0
     assert kept(redis_client) == counted(redis_client)
 
 

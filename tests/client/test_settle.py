@@ -102,10 +102,7 @@ def test_an_order_that_the_store_has_forgotten_is_remembered_and_the_memory_is_n
     [act] = [fields for fields in at.audit(redis_client) if fields["what"] == "memory lost"]
     assert "sig-1" in act["reason"]
     in_doubt = {"sig-1"} if kind == "unknown" else set()
-    assert {at.text(each).partition(":")[2] for each in redis_client.zrange(at.INFLIGHT, 0, -1)} == in_doubt | {
-        "sig-3",
-        "sig-4",
-    }
+    assert at.in_flight(redis_client) == in_doubt | {"sig-3", "sig-4"}
     # Settled once more, it is the same outcome: the loss is found once.
     repeated = gate.settle(permit, OUTCOMES[kind])
     assert (repeated.status, repeated.memory_lost) == (Settled.ALREADY, False)
@@ -414,7 +411,7 @@ def test_an_exit_that_went_without_the_store_is_recorded_and_no_loss(
     assert gate.settle(permit, OUTCOMES[kind]).status is Settled.ALREADY
     assert gate.evaluate(at.exit_(side="SELL")).reason is Reason.DUPLICATE
     assert not at.admitted(gate.evaluate(at.entry("sig-3", "SOLUSDT"))).verify
-    members = {at.text(each).partition(":")[2] for each in redis_client.zrange(at.INFLIGHT, 0, -1)}
+    members = at.in_flight(redis_client)
     assert ("sig-1" in members) is (kind == "unknown")
 
 

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import redis
 
-from gate import Policy
+from gate import Policy, Reason
 from gate.protocol.codec import Protocol
 from gate.protocol.keyspace import Keyspace
 from tests.client import account as at
@@ -14,7 +14,7 @@ from tests.client.gates import AnyGate, OpenGate
 
 DEEP = Policy(rate_symbol_limit=3, rate_global_limit=1000, max_in_flight=1000)
 NARROW = Policy(rate_symbol_limit=3, rate_global_limit=5)
-ONCE_EACH = ("time", "exists", "hmget", "lindex", "zcard", "zadd", "hset", "pexpire")
+ONCE_EACH = ("mget", "time", "exists", "hmget", "lindex", "zadd", "hset", "pexpire")
 OF_AN_ADMISSION = dict.fromkeys(ONCE_EACH, 1) | {"lpush": 2, "set": 2}
 
 
@@ -70,8 +70,25 @@ def test_both_windows_stay_short(redis_client: redis.Redis, open_sync_gate: Open
     assert redis_client.lrange(at.RATE_SYMBOL, 2, 2) == [b"%d" % old], "an entry up to the limit may count"
 
 
-def test_it_takes_twenty_eight_arguments_of_which_the_figures_are_one() -> None:
+def test_it_takes_thirty_one_arguments_of_which_the_figures_are_one() -> None:
     """From seventeen of one kind on, Lua makes room for thirty-two."""
     command = Protocol(Keyspace("quantum"), DEEP).evaluate(at.entry(), "t0ken", 0, Decimal(50))
     keys = int(command[2])
-    assert (keys, len(command) - 3 - keys) == (13, 15)
+    assert (keys, len(command) - 3 - keys) == (16, 15)
+
+
+def test_a_switch_of_megabytes_costs_no_megabytes(redis_client: redis.Redis, open_sync_gate: OpenGate) -> None:
+    gate = open_sync_gate(DEEP)
+    at.admitted(gate.evaluate(at.entry("sig-0", "S0USDT")))
+    redis_client.set(at.SAFE_MODE, "x" * 20_000_000)
+    redis_client.config_resetstat()
+    verdict = gate.evaluate(at.entry())
+    assert (verdict.reason, verdict.detail.startswith("xxx")) == (Reason.SAFE_MODE, True)
+    assert redis_client.info("stats")["total_net_output_bytes"] < 10_000
+
+
+def test_an_empty_switch_is_on_and_a_missing_one_is_off(redis_client: redis.Redis, open_sync_gate: OpenGate) -> None:
+    gate = open_sync_gate(DEEP)
+    redis_client.set(at.COOLDOWN_SYMBOL, "")
+    assert gate.evaluate(at.entry()).reason is Reason.COOLDOWN_SYMBOL
+    at.admitted(gate.evaluate(at.entry("sig-2", "ETHUSDT")))

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import partial
 from typing import Any, TypeVar
 
 import redis.asyncio
@@ -146,8 +147,7 @@ class Course:
         if plan.lapses:
             self._remembered(await self._lookup())
             await self._until_gone(self._keys.record(plan.intent_id))
-            inflight = self._keys.inflight
-            self.report.lapsed = await self._patiently(lambda: self._store.zcard(inflight)) > 0
+            self.report.lapsed = bool(await self._held())
         await self._until_gone(self._keys.lock(plan.symbol, plan.side))
         await self._wait_out()
         await self._forget("before the third")
@@ -253,18 +253,24 @@ class Course:
 
     async def _until_quiet(self) -> None:
         """Reconciles until nothing is left."""
-        inflight = self._keys.inflight
         with suppress(TimeoutError):
             async with asyncio.timeout(_PATIENCE_S):
                 while True:
                     await self._reconcile()
-                    held: Any = await self._patiently(lambda: self._store.zrange(inflight, 0, -1, withscores=True))
+                    held = await self._held()
                     if not held:
                         return
                     now_ms = (await self._patiently(lambda: self._gate.in_doubt(1))).now_ms
                     due = [int(until) + (CLOCK_LEAD_MS if until <= now_ms else 0) + 2 - now_ms for _, until in held]
                     await asyncio.sleep(max(min(due), 100) / 1000)
         self.report.note("not quiet")
+
+    async def _held(self) -> list[Any]:
+        """The permits without a final outcome, of entries and of exits, with their deadlines."""
+        held: list[Any] = []
+        for key in (self._keys.inflight, self._keys.exits):
+            held += await self._patiently(partial(self._store.zrange, key, 0, -1, withscores=True))
+        return held
 
     async def _recall(self) -> None:
         """Delivers once more after a restart of the store, to find the order of the last delivery again."""

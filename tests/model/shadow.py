@@ -90,7 +90,8 @@ class Shadow:
         )
 
     def live(self, now: int) -> int:
-        return sum(each.at_ms + self.policy.lock_ttl_ms > now for each in self.open)
+        """Permits of entries alone: exits never hold one back."""
+        return sum(each.at_ms + self.policy.lock_ttl_ms > now for each in self.open if not each.is_exit)
 
     def decide(self, id: str, symbol: str, side: str, is_exit: bool, notional: str, decided_ms: int, now: int) -> str:
         """The reason, by the table of guards from top to bottom."""

@@ -167,12 +167,12 @@ class Account(RuleBasedStateMachine):
     @invariant()
     def what_is_kept_is_what_the_shadow_knows(self) -> None:
         now = self.now()
-        in_flight = {at.text(member).partition(":")[2] for member in self.client.zrange(at.INFLIGHT, 0, -1)}
+        in_flight = at.in_flight(self.client)
         assert in_flight == {each.id for each in self.shadow.open}
         held = self.client.hgetall(at.STATE)
         state = {at.text(field): at.text(text) for field, text in held.items() if field != b"in_flight"}
         live = self.client.zrangebyscore(at.INFLIGHT, f"({at.server_ms(self.client)}", "+inf")
-        self._counted(held.get(b"in_flight"), len(in_flight), len(live))
+        self._counted(held.get(b"in_flight"), self.client.zcard(at.INFLIGHT), len(live))
         assert {field for field in state if field.startswith("permit:")} == {f"permit:{id}" for id in in_flight}
         for id in in_flight:
             record = self.client.get(f"quantum:exec:processed:{id}")
@@ -188,7 +188,7 @@ class Account(RuleBasedStateMachine):
             else:
                 assert token is None
         for key in at.keys(self.client):
-            endless = key in (at.INFLIGHT, at.STATE, at.HALT, at.AUDIT, at.REASONS)
+            endless = key in (at.INFLIGHT, at.EXITS, at.STATE, at.HALT, at.AUDIT, at.REASONS)
             assert (self.client.ttl(key) == -1) is endless, key
 
 

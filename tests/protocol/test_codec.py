@@ -28,7 +28,11 @@ KEYS = (
     "{acct7}:safety:cooldown_global",
     "{acct7}:safety:audit",
     "{acct7}:safety:reasons",
+    "{acct7}:safety:policy",
+    "{acct7}:exec:audit",
+    "{acct7}:exec:trip",
 )
+EXITS = "{acct7}:exec:inflight:exits"
 FIGURES_TEXT = (
     " rate_symbol_limit=1 rate_symbol_window_ms=30000 rate_global_limit=5 rate_global_window_ms=60000"
     " lock_ttl_ms=30000 dedup_ttl_ms=3600000 max_age_ms=600000 skew_ms=5000 failure_limit=7"
@@ -59,16 +63,24 @@ PERMIT = Permit(
 
 def test_evaluate() -> None:
     assert PROTOCOL.evaluate(INTENT, "t0ken", 41, Decimal("50.0000001")) == (
-        *("EVALSHA", script("evaluate").sha, 13, *KEYS),
+        *("EVALSHA", script("evaluate").sha, 16, *KEYS),
         *("sig-81", "t0ken", *ASKED, 50_000_001, FINGERPRINT, *FIGURES, 0, SERVER),
     )
+
+
+def test_an_exit_s_permit_stands_in_a_set_of_its_own() -> None:
+    exit_ = Intent(
+        id="sig-81", symbol="BTCUSDT", side="BUY", quantity="1", reduce_only=True, timestamp=INTENT.timestamp_ms
+    )
+    own = tuple(EXITS if key.endswith(":inflight") else key for key in KEYS)
+    assert PROTOCOL.evaluate(exit_, "t0ken", 41, Decimal(0))[3:19] == PROTOCOL.inspect(exit_)[3:19] == own
 
 
 def test_a_caller_that_observes_says_so_and_has_keys_of_its_own_but_for_the_halt() -> None:
     observing = Protocol(Keyspace("{acct7}", observing=True), Policy(failure_limit=7, mode="observe"))
     own = tuple(key if key.endswith(":halt") else key.replace("{acct7}:", "{acct7}:observe:") for key in KEYS)
     assert observing.evaluate(INTENT, "t0ken", 41, Decimal(50)) == (
-        *("EVALSHA", script("evaluate").sha, 13, *own),
+        *("EVALSHA", script("evaluate").sha, 16, *own),
         *("sig-81", "t0ken", *ASKED, 50_000_000, FINGERPRINT, *FIGURES, 1, SERVER),
     )
     assert observing.last_look(PERMIT, 6_500)[-2] == 1
@@ -79,7 +91,7 @@ def test_a_caller_that_observes_says_so_and_has_keys_of_its_own_but_for_the_halt
 def test_inspect() -> None:
     numbers = FIGURES[1][:8] + struct.pack(">d", 0) + FIGURES[1][16:]
     assert PROTOCOL.inspect(INTENT) == (
-        *("EVALSHA_RO", script("inspect").sha, 13, *KEYS),
+        *("EVALSHA_RO", script("inspect").sha, 16, *KEYS),
         *("sig-81", "-", *ASKED, 50_000_000, FINGERPRINT, FIGURES[0], numbers, *FIGURES[2:], 0, SERVER),
     )
 
@@ -87,11 +99,11 @@ def test_inspect() -> None:
 def test_settle() -> None:
     penalty = Penalty(True, 11, 22, safe_mode=False, reason="margin")
     assert PROTOCOL.settle(PERMIT, Outcome.rejected(-2019, "Margin", retryable=True, penalty=penalty)) == (
-        *("EVALSHA", script("settle").sha, 13, *KEYS),
+        *("EVALSHA", script("settle").sha, 17, *KEYS, EXITS),
         *("sig-81", "t0ken", "rejected", 1, "-2019 Margin", 1, 11, 22, 0),
         *("7", "300000", "900000", "3600000", "margin", "admitted …"),
     )
-    assert PROTOCOL.settle(PERMIT, Outcome.placed(81))[16:] == (
+    assert PROTOCOL.settle(PERMIT, Outcome.placed(81))[20:] == (
         *("sig-81", "t0ken", "placed", 0, "81", 0, 0, 0, 0),
         *("7", "300000", "900000", "3600000", "", "admitted …"),
     )
@@ -99,7 +111,7 @@ def test_settle() -> None:
 
 def test_last_look() -> None:
     assert PROTOCOL.last_look(PERMIT, 6_500) == (
-        *("EVALSHA_RO", script("last_look").sha, 13, *KEYS),
+        *("EVALSHA_RO", script("last_look").sha, 16, *KEYS),
         *("sig-81", "t0ken", 0, 6_500, 0, ""),
     )
     assert PROTOCOL.last_look(PERMIT, 6_500, "")[-1] == "-", "of all that are kept"
@@ -147,12 +159,13 @@ def test_a_list_that_was_not_asked_for_or_has_no_end_is_an_error() -> None:
 def test_still_out() -> None:
     keyspace = PROTOCOL.keyspace
     assert PROTOCOL.still_out(1_800_000_000_000, exits_too=False) == (
-        *("EVALSHA_RO", script("still_out").sha, 3, keyspace.inflight, keyspace.state, keyspace.halt),
-        *(1_800_000_000_000, 0, SERVER),
+        *("EVALSHA_RO", script("still_out").sha, 5, keyspace.inflight, keyspace.state, keyspace.halt),
+        *(keyspace.applied, keyspace.exits, 1_800_000_000_000, 0, SERVER),
     )
     observing = PROTOCOL.still_out(0, exits_too=True, observing=True)
-    keys = (f"{keyspace.prefix}:observe:exec:inflight", f"{keyspace.prefix}:observe:exec:state", keyspace.halt)
-    assert observing[2:] == (3, *keys, 0, 1, SERVER)
+    own = f"{keyspace.prefix}:observe"
+    keys = (f"{own}:exec:inflight", f"{own}:exec:state", keyspace.halt)
+    assert observing[2:] == (5, *keys, f"{own}:safety:policy", f"{own}:exec:inflight:exits", 0, 1, SERVER)
 
 
 def test_control() -> None:
@@ -160,12 +173,12 @@ def test_control() -> None:
         "{acct7}:" + name
         for name in (
             *("safety:halt", "safety:safe_mode", "safety:cooldown_global"),
-            *("exec:failures", "exec:state", "safety:audit", "safety:reasons"),
+            *("exec:failures", "exec:state", "safety:audit", "safety:reasons", "safety:policy"),
         )
     )
     cooldown = "{acct7}:safety:cooldown_symbol:BTCUSDT"
     assert PROTOCOL.control("reset", "ops", "why", "t0ken", "all", (cooldown,)) == (
-        *("EVALSHA", script("control").sha, 8, *account, cooldown),
+        *("EVALSHA", script("control").sha, 9, *account, cooldown),
         *("reset", "ops", "why", "t0ken", "all", "", "", "", ""),
     )
     assert PROTOCOL.control("policy", "ops", "why", "t0ken", FINGERPRINT, (), "-", "alice")[-4:] == (
@@ -179,4 +192,4 @@ def test_control() -> None:
 
 def test_identify() -> None:
     keys = (*(key.replace("sig-81", "-").replace("BTCUSDT:BUY", "-:-").replace("BTCUSDT", "-") for key in KEYS),)
-    assert identify(Keyspace("{acct7}")) == ("EVALSHA_RO", script("identify").sha, 13, *keys)
+    assert identify(Keyspace("{acct7}")) == ("EVALSHA_RO", script("identify").sha, 16, *keys)

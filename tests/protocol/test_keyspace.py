@@ -32,6 +32,10 @@ def test_the_keys_that_an_account_has_one_of() -> None:
         "cooldown_global": "{acct7}:safety:cooldown_global",
         "audit": "{acct7}:safety:audit",
         "reasons": "{acct7}:safety:reasons",
+        "applied": "{acct7}:safety:policy",
+        "exits": "{acct7}:exec:inflight:exits",
+        "journal": "{acct7}:exec:audit",
+        "trip": "{acct7}:exec:trip",
     }
 
 

@@ -11,7 +11,7 @@ import pytest
 import redis
 from redis.exceptions import NoPermissionError
 
-from gate import Outcome, Policy, Reason, Settled, StoreError
+from gate import Outcome, Penalty, Policy, Reason, Settled, StoreError
 from tests.client import account as at
 from tests.client.gates import AnyGate, OpenGate
 from tests.servers.store import PrivateStore, Store, connect
@@ -65,6 +65,19 @@ RAW: tuple[tuple[str, ...], ...] = (
     ("SORT", at.FAILURES, "STORE", at.HALT),
     ("DEL", at.SAFE_MODE),
     ("PEXPIRE", at.SAFE_MODE, "1"),
+    ("SET", at.SAFE_MODE, "0"),
+    ("SET", at.COOLDOWN_GLOBAL, "0"),
+    ("SET", at.COOLDOWN_SYMBOL, "0"),
+    ("GETEX", at.SAFE_MODE, "PX", "1"),
+    ("INCRBY", at.SAFE_MODE, "-1"),
+    ("RENAMENX", at.SAFE_MODE, at.TRIP),
+    ("RENAME", at.TRIP, at.SAFE_MODE),
+    ("SET", at.APPLIED, "none"),
+    ("DEL", at.APPLIED),
+    ("RENAMENX", at.TRIP, at.APPLIED),
+    ("RENAMENX", at.TRIP, at.HALT),
+    ("XADD", at.AUDIT, "*", "what", "x"),
+    ("XADD", at.AUDIT, "MAXLEN", "0", "*", "what", "x"),
     ("DEL", at.STATE),
     ("DEL", at.FAILURES),
     ("DEL", at.RATE_GLOBAL),
@@ -122,6 +135,84 @@ def test_a_worker_can_not_by_a_script_of_its_own(role: str, does: str, halted: r
         with pytest.raises(redis.ResponseError, match=r"ACL|permission|can't access|can't run"):
             client.execute_command("EVALSHA", sha, 2, at.HALT, at.STATE)
     assert at.contents(halted) == held
+
+
+FORGED = " ".join(("", *(f"{name}={text}" for name, text in Policy(rate_global_limit=1_000).texts().items()), ""))
+
+
+@pytest.mark.parametrize("exits", [False, True])
+def test_a_worker_can_not_replace_the_policy_that_a_person_has_applied(
+    exits: bool, redis_client: redis.Redis, store: Store, open_sync_gate: OpenGate
+) -> None:
+    applied = Policy(rate_global_limit=1, rate_global_window_ms=120_000)
+    open_sync_gate(url=url_of_user(store, "operator")).apply_policy(applied, by="ann", reason="test")
+    wide = Policy(rate_global_limit=1_000)
+    with connect(url_of_user(store, "worker")) as client:
+        client.hset(at.STATE, mapping={"policy": wide.fingerprint, "figures": FORGED})
+        client.hdel(at.STATE, "policy_by")
+    following, pinned = (open_sync_gate(each, url=url_of_user(store, "worker")) for each in (None, wide))
+    assert pinned.evaluate(at.entry()).reason is Reason.POLICY_MISMATCH
+    at.admitted(following.evaluate(at.intent(exits)))
+    assert following.policy == applied
+    assert following.evaluate(at.entry("sig-2", "ETHUSDT")).reason is Reason.RATE_GLOBAL
+    in_force, status = following.policy_in_force(), following.status()
+    assert in_force is not None
+    assert (in_force.policy, in_force.by) == (applied, "ann")
+    assert (status.policy, status.policy_in_force) == (applied, applied.fingerprint)
+
+
+def test_the_first_admission_of_a_worker_puts_a_policy_in_force_until_a_person_applies_one(
+    redis_client: redis.Redis, store: Store, open_sync_gate: OpenGate
+) -> None:
+    gate = open_sync_gate(ROOMY, url=url_of_user(store, "worker"))
+    at.admitted(gate.evaluate(at.entry()))
+    assert open_sync_gate(Policy()).evaluate(at.entry("sig-2")).reason is Reason.POLICY_MISMATCH
+    open_sync_gate(url=url_of_user(store, "operator")).apply_policy(Policy(), by="ann", reason="test")
+    assert gate.evaluate(at.entry("sig-2", "ETHUSDT")).reason is Reason.POLICY_MISMATCH
+
+
+def test_the_trips_of_a_worker_bind_and_are_noted_where_it_may_write(
+    redis_client: redis.Redis, store: Store, open_sync_gate: OpenGate
+) -> None:
+    gate = open_sync_gate(ROOMY, url=url_of_user(store, "worker"))
+    penalty = Penalty(cooldown_symbol_ms=60_000, cooldown_global_ms=70_000, safe_mode=True)
+    permit = at.admitted(gate.evaluate(at.entry()))
+    assert gate.settle(permit, Outcome.rejected(-2019, "Margin", penalty=penalty)).tripped_safe_mode
+    for key, longest_ms in ((at.SAFE_MODE, 900_000), (at.COOLDOWN_SYMBOL, 60_000), (at.COOLDOWN_GLOBAL, 70_000)):
+        assert redis_client.get(key) == b"1"
+        assert longest_ms - 20_000 < redis_client.pttl(key) <= longest_ms
+    assert not redis_client.exists(at.TRIP)
+    denied = gate.evaluate(at.entry("sig-2"))
+    assert (denied.reason, "-2019 on BTCUSDT" in denied.detail) == (Reason.SAFE_MODE, True)
+    assert [each["what"] for each in at.audit(redis_client)] == [
+        *("trip safe_mode", "trip cooldown_symbol BTCUSDT", "trip cooldown_global"),
+    ]
+    assert not redis_client.exists(at.AUDIT)
+
+
+def test_a_worker_trips_what_a_person_has_set_to_0_and_leaves_a_shorter_stop_as_it_is(
+    redis_client: redis.Redis, store: Store, open_sync_gate: OpenGate
+) -> None:
+    gate = open_sync_gate(ROOMY, url=url_of_user(store, "worker"))
+    permit = at.admitted(gate.evaluate(at.entry()))
+    redis_client.set(at.COOLDOWN_SYMBOL, "0")
+    redis_client.set(at.SAFE_MODE, "by hand", ex=100)
+    redis_client.lpush(at.FAILURES, 1)
+    penalty = Penalty(cooldown_symbol_ms=60_000, safe_mode=True)
+    assert not gate.settle(permit, Outcome.rejected(-2019, "Margin", penalty=penalty)).tripped_safe_mode
+    assert (redis_client.get(at.COOLDOWN_SYMBOL), redis_client.get(at.SAFE_MODE)) == (b"1", b"by hand")
+    assert redis_client.ttl(at.SAFE_MODE) <= 100
+    assert redis_client.exists(at.FAILURES), "they trip safe mode again once the shorter one has ended"
+
+
+def test_who_looks_for_what_was_settled_as_absent_reads_what_workers_note(
+    redis_client: redis.Redis, store: Store, open_sync_gate: OpenGate
+) -> None:
+    gate = open_sync_gate(ROOMY, url=url_of_user(store, "worker"))
+    assert gate.settle(at.admitted(gate.evaluate(at.entry())), Outcome.rejected("NOT_PLACED", "absent"))
+    [absence] = gate.absences(60_000)
+    assert absence.permit is not None
+    assert absence.permit.intent_id == "sig-1"
 
 
 def test_an_operator_does_every_act_and_the_audit_names_who_it_was(
@@ -185,7 +276,7 @@ def test_with_one_clause_more_a_workers_loss_of_memory_halts(
 ) -> None:
     """What `after_memory_loss = "halt"` needs."""
     policy = Policy(after_memory_loss="halt")
-    url = url_of_user(store, "worker", name="halting", more=(f"(+hset ~{at.HALT})",))
+    url = url_of_user(store, "worker", name="halting", more=(f"(+renamenx ~{at.TRIP} %W~{at.HALT})",))
     gate = open_gate(policy, url=url)
     assert gate.settle(at.admitted(gate.evaluate(at.entry())), Outcome.placed(1))
     redis_client.hset(at.STATE, "run_id", "f" * 40)

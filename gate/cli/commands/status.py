@@ -89,6 +89,7 @@ def status_json(found: Status, store: str) -> dict[str, object]:
             for each in found.standing
         ],
         "in_flight": found.in_flight if permits else None,
+        "exits": found.exits if "exits" not in found.damaged else None,
         "in_doubt": found.in_doubt if permits else None,
         "doubtful": found.doubtful,
         "reserved": f"{found.reserved:f}" if permits else None,

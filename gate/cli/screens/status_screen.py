@@ -7,7 +7,7 @@ from gate.cli.screens.screen import screen
 from gate.cli.screens.wording import ago, moment, printable, span
 from gate.values.fields import plain
 from gate.values.keys import KEYS
-from gate.values.reports import ACCOUNT_WIDE, Standing, Status, verifying_until_ms
+from gate.values.reports import ACCOUNT_WIDE, EXITS_KEPT, Standing, Status, verifying_until_ms
 
 _WINDOWS = frozenset(key.shown_as for key in KEYS.values() if key.holds == "list")
 _NO_PERMIT = "without a TTL, so no permit of the gate made it: it denies entries until somebody deletes it"
@@ -102,6 +102,9 @@ def facts(found: Status) -> list[tuple[str, str]]:
         never = "No gate has ever run under this prefix here, or the store has forgotten it"
         lines.append((f"{never}: is it the right account? If it is new, gate init says so.", "bold yellow"))
     lines.append((f"In flight: {live}, margin reserved {reserved}. Last fence {fence}.", ""))
+    if found.exits > EXITS_KEPT:
+        settles = "gate reconcile asks the exchange; the oldest beyond 1,000 are forgotten once their records lapse"
+        lines.append((f"Exits without an outcome: {found.exits}. No exit is denied for it. {settles}.", "bold yellow"))
     if found.in_doubt:
         shown = ", ".join(printable(each) for each in found.doubtful[:5])
         more = f" and {found.in_doubt - 5} more" if found.in_doubt > 5 else ""

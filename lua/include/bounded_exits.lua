@@ -1,0 +1,15 @@
+-- What do exits leave that nobody settles? An exit is never denied for their number, so they clear up themselves: beyond the
+-- first thousand, whose record would have lapsed is taken out, two for each one that comes. That is looked at once in sixteen
+-- times. A part of evaluate, of an exit's writes. Damage stops nothing.
+-- Needs integer, now, deadline, what memory.lua finds; KEYS.inflight, state; ARGV.reserve, intent_id
+redis.pcall('ZADD', KEYS.inflight, deadline, ARGV.reserve .. ':' .. ARGV.intent_id)
+if not damaged and last_fence % 16 == 0 then
+  local exits = redis.pcall('ZCARD', KEYS.inflight)
+  if type(exits) == 'number' and exits > 1000 then
+    local oldest = redis.pcall('ZRANGEBYSCORE', KEYS.inflight, '-inf', integer(now - dedup_ttl), 'LIMIT', '0', '32')
+    for i = 1, #oldest do
+      redis.pcall('ZREM', KEYS.inflight, oldest[i])
+      redis.pcall('HDEL', KEYS.state, 'permit:' .. string.match(oldest[i], '^[^:]*:?(.*)$'))
+    end
+  end
+end
