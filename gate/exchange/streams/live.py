@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import msgspec
 
@@ -26,10 +26,13 @@ from gate.exchange.streams.line import Line, LineEnded
 from gate.exchange.streams.prices import MarkPrices
 from gate.exchange.streams.settings import Settings, decode_settings
 from gate.exchange.streams.snapshot import decode_snapshot
+from gate.exchange.usage import NEAR
 from gate.values.log_words import log_of, pairs
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
+
+T = TypeVar("T")
 
 _log: Final = log_of("gate.exchange")
 
@@ -47,6 +50,10 @@ _LONGEST_PAUSE_S: Final = 30.0
 _STEADY_S: Final = 10.0
 """A connection that has lived so long is worth an attempt at once."""
 _FEE_PAUSE_S: Final = 5.0
+_LONGEST_FEE_PAUSE_S: Final = 300.0
+_FEE_AGE_S: Final = 3600.0
+_HALF: Final = Decimal("0.5")
+"""What can wait longer than an entry's own readings asks for nothing from this share of a limit on."""
 _MOST_DOUBLINGS: Final = 10
 _FAILED_S: Final = 1.0
 _REST_MS: Final = 60_000
@@ -73,8 +80,8 @@ class Rest(Protocol):
     def margin_asset(self, symbol: str) -> str | None:
         """What a symbol's margin is in; None where that isn't known."""
 
-    def rest_ms(self) -> int | None:
-        """How long to ask nothing that can wait."""
+    def rest_ms(self, share: Decimal = NEAR) -> int | None:
+        """How long to ask nothing that can wait; None while less than `share` of each limit is used."""
 
 
 class LiveStreams:
@@ -91,6 +98,8 @@ class LiveStreams:
         self._gap_listeners: Final[list[GapListener]] = []
         self._watched: Final[dict[str, None]] = {}
         self._unsubscribed: Final[set[str]] = set()
+        self._dropped: Final[set[str]] = set()
+        self._subscribed_ns: Final[dict[str, int]] = {}
         self._user: Line | None = None
         self._key = ""
         self._market: Line | None = None
@@ -105,7 +114,11 @@ class LiveStreams:
         self._settings_wake: Final = asyncio.Event()
         self._watch_wake: Final = asyncio.Event()
         self._tasks: Final[list[asyncio.Task[None]]] = []
-        self._fee_tasks: Final[dict[str, asyncio.Task[None]]] = {}
+        self._fee_wake: Final = asyncio.Event()
+        self._wanted: Final[dict[str, None]] = {}
+        self._unknown: Final[dict[str, None]] = {}
+        self._fees_due_ns: Final[dict[str, int]] = {}
+        self._fees_failed: Final[dict[str, int]] = {}
         self._session: ClientSession | None = None
         self._down: Final[dict[str, int]] = {}
         self._quiet_until_ns = 0
@@ -114,7 +127,7 @@ class LiveStreams:
 
     def figures(self, symbol: str) -> LiveFigures | None:
         """What is known of a symbol's entry at this moment; None where a figure is absent, stale or in doubt."""
-        self.watch(symbol)
+        self._want(symbol)
         since_ns = time.monotonic_ns() - FRESH_MS * 1_000_000
         proof_ns = None if self._user is None else self._user.proof_ns
         snapshot, settings = self._account.snapshot, self._settings
@@ -167,11 +180,35 @@ class LiveStreams:
         """Has the listener told when events may have been lost."""
         self._gap_listeners.append(heard)
 
-    def watch(self, symbol: str) -> None:
-        """Has the symbol's price and fee at hand from soon on."""
-        if symbol in self._watched or len(self._watched) >= _MOST_WATCHED:
+    def _want(self, symbol: str) -> None:
+        """Has the symbol's price and fee at hand from soon on. Those that weren't asked for the longest make room."""
+        if self._rest.margin_asset(symbol) is None:
+            # The exchange has no such one, and then it takes no room; or its symbols have not been read yet.
+            _put_last(self._unknown, symbol)
             return
+        if symbol not in self._wanted:
+            self._fee_wake.set()
+        for dropped in _put_last(self._wanted, symbol):
+            self._settings.fee_rates.pop(dropped, None)
+            self._fees_due_ns.pop(dropped, None)
+            self._fees_failed.pop(dropped, None)
+        self._watch(symbol)
+
+    def _watch(self, symbol: str) -> None:
+        if symbol in self._watched:
+            _put_last(self._watched, symbol)
+            return
+        if len(self._watched) >= _MOST_WATCHED:
+            held = self._account.priced_symbols()
+            oldest = next((each for each in self._watched if each not in held), None)
+            if oldest is None:
+                return
+            del self._watched[oldest]
+            self._subscribed_ns.pop(oldest, None)
+            self._unsubscribed.discard(oldest)
+            self._dropped.add(oldest)
         self._watched[symbol] = None
+        self._dropped.discard(symbol)
         self._unsubscribed.add(symbol)
         self._watch_wake.set()
 
@@ -201,15 +238,15 @@ class LiveStreams:
         trace = TraceConfig()
         trace.on_request_redirect.append(_no_redirect)  # aiohttp has no setting for it where it opens a WebSocket
         self._session = ClientSession(cookie_jar=DummyCookieJar(), trace_configs=[trace])
-        for keep in (self._keep_user, self._keep_market, self._keep_account, self._keep_settings, self._keep_key):
+        account = self._keep_user, self._keep_account, self._keep_settings, self._keep_key
+        for keep in (*account, self._keep_market, self._keep_fees):
             self._tasks.append(asyncio.create_task(self._kept(keep)))
 
     async def close(self) -> None:
         """Closes the streams. The listen key stays: other processes of the account have the same."""
-        tasks = [*self._tasks, *self._fee_tasks.values()]
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._session is not None:
             await self._session.close()
 
@@ -241,17 +278,22 @@ class LiveStreams:
             await pause.after(began_ns)
 
     async def _ask(self, method: str, **parameters: object) -> Any:
+        return await self._heed(lambda: self._rest.ask(method, **parameters))
+
+    async def _heed(self, ask: Callable[[], Awaitable[T]]) -> T:
         """Asks; after a refusal that says so, nothing more for a while. Whoever goes on is banned for longer."""
-        quiet_ns = self._quiet_until_ns - time.monotonic_ns()
-        if quiet_ns > 0:
-            await asyncio.sleep(quiet_ns / 1e9)
+        await self._rest_quietly()
         try:
-            return await self._rest.ask(method, **parameters)
+            return await ask()
         except ExchangeFailure as failed:
             if failed.failure.stops_asking:
                 rest_ns = (failed.failure.rest_ms or _REST_MS) * 1_000_000
                 self._quiet_until_ns = max(self._quiet_until_ns, time.monotonic_ns() + rest_ns)
             raise
+
+    async def _rest_quietly(self) -> None:
+        if (quiet_ns := self._quiet_until_ns - time.monotonic_ns()) > 0:
+            await asyncio.sleep(quiet_ns / 1e9)
 
     async def _run_user(self) -> None:
         key = await self._ask("futures_stream_get_listen_key")
@@ -342,6 +384,7 @@ class LiveStreams:
             if rest_ms is not None:
                 await asyncio.sleep(rest_ms / 1000)
                 continue
+            await self._rest_quietly()  # before the moment that the exchange's clock is set by
             try:
                 await self._take_snapshot()
             except ExchangeFailure as failed:
@@ -376,7 +419,7 @@ class LiveStreams:
         # From the answer's first question on, the exchange's clock can't have gone farther than ours.
         until_ms = from_ms + (time.monotonic_ns() - before_ns) // 1_000_000 + 1
         snapshot = decode_snapshot(account, asked_ns, from_ms, until_ms)
-        await self._rest.read_symbols_once()
+        await self._heed(self._rest.read_symbols_once)
         if doubts != self._doubts:
             return  # asked for too early
         self._prices.set_clock(from_ms, before_ns)
@@ -391,7 +434,10 @@ class LiveStreams:
             self._tell_gap()
         self._moved_ns = time.monotonic_ns() if self._account.moved else None
         for symbol in self._account.priced_symbols():
-            self.watch(symbol)
+            self._watch(symbol)
+        for symbol in [each for each in self._unknown if self._rest.margin_asset(each) is not None]:
+            del self._unknown[symbol]
+            self._want(symbol)
         self._note_up("account")
         self._note_up("user")
 
@@ -443,6 +489,8 @@ class LiveStreams:
             began_ns = time.monotonic_ns()
             assert self._session is not None
             line = self._market = Line(self._session, f"{self._address}/market/ws", self._hear_market)
+            self._dropped.clear()
+            self._subscribed_ns.clear()
             self._unsubscribed.update(self._watched)
             following = asyncio.create_task(self._follow(line))
             try:
@@ -469,27 +517,63 @@ class LiveStreams:
             self._watch_wake.clear()
             if not line.is_open:
                 continue
+            now_ns = time.monotonic_ns()
+            # One whose prices end while others come was lost, or refused.
+            since_ns = now_ns - int(_PRICELESS_S * 1e9)
+            asked = [name for name, at_ns in self._subscribed_ns.items() if at_ns < since_ns]
+            self._unsubscribed.update(name for name in asked if self._prices.of(name, since_ns) is None)
+            if self._dropped:
+                await self._subscribe(line, "UNSUBSCRIBE", self._dropped)
             if self._unsubscribed:
-                names = sorted(self._unsubscribed)
-                self._unsubscribed.clear()
-                params = [f"{name.lower()}@markPrice@1s" for name in names]
-                await line.say(msgspec.json.encode({"method": "SUBSCRIBE", "params": params, "id": 1}).decode())
-                for name in names:
-                    self._ask_fee(name)
-                await asyncio.sleep(0.2)  # the exchange takes ten messages a second
-            elif time.monotonic_ns() - self._priced_ns > _PRICELESS_S * 1e9:
+                self._subscribed_ns.update(dict.fromkeys(self._unsubscribed, now_ns))
+                await self._subscribe(line, "SUBSCRIBE", self._unsubscribed)
+            if now_ns - self._priced_ns > _PRICELESS_S * 1e9:
                 line.end("without prices")
 
-    def _ask_fee(self, symbol: str) -> None:
-        if symbol not in self._fee_tasks or self._fee_tasks[symbol].done():
-            self._fee_tasks[symbol] = asyncio.create_task(self._read_fee(symbol))
+    async def _subscribe(self, line: Line, method: str, names: set[str]) -> None:
+        params = [f"{name.lower()}@markPrice@1s" for name in sorted(names)]
+        names.clear()
+        await line.say(msgspec.json.encode({"method": method, "params": params, "id": 1}).decode())
+        await asyncio.sleep(0.2)  # the exchange takes ten messages a second
 
-    async def _read_fee(self, symbol: str) -> None:
-        while symbol not in self._settings.fee_rates:
-            try:
-                self._settings.fee_rates[symbol] = await self._rest.fee_rate(symbol)
-            except ExchangeFailure:
+    # ---- fees
+
+    async def _keep_fees(self) -> None:
+        """Reads the fees of the symbols that entries are about, one after the other: each weighs 20. A symbol that is
+        only held needs none."""
+        while True:
+            self._fee_wake.clear()
+            now_ns = time.monotonic_ns()
+            symbol = next((each for each in self._wanted if self._fees_due_ns.get(each, 0) <= now_ns), None)
+            if symbol is None:
+                later_ns = now_ns + int(_SETTINGS_S * 1e9)
+                next_ns = min((self._fees_due_ns[each] for each in self._wanted), default=later_ns)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout((next_ns - now_ns) / 1e9):
+                        await self._fee_wake.wait()
+                continue
+            rest_ms = self._rest.rest_ms(_HALF)
+            if rest_ms is not None:
+                await asyncio.sleep(rest_ms / 1000)
+                continue
+            if not await self._read_fee(symbol):
                 await asyncio.sleep(_FEE_PAUSE_S)
+
+    async def _read_fee(self, symbol: str) -> bool:
+        try:
+            rate = await self._heed(lambda: self._rest.fee_rate(symbol))
+        except ExchangeFailure:
+            failed = self._fees_failed.get(symbol, 0)
+            pause_s = min(_FEE_PAUSE_S * 2 ** min(failed, _MOST_DOUBLINGS), _LONGEST_FEE_PAUSE_S)
+            if symbol in self._wanted:
+                self._fees_failed[symbol] = failed + 1
+                self._fees_due_ns[symbol] = time.monotonic_ns() + int(pause_s * 1e9)
+            return False
+        if symbol in self._wanted:
+            self._fees_failed.pop(symbol, None)
+            self._settings.fee_rates[symbol] = rate
+            self._fees_due_ns[symbol] = time.monotonic_ns() + int(_FEE_AGE_S * 1e9)
+        return True
 
     def _hear_market(self, text: str) -> None:
         try:
@@ -513,6 +597,17 @@ class LiveStreams:
         since_ns = self._down.pop(stream, None)
         if since_ns is not None:
             _log.info("STREAMS UP %s", pairs(stream=stream, after_ms=(time.monotonic_ns() - since_ns) // 1_000_000))
+
+
+def _put_last(names: dict[str, None], name: str) -> list[str]:
+    """Puts a name behind the others. Returns those that had to go for it."""
+    names.pop(name, None)
+    names[name] = None
+    gone = []
+    while len(names) > _MOST_WATCHED:
+        gone.append(oldest := next(iter(names)))
+        del names[oldest]
+    return gone
 
 
 async def _no_redirect(*_: object) -> None:

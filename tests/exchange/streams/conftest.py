@@ -14,7 +14,9 @@ from binance import Client
 
 from gate.exchange.binance import BinanceFutures
 from gate.exchange.port import LiveFigures
+from gate.exchange.streams.live import LiveStreams
 from gate.paper import Account, PaperExchange
+from gate.paper.serving.venue import Arrival, Venue
 
 T = TypeVar("T")
 
@@ -57,6 +59,27 @@ async def exchange(open_exchange: OpenExchange) -> BinanceFutures:
     exchange = await open_exchange()
     await figures(exchange)
     return exchange
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The last word of the path of each request that has reached the exchange, and its symbol."""
+    asked: list[str] = []
+    arrive = Venue.arrive
+
+    def noted(venue: Venue, *arguments: object) -> Arrival:
+        arrival = arrive(venue, *arguments)  # type: ignore[arg-type]
+        asked.append(f"{arrival.request.path.rsplit('/')[-1]} {arrival.params.text('symbol') or ''}".strip())
+        return arrival
+
+    monkeypatch.setattr(Venue, "arrive", noted)
+    return asked
+
+
+def inside(exchange: BinanceFutures) -> LiveStreams:
+    """Its streams themselves."""
+    assert exchange._streams is not None
+    return exchange._streams
 
 
 async def until(what: Callable[[], T | None]) -> T:
