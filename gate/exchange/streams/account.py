@@ -220,7 +220,7 @@ class LiveAccount:
             raise InDoubt("an order's events come in another order")
         if known is not None and event.filled != known.latest.filled + event.just_filled:
             raise InDoubt("an order's fill is missing")
-        if known is not None and event.quantity != known.latest.quantity:
+        if known is not None and (event.quantity, event.price) != (known.latest.quantity, known.latest.price):
             known.included = False  # changed: what it holds now isn't in the snapshot
         if known is None:
             known = self._orders[number] = _Open(event, included=False)

@@ -257,6 +257,12 @@ def test_an_order_that_is_changed_after_the_snapshot_holds_what_it_is_now() -> N
     assert book.free == 1_000 - 2 * HELD
 
 
+def test_a_resting_order_that_is_amended_to_a_higher_price_holds_what_it_is_now() -> None:
+    book = Book()
+    book.hear(order(BEFORE_MS), order(AFTER_MS, x="AMENDMENT", p="110"))
+    assert (book.free or 0) <= 1_000 - 10 * Decimal(110) / LEVERAGE
+
+
 def test_a_position_is_not_older_than_the_snapshot_says() -> None:
     answer = account(amount="30")
     answer["positions"][0]["updateTime"] = AFTER_MS

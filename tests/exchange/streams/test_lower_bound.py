@@ -41,6 +41,8 @@ STEPS = 120
 class Course:
     """One account, what happens to it, and a live account that hears of it some time later."""
 
+    MOVES: tuple[int, ...] = (985, 997, 1003, 1015)
+
     def __init__(self, seed: int, *, hedge: bool = False, isolated: bool = False) -> None:
         self.draws = random.Random(seed)
         self.now_ms = 1_000_000
@@ -109,7 +111,7 @@ class Course:
         """Prices have a stream of their own. So everything else is told before and after: their moment is clear."""
         self.tell_all()
         symbol = self.market.symbols[self.draws.choice(SYMBOLS)]
-        last = self.exchange.quotes[symbol.name].last * Decimal(self.draws.choice((985, 997, 1003, 1015))) / 1000
+        last = self.exchange.quotes[symbol.name].last * Decimal(self.draws.choice(self.MOVES)) / 1000
         depth = self.draws.choice((None, Decimal("0.05")))
         quote = quote_at(symbol, last.quantize(Decimal("0.1")), None, depth)
         self.exchange.set_quote(symbol, quote, self.now_ms)
@@ -156,10 +158,52 @@ class Course:
         return self.live.available("USDT", lambda name: self.market.symbols[name].margin_asset, marks, leverages)
 
 
+class Amending(Course):
+    """Orders that rest are amended, too."""
+
+    def order(self) -> None:
+        resting = list(self.books.open_orders.values())
+        if not resting or self.draws.random() < 0.5:
+            super().order()
+            return
+        order = self.draws.choice(resting)
+        price = order.price * Decimal(self.draws.choice((950, 990, 1000, 1010, 1050))) / 1000
+        self.number += 1
+        ticket = Ticket(
+            symbol=order.symbol,
+            side=order.side,
+            type=OrderType.LIMIT,
+            quantity=order.quantity * self.draws.choice((1, 1, 2)),
+            price=price.quantize(Decimal("0.1")),
+            time_in_force=TimeInForce.GTC,
+            client_order_id=f"a-{self.number}",
+        )
+        self.exchange.amend(self.books, order, ticket, self.now_ms)
+
+
+class Crashing(Course):
+    """Prices move so far that positions are liquidated."""
+
+    MOVES = (900, 985, 1015, 1110)
+
+
 @pytest.mark.parametrize("modes", [{}, {"hedge": True}, {"isolated": True}], ids=["one-way", "hedge", "isolated"])
 @pytest.mark.parametrize("seed", range(15))
 def test_it_never_says_more_than_was_free(seed: int, modes: dict[str, bool]) -> None:
-    course = Course(seed, **modes)
+    assert told_rightly(Course(seed, **modes)) > STEPS // 2
+
+
+@pytest.mark.parametrize("kind", [Amending, Crashing])
+@pytest.mark.parametrize("modes", [{}, {"hedge": True}], ids=["one-way", "hedge"])
+@pytest.mark.parametrize("seed", range(8))
+def test_nor_when_orders_are_amended_or_positions_liquidated(
+    seed: int, modes: dict[str, bool], kind: type[Course]
+) -> None:
+    told_rightly(kind(seed, **modes))
+
+
+def told_rightly(course: Course) -> int:
+    """Goes through a course, and holds each figure against the books. Returns how many there were."""
     told = 0
     for _ in range(STEPS):
         course.draws.choice((course.act, course.act, course.tell_some, course.tell_some, course.ask))()
@@ -168,5 +212,4 @@ def test_it_never_says_more_than_was_free(seed: int, modes: dict[str, bool]) -> 
             continue
         told += 1
         assert bound <= max(Decimal(0), course.free[course.stands]) + DUST, (course.stands, len(course.free))
-    assert told > STEPS // 2
-    course.tell_all()
+    return told
