@@ -106,12 +106,17 @@ class Line:
             elif message.type is WSMsgType.PING:
                 await socket.pong(message.data)
             elif message.type is WSMsgType.PONG:
-                sent_ns = self._asked.pop(bytes(message.data), None)
-                if sent_ns is not None:
-                    self.proof_ns = max(sent_ns, self.proof_ns or 0)
+                self._answered(bytes(message.data))
             else:
                 raise LineEnded(f"a message of another kind: {message.type.name}")
         raise LineEnded(f"closed with {socket.close_code}")
+
+    def _answered(self, payload: bytes) -> None:
+        """A peer may answer the latest of several pings alone, and so all of them."""
+        sent_ns = self._asked.get(payload)
+        if sent_ns is not None:
+            self.proof_ns = max(sent_ns, self.proof_ns or 0)
+            self._asked = {number: at_ns for number, at_ns in self._asked.items() if at_ns > sent_ns}
 
     async def _ping(self, socket: ClientWebSocketResponse) -> None:
         while True:

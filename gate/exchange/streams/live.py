@@ -44,6 +44,8 @@ _SETTLED_S: Final = 0.15
 """After an event, before the snapshot that it makes necessary: more come with it."""
 _AUDIT_S: Final = 15.0
 """A stream doesn't tell what it has lost. So a snapshot is taken however quiet it is."""
+_AUDITS_MISSED: Final = 2
+"""A snapshot that is older than so many can't be renewed, and counts no more."""
 _SETTINGS_S: Final = 60.0
 _KEY_S: Final = 60.0
 _LONGEST_PAUSE_S: Final = 30.0
@@ -133,6 +135,8 @@ class LiveStreams:
         snapshot, settings = self._account.snapshot, self._settings
         config, hedge_mode = settings.config(symbol), settings.hedge_mode
         if proof_ns is None or proof_ns < since_ns or snapshot is None or settings.multi_assets:
+            return None
+        if snapshot.asked_ns < time.monotonic_ns() - _AUDITS_MISSED * int(_AUDIT_S * 1e9):
             return None
         stands_ns = proof_ns
 
@@ -347,10 +351,13 @@ class LiveStreams:
             self._wake.set()
 
     def _hear_leverage(self, changed: LeverageChanged) -> None:
-        if self._settings.told(changed.symbol, changed.leverage):
+        new, snapshot = self._settings.told(changed.symbol, changed.leverage), self._account.snapshot
+        if new:
             self._settings_wake.set()
-            if self._account.touches(changed.symbol):
-                self._doubt("leverage")
+        # Even where a reading has told of it before: the snapshot may be from before the change.
+        missed = snapshot is not None and changed.at_ms >= snapshot.from_ms
+        if (new or missed) and self._account.touches(changed.symbol):
+            self._doubt("leverage")
 
     def _tell_gap(self) -> None:
         for listener in self._gap_listeners:
@@ -464,7 +471,10 @@ class LiveStreams:
         symbols, account = await asyncio.gather(self._ask("futures_symbol_config"), self._ask("futures_account_config"))
         if line is not self._user:
             return True  # of another connection, which reads its own
-        return self._settings.take(decode_settings(symbols, account, changes))
+        reading = decode_settings(symbols, account, changes)
+        if any(map(self._account.touches, self._settings.differs(reading))):
+            self._doubt("leverage")  # the snapshot's positions may hold margin by another one
+        return self._settings.take(reading)
 
     async def _keep_key(self) -> None:
         while True:
@@ -473,7 +483,10 @@ class LiveStreams:
             if line is None or not line.is_open:
                 continue
             try:
-                await self._ask("futures_stream_keepalive", listenKey=self._key)
+                answer = await self._ask("futures_stream_keepalive", listenKey=self._key)
+                if isinstance(answer, Mapping) and answer.get("listenKey", self._key) != self._key:
+                    # Another program has ended ours and made one, which was extended: ours stays open, and is deaf.
+                    line.end("the listen key is another")
             except ExchangeFailure as failed:
                 if failed.failure.code == _NO_SUCH_KEY:
                     line.end("the listen key is over")

@@ -59,6 +59,11 @@ class Settings:
         """How often each symbol has changed so far; under the empty name, the modes. For the next reading."""
         return dict(self._changes)
 
+    def differs(self, reading: Reading) -> tuple[str, ...]:
+        """The symbols whose leverage will be another than is known. Its event may still be on its way, or lost."""
+        kept = {name for name in self._changes if self._changes[name] != reading.changes.get(name, 0)}
+        return tuple(s for s, each in reading.leverages.items() if s not in kept and self.leverage(s) != each[0])
+
     def take(self, reading: Reading) -> bool:
         """Takes what hasn't changed since it was asked for. False if something has: read again."""
         now = self._changes

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
+from decimal import Decimal
 from typing import TypeVar
 
 import pytest
@@ -22,6 +23,7 @@ T = TypeVar("T")
 
 PATIENCE_S = 15
 SYMBOL = "BTCUSDT"
+EVER = Decimal(1)
 
 OpenExchange = Callable[[], Awaitable[BinanceFutures]]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ from binance import Client
 from gate.exchange.binance import BinanceFutures
 from gate.paper import Fault, FaultKind, PaperExchange
 from tests.exchange.streams.conftest import (
+    EVER,
     SYMBOL,
     OpenExchange,
     figures,
@@ -26,8 +26,6 @@ from tests.exchange.streams.conftest import (
     until,
     without_figures,
 )
-
-EVER = Decimal(1)
 
 
 async def test_the_figures_are_those_of_the_readings(client: Client, exchange: BinanceFutures) -> None:

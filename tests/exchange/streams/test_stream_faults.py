@@ -13,12 +13,14 @@ from gate.exchange.binance import BinanceFutures
 from gate.exchange.streams import live as streams
 from gate.paper import Fault, FaultKind, PaperExchange
 from tests.exchange.streams.conftest import (
+    EVER,
     SYMBOL,
     OpenExchange,
     figures,
     figures_when,
     free,
     hits,
+    inside,
     key,
     place,
     really_free,
@@ -90,6 +92,66 @@ async def test_a_key_that_somebody_has_ended_leads_to_a_new_one(
     await until(lambda: exchange.has_seen(name))
 
 
+async def test_a_key_that_another_program_has_replaced_leads_to_a_new_connection(
+    monkeypatch: pytest.MonkeyPatch, paper: PaperExchange, open_exchange: OpenExchange
+) -> None:
+    """It ends the key and makes one, as bots do when they restart. Ours is open then, answers pings, and is deaf."""
+    monkeypatch.setattr(streams, "_KEY_S", 0.1)
+    exchange = await open_exchange()
+    await figures(exchange)
+    paper.inject(Fault(kind=FaultKind.LOSE_EVENT, event="listenKeyExpired"))
+    deaf = inside(exchange)._user
+    assert (key(paper, "DELETE"), key(paper, "POST")) == (0, 0)  # this loop stands still, and asks nothing between
+    await until(lambda: inside(exchange)._user is not deaf)
+    await figures(exchange)
+    paper.set_balance(5_000)
+    await figures_when(exchange, lambda live: free(live) == 5_000)
+
+
+async def test_a_snapshot_that_cannot_be_renewed_counts_no_more(
+    monkeypatch: pytest.MonkeyPatch, paper: PaperExchange, exchange: BinanceFutures
+) -> None:
+    paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path="/fapi/v3/account", probability=EVER))
+    monkeypatch.setattr(streams, "_AUDIT_S", 0.1)
+    inside(exchange)._wake.set()
+    await without_figures(exchange)
+    assert inside(exchange)._account.snapshot is not None
+    paper.clear_faults()
+    await figures(exchange)
+
+
+async def test_a_leverage_that_a_reading_tells_before_its_event_leads_to_a_snapshot(
+    paper: PaperExchange, client: Client, exchange: BinanceFutures
+) -> None:
+    """0.5 BTC at 100,000 hold 2,500 at leverage 20 and 5,000 at 10."""
+    place(client, "0.5")
+    await figures_when(exchange, lambda live: free(live) == really_free(client))
+    paper.inject(Fault(kind=FaultKind.LOSE_EVENT, event="ACCOUNT_CONFIG_UPDATE"))
+    client.futures_change_leverage(symbol=SYMBOL, leverage=10)
+    exchange.forget_hedge_mode()  # asks for a reading
+    live = await figures_when(exchange, lambda live: live.config.leverage == 10)
+    assert (free(live) or 0) <= really_free(client)
+
+
+async def test_a_leverage_of_after_the_snapshot_leads_to_another_though_a_reading_has_told_it(
+    client: Client, exchange: BinanceFutures
+) -> None:
+    place(client)
+    live = await figures_when(exchange, lambda live: free(live) == really_free(client))
+    told = '{"e":"ACCOUNT_CONFIG_UPDATE","E":%d,"T":%d,"ac":{"s":"BTCUSDT","l":20}}'
+    inside(exchange)._hear_user(told % (1, live.snapshot_ms - 1))
+    assert exchange.live(SYMBOL) is not None
+    inside(exchange)._hear_user(told % (2, live.snapshot_ms))
+    assert exchange.live(SYMBOL) is None
+
+
+async def test_pings_that_one_answer_answers_are_not_kept(exchange: BinanceFutures) -> None:
+    line = inside(exchange)._user
+    assert line is not None
+    line._asked |= {number.to_bytes(8, "big"): 0 for number in range(1 << 40, (1 << 40) + 100)}
+    await until(lambda: len(line._asked) < 10)
+
+
 async def test_a_doubled_event_counts_once(paper: PaperExchange, client: Client, exchange: BinanceFutures) -> None:
     paper.inject(Fault(kind=FaultKind.DOUBLE_EVENT, times=20))
     snapshot = (await figures(exchange)).snapshot_ns
@@ -150,6 +212,7 @@ async def test_an_event_that_is_lost_without_a_sign_shows_in_the_next_snapshot(
     paper.set_balance(5_000)
     paper.move_clock(10_000)
     monkeypatch.setattr(streams, "_AUDIT_S", 0.1)
+    inside(exchange)._wake.set()
     paper.set_balance(5_000)
     await figures_when(exchange, lambda live: free(live) == 5_000)
     await until(lambda: gaps)

@@ -12,9 +12,8 @@ from gate.exchange.binance import BinanceFutures
 from gate.exchange.streams import live as streams
 from gate.exchange.usage import NEAR
 from gate.paper import Fault, FaultKind, PaperExchange
-from tests.exchange.streams.conftest import SYMBOL, OpenExchange, figures, hits, inside, until
+from tests.exchange.streams.conftest import EVER, SYMBOL, OpenExchange, figures, hits, inside, until
 
-EVER = Decimal(1)
 FEES = "/fapi/v1/commissionRate"
 
 
