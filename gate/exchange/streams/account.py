@@ -165,6 +165,7 @@ class LiveAccount:
     def rest_on(self, snapshot: Snapshot) -> None:
         """Begins anew from a snapshot, with the events that may not be in it. Raises InDoubt."""
         self.missed = self.snapshot is not None and self._misses(snapshot)
+        awaited = {} if self.snapshot is None else self._wallets_awaited(snapshot)
         self.snapshot, self.moved, self._summed = snapshot, False, None
         events, self._events = self._events, deque()
         for heard in events:
@@ -176,7 +177,7 @@ class LiveAccount:
         self._over.clear()
         self._wallets = dict(snapshot.cross_wallets)
         self._wallets_ms = {}
-        self._told_wallets = dict(snapshot.cross_wallets)
+        self._told_wallets = {**snapshot.cross_wallets, **awaited}
         self._lines = {
             key: _Line(held, [], as_held=True, changed_ms=held.changed_ms) for key, held in snapshot.held.items()
         }
@@ -192,6 +193,11 @@ class LiveAccount:
             and self._wallets_ms.get(asset, 0) < snapshot.from_ms
             for asset, wallet in snapshot.cross_wallets.items()
         )
+
+    def _wallets_awaited(self, snapshot: Snapshot) -> Mapping[str, Decimal]:
+        """What events said last of those wallets whose latest change may still be on its way."""
+        late_ms = snapshot.from_ms - _LATE_MS
+        return {a: told for a, told in self._told_wallets.items() if snapshot.wallets_ms.get(a, 0) >= late_ms}
 
     def _include(self, event: OrderChanged | BalancesChanged) -> None:
         """Notes what the snapshot has already."""

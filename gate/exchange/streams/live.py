@@ -46,6 +46,7 @@ _AUDIT_S: Final = 15.0
 """A stream doesn't tell what it has lost. So a snapshot is taken however quiet it is."""
 _AUDITS_MISSED: Final = 2
 """A snapshot that is older than so many can't be renewed, and counts no more."""
+_GAPS_APART_S: Final = 5.0
 _SETTINGS_S: Final = 60.0
 _KEY_S: Final = 60.0
 _LONGEST_PAUSE_S: Final = 30.0
@@ -124,6 +125,8 @@ class LiveStreams:
         self._session: ClientSession | None = None
         self._down: Final[dict[str, int]] = {}
         self._quiet_until_ns = 0
+        self._gap_ns = -int(_GAPS_APART_S * 1e9)
+        self._gap_later: asyncio.TimerHandle | None = None
 
     # ---- what it tells
 
@@ -248,6 +251,8 @@ class LiveStreams:
 
     async def close(self) -> None:
         """Closes the streams. The listen key stays: other processes of the account have the same."""
+        if self._gap_later is not None:
+            self._gap_later.cancel()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -312,7 +317,7 @@ class LiveStreams:
         self._snapshots_in_doubt = 0
         self._doubt("opened")
         self._settings_wake.set()
-        self._tell_gap()
+        self._tell_gap_now()
 
     def _hear_user(self, text: str) -> None:
         if text in self._heard:
@@ -338,13 +343,16 @@ class LiveStreams:
                 self._doubt("modes")
                 return
             self._account.apply(decoded)
-            if self._prices.stood_at_ns(decoded.at_ms) < time.monotonic_ns() - FRESH_MS * 1_000_000:
-                raise InDoubt("events come late")
         except (msgspec.DecodeError, RecursionError, ExchangeFailure, InDoubt) as problem:
             if self._account.snapshot is not None:
                 _log.warning("STREAMS IN DOUBT %s", pairs(detail=str(problem)))
             self._doubt("event")
             self._tell_gap()
+            return
+        if self._prices.stood_at_ns(decoded.at_ms) < time.monotonic_ns() - FRESH_MS * 1_000_000:
+            if self._account.snapshot is not None:
+                _log.warning("STREAMS IN DOUBT %s", pairs(detail="events come late"))
+            self._doubt("late")  # but late isn't lost: whoever listens to orders has missed nothing
             return
         if self._account.moved and self._moved_ns is None:
             self._moved_ns = time.monotonic_ns()
@@ -360,6 +368,20 @@ class LiveStreams:
             self._doubt("leverage")
 
     def _tell_gap(self) -> None:
+        """At once, or some time after the last one: each costs the listeners requests."""
+        if self._gap_later is not None:
+            return
+        wait_s = _GAPS_APART_S - (time.monotonic_ns() - self._gap_ns) / 1e9
+        if wait_s > 0:
+            self._gap_later = asyncio.get_running_loop().call_later(wait_s, self._tell_gap_now)
+            return
+        self._gap_ns = time.monotonic_ns()
+        self._tell_gap_now()
+
+    def _tell_gap_now(self) -> None:
+        if self._gap_later is not None:
+            self._gap_later.cancel()
+            self._gap_later, self._gap_ns = None, time.monotonic_ns()
         for listener in self._gap_listeners:
             self._tell(listener)
 
@@ -379,6 +401,7 @@ class LiveStreams:
     # ---- snapshots
 
     async def _keep_account(self) -> None:
+        failures = 0
         while True:
             self._wake.clear()
             wait_s = self._until_snapshot_s()
@@ -394,9 +417,11 @@ class LiveStreams:
             await self._rest_quietly()  # before the moment that the exchange's clock is set by
             try:
                 await self._take_snapshot()
+                failures = 0
             except ExchangeFailure as failed:
                 self._note_down("account", str(failed))
-                await asyncio.sleep(_FAILED_S)
+                failures += 1
+                await asyncio.sleep(_longer_each_time(failures))
 
     def _until_snapshot_s(self) -> float:
         if self._user is None or not self._user.is_open:
@@ -451,17 +476,22 @@ class LiveStreams:
     # ---- settings
 
     async def _keep_settings(self) -> None:
+        in_vain = 0
         while True:
             self._settings_wake.clear()
             if self._user is not None and self._user.is_open:
                 try:
-                    while not await self._read_settings():
-                        pass
+                    settled = await self._read_settings()
+                    self._note_up("settings")
                 except ExchangeFailure as failed:
                     self._note_down("settings", str(failed))
-                    await asyncio.sleep(_FAILED_S)
+                    in_vain, settled = max(1, in_vain), False
+                if not settled:
+                    # The first anew at once, for something has changed meanwhile; then less and less.
+                    await asyncio.sleep(_longer_each_time(in_vain) if in_vain else 0)
+                    in_vain += 1
                     continue
-                self._note_up("settings")
+                in_vain = 0
             with suppress(TimeoutError):
                 async with asyncio.timeout(_SETTINGS_S):
                     await self._settings_wake.wait()
@@ -610,6 +640,11 @@ class LiveStreams:
         since_ns = self._down.pop(stream, None)
         if since_ns is not None:
             _log.info("STREAMS UP %s", pairs(stream=stream, after_ms=(time.monotonic_ns() - since_ns) // 1_000_000))
+
+
+def _longer_each_time(failures: int) -> float:
+    """Seconds from one reading that fails to the next: 1, 2, 4 and so on."""
+    return min(_FAILED_S * 2.0 ** min(failures - 1, _MOST_DOUBLINGS), _LONGEST_PAUSE_S)
 
 
 def _put_last(names: dict[str, None], name: str) -> list[str]:

@@ -301,5 +301,14 @@ def test_a_snapshot_shows_what_events_have_missed(told: Json | None, changed_ms:
     answer["assets"][0] |= {"crossWalletBalance": "1500", "updateTime": changed_ms}
     book.rest(answer, LATER_MS)
     assert book.live.missed is missed
-    book.rest(answer, 2 * LATER_MS)
-    assert not book.live.missed or told is not None
+
+
+def test_a_change_that_is_not_told_in_the_end_is_missed() -> None:
+    book = Book()
+    answer = account()
+    answer["assets"][0] |= {"crossWalletBalance": "1500", "updateTime": LATER_MS - 1}
+    missed = []
+    for from_ms in (LATER_MS, LATER_MS + 3_000, LATER_MS + 6_000, LATER_MS + 9_000):
+        book.rest(answer, from_ms)
+        missed.append(book.live.missed)
+    assert missed == [False, False, True, False]

@@ -11,6 +11,7 @@ from binance import Client
 
 from gate.exchange.binance import BinanceFutures
 from gate.exchange.streams import live as streams
+from gate.exchange.streams.line import LineEnded
 from gate.paper import Fault, FaultKind, PaperExchange
 from tests.exchange.streams.conftest import (
     EVER,
@@ -27,6 +28,11 @@ from tests.exchange.streams.conftest import (
     until,
     without_figures,
 )
+
+
+def wallet_event(at_ms: int) -> str:
+    wallet = '{"a":"USDT","wb":"10000","cw":"10000","bc":"0"}'
+    return f'{{"e":"ACCOUNT_UPDATE","E":{at_ms},"T":{at_ms},"a":{{"m":"DEPOSIT","B":[{wallet}],"P":[]}}}}'
 
 
 async def test_a_silent_connection_tells_nothing_after_two_seconds(
@@ -172,6 +178,43 @@ async def test_what_comes_late_tells_nothing(paper: PaperExchange, exchange: Bin
     assert free(await figures(exchange)) == 5_000
 
 
+async def test_what_comes_late_is_not_lost(exchange: BinanceFutures) -> None:
+    """Listeners to orders ask about every order after a gap."""
+    gaps: list[int] = []
+    exchange.on_gap(lambda: gaps.append(1))
+    late_ms = (await figures(exchange)).snapshot_ms - 10_000
+    for number in range(20):
+        inside(exchange)._hear_user(wallet_event(late_ms + number))
+        assert inside(exchange)._account.snapshot is None
+    assert gaps == []
+
+
+async def test_gaps_are_told_some_time_apart_and_the_last_one_too(
+    monkeypatch: pytest.MonkeyPatch, exchange: BinanceFutures
+) -> None:
+    monkeypatch.setattr(streams, "_GAPS_APART_S", 0.3)
+    told_ns: list[int] = []
+    exchange.on_gap(lambda: told_ns.append(time.monotonic_ns()))
+    for number in range(20):
+        inside(exchange)._hear_user(f'{{"e":"ACCOUNT_UPDATE","T":"{number}"}}')
+    assert len(told_ns) == 1
+    await until(lambda: len(told_ns) == 2)
+    assert told_ns[1] - told_ns[0] >= 0.29e9
+    assert inside(exchange)._gap_later is None
+
+
+@pytest.mark.parametrize("nested", ["[" * 100_000, '{"e":' * 100_000])
+async def test_what_is_nested_too_deeply_cannot_be_read(
+    exchange: BinanceFutures, caplog: pytest.LogCaptureFixture, nested: str
+) -> None:
+    inside(exchange)._hear_user(nested)
+    assert exchange.live(SYMBOL) is None
+    with pytest.raises(LineEnded):
+        inside(exchange)._hear_market(nested)
+    await figures(exchange)
+    assert "STREAMS FAILED" not in caplog.text
+
+
 async def test_a_fill_whose_position_is_not_told_stays_counted(
     paper: PaperExchange, client: Client, exchange: BinanceFutures
 ) -> None:
@@ -205,16 +248,16 @@ async def test_a_fill_that_is_missing_leads_to_a_snapshot(
 async def test_an_event_that_is_lost_without_a_sign_shows_in_the_next_snapshot(
     monkeypatch: pytest.MonkeyPatch, paper: PaperExchange, exchange: BinanceFutures
 ) -> None:
-    """The exchange's clock goes on while nothing is told, so the change can't be on its way any more."""
+    """At first the change may still be on its way. Then the exchange's clock goes on, and nothing is told."""
     gaps: list[int] = []
     exchange.on_gap(lambda: gaps.append(1))
     paper.inject(Fault(kind=FaultKind.LOSE_EVENT, event="ACCOUNT_UPDATE"))
     paper.set_balance(5_000)
-    paper.move_clock(10_000)
     monkeypatch.setattr(streams, "_AUDIT_S", 0.1)
     inside(exchange)._wake.set()
-    paper.set_balance(5_000)
     await figures_when(exchange, lambda live: free(live) == 5_000)
+    assert gaps == []
+    paper.move_clock(10_000)
     await until(lambda: gaps)
 
 

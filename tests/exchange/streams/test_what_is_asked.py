@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from decimal import Decimal
 
 import pytest
@@ -101,6 +102,46 @@ async def test_a_fee_is_read_anew_when_it_is_old(
     inside(exchange)._settings.fee_rates[SYMBOL] = Decimal(1)
     await until(lambda: inside(exchange)._settings.fee_rates[SYMBOL] < 1)
     assert set(fees(asked)) == {f"commissionRate {SYMBOL}"}
+
+
+@pytest.mark.parametrize("path", ["symbolConfig", "accountConfig", "account"])
+async def test_what_cannot_be_read_is_asked_for_less_and_less(
+    monkeypatch: pytest.MonkeyPatch, paper: PaperExchange, exchange: BinanceFutures, path: str
+) -> None:
+    pauses: list[int] = []
+    longer = streams._longer_each_time
+
+    def noted(failures: int) -> float:
+        pauses.append(failures)
+        return 0.01
+
+    monkeypatch.setattr(streams, "_longer_each_time", noted)
+    version = "v3" if path == "account" else "v1"
+    paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path=f"/fapi/{version}/{path}", times=4))
+    exchange.forget_hedge_mode()
+    inside(exchange)._doubt("test")
+    await until(lambda: len(pauses) == 4)
+    assert pauses == [1, 2, 3, 4]
+    assert [longer(each) for each in (*pauses, 10_000)] == [1, 2, 4, 8, 30]
+    await figures(exchange)  # and then the pauses are short again
+    paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path=f"/fapi/{version}/{path}"))
+    exchange.forget_hedge_mode()
+    inside(exchange)._doubt("test")
+    await until(lambda: len(pauses) == 5)
+    assert pauses[-1] == 1
+
+
+async def test_pauses_and_doubts_without_end_stay_numbers(
+    monkeypatch: pytest.MonkeyPatch, exchange: BinanceFutures
+) -> None:
+    """2**1100 is no float: from then on every try would raise."""
+    inside(exchange)._snapshots_in_doubt = 5_000
+    inside(exchange)._account.snapshot = None
+    assert inside(exchange)._until_snapshot_s() <= 3
+    monkeypatch.setattr(streams, "_LONGEST_PAUSE_S", 0.001)
+    pause = streams._Pause()
+    pause._failed = 5_000
+    await pause.after(time.monotonic_ns())
 
 
 async def test_names_that_no_symbol_has_take_no_room(exchange: BinanceFutures) -> None:
