@@ -39,11 +39,13 @@ _log: Final = log_of("gate.exchange")
 FRESH_MS: Final = 2_000
 """A figure counts only while its connection, or its price, is not older than this."""
 _APART_S: Final = 3.0
-"""From one snapshot to the next, while nothing is in doubt."""
+"""From one snapshot to the next, while nothing is in doubt and entries ask for figures."""
 _SETTLED_S: Final = 0.15
 """After an event, before the snapshot that it makes necessary: more come with it."""
 _AUDIT_S: Final = 15.0
 """A stream doesn't tell what it has lost. So a snapshot is taken however quiet it is."""
+_BUSY_AUDIT_S: Final = 5.0
+"""The same while entries ask for figures."""
 _AUDITS_MISSED: Final = 2
 """A snapshot that is older than so many can't be renewed, and counts no more."""
 _GAPS_APART_S: Final = 5.0
@@ -125,6 +127,7 @@ class LiveStreams:
         self._session: ClientSession | None = None
         self._down: Final[dict[str, int]] = {}
         self._quiet_until_ns = 0
+        self._wanted_ns = -int(_AUDIT_S * 1e9)
         self._gap_ns = -int(_GAPS_APART_S * 1e9)
         self._gap_later: asyncio.TimerHandle | None = None
 
@@ -133,13 +136,16 @@ class LiveStreams:
     def figures(self, symbol: str) -> LiveFigures | None:
         """What is known of a symbol's entry at this moment; None where a figure is absent, stale or in doubt."""
         self._want(symbol)
-        since_ns = time.monotonic_ns() - FRESH_MS * 1_000_000
+        now_ns = time.monotonic_ns()
+        if now_ns - self._wanted_ns >= _AUDIT_S * 1e9:
+            self._wake.set()
+        self._wanted_ns, since_ns = now_ns, now_ns - FRESH_MS * 1_000_000
         proof_ns = None if self._user is None else self._user.proof_ns
         snapshot, settings = self._account.snapshot, self._settings
         config, hedge_mode = settings.config(symbol), settings.hedge_mode
         if proof_ns is None or proof_ns < since_ns or snapshot is None or settings.multi_assets:
             return None
-        if snapshot.asked_ns < time.monotonic_ns() - _AUDITS_MISSED * int(_AUDIT_S * 1e9):
+        if snapshot.asked_ns < now_ns - _AUDITS_MISSED * int(_AUDIT_S * 1e9):
             return None
         stands_ns = proof_ns
 
@@ -436,9 +442,12 @@ class LiveStreams:
                 else 0.0
             )
             return pause_s - since_s
+        # More often while somebody counts on it, unless the weight is needed elsewhere.
+        often = now_ns - self._wanted_ns < _AUDIT_S * 1e9 and self._rest.rest_ms(_HALF) is None
         if self._moved_ns is not None:
-            return max(_SETTLED_S - (now_ns - self._moved_ns) / 1e9, _APART_S - since_s)
-        return _AUDIT_S - since_s
+            apart_s = _APART_S if often else _AUDIT_S
+            return max(_SETTLED_S - (now_ns - self._moved_ns) / 1e9, apart_s - since_s)
+        return (_BUSY_AUDIT_S if often else _AUDIT_S) - since_s
 
     async def _take_snapshot(self) -> None:
         doubts, before_ns = self._doubts, time.monotonic_ns()

@@ -10,7 +10,7 @@ import pytest
 
 from gate.exchange.failures import ExchangeFailure
 from gate.exchange.streams.account import InDoubt, LiveAccount
-from gate.exchange.streams.events import decode_mark_price, decode_user_event
+from gate.exchange.streams.events import Key, OrderChanged, decode_mark_price, decode_user_event
 from gate.exchange.streams.snapshot import decode_snapshot
 
 MARK, LEVERAGE = Decimal(100), 10
@@ -278,6 +278,25 @@ def test_an_order_is_valued_at_the_highest_price_since_it_came() -> None:
     book.hear(order(AFTER_MS, S="SELL", p="150"))
     book.mark = Decimal(100)
     assert (book.free or 0) <= 1_000 - 10 * Decimal(200) / LEVERAGE
+
+
+def test_each_order_is_looked_at_once_for_a_figure_however_many_positions_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """While it is reckoned nothing else runs, and an entry asks several times."""
+    book, looks = Book(), [0]
+    for number in range(1, 101):
+        book.hear(order(AFTER_MS, i=number, c=str(number), s=f"S{number % 20}USDT"))
+
+    def counted(event: OrderChanged) -> Key:
+        looks[0] += 1
+        return event.symbol, event.position_side
+
+    monkeypatch.setattr(OrderChanged, "key", property(counted))
+    first = book.free
+    assert 0 < looks[0] <= 200
+    assert book.free == first
+    assert looks[0] <= 200
 
 
 LATER_MS = 60_000

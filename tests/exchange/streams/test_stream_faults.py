@@ -119,6 +119,7 @@ async def test_a_snapshot_that_cannot_be_renewed_counts_no_more(
 ) -> None:
     paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path="/fapi/v3/account", probability=EVER))
     monkeypatch.setattr(streams, "_AUDIT_S", 0.1)
+    monkeypatch.setattr(streams, "_BUSY_AUDIT_S", 0.1)
     inside(exchange)._wake.set()
     await without_figures(exchange)
     assert inside(exchange)._account.snapshot is not None
@@ -254,6 +255,7 @@ async def test_an_event_that_is_lost_without_a_sign_shows_in_the_next_snapshot(
     paper.inject(Fault(kind=FaultKind.LOSE_EVENT, event="ACCOUNT_UPDATE"))
     paper.set_balance(5_000)
     monkeypatch.setattr(streams, "_AUDIT_S", 0.1)
+    monkeypatch.setattr(streams, "_BUSY_AUDIT_S", 0.1)
     inside(exchange)._wake.set()
     await figures_when(exchange, lambda live: free(live) == 5_000)
     assert gaps == []

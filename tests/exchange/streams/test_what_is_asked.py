@@ -116,6 +116,7 @@ async def test_what_cannot_be_read_is_asked_for_less_and_less(
         return 0.01
 
     monkeypatch.setattr(streams, "_longer_each_time", noted)
+    monkeypatch.setattr(streams, "_APART_S", 0.05)
     version = "v3" if path == "account" else "v1"
     paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path=f"/fapi/{version}/{path}", times=4))
     exchange.forget_hedge_mode()
@@ -129,6 +130,32 @@ async def test_what_cannot_be_read_is_asked_for_less_and_less(
     inside(exchange)._doubt("test")
     await until(lambda: len(pauses) == 5)
     assert pauses[-1] == 1
+
+
+async def test_snapshots_are_frequent_only_while_entries_count_on_them_and_there_is_weight(
+    monkeypatch: pytest.MonkeyPatch, exchange: BinanceFutures
+) -> None:
+    live = inside(exchange)
+    exchange.live(SYMBOL)
+
+    def next_s(*, moved: bool) -> float:
+        live._asked_ns = time.monotonic_ns()
+        live._moved_ns = live._asked_ns if moved else None
+        return live._until_snapshot_s()
+
+    assert 4 < next_s(moved=False) <= 5
+    assert 2 < next_s(moved=True) <= 3
+    with monkeypatch.context() as patched:
+        patched.setattr(exchange, "near_limit_ms", lambda share=NEAR: 10 if share < NEAR else None)
+        assert next_s(moved=False) > 14
+        assert next_s(moved=True) > 14
+    live._wanted_ns -= 15_000_000_000
+    assert next_s(moved=False) > 14
+    assert next_s(moved=True) > 14
+    live._wake.clear()
+    exchange.live(SYMBOL)
+    assert live._wake.is_set()
+    assert next_s(moved=False) <= 5
 
 
 async def test_pauses_and_doubts_without_end_stay_numbers(
