@@ -124,6 +124,8 @@ def read_config(flags: Flags, environ: Mapping[str, str], *, needs_policy: bool 
     if faults:
         raise InvalidConfig(tuple(faults), str(file))
 
+    if flags.embedded is not None and flags.embedded.startswith("embedded:"):
+        raise InvalidConfig((f"--embedded {flags.embedded!r} is a URL; give the directory alone",))
     if flags.embedded is not None and Path(flags.embedded).is_file():
         raise InvalidConfig((f"--embedded {flags.embedded!r} is a file; give a directory",))
     if flags.embedded is not None:

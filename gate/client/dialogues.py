@@ -123,7 +123,7 @@ class Calls:
             problem = "; ".join(unreadable.faults)
         else:
             self._follow(fingerprint, policy)
-        return PolicyInForce(cut(fingerprint), policy, problem, whole_or_none(at), by, reason)
+        return PolicyInForce(cut(fingerprint), policy, problem, whole_or_none(at), by, reason, applied is not None)
 
     def in_force(self, fingerprint: str, figures: str | None) -> Policy | None:
         """The policy in force, from the state's fields; None where its figures can't be read. Follows it."""

@@ -27,6 +27,7 @@ from gate.store.connect import connect, connect_async, refuse_cluster_without_ha
 from gate.store.server_wire import AsyncServerWire, ServerWire
 from gate.store.shapes import as_asked
 from gate.store.wire import DEFAULT_TIMEOUT_MS, AsyncWire, Wire
+from gate.values.errors import InvalidField
 from gate.values.intent import Intent
 from gate.values.leftovers import Leftovers
 from gate.values.outcome import Outcome, Settlement
@@ -54,6 +55,8 @@ T = TypeVar("T")
 
 
 def _keyspace(prefix: str, policy: Policy | None) -> Keyspace:
+    if policy is not None and not isinstance(policy, Policy):
+        raise InvalidField("policy", policy, "is not a Policy; of a mapping, Policy.from_mapping makes one")
     return Keyspace(prefix, observing=policy is not None and policy.observes)
 
 

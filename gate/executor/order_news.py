@@ -13,6 +13,7 @@ from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import Any, Final
 from weakref import WeakSet
 
@@ -39,6 +40,8 @@ _MOST_OPEN: Final = 2_000
 _MOST_ENDED: Final = 2_000
 _MOST_UNREAD: Final = 1_000
 _AT_ONCE: Final = 5
+_BUDGET: Final = Decimal("0.5")
+"""The share of the exchange's limits beyond which gaps wait."""
 _PAUSES_S: Final = (0.0, 1.0, 3.0, 10.0, 30.0)
 """Before each time that the exchange is asked after a gap."""
 _GRACE_S: Final = 0.25
@@ -171,6 +174,8 @@ class OrderNews:
             with suppress(TimeoutError):
                 async with asyncio.timeout(left_s):
                     await order.changed.wait()
+        # Of an order that this has forgotten, nothing is told. Whoever asks would ask again at once.
+        await asyncio.sleep(max(until_s - time.monotonic(), 0))
         return None
 
     async def answer_on_its_way(self, attempt: Attempt) -> OrderAnswer | None:
@@ -288,8 +293,8 @@ class OrderNews:
             await asyncio.gather(*(self._ask_for(*each) for each in asked[start : start + _AT_ONCE]))
 
     async def _rest(self) -> None:
-        """The exchange's limits belong to orders first."""
-        rest_ms = self._exchange.near_limit_ms()
+        """The exchange's limits belong to orders first: half of each is left to them."""
+        rest_ms = self._exchange.near_limit_ms(_BUDGET)
         if rest_ms is not None:
             await asyncio.sleep(rest_ms / 1000)
 

@@ -224,7 +224,9 @@ class Placer:
         cover = None if look.placed is None else self.preflight.cover_live(attempt, need, asked, look.placed)
         if cover is None or isinstance(cover, Execution):
             return cover
-        execution = self._own_look(attempt, cover) or await self._send(attempt, need.plan, validity)
+        execution = self._own_look(attempt, cover)
+        if execution is None:
+            execution = await self._send(attempt, need.plan, validity)
         return replace(execution, margin=cover)
 
     async def _look_and_send(self, attempt: Attempt, plan: OrderPlan, cover: MarginCheck | None) -> Execution:

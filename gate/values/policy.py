@@ -267,3 +267,6 @@ class PolicyInForce:
     by: str = ""
     """Who did: `gate` for the first admission, which puts its caller's policy in force."""
     reason: str = ""
+    applied: bool = False
+    """Whether it stands in a key of its own, as a person's act leaves it, which the role of a worker only reads. False
+    for what the first admission or an earlier version has put in force."""

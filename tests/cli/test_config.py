@@ -56,6 +56,11 @@ def test_an_embedded_store_needs_a_directory(bare: Run, file: Path) -> None:
     assert (done.exit_code, done.stderr) == (2, f"gate: --embedded {str(file)!r} is a file; give a directory\n")
 
 
+def test_an_embedded_store_takes_no_url(bare: Run) -> None:
+    done = bare("--embedded", "embedded:here", "status")
+    assert (done.exit_code, done.stderr) == (2, "gate: --embedded 'embedded:here' is a URL; give the directory alone\n")
+
+
 def test_a_password_is_in_no_repr(file: Path) -> None:
     config = read_config(Flags(url="redis://u:s3cret@h"), {})
     assert "s3cret" not in repr(config) + repr(Flags(url="redis://u:s3cret@h"))

@@ -209,6 +209,16 @@ def test_where_nothing_changes_it_says_so_and_does_nothing(
     assert at.audit(redis_client) == audited
 
 
+def test_a_person_can_apply_what_the_first_admission_has_put_in_force(
+    gate: Run, redis_client: redis.Redis, store: Store, file: Path
+) -> None:
+    put_in_force(store, NINE)
+    redis_client.delete("quantum:safety:policy")  # the state's copy stays, which a worker may write
+    done = gate("--config", str(file), "policy", "apply", *WHO)
+    assert (done.exit_code, "no figure changes" in done.stdout) == (0, True)
+    assert redis_client.exists("quantum:safety:policy")
+
+
 def test_figures_that_cannot_be_read_are_written_anew(gate: Run, redis_client: redis.Redis, store: Store) -> None:
     put_in_force(store, Policy())
     redis_client.set("quantum:safety:policy", Policy().fingerprint)

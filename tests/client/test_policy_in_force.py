@@ -7,7 +7,7 @@ import time
 import pytest
 import redis
 
-from gate import Outcome, Penalty, Policy, Reason
+from gate import AsyncGate, Gate, InvalidField, Outcome, Penalty, Policy, Reason
 from tests.client import account as at
 from tests.client.gates import OpenGate
 
@@ -179,3 +179,9 @@ def test_the_script_and_the_client_write_the_figures_alike(redis_client: redis.R
     by_script = redis_client.hget(at.STATE, "figures")
     gate.apply_policy(by="ops", reason="the same again")
     assert redis_client.hget(at.STATE, "figures") == by_script
+
+
+@pytest.mark.parametrize("gates", [Gate, AsyncGate])
+def test_a_mapping_is_no_policy(gates: type[Gate] | type[AsyncGate]) -> None:
+    with pytest.raises(InvalidField, match=r"policy: .* is not a Policy; of a mapping, Policy\.from_mapping makes one"):
+        gates.from_url("redis://127.0.0.1:1", policy={"rate_global_limit": 1})  # type: ignore[arg-type]

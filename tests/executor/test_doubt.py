@@ -87,6 +87,18 @@ async def test_a_lost_request_counts_as_absent_once_it_can_no_longer_be_accepted
     assert desk.orders(intent) == []
 
 
+async def test_a_look_up_pauses_also_for_an_order_that_is_not_followed_any_more(
+    desk: Desk, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gate.executor.order_news._MOST_OPEN", 0)
+    desk.paper.inject(LOST[0])
+
+    execution = await desk.executor.execute(desk.intent())
+
+    assert execution.state is Terminal.REJECTED_EXCHANGE
+    assert 2 <= asked.count("GET /fapi/v1/order") <= 10, "its pauses double until no order can come any more"
+
+
 @pytest.mark.parametrize("fault", REFUSED, ids=_name)
 async def test_a_certain_refusal_is_settled_at_once_and_may_come_again(desk: Desk, fault: Fault) -> None:
     desk.paper.inject(fault)
@@ -134,8 +146,12 @@ async def test_an_exchange_that_can_not_be_asked_is_refused_by_name(settings: di
         BinanceFutures(**arguments)  # type: ignore[arg-type]
 
 
-async def test_nothing_is_sent_when_the_permit_is_about_to_run_out(open_desk: OpenDesk) -> None:
-    desk = await open_desk(Policy(lock_ttl_ms=1400))
+@pytest.mark.parametrize("watched", [(), ("BTCUSDT",)], ids=["readings", "streams"])
+async def test_nothing_is_sent_when_the_permit_is_about_to_run_out(
+    open_desk: OpenDesk, watched: tuple[str, ...]
+) -> None:
+    desk = await open_desk(Policy(lock_ttl_ms=1400), None, *watched)
+    await desk.exchange.filters("BTCUSDT")
 
     execution = await desk.executor.execute(desk.intent())
 

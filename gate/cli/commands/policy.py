@@ -142,7 +142,8 @@ def apply(
             "source": source,
             "defaults": defaults,
         }
-        if found is not None and found.policy is not None and found.fingerprint == wanted.fingerprint:
+        same = found is not None and found.policy is not None and found.fingerprint == wanted.fingerprint
+        if same and found is not None and found.applied:
             _say_nothing_changes(config, wanted, by, reason, as_json, more)
             return
         if not as_json:
