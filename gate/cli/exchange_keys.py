@@ -26,6 +26,11 @@ class ExchangeKeys:
     base_url: str | None
     demo: bool
 
+    @property
+    def venue(self) -> str:
+        """The exchange's name, as a person is told it."""
+        return self.base_url or ("Binance's demo trading" if self.demo else "Binance, the real exchange")
+
 
 def exchange_options(command: _F) -> _F:
     """The options --base-url and --demo, as `base_url` and `demo_trading`."""
@@ -62,7 +67,9 @@ def needed_keys(base_url: str | None, demo: bool) -> ExchangeKeys:
         raise click.UsageError(str(problem)) from None
     if keys is None:
         missing = [name for name in _names(demo) if not secret_from_environment(name)]
-        raise click.UsageError(f"{' and '.join(missing)} must be set in the environment")
+        raise click.UsageError(
+            f"{' and '.join(missing)} must be set in the environment, or {missing[0]}_FILE name a file"
+        )
     return keys
 
 

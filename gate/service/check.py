@@ -31,10 +31,10 @@ class Finding:
 
 
 async def check(
-    config: Config, settings: Settings, gate: AsyncGate, exchange: Exchange, streams: Streams
+    config: Config, settings: Settings, gate: AsyncGate, exchange: Exchange, streams: Streams, *, venue: str
 ) -> list[Finding]:
-    """Store, policy, group, keys. Never raises for what they answer."""
-    return [*(await _store(config, gate)), await _group(settings, streams), await _exchange(exchange)]
+    """Store, policy, group, keys. `venue`: the exchange's name. Never raises for what they answer."""
+    return [*(await _store(config, gate)), await _group(settings, streams), await _exchange(exchange, venue)]
 
 
 async def _store(config: Config, gate: AsyncGate) -> list[Finding]:
@@ -50,7 +50,7 @@ async def _store(config: Config, gate: AsyncGate) -> list[Finding]:
         _policy(config, status),
     ]
     found += [Finding("policy", True, f"warning: {each}") for each in status.policy.warnings]
-    stops = [each.detail or each.name for each in status.standing if each.on and status.stopped]
+    stops = [f"{each.key} {each.detail}".strip() for each in status.standing if each.on and status.stopped]
     if status.halt is not None:
         found.append(Finding("halt", True, f"by {status.halt.by}: {status.halt.reason}; entries would be held"))
     elif stops:
@@ -81,12 +81,12 @@ async def _group(settings: Settings, streams: Streams) -> Finding:
     return Finding("streams", True, said)
 
 
-async def _exchange(exchange: Exchange) -> Finding:
+async def _exchange(exchange: Exchange, venue: str) -> Finding:
     try:
         figures = await exchange.account()
     except ExchangeFailure as failed:
-        return Finding("exchange", False, f"{failed.failure.code}: {failed.failure.told}")
+        return Finding("exchange", False, f"{venue}: {failed.failure.code}: {failed.failure.told}")
     free = ", ".join(
         f"{plain(value)} {asset}" for asset, value in figures.available.items() if not isinstance(value, str)
     )
-    return Finding("exchange", True, f"the keys work; free margin {free or 'unknown'}")
+    return Finding("exchange", True, f"{venue}: the keys work; free margin {free or 'unknown'}")

@@ -32,7 +32,7 @@ def test_check_says_what_it_would_do_and_does_nothing(desk: Desk) -> None:
     done = gate(desk, "--check", **KEYS)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"stream        {STREAM}" in done.stdout
-    assert "the keys work" in done.stdout
+    assert f"{desk.paper.url}: the keys work" in done.stdout
     assert "would be made" in done.stdout
     assert desk.client.keys("*") == before
 

@@ -128,7 +128,7 @@ async def _check(config: Config, settings: Settings, keys: ExchangeKeys) -> list
     ):
         streams = Streams(plain_client(config.store_url, STREAM_TIMEOUT_MS), settings)
         try:
-            return await check(config, settings, gate, exchange, streams)
+            return await check(config, settings, gate, exchange, streams, venue=keys.venue)
         finally:
             await streams.close()
 
