@@ -205,6 +205,23 @@ def test_a_worker_trips_what_a_person_has_set_to_0_and_leaves_a_shorter_stop_as_
     assert redis_client.exists(at.FAILURES), "they trip safe mode again once the shorter one has ended"
 
 
+def test_a_worker_that_trips_a_0_which_soon_ends_counts_its_failures_until_a_trip_lasts(
+    redis_client: redis.Redis, store: Store, open_sync_gate: OpenGate
+) -> None:
+    gate = open_sync_gate(ROOMY, url=url_of_user(store, "worker"))
+    failed = Outcome.rejected(-2019, "Margin", penalty=Penalty(count_failure=True))
+    redis_client.set(at.SAFE_MODE, "0", px=100_000)
+    permits = [at.admitted(gate.evaluate(at.entry(f"sig-{number}", f"C{number}USDT"))) for number in range(6)]
+    assert [gate.settle(each, failed).tripped_safe_mode for each in permits[:5]] == [False] * 4 + [True]
+    assert redis_client.get(at.SAFE_MODE) == b"1"
+    assert redis_client.pttl(at.SAFE_MODE) <= 100_000, "a worker can't make it longer"
+    assert redis_client.llen(at.FAILURES) == 4
+    redis_client.delete(at.SAFE_MODE)  # its short time is over
+    assert gate.settle(permits[5], failed).tripped_safe_mode
+    assert redis_client.pttl(at.SAFE_MODE) > 800_000
+    assert not redis_client.exists(at.FAILURES)
+
+
 def test_who_looks_for_what_was_settled_as_absent_reads_what_workers_note(
     redis_client: redis.Redis, store: Store, open_sync_gate: OpenGate
 ) -> None:
