@@ -110,8 +110,7 @@ class Streams:
 
     async def answered(self, answered: str) -> bool:
         """Whether an intent has its last answer."""
-        found = await self._client.get(self._of.answered + answered)
-        return found is not None and not _text(found).startswith(_NO_ORDER)
+        return is_last(await self._client.get(self._of.answered + answered))
 
     async def answer(self, answers: Sequence[Answer]) -> list[bool | Exception]:
         """Writes answers and acknowledges their entries: for each whether it was written, or why it failed. An answer
@@ -185,6 +184,11 @@ class Streams:
         """Closes the connections."""
         async with asyncio.timeout(5):
             await self._client.aclose()
+
+
+def is_last(mark: bytes | str | None) -> bool:
+    """Whether what lua/answer.lua has noted of an intent is its last answer."""
+    return mark is not None and not _text(mark).startswith(_NO_ORDER)
 
 
 def said_of(error: BaseException) -> str:

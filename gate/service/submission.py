@@ -14,6 +14,7 @@ from redis.exceptions import NoPermissionError
 
 from gate.service.intake import DeadLetter, Entry, read_entry
 from gate.service.settings import Settings
+from gate.service.streams import is_last
 
 _SOURCE: Final = "gate submit"
 _READ_WAITS_MS: Final = 1_000
@@ -49,11 +50,11 @@ class Submission:
         self._of: Final = settings
 
     async def already_answered(self, entry: Entry) -> bool:
-        """Whether an intent like this has its result already: a second one is not written. False for a user who may
-        not ask."""
+        """Whether an intent like this has its last result already: a second one is not written. One that tells of no
+        order isn't the last. False for a user who may not ask."""
         key = f"{self._of.answered}{entry.intent.id}:{entry.intent.fingerprint}"
         with suppress(NoPermissionError):
-            return bool(await self._client.exists(key))
+            return is_last(await self._client.get(key))
         return False
 
     async def newest_result(self) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 
+from gate import Gate
 from tests.cli.conftest import bare  # noqa: F401  # a fixture
 from tests.service.desk import STREAM, Desk, payload
 
@@ -68,6 +69,18 @@ def test_the_service_executes_it_and_wait_shows_the_result(desk: Desk, submit: S
 def test_a_result_that_is_no_order_is_1(desk: Desk, submit: Submit) -> None:
     desk.worker().consumes()
     assert submit("--id", "none", "--symbol", "NOSUCH", *BUY[2:], "--wait", "30").exit_code == 1
+
+
+def test_an_intent_that_was_denied_goes_there_again_and_gets_its_order(desk: Desk, submit: Submit) -> None:
+    desk.worker("[service]\nretries = false\n").consumes()
+    with Gate.from_url(desk.url) as gate:
+        gate.halt(by="ops", reason="test")
+        denied = submit("--id", "by-hand", *BUY, "--wait", "30")
+        assert (denied.exit_code, "HALTED" in denied.stdout) == (1, True)
+        gate.resume(by="ops", reason="test")
+    again = submit("--id", "by-hand", *BUY, "--wait", "30")
+    assert again.exit_code == 0, again.stderr
+    assert re.search(r"^state +FILLED$", again.stdout, re.MULTILINE)
 
 
 def test_a_file_goes_there_as_it_is(desk: Desk, submit: Submit) -> None:
