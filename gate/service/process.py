@@ -14,7 +14,6 @@ from gate.client.gates import AsyncGate
 from gate.config import Config
 from gate.exchange.binance import BinanceFutures
 from gate.executor import Executor
-from gate.protocol.keyspace import Keyspace
 from gate.service.looking import Looking
 from gate.service.metrics import Metrics
 from gate.service.news import News
@@ -70,7 +69,7 @@ async def serve(config: Config, settings: Settings, account: Account) -> int:
             BinanceFutures(account.key, account.secret, base_url=account.base_url, demo=account.demo)
         )
         metrics.of_exchange(exchange.requests, exchange.limits_used)
-        news = News(client, config.prefix, _audits(config))
+        news = News(client, config.prefix, observes=config.policy.observes)
         teller = await stack.enter_async_context(
             Teller(settings.alerts, news, metrics, prefix=config.prefix, by=settings.consumer)
         )
@@ -92,12 +91,6 @@ async def serve(config: Config, settings: Settings, account: Account) -> int:
             systemd.tell("STOPPING=1")
     _log.info("STOPPED consumer=%s", settings.consumer)
     return 0
-
-
-def _audits(config: Config) -> tuple[str, ...]:
-    """Where people's acts stand, and where this service's trips do: one key, but for a service that observes."""
-    own = Keyspace(config.prefix, observing=config.policy.observes).audit
-    return tuple(dict.fromkeys((Keyspace(config.prefix).audit, own)))
 
 
 async def _closed(streams: Streams) -> None:

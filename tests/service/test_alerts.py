@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.exceptions import ResponseError
 
 from gate import AsyncGate, Gate, Outcome
 from gate.exchange.binance import BinanceFutures
@@ -31,6 +32,7 @@ from tests.service.test_check import gate as run_gate
 from tests.service.webhooks import Receiver, receiving
 
 AUDIT = "quantum:safety:audit"
+JOURNAL = "quantum:exec:audit"
 HALT = Alert(Kind.HALT, Turn.BEGINS, "entries, by ops: <!channel> & more")
 
 
@@ -156,7 +158,7 @@ class Told:
         self.client = plain_client(desk.url, 3_000)
         self.pulse = Pulse("here", "quantum", "", "")
         self.metrics = Metrics(self.pulse)
-        self.news = News(self.client, "quantum", (AUDIT,))
+        self.news = News(self.client, "quantum")
         webhook = Webhook(settings, again_after_s=())
         self.teller = Teller(settings, self.news, self.metrics, prefix="quantum", by="here", webhook=webhook)
 
@@ -226,6 +228,49 @@ async def test_a_stop_that_was_rejected_is_told_once_by_whoever_hears_of_it(desk
             each.teller.tell(Alert(Kind.STOP_REJECTED, Turn.HAPPENED, "BTCUSDT -2021", once="g-abc"))
         one.teller.tell(Alert(Kind.STOP_REJECTED, Turn.HAPPENED, "BTCUSDT -2021", once="g-def"))
     assert [each["text"] for each in receiver.posted] == ["[quantum] STOP REJECTED: BTCUSDT -2021"] * 2
+
+
+def note_late(client: Any, key: str, order: str) -> None:
+    client.xadd(key, {"what": "late order", "by": "gate", "reason": order})
+
+
+@pytest.mark.parametrize("key", [AUDIT, JOURNAL, "quantum:observe:safety:audit", "quantum:observe:exec:audit"])
+async def test_a_late_order_is_news_wherever_it_is_noted(desk: Desk, key: str) -> None:
+    note_late(desk.client, key, "77")
+    client = plain_client(desk.url, 3_000)
+    assert [fields["reason"] for _, fields in await News(client, "quantum", observes=True).read()] == ["77"]
+    assert len(await News(client, "quantum").read()) == (0 if "observe" in key else 1)
+    await client.aclose()
+
+
+@pytest.mark.parametrize("key", [AUDIT, JOURNAL])
+async def test_a_flood_of_entries_hides_no_late_order(desk: Desk, key: str) -> None:
+    client = plain_client(desk.url, 3_000)
+    news = News(client, "quantum")
+    assert await news.read() == []
+    note_late(desk.client, key, "77")
+    with desk.client.pipeline(transaction=False) as flood:
+        for number in range(2_345):
+            flood.xadd(key, {"what": "settled as absent", "reason": str(number)})
+        flood.execute()
+    heard = [fields["reason"] for _, fields in await news.read()]
+    assert heard == ["77", *map(str, range(2_345))]
+    assert await news.read() == []
+    note_late(desk.client, key, "78")
+    assert [fields["reason"] for _, fields in await news.read()] == ["78"]
+    await client.aclose()
+
+
+@pytest.mark.parametrize(("damaged", "whole"), [(AUDIT, JOURNAL), (JOURNAL, AUDIT)])
+async def test_a_damaged_key_hides_not_what_stands_in_the_other(desk: Desk, damaged: str, whole: str) -> None:
+    desk.client.set(damaged, "damaged")
+    note_late(desk.client, whole, "77")
+    client = plain_client(desk.url, 3_000)
+    news = News(client, "quantum")
+    assert [fields["reason"] for _, fields in await news.read()] == ["77"]
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        await news.read()
+    await client.aclose()
 
 
 class Hanging(BinanceFutures):
