@@ -468,6 +468,10 @@ class BinanceFutures:
         """What the streams tell of a symbol at this moment; None where a figure is absent, stale or in doubt."""
         return None if self._streams is None else self._streams.figures(symbol)
 
+    def streams(self) -> str:
+        """How the streams are: `off`, `ok`, or what is down and why."""
+        return "off" if self._streams is None else self._streams.state
+
     def has_seen(self, client_order_id: str) -> bool:
         """Whether the account of `live` includes this order."""
         return self._streams is not None and self._streams.has_seen(client_order_id)

@@ -306,6 +306,9 @@ class Exchange(Protocol):
         """What the streams tell of a symbol at this moment, without asking. None where a figure is absent, stale or in
         doubt: then a reading decides. From the first call on the symbol is watched."""
 
+    def streams(self) -> str:
+        """How the streams are: `off`, `ok`, or what is down and why. Without them readings decide."""
+
     def has_seen(self, client_order_id: str) -> bool:
         """Whether the account of `live` includes this order: its event has been heard, and counts. One that isn't seen
         may be included all the same, by the snapshot."""

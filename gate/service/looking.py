@@ -29,7 +29,7 @@ _PROBE_EVERY_S: Final = 15.0
 _PROBED: Final = "BTCUSDT"
 _MARGIN_EVERY_S: Final = 60.0
 DOWN_AFTER_S: Final = 10.0
-_WELL: Final = ("ok", "none", "not asked yet")
+_WELL: Final = ("ok", "off", "not asked yet")
 
 
 class Looking:
@@ -73,6 +73,7 @@ class Looking:
         looked_s = -LOOK_EVERY_S
         while True:
             try:
+                self.pulse.streams = self._exchange.streams()
                 now_s = self._loop.time()
                 if heard.is_set() and (await self._news_came() or now_s - looked_s >= LOOK_EVERY_S):
                     looked_s = now_s

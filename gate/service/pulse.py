@@ -33,8 +33,8 @@ class Pulse:
     results: str = "ok"
     """`ok`, or why answers can't be written."""
     exchange: str = "not asked yet"
-    streams: str = "none"
-    """The exchange's streams: `none`, `ok`, or what is wrong with them."""
+    streams: str = "not asked yet"
+    """The exchange's streams: `off`, `ok`, or what is down."""
     lag: int | None = None
     pending: int | None = None
     in_doubt: int | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -15,6 +15,7 @@ from redis.exceptions import ResponseError
 
 from gate import AsyncGate, Gate, Outcome
 from gate.exchange.binance import BinanceFutures
+from gate.paper import Fault, FaultKind
 from gate.service.alert_settings import AlertSettings
 from gate.service.alerts import Alert, Conditions, Doubts, Kind, Turn
 from gate.service.looking import Looking
@@ -273,7 +274,14 @@ async def test_a_damaged_key_hides_not_what_stands_in_the_other(desk: Desk, dama
     await client.aclose()
 
 
-class Hanging(BinanceFutures):
+class Streamless(BinanceFutures):
+    """Has no streams."""
+
+    def __init__(self, key: str, secret: str, *, base_url: str) -> None:
+        super().__init__(key, secret, base_url=base_url, streams=False)
+
+
+class Hanging(Streamless):
     """Never answers."""
 
     async def mark_price(self, symbol: str) -> Decimal:
@@ -283,7 +291,7 @@ class Hanging(BinanceFutures):
 
 @asynccontextmanager
 async def looking(
-    desk: Desk, receiver: Receiver, alerts: AlertSettings, at: type[BinanceFutures] = BinanceFutures
+    desk: Desk, receiver: Receiver, alerts: AlertSettings, at: Callable[..., BinanceFutures] = BinanceFutures
 ) -> AsyncIterator[Looking]:
     settings = read_settings({}, {}, "quantum", host="here", pid=1)
     async with (
@@ -308,6 +316,40 @@ async def test_what_the_service_itself_lacks_is_told_with_its_name_and_its_end(
         (lacks, "begins", "here: gone"),
         (lacks, "over", "here: gone"),
     ]
+
+
+async def test_streams_that_are_down_show_and_are_told_and_so_is_their_end(
+    desk: Desk, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gate.service.looking.NEWS_EVERY_S", 0.05)
+    async with looking(desk, receiver, AlertSettings()) as of:
+
+        async def waits(condition: Callable[[], bool]) -> None:
+            await asyncio.to_thread(until, condition, told=lambda: (of.pulse.streams, receiver.posted))
+
+        await waits(lambda: of._exchange.streams() == "ok")
+        looks = asyncio.create_task(of.keep_looking(asyncio.Event()))
+        await waits(lambda: of.pulse.told()["streams"] == "ok")
+        assert "gate_streams_up 1.0" in of._metrics.text().decode()
+        desk.paper.inject(Fault(kind=FaultKind.UNAVAILABLE_503, path="/fapi/v1/listenKey", probability=Decimal(1)))
+        desk.paper.inject(Fault(kind=FaultKind.DROP_STREAM, event="*"))
+        desk.paper.set_balance("900000")
+        await waits(lambda: bool(receiver.posted))
+        assert "user: " in str(of.pulse.told()["streams"])
+        assert "gate_streams_up 0.0" in of._metrics.text().decode()
+        desk.paper.clear_faults()
+        await waits(lambda: len(receiver.posted) == 2)
+        assert of.pulse.streams == "ok"
+        looks.cancel()
+    assert [(each["kind"], each["turn"]) for each in receiver.posted] == [("streams", "begins"), ("streams", "over")]
+
+
+async def test_without_streams_it_says_so_and_alerts_nobody(desk: Desk, receiver: Receiver) -> None:
+    async with looking(desk, receiver, AlertSettings(), Streamless) as of:
+        of.pulse.streams = of._exchange.streams()
+        assert of.pulse.streams == "off"
+        of.look_at_itself()
+    assert receiver.posted == []
 
 
 async def test_an_exchange_that_hangs_doesnt_hold_up_the_news(desk: Desk, receiver: Receiver) -> None:

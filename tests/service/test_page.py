@@ -87,6 +87,8 @@ def test_the_metrics_are_there_and_a_halt_and_a_trip_show_with_their_time(desk: 
         == 0
     )
     assert found["gate_stream_lag"] == found["gate_in_doubt"] == 0
+    until(lambda: worker.health()["streams"] == "ok", told=lambda: worker.log)
+    assert figures()["gate_streams_up"] == 1
     assert found["gate_consuming"] == found["gate_store_up"] == 1
 
 

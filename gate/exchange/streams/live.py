@@ -125,7 +125,7 @@ class LiveStreams:
         self._fees_due_ns: Final[dict[str, int]] = {}
         self._fees_failed: Final[dict[str, int]] = {}
         self._session: ClientSession | None = None
-        self._down: Final[dict[str, int]] = {}
+        self._down: Final[dict[str, tuple[int, str]]] = {}
         self._quiet_until_ns = 0
         self._wanted_ns = -int(_AUDIT_S * 1e9)
         self._gap_ns = -int(_GAPS_APART_S * 1e9)
@@ -175,6 +175,15 @@ class LiveStreams:
             snapshot_ms=snapshot.from_ms,
             awaits_position=self._account.awaits_position(symbol),
         )
+
+    @property
+    def state(self) -> str:
+        """`ok`, or what is down and why."""
+        if self._down:
+            return "; ".join(f"{stream}: {why}" for stream, (_, why) in self._down.items())
+        if self._user is None or not self._user.is_open:
+            return "user: not open yet"
+        return "ok" if self._account.snapshot is not None else "account: in doubt"
 
     @property
     def hedge_mode(self) -> bool | None:
@@ -642,13 +651,13 @@ class LiveStreams:
 
     def _note_down(self, stream: str, why: str) -> None:
         if stream not in self._down:
-            self._down[stream] = time.monotonic_ns()
+            self._down[stream] = time.monotonic_ns(), why
             _log.warning("STREAMS DOWN %s", pairs(stream=stream, detail=why, until="readings decide"))
 
     def _note_up(self, stream: str) -> None:
-        since_ns = self._down.pop(stream, None)
-        if since_ns is not None:
-            _log.info("STREAMS UP %s", pairs(stream=stream, after_ms=(time.monotonic_ns() - since_ns) // 1_000_000))
+        down = self._down.pop(stream, None)
+        if down is not None:
+            _log.info("STREAMS UP %s", pairs(stream=stream, after_ms=(time.monotonic_ns() - down[0]) // 1_000_000))
 
 
 def _longer_each_time(failures: int) -> float:
