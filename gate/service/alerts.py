@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from gate.executor import OrderState, OrderUpdate
+
 
 class Kind(StrEnum):
     """What an alert is about."""
@@ -24,7 +26,9 @@ class Kind(StrEnum):
     LATE_ORDER = "late_order"
     """An order showed up after its absence was told. It has no end."""
     STOP_REJECTED = "stop_rejected"
-    """The exchange has refused or dropped a stop that had been placed. It has no end."""
+    """The exchange has refused a stop when it fired. It has no end."""
+    LIQUIDATED = "liquidated"
+    """The exchange closes a position of the account by an order of its own. It has no end."""
     STREAMS = "streams"
     """The exchange's streams are down."""
     STORE = "store"
@@ -125,3 +129,16 @@ def of_audit(entry_id: str, fields: Mapping[str, str]) -> Alert | None:
     if fields.get("what") == "late order":
         return Alert(Kind.LATE_ORDER, Turn.HAPPENED, fields.get("reason", ""), once=entry_id)
     return None
+
+
+def of_update(update: OrderUpdate) -> Alert | None:
+    """The alert that news of an order asks for, if it asks for one."""
+    if not update.alarming:
+        return None
+    if update.state is OrderState.LIQUIDATED:
+        said = f"the exchange closes {update.symbol} by an order of its own: {update.side} {update.order_id}"
+        # Others of the exchange's own may have the same client order id.
+        return Alert(Kind.LIQUIDATED, Turn.HAPPENED, said, once=f"{update.client_order_id}/{update.order_id}")
+    said = f"{update.symbol} {update.side}, {update.client_order_id} of {update.intent_id or 'an intent of before'}, "
+    said += f"was refused when it fired: {update.detail}"
+    return Alert(Kind.STOP_REJECTED, Turn.HAPPENED, said, once=update.client_order_id)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Final
 
 from gate.client.gates import AsyncGate
 from gate.exchange.failures import ExchangeFailure
 from gate.exchange.port import Exchange
+from gate.executor import OrderUpdate
 from gate.service.alert_settings import AlertSettings
-from gate.service.alerts import Conditions, Doubts, Kind, of_audit
+from gate.service.alerts import Conditions, Doubts, Kind, of_audit, of_update
 from gate.service.metrics import Metrics
 from gate.service.news import News
 from gate.service.pulse import Pulse
@@ -94,6 +96,14 @@ class Looking:
             except Exception:
                 _log.exception("looking failed")
             await asyncio.sleep(_PROBE_EVERY_S)
+
+    async def keep_listening(self, updates: AsyncIterator[OrderUpdate]) -> None:
+        """Tells of orders what a person should hear at once. Until there are no more, or it is cancelled."""
+        async for update in updates:
+            try:
+                self._teller.tell(of_update(update))
+            except Exception:
+                _log.exception("looking failed")
 
     async def _news_came(self) -> bool:
         try:

@@ -74,7 +74,9 @@ async def serve(config: Config, settings: Settings, account: Account) -> int:
             Teller(settings.alerts, news, metrics, prefix=config.prefix, by=settings.consumer)
         )
         looking = Looking(gate, exchange, streams, news, teller, pulse, metrics, settings.alerts)
-        executor = await stack.enter_async_context(Executor(gate, exchange, timings=metrics))
+        executor = Executor(gate, exchange, timings=metrics)
+        updates = executor.updates()  # before it asks for anything, so that nothing is missed
+        await stack.enter_async_context(executor)
         for warning in gate.policy.warnings:
             _log.warning("POLICY %s", warning)
         _log.info(
@@ -82,12 +84,14 @@ async def serve(config: Config, settings: Settings, account: Account) -> int:
             *(config.prefix, settings.stream, settings.group, settings.consumer, at or "none", gate.policy.mode),
         )
         telling = asyncio.create_task(keep_telling(systemd, pulse))
+        listening_to_orders = asyncio.create_task(looking.keep_listening(updates))
         try:
             await Service(settings, gate, exchange, executor, streams, pulse, metrics, looking).run(stopping)
         except Exception:
             return BROKEN  # it is logged
         finally:
             telling.cancel()
+            listening_to_orders.cancel()
             systemd.tell("STOPPING=1")
     _log.info("STOPPED consumer=%s", settings.consumer)
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
@@ -429,6 +430,37 @@ async def test_a_lag_is_told_and_its_end(desk: Desk, receiver: Receiver) -> None
         ("lag", "begins", "3 intents that nobody has read"),
         ("lag", "over", "3 intents that nobody has read"),
     ]
+
+
+def test_a_stop_that_is_refused_when_it_fires_is_told_and_so_is_a_liquidation(desk: Desk, receiver: Receiver) -> None:
+    desk.paper.set_price("BTCUSDT", "100000")
+    worker = desk.worker(GATE_ALERT_URL=receiver.url).consumes()
+    until(lambda: worker.health()["streams"] == "ok", told=lambda: worker.log)
+    stop: dict[str, Any] = {
+        "type": "STOP_MARKET",
+        "stopPrice": 105_000,
+        "entry_price": 105_000,
+        "position_size_usd": 1_000,
+    }
+    desk.send(payload(id="refused", **stop))
+    assert desk.result()["state"] == "PLACED", desk.result()
+    desk.paper.set_balance("1")
+    desk.paper.set_price("BTCUSDT", "106000")
+
+    def told(pattern: str) -> bool:
+        return any(re.search(pattern, each) for each in receiver.texts())
+
+    refused = "STOP REJECTED: BTCUSDT BUY, .* of refused, was refused when it fired: .*argin"
+    until(lambda: told(refused), told=lambda: (receiver.texts(), worker.log))
+
+    desk.paper.set_balance("100")
+    desk.send(payload("ETHUSDT", id="liquidated", entry_price=None, leverage=10))
+    desk.wait_results(2)
+    desk.paper.set_price("ETHUSDT", "1", mark="1")
+    until(lambda: told("LIQUIDATED: the exchange closes ETHUSDT"), told=lambda: (receiver.texts(), worker.log))
+    assert worker.health()["ok"]
+    assert worker.stop() == 0
+    assert {"alert stop_rejected", "alert liquidated"} <= set(audited(desk))
 
 
 def test_lost_memory_is_told(harmed: Desk, receiver: Receiver) -> None:
