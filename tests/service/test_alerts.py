@@ -336,7 +336,7 @@ async def test_streams_that_are_down_show_and_are_told_and_so_is_their_end(
         desk.paper.inject(Fault(kind=FaultKind.DROP_STREAM, event="*"))
         desk.paper.set_balance("900000")
         await waits(lambda: bool(receiver.posted))
-        assert "user: " in str(of.pulse.told()["streams"])
+        await waits(lambda: "user: HTTP_503" in str(of.pulse.told()["streams"]))
         assert "gate_streams_up 0.0" in of._metrics.text().decode()
         desk.paper.clear_faults()
         await waits(lambda: len(receiver.posted) == 2)

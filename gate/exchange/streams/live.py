@@ -650,8 +650,9 @@ class LiveStreams:
     # ---- what a person is told
 
     def _note_down(self, stream: str, why: str) -> None:
-        if stream not in self._down:
-            self._down[stream] = time.monotonic_ns(), why
+        since = self._down.get(stream)
+        self._down[stream] = time.monotonic_ns() if since is None else since[0], why
+        if since is None:
             _log.warning("STREAMS DOWN %s", pairs(stream=stream, detail=why, until="readings decide"))
 
     def _note_up(self, stream: str) -> None:
