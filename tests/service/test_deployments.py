@@ -14,6 +14,7 @@ import pytest
 from gate import Gate
 from gate.paper import PaperExchange
 from tests.failover.deployments import Cluster, Deployment, Sentinels, ask, wait_until
+from tests.servers.process import ProcessStore
 from tests.servers.session import declare_whole
 from tests.service.desk import Worker, payload
 
@@ -31,6 +32,14 @@ def deployment(request: pytest.FixtureRequest) -> Iterator[Deployment]:
 def send(deployment: Deployment, content: dict[str, Any]) -> None:
     entry = json.dumps(content)
     ask(deployment.primary(), "XADD", STREAM, "*", "event_type", "trade.intent", "payload", entry)
+
+
+def replicated(primary: ProcessStore) -> bool:
+    """Whether a replica has all that was written until now: WAIT speaks of its own connection's writes."""
+    with primary.client() as client, client.pipeline(transaction=False) as pipe:
+        pipe.set(f"{PREFIX}:mark", "1", px=1_000)
+        pipe.execute_command("WAIT", 1, 200)
+        return int(pipe.execute()[-1]) >= 1
 
 
 def wait_result(deployment: Deployment, intent_id: str) -> dict[str, str]:
@@ -61,7 +70,7 @@ def test_intents_are_read_and_answered_before_a_failover_and_after_it(
         send(deployment, payload(id="entry"))
         assert wait_result(deployment, "entry")["status"] == "filled"
         old = deployment.primary()
-        wait_until(lambda: ask(old, "WAIT", 1, 200) >= 1, "a replica has it")
+        wait_until(lambda: replicated(old), "a replica has it")
         old.stop()
         asyncio.run(deployment.new_primary(old))
         worker.said("STORE BACK")
