@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import ExitStack
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit
 
 import pytest
@@ -28,6 +31,8 @@ from tests.servers.wire import Wire
 BRIEF_MS = 400
 PATIENT_MS = 5_000
 CALLERS = 64
+LOOPS: Final = [loop for loop in ("asyncio", "uvloop") if find_spec(loop)]
+"""uvloop comes with a client of the test group `clients`, which the lowest versions are tested without."""
 ROOMY = Policy(rate_symbol_limit=10_000, rate_global_limit=10_000, max_in_flight=10_000)
 
 
@@ -198,12 +203,12 @@ async def test_after_a_refusal_that_may_pass_the_next_caller_gets_another_connec
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
-@pytest.mark.parametrize("kind", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("kind", LOOPS)
 def test_it_is_shared_on_each_kind_of_loop_and_socket(
     kind: str, tls: bool, private_store: PrivateStore, tmp_path: Path
 ) -> None:
     """uvloop and TLS have transports of their own, which hand over what they read in other ways."""
-    loops = pytest.importorskip("uvloop").new_event_loop if kind == "uvloop" else asyncio.new_event_loop
+    loops = import_module(kind).new_event_loop
     words = [f"{number} " * 10 ** (number % 6) for number in range(24)]
 
     problems: list[object] = []
