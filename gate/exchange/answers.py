@@ -210,6 +210,21 @@ def figure(name: str, value: object, least: Decimal | None = _ABOVE_ZERO) -> Dec
     raise unreadable(name, value)
 
 
+def whole(name: str, value: object) -> int:
+    """A time or an id that the exchange writes as a number. Raises ExchangeFailure unless it is one, above 0."""
+    if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
+        raise unreadable(name, value)
+    return value
+
+
+def decode_leverage(said: object) -> tuple[int, Decimal | None]:
+    """A symbol's leverage, and the largest notional that it allows; None where that isn't said."""
+    of = said if isinstance(said, Mapping) else {}
+    most = of.get("maxNotionalValue")
+    bound = None if most is None else figure("maxNotionalValue", most)
+    return int(figure("leverage", of.get("leverage"), least=Decimal(1))), bound
+
+
 def unreadable(name: str, value: object) -> ExchangeFailure:
     """The failure for an answer without a usable value."""
     return ExchangeFailure(Failure(may_exist=True, code="UNREADABLE", detail=f"{name} is {shown(value)}"))

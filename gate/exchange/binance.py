@@ -20,6 +20,7 @@ from gate.exchange.address import exchange_address, socket_address
 from gate.exchange.answers import (
     decode_account,
     decode_filters,
+    decode_leverage,
     decode_own_order,
     decode_positions,
     figure,
@@ -129,7 +130,7 @@ class BinanceFutures:
         )
         if address is not None:
             self._client.FUTURES_URL = f"{address}/fapi"
-        self._warm: Final = WarmConnections(self._ping, lambda: self.near_limit_ms() is None)
+        self._warm: Final = WarmConnections(self._ping, lambda: self.rest_ms() is None)
         self._symbols: dict[str, Mapping[str, Any]] = {}
         self._symbols_at: float | None = None
         self._filters: dict[str, Filters] = {}
@@ -249,14 +250,14 @@ class BinanceFutures:
         )
         for each in answer if isinstance(answer, list) else [answer]:
             if _value(each, "symbol") == symbol:
-                return _config(each, fee_rate)
+                return SymbolConfig(*decode_leverage(each), fee_rate)
         raise unreadable("leverage", None)
 
     async def set_leverage(self, symbol: str, leverage: int) -> SymbolConfig:
         """Sets a symbol's leverage, also that of its position. Returns the settings after it."""
         # Sent like a reading: twice does no harm.
         answer = await self._read("futures_change_leverage", symbol=symbol, leverage=leverage)
-        config = _config(answer, await self._fee_rate(symbol))
+        config = SymbolConfig(*decode_leverage(answer), await self._fee_rate(symbol))
         if config.leverage != leverage:
             raise unreadable("leverage", config.leverage)
         if self._streams is not None:
@@ -396,9 +397,12 @@ class BinanceFutures:
     def rest_ms(self, share: Decimal = NEAR) -> int | None:
         """How long to ask nothing that can wait: near a limit, and as an answer has said. Who goes on during a ban is
         banned for longer."""
-        left_ms = (self._rests_until_ns - time.monotonic_ns()) // 1_000_000
-        near_ms = self.near_limit_ms(share)
+        left_ms, near_ms = self._silence_ms(), self.near_limit_ms(share)
         return max(left_ms, near_ms or 0) if left_ms > 0 or near_ms is not None else None
+
+    def _silence_ms(self) -> int:
+        """How long the exchange wants to hear nothing, as its answers have said; below 0 when that is over."""
+        return (self._rests_until_ns - time.monotonic_ns()) // 1_000_000
 
     def _now_ms(self) -> int:
         """The exchange's clock, epoch ms, as far as it is known."""
@@ -460,7 +464,6 @@ class BinanceFutures:
             failure = failure_of(error, now_ms=self._now_ms())
         if (rest_ms := failure.silence_ms) is not None:
             self._rests_until_ns = max(self._rests_until_ns, time.monotonic_ns() + rest_ms * 1_000_000)
-        self._warm.rest(failure)
         # Not inside the handler: the chain of this exception would keep the library's, and with it the signed URL.
         raise ExchangeFailure(failure)
 
@@ -510,13 +513,6 @@ class BinanceFutures:
         await self.close()
 
 
-def _config(said: object, fee_rate: Decimal) -> SymbolConfig:
-    leverage = int(figure("leverage", _value(said, "leverage"), least=Decimal(1)))
-    most = _value(said, "maxNotionalValue")
-    bound = None if most is None else figure("maxNotionalValue", most)
-    return SymbolConfig(leverage, bound, fee_rate)
-
-
 def _value(answer: Any, name: str) -> object:
     """A value of an answer that should be an object; None where it isn't."""
     return answer.get(name) if isinstance(answer, Mapping) else None
@@ -537,6 +533,10 @@ class _Rest:
 
     def __init__(self, exchange: BinanceFutures) -> None:
         self._exchange: Final = exchange
+
+    async def until_it_may_ask(self) -> None:
+        if (left_ms := self._exchange._silence_ms()) > 0:
+            await asyncio.sleep(left_ms / 1000)
 
     async def ask(self, method: str, **parameters: object) -> Any:
         return await self._exchange._read(method, **parameters)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from typing import Final
-
-from gate.exchange.failures import Failure
 
 CONNECTIONS: Final = 4
 """Kept open: an order, and what is read beside it. More open when more is asked at once."""
@@ -16,18 +13,16 @@ EVERY_S: Final = 10.0
 IDLE_S: Final = 30.0
 """How long an idle connection is kept. Never as long as a server keeps it: an order that is sent while the server
 closes is in doubt."""
-_LEAST_REST_S: Final = 60.0
 
 
 class WarmConnections:
     """Uses connections while they are idle, by the lightest request that there is: weight 1, 24 a minute of 2,400."""
 
     def __init__(self, ping: Callable[[], Awaitable[object]], may_ask: Callable[[], bool]) -> None:
-        """`may_ask`: whether the exchange's limits leave room. Pings are the first to rest."""
+        """`may_ask`: whether the exchange's limits leave room, and it wants no silence. Pings are the first to rest."""
         self._ping: Final = ping
         self._may_ask: Final = may_ask
         self._keeping: asyncio.Task[None] | None = None
-        self._rests_until_s = 0.0
 
     def keep(self) -> None:
         """Opens them, and keeps them open in the background. Nothing waits for that; once is enough."""
@@ -36,16 +31,10 @@ class WarmConnections:
 
     async def _keep(self) -> None:
         while True:
-            if self._may_ask() and time.monotonic() >= self._rests_until_s:
+            if self._may_ask():
                 # At once, for only then each takes a connection of its own.
                 await asyncio.gather(*(self._ping() for _ in range(CONNECTIONS)), return_exceptions=True)
             await asyncio.sleep(EVERY_S)
-
-    def rest(self, failure: Failure) -> None:
-        """Asks nothing for a while, where the exchange has said so: who goes on asking prolongs a ban."""
-        if failure.stops_asking:
-            rest_s = max(_LEAST_REST_S, (failure.rest_ms or 0) / 1000)
-            self._rests_until_s = max(self._rests_until_s, time.monotonic() + rest_s)
 
     async def end(self) -> None:
         """Stops asking."""

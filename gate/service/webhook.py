@@ -18,7 +18,6 @@ AGAIN_AFTER_S: Final = (1.0, 5.0)
 _LONGEST: Final = 1_000
 _LONGEST_PAUSE_S: Final = 30.0
 _TOO_MANY: Final = 429
-_REFUSED: Final = 400
 _BROKEN: Final = 500
 _SLACK: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 

@@ -12,7 +12,7 @@ from benchmarks.order_path_proxy import Distance
 from gate import AsyncGate
 from gate.exchange import binance, warm
 from gate.exchange.binance import BinanceFutures
-from gate.exchange.failures import Consequence, ExchangeFailure, Failure
+from gate.exchange.failures import ExchangeFailure
 from gate.exchange.warm import CONNECTIONS, WarmConnections
 from gate.executor import Executor, Terminal
 from gate.paper import Fault, FaultKind, PaperExchange
@@ -96,20 +96,6 @@ async def rounds(ping: WarmConnections) -> None:
     for _ in range(200):
         await asyncio.sleep(0)
     await ping.end()
-
-
-async def test_a_ban_ends_the_pings_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(warm, "EVERY_S", 0.0)
-    asked = 0
-
-    async def ping() -> None:
-        nonlocal asked
-        asked += 1
-        warm_ones.rest(Failure(may_exist=False, code="418", detail="", consequence=Consequence.STOP, rest_ms=1_000))
-
-    warm_ones = WarmConnections(ping, lambda: True)
-    await rounds(warm_ones)
-    assert asked == CONNECTIONS
 
 
 async def test_a_ban_that_another_request_has_heard_of_ends_them_too(paper_exchange: PaperExchange) -> None:

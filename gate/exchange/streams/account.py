@@ -284,10 +284,6 @@ class LiveAccount:
         """Whether the figures include an order of that id."""
         return self.snapshot is not None and client_order_id in self._seen
 
-    def awaits_since_ms(self) -> int | None:
-        """The moment of the oldest fill whose position hasn't been told; None where none is awaited."""
-        return min((at_ms for order in self._orders.values() for at_ms, _ in order.awaited), default=None)
-
     def touches(self, symbol: str) -> bool:
         """Whether something is open in the symbol, or was since the snapshot."""
         return any(key[0] == symbol for key in self._lines) or any(

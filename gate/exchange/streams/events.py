@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
-from gate.exchange.answers import figure, only_reduces, text, unreadable
+from gate.exchange.answers import figure, only_reduces, text, unreadable, whole
 
 _ENDED: Final = ("FILLED", "CANCELED", "EXPIRED", "EXPIRED_IN_MATCH", "REJECTED")
 _OPEN: Final = ("NEW", "PARTIALLY_FILLED")
@@ -130,17 +130,17 @@ def decode_mark_price(event: Mapping[str, Any]) -> tuple[str, Decimal, int] | No
     """Symbol, mark price and the event's time; None for another message, such as the answer to a subscription."""
     if event.get("e") != "markPriceUpdate":
         return None
-    return text(event.get("s")), figure("p", event.get("p")), _whole("E", event.get("E"))
+    return text(event.get("s")), figure("p", event.get("p")), whole("E", event.get("E"))
 
 
 def _at_ms(event: Mapping[str, Any]) -> int:
-    return _whole("T", event.get("T"))
+    return whole("T", event.get("T"))
 
 
-def _whole(name: str, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
-        raise unreadable(name, value)
-    return value
+def order_reduces(order: Mapping[str, Any]) -> bool:
+    """Whether the order of an event can only reduce a position."""
+    words = {"reduceOnly": "R", "closePosition": "cp", "positionSide": "ps", "side": "S"}
+    return only_reduces({word: order.get(short) for word, short in words.items()})
 
 
 def _order(event: Mapping[str, Any]) -> OrderChanged:
@@ -151,15 +151,14 @@ def _order(event: Mapping[str, Any]) -> OrderChanged:
     # A status that nobody has told of may mean anything.
     if status not in (*_OPEN, *_ENDED):
         raise unreadable("status", status)
-    flags = {"reduceOnly": order.get("R"), "closePosition": order.get("cp"), "positionSide": position_side}
     return OrderChanged(
         at_ms=_at_ms(event),
-        order_id=_whole("i", order["i"]),
+        order_id=whole("i", order["i"]),
         client_order_id=text(order["c"]),
         symbol=text(order["s"]),
         position_side=position_side,
         buys=side == "BUY",
-        reduces=only_reduces({**flags, "side": side}),
+        reduces=order_reduces(order),
         is_new=order["x"] == "NEW",
         ended=status in _ENDED,
         quantity=figure("q", order["q"], least=Decimal(0)),

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
@@ -31,8 +31,6 @@ from gate.values.log_words import log_of, pairs
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
-
-T = TypeVar("T")
 
 _log: Final = log_of("gate.exchange")
 
@@ -61,8 +59,6 @@ _HALF: Final = Decimal("0.5")
 """What can wait longer than an entry's own readings asks for nothing from this share of a limit on."""
 _MOST_DOUBLINGS: Final = 10
 _FAILED_S: Final = 1.0
-_REST_MS: Final = 60_000
-"""Where a refusal says to ask no more, but not for how long."""
 _PRICELESS_S: Final = 10.0
 _MOST_WATCHED: Final = 200
 """Streams of one connection, by the exchange's rules."""
@@ -71,7 +67,10 @@ _NO_SUCH_KEY: Final = "-1125"
 
 
 class Rest(Protocol):
-    """What the streams need beside themselves. The first raises ExchangeFailure."""
+    """What the streams need beside themselves. What asks raises ExchangeFailure."""
+
+    async def until_it_may_ask(self) -> None:
+        """Returns once the exchange wants no silence any more: whoever goes on during a ban is banned for longer."""
 
     async def ask(self, method: str, **parameters: object) -> Any:
         """A reading, by python-binance's name of it."""
@@ -126,7 +125,6 @@ class LiveStreams:
         self._fees_failed: Final[dict[str, int]] = {}
         self._session: ClientSession | None = None
         self._down: Final[dict[str, tuple[int, str]]] = {}
-        self._quiet_until_ns = 0
         self._wanted_ns = -int(_AUDIT_S * 1e9)
         self._gap_ns = -int(_GAPS_APART_S * 1e9)
         self._gap_later: asyncio.TimerHandle | None = None
@@ -302,22 +300,8 @@ class LiveStreams:
             await pause.after(began_ns)
 
     async def _ask(self, method: str, **parameters: object) -> Any:
-        return await self._heed(lambda: self._rest.ask(method, **parameters))
-
-    async def _heed(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """Asks; after a refusal that says so, nothing more for a while. Whoever goes on is banned for longer."""
-        await self._rest_quietly()
-        try:
-            return await ask()
-        except ExchangeFailure as failed:
-            if failed.failure.stops_asking:
-                rest_ns = (failed.failure.rest_ms or _REST_MS) * 1_000_000
-                self._quiet_until_ns = max(self._quiet_until_ns, time.monotonic_ns() + rest_ns)
-            raise
-
-    async def _rest_quietly(self) -> None:
-        if (quiet_ns := self._quiet_until_ns - time.monotonic_ns()) > 0:
-            await asyncio.sleep(quiet_ns / 1e9)
+        await self._rest.until_it_may_ask()
+        return await self._rest.ask(method, **parameters)
 
     async def _run_user(self) -> None:
         key = await self._ask("futures_stream_get_listen_key")
@@ -429,7 +413,7 @@ class LiveStreams:
             if rest_ms is not None:
                 await asyncio.sleep(rest_ms / 1000)
                 continue
-            await self._rest_quietly()  # before the moment that the exchange's clock is set by
+            await self._rest.until_it_may_ask()  # before the moment that the exchange's clock is set by
             try:
                 await self._take_snapshot()
                 failures = 0
@@ -469,7 +453,8 @@ class LiveStreams:
         # From the answer's first question on, the exchange's clock can't have gone farther than ours.
         until_ms = from_ms + (time.monotonic_ns() - before_ns) // 1_000_000 + 1
         snapshot = decode_snapshot(account, asked_ns, from_ms, until_ms)
-        await self._heed(self._rest.read_symbols_once)
+        await self._rest.until_it_may_ask()
+        await self._rest.read_symbols_once()
         if doubts != self._doubts:
             return  # asked for too early
         self._prices.set_clock(from_ms, before_ns)
@@ -622,7 +607,8 @@ class LiveStreams:
 
     async def _read_fee(self, symbol: str) -> bool:
         try:
-            rate = await self._heed(lambda: self._rest.fee_rate(symbol))
+            await self._rest.until_it_may_ask()
+            rate = await self._rest.fee_rate(symbol)
         except ExchangeFailure:
             failed = self._fees_failed.get(symbol, 0)
             pause_s = min(_FEE_PAUSE_S * 2 ** min(failed, _MOST_DOUBLINGS), _LONGEST_FEE_PAUSE_S)

@@ -8,8 +8,9 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Final
 
-from gate.exchange.answers import figure, only_reduces, text, unreadable
+from gate.exchange.answers import figure, text, unreadable, whole
 from gate.exchange.port import OrderAnswer
+from gate.exchange.streams.events import order_reduces
 from gate.values.errors import cut
 
 _CLOSED_BY_THE_EXCHANGE: Final = ("autoclose-", "adl_autoclose", "settlement_autoclose-")
@@ -148,11 +149,11 @@ def _of_a_plain_order(order: Mapping[str, Any], at_ms: object) -> OrderUpdate:
         order_id=text(order["i"]),
         filled_quantity=filled,
         average_price=figure("ap", order["ap"]) if filled else None,
-        time_ms=_whole(at_ms),
+        time_ms=whole("T", at_ms),
         fee=None if fee is None else figure("n", fee, least=None),
         fee_asset=None if fee is None else text(order.get("N")),
         detail=status,
-        reduces=_reduces(order),
+        reduces=order_reduces(order),
     )
 
 
@@ -174,11 +175,11 @@ def _of_a_conditional_order(order: Mapping[str, Any], at_ms: object) -> OrderUpd
         order_id=text(order["aid"]),
         filled_quantity=filled,
         average_price=figure("ap", order["ap"]) if filled else None,
-        time_ms=_whole(at_ms),
+        time_ms=whole("T", at_ms),
         conditional=True,
         actual_order_id=actual or None,
         detail=cut(str(order.get("rm") or status), _LONGEST_REASON),
-        reduces=_reduces(order),
+        reduces=order_reduces(order),
     )
 
 
@@ -211,24 +212,7 @@ def update_of(order: OrderAnswer, symbol: str, *, conditional: bool) -> OrderUpd
     )
 
 
-def _reduces(order: Mapping[str, Any]) -> bool:
-    return only_reduces(
-        {
-            "reduceOnly": order.get("R"),
-            "closePosition": order.get("cp"),
-            "positionSide": order.get("ps"),
-            "side": order.get("S"),
-        }
-    )
-
-
 def _word(order: Mapping[str, Any], name: str) -> str:
     if not isinstance(order[name], str):
         raise unreadable(name, order[name])
     return text(order[name])
-
-
-def _whole(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
-        raise unreadable("T", value)
-    return value

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from gate.exchange.answers import figure, text, unreadable
+from gate.exchange.answers import decode_leverage, text, unreadable
 from gate.exchange.port import SymbolConfig
 
 
@@ -106,16 +106,10 @@ class Settings:
 def decode_settings(symbols: Any, account: Any, changes: Mapping[str, int]) -> Reading:
     """The answers of symbolConfig (of all symbols) and accountConfig."""
     try:
-        leverages = {text(row["symbol"]): _leverage(row) for row in symbols}
+        leverages = {text(row["symbol"]): decode_leverage(row) for row in symbols}
         modes = account["dualSidePosition"], account["multiAssetsMargin"]
     except (KeyError, TypeError, AttributeError) as error:
         raise unreadable("settings", error) from None
     if not all(isinstance(each, bool) for each in modes):
         raise unreadable("accountConfig", modes)
     return Reading(leverages, *modes, changes)
-
-
-def _leverage(row: Mapping[str, Any]) -> tuple[int, Decimal | None]:
-    most = row.get("maxNotionalValue")
-    bound = None if most is None else figure("maxNotionalValue", most)
-    return int(figure("leverage", row["leverage"], least=Decimal(1))), bound
