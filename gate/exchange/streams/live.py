@@ -6,14 +6,13 @@ Whatever goes wrong here, the figures are absent, and readings decide as without
 from __future__ import annotations
 
 import asyncio
-import random
 import re
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -21,12 +20,15 @@ from gate.exchange.answers import figure, unreadable
 from gate.exchange.failures import ExchangeFailure
 from gate.exchange.port import AccountFigures, GapListener, LiveFigures, OrderListener, SymbolConfig
 from gate.exchange.streams.account import InDoubt, LiveAccount
-from gate.exchange.streams.events import KeyExpired, LeverageChanged, ModeChanged, decode_mark_price, decode_user_event
+from gate.exchange.streams.events import KeyExpired, LeverageChanged, ModeChanged, decode_user_event
+from gate.exchange.streams.fees import Fees
 from gate.exchange.streams.line import Line, LineEnded
+from gate.exchange.streams.market import MOST_WATCHED, MarketStream
+from gate.exchange.streams.pauses import LONGEST_PAUSE_S, MOST_DOUBLINGS, Pause, longer_each_time
 from gate.exchange.streams.prices import MarkPrices
+from gate.exchange.streams.rest import HALF, Rest
 from gate.exchange.streams.settings import Settings, decode_settings
 from gate.exchange.streams.snapshot import decode_snapshot
-from gate.exchange.usage import NEAR
 from gate.values.log_words import log_of, pairs
 
 if TYPE_CHECKING:
@@ -49,43 +51,8 @@ _AUDITS_MISSED: Final = 2
 _GAPS_APART_S: Final = 5.0
 _SETTINGS_S: Final = 60.0
 _KEY_S: Final = 60.0
-_LONGEST_PAUSE_S: Final = 30.0
-_STEADY_S: Final = 10.0
-"""A connection that has lived so long is worth an attempt at once."""
-_FEE_PAUSE_S: Final = 5.0
-_LONGEST_FEE_PAUSE_S: Final = 300.0
-_FEE_AGE_S: Final = 3600.0
-_HALF: Final = Decimal("0.5")
-"""What can wait longer than an entry's own readings asks for nothing from this share of a limit on."""
-_MOST_DOUBLINGS: Final = 10
-_FAILED_S: Final = 1.0
-_PRICELESS_S: Final = 10.0
-_MOST_WATCHED: Final = 200
-"""Streams of one connection, by the exchange's rules."""
 _KEY: Final = re.compile(r"[A-Za-z0-9_-]{1,256}", re.ASCII)
 _NO_SUCH_KEY: Final = "-1125"
-
-
-class Rest(Protocol):
-    """What the streams need beside themselves. What asks raises ExchangeFailure."""
-
-    async def until_it_may_ask(self) -> None:
-        """Returns once the exchange wants no silence any more: whoever goes on during a ban is banned for longer."""
-
-    async def ask(self, method: str, **parameters: object) -> Any:
-        """A reading, by python-binance's name of it."""
-
-    async def fee_rate(self, symbol: str) -> Decimal:
-        """The taker's commission."""
-
-    async def read_symbols_once(self) -> None:
-        """Reads what symbols there are, unless that has been done."""
-
-    def margin_asset(self, symbol: str) -> str | None:
-        """What a symbol's margin is in; None where that isn't known."""
-
-    def rest_ms(self, share: Decimal = NEAR) -> int | None:
-        """How long to ask nothing that can wait; None while less than `share` of each limit is used."""
 
 
 class LiveStreams:
@@ -98,16 +65,14 @@ class LiveStreams:
         self._prices: Final = MarkPrices()
         self._account: Final = LiveAccount(self._prices.latest)
         self._settings: Final = Settings()
+        self._fees: Final = Fees(rest, self._settings.fee_rates)
+        self._market: Final = MarketStream(
+            self._prices, address, needed=self._account.priced_symbols, up=self._note_up, down=self._note_down
+        )
         self._order_listeners: Final[list[OrderListener]] = []
         self._gap_listeners: Final[list[GapListener]] = []
-        self._watched: Final[dict[str, None]] = {}
-        self._unsubscribed: Final[set[str]] = set()
-        self._dropped: Final[set[str]] = set()
-        self._subscribed_ns: Final[dict[str, int]] = {}
         self._user: Line | None = None
         self._key = ""
-        self._market: Line | None = None
-        self._priced_ns = 0
         self._heard: Final[deque[str]] = deque(maxlen=32)
         self._doubts = 0
         self._in_doubt_since_ns = 0
@@ -116,13 +81,9 @@ class LiveStreams:
         self._moved_ns: int | None = None
         self._wake: Final = asyncio.Event()
         self._settings_wake: Final = asyncio.Event()
-        self._watch_wake: Final = asyncio.Event()
         self._tasks: Final[list[asyncio.Task[None]]] = []
-        self._fee_wake: Final = asyncio.Event()
         self._wanted: Final[dict[str, None]] = {}
         self._unknown: Final[dict[str, None]] = {}
-        self._fees_due_ns: Final[dict[str, int]] = {}
-        self._fees_failed: Final[dict[str, int]] = {}
         self._session: ClientSession | None = None
         self._down: Final[dict[str, tuple[int, str]]] = {}
         self._wanted_ns = -int(_AUDIT_S * 1e9)
@@ -206,31 +167,10 @@ class LiveStreams:
             # The exchange has no such one, and then it takes no room; or its symbols have not been read yet.
             _put_last(self._unknown, symbol)
             return
-        if symbol not in self._wanted:
-            self._fee_wake.set()
         for dropped in _put_last(self._wanted, symbol):
-            self._settings.fee_rates.pop(dropped, None)
-            self._fees_due_ns.pop(dropped, None)
-            self._fees_failed.pop(dropped, None)
-        self._watch(symbol)
-
-    def _watch(self, symbol: str) -> None:
-        if symbol in self._watched:
-            _put_last(self._watched, symbol)
-            return
-        if len(self._watched) >= _MOST_WATCHED:
-            held = self._account.priced_symbols()
-            oldest = next((each for each in self._watched if each not in held), None)
-            if oldest is None:
-                return
-            del self._watched[oldest]
-            self._subscribed_ns.pop(oldest, None)
-            self._unsubscribed.discard(oldest)
-            self._dropped.add(oldest)
-        self._watched[symbol] = None
-        self._dropped.discard(symbol)
-        self._unsubscribed.add(symbol)
-        self._watch_wake.set()
+            self._fees.forget(dropped)
+        self._fees.want(symbol)
+        self._market.watch(symbol)
 
     # ---- what others tell it
 
@@ -258,8 +198,9 @@ class LiveStreams:
         trace = TraceConfig()
         trace.on_request_redirect.append(_no_redirect)  # aiohttp has no setting for it where it opens a WebSocket
         self._session = ClientSession(cookie_jar=DummyCookieJar(), trace_configs=[trace])
+        session = self._session
         account = self._keep_user, self._keep_account, self._keep_settings, self._keep_key
-        for keep in (*account, self._keep_market, self._keep_fees):
+        for keep in (*account, lambda: self._market.keep(session), self._fees.keep):
             self._tasks.append(asyncio.create_task(self._kept(keep)))
 
     async def close(self) -> None:
@@ -280,10 +221,10 @@ class LiveStreams:
                 # A mistake of ours must not stop the figures for good, nor count as one that is right.
                 _log.exception("STREAMS FAILED")
                 self._doubt("failed")
-                await asyncio.sleep(_LONGEST_PAUSE_S)
+                await asyncio.sleep(LONGEST_PAUSE_S)
 
     async def _keep_user(self) -> None:
-        pause = _Pause()
+        pause = Pause()
         while True:
             began_ns = time.monotonic_ns()
             try:
@@ -420,23 +361,23 @@ class LiveStreams:
             except ExchangeFailure as failed:
                 self._note_down("account", str(failed))
                 failures += 1
-                await asyncio.sleep(_longer_each_time(failures))
+                await asyncio.sleep(longer_each_time(failures))
 
     def _until_snapshot_s(self) -> float:
         if self._user is None or not self._user.is_open:
-            return _LONGEST_PAUSE_S
+            return LONGEST_PAUSE_S
         now_ns = time.monotonic_ns()
         since_s = (now_ns - self._asked_ns) / 1e9
         if self._account.snapshot is None:
             # The first at once; if one after the other doesn't last, fewer.
             pause_s = (
-                min(0.05 * 2 ** min(self._snapshots_in_doubt, _MOST_DOUBLINGS), _APART_S)
+                min(0.05 * 2 ** min(self._snapshots_in_doubt, MOST_DOUBLINGS), _APART_S)
                 if self._snapshots_in_doubt
                 else 0.0
             )
             return pause_s - since_s
         # More often while somebody counts on it, unless the weight is needed elsewhere.
-        often = now_ns - self._wanted_ns < _AUDIT_S * 1e9 and self._rest.rest_ms(_HALF) is None
+        often = now_ns - self._wanted_ns < _AUDIT_S * 1e9 and self._rest.rest_ms(HALF) is None
         if self._moved_ns is not None:
             apart_s = _APART_S if often else _AUDIT_S
             return max(_SETTLED_S - (now_ns - self._moved_ns) / 1e9, apart_s - since_s)
@@ -469,7 +410,7 @@ class LiveStreams:
             self._tell_gap()
         self._moved_ns = time.monotonic_ns() if self._account.moved else None
         for symbol in self._account.priced_symbols():
-            self._watch(symbol)
+            self._market.watch(symbol)
         for symbol in [each for each in self._unknown if self._rest.margin_asset(each) is not None]:
             del self._unknown[symbol]
             self._want(symbol)
@@ -491,7 +432,7 @@ class LiveStreams:
                     in_vain, settled = max(1, in_vain), False
                 if not settled:
                     # The first anew at once, for something has changed meanwhile; then less and less.
-                    await asyncio.sleep(_longer_each_time(in_vain) if in_vain else 0)
+                    await asyncio.sleep(longer_each_time(in_vain) if in_vain else 0)
                     in_vain += 1
                     continue
                 in_vain = 0
@@ -524,115 +465,6 @@ class LiveStreams:
                 if failed.failure.code == _NO_SUCH_KEY:
                     line.end("the listen key is over")
 
-    # ---- prices
-
-    async def _keep_market(self) -> None:
-        pause = _Pause()
-        while True:
-            if not self._watched:
-                self._watch_wake.clear()
-                await self._watch_wake.wait()
-            began_ns = time.monotonic_ns()
-            assert self._session is not None
-            line = self._market = Line(self._session, f"{self._address}/market/ws", self._hear_market)
-            self._dropped.clear()
-            self._subscribed_ns.clear()
-            self._unsubscribed.update(self._watched)
-            following = asyncio.create_task(self._follow(line))
-            try:
-                await line.run(self._market_opened)
-            except LineEnded as ended:
-                self._note_down("market", str(ended))
-            finally:
-                following.cancel()
-                await asyncio.gather(following, return_exceptions=True)
-                self._market = None
-                self._prices.forget()
-            await pause.after(began_ns)
-
-    def _market_opened(self) -> None:
-        self._priced_ns = time.monotonic_ns()
-        self._watch_wake.set()
-
-    async def _follow(self, line: Line) -> None:
-        """Subscribes to what is new, and ends a connection that brings no prices."""
-        while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(1.0):
-                    await self._watch_wake.wait()
-            self._watch_wake.clear()
-            if not line.is_open:
-                continue
-            now_ns = time.monotonic_ns()
-            # One whose prices end while others come was lost, or refused.
-            since_ns = now_ns - int(_PRICELESS_S * 1e9)
-            asked = [name for name, at_ns in self._subscribed_ns.items() if at_ns < since_ns]
-            self._unsubscribed.update(name for name in asked if self._prices.of(name, since_ns) is None)
-            if self._dropped:
-                await self._subscribe(line, "UNSUBSCRIBE", self._dropped)
-            if self._unsubscribed:
-                self._subscribed_ns.update(dict.fromkeys(self._unsubscribed, now_ns))
-                await self._subscribe(line, "SUBSCRIBE", self._unsubscribed)
-            if now_ns - self._priced_ns > _PRICELESS_S * 1e9:
-                line.end("without prices")
-
-    async def _subscribe(self, line: Line, method: str, names: set[str]) -> None:
-        params = [f"{name.lower()}@markPrice@1s" for name in sorted(names)]
-        names.clear()
-        await line.say(msgspec.json.encode({"method": method, "params": params, "id": 1}).decode())
-        await asyncio.sleep(0.2)  # the exchange takes ten messages a second
-
-    # ---- fees
-
-    async def _keep_fees(self) -> None:
-        """Reads the fees of the symbols that entries are about, one after the other: each weighs 20. A symbol that is
-        only held needs none."""
-        while True:
-            self._fee_wake.clear()
-            now_ns = time.monotonic_ns()
-            symbol = next((each for each in self._wanted if self._fees_due_ns.get(each, 0) <= now_ns), None)
-            if symbol is None:
-                later_ns = now_ns + int(_SETTINGS_S * 1e9)
-                next_ns = min((self._fees_due_ns[each] for each in self._wanted), default=later_ns)
-                with suppress(TimeoutError):
-                    async with asyncio.timeout((next_ns - now_ns) / 1e9):
-                        await self._fee_wake.wait()
-                continue
-            rest_ms = self._rest.rest_ms(_HALF)
-            if rest_ms is not None:
-                await asyncio.sleep(rest_ms / 1000)
-                continue
-            if not await self._read_fee(symbol):
-                await asyncio.sleep(_FEE_PAUSE_S)
-
-    async def _read_fee(self, symbol: str) -> bool:
-        try:
-            await self._rest.until_it_may_ask()
-            rate = await self._rest.fee_rate(symbol)
-        except ExchangeFailure:
-            failed = self._fees_failed.get(symbol, 0)
-            pause_s = min(_FEE_PAUSE_S * 2 ** min(failed, _MOST_DOUBLINGS), _LONGEST_FEE_PAUSE_S)
-            if symbol in self._wanted:
-                self._fees_failed[symbol] = failed + 1
-                self._fees_due_ns[symbol] = time.monotonic_ns() + int(pause_s * 1e9)
-            return False
-        if symbol in self._wanted:
-            self._fees_failed.pop(symbol, None)
-            self._settings.fee_rates[symbol] = rate
-            self._fees_due_ns[symbol] = time.monotonic_ns() + int(_FEE_AGE_S * 1e9)
-        return True
-
-    def _hear_market(self, text: str) -> None:
-        try:
-            event = msgspec.json.decode(text)
-            marked = decode_mark_price(event) if isinstance(event, dict) else None
-        except (msgspec.DecodeError, RecursionError, ExchangeFailure):
-            raise LineEnded("a message that can't be read") from None
-        if marked is not None:
-            self._prices.heard(*marked)
-            self._priced_ns = time.monotonic_ns()
-            self._note_up("market")
-
     # ---- what a person is told
 
     def _note_down(self, stream: str, why: str) -> None:
@@ -647,17 +479,12 @@ class LiveStreams:
             _log.info("STREAMS UP %s", pairs(stream=stream, after_ms=(time.monotonic_ns() - down[0]) // 1_000_000))
 
 
-def _longer_each_time(failures: int) -> float:
-    """Seconds from one reading that fails to the next: 1, 2, 4 and so on."""
-    return min(_FAILED_S * 2.0 ** min(failures - 1, _MOST_DOUBLINGS), _LONGEST_PAUSE_S)
-
-
 def _put_last(names: dict[str, None], name: str) -> list[str]:
     """Puts a name behind the others. Returns those that had to go for it."""
     names.pop(name, None)
     names[name] = None
     gone = []
-    while len(names) > _MOST_WATCHED:
+    while len(names) > MOST_WATCHED:
         gone.append(oldest := next(iter(names)))
         del names[oldest]
     return gone
@@ -666,15 +493,3 @@ def _put_last(names: dict[str, None], name: str) -> list[str]:
 async def _no_redirect(*_: object) -> None:
     """Another server, perhaps without TLS, must not tell what an account holds."""
     raise LineEnded("redirected")
-
-
-class _Pause:
-    """From one connection to the next: short at first, longer while none lasts."""
-
-    def __init__(self) -> None:
-        self._failed = 0
-
-    async def after(self, began_ns: int) -> None:
-        lived_s = (time.monotonic_ns() - began_ns) / 1e9
-        self._failed = 0 if lived_s > _STEADY_S else min(self._failed + 1, _MOST_DOUBLINGS)
-        await asyncio.sleep(min(0.1 * 2**self._failed, _LONGEST_PAUSE_S) * random.uniform(0.5, 1.0))

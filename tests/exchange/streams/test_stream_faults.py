@@ -211,7 +211,7 @@ async def test_what_is_nested_too_deeply_cannot_be_read(
     inside(exchange)._hear_user(nested)
     assert exchange.live(SYMBOL) is None
     with pytest.raises(LineEnded):
-        inside(exchange)._hear_market(nested)
+        inside(exchange)._market._hear(nested)
     await figures(exchange)
     assert "STREAMS FAILED" not in caplog.text
 

@@ -10,7 +10,11 @@ import pytest
 
 from gate.exchange import binance
 from gate.exchange.binance import BinanceFutures
+from gate.exchange.streams import fees as fees_module
 from gate.exchange.streams import live as streams
+from gate.exchange.streams import market as market_module
+from gate.exchange.streams import pauses as pauses_module
+from gate.exchange.streams.pauses import Pause, longer_each_time
 from gate.exchange.usage import NEAR
 from gate.paper import Fault, FaultKind, PaperExchange
 from tests.exchange.streams.conftest import EVER, SYMBOL, OpenExchange, figures, hits, inside, until
@@ -48,13 +52,13 @@ async def test_a_fee_that_cannot_be_read_is_asked_for_less_and_less(
     monkeypatch: pytest.MonkeyPatch, paper: PaperExchange, exchange: BinanceFutures
 ) -> None:
     paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path=FEES, probability=EVER))
-    monkeypatch.setattr(streams, "_FEE_PAUSE_S", 0.02)
+    monkeypatch.setattr(fees_module, "_PAUSE_S", 0.02)
     exchange.live("ETHUSDT")
     await until(lambda: hits(paper) >= 5)
-    failed = inside(exchange)._fees_failed["ETHUSDT"]
-    due_ns = inside(exchange)._fees_due_ns["ETHUSDT"]
-    await until(lambda: inside(exchange)._fees_failed["ETHUSDT"] > failed)
-    assert inside(exchange)._fees_due_ns["ETHUSDT"] - due_ns > 0.02 * 2**failed * 1e9
+    failed = inside(exchange)._fees._failed["ETHUSDT"]
+    due_ns = inside(exchange)._fees._due_ns["ETHUSDT"]
+    await until(lambda: inside(exchange)._fees._failed["ETHUSDT"] > failed)
+    assert inside(exchange)._fees._due_ns["ETHUSDT"] - due_ns > 0.02 * 2**failed * 1e9
 
 
 async def test_after_a_ban_nothing_more_is_asked_for(
@@ -64,12 +68,12 @@ async def test_after_a_ban_nothing_more_is_asked_for(
     asked.clear()
     for symbol in ("ETHUSDT", "SOLUSDT", "BNBUSDT"):
         exchange.live(symbol)
-    await until(lambda: inside(exchange)._fees_failed)
+    await until(lambda: inside(exchange)._fees._failed)
     assert (exchange.rest_ms() or 0) > 0
     # Whoever asks now waits for the end of the ban.
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.05):
-            await inside(exchange)._read_fee("SOLUSDT")
+            await inside(exchange)._fees._read("SOLUSDT")
     assert fees(asked) == ["commissionRate ETHUSDT"]
 
 
@@ -95,7 +99,7 @@ async def test_no_fee_is_asked_for_when_half_of_a_limit_is_used(
 async def test_a_fee_is_read_anew_when_it_is_old(
     monkeypatch: pytest.MonkeyPatch, asked: list[str], open_exchange: OpenExchange
 ) -> None:
-    monkeypatch.setattr(streams, "_FEE_AGE_S", 0.01)
+    monkeypatch.setattr(fees_module, "_AGE_S", 0.01)
     monkeypatch.setattr(binance, "_FEE_AGE_S", 0.01)
     exchange = await open_exchange()
     await figures(exchange)
@@ -109,13 +113,13 @@ async def test_what_cannot_be_read_is_asked_for_less_and_less(
     monkeypatch: pytest.MonkeyPatch, paper: PaperExchange, exchange: BinanceFutures, path: str
 ) -> None:
     pauses: list[int] = []
-    longer = streams._longer_each_time
+    longer = longer_each_time
 
     def noted(failures: int) -> float:
         pauses.append(failures)
         return 0.01
 
-    monkeypatch.setattr(streams, "_longer_each_time", noted)
+    monkeypatch.setattr(streams, "longer_each_time", noted)
     monkeypatch.setattr(streams, "_APART_S", 0.05)
     version = "v3" if path == "account" else "v1"
     paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path=f"/fapi/{version}/{path}", times=4))
@@ -165,8 +169,8 @@ async def test_pauses_and_doubts_without_end_stay_numbers(
     inside(exchange)._snapshots_in_doubt = 5_000
     inside(exchange)._account.snapshot = None
     assert inside(exchange)._until_snapshot_s() <= 3
-    monkeypatch.setattr(streams, "_LONGEST_PAUSE_S", 0.001)
-    pause = streams._Pause()
+    monkeypatch.setattr(pauses_module, "LONGEST_PAUSE_S", 0.001)
+    pause = Pause()
     pause._failed = 5_000
     await pause.after(time.monotonic_ns())
 
@@ -181,13 +185,14 @@ async def test_names_that_no_symbol_has_take_no_room(exchange: BinanceFutures) -
 async def test_the_symbol_that_was_not_asked_for_the_longest_makes_room(
     monkeypatch: pytest.MonkeyPatch, paper: PaperExchange, exchange: BinanceFutures
 ) -> None:
-    monkeypatch.setattr(streams, "_MOST_WATCHED", 2)
+    for module in (streams, market_module):
+        monkeypatch.setattr(module, "MOST_WATCHED", 2)
     for symbol in ("ETHUSDT", "SOLUSDT", "ETHUSDT"):
         await figures(exchange, symbol)
-    assert set(inside(exchange)._watched) == {"ETHUSDT", "SOLUSDT"}
+    assert set(inside(exchange)._market._watched) == {"ETHUSDT", "SOLUSDT"}
     assert inside(exchange)._settings.config(SYMBOL) is None
     await figures(exchange)
-    assert set(inside(exchange)._watched) == {"ETHUSDT", SYMBOL}
+    assert set(inside(exchange)._market._watched) == {"ETHUSDT", SYMBOL}
 
 
 async def test_a_symbol_that_was_asked_for_too_early_is_at_hand_later(open_exchange: OpenExchange) -> None:
@@ -200,14 +205,14 @@ async def test_a_symbol_that_was_asked_for_too_early_is_at_hand_later(open_excha
 async def test_a_subscription_that_was_lost_is_made_anew(
     monkeypatch: pytest.MonkeyPatch, exchange: BinanceFutures
 ) -> None:
-    monkeypatch.setattr(streams, "_PRICELESS_S", 2.5)
+    monkeypatch.setattr(market_module, "_PRICELESS_S", 2.5)
     await figures(exchange, "ETHUSDT")
-    market = inside(exchange)._market
+    market = inside(exchange)._market._line
     assert market is not None
     await market.say('{"method":"UNSUBSCRIBE","params":["ethusdt@markPrice@1s"],"id":9}')
     await until(lambda: exchange.live("ETHUSDT") is None)
     await figures(exchange, "ETHUSDT")
-    assert inside(exchange)._market is market
+    assert inside(exchange)._market._line is market
 
 
 @pytest.mark.parametrize("pause_s", [0, 0.01, 0.05, 0.2])
