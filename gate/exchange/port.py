@@ -299,8 +299,8 @@ class Exchange(Protocol):
     def near_limit_ms(self, share: Decimal = NEAR) -> int | None:
         """How long to rest so as not to reach the exchange's own limits; None while less than `share` is used."""
 
-    def rest_ms(self) -> int | None:
-        """How long to ask nothing that can wait: near a limit, and as an answer has said. None: ask."""
+    def rest_ms(self, share: Decimal = NEAR) -> int | None:
+        """How long to ask nothing that can wait: from `share` of a limit on, and as an answer has said. None: ask."""
 
     def live(self, symbol: str) -> LiveFigures | None:
         """What the streams tell of a symbol at this moment, without asking. None where a figure is absent, stale or in

@@ -293,8 +293,8 @@ class OrderNews:
             await asyncio.gather(*(self._ask_for(*each) for each in asked[start : start + _AT_ONCE]))
 
     async def _rest(self) -> None:
-        """The exchange's limits belong to orders first: half of each is left to them."""
-        rest_ms = self._exchange.near_limit_ms(_BUDGET)
+        """Half of each limit is left to orders, and during a ban nothing is asked."""
+        rest_ms = self._exchange.rest_ms(_BUDGET)
         if rest_ms is not None:
             await asyncio.sleep(rest_ms / 1000)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from typing import Final
 
 from gate.client.gates import AsyncGate
@@ -29,7 +30,7 @@ NEWS_EVERY_S: Final = 1.0
 """How often the audit is asked for news: an act or a trip has the account looked at at once."""
 _PROBE_EVERY_S: Final = 15.0
 _PROBED: Final = "BTCUSDT"
-_MARGIN_EVERY_S: Final = 60.0
+_SIGNED_EVERY_S: Final = 60.0
 DOWN_AFTER_S: Final = 10.0
 _WELL: Final = ("ok", "off", "not asked yet")
 
@@ -86,13 +87,15 @@ class Looking:
             await asyncio.sleep(NEWS_EVERY_S)
 
     async def _keep_asking_exchange(self) -> None:
-        margin_s = -_MARGIN_EVERY_S
+        signed_s, refused = -_SIGNED_EVERY_S, ""
         while True:
             try:
-                await self._probe()
-                if self._loop.time() - margin_s >= _MARGIN_EVERY_S:
-                    margin_s = self._loop.time()
-                    await self._look_at_margin()
+                # Whoever goes on asking during a ban is banned for longer.
+                if self.pulse.exchange in _WELL or self._exchange.rest_ms() is None:
+                    if self._loop.time() - signed_s >= _SIGNED_EVERY_S and self._exchange.near_limit_ms() is None:
+                        signed_s = self._loop.time()
+                        refused = await self._look_at_margin()
+                    self._heard_of_exchange(await self._probe() or refused)
             except Exception:
                 _log.exception("looking failed")
             await asyncio.sleep(_PROBE_EVERY_S)
@@ -150,19 +153,17 @@ class Looking:
         said += f"{of.in_doubt_after_s} s. gate status, and look at the exchange"
         self._see(Kind.IN_DOUBT, said if for_s >= of.in_doubt_after_s else "")
 
-    async def _look_at_margin(self) -> None:
+    async def _look_at_margin(self) -> str:
+        """Why the exchange doesn't tell it, or nothing. This asks with the keys: they may be wrong, or lack a right."""
         of = self._alerts
-        if not of.margin_below or self._exchange.near_limit_ms() is not None:
-            return
         try:
             free = (await self._exchange.account()).available.get(of.margin_asset)
-        except ExchangeFailure:
-            return  # the probe tells of it
-        if free is None or isinstance(free, str):
-            return
-        short = free < of.margin_below
-        said = f"{plain(free)} {of.margin_asset} are free, below {plain(of.margin_below)}"
-        self._see(Kind.MARGIN, said if short else "")
+        except ExchangeFailure as failed:
+            return _why(failed)
+        if of.margin_below and isinstance(free, Decimal):
+            said = f"{plain(free)} {of.margin_asset} are free, below {plain(of.margin_below)}"
+            self._see(Kind.MARGIN, said if free < of.margin_below else "")
+        return ""
 
     def look_at_itself(self) -> None:
         """What this service lacks."""
@@ -178,18 +179,24 @@ class Looking:
     def _see(self, kind: Kind, says: str, after_s: float = 0) -> None:
         self._teller.tell(self._conditions.see(kind, says, self._loop.time(), after_s=after_s))
 
-    async def _probe(self) -> None:
+    async def _probe(self) -> str:
+        """Why the exchange doesn't answer, or nothing."""
         try:
             await self._exchange.mark_price(_PROBED)
         except ExchangeFailure as failed:
-            said = f"{failed.failure.code}: {failed.failure.told}"
-            if self.pulse.exchange in ("ok", "not asked yet"):
-                _log.warning("EXCHANGE AWAY %s", said)
-            self.pulse.exchange = said
-        else:
-            if self.pulse.exchange not in ("ok", "not asked yet"):
-                _log.info("EXCHANGE BACK")
-            self.pulse.exchange = "ok"
+            return _why(failed)
+        return ""
+
+    def _heard_of_exchange(self, problem: str) -> None:
+        was_well, self.pulse.exchange = self.pulse.exchange in _WELL, problem or "ok"
+        if problem and was_well:
+            _log.warning("EXCHANGE AWAY %s", problem)
+        elif not problem and not was_well:
+            _log.info("EXCHANGE BACK")
+
+
+def _why(failed: ExchangeFailure) -> str:
+    return f"{failed.failure.code}: {failed.failure.told}"
 
 
 def _said(on: dict[str, str], name: str) -> str:

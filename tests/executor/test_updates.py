@@ -12,6 +12,7 @@ import pytest
 from binance import Client
 
 from gate.exchange.binance import BinanceFutures
+from gate.exchange.failures import ExchangeFailure
 from gate.executor import Executor, OrderState, OrderUpdate, Terminal
 from gate.executor.order_news import Updates
 from gate.paper import Fault, FaultKind, PaperExchange
@@ -49,6 +50,19 @@ async def told(updates: Updates, number: int) -> list[OrderUpdate]:
 
 def states(got: list[OrderUpdate]) -> list[tuple[str, Decimal]]:
     return [(each.state.value, each.filled_quantity) for each in got]
+
+
+async def test_during_a_ban_no_gap_is_closed(heard: Desk, asked: list[str]) -> None:
+    ban = Fault(kind=FaultKind.BANNED_418, method="GET", path="/fapi/v3/positionRisk", retry_after_s=3600)
+    heard.paper.inject(ban)
+    async with heard.executor:
+        with pytest.raises(ExchangeFailure):
+            await heard.exchange.positions("BTCUSDT")
+        asked.clear()
+        heard.executor._news._missed()
+        for _ in range(3):
+            await heard.exchange.positions("BTCUSDT")
+    assert set(asked) == {"GET /fapi/v3/positionRisk"}
 
 
 async def test_fills_are_told_with_the_whole_quantity_and_the_average_price(heard: Desk) -> None:

@@ -75,6 +75,12 @@ def test_it_starts_before_its_store_does(harmed: Desk, private_store: PrivateSto
     assert harmed.result()["status"] == "filled"
 
 
+def test_keys_that_the_exchange_refuses_show_before_the_first_intent(desk: Desk) -> None:
+    worker = desk.worker(BINANCE_API_SECRET="another")  # noqa: S106  # of a test
+    until(lambda: "-1022" in str(worker.health()["exchange"]), told=lambda: worker.log)
+    worker.said('EXCHANGE AWAY "-1022')
+
+
 def test_while_the_exchange_is_away_entries_are_held_and_health_is_true(desk: Desk) -> None:
     for path in ("/fapi/v1/exchangeInfo", "/fapi/v1/premiumIndex"):
         desk.paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path=path, times=1_000))
