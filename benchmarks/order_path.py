@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -44,17 +45,23 @@ _WARMING: Final = "GET /fapi/v1/ping"
 Samples = dict[tuple[float, str], list[Pair]]
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to measure, and how often."""
+
+    delays_ms: Sequence[float]
+    rounds: int
+    warm_ups: int = _WARM_UPS
+    round_s: float = _ROUND_S
+
+
 async def measure(
     store: Server,
     exchange_url: str,
     distance: Distance,
     rows: Sequence[Measured],
-    *,
-    delays_ms: Sequence[float],
-    rounds: int,
-    warm_ups: int = _WARM_UPS,
-    round_s: float = _ROUND_S,
-    tell: Callable[[str], None] = lambda what: None,
+    plan: Plan,
+    tell: Callable[[str], None],
 ) -> Samples:
     """At each delay goes each way, and the bare one in turn with it. The first rounds only warm up.
 
@@ -72,7 +79,7 @@ async def measure(
         finally:
             await way.close()
 
-    for delay_ms in delays_ms:
+    for delay_ms in plan.delays_ms:
         distance.delay(delay_ms)
         for row in rows:
             tell(f"{delay_ms:g} ms each way: {row.what}")
@@ -80,10 +87,10 @@ async def measure(
                 bare = await stack.enter_async_context(opened(row.against))
                 own = bare if row.name == row.against else await stack.enter_async_context(opened(row.name))
                 pairs = [
-                    await _one_round(own, bare, round_s=round_s, own_first=bool(number % 2))
-                    for number in range(warm_ups + rounds)
+                    await _one_round(own, bare, round_s=plan.round_s, own_first=bool(number % 2))
+                    for number in range(plan.warm_ups + plan.rounds)
                 ]
-            samples[delay_ms, row.name] = pairs[warm_ups:]
+            samples[delay_ms, row.name] = pairs[plan.warm_ups :]
     return samples
 
 
@@ -160,31 +167,12 @@ def _market() -> dict[str, Any]:
     }
 
 
-def run(
-    rows: Sequence[Measured],
-    *,
-    delays_ms: Sequence[float],
-    rounds: int,
-    warm_ups: int = _WARM_UPS,
-    round_s: float = _ROUND_S,
-    tell: Callable[[str], None] = lambda what: None,
-) -> Samples:
+def run(rows: Sequence[Measured], plan: Plan, tell: Callable[[str], None] = lambda what: None) -> Samples:
     """Starts a store, a paper exchange and a proxy, and measures the rows. Raises ServerMissing."""
     with Server("valkey") as store, paper_exchange([row.name for row in rows]) as url:
         at = urlsplit(url)
         with Distance(at.hostname or "", at.port or 0) as distance:
-            measuring = measure(
-                store,
-                url,
-                distance,
-                rows,
-                delays_ms=delays_ms,
-                rounds=rounds,
-                warm_ups=warm_ups,
-                round_s=round_s,
-                tell=tell,
-            )
-            return asyncio.run(measuring)
+            return asyncio.run(measure(store, url, distance, rows, plan, tell))
 
 
 @click.command()
@@ -210,14 +198,13 @@ def main(
     progress = Console(stderr=True, quiet=wants_json)
     try:
         with progress.status("") as status:
-            samples = run(
-                rows,
+            plan = Plan(
                 delays_ms=delays or ((0.0,) if quick else _DELAYS_MS),
                 rounds=rounds or (2 if quick else _ROUNDS),
                 warm_ups=1 if quick else _WARM_UPS,
                 round_s=0.0 if quick else _ROUND_S,
-                tell=status.update,
             )
+            samples = run(rows, plan, status.update)
     except ServerMissing as missing:
         raise click.ClickException(str(missing)) from None
     if chart is not None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
-from benchmarks.order_path import run
+from benchmarks.order_path import Plan, run
 from benchmarks.order_path_desks import ways
 from benchmarks.order_path_report import as_chart, as_json, as_tables, rows_of
 
 
 def test_every_way_is_measured_and_reported() -> None:
     rows = [row for row in ways(streams=False) if not row.name.endswith("_first")]  # they wait
-    samples = run(rows, delays_ms=(1.0,), rounds=2, warm_ups=1, round_s=0)
+    samples = run(rows, Plan(delays_ms=(1.0,), rounds=2, warm_ups=1, round_s=0))
 
     report = {row.name: row for row in rows_of(rows, samples)}
     assert report.keys() == {row.name for row in rows}

@@ -175,7 +175,9 @@ def test_a_closed_input_is_one_line_and_not_a_verdict() -> None:
 
 
 def test_a_single_server_asked_as_a_cluster_is_one_line(private_store: PrivateStore) -> None:
-    done = gate("--prefix", "{a}", *EVAL, store=private_store.url.replace("redis://", "redis+cluster://").partition("/0")[0])
+    done = gate(
+        "--prefix", "{a}", *EVAL, store=private_store.url.replace("redis://", "redis+cluster://").partition("/0")[0]
+    )
     assert (done.returncode, done.stderr.count("\n")) == (3, 1)
     assert "Cluster mode is not enabled" in done.stderr
 

@@ -21,6 +21,7 @@ from gate.paper import Account, Fault, FaultKind, PaperExchange
 from gate.paper.serving.venue import Arrival, Venue
 from tests.client.account import STATE, server_ms
 from tests.client.gates import GateInRoles, urls_in_roles
+from tests.paper.arrivals import hear_arrivals
 from tests.servers.session import declare_whole
 from tests.servers.store import Store
 from tests.servers.users import IN_ROLES
@@ -145,13 +146,10 @@ async def desk(open_desk: OpenDesk) -> Desk:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The requests that have reached the exchange, in their order."""
     asked: list[str] = []
-    arrive = Venue.arrive
 
-    def noted(venue: Venue, *arguments: object) -> Arrival:
-        arrival = arrive(venue, *arguments)  # type: ignore[arg-type]
+    def heard(_: Venue, arrival: Arrival) -> None:
         if arrival.request.path not in _BESIDE:
             asked.append(f"{arrival.request.method} {arrival.request.path}")
-        return arrival
 
-    monkeypatch.setattr(Venue, "arrive", noted)
+    hear_arrivals(monkeypatch, heard)
     return asked

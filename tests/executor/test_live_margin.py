@@ -23,6 +23,7 @@ from tests.client.account import STATE
 from tests.executor.conftest import ROOMY, Desk, OpenDesk, keep_snapshots_back, until
 from tests.executor.test_margin import NEED
 from tests.executor.test_requests import ORDER, READINGS
+from tests.paper.arrivals import hear_arrivals
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
 
@@ -151,19 +152,23 @@ async def test_an_order_that_is_reserved_leaves_the_rest_to_others(two: tuple[De
     assert asked == [ORDER]
 
 
+async def _enters_with_nothing_ahead(desk: Desk, asked: list[str]) -> None:
+    asked.clear()
+
+    execution = await _enter(desk, "ETHUSDT")
+
+    assert execution.margin is not None
+    assert execution.margin.reserved_ahead == 0
+    assert asked == [ORDER]
+
+
 async def test_an_order_counts_once_its_event_has_come(two: tuple[Desk, Desk], asked: list[str]) -> None:
     first, second = two
     keep_snapshots_back(first, second)
     placed = await _enter(first)
     assert placed.client_order_id is not None
     await until(lambda: second.exchange.has_seen(str(placed.client_order_id)))
-    asked.clear()
-
-    execution = await _enter(second, "ETHUSDT")
-
-    assert execution.margin is not None
-    assert execution.margin.reserved_ahead == 0
-    assert asked == [ORDER]
+    await _enters_with_nothing_ahead(second, asked)
 
 
 async def test_an_order_from_before_the_snapshot_is_in_it(
@@ -182,13 +187,7 @@ async def test_an_order_from_before_the_snapshot_is_in_it(
     _take_snapshots(second)
     await _watched(second, "ETHUSDT")
     keep_snapshots_back(second)
-    asked.clear()
-
-    execution = await _enter(second, "ETHUSDT")
-
-    assert execution.margin is not None
-    assert execution.margin.reserved_ahead == 0
-    assert asked == [ORDER]
+    await _enters_with_nothing_ahead(second, asked)
 
 
 async def test_streams_that_do_not_tell_of_an_order_in_time_do_not_count_until_a_new_snapshot(
@@ -327,17 +326,13 @@ class _Course:
         self.free: dict[str, Decimal] = {}
         self.sent = 0
         self.names = (f"course-{number}" for number in itertools.count())
-        arrive = Venue.arrive
+        hear_arrivals(monkeypatch, self._arrived)
 
-        def noted(venue: Venue, *arguments: Any) -> Arrival:
-            arrival = arrive(venue, *arguments)
-            name = arrival.params.text("newClientOrderId")
-            if arrival.request.method == "POST" and name:
-                [books] = venue.exchange.accounts.values()
-                self.free[name] = free_margin(books, venue.exchange.market, venue.exchange.quotes, "USDT")
-            return arrival
-
-        monkeypatch.setattr(Venue, "arrive", noted)
+    def _arrived(self, venue: Venue, arrival: Arrival) -> None:
+        name = arrival.params.text("newClientOrderId")
+        if arrival.request.method == "POST" and name:
+            [books] = venue.exchange.accounts.values()
+            self.free[name] = free_margin(books, venue.exchange.market, venue.exchange.quotes, "USDT")
 
     async def act(self) -> None:
         often = (self.enter, self.enter, self.enter, self.close, self.move_money, self.let_through, self.let_through)

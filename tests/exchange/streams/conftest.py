@@ -18,6 +18,7 @@ from gate.exchange.port import LiveFigures
 from gate.exchange.streams.live import LiveStreams
 from gate.paper import Account, PaperExchange
 from gate.paper.serving.venue import Arrival, Venue
+from tests.paper.arrivals import hear_arrivals
 
 T = TypeVar("T")
 
@@ -67,14 +68,11 @@ async def exchange(open_exchange: OpenExchange) -> BinanceFutures:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The last word of the path of each request that has reached the exchange, and its symbol."""
     asked: list[str] = []
-    arrive = Venue.arrive
 
-    def noted(venue: Venue, *arguments: object) -> Arrival:
-        arrival = arrive(venue, *arguments)  # type: ignore[arg-type]
+    def heard(_: Venue, arrival: Arrival) -> None:
         asked.append(f"{arrival.request.path.rsplit('/')[-1]} {arrival.params.text('symbol') or ''}".strip())
-        return arrival
 
-    monkeypatch.setattr(Venue, "arrive", noted)
+    hear_arrivals(monkeypatch, heard)
     return asked
 
 
