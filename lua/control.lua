@@ -116,7 +116,7 @@ if act == 'policy' then
   end
   -- Callers may write the state, but not this key: so none of them can replace what a person has applied. The state has a
   -- copy for callers of before, which read that alone.
-  local line = {what, now_text, ARGV.figures, (string.gsub(by, '\n', ' ')), (string.gsub(reason, '\n', ' '))}
+  local line = {what, now_text, ARGV.figures, by, reason}
   redis.call('SET', KEYS.applied, table.concat(line, '\n'))
   redis.call('HSET', KEYS.state, 'policy', what, 'figures', ARGV.figures, 'policy_at', now_text, 'policy_by', by,
     'policy_reason', reason)

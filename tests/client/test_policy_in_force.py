@@ -163,6 +163,20 @@ def test_apply_keeps_the_figures_and_entries_rest_for_a_window_that_gets_longer(
     assert b" rate_global_window_ms=120000 " in (redis_client.hget(at.STATE, "figures") or b"")
 
 
+def test_an_apply_is_compared_with_what_a_person_has_applied(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    """The copy in the state is one that every caller may write."""
+    longer = Policy(rate_global_window_ms=120_000)
+    gate = open_gate(longer)
+    gate.apply_policy(by="ann", reason="to see its figures")
+    forged = redis_client.hget(at.STATE, "figures")
+    gate.apply_policy(STRICT, by="ann", reason="first")
+    redis_client.delete(at.COOLDOWN_GLOBAL)
+    redis_client.hset(at.STATE, mapping={"policy": longer.fingerprint, "figures": forged or b""})
+    act = gate.apply_policy(by="ann", reason="a longer window", expected=STRICT.fingerprint)
+    assert act.before == STRICT.fingerprint
+    assert redis_client.get(at.COOLDOWN_GLOBAL) == b"1", "entries rest until a whole longer window has passed"
+
+
 @pytest.mark.parametrize("policy", [Policy(rate_global_window_ms=30_000), Policy(rate_global_limit=50), Policy()])
 def test_apply_rests_nothing_where_no_window_gets_longer(
     policy: Policy, redis_client: redis.Redis, open_gate: OpenGate
