@@ -177,6 +177,18 @@ def test_an_apply_is_compared_with_what_a_person_has_applied(redis_client: redis
     assert redis_client.get(at.COOLDOWN_GLOBAL) == b"1", "entries rest until a whole longer window has passed"
 
 
+def test_how_old_an_entry_may_be_is_what_a_person_has_applied(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    """Not what the copy in the state says, which every caller may write."""
+    patient = Policy(max_age_ms=2 * STRICT.max_age_ms)
+    gate = open_gate(STRICT)
+    gate.apply_policy(patient, by="ann", reason="to see its figures")
+    forged = redis_client.hget(at.STATE, "figures")
+    gate.apply_policy(STRICT, by="ann", reason="the one that counts")
+    redis_client.hset(at.STATE, mapping={"policy": patient.fingerprint, "figures": forged or b""})
+    old = at.entry(timestamp=time.time_ns() // 1_000_000 - STRICT.max_age_ms - 5_000)
+    assert gate.evaluate(old).reason is Reason.STALE
+
+
 @pytest.mark.parametrize("policy", [Policy(rate_global_window_ms=30_000), Policy(rate_global_limit=50), Policy()])
 def test_apply_rests_nothing_where_no_window_gets_longer(
     policy: Policy, redis_client: redis.Redis, open_gate: OpenGate
