@@ -136,7 +136,6 @@ class LiveAccount:
         self.snapshot = self._summed = None
         self._events.clear()
         self._seen.clear()
-        self._over.clear()
         self._orders.clear()
         self._resting.clear()
         self._lines.clear()
@@ -222,7 +221,7 @@ class LiveAccount:
         if number in self._over:
             raise InDoubt("an order goes on after its end")
         known = self._orders.get(number)
-        if known is not None and (event.at_ms < known.latest.at_ms or event.filled < known.latest.filled):
+        if known is not None and event.at_ms < known.latest.at_ms:
             raise InDoubt("an order's events come in another order")
         if known is not None and event.filled != known.latest.filled + event.just_filled:
             raise InDoubt("an order's fill is missing")
@@ -274,7 +273,6 @@ class LiveAccount:
 
     def _note(self, client_order_id: str) -> None:
         self._seen[client_order_id] = None
-        self._seen.move_to_end(client_order_id)
         if len(self._seen) > _MOST_IDS:
             self._seen.popitem(last=False)
 
@@ -282,7 +280,7 @@ class LiveAccount:
 
     def has_seen(self, client_order_id: str) -> bool:
         """Whether the figures include an order of that id."""
-        return self.snapshot is not None and client_order_id in self._seen
+        return client_order_id in self._seen
 
     def touches(self, symbol: str) -> bool:
         """Whether something is open in the symbol, or was since the snapshot."""
