@@ -198,11 +198,26 @@ def test_without_a_price_there_is_no_figure() -> None:
         [order(AFTER_MS), order(AFTER_MS, "CANCELED"), order(AFTER_MS)],
         [order(AFTER_MS, "PARTIALLY_FILLED", "4", "4"), order(AFTER_MS)],
         [order(AFTER_MS), order(AFTER_MS, "PARTIALLY_FILLED", "4", "3")],
+        [
+            order(AFTER_MS, "FILLED", "10", "10"),
+            balances(AFTER_MS, amount="10"),
+            order(AFTER_MS, "EXPIRED", "10"),
+        ],
         [order(AFTER_MS + 1), order(AFTER_MS, "PARTIALLY_FILLED", "4", "4")],
         [{**balances(AFTER_MS), "a": {"m": "MARGIN_TYPE_CHANGE", "B": [], "P": []}}],
         [{**balances(AFTER_MS), "a": {"m": "DEPOSIT", "B": [{"a": "NEW", "cw": "1"}], "P": []}}],
     ],
-    ids=["wallet", "position", "ended", "filled", "missing fill", "order", "margin type", "new asset"],
+    ids=[
+        "wallet",
+        "position",
+        "ended",
+        "filled",
+        "missing fill",
+        "filled and over",
+        "order",
+        "margin type",
+        "new asset",
+    ],
 )
 def test_what_does_not_fit_is_in_doubt(events: list[Json]) -> None:
     book = Book()
@@ -331,3 +346,77 @@ def test_a_change_that_is_not_told_in_the_end_is_missed() -> None:
         book.rest(answer, from_ms)
         missed.append(book.live.missed)
     assert missed == [False, False, True, False]
+
+
+def test_an_order_that_is_over_needs_no_price() -> None:
+    """Whether its end comes too late, or is in the next snapshot."""
+    book = Book()
+    book.hear(order(BEFORE_MS, s="LATEUSDT"), order(BEFORE_MS, "CANCELED", s="LATEUSDT"))
+    book.hear(order(AFTER_MS, i=8, s="OVERUSDT"))
+    assert book.live.priced_symbols() == {"AUSDT", "OVERUSDT"}
+    assert [book.live.touches(each) for each in ("AUSDT", "OVERUSDT", "LATEUSDT")] == [True, True, False]
+    book.rest(from_ms=AFTER_MS + 1)
+    assert book.live.priced_symbols() == {"AUSDT", "OVERUSDT"}
+    book.hear(order(AFTER_MS + 1, "CANCELED", i=8, s="OVERUSDT"))
+    book.rest(from_ms=AFTER_MS + 2)
+    assert book.live.priced_symbols() == {"AUSDT"}
+
+
+def test_a_fill_that_is_missing_of_an_order_that_was_told_late_is_in_doubt() -> None:
+    book = Book()
+    book.hear(order(BEFORE_MS))
+    with pytest.raises(InDoubt):
+        book.hear(order(AFTER_MS, "PARTIALLY_FILLED", "4", "3"))
+
+
+def test_after_a_gap_no_fill_is_missing_that_was_lost_in_it() -> None:
+    """Else every further fill of the order would put the account in doubt."""
+    book = Book()
+    book.hear(order(BEFORE_MS))
+    book.live.forget()
+    book.rest()
+    book.hear(order(AFTER_MS, "PARTIALLY_FILLED", "7", "3"))
+    assert book.free is not None
+
+
+def test_what_the_orders_held_before_a_snapshot_is_not_taken_off_what_is_free_after_it() -> None:
+    book = Book()
+    book.hear(order(AFTER_MS))
+    assert book.free == 1_000 - HELD
+    book.rest(account(available="900"), from_ms=AFTER_MS + 1)
+    assert book.free == 900
+
+
+def test_a_fill_does_not_take_back_how_high_an_order_was_valued() -> None:
+    book = Book()
+    book.mark = Decimal(200)
+    book.hear(order(AFTER_MS, S="SELL", p="150"))
+    book.mark = Decimal(100)
+    book.hear(order(AFTER_MS, "PARTIALLY_FILLED", "1", "1", S="SELL", p="150"))
+    assert (book.free or 0) <= 1_000 - 9 * Decimal(200) / LEVERAGE
+
+
+def test_a_fill_whose_position_was_told_first_is_not_awaited() -> None:
+    book = Book()
+    book.hear(order(AFTER_MS), balances(AFTER_MS, amount="10"), order(AFTER_MS, "FILLED", "10", "10"))
+    assert not book.live.awaits_position("AUSDT")
+
+
+@pytest.mark.parametrize("told", [balances(AFTER_MS + 1, amount="5", s="BUSDT"), balances(AFTER_MS, amount="5")])
+def test_a_fill_is_awaited_until_its_own_position_is_told_as_it_is_after_it(told: Json) -> None:
+    book = Book()
+    book.hear(order(AFTER_MS), order(AFTER_MS + 1, "FILLED", "10", "10"), told)
+    assert book.live.awaits_position("AUSDT")
+    assert not book.live.awaits_position("BUSDT")
+
+
+def test_neither_events_nor_ids_are_kept_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gate.exchange.streams.account._MOST_IDS", 2)
+    monkeypatch.setattr("gate.exchange.streams.account._MOST_EVENTS", 3)
+    book = Book()
+    for number in range(3):
+        book.hear(order(AFTER_MS, "CANCELED", i=number + 1, c=str(number)))
+    assert len(book.live._seen) == len(book.live._over) == 2
+    assert [book.live.has_seen(str(number)) for number in range(3)] == [False, True, True]
+    with pytest.raises(InDoubt):
+        book.hear(order(AFTER_MS))
