@@ -50,8 +50,6 @@ class OrderChanged:
     position_side: str
     buys: bool
     reduces: bool
-    is_new: bool
-    """Whether this event tells of the order for the first time."""
     ended: bool
     quantity: Decimal
     price: Decimal
@@ -159,7 +157,6 @@ def _order(event: Mapping[str, Any]) -> OrderChanged:
         position_side=position_side,
         buys=side == "BUY",
         reduces=order_reduces(order),
-        is_new=order["x"] == "NEW",
         ended=status in _ENDED,
         quantity=figure("q", order["q"], least=Decimal(0)),
         price=figure("p", order["p"], least=Decimal(0)),
