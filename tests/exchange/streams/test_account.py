@@ -140,6 +140,12 @@ def test_a_fill_stays_held_until_its_position_is_told() -> None:
     assert book.free == Decimal(1_000) - 100 - Decimal("0.5") - Decimal("1e-7")
 
 
+def test_what_is_left_of_an_order_that_has_ended_holds_nothing() -> None:
+    book = Book()
+    book.hear(order(AFTER_MS, "EXPIRED", "4", "4"))
+    assert book.free == 1_000 - HELD * 4 / 10
+
+
 def test_a_position_that_the_snapshot_may_have_counts_as_the_worse() -> None:
     """From 30 short to 10: the margin of 20 may be free or not; and 10 at a price of 110 lose less than 30."""
     book = Book(account(amount="-30"))
@@ -189,6 +195,81 @@ def test_without_a_price_there_is_no_figure() -> None:
     book.mark = None
     assert book.free is None
 
+    ordered = Book()
+    ordered.hear(order(AFTER_MS))
+    ordered.mark = None
+    assert ordered.free is None
+
+
+def test_without_a_leverage_a_margin_asset_or_a_figure_that_is_one_there_is_none() -> None:
+    assets, marks, leverages = (lambda _: "USDT"), (lambda _: MARK), (lambda _: LEVERAGE)
+    live = Book().live
+    assert live.available("USDT", assets, marks, leverages) == 1_000
+    assert live.available("USDT", assets, marks, lambda _: None) is None
+    assert live.available("USDT", lambda _: None, marks, leverages) is None
+    assert live.available("BNB", assets, marks, leverages) is None
+    assert Book(account(available="NaN")).free is None
+    assert Book({**account(), "assets": []}).free is None
+
+
+def test_an_order_that_the_snapshot_has_needs_no_price() -> None:
+    book = Book()
+    book.hear(order(BEFORE_MS))
+    book.mark = None
+    assert book.free == 1_000
+
+
+def test_what_another_asset_pays_for_takes_nothing() -> None:
+    book = Book()
+    book.hear(order(AFTER_MS, s="AUSDC"))
+    free = book.live.available("USDT", lambda name: name[1:], lambda _: MARK, lambda _: LEVERAGE)
+    assert free == 1_000
+
+
+def test_an_order_holds_what_it_loses_at_once() -> None:
+    """To buy at 110 what is worth 100, and to sell at 90."""
+    book = Book()
+    book.hear(order(AFTER_MS, p="110"))
+    assert (book.free or 0) <= 1_000 - 10 * Decimal(110) / LEVERAGE - 10 * 10
+    book.hear(order(AFTER_MS, i=8, S="SELL", p="90"))
+    assert (book.free or 0) <= 1_000 - 10 * Decimal(210) / LEVERAGE - 2 * 10 * 10
+
+
+def test_an_order_to_sell_grows_with_the_price() -> None:
+    book = Book()
+    book.hear(order(AFTER_MS, S="SELL", p="90"))
+    before = book.free
+    book.mark = Decimal(150)
+    assert before is not None
+    assert (book.free or 0) <= 1_000 - 10 * Decimal(150) / LEVERAGE - 10 * 60 < before
+
+
+def isolated(amount: str) -> Json:
+    answer = account(amount)
+    answer["positions"][0]["isolatedWallet"] = "100"
+    return answer
+
+
+def test_an_isolated_position_that_ends_may_leave_as_much_to_its_orders() -> None:
+    """10 long and 20 to sell: 10 have a margin of their own. Flat, the orders hold 20."""
+    book = Book(isolated("10"))
+    book.hear(balances(AFTER_MS, "1100", "0"))
+    assert book.free == 1_100 - 2 * 1_000 / LEVERAGE
+
+
+def test_what_an_isolated_position_gains_is_its_own() -> None:
+    book = Book()
+    book.hear(balances(AFTER_MS, "900", "10", mt="isolated"))
+    book.mark = Decimal(150)
+    assert book.free == 900 - 2 * 1_500 / LEVERAGE
+
+
+def test_what_is_flat_is_no_position() -> None:
+    book = Book(account(amount="30"))
+    assert [each.amount for each in book.live.positions("AUSDT")] == [30]
+    book.hear(balances(AFTER_MS, amount="0"))
+    assert book.live.positions("AUSDT") == ()
+
 
 @pytest.mark.parametrize(
     "events",
@@ -233,6 +314,8 @@ def test_what_does_not_fit_is_in_doubt(events: list[Json]) -> None:
         order(AFTER_MS, z="much"),
         order(AFTER_MS, i="7x"),
         order(AFTER_MS, S="HOLD"),
+        order(AFTER_MS, ps="UP"),
+        *(order(AFTER_MS, **{name: "-1"}) for name in "qpzl"),
         order(0),
         balances(AFTER_MS, "NaN"),
         balances(AFTER_MS, amount="1", ps="UP"),
@@ -244,6 +327,14 @@ def test_what_does_not_fit_is_in_doubt(events: list[Json]) -> None:
 def test_what_can_not_be_read_is_a_failure(event: Json) -> None:
     with pytest.raises(ExchangeFailure):
         decode_user_event(event)
+
+
+@pytest.mark.parametrize("field", ["crossWalletBalance", "updateTime"])
+def test_an_account_that_can_not_be_read_is_a_failure(field: str) -> None:
+    answer = account()
+    del answer["assets"][0][field]
+    with pytest.raises(ExchangeFailure):
+        decode_snapshot(answer, 0, FROM_MS, UNTIL_MS)
 
 
 def test_other_events_say_nothing_of_the_account() -> None:
