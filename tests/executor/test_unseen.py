@@ -159,3 +159,29 @@ def test_orders_that_the_store_has_forgotten_take_a_snapshot_from_after_them(
     assert unseen.reserved(clocks.live(1.2)) is None
     assert len(streams.doubts) == 1
     assert unseen.reserved(clocks.live(0.8)) == 0
+
+
+def test_a_clock_that_went_back_makes_no_order_older_than_it_is(unseen: UnseenOrders, clocks: _Clocks) -> None:
+    clocks.store_ms -= 3_000
+    unseen.told(unseen.ask(), clocks.placed(0.2))
+
+    assert unseen.reserved(clocks.live(1)) == 7
+
+
+def test_orders_of_which_the_store_tells_none_take_a_snapshot_from_after_the_look(
+    unseen: UnseenOrders, clocks: _Clocks
+) -> None:
+    unseen.told(unseen.ask(), clocks.placed(complete=False))
+
+    assert unseen.reserved(clocks.live(0.1)) is None
+    assert unseen.reserved(clocks.live(-0.1)) == 0
+
+
+def test_a_step_shows_however_long_the_look_before_it_took(unseen: UnseenOrders, clocks: _Clocks) -> None:
+    slow = unseen.ask()
+    clocks.go_on(5)
+    unseen.told(slow, clocks.placed())
+    clocks.store_ms += 3_000
+    unseen.told(unseen.ask(), clocks.placed(3.2))
+
+    assert unseen.reserved(clocks.live(1)) == 7
