@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +12,7 @@ from binance import Client
 
 from gate.exchange.binance import BinanceFutures
 from gate.exchange.streams import live as streams
-from gate.exchange.streams.line import LineEnded
+from gate.exchange.streams.line import Line, LineEnded
 from gate.paper import Fault, FaultKind, PaperExchange
 from tests.exchange.streams.conftest import (
     EVER,
@@ -278,3 +279,22 @@ async def test_a_ban_silences_every_reading_of_the_streams(
     await until(lambda: hits(paper) == 2)
     assert time.monotonic() - begun >= 2
     assert await figures(exchange)
+
+
+async def test_no_other_server_is_told_the_listen_key(exchange: BinanceFutures) -> None:
+    """A redirection would take it there, perhaps without TLS, and have it tell what the account holds."""
+    asked: list[bytes] = []
+
+    async def elsewhere(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readline())
+        writer.write(b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    session = inside(exchange)._session
+    assert session is not None
+    async with await asyncio.start_server(elsewhere, "127.0.0.1", 0) as server:
+        host, port = server.sockets[0].getsockname()
+        with pytest.raises(LineEnded, match="redirected"):
+            await Line(session, f"ws://{host}:{port}/here", lambda _: None).run(lambda: None)
+    assert asked == [b"GET /here HTTP/1.1\r\n"]
