@@ -208,6 +208,9 @@ class GateInRoles:
         else:
             setattr(self._worker, name, value)
 
+    def __delattr__(self, name: str) -> None:
+        delattr(self._worker, name)
+
     def close(self) -> None:
         for each in (self._worker, self._operator, self._administrator):
             each.close()
