@@ -12,6 +12,7 @@ import redis
 from tests.servers.choice import skipping_is_off
 from tests.servers.session import Servers, declare_whole, empty
 from tests.servers.store import PrivateStore, Store, StoreUnavailableError
+from tests.servers.users import IN_ROLES
 from tests.servers.wire import Wire
 
 _Report = TypeVar("_Report", pytest.TestReport, pytest.CollectReport)
@@ -34,6 +35,14 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         session.config.stash[_SERVERS].open()
     except StoreUnavailableError as error:
         raise pytest.UsageError(str(error)) from None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Under the rights of roles, leaves out what no role may do."""
+    left_out = [item for item in items if IN_ROLES and item.get_closest_marker("outside_roles")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.hookimpl(optionalhook=True, tryfirst=True)

@@ -15,7 +15,6 @@ from tests.client import account as at
 from tests.client.gates import OpenGate
 from tests.servers.session import declare_whole
 from tests.servers.store import Store
-from tests.servers.users import IN_ROLES
 from tests.servers.wire import Wire
 
 WIDE = Policy(rate_global_limit=9, rate_symbol_limit=2, margin_buffer=Decimal("0.5"))
@@ -111,7 +110,7 @@ def test_an_age_that_only_the_policy_in_force_allows_is_no_denial(
     at.admitted(open_gate().evaluate(at.entry("sig-3", "SOLUSDT", timestamp=at.server_ms(redis_client) + 30_000)))
 
 
-@pytest.mark.skipif(IN_ROLES, reason="one caller asks and acts")
+@pytest.mark.outside_roles("one caller asks and acts")
 def test_inspect_and_status_go_by_the_policy_in_force(open_gate: OpenGate) -> None:
     open_gate(NARROW).apply_policy(by="ops", reason="test")
     assert open_gate().inspect(at.entry())
@@ -195,7 +194,7 @@ def test_the_policy_in_force_says_since_when_and_by_whom(redis_client: redis.Red
     assert gate.policy == WIDE, "looking is learning"
 
 
-@pytest.mark.skipif(IN_ROLES, reason="one caller asks and acts")
+@pytest.mark.outside_roles("one caller asks and acts")
 def test_a_caller_that_follows_has_no_policy_to_apply(redis_client: redis.Redis, open_gate: OpenGate) -> None:
     gate = open_gate()
     with pytest.raises(InvalidField, match="policy"):

@@ -11,7 +11,6 @@ from gate import Intent, Outcome, Policy, Reason, Settled
 from tests.client import account as at
 from tests.client.gates import AnyGate, OpenGate
 from tests.servers.store import PrivateStore
-from tests.servers.users import IN_ROLES
 
 ROOMY = Policy(rate_symbol_limit=100, rate_global_limit=100)
 BEYOND = 1_000_000
@@ -236,7 +235,7 @@ def test_a_restart_of_the_server_is_a_loss(new_private_store: Callable[..., Priv
     assert admit(gate) == (2 + BEYOND, True)
 
 
-@pytest.mark.skipif(IN_ROLES, reason="a worker of the role can't halt")
+@pytest.mark.outside_roles("a worker of the role can't halt")
 def test_a_policy_may_want_a_person_to_look_after_a_loss(redis_client: redis.Redis, open_gate: OpenGate) -> None:
     gate = open_gate(Policy(rate_symbol_limit=100, rate_global_limit=100, after_memory_loss="halt"))
     admit(gate)
@@ -318,7 +317,7 @@ def test_an_exit_puts_no_policy_in_force(redis_client: redis.Redis, open_gate: O
     assert open_gate(ROOMY).evaluate(fresh()).reason is Reason.MEMORY_YOUNG
 
 
-@pytest.mark.skipif(IN_ROLES, reason="a worker of the role can't halt")
+@pytest.mark.outside_roles("a worker of the role can't halt")
 def test_the_word_in_force_decides_what_follows_a_loss(redis_client: redis.Redis, open_gate: OpenGate) -> None:
     halting = open_gate(Policy(rate_symbol_limit=100, rate_global_limit=100, after_memory_loss="halt"))
     permit = at.admitted(halting.evaluate(at.entry()))

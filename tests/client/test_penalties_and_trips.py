@@ -8,7 +8,6 @@ import redis
 from gate import Outcome, Penalty, Policy, Reason, Settled
 from tests.client import account as at
 from tests.client.gates import AnyGate, OpenGate
-from tests.servers.users import IN_ROLES
 
 ROOMY = Policy(rate_symbol_limit=100, rate_global_limit=100, failure_limit=3)
 FAILURE = Penalty(count_failure=True)
@@ -249,7 +248,7 @@ def test_failures_that_no_longer_count_are_not_kept(redis_client: redis.Redis, o
     assert redis_client.llen(at.FAILURES) == ROOMY.failure_limit
 
 
-@pytest.mark.skipif(IN_ROLES, reason="a worker of the role can't replace a value; tests/security/test_roles.py")
+@pytest.mark.outside_roles("a worker of the role can't replace a value; tests/security/test_roles.py")
 @each_switch
 @pytest.mark.parametrize("was", [("by hand", 1_000), ("0", None), ("0", 5_000_000)], ids=["shorter", "off", "off, TTL"])
 def test_a_trip_lengthens_a_switch_that_is_shorter_or_off(
