@@ -55,7 +55,7 @@ async def exits_without_store(arena: Arena) -> None:
         await desk.until_quiet(newcomer)
         for intent, worker in given:
             await desk.deliver(intent, worker)
-        await _all_recorded(desk, desk.gate(newcomer), watched[desk])
+        await _all_recorded(arena, desk, desk.gate(newcomer), watched[desk])
 
     await arena.each(afterwards)
     if any(desk.unanswered_s > back_s for desk in arena.desks):
@@ -104,8 +104,10 @@ async def _die(desk: Desk, worker: int) -> None:
         await asyncio.wait([exits._recording])
 
 
-async def _all_recorded(desk: Desk, gate: AsyncGate, intents: list[Intent]) -> None:
+async def _all_recorded(arena: Arena, desk: Desk, gate: AsyncGate, intents: list[Intent]) -> None:
     for intent in intents:
         record = await gate.lookup(intent.id)
         if record is None or record.order_id is None:
-            desk.raised.append(f"{intent.id}: isn't recorded as placed but as {record}")
+            number = gate.client_order_id(intent.id)
+            stand = sum(row["clientOrderId"] == number for row in arena.paper.ledger())
+            desk.raised.append(f"{intent.id}: isn't recorded as placed but as {record}; orders that stand: {stand}")
