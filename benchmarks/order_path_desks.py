@@ -69,6 +69,9 @@ class Way(Protocol):
     async def go(self) -> None:
         """Sends one order, or one of each symbol, and waits for the answers."""
 
+    async def finish(self) -> None:
+        """Ends what a go has opened for itself. It isn't measured either."""
+
     async def close(self) -> None:
         """Ends what is open."""
 
@@ -104,8 +107,6 @@ class Bare:
         if self._client is None and self._place is not None:
             self._client = self._place.client()
         await asyncio.gather(*(self._one(symbol) for symbol in self.symbols))
-        if self.cold:
-            await self.close()
 
     async def _one(self, symbol: str) -> None:
         if self.account_first:
@@ -113,6 +114,10 @@ class Bare:
             if float(account["availableBalance"]) < float(_NOTIONAL):
                 raise RuntimeError(account)
         await _buy(self._client, symbol)
+
+    async def finish(self) -> None:
+        if self.cold:
+            await self.close()
 
     async def close(self) -> None:
         if self._client is not None:
@@ -204,8 +209,6 @@ class Gated:
     async def go(self) -> None:
         executor = self._executor or await self._open_one()
         await asyncio.gather(*(self._one(executor, symbol) for symbol in self.symbols))
-        if self.cold:
-            await self.close()
 
     async def _one(self, executor: Executor, symbol: str) -> None:
         now_ms = time.time_ns() // 1_000_000
@@ -213,6 +216,10 @@ class Gated:
         execution: Execution = await executor.execute(intent)
         if execution.state is not Terminal.FILLED:
             raise RuntimeError(execution)
+
+    async def finish(self) -> None:
+        if self.cold:
+            await self.close()
 
     async def close(self) -> None:
         self._executor, stack, self._stack = None, self._stack, AsyncExitStack()
@@ -271,8 +278,8 @@ def ways(streams: bool) -> tuple[Measured, ...]:
             _gated("exit_verify", "exit in the verify hour, warm", _EXIT, on, verify=True),
             _gated("entry_first", "first entry, a second after the start", _ENTRY, on, 2.2, cold=True, waits_s=1.0),
             _gated("exit_first", "first exit, a second after the start", _EXIT, on, cold=True, waits_s=1.0),
-            _gated("entry_cold", "first entry, at the start", _ENTRY, on, cold=True),
-            _gated("exit_cold", "first exit, at the start", _EXIT, on, cold=True),
+            _gated("entry_cold", "first entry, at the start", _ENTRY, on, 2.2, against="bare_cold", cold=True),
+            _gated("exit_cold", "first exit, at the start", _EXIT, on, against="bare_cold", cold=True),
             _gated("entry_20", f"{AT_ONCE} entries at once", _ENTRY, on, 1.3, against="bare_20", symbols=SYMBOLS),
         ]
     return tuple(rows)

@@ -122,8 +122,9 @@ def as_tables(measured: Sequence[Measured], samples: Mapping[tuple[float, str], 
             rounds = len(samples[row.delay_ms, row.name])
             table = tables[row.delay_ms] = Table(
                 title=f"{row.delay_ms:g} ms each way, {rounds} rounds",
-                caption="Medians; ratios to the bare order of the same round, at once to as many at once. Low: the"
-                " ratio of the lower quartiles, which a busy machine disturbs least; it is what has to be reached.",
+                caption="Medians; ratios to the bare order of the same round, at once to as many at once, at the start"
+                " to a client's first. Low: the ratio of the lower quartiles, which a busy machine disturbs least; it"
+                " is what has to be reached.",
             )
             table.add_column("what", ratio=1)
             for name in (
