@@ -94,7 +94,7 @@ class UnseenOrders:
         if live.snapshot_ns <= self._unknown_until_ns:
             self._exchange.doubt_live("more orders were placed than the store tells of")
             return None
-        reserved, late_ns = Decimal(0), time.monotonic_ns() - LAG_MS * 1_000_000
+        known, reserved, late_ns = True, Decimal(0), time.monotonic_ns() - LAG_MS * 1_000_000
         for client_order_id, placed in tuple(self._placed.items()):
             if placed.settled_ns < live.snapshot_ns or self._exchange.has_seen(client_order_id):
                 del self._placed[client_order_id]
@@ -102,5 +102,5 @@ class UnseenOrders:
                 self._exchange.doubt_live(f"{client_order_id} was placed, and no event of it has come")
                 return None
             else:
-                reserved += placed.reserved
-        return reserved
+                known, reserved = known and placed.reserved > 0, reserved + placed.reserved
+        return reserved if known else None

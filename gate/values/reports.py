@@ -87,7 +87,7 @@ class PlacedOrder:
     settled_ms: int
     """By the store's clock, epoch ms."""
     reserved: Decimal
-    """The margin that was held for it until then."""
+    """The margin that was held for it until then; 0 where its caller knew of none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 -- How does the state keep the orders that were placed last? A line each, the newest first, of about two kilobytes in all:
 --   fence settled_ms reserved intent_id
--- reserved is the margin in millionths that was held until the settlement, so none of an exit. A last line `-` says that
--- older ones were cut off.
+-- Of entries alone. reserved is the margin in millionths that was held until the settlement; 0 where the caller knew of
+-- none. A last line `-` says that older ones were cut off.
 local function placed_with(placed, fence, now_text, reserved, intent_id)
   local lines = fence .. ' ' .. now_text .. ' ' .. reserved .. ' ' .. intent_id .. '\n' .. (placed or '')
   -- No line has more than 180 characters.

@@ -151,6 +151,16 @@ def test_what_was_placed_since_the_look_before_is_told_with_the_margin_that_was_
     assert [each.intent_id for each in _told(gate, permit).orders] == ["second", "first"], "all that are kept"
 
 
+def test_an_entry_is_told_whose_margin_its_caller_did_not_know(open_gate: OpenGate) -> None:
+    """A block by quantity, at market."""
+    gate = open_gate(ROOMY)
+    assert _placed_order(gate, at.entry("first", "ETHUSDT", notional=None, quantity="1")).reserved == 0
+
+    told = _told(gate, at.admitted(gate.evaluate(at.entry())))
+
+    assert [(each.intent_id, each.reserved) for each in told.orders] == [("first", 0)]
+
+
 def test_an_order_in_doubt_counts_as_placed_from_the_moment_when_it_is_known(open_gate: OpenGate) -> None:
     gate = open_gate(ROOMY)
     doubtful = at.admitted(gate.evaluate(at.entry("doubtful", "ETHUSDT")))

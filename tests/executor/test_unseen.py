@@ -85,6 +85,18 @@ def test_each_order_counts_until_it_is_seen(unseen: UnseenOrders, streams: _Stre
     assert unseen.reserved(clocks.live(10)) == 0
 
 
+def test_an_order_whose_margin_nobody_knew_leaves_it_to_a_reading_until_it_is_seen(
+    unseen: UnseenOrders, streams: _Streams, clocks: _Clocks
+) -> None:
+    nothing = PlacedOrder("block", clocks.store_ms - 100, Decimal(0))
+    unseen.told(unseen.ask(), PlacedOrders(clocks.store_ms, (nothing,), True, "newest"))
+
+    assert unseen.reserved(clocks.live(ago_s=5)) is None
+    assert not streams.doubts
+    streams.seen.add("g-block")
+    assert unseen.reserved(clocks.live(ago_s=5)) == 0
+
+
 def test_what_a_look_told_counts_though_a_later_one_tells_nothing(unseen: UnseenOrders, clocks: _Clocks) -> None:
     unseen.told(unseen.ask(), clocks.placed(0.1))
     unseen.told(unseen.ask(), clocks.placed())
