@@ -158,7 +158,7 @@ def test_an_entry_is_told_whose_margin_its_caller_did_not_know(open_gate: OpenGa
 
     told = _told(gate, at.admitted(gate.evaluate(at.entry())))
 
-    assert [(each.intent_id, each.reserved) for each in told.orders] == [("first", 0)]
+    assert [(each.intent_id, each.reserved) for each in told.orders] == [("first", Decimal(0))]
 
 
 def test_an_order_in_doubt_counts_as_placed_from_the_moment_when_it_is_known(open_gate: OpenGate) -> None:

@@ -68,22 +68,6 @@ class _Open:
         return left + sum((quantity for _, quantity in self.awaited), ZERO)
 
 
-@dataclass(slots=True)
-class _Line:
-    """A position: how it was, and how it is, or may be."""
-
-    held: Held | None
-    now: list[Holding]
-    """Since the snapshot. Empty: nothing has come. More than one: any of them may be what the snapshot has not."""
-    as_held: bool
-    """Whether it may still be as the snapshot says."""
-    changed_ms: int
-
-    @property
-    def isolated(self) -> bool:
-        return any(each.isolated for each in self.now) or (self.held is not None and self.held.isolated)
-
-
 @dataclass(frozen=True, slots=True)
 class _Ordered:
     """What the orders on a position hold margin for."""
@@ -97,6 +81,25 @@ class _Ordered:
 
 
 _NOTHING: Final = _Ordered(ZERO, ZERO)
+
+
+@dataclass(slots=True)
+class _Line:
+    """A position: how it was, and how it is, or may be."""
+
+    held: Held | None
+    now: list[Holding]
+    """Since the snapshot. Empty: nothing has come. More than one: any of them may be what the snapshot has not."""
+    as_held: bool
+    """Whether it may still be as the snapshot says."""
+    changed_ms: int
+    moved: tuple[_Ordered, int, Decimal, Decimal] | None = None
+    """The orders, the leverage and the mark price by which `_moved` has last reckoned, and what came of it. Each entry
+    asks four times about every position, and most have stayed as they were: 28 % of an entry's time beside twenty."""
+
+    @property
+    def isolated(self) -> bool:
+        return any(each.isolated for each in self.now) or (self.held is not None and self.held.isolated)
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +265,7 @@ class LiveAccount:
                 continue  # the snapshot has a later change of it
             line.now = [holding] if certain else [*line.now, holding]
             line.as_held = line.as_held and not certain
-            line.changed_ms = event.at_ms
+            line.changed_ms, line.moved = event.at_ms, None
         self._told(event)
 
     def _told(self, event: BalancesChanged) -> None:
@@ -365,6 +368,14 @@ class LiveAccount:
     def _moved(self, key: Key, ordered: _Ordered, marks: MarkOf, leverages: LeverageOf) -> Decimal | None:
         """What a position and the orders on it have made of the margin that is free, since the snapshot."""
         line, leverage = self._lines.get(key), leverages(key[0])
+        known = None if line is None else line.moved
+        if (
+            known is not None
+            and known[0] is ordered
+            and known[1] == leverage
+            and (not known[2] or known[2] == marks(key[0]))
+        ):
+            return known[3]
         amounts = [] if line is None else _amounts(line)
         mark = marks(key[0]) if any(amounts) else ZERO
         if leverage is None or mark is None:
@@ -377,7 +388,9 @@ class LiveAccount:
         margin = max(abs(amount * mark - was) for amount in amounts) / leverage
         if line.isolated:
             margin *= 2  # its own margin is apart, but what the orders hold beside it moves both ways
-        return _gain(line, mark) - margin - cost
+        moved = _gain(line, mark) - margin - cost
+        line.moved = ordered, leverage, mark, moved
+        return moved
 
 
 def _amounts(line: _Line) -> list[Decimal]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -511,3 +512,35 @@ def test_neither_events_nor_ids_are_kept_without_end(monkeypatch: pytest.MonkeyP
     assert [book.live.has_seen(str(number)) for number in range(3)] == [False, True, True]
     with pytest.raises(InDoubt):
         book.hear(order(AFTER_MS))
+
+
+def _bound_after(changes: int, *, asks_often: bool) -> Decimal | None:
+    book, leverage = Book(account(amount="10")), [LEVERAGE]
+
+    def free() -> Decimal | None:
+        return book.live.available("USDT", lambda name: "USDT", lambda name: book.mark, lambda name: leverage[0])
+
+    def falls() -> None:
+        book.mark = MARK - 1
+
+    all_changes: tuple[Callable[[], object], ...] = (
+        lambda: book.hear(balances(AFTER_MS, amount="12")),
+        falls,
+        lambda: leverage.append(leverage.pop() * 2),
+        lambda: book.hear(order(AFTER_MS + 1)),
+        lambda: book.hear(order(AFTER_MS + 2, "CANCELED")),
+        lambda: book.hear(balances(AFTER_MS + 3, amount="14")),
+    )
+    for change in all_changes[:changes]:
+        if asks_often:
+            free()
+        change()
+    return free()
+
+
+def test_what_a_position_costs_is_reckoned_anew_after_each_change() -> None:
+    """It is kept from one question to the next."""
+    bounds = [_bound_after(changes, asks_often=True) for changes in range(7)]
+
+    assert bounds == [_bound_after(changes, asks_often=False) for changes in range(7)]
+    assert all(later != sooner for sooner, later in pairwise(bounds))
