@@ -72,6 +72,7 @@ async def test_they_stay_open_longer_than_an_idle_one_is_kept(
         exchange.keep_warm()
         exchange.keep_warm()
         assert await pings(distance, door, CONNECTIONS * 130) == CONNECTIONS  # more than two seconds
+        await exchange._warm.end()  # at this pace one may be under way, on a connection that is needed
         assert await exchange.positions("BTCUSDT") == ()
         assert distance.take(door).connections == 0
 
@@ -98,7 +99,10 @@ async def rounds(ping: WarmConnections) -> None:
     await ping.end()
 
 
-async def test_a_ban_that_another_request_has_heard_of_ends_them_too(paper_exchange: PaperExchange) -> None:
+async def test_a_ban_that_another_request_has_heard_of_ends_them_too(
+    monkeypatch: pytest.MonkeyPatch, paper_exchange: PaperExchange
+) -> None:
+    monkeypatch.setattr(warm, "FIRST_AFTER_S", 0.0)
     ban = Fault(kind=FaultKind.BANNED_418, method="GET", path="/fapi/v3/positionRisk", retry_after_s=3600)
     paper_exchange.inject(ban)
     async with BinanceFutures(
@@ -114,6 +118,7 @@ async def test_a_ban_that_another_request_has_heard_of_ends_them_too(paper_excha
 
 
 async def test_pings_are_the_first_to_rest_near_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warm, "FIRST_AFTER_S", 0.0)
     monkeypatch.setattr(warm, "EVERY_S", 0.0)
     asked = 0
 
@@ -125,3 +130,16 @@ async def test_pings_are_the_first_to_rest_near_a_limit(monkeypatch: pytest.Monk
     assert asked == 0
     await rounds(WarmConnections(ping, lambda: True))
     assert asked > CONNECTIONS
+
+
+async def test_they_open_no_sooner_than_a_first_order_would_have_begun(
+    paper_exchange: PaperExchange, distance: Distance
+) -> None:
+    """Its own requests don't stand behind theirs."""
+    door = distance.door()
+    async with BinanceFutures(
+        paper_exchange.key, paper_exchange.secret, base_url=f"http://127.0.0.1:{door}", streams=False
+    ) as exchange:
+        exchange.keep_warm()
+        await exchange.positions("BTCUSDT")
+        assert [what for what, _ in distance.take(door).requests] == ["GET /fapi/v3/positionRisk"]
