@@ -203,7 +203,7 @@ else
   end
   if string.match(copy, '^%l+ (%S+) ') == token then redis.call('HDEL', KEYS.state, permit_field) end
   -- Its margin was reserved until now. Another worker's figure of the account may be older than the order.
-  if outcome == 'placed' and not is_exit and admitted + span > now then
+  if outcome == 'placed' and not (is_exit or observed) and admitted + span > now then
     redis.pcall('HSET', KEYS.state, 'placed', placed_with(placed, fence, now_text, reserved, ARGV.intent_id))
   end
   if holds_lock then redis.call('DEL', KEYS.lock) end

@@ -1,10 +1,11 @@
-"""Users with the rights of scripts/deploy: a worker can't do a person's acts, an operator can't claim an intent."""
+"""Users with the rights of scripts/deploy: a worker can't do a person's acts, an operator can't claim an intent.
+
+With GATE_TEST_ROLES=1 the other tests run by these rights, as .ci/run does once.
+"""
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from collections.abc import Callable
 
 import pytest
@@ -247,6 +248,7 @@ def test_an_operator_does_every_act_and_the_audit_names_who_it_was(
     assert not copies.doubt, "the waits for replicas and disk are among an operator's rights"
 
 
+@pytest.mark.outside_roles("a halt by a user of the role is in the audit by that name")
 def test_the_audit_names_the_user_that_every_connection_has_by_default(
     redis_client: redis.Redis, open_gate: OpenGate
 ) -> None:
@@ -379,17 +381,3 @@ def test_a_password_stands_in_the_line_as_its_hash_alone() -> None:
         [str(DEPLOY / "acl"), "worker"], input="QXZQ" * 8, capture_output=True, text=True, timeout=30, check=True
     )
     assert "QXZQ" not in done.stdout + done.stderr
-
-
-def test_the_suite_runs_in_these_roles() -> None:
-    """All of tests/client and tests/executor does; this is a part: GATE_TEST_ROLES=1 scripts/test tests/client."""
-    part = [f"tests/client/test_{name}.py" for name in ("operators_acts", "settle", "memory", "observing", "last_look")]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "not AsyncGate", *part],
-        env={**os.environ, "GATE_TEST_ROLES": "1", "GATE_TEST_CONTAINERS": "never", "PYTEST_ADDOPTS": ""},
-        cwd=DEPLOY.parents[1],
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stdout[-3_000:]
