@@ -19,6 +19,7 @@ from gate.client.guarded import AsyncGuardedPermit, GuardedPermit
 from gate.client.leftovers import Looked
 from gate.client.services import SERVICES, Traces, seen_services
 from gate.client.status import status
+from gate.client.symbols import known_symbols
 from gate.config import Config
 from gate.protocol.codec import identify
 from gate.protocol.keyspace import DEFAULT_PREFIX, Keyspace
@@ -295,6 +296,11 @@ class Gate:
     def seen_services(self) -> SeenServices:
         """The services that were seen on the store of late, by their prefixes. Raises StoreFailure."""
         return self._carry(seen_services(self.prefix), self._beside)
+
+    def recent_symbols(self) -> list[str]:
+        """The symbols of which an order was settled in the last 90 days, the latest first, 1,000 at most. None where
+        their key is damaged, or the user may not read it. Raises StoreUnavailable."""
+        return self._carry(known_symbols(self._calls.keyspace.symbols))
 
     def resume(self, *, by: str, reason: str) -> Act:
         """Ends a halt. Raises InvalidField, StoreFailure."""
@@ -589,6 +595,10 @@ class AsyncGate:
     async def seen_services(self) -> SeenServices:
         """As Gate.seen_services."""
         return await self._carry(seen_services(self.prefix), self._beside)
+
+    async def recent_symbols(self) -> list[str]:
+        """As Gate.recent_symbols."""
+        return await self._carry(known_symbols(self._calls.keyspace.symbols))
 
     async def resume(self, *, by: str, reason: str) -> Act:
         """As Gate.resume."""

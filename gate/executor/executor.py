@@ -20,6 +20,7 @@ from gate.executor.late_orders import LateOrders
 from gate.executor.order_news import OrderNews, Updates
 from gate.executor.placing import Placer
 from gate.executor.readings import SymbolFigures
+from gate.executor.recent_symbols import watch_recent_symbols
 from gate.executor.reconcile import keep_reconciling
 from gate.executor.settling import settle_attempt
 from gate.executor.standing import keep_standing, stand_for_account
@@ -81,6 +82,7 @@ class Executor:
         self._still_open: Final = StillOpen(exchange)
         self._reconciling: asyncio.Task[None] | None = None
         self._standing: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
 
     async def execute(self, asked: Intent | Mapping[str, object]) -> Execution:
         """Takes one intent to a terminal state. An intent, the store or the exchange can't make it raise."""
@@ -111,6 +113,7 @@ class Executor:
         self._exchange.keep_warm()
         await stand_for_account(self._gate, self._exchange)
         self._news.open()
+        self._watching = asyncio.create_task(watch_recent_symbols(self._gate, self._exchange))
         self._standing = asyncio.create_task(keep_standing(self._gate, self._exchange))
         self._reconciling = asyncio.create_task(keep_reconciling(self._gate, self._exchange, self._late))
         return self
@@ -118,7 +121,7 @@ class Executor:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for beside in (self._reconciling, self._standing):
+        for beside in (self._reconciling, self._standing, self._watching):
             if beside is not None:
                 beside.cancel()
                 await asyncio.wait([beside])

@@ -24,6 +24,7 @@ SYMBOLS = "GET /fapi/v1/exchangeInfo"
 LOOK_UP = "GET /fapi/v1/order"
 POSITIONS = "GET /fapi/v3/positionRisk"
 ORDER = "POST /fapi/v1/order"
+PING = "GET /fapi/v1/ping"
 READINGS = [ACCOUNT, CONFIG, MARK_PRICE]
 
 
@@ -223,6 +224,24 @@ async def test_with_streams_a_warm_order_is_one_request(
     assert await _executed(streaming, **order)
 
     assert asked == [ORDER]
+
+
+async def test_after_a_restart_the_first_entry_of_a_recent_symbol_is_one_request(
+    open_desk: OpenDesk, asked: list[str]
+) -> None:
+    before = await open_desk()
+    assert (await _executed(before)).state is Terminal.FILLED
+    desk = await open_desk(ROOMY, None, "ETHUSDT")
+    streams = desk.exchange._streams
+    assert streams is not None
+    async with desk.executor:
+        await until(lambda: "BTCUSDT" in streams._wanted)
+        await until(lambda: desk.exchange.live("BTCUSDT") is not None)
+        asked.clear()
+
+        assert (await _executed(desk, id="first")).state is Terminal.FILLED
+
+        assert [each for each in asked if each != PING] == [ORDER]
 
 
 @pytest.mark.parametrize(
