@@ -22,6 +22,7 @@ from benchmarks.server import Server
 from gate import AsyncGate, Intent, Policy
 from gate.exchange.binance import BinanceFutures
 from gate.executor import Execution, Executor, Terminal
+from gate.executor.recent_symbols import watch_recent_symbols
 
 ROOMY: Final = Policy(rate_symbol_limit=10_000, rate_global_limit=10_000, max_in_flight=1_000)
 AT_ONCE: Final = 20
@@ -142,6 +143,7 @@ class Gated:
     _place: Place | None = field(default=None, init=False)
     _executor: Executor | None = field(default=None, init=False)
     _exchange: BinanceFutures | None = field(default=None, init=False)
+    _watching: asyncio.Task[None] | None = field(default=None, init=False)
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack, init=False)
     _numbers: itertools.count[int] = field(default_factory=itertools.count, init=False)
 
@@ -185,7 +187,9 @@ class Gated:
         exchange = BinanceFutures(place.key, SECRET, base_url=place.door_url, **with_streams)
         await self._stack.enter_async_context(gate)
         await self._stack.enter_async_context(exchange)
-        exchange.keep_warm()  # as in the executor's block, whose other work isn't measured
+        # As in the executor's block, whose other work isn't measured.
+        exchange.keep_warm()
+        self._watching = asyncio.create_task(watch_recent_symbols(gate, exchange))
         self._exchange = exchange
         return Executor(gate, exchange)
 
@@ -222,6 +226,8 @@ class Gated:
             await self.close()
 
     async def close(self) -> None:
+        if self._watching is not None:
+            await self._watching
         self._executor, stack, self._stack = None, self._stack, AsyncExitStack()
         await stack.aclose()
 
