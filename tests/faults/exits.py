@@ -9,6 +9,7 @@ from typing import Final
 
 from gate import Intent
 from gate.client.gates import AsyncGate
+from gate.values.outcome import NOT_PLACED
 from tests.faults.arena import Arena, some_trade
 from tests.faults.desk import POLICY, Desk, MachineTooBusyError
 from tests.servers.ports import free_port
@@ -105,9 +106,13 @@ async def _die(desk: Desk, worker: int) -> None:
 
 
 async def _all_recorded(arena: Arena, desk: Desk, gate: AsyncGate, intents: list[Intent]) -> None:
+    """Each exit's record tells of its order; or says that there is none, and there is none: on a busy machine a request
+    may come to the exchange when its time is over."""
     for intent in intents:
         record = await gate.lookup(intent.id)
         if record is None or record.order_id is None:
             number = gate.client_order_id(intent.id)
             stand = sum(row["clientOrderId"] == number for row in arena.paper.ledger())
+            if not stand and record is not None and record.code == NOT_PLACED:
+                continue
             desk.raised.append(f"{intent.id}: isn't recorded as placed but as {record}; orders that stand: {stand}")
