@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
-from gate import StoreFailure
+from gate import StoreFailure, StoreUnavailable
 from gate.exchange.failures import ExchangeFailure
 from gate.paper import Account, PaperExchange
 from tests.faults.arena import Arena
@@ -61,7 +61,7 @@ async def run_batch(
             return Findings(unfit=accounts)
         try:
             await kind.act(arena)
-        except MachineTooBusyError:
+        except (MachineTooBusyError, StoreUnavailable):  # the latter: no answer to the judge's own question in 2 s
             return Findings(unfit=accounts)
         except Exception as error:
             found.violations.append(f"broke off: {error!r}")
