@@ -34,7 +34,7 @@ class IdTemplate:
         try:
             pieces = list(Formatter().parse(text))
         except ValueError:
-            raise ValueError(f"{text!r} has a brace without its other one; write {{{{ or }}}} for a plain one") from None
+            raise ValueError(f"{text!r} has one brace of a pair; write {{{{ or }}}} for a plain one") from None
         for before, name, form, conversion in pieces:
             if name is not None and (form or conversion or not name.replace("_", "").isalnum()):
                 raise ValueError(f"{text!r} has more in its braces than the name of a field")

@@ -38,7 +38,8 @@ def reconcile(flags: Flags, base_url: str | None, demo_trading: bool, as_json: b
     GATE_EXCHANGE_URL replaces --base-url. With --demo the keys are BINANCE_TESTNET_API_KEY and
     BINANCE_TESTNET_SECRET_KEY.
 
-    Exit codes: 0 nothing is in doubt now, 1 something is still in doubt, 2 usage, 3 the store gave no answer.
+    Exit codes: 0 nothing is in doubt now, 1 something is still in doubt, or a late order can't be looked for, 2 usage,
+    3 the store gave no answer.
     """
     config = configured(flags, needs_policy=False)
     keys = needed_keys(base_url, demo_trading)
