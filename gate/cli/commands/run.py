@@ -17,8 +17,9 @@ from gate.cli.exchange_keys import (
     needed_keys,
     secret_from_environment,
 )
+from gate.cli.screens.wording import one_line
 from gate.cli.session import account_of, configured, json_option, say_json
-from gate.config import Config, Flags
+from gate.config import Config, Flags, InvalidConfig
 from gate.values.errors import InvalidField
 
 if TYPE_CHECKING:
@@ -61,8 +62,8 @@ def run(
     SIGTERM ends it when what is at work has ended; a second one at once. --json logs in JSON.
 
     Exit codes: 0 stopped by a signal, 1 the address is taken, 2 usage or configuration, 3 another prefix keeps the
-    account, 70 a loop broke, to be started again. Of --check: 0 it can start, 1 keys or policy don't fit, 2 as above,
-    3 no answer from the store.
+    account, 70 a loop broke, to be started again. Of --check: 0 it can start, 1 keys, prefix or policy don't fit, 2 as
+    above, 3 no answer from the store.
     """
     config = configured(flags)
     keys = needed_keys(base_url, demo_trading)
@@ -95,6 +96,8 @@ def _settings(config: Config, listen: str | None, as_json: bool) -> Settings:
         raise click.UsageError(str(problem)) from None
     except ValueError as problem:
         raise click.UsageError(f"{URL_VARIABLE}: {problem}") from None
+    if config.pinned is not None and (at_odds := found.too_old(config.pinned)):
+        raise InvalidConfig((at_odds,), str(config.file))
     return replace(found, log="json") if as_json else found
 
 
@@ -119,18 +122,17 @@ async def _check(config: Config, settings: Settings, keys: ExchangeKeys) -> list
     from gate.exchange.binance import BinanceFutures
     from gate.service.check import check
     from gate.service.process import STREAM_TIMEOUT_MS
-    from gate.service.streams import Streams
     from gate.store.connect import plain_client
 
     async with (
         AsyncGate.from_url(config.store_url, prefix=config.prefix, policy=config.pinned) as gate,
         BinanceFutures(keys.key, keys.secret, base_url=keys.base_url, demo=keys.demo, streams=False) as exchange,
     ):
-        streams = Streams(plain_client(config.store_url, STREAM_TIMEOUT_MS), settings)
+        client = plain_client(config.store_url, STREAM_TIMEOUT_MS)
         try:
-            return await check(config, settings, gate, exchange, streams, venue=keys.venue)
+            return await check(config, settings, gate, exchange, client, venue=keys.venue)
         finally:
-            await streams.close()
+            await client.aclose()
 
 
 def _say(config: Config, settings: Settings, found: list[Finding], as_json: bool) -> None:
@@ -157,4 +159,4 @@ def _say(config: Config, settings: Settings, found: list[Finding], as_json: bool
         elif config.pinned:
             click.echo(f"{name:<12}  " + " ".join(f"{figure}={text}" for figure, text in config.pinned.texts().items()))
     for each in found:
-        click.echo(f"{each.what:<12}  {'' if each.ok else 'WRONG: '}{each.says}")
+        click.echo(f"{each.what:<12}  {'' if each.ok else 'WRONG: '}{one_line(each.says)}")
