@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+import socket
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -44,12 +47,11 @@ async def check(
 ) -> list[Finding]:
     """Store, prefix, policy, group, keys. `client`: redis-py's for asyncio, with bytes as replies. `venue`: the
     exchange's name. Never raises for what they answer."""
-    return [
-        *(await _store(config, settings, gate, client)),
-        *(await _holder(config, client, exchange)),
-        await _group(settings, Streams(client, settings)),
-        await _exchange(exchange, venue),
-    ]
+    found = await _store(config, settings, gate, client)
+    if all(each.ok for each in found if each.of_store):
+        found += await _holder(config, client, exchange)
+    found.append(await _group(settings, Streams(client, settings)))
+    return [*found, await _exchange(exchange, venue), *_address(settings)]
 
 
 async def _store(config: Config, settings: Settings, gate: AsyncGate, client: Any) -> list[Finding]:
@@ -100,6 +102,20 @@ async def _holder(config: Config, client: Any, exchange: Exchange) -> list[Findi
     if holder is None or brief(holder) == config.prefix:
         return []
     return [Finding("prefix", False, str(AccountTaken(config.prefix, brief(holder))))]
+
+
+def _address(settings: Settings) -> list[Finding]:
+    """Whether it could listen there. One that is in use may be that of the service which this one replaces."""
+    at = settings.listen
+    if at is None:
+        return []
+    try:
+        with socket.create_server(at, family=socket.AF_INET6 if ":" in at.host else socket.AF_INET):
+            return []
+    except OSError as problem:
+        in_use = problem.errno == errno.EADDRINUSE
+        said = f"{at.host}:{at.port}: {os.strerror(problem.errno) if problem.errno else problem}; give another --listen"
+        return [Finding("listen", in_use, f"warning: {said}, if that one goes on" if in_use else said)]
 
 
 def _policy(config: Config, status: Status) -> Finding:

@@ -28,11 +28,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from gate.config import InvalidConfig
 from gate.service.alert_settings import AlertSettings, read_alerts
 from gate.service.intake import IdTemplate
+from gate.values.errors import shown
 from gate.values.policy import Policy
 
 ABOVE_A_PERMIT_MS: Final = 10_000
@@ -135,12 +137,20 @@ class Settings:
 
 
 def read_settings(
-    table: object, environ: Mapping[str, str], prefix: str, *, host: str, pid: int, listen: str | None = None
+    table: object,
+    environ: Mapping[str, str],
+    prefix: str,
+    *,
+    host: str,
+    pid: int,
+    listen: str | None = None,
+    file: Path | None = None,
 ) -> Settings:
-    """The environment wins over the table, and the flag `listen` over both. Raises InvalidConfig with every fault."""
+    """The environment wins over the table, and the flag `listen` over both. Raises InvalidConfig with every fault.
+    `file`: where the table stands, for messages."""
     faults: list[str] = []
     if not isinstance(table, Mapping):
-        raise InvalidConfig((f"service: {table!r} is not a table; write [service]",))
+        raise InvalidConfig((f"service: {shown(table)} is not a table; write [service]",), str(file or ""))
     known = {*_NUMBERS, *_TEXTS, "retries", "alerts"}
     faults += [
         f"service.{name}: is not a setting; there are {', '.join(sorted(known))}" for name in table if name not in known
@@ -201,7 +211,8 @@ def read_settings(
     if len(set(streams)) != len(streams):
         faults.append("service: stream, results and dead_letters must be three streams")
     if faults:
-        raise InvalidConfig(tuple(faults))
+        of_file = f"{file}: " if file is not None else ""
+        raise InvalidConfig(tuple(f"{of_file}{each}" if each.startswith("service") else each for each in faults))
     return Settings(
         stream=names["stream"],
         group=names["group"],

@@ -354,6 +354,7 @@ def test_flattening_works_without_the_store_and_says_so(bare: Run, at_hand: Clie
         assert done.exit_code == 3
         assert "Flat: the exchange, asked again, has no order" in done.stdout
         assert "NOT halted: " in done.stderr
+        assert ".;" not in done.stderr
         assert held(at_hand) == []
     answer = json.loads(bare("flatten", "--yes", *WHO, "--json").stdout)
     assert (answer["flat"], answer["halted"], answer["confirmed"]) == (True, False, False)

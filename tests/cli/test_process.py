@@ -297,6 +297,15 @@ def test_no_width_breaks_a_key_or_an_id(store: Store, redis_client: redis.Redis,
         assert {LONG_ID, own.client_order_id(LONG_ID)} <= lines("show", LONG_ID)
 
 
+@pytest.mark.parametrize("words", [EVAL, ["status"], ["show", "sig-1"], ["leftovers"], ["reconcile"]], ids=str)
+def test_a_store_that_does_not_answer_is_named(words: list[str]) -> None:
+    keys = {"BINANCE_API_KEY": "k", "BINANCE_API_SECRET": "s"}
+    done = gate(*words, store="redis://u:s3cret@127.0.0.1:1/0", **keys)
+    assert done.returncode == 3
+    assert "STORE_UNAVAILABLE at redis://***@127.0.0.1:1/0: " in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_a_password_stays_out_of_every_message() -> None:
     for url in ("redis://u:s3cret@127.0.0.1:1/0", "redis://u:s3cret@127.0.0.1:x/0", "redis://u:s3/cret@h/0"):
         done = gate(*EVAL, store=url)

@@ -35,6 +35,7 @@ def test_check_says_what_it_would_do_and_does_nothing(desk: Desk) -> None:
     assert f"stream        {STREAM}" in done.stdout
     assert f"{desk.paper.url}: the keys work" in done.stdout
     assert "would be made" in done.stdout
+    assert done.stderr == "", "the store is told of once"
     assert desk.client.keys("*") == before
 
 
@@ -89,7 +90,7 @@ def test_no_store_is_3(harmed: Desk, private_store: object) -> None:
     ("config", "environ", "said"),
     [
         ("", {}, "BINANCE_API_KEY and BINANCE_API_SECRET must be set"),
-        ("[service]\nconcurency = 7\n", KEYS, "service.concurency: is not a setting"),
+        ("[service]\nconcurency = 7\n", KEYS, "gate.toml: service.concurency: is not a setting"),
         ("[service]\nconcurrency = 0\nlog = 'xml'\n", KEYS, "service.log: 'xml' is neither"),
         ('[service]\nid = "fixed"\n', KEYS, "names no field"),
         ('[service]\nresults = "quantum:stream:trade.intent"\n', KEYS, "must be three streams"),
@@ -140,9 +141,11 @@ def test_a_port_that_is_taken_is_named(desk: Desk) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = gate(desk, "--listen", f"127.0.0.1:{port}", **KEYS)
+        checked = gate(desk, "--listen", f"127.0.0.1:{port}", "--check", **KEYS)
     assert done.returncode == 1
-    assert f"127.0.0.1:{port}" in done.stderr
-    assert "in use" in done.stderr
+    assert done.stderr == f"gate: 127.0.0.1:{port}: Address already in use; give another --listen\n"
+    assert checked.returncode == 0, "it may be that of the service which this one replaces"
+    assert f"listen        warning: 127.0.0.1:{port}: Address already in use" in checked.stdout
 
 
 def test_a_second_prefix_on_the_same_keys_is_refused(desk: Desk) -> None:

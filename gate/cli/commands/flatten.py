@@ -99,7 +99,7 @@ def flatten(
     try:
         _halt_and_clear(config, keys, by, reason, done, as_json)
     except StoreFailure as failure:  # of the first connection
-        done.store_problem = done.store_problem or one_line(str(failure))
+        done.store_problem = done.store_problem or one_line(str(failure)).rstrip(".")
     if as_json:
         say_json(_json(done, config, by, reason))
     else:
@@ -174,7 +174,7 @@ def _halt(gate: Gate, by: str, reason: str, account: str, done: _Done) -> str:
     try:
         act = gate.halt(by=by, reason=reason)
     except StoreFailure as failure:
-        done.store_problem = one_line(str(failure))
+        done.store_problem = one_line(str(failure)).rstrip(".")
         return ""
     done.halted, done.doubt = True, prefix_doubt(gate, before)
     return halt_sentence(act, "entries", account, before)

@@ -18,7 +18,7 @@ from gate.cli.exchange_keys import (
     secret_from_environment,
 )
 from gate.cli.screens.wording import one_line
-from gate.cli.session import account_of, configured, json_option, say_json
+from gate.cli.session import account_of, configured, json_option, say_json, without_log
 from gate.config import Config, Flags, InvalidConfig
 from gate.values.errors import InvalidField
 
@@ -70,6 +70,7 @@ def run(
     settings = _settings(config, listen, as_json)
     try:
         if only_check:
+            without_log("gate.store")
             found = asyncio.run(_check(config, settings, keys))
             _say(config, settings, found, as_json)
             if any(not each.ok for each in found):
@@ -86,7 +87,13 @@ def _settings(config: Config, listen: str | None, as_json: bool) -> Settings:
     from gate.service.settings import read_settings
 
     found = read_settings(
-        config.service, os.environ, config.prefix, host=platform.node() or "host", pid=os.getpid(), listen=listen
+        config.service,
+        os.environ,
+        config.prefix,
+        host=platform.node() or "host",
+        pid=os.getpid(),
+        listen=listen,
+        file=config.file,
     )
     try:
         url = secret_from_environment(URL_VARIABLE)
@@ -113,7 +120,7 @@ def _serve(config: Config, settings: Settings, keys: ExchangeKeys) -> int:
         if at is None or problem.filename is not None:
             raise
         raise click.ClickException(
-            f"{at.host}:{at.port}: {problem.strerror or problem}; give another --listen"
+            f"{at.host}:{at.port}: {os.strerror(problem.errno) if problem.errno else problem}; give another --listen"
         ) from None
 
 

@@ -14,7 +14,7 @@ import click
 from gate.cli.commands.described import intent_options, name_of, object_in, read_text
 from gate.cli.failures import NoAnswer, complain
 from gate.cli.screens.wording import one_line, span
-from gate.cli.session import configured, json_option, say_json
+from gate.cli.session import configured, json_option, say_json, without_log
 from gate.config import Config, Flags
 from gate.store.masking import masked
 from gate.values.errors import InvalidField, StoreFailure, pasted
@@ -97,7 +97,13 @@ def submit(
     from gate.service.submission import as_the_service_reads, entry_fields
 
     settings = read_settings(
-        config.service, os.environ, config.prefix, host=platform.node() or "host", pid=os.getpid(), listen="none"
+        config.service,
+        os.environ,
+        config.prefix,
+        host=platform.node() or "host",
+        pid=os.getpid(),
+        listen="none",
+        file=config.file,
     )
     fields = entry_fields(payload, now_ms)
     done = _Done(as_the_service_reads(fields, settings, f"{now_ms}-0"))
@@ -216,11 +222,9 @@ async def _waits(config: Config, settings: Settings, submission: Submission, don
 
 async def _held_by(config: Config, entry: Entry) -> str:
     """What the gate would say of an intent now that a service has in hand."""
-    import logging
-
     from gate.client.gates import AsyncGate
 
-    logging.getLogger("gate").addHandler(logging.NullHandler())  # what these logs would say isn't what was asked
+    without_log("gate")
     try:
         async with AsyncGate.from_url(config.store_url, prefix=config.prefix, policy=config.pinned) as gate:
             denial = (await gate.inspect(entry.intent)).denial
