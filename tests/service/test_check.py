@@ -59,7 +59,7 @@ def test_another_policy_in_force_is_1_and_names_the_figures(desk: Desk) -> None:
         gate_.apply_policy(by="ops", reason="test")
     done = gate(desk, "--check", config="[policy]\nrate_global_limit = 9\n", **KEYS)
     assert done.returncode == 1
-    assert "rate_global_limit 7 in force, 9 here" in done.stdout
+    assert "rate_global_limit 7 in force, 9 here; put this one in force by gate policy apply, or" in done.stdout
 
 
 def test_settings_that_work_against_the_policy_or_another_are_named_with_a_remedy(desk: Desk) -> None:

@@ -13,7 +13,7 @@ from gate.cli.commands.halting import Aftermath, PrefixDoubt, confirmed_sentence
 from gate.cli.commands.operate import halt_sentence
 from gate.cli.exchange_keys import ExchangeKeys, exchange_options, needed_keys
 from gate.cli.screens.wording import one_line
-from gate.cli.session import account_of, by_option, configured, json_option, reason_option, say_json, warn
+from gate.cli.session import account_of, by_option, configured, json_option, reason_option, say_json, warn, without_log
 from gate.config import Config, Flags, InvalidConfig
 from gate.exchange.address import exchange_address
 from gate.values.errors import StoreFailure
@@ -96,6 +96,7 @@ def flatten(
         click.echo("Nothing was done.")
         raise click.exceptions.Exit(_LEFT)
     done = _Done()
+    without_log("gate.store")
     try:
         _halt_and_clear(config, keys, by, reason, done, as_json)
     except StoreFailure as failure:  # of the first connection
