@@ -131,16 +131,19 @@ async def reconcile_all(gate: AsyncGate, exchange: Exchange) -> list[Reconciled]
     """Asks once for every intent in doubt, and for every one that was settled as absent within the last ten minutes.
     Of those it returns what isn't absent after all, or can't be asked for. Raises StoreFailure."""
     absences: tuple[Absence, ...] = ()
+    unread: StoreError | None = None
     try:
         absences = await gate.absences(LOOKS_AFTER_S[-1] * 1000)
     except StoreError as error:  # damaged, or forbidden; what is in doubt matters more
-        _log.warning("what was settled as absent lately can't be read: %s", str(error))
+        unread = error
     found: list[Reconciled] = []
     while page := await reconcile(gate, exchange, skip=_still_open(found)):
         page = [await _as_settled_meanwhile(gate, each) for each in page]
         found += page
         if any(each.retry_after_ms for each in page):
             return found
+    if unread is not None:  # only now: a store that answers nothing at all has said so
+        _log.warning("what was settled as absent lately can't be read: %s", str(unread))
     for permit in filter(None, (each.permit for each in absences)):
         try:
             late = await settle_if_late(gate, exchange, permit)

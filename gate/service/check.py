@@ -18,7 +18,7 @@ from gate.exchange.failures import ExchangeFailure
 from gate.exchange.port import Exchange
 from gate.protocol.texts import brief
 from gate.service.settings import Settings
-from gate.service.streams import STORE_FAILURES, Streams
+from gate.service.streams import STORE_FAILURES, Streams, said_of
 from gate.values.errors import AccountTaken, StoreFailure
 from gate.values.fields import plain
 from gate.values.reports import Status
@@ -133,7 +133,7 @@ async def _group(settings: Settings, streams: Streams) -> Finding:
     try:
         exists, backlog = await streams.look()
     except STORE_FAILURES as error:
-        return Finding("streams", False, " ".join(str(error).split()), of_store=True)
+        return Finding("streams", False, said_of(error), of_store=True)
     if not exists:
         said = f"group {settings.group} would be made, and begin with the oldest entry of {settings.stream}"
     else:

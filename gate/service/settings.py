@@ -211,8 +211,11 @@ def read_settings(
     if len(set(streams)) != len(streams):
         faults.append("service: stream, results and dead_letters must be three streams")
     if faults:
-        of_file = f"{file}: " if file is not None else ""
-        raise InvalidConfig(tuple(f"{of_file}{each}" if each.startswith("service") else each for each in faults))
+        of_file = [each for each in faults if each.startswith("service")]
+        others = [each for each in faults if each not in of_file]
+        if of_file and file is not None:
+            of_file[0] = f"{file}: {of_file[0]}"
+        raise InvalidConfig((*others, *of_file))
     return Settings(
         stream=names["stream"],
         group=names["group"],

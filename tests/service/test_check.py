@@ -102,6 +102,8 @@ def test_no_store_is_3(harmed: Desk, private_store: object) -> None:
         ("[service]\nlisten = '9109'\n", KEYS, "is not an address"),
         ("", KEYS | {"EXEC_CONCURRENCY": "many"}, "EXEC_CONCURRENCY: 'many' is not a whole number"),
         ("", KEYS | {"BINANCE_API_KEY_FILE": "/nowhere"}, "both set"),
+        ("", KEYS | {"BINANCE_API_KEY": "k y"}, "gate run: BINANCE_API_KEY has a space, a line's end"),
+        ("", KEYS | {"BINANCE_API_SECRET": "s\n"}, "gate run: BINANCE_API_SECRET has a space, a line's end"),
         (
             "",
             {"BINANCE_API_KEY_FILE": "/nowhere", "BINANCE_API_SECRET": "s"},
@@ -123,8 +125,15 @@ def test_keys_come_from_files(desk: Desk, tmp_path: Path) -> None:
     assert gate(desk, "--check", **files).returncode == 0
 
 
-def test_a_key_file_that_cant_be_read_doesnt_hold_up_a_halt(desk: Desk) -> None:
-    words = ["--url", desk.url, "halt", "--by", "ops", "--reason", "test", "--no-wait"]
+def test_an_empty_address_means_no_real_exchange(desk: Desk) -> None:
+    done = gate(desk, "--check", "--base-url", "", **KEYS)
+    assert done.returncode == 2
+    assert "--base-url is empty; leave it out for the real exchange" in done.stderr
+
+
+@pytest.mark.parametrize("more", [["--base-url", ""], []], ids=["an empty address", "a file"])
+def test_a_key_file_that_cant_be_read_doesnt_hold_up_a_halt(desk: Desk, more: list[str]) -> None:
+    words = ["--url", desk.url, "halt", "--by", "ops", "--reason", "test", "--no-wait", *more]
     environ = {"PATH": "/bin", "BINANCE_API_KEY_FILE": "/nowhere", "BINANCE_API_SECRET": "s"}
     done = subprocess.run(
         [sys.executable, "-m", "gate", *words], capture_output=True, text=True, env=environ, timeout=60

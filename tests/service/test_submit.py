@@ -117,6 +117,7 @@ def test_a_file_goes_there_as_it_is(desk: Desk, submit: Submit) -> None:
         (("--id", "a", "--symbol", "BTCUSDT"), "Missing --side; or give --intent FILE."),
         (("--id", "a", "--symbol", "BTCUSDT", "--side", "BUY"), "notional"),
         (("--id", "a", *BUY, "--leverage", "900"), "leverage"),
+        (("--id", "a", *BUY, "--quantity", "1"), "quantity: '1' is given beside notional; give one of them"),
         (("--intent", "nowhere.json"), "can't be read"),
         (("--intent", "-", "--id", "a"), "leave out --id"),
         (("--intent", "-"), "is empty"),
@@ -179,10 +180,24 @@ def test_the_wait_is_for_the_id_that_the_service_makes_of_the_entry(desk: Desk, 
     assert re.search(r"^intent_id +by-hand:\d+-\d+$", told.stdout, re.MULTILINE)
 
 
-def test_without_a_store_nothing_is_there(submit: Submit) -> None:
-    told = submit("--id", "a", *BUY, url="redis://127.0.0.1:1/0")
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("redis://127.0.0.1:1/0", "; nothing was put there"),
+        ("redis+sentinel://127.0.0.1:1/m", "gate: No master found for 'm'; nothing was put there"),
+        ("redis+cluster://127.0.0.1:1", "; nothing was put there"),
+    ],
+)
+def test_without_a_store_nothing_is_there(submit: Submit, url: str, said: str) -> None:
+    told = submit("--id", "a", *BUY, url=url)
     assert told.exit_code == 3
-    assert "nothing was put there" in told.stderr
+    assert said in told.stderr
+    assert told.stderr.count("\n") == 1
+
+
+def test_a_prefix_that_no_service_takes_is_refused(desk: Desk, submit: Submit) -> None:
+    assert submit("--id", "a", *BUY, config='prefix = "a b"\n').exit_code == 2
+    assert not desk.client.keys("a b:*")
 
 
 def test_a_producers_rights_are_enough_and_with_two_more_it_waits(harmed: Desk, bare: Callable[..., Result]) -> None:  # noqa: F811

@@ -16,6 +16,7 @@ from gate.cli.failures import NoAnswer, complain
 from gate.cli.screens.wording import one_line, span
 from gate.cli.session import configured, json_option, say_json, without_log
 from gate.config import Config, Flags
+from gate.protocol.keyspace import Keyspace
 from gate.store.masking import masked
 from gate.values.errors import InvalidField, StoreFailure, pasted
 from gate.values.fields import read_time_ms
@@ -151,6 +152,8 @@ def _payload(
     missing = [option for name, option in _NEEDED.items() if name not in given]
     if missing:
         raise click.UsageError(f"Missing {', '.join(missing)}; or give --intent FILE.")
+    if "notional" in given and "quantity" in given:  # of a stream's fields, the quantity would count
+        raise InvalidField("quantity", given["quantity"], "is given beside notional; give one of them")
     from gate.service.submission import payload_of
 
     at_ms = now_ms if timestamp is None else read_time_ms("timestamp", timestamp, naive_is_utc=False)
@@ -170,6 +173,7 @@ async def _submitted(
     from gate.service.submission import Submission, as_the_service_reads
     from gate.store.connect import plain_client
 
+    Keyspace(config.prefix)  # refused where the service would refuse it
     client = plain_client(config.store_url, STREAM_TIMEOUT_MS)
     submission = Submission(client, settings)
     try:
@@ -237,7 +241,9 @@ async def _held_by(config: Config, entry: Entry) -> str:
 
 
 def _no_answer(failure: Exception, done: _Done, settings: Settings, as_json: bool) -> NoAnswer:
-    said = masked(one_line(str(failure))) or type(failure).__name__
+    from gate.service.streams import said_of
+
+    said = masked(one_line(said_of(failure)))
     entry = done.entry
     if done.entry_id:
         so = f"it stands on {settings.stream} as {done.entry_id}, and its result isn't known"
