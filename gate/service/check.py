@@ -88,6 +88,7 @@ async def _neighbours(config: Config, status: Status, client: Any) -> list[Findi
         async with asyncio.timeout(_LOOK_S):
             async for key in client.scan_iter(match=f"*{_STATE}", count=_PAGE):
                 others.add(brief(key).removesuffix(_STATE).removesuffix(":observe"))
+    others.discard(config.prefix)
     if not others:
         return []
     named = ", ".join(sorted(others)[:_NAMED]) + (f" and {len(others) - _NAMED} more" if len(others) > _NAMED else "")

@@ -177,6 +177,7 @@ def test_a_second_prefix_on_the_same_keys_is_refused(desk: Desk) -> None:
 def test_other_accounts_on_a_store_that_knows_nothing_of_this_one_are_named(harmed: Desk) -> None:
     harmed.client.hset("pr\nod:exec:state", "fence", "7")
     harmed.client.hset("acct7:observe:exec:state", "fence", "7")
+    harmed.client.hset("quantun:exec:state", "fence", "0")
     before = harmed.client.keys("*")
     assert "prefix        warning: " not in gate(harmed, "--check", **KEYS).stdout, "this account is known"
     done = gate(harmed, "--check", config='prefix = "quantun"\n', **KEYS)
