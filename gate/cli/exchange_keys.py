@@ -55,7 +55,9 @@ def _keys(base_url: str | None, demo: bool) -> ExchangeKeys | None:
         if click.get_current_context().get_parameter_source("base_url") is ParameterSource.COMMANDLINE:
             raise click.UsageError("--demo and --base-url both name an exchange; give one of them")
         base_url = None  # a flag wins over the environment
-    key, secret = (secret_from_environment(name) for name in _names(demo))
+    if base_url is not None and not base_url.strip():  # of an empty variable: it means no real exchange
+        raise UnreadableSecret("--base-url is empty; leave it out for the real exchange")
+    key, secret = (_key(name) for name in _names(demo))
     return ExchangeKeys(key, secret, base_url or None, demo) if key and secret else None
 
 
@@ -73,8 +75,15 @@ def needed_keys(base_url: str | None, demo: bool) -> ExchangeKeys:
     return keys
 
 
+def _key(name: str) -> str:
+    value = secret_from_environment(name)
+    if not value.isascii() or any(each.isspace() or not each.isprintable() for each in value):
+        raise UnreadableSecret(f"{name} has a space, a line's end or another character that no key has")
+    return value
+
+
 class UnreadableSecret(Exception):
-    """A secret that is named and can't be had."""
+    """A secret that is named and can't be had, or an exchange that is named by an empty text."""
 
 
 def secret_from_environment(name: str) -> str:

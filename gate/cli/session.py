@@ -44,6 +44,12 @@ def reason_of(failure: StoreFailure) -> Reason:
     return Reason.STORE_UNAVAILABLE if isinstance(failure, StoreUnavailable) else Reason.STORE_ERROR
 
 
+def reason_at(failure: StoreFailure, config: Config) -> str:
+    """The same, with the store that wasn't reached: a person may have meant another."""
+    reason = reason_of(failure).value
+    return f"{reason} at {store_of(config)}" if isinstance(failure, StoreUnavailable) else reason
+
+
 def configured(flags: Flags, *, needs_policy: bool = True) -> Config:
     """The configuration of this call. Raises InvalidConfig.
 
@@ -56,13 +62,12 @@ def configured(flags: Flags, *, needs_policy: bool = True) -> Config:
 
 
 @contextmanager
-def open_gate(config: Config, as_json: bool, so: str = "") -> Iterator[Gate]:
-    """Opens the gate of a configuration. The command ends when the store gives no answer. `so`: what follows then."""
-    import logging
-
+def open_gate(config: Config, as_json: bool, so: str = "", *, names_store: bool = True) -> Iterator[Gate]:
+    """Opens the gate of a configuration. The command ends when the store gives no answer. `so`: what follows then.
+    `names_store`: whether that says which store; False where the caller does."""
     from gate.client.gates import Gate
 
-    logging.getLogger("gate").addHandler(logging.NullHandler())  # the command's answer says what these logs would
+    without_log("gate")
     url = config.store_url
     try:
         with Gate.from_url(url, prefix=config.prefix, policy=config.pinned) as gate:
@@ -70,8 +75,15 @@ def open_gate(config: Config, as_json: bool, so: str = "") -> Iterator[Gate]:
     except StoreFailure as failure:
         reason = reason_of(failure).value
         answer: dict[str, object] = {"reason": reason, "detail": masked(one_line(str(failure)))}
-        said = f"{reason}: {str(failure).rstrip('.')}"
+        said = f"{reason_at(failure, config) if names_store else reason}: {str(failure).rstrip('.')}"
         raise NoAnswer(f"{said}; {so}" if so else said, answer if as_json else None) from None
+
+
+def without_log(name: str) -> None:
+    """Keeps what is logged under that name off the terminal: the command's answer says what it would."""
+    import logging
+
+    logging.getLogger(name).addHandler(logging.NullHandler())
 
 
 def store_of(config: Config) -> str:

@@ -6,7 +6,7 @@ Safe from any number of processes at once: settling is atomic, and the same answ
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
 from typing import Final
@@ -50,6 +50,8 @@ class Finding(StrEnum):
     LAPSED = "LAPSED"
     """Neither its record nor the state's copy is left, so its symbol isn't known. A person has to look for its client
     order id."""
+    SETTLED = "SETTLED"
+    """The exchange gave no usable answer, and somebody else has settled it meanwhile: the detail is the record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,8 @@ class Reconciled:
     @property
     def done(self) -> bool:
         """Whether the intent is no longer in doubt."""
+        if self.finding is Finding.SETTLED:
+            return True
         return self.finding in (Finding.PLACED, Finding.NOT_PLACED) and bool(self.settlement)
 
 
@@ -127,20 +131,25 @@ async def reconcile_all(gate: AsyncGate, exchange: Exchange) -> list[Reconciled]
     """Asks once for every intent in doubt, and for every one that was settled as absent within the last ten minutes.
     Of those it returns what isn't absent after all, or can't be asked for. Raises StoreFailure."""
     absences: tuple[Absence, ...] = ()
+    unread: StoreError | None = None
     try:
         absences = await gate.absences(LOOKS_AFTER_S[-1] * 1000)
     except StoreError as error:  # damaged, or forbidden; what is in doubt matters more
-        _log.warning("what was settled as absent lately can't be read: %s", str(error))
+        unread = error
     found: list[Reconciled] = []
     while page := await reconcile(gate, exchange, skip=_still_open(found)):
+        page = [await _as_settled_meanwhile(gate, each) for each in page]
         found += page
         if any(each.retry_after_ms for each in page):
             return found
+    if unread is not None:  # only now: a store that answers nothing at all has said so
+        _log.warning("what was settled as absent lately can't be read: %s", str(unread))
     for permit in filter(None, (each.permit for each in absences)):
         try:
             late = await settle_if_late(gate, exchange, permit)
         except ExchangeFailure as failed:
-            found.append(_unreadable(permit, f"{failed.failure.code}: {failed.failure.told}", failed.failure.rest_ms))
+            said = f"settled as absent, and a late order can't be looked for: {failed.failure.code}: "
+            found.append(_unreadable(permit, said + failed.failure.told, failed.failure.rest_ms))
             if failed.failure.stops_asking:
                 break
         else:
@@ -149,6 +158,16 @@ async def reconcile_all(gate: AsyncGate, exchange: Exchange) -> list[Reconciled]
                 detail = f"order {order.order_id} {order.status}, late: it was settled as absent"
                 found.append(Reconciled(permit.intent_id, permit.client_order_id, Finding.PLACED, detail, settlement))
     return found
+
+
+async def _as_settled_meanwhile(gate: AsyncGate, found: Reconciled) -> Reconciled:
+    """What others have made of it, where the exchange wouldn't tell: its answer may have taken seconds."""
+    if found.finding is not Finding.UNREADABLE:
+        return found
+    record = await gate.lookup(found.intent_id)
+    if record is None or record.settled_ms is None:
+        return found
+    return replace(found, finding=Finding.SETTLED, detail=str(record))
 
 
 async def keep_reconciling(

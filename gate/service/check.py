@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
+import os
+import socket
 import time
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from gate.client.gates import AsyncGate
+from gate.client.services import account_key
 from gate.config import Config
 from gate.exchange.failures import ExchangeFailure
 from gate.exchange.port import Exchange
+from gate.protocol.texts import brief
 from gate.service.settings import Settings
-from gate.service.streams import STORE_FAILURES, Streams
-from gate.values.errors import StoreFailure
+from gate.service.streams import STORE_FAILURES, Streams, said_of
+from gate.values.errors import AccountTaken, StoreFailure
 from gate.values.fields import plain
 from gate.values.reports import Status
 
+_MISMATCH: Final = "put this one in force by gate policy apply, or leave [policy] out of the file and follow the other"
+_STATE: Final = ":exec:state"
+"""How the name ends of a key that every account has."""
+_LOOK_S: Final = 2
+_PAGE: Final = 10_000
+_NAMED: Final = 5
 _CLOCK_MS: Final = 1_000
 """The exchange takes a signer's clock that is ahead by a second."""
 
@@ -31,13 +44,18 @@ class Finding:
 
 
 async def check(
-    config: Config, settings: Settings, gate: AsyncGate, exchange: Exchange, streams: Streams, *, venue: str
+    config: Config, settings: Settings, gate: AsyncGate, exchange: Exchange, client: Any, *, venue: str
 ) -> list[Finding]:
-    """Store, policy, group, keys. `venue`: the exchange's name. Never raises for what they answer."""
-    return [*(await _store(config, gate)), await _group(settings, streams), await _exchange(exchange, venue)]
+    """Store, prefix, policy, group, keys. `client`: redis-py's for asyncio, with bytes as replies. `venue`: the
+    exchange's name. Never raises for what they answer."""
+    found = await _store(config, settings, gate, client)
+    if all(each.ok for each in found if each.of_store):
+        found += await _holder(config, client, exchange)
+    found.append(await _group(settings, Streams(client, settings)))
+    return [*found, await _exchange(exchange, venue), *_address(settings)]
 
 
-async def _store(config: Config, gate: AsyncGate) -> list[Finding]:
+async def _store(config: Config, settings: Settings, gate: AsyncGate, client: Any) -> list[Finding]:
     try:
         await gate.policy_in_force()
         status = await gate.status()
@@ -49,13 +67,57 @@ async def _store(config: Config, gate: AsyncGate) -> list[Finding]:
         Finding("clock", abs(off_ms) < _CLOCK_MS, f"the store's is {off_ms:+d} ms from this host's"),
         _policy(config, status),
     ]
+    found += await _neighbours(config, status, client)
     found += [Finding("policy", True, f"warning: {each}") for each in status.policy.warnings]
+    found += [Finding("setting", True, f"warning: {each}") for each in settings.at_odds(status.policy)]
     stops = [f"{each.key} {each.detail}".strip() for each in status.standing if each.on and status.stopped]
     if status.halt is not None:
         found.append(Finding("halt", True, f"by {status.halt.by}: {status.halt.reason}; entries would be held"))
     elif stops:
         found.append(Finding("stopped", True, f"entries would be held: {'; '.join(stops)}"))
     return found
+
+
+async def _neighbours(config: Config, status: Status, client: Any) -> list[Finding]:
+    """Other accounts on a store that knows nothing of this one: a prefix may be mistaken. On a server of many keys, and
+    for a user without the right to SCAN, nobody looks."""
+    if status.ever_seen or not status.all_symbols:
+        return []
+    others: set[str] = set()
+    with suppress(*STORE_FAILURES):
+        async with asyncio.timeout(_LOOK_S):
+            async for key in client.scan_iter(match=f"*{_STATE}", count=_PAGE):
+                others.add(brief(key).removesuffix(_STATE).removesuffix(":observe"))
+    others.discard(config.prefix)
+    if not others:
+        return []
+    named = ", ".join(sorted(others)[:_NAMED]) + (f" and {len(others) - _NAMED} more" if len(others) > _NAMED else "")
+    said = f"warning: this store holds accounts under {named}, and nothing under {config.prefix}. If one of them is "
+    return [Finding("prefix", True, f"{said}meant, set prefix in the config file, GATE_PREFIX or --prefix")]
+
+
+async def _holder(config: Config, client: Any, exchange: Exchange) -> list[Finding]:
+    """Another prefix that keeps the account of this API key: the service wouldn't start."""
+    holder = None
+    with suppress(*STORE_FAILURES):
+        holder = await client.get(account_key(exchange.key_digest))
+    if holder is None or brief(holder) == config.prefix:
+        return []
+    return [Finding("prefix", False, str(AccountTaken(config.prefix, brief(holder))))]
+
+
+def _address(settings: Settings) -> list[Finding]:
+    """Whether it could listen there. One that is in use may be that of the service which this one replaces."""
+    at = settings.listen
+    if at is None:
+        return []
+    try:
+        with socket.create_server(at, family=socket.AF_INET6 if ":" in at.host else socket.AF_INET):
+            return []
+    except OSError as problem:
+        in_use = problem.errno == errno.EADDRINUSE
+        said = f"{at.host}:{at.port}: {os.strerror(problem.errno) if problem.errno else problem}; give another --listen"
+        return [Finding("listen", in_use, f"warning: {said}, if that one goes on" if in_use else said)]
 
 
 def _policy(config: Config, status: Status) -> Finding:
@@ -65,14 +127,14 @@ def _policy(config: Config, status: Status) -> Finding:
     if status.policy_agrees:
         return Finding("policy", True, f"pinned by {config.file}, and in force; mode {status.mode}")
     differ = ", ".join(f"{name} {theirs} in force, {ours} here" for name, theirs, ours in status.differing)
-    return Finding("policy", False, f"pinned by {config.file}, and another is in force: {differ}")
+    return Finding("policy", False, f"pinned by {config.file}, and another is in force: {differ}; {_MISMATCH}")
 
 
 async def _group(settings: Settings, streams: Streams) -> Finding:
     try:
         exists, backlog = await streams.look()
     except STORE_FAILURES as error:
-        return Finding("streams", False, " ".join(str(error).split()), of_store=True)
+        return Finding("streams", False, said_of(error), of_store=True)
     if not exists:
         said = f"group {settings.group} would be made, and begin with the oldest entry of {settings.stream}"
     else:

@@ -31,7 +31,11 @@ class IdTemplate:
     def read(cls, text: str) -> IdTemplate:
         """Raises ValueError, whose message says what is wrong."""
         parts = []
-        for before, name, form, conversion in Formatter().parse(text):
+        try:
+            pieces = list(Formatter().parse(text))
+        except ValueError:
+            raise ValueError(f"{text!r} has one brace of a pair; write {{{{ or }}}} for a plain one") from None
+        for before, name, form, conversion in pieces:
             if name is not None and (form or conversion or not name.replace("_", "").isalnum()):
                 raise ValueError(f"{text!r} has more in its braces than the name of a field")
             parts.append((before, name))

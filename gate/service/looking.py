@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from decimal import Decimal
 from typing import Final
 
@@ -32,6 +32,8 @@ _PROBE_EVERY_S: Final = 15.0
 _PROBED: Final = "BTCUSDT"
 _SIGNED_EVERY_S: Final = 60.0
 DOWN_AFTER_S: Final = 10.0
+_EASE: Final = frozenset({"resume", "reset", "policy", "init", "leftovers"})
+"""The acts of the audit after which more may be admitted."""
 _WELL: Final = ("ok", "off", "not asked yet")
 
 
@@ -65,20 +67,21 @@ class Looking:
         self._doubts: Final = Doubts()
         self._loop: Final = asyncio.get_running_loop()
 
-    async def keep_looking(self, heard: asyncio.Event) -> None:
-        """Until it is cancelled. The account is looked at from the first read on: by then there is a group.
+    async def keep_looking(self, heard: asyncio.Event, eased: Callable[[], None] = lambda: None) -> None:
+        """Until it is cancelled. The account is looked at from the first read on: by then there is a group. `eased` is
+        called when a person has acted so that more may be admitted.
 
         The exchange is asked beside it: one that hangs mustn't hold up what the store tells.
         """
-        await asyncio.gather(self._keep_looking_at_account(heard), self._keep_asking_exchange())
+        await asyncio.gather(self._keep_looking_at_account(heard, eased), self._keep_asking_exchange())
 
-    async def _keep_looking_at_account(self, heard: asyncio.Event) -> None:
+    async def _keep_looking_at_account(self, heard: asyncio.Event, eased: Callable[[], None]) -> None:
         looked_s = -LOOK_EVERY_S
         while True:
             try:
                 self.pulse.streams = self._exchange.streams()
                 now_s = self._loop.time()
-                if heard.is_set() and (await self._news_came() or now_s - looked_s >= LOOK_EVERY_S):
+                if heard.is_set() and (await self._news_came(eased) or now_s - looked_s >= LOOK_EVERY_S):
                     looked_s = now_s
                     await self.look()
                 self.look_at_itself()
@@ -108,7 +111,7 @@ class Looking:
             except Exception:
                 _log.exception("looking failed")
 
-    async def _news_came(self) -> bool:
+    async def _news_came(self, eased: Callable[[], None]) -> bool:
         try:
             news = await self._news.read()
         except STORE_FAILURES as error:
@@ -116,6 +119,8 @@ class Looking:
             return False
         for entry_id, fields in news:
             self._teller.tell(of_audit(entry_id, fields))
+        if any(fields.get("what", "").partition(" ")[0] in _EASE for _, fields in news):
+            eased()
         return bool(news)
 
     async def look(self) -> None:

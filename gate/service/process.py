@@ -79,6 +79,8 @@ async def serve(config: Config, settings: Settings, account: Account) -> int:
         await stack.enter_async_context(executor)
         for warning in gate.policy.warnings:
             _log.warning("POLICY %s", warning)
+        for warning in settings.at_odds(gate.policy):
+            _log.warning("SETTING %s", warning)
         _log.info(
             "STARTED prefix=%s stream=%s group=%s consumer=%s listening=%s mode=%s",
             *(config.prefix, settings.stream, settings.group, settings.consumer, at or "none", gate.policy.mode),

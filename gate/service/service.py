@@ -31,7 +31,6 @@ _log: Final = log_of("gate.service")
 
 _FIRST_PAUSE_S: Final = 0.2
 _LONGEST_PAUSE_S: Final = 5.0
-_ABOVE_A_PERMIT_MS: Final = 10_000
 _STALE_KEPT_MS: Final = 60_000
 """How long it is known that a stale intent was answered. A backlog of a million mustn't fill the store."""
 _FEE_AGE_S: Final = 3_600
@@ -84,7 +83,7 @@ class Service:
             asyncio.create_task(self._keep_taking_over(), name="taking over"),
         ]
         if self._looking is not None:
-            others.append(asyncio.create_task(self._looking.keep_looking(self._heard), name="looking"))
+            others.append(asyncio.create_task(self._looking.keep_looking(self._heard, self._try_again), name="looking"))
         self._pulse.phase = "consuming"
         try:
             await asyncio.wait({stopped, answering, *others}, return_when=asyncio.FIRST_COMPLETED)
@@ -121,8 +120,7 @@ class Service:
 
     @property
     def _rested_ms(self) -> int:
-        """How long an entry rests with its consumer before another takes it over: longer than any permit lives."""
-        return max(self._of.takeover_ms, self._gate.policy.lock_ttl_ms + _ABOVE_A_PERMIT_MS)
+        return self._of.rested_ms(self._gate.policy)
 
     # Reading.
 
@@ -261,6 +259,11 @@ class Service:
             self._timer = self._loop.call_at(due_s, self._begin)
         self._count()
         self._room.set()
+
+    def _try_again(self) -> None:
+        """A person has acted: what is held may be admitted now, though its wait isn't over."""
+        self._waiting.wake_tried()
+        self._begin()
 
     def _count(self) -> None:
         pulse = self._pulse

@@ -28,12 +28,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from gate.config import InvalidConfig
 from gate.service.alert_settings import AlertSettings, read_alerts
 from gate.service.intake import IdTemplate
+from gate.values.errors import shown
+from gate.values.policy import Policy
 
+ABOVE_A_PERMIT_MS: Final = 10_000
 DEFAULT_LISTEN: Final = "127.0.0.1:9109"
 _NUMBERS: Final = {
     "results_kept": (1, 10_000_000),
@@ -58,6 +62,11 @@ class Listen(NamedTuple):
 
     host: str
     port: int
+
+
+def _called(name: str) -> str:
+    """A setting that a variable may give too."""
+    return " or ".join([f"service.{name}", *(each for each, given in _VARIABLES.items() if given == name)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +94,63 @@ class Settings:
     log: str = "plain"
     alerts: AlertSettings = field(default=AlertSettings())
 
+    def rested_ms(self, policy: Policy) -> int:
+        """How long an entry rests with its consumer before another takes it over: longer than any permit lives."""
+        return max(self.takeover_ms, policy.lock_ttl_ms + ABOVE_A_PERMIT_MS)
+
+    def too_old(self, policy: Policy) -> str:
+        """Why `max_age_s` has no effect under a policy; empty where it has."""
+        most_ms = policy.max_age_ms
+        if self.max_age_s is None or self.max_age_s * 1000 <= most_ms:
+            return ""
+        return (
+            f"{_called('max_age_s')}: {self.max_age_s} s is above the policy's max_age_ms {most_ms}, and that counts; "
+            f"write {max(most_ms // 1000, 1)} at most, or raise max_age_ms"
+        )
+
+    def at_odds(self, policy: Policy) -> tuple[str, ...]:
+        """One sentence for each setting that works against the policy, or against another setting."""
+        found = [self.too_old(policy)] if self.too_old(policy) else []
+        rested_ms = self.rested_ms(policy)
+        if self.takeover_ms < rested_ms:
+            found.append(
+                f"service.takeover_ms: {self.takeover_ms} is below the policy's lock_ttl_ms and ten seconds, and "
+                f"{rested_ms} counts; write {rested_ms} or more"
+            )
+        fresh_ms = min(policy.max_age_ms, (self.max_age_s or policy.max_age_ms) * 1000)
+        if rested_ms >= fresh_ms:
+            found.append(
+                f"service.takeover_ms: {rested_ms} is not below the {fresh_ms} ms for which an intent is fresh: what a "
+                "dead worker has left unsent is STALE by then; lower it, or let intents be older"
+            )
+        if self.concurrency > policy.max_in_flight:
+            found.append(
+                f"{_called('concurrency')}: {self.concurrency} is above the policy's max_in_flight "
+                f"{policy.max_in_flight}: entries beyond that are denied; write {policy.max_in_flight} at most"
+            )
+        if self.concurrency > self.in_hand:
+            found.append(
+                f"service.in_hand: {self.in_hand} is below the concurrency {self.concurrency}, which is never reached; "
+                f"write {self.concurrency} or more"
+            )
+        return tuple(found)
+
 
 def read_settings(
-    table: object, environ: Mapping[str, str], prefix: str, *, host: str, pid: int, listen: str | None = None
+    table: object,
+    environ: Mapping[str, str],
+    prefix: str,
+    *,
+    host: str,
+    pid: int,
+    listen: str | None = None,
+    file: Path | None = None,
 ) -> Settings:
-    """The environment wins over the table, and the flag `listen` over both. Raises InvalidConfig with every fault."""
+    """The environment wins over the table, and the flag `listen` over both. Raises InvalidConfig with every fault.
+    `file`: where the table stands, for messages."""
     faults: list[str] = []
     if not isinstance(table, Mapping):
-        raise InvalidConfig((f"service: {table!r} is not a table; write [service]",))
+        raise InvalidConfig((f"service: {shown(table)} is not a table; write [service]",), str(file or ""))
     known = {*_NUMBERS, *_TEXTS, "retries", "alerts"}
     faults += [
         f"service.{name}: is not a setting; there are {', '.join(sorted(known))}" for name in table if name not in known
@@ -153,7 +211,11 @@ def read_settings(
     if len(set(streams)) != len(streams):
         faults.append("service: stream, results and dead_letters must be three streams")
     if faults:
-        raise InvalidConfig(tuple(faults))
+        of_file = [each for each in faults if each.startswith("service")]
+        others = [each for each in faults if each not in of_file]
+        if of_file and file is not None:
+            of_file[0] = f"{file}: {of_file[0]}"
+        raise InvalidConfig((*others, *of_file))
     return Settings(
         stream=names["stream"],
         group=names["group"],

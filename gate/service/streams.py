@@ -12,12 +12,12 @@ from typing import Any, Final
 
 import redis.asyncio
 from redis.exceptions import ConnectionError as ConnectionFailed
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
 
 from gate.protocol.scripts import Call, script
 from gate.service.settings import Settings
 
-STORE_FAILURES: Final = (RedisError, OSError, TimeoutError)
+STORE_FAILURES: Final = (RedisError, RedisClusterException, OSError, TimeoutError)
 """What redis-py raises where the store can't be asked, or refuses."""
 READ_WAITS_MS: Final = 1_000
 _PAGE: Final = 500
@@ -25,6 +25,9 @@ _NO_ORDER: Final = "no_order "
 """How lua/answer.lua marks an answer that may not be the last."""
 LEFT: Final = "handed-over"
 """The consumer that keeps what a service leaves at its end, until another one takes it over."""
+
+_CLIENT: Final = " : <redis."
+"""Where redis-py's word of a sentinel goes on with the whole client."""
 
 Fields = Mapping[bytes, bytes]
 
@@ -193,7 +196,8 @@ def is_last(mark: bytes | str | None) -> bool:
 
 def said_of(error: BaseException) -> str:
     """What a failure of the store says, on one line, and not all of it where that is long."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    words = str(error).partition(_CLIENT)[0].split()
+    return " ".join(words)[:200] or type(error).__name__
 
 
 def _entries(reply: Any) -> list[tuple[str, Fields]]:

@@ -7,10 +7,11 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, Final
+from enum import StrEnum
+from typing import Any, Final, NamedTuple
 
 import redis.asyncio
-from redis.exceptions import NoPermissionError
+from redis.exceptions import NoPermissionError, ResponseError
 
 from gate.service.intake import DeadLetter, Entry, read_entry
 from gate.service.settings import Settings
@@ -27,10 +28,10 @@ def entry_fields(payload: str, now_ms: int) -> dict[str, str]:
     return {"event_type": "trade.intent", "payload": payload, "timestamp": at, "source": _SOURCE}
 
 
-def as_the_service_reads(fields: Mapping[str, str], settings: Settings, now_ms: int) -> Entry:
+def as_the_service_reads(fields: Mapping[str, str], settings: Settings, entry_id: str) -> Entry:
     """Raises InvalidIntent for what would become a dead letter."""
     encoded = {name.encode(): value.encode() for name, value in fields.items()}
-    read = read_entry(f"{now_ms}-0", encoded, settings.id)
+    read = read_entry(entry_id, encoded, settings.id)
     if isinstance(read, DeadLetter):
         raise read.invalid
     return read
@@ -39,6 +40,26 @@ def as_the_service_reads(fields: Mapping[str, str], settings: Settings, now_ms: 
 def payload_of(described: Mapping[str, object]) -> str:
     """The payload of an intent that options describe."""
     return json.dumps(described, ensure_ascii=False)
+
+
+class Where(StrEnum):
+    """Where an entry is that has no result yet."""
+
+    UNREAD = "unread"
+    """Nobody of the group has read it."""
+    IN_HAND = "in hand"
+    """A consumer has it and hasn't answered."""
+    DONE = "done"
+    """It is acknowledged. That may have been without a result, as of an intent that has one already."""
+    UNKNOWN = "unknown"
+    """The store's user may not ask."""
+
+
+class Whereabouts(NamedTuple):
+    """Where an entry is, and the consumer that has it in hand."""
+
+    where: Where
+    consumer: str = ""
 
 
 class Submission:
@@ -66,6 +87,23 @@ class Submission:
         """Puts the entry on the stream. Returns its id."""
         return _text(await self._client.xadd(self._of.stream, dict(fields)))  # type: ignore[arg-type]
 
+    async def whereabouts(self, entry_id: str) -> Whereabouts:
+        """Where an entry is that has no result yet."""
+        of = self._of
+        try:
+            rows: Any = await self._client.xpending_range(of.stream, of.group, entry_id, entry_id, 1)
+            if rows:
+                return Whereabouts(Where.IN_HAND, _text(rows[0]["consumer"]))
+            groups: Any = await self._client.xinfo_groups(of.stream)
+        except NoPermissionError:
+            return Whereabouts(Where.UNKNOWN)
+        except ResponseError as error:
+            if not str(error).startswith("NOGROUP"):
+                raise
+            return Whereabouts(Where.UNREAD)
+        read_to = next((_text(row["last-delivered-id"]) for row in groups if _text(row["name"]) == of.group), "0-0")
+        return Whereabouts(Where.UNREAD if _order(read_to) < _order(entry_id) else Where.DONE)
+
     async def result(self, intent_id: str, after: str, within_s: float) -> dict[str, str] | None:
         """The first result of an intent behind that id; None where there is none within the time."""
         until_s = time.monotonic() + within_s
@@ -78,6 +116,11 @@ class Submission:
                 if told.get("intent_id") == intent_id:
                     return told
         return None
+
+
+def _order(entry_id: str) -> tuple[int, int]:
+    ms, _, number = entry_id.partition("-")
+    return int(ms), int(number)
 
 
 def _text(value: bytes | str) -> str:

@@ -142,6 +142,18 @@ class Waiting:
                 held.due_s, held.timed = 0.0, False
                 self._offer(held.entry.intent.symbol)
 
+    def wake_tried(self) -> None:
+        """Lets those start that were tried before, whenever their time comes."""
+        for _, _, held in sorted(self._due):
+            if held.tries and held.timed and held.alone:
+                self._ready_now(held)
+        for symbol, lane in self._lanes.items():
+            for _, held in lane:
+                if held.tries:
+                    held.due_s, held.timed = 0.0, False
+            if lane and symbol not in self._busy:
+                self._offer(symbol)
+
     def _moves_before(self, held: Held) -> bool:
         """Whether an older entry of its symbol is at work, or starts with the next turn."""
         symbol, order = held.entry.intent.symbol, held.entry.order

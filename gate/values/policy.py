@@ -188,7 +188,7 @@ class Policy:
         limit would silently not apply.
         """
         names = {each.name for each in fields(cls)}
-        faults = [f"{_name(name)}: is not a figure of the policy" for name in table if name not in names]
+        faults = [f"{_name(name)}: is not a figure of the policy{_meant(name)}" for name in table if name not in names]
         figures = {name: value for name, value in table.items() if name in names}
         buffer = figures.get("margin_buffer")
         if isinstance(buffer, int | float | str) and not isinstance(buffer, bool):
@@ -242,11 +242,19 @@ def _name(name: object) -> str:
     return name if isinstance(name, str) and name.isidentifier() and len(name) <= _MOST_DECIMALS else shown(name)
 
 
+def _meant(name: object) -> str:
+    """What to write in place of a name that is a slip of one of the gate's."""
+    from difflib import get_close_matches  # imported here, since only a slip needs it
+
+    near = get_close_matches(str(name)[:_MOST_DECIMALS], [each.name for each in fields(Policy)], 1, 0.8)
+    return f"; write {near[0]}" if near else ""
+
+
 def read_setting(setting: str) -> tuple[str, object]:
     """A figure's name and value from `name=value`, as the command line takes it. Raises InvalidPolicy."""
     name, equals, text = (part.strip() for part in setting.partition("="))
     if name not in Policy().texts():
-        own = "; it is each caller's own, in its config file or Policy(mode=...)" if name == "mode" else ""
+        own = "; it is each caller's own, in its config file or Policy(mode=...)" if name == "mode" else _meant(name)
         raise InvalidPolicy((f"{_name(name)}: is not a figure of the policy{own}",))
     if not equals or not text:
         raise InvalidPolicy((f"{name}: has no value; write {name}=VALUE",))

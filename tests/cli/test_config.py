@@ -92,7 +92,7 @@ def test_every_fault_is_named_at_once_in_one_line(bare: Run, file: Path) -> None
     for fault in (
         "prefx: is not a key of this file",
         "url: 5 is not a text",
-        "policy.rate_symbol_limt: is not a figure of the policy",
+        "policy.rate_symbol_limt: is not a figure of the policy; write rate_symbol_limit;",
         "policy.rate_global_limit: 0 is not a whole number",
         "policy.margin_buffer: Decimal('NaN')",
         "policy.mode: 'dry' is not one of",

@@ -347,6 +347,14 @@ def test_flattening_refuses_an_empty_name_or_reason_before_it_asks(gate: Run, at
     assert len(held(at_hand)) == 2
 
 
+@pytest.mark.parametrize("words", [("flatten", "--yes", *WHO), ("reconcile",)], ids=["flatten", "reconcile"])
+def test_no_line_of_the_log_stands_between_the_answers(store: Store, at_hand: Client, words: tuple[str, ...]) -> None:
+    command = [sys.executable, "-m", "gate", "--url", store.url, *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "STORE " not in done.stderr
+
+
 def test_flattening_works_without_the_store_and_says_so(bare: Run, at_hand: Client) -> None:
     for store in ("--url", "redis://127.0.0.1:1/0"), ():
         some_trade(at_hand)
@@ -354,6 +362,7 @@ def test_flattening_works_without_the_store_and_says_so(bare: Run, at_hand: Clie
         assert done.exit_code == 3
         assert "Flat: the exchange, asked again, has no order" in done.stdout
         assert "NOT halted: " in done.stderr
+        assert ".;" not in done.stderr
         assert held(at_hand) == []
     answer = json.loads(bare("flatten", "--yes", *WHO, "--json").stdout)
     assert (answer["flat"], answer["halted"], answer["confirmed"]) == (True, False, False)

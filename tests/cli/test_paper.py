@@ -20,6 +20,7 @@ def test_a_file_that_cannot_be_used_is_named(bare: Run, tmp_path: Path, option: 
     done = bare("paper", option, str(file))
     assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert done.stderr.startswith(f"gate: {file}: ")
+    assert done.stderr.count(str(file)) == 1
 
 
 def test_a_ledger_that_cannot_be_written_is_named(bare: Run, tmp_path: Path) -> None:

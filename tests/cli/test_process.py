@@ -16,6 +16,7 @@ import redis
 
 from gate import Gate
 from gate.cli.program import COMMANDS
+from gate.paper import PaperExchange
 from tests.client import account as at
 from tests.servers.store import PrivateStore, Store
 
@@ -295,6 +296,22 @@ def test_no_width_breaks_a_key_or_an_id(store: Store, redis_client: redis.Redis,
     assert {*shown, f"quantum:exec:processed:{LONG_ID}", f"quantum:safety:cooldown_symbol:{symbol}"} <= lines(*eval_)
     with Gate.from_url(store.url) as own:
         assert {LONG_ID, own.client_order_id(LONG_ID)} <= lines("show", LONG_ID)
+
+
+@pytest.mark.parametrize("words", [EVAL, ["status"], ["show", "sig-1"], ["leftovers"], ["reconcile"]], ids=str)
+def test_a_store_that_does_not_answer_is_named(words: list[str]) -> None:
+    keys = {"BINANCE_API_KEY": "k", "BINANCE_API_SECRET": "s"}
+    done = gate(*words, store="redis://u:s3cret@127.0.0.1:1/0", **keys)
+    assert done.returncode == 3
+    assert "STORE_UNAVAILABLE at redis://***@127.0.0.1:1/0: " in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_what_is_no_store_is_complained_of_in_one_line(paper_exchange: PaperExchange) -> None:
+    keys = {"BINANCE_API_KEY": "k", "BINANCE_API_SECRET": "s"}
+    done = gate("reconcile", store=paper_exchange.url.replace("http", "redis"), **keys)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (3, "", 1)
+    assert "what the store answers can't be read" in done.stderr
 
 
 def test_a_password_stays_out_of_every_message() -> None:

@@ -10,6 +10,8 @@ import pytest
 import redis
 
 from gate import Gate, Intent, Outcome
+from gate.cli.screens.rows import Row
+from gate.cli.screens.terminal import TerminalScreen
 from tests.cli.test_process import GATE, environment, on_terminal
 from tests.servers.store import Store
 
@@ -90,3 +92,19 @@ def test_a_coloured_terminal_gets_it_too(store: Store, redis_client: redis.Redis
     code, out = on_terminal(columns, "--url", store.url, *EVAL, PYTHONIOENCODING=encoding)
     assert code == 1
     assert "\\u2192" in out
+
+
+@pytest.mark.parametrize(
+    ("cells", "whole"),
+    [
+        (("lock", "on", "9 s", "quantum:exec:lock:1000PEPEUSDT:BUY\nheld by a live permit"), 3),
+        (("sig-" + "8" * 60, "UNREADABLE", "g-eNdvJq6wfUJ353_1XbwE8o5C5lz_Q124", "the exchange gives no answer"), 0),
+    ],
+)
+def test_at_no_width_is_a_key_or_an_id_broken_in_two(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, cells: tuple[str, ...], whole: int
+) -> None:
+    for columns in range(40, 131):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        TerminalScreen().table(("what", "state", "time left", "key"), [Row(cells)])
+        assert cells[whole].partition("\n")[0] in capsys.readouterr().out, columns

@@ -178,6 +178,25 @@ async def test_an_exchange_that_does_not_answer_settles_nothing(desk: Desk, redi
     assert (await desk.gate.status()).in_doubt == 1
 
 
+async def test_what_somebody_else_has_settled_meanwhile_is_told_so(desk: Desk, redis_client: redis.Redis) -> None:
+    intent = await abandoned(desk, redis_client, sent=True)
+    desk.paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path="/fapi/v1/order"))
+    in_doubt = desk.gate.in_doubt
+
+    async def settled_by_another(at_most: int, skip: int) -> InDoubt:
+        read = await in_doubt(at_most, skip)
+        for each in read.permits:
+            await desk.gate.settle(each.permit, Outcome.placed("4711"))
+        return read
+
+    desk.gate.in_doubt = settled_by_another  # type: ignore[method-assign, assignment]
+
+    [found] = await reconciling.reconcile_all(desk.gate, desk.exchange)
+
+    assert (found.intent_id, found.finding, found.done) == (intent.id, Finding.SETTLED, True)
+    assert "order 4711" in found.detail
+
+
 @pytest.mark.parametrize("sent", [True, False])
 async def test_an_intent_in_doubt_is_reconciled_after_its_record_has_lapsed(
     desk: Desk, redis_client: redis.Redis, sent: bool

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -34,6 +35,7 @@ def test_check_says_what_it_would_do_and_does_nothing(desk: Desk) -> None:
     assert f"stream        {STREAM}" in done.stdout
     assert f"{desk.paper.url}: the keys work" in done.stdout
     assert "would be made" in done.stdout
+    assert done.stderr == "", "the store is told of once"
     assert desk.client.keys("*") == before
 
 
@@ -57,7 +59,24 @@ def test_another_policy_in_force_is_1_and_names_the_figures(desk: Desk) -> None:
         gate_.apply_policy(by="ops", reason="test")
     done = gate(desk, "--check", config="[policy]\nrate_global_limit = 9\n", **KEYS)
     assert done.returncode == 1
-    assert "rate_global_limit 7 in force, 9 here" in done.stdout
+    assert "rate_global_limit 7 in force, 9 here; put this one in force by gate policy apply, or" in done.stdout
+
+
+def test_settings_that_work_against_the_policy_or_another_are_named_with_a_remedy(desk: Desk) -> None:
+    config = "[service]\nmax_age_s = 900\ntakeover_ms = 39000\nconcurrency = 70\nin_hand = 4\n"
+    done = gate(desk, "--check", config=config, **KEYS)
+    assert done.returncode == 0, done.stdout
+    for said in (
+        "max_age_s or INTENT_MAX_AGE_SEC: 900 s is above the policy's max_age_ms 600000, and that counts; write 600",
+        "takeover_ms: 39000 is below the policy's lock_ttl_ms and ten seconds, and 40000 counts; write 40000 or more",
+        "concurrency or EXEC_CONCURRENCY: 70 is above the policy's max_in_flight 64",
+        "in_hand: 4 is below the concurrency 70, which is never reached; write 70",
+    ):
+        assert f"setting       warning: service.{said}" in done.stdout
+    done = gate(desk, "--check", INTENT_MAX_AGE_SEC="60", **KEYS)
+    assert "takeover_ms: 60000 is not below the 60000 ms for which an intent is fresh" in done.stdout
+    assert "setting" not in gate(desk, "--check", **KEYS).stdout
+    desk.worker(config).said('SETTING "service.takeover_ms: 39000')
 
 
 def test_no_store_is_3(harmed: Desk, private_store: object) -> None:
@@ -71,13 +90,20 @@ def test_no_store_is_3(harmed: Desk, private_store: object) -> None:
     ("config", "environ", "said"),
     [
         ("", {}, "BINANCE_API_KEY and BINANCE_API_SECRET must be set"),
-        ("[service]\nconcurency = 7\n", KEYS, "service.concurency: is not a setting"),
+        ("[service]\nconcurency = 7\n", KEYS, "gate.toml: service.concurency: is not a setting"),
         ("[service]\nconcurrency = 0\nlog = 'xml'\n", KEYS, "service.log: 'xml' is neither"),
         ('[service]\nid = "fixed"\n', KEYS, "names no field"),
         ('[service]\nresults = "quantum:stream:trade.intent"\n', KEYS, "must be three streams"),
+        (
+            "[policy]\nmax_age_ms = 500000\n[service]\nmax_age_s = 900\n",
+            KEYS,
+            "service.max_age_s or INTENT_MAX_AGE_SEC: 900 s is above the policy's max_age_ms 500000",
+        ),
         ("[service]\nlisten = '9109'\n", KEYS, "is not an address"),
         ("", KEYS | {"EXEC_CONCURRENCY": "many"}, "EXEC_CONCURRENCY: 'many' is not a whole number"),
         ("", KEYS | {"BINANCE_API_KEY_FILE": "/nowhere"}, "both set"),
+        ("", KEYS | {"BINANCE_API_KEY": "k y"}, "gate run: BINANCE_API_KEY has a space, a line's end"),
+        ("", KEYS | {"BINANCE_API_SECRET": "s\n"}, "gate run: BINANCE_API_SECRET has a space, a line's end"),
         (
             "",
             {"BINANCE_API_KEY_FILE": "/nowhere", "BINANCE_API_SECRET": "s"},
@@ -99,8 +125,15 @@ def test_keys_come_from_files(desk: Desk, tmp_path: Path) -> None:
     assert gate(desk, "--check", **files).returncode == 0
 
 
-def test_a_key_file_that_cant_be_read_doesnt_hold_up_a_halt(desk: Desk) -> None:
-    words = ["--url", desk.url, "halt", "--by", "ops", "--reason", "test", "--no-wait"]
+def test_an_empty_address_means_no_real_exchange(desk: Desk) -> None:
+    done = gate(desk, "--check", "--base-url", "", **KEYS)
+    assert done.returncode == 2
+    assert "--base-url is empty; leave it out for the real exchange" in done.stderr
+
+
+@pytest.mark.parametrize("more", [["--base-url", ""], []], ids=["an empty address", "a file"])
+def test_a_key_file_that_cant_be_read_doesnt_hold_up_a_halt(desk: Desk, more: list[str]) -> None:
+    words = ["--url", desk.url, "halt", "--by", "ops", "--reason", "test", "--no-wait", *more]
     environ = {"PATH": "/bin", "BINANCE_API_KEY_FILE": "/nowhere", "BINANCE_API_SECRET": "s"}
     done = subprocess.run(
         [sys.executable, "-m", "gate", *words], capture_output=True, text=True, env=environ, timeout=60
@@ -117,9 +150,11 @@ def test_a_port_that_is_taken_is_named(desk: Desk) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = gate(desk, "--listen", f"127.0.0.1:{port}", **KEYS)
+        checked = gate(desk, "--listen", f"127.0.0.1:{port}", "--check", **KEYS)
     assert done.returncode == 1
-    assert f"127.0.0.1:{port}" in done.stderr
-    assert "in use" in done.stderr
+    assert done.stderr == f"gate: 127.0.0.1:{port}: Address already in use; give another --listen\n"
+    assert checked.returncode == 0, "it may be that of the service which this one replaces"
+    assert f"listen        warning: 127.0.0.1:{port}: Address already in use" in checked.stdout
 
 
 def test_a_second_prefix_on_the_same_keys_is_refused(desk: Desk) -> None:
@@ -127,12 +162,28 @@ def test_a_second_prefix_on_the_same_keys_is_refused(desk: Desk) -> None:
     file = desk.folder / "other.toml"
     file.write_text('prefix = "other"\n')
     command = [sys.executable, "-m", "gate", "--url", desk.url, "--config", str(file), "run", "--listen", "none"]
-    done = subprocess.run(
-        [*command, "--base-url", desk.paper.url],
-        capture_output=True,
-        text=True,
-        env={"PATH": "/bin", **KEYS},
-        timeout=60,
-    )
+    command += ["--base-url", desk.paper.url]
+    done = subprocess.run(command, capture_output=True, text=True, env={"PATH": "/bin", **KEYS}, timeout=60)
     assert done.returncode == 3
     assert "quantum" in done.stderr
+
+    command.append("--check")
+    done = subprocess.run(command, capture_output=True, text=True, env={"PATH": "/bin", **KEYS}, timeout=60)
+    assert done.returncode == 1
+    [said] = re.findall(r"^prefix +WRONG: (.*)$", done.stdout, re.MULTILINE)
+    assert "quantum" in said
+
+
+def test_other_accounts_on_a_store_that_knows_nothing_of_this_one_are_named(harmed: Desk) -> None:
+    harmed.client.hset("pr\nod:exec:state", "fence", "7")
+    harmed.client.hset("acct7:observe:exec:state", "fence", "7")
+    harmed.client.hset("quantun:exec:state", "fence", "0")
+    before = harmed.client.keys("*")
+    assert "prefix        warning: " not in gate(harmed, "--check", **KEYS).stdout, "this account is known"
+    done = gate(harmed, "--check", config='prefix = "quantun"\n', **KEYS)
+    assert done.returncode == 0, done.stdout
+    [said] = re.findall(r"^prefix +warning: (.*)$", done.stdout, re.MULTILINE)
+    assert said.startswith(
+        "this store holds accounts under acct7, pr od, quantum, and nothing under quantun. If one of"
+    )
+    assert harmed.client.keys("*") == before

@@ -9,13 +9,23 @@ import socket
 from pathlib import Path
 
 from gate import Gate
-from gate.paper import Fault, FaultKind
+from gate.paper import Fault, FaultKind, PaperExchange
 from gate.service.process import keep_telling
 from gate.service.pulse import Pulse
 from gate.service.systemd import Systemd
 from tests.servers.session import declare_whole
 from tests.servers.store import PrivateStore
-from tests.service.desk import DEAD, RESULTS, Desk, payload, until
+from tests.service.desk import DEAD, RESULTS, Desk, Worker, payload, until
+
+
+def test_a_cluster_that_is_away_is_waited_for(paper: PaperExchange, tmp_path: Path) -> None:
+    worker = Worker(tmp_path, "redis+cluster://127.0.0.1:1", paper.url, 'prefix = "{quantum}"\n')
+    try:
+        worker.said("STORE AWAY nothing read")
+        assert worker.stop() == 0, worker.log
+    finally:
+        if worker.process.poll() is None:
+            worker.kill()
 
 
 def test_a_store_that_hangs_is_told_and_nothing_is_lost(harmed: Desk, private_store: PrivateStore) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from binance import Client
 
-from gate import Gate, Intent, Outcome
+from gate import Gate, Intent, Outcome, Policy
 from gate.paper import Fault, FaultKind
 from tests.client import account as at
 from tests.service.desk import DEAD, GROUP, STREAM, Desk, payload, until
@@ -191,6 +191,23 @@ def test_a_halt_holds_entries_and_health_says_so_and_stays_well(desk: Desk) -> N
         assert worker.health()["last_verdict"] == "HALTED"
         gate.resume(by="ops", reason="over")
     assert desk.result()["status"] == "filled"
+
+
+def test_what_is_held_is_tried_soon_after_a_person_has_ended_what_stops_it(desk: Desk) -> None:
+    worker = desk.worker().consumes()
+    desk.client.set(at.SAFE_MODE, "1", px=300_000)
+    desk.send(payload(id="entry"))
+    until(lambda: worker.health()["held"] == 1, told=lambda: worker.log)
+    with Gate.from_url(desk.url) as gate:
+        gate.reset("safe_mode", by="ops", reason="test")
+        assert desk.result()["status"] == "filled"
+
+        gate.apply_policy(Policy(rate_symbol_window_ms=300_000), by="ops", reason="test")
+        desk.client.delete(at.COOLDOWN_GLOBAL)  # which a longer window begins with
+        desk.send(payload(id="second"))
+        until(lambda: worker.health()["held"] == 1, told=lambda: worker.log)
+        gate.apply_policy(Policy(rate_symbol_limit=5), by="ops", reason="test")
+    assert desk.wait_results(2)[1]["status"] == "filled"
 
 
 def test_what_would_be_stale_before_its_wait_is_over_is_answered_at_once(desk: Desk) -> None:

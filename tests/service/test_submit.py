@@ -6,7 +6,9 @@ import json
 import re
 import shlex
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +16,31 @@ import pytest
 from click.testing import Result
 
 from gate import Gate
+from gate.service.streams import LEFT
 from tests.cli.conftest import bare  # noqa: F401  # a fixture
-from tests.service.desk import STREAM, Desk, payload
+from tests.service.desk import GROUP, STREAM, Desk, payload
 
 ACL = Path(__file__).resolve().parents[2] / "scripts" / "deploy" / "acl"
 PASSWORD = "0123456789abcdef0123"  # noqa: S105  # of a store that lives as long as the test
 BUY = ("--symbol", "BTCUSDT", "--side", "BUY", "--notional", "300")
 
 Submit = Callable[..., Result]
+
+
+@contextmanager
+def read_by(desk: Desk, consumer: str, *, acknowledges: bool = False) -> Iterator[None]:
+    """A consumer of the group that takes the next entry, and writes no result."""
+
+    def read() -> None:
+        rows: Any = desk.client.xreadgroup(GROUP, consumer, {STREAM: ">"}, count=1, block=5_000)
+        [[_, [(entry_id, _)]]] = rows
+        if acknowledges:
+            desk.client.xack(STREAM, GROUP, entry_id)
+
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(read)
+        yield
+        reading.result()
 
 
 @pytest.fixture
@@ -98,6 +117,7 @@ def test_a_file_goes_there_as_it_is(desk: Desk, submit: Submit) -> None:
         (("--id", "a", "--symbol", "BTCUSDT"), "Missing --side; or give --intent FILE."),
         (("--id", "a", "--symbol", "BTCUSDT", "--side", "BUY"), "notional"),
         (("--id", "a", *BUY, "--leverage", "900"), "leverage"),
+        (("--id", "a", *BUY, "--quantity", "1"), "quantity: '1' is given beside notional; give one of them"),
         (("--intent", "nowhere.json"), "can't be read"),
         (("--intent", "-", "--id", "a"), "leave out --id"),
         (("--intent", "-"), "is empty"),
@@ -121,17 +141,63 @@ def test_stream_and_ids_are_those_of_the_services_configuration(desk: Desk, subm
     assert (desk.client.xlen("of:ladders"), desk.client.xlen(STREAM)) == (1, 0)
 
 
-def test_without_a_service_the_wait_ends_and_says_that_it_may_still_be_executed(desk: Desk, submit: Submit) -> None:
-    told = submit("--id", "alone", *BUY, "--wait", "1")
-    assert told.exit_code == 3
-    assert told.stdout.endswith(f" on {STREAM}\n")
-    assert "it may be held, and still be executed" in told.stderr
+def test_when_the_wait_ends_it_is_told_where_the_intent_is_and_what_holds_it(desk: Desk, submit: Submit) -> None:
+    unread = submit("--id", "alone", *BUY, "--wait", "1")
+    assert unread.exit_code == 3
+    assert unread.stdout.endswith(f" on {STREAM}\n")
+    assert "Nobody has read it" in unread.stderr
+
+    worker = desk.worker().consumes()
+    assert desk.result()["intent_id"] == "alone"
+    with Gate.from_url(desk.url) as gate:
+        gate.halt(by="ops", reason="CPI print")
+        held = submit("--id", "held", *BUY, "--wait", "2")
+        assert held.exit_code == 3
+        assert f"{worker.consumer} has it, and may still execute it. It is held by HALTED" in held.stderr
+        assert "CPI print" in held.stderr
+        assert "HALTED" in json.loads(submit("--id", "2", *BUY, "--wait", "2", "--json").stdout)["detail"]
+        worker.stop()
+        left = submit("--id", "3", *BUY, "--wait", "1")
+    assert "Nobody has read it" in left.stderr
 
 
-def test_without_a_store_nothing_is_there(submit: Submit) -> None:
-    told = submit("--id", "a", *BUY, url="redis://127.0.0.1:1/0")
+def test_what_a_service_has_left_or_is_done_with_is_told_so(desk: Desk, submit: Submit) -> None:
+    desk.client.xgroup_create(STREAM, GROUP, id="$", mkstream=True)
+    with read_by(desk, LEFT):
+        assert "has ended left it" in submit("--id", "left", *BUY, "--wait", "1").stderr
+    with read_by(desk, "another", acknowledges=True):
+        assert "done with, maybe without a result" in submit("--id", "done", *BUY, "--wait", "1").stderr
+    with read_by(desk, "another"):
+        at_work = submit("--id", "at-work", *BUY, "--wait", "1").stderr
+    assert "another has it, and may still execute it. It is at work, or waits for its turn" in at_work
+
+
+def test_the_wait_is_for_the_id_that_the_service_makes_of_the_entry(desk: Desk, submit: Submit) -> None:
+    config = '[service]\nid = "by-hand:{entry_id}"\n'
+    desk.worker(config).consumes()
+    told = submit("--intent", "-", "--wait", "30", config=config, input=json.dumps(payload()))
+    assert told.exit_code == 0, told.stderr
+    assert re.search(r"^intent_id +by-hand:\d+-\d+$", told.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("redis://127.0.0.1:1/0", "; nothing was put there"),
+        ("redis+sentinel://127.0.0.1:1/m", "gate: No master found for 'm'; nothing was put there"),
+        ("redis+cluster://127.0.0.1:1", "; nothing was put there"),
+    ],
+)
+def test_without_a_store_nothing_is_there(submit: Submit, url: str, said: str) -> None:
+    told = submit("--id", "a", *BUY, url=url)
     assert told.exit_code == 3
-    assert "nothing was put there" in told.stderr
+    assert said in told.stderr
+    assert told.stderr.count("\n") == 1
+
+
+def test_a_prefix_that_no_service_takes_is_refused(desk: Desk, submit: Submit) -> None:
+    assert submit("--id", "a", *BUY, config='prefix = "a b"\n').exit_code == 2
+    assert not desk.client.keys("a b:*")
 
 
 def test_a_producers_rights_are_enough_and_with_two_more_it_waits(harmed: Desk, bare: Callable[..., Result]) -> None:  # noqa: F811
@@ -146,6 +212,12 @@ def test_a_producers_rights_are_enough_and_with_two_more_it_waits(harmed: Desk, 
     page = (ACL.parent / "producer.acl").read_text("utf-8").replace("PREFIX", "quantum")
     [more] = re.findall(r"^# gate submit --wait .*: (\(.*\))$", page, re.MULTILINE)
     harmed.client.execute_command("ACL", "SETUSER", name, more)
+    told = bare("--url", url, "submit", "--id", "b", *BUY, "--wait", "1")
+    assert "A gate run may hold it" in told.stderr
+    [where] = re.findall(r"^# With these it also says where .*: (\(.*\))$", page, re.MULTILINE)
+    harmed.client.execute_command("ACL", "SETUSER", name, where)
+    told = bare("--url", url, "submit", "--id", "b", *BUY, "--wait", "1")
+    assert "Nobody has read it" in told.stderr
     harmed.worker().consumes()
     told = bare("--url", url, "submit", "--id", "c", "--symbol", "ETHUSDT", *BUY[2:], "--wait", "30")
     assert told.exit_code == 0, told.stderr

@@ -40,7 +40,7 @@ class Hand:
         """Ends one, and takes what starts then."""
         held = self.taken.pop(number)
         if again_s is not None:
-            held.due_s = again_s
+            held.due_s, held.tries = again_s, held.tries + 1
             self.waiting.add(held)
         self.waiting.done(held)
         return self.take()
@@ -181,6 +181,33 @@ def test_waking_all_lets_everything_start_that_waits_for_a_time() -> None:
     assert hand.waiting.next_due_s is None
 
 
+def test_waking_the_tried_leaves_an_exit_its_second_behind_an_entry() -> None:
+    hand = Hand()
+    hand.add(1)
+    hand.exit(2, "ETHUSDT")
+    hand.add(3, "SOLUSDT")
+    assert hand.take() == [2, 1, 3]
+    for number in (1, 2):
+        assert hand.done(number, again_s=300.0) == []
+    hand.add(4)
+    hand.exit(5, "SOLUSDT")
+    assert hand.take() == []
+    hand.waiting.wake_tried()
+    assert hand.take() == [2, 1], "5 waits for 3"
+    assert hand.done(3) == [5]
+    assert hand.done(1) == [4]
+
+
+def test_waking_the_tried_counts_for_one_that_waits_behind_an_older_one() -> None:
+    hand = Hand()
+    hand.add(5)
+    hand.take()
+    hand.add(2)
+    assert hand.done(5, again_s=300.0) == [2]
+    hand.waiting.wake_tried()
+    assert hand.done(2) == [5]
+
+
 def test_whatever_comes_in_whatever_order_everything_is_taken_once_it_may() -> None:
     """A walk of a thousand steps against the rules: one entry of a symbol at a time, the oldest first, none lost."""
     import random
@@ -202,4 +229,6 @@ def test_whatever_comes_in_whatever_order_everything_is_taken_once_it_may() -> N
             hand.done(number, again_s=now_s + chance.random() * 5 if again else None)
         now_s += 0.1
         hand.waiting.wake(now_s)
+        if chance.random() < 0.05:
+            hand.waiting.wake_tried()
     assert len(hand.waiting) == hand.waiting.at_work == hand.waiting.held_back == 0

@@ -11,7 +11,7 @@ from gate.cli.commands.described import intent_options, name_of, object_in, read
 from gate.cli.failures import NoAnswer
 from gate.cli.screens.judgement import Judgement, claimed, judgement_json, looked, unanswered
 from gate.cli.screens.wording import one_line
-from gate.cli.session import configured, json_option, open_gate, reason_of, say_json
+from gate.cli.session import configured, json_option, open_gate, reason_at, reason_of, say_json
 from gate.client.gates import Gate
 from gate.config import Config, Flags
 from gate.store.masking import masked
@@ -149,7 +149,7 @@ def _judge(gate: Gate, config: Config, intent: Intent, commit: bool, as_json: bo
             detail += f"; the store may have claimed it even so: look with gate show {_argument(intent.id)}"
         reason = reason_of(failure)
         answer = unanswered(intent, reason, masked(one_line(detail)), config.policy.mode, committed)
-        raise NoAnswer(f"no verdict, {reason}: {detail}", answer if as_json else None) from None
+        raise NoAnswer(f"no verdict, {reason_at(failure, config)}: {detail}", answer if as_json else None) from None
 
 
 def _argument(intent_id: str) -> str:

@@ -13,7 +13,7 @@ from gate.cli.commands.halting import Aftermath, PrefixDoubt, confirmed_sentence
 from gate.cli.commands.operate import halt_sentence
 from gate.cli.exchange_keys import ExchangeKeys, exchange_options, needed_keys
 from gate.cli.screens.wording import one_line
-from gate.cli.session import account_of, by_option, configured, json_option, reason_option, say_json, warn
+from gate.cli.session import account_of, by_option, configured, json_option, reason_option, say_json, warn, without_log
 from gate.config import Config, Flags, InvalidConfig
 from gate.exchange.address import exchange_address
 from gate.values.errors import StoreFailure
@@ -96,10 +96,11 @@ def flatten(
         click.echo("Nothing was done.")
         raise click.exceptions.Exit(_LEFT)
     done = _Done()
+    without_log("gate.store")
     try:
         _halt_and_clear(config, keys, by, reason, done, as_json)
     except StoreFailure as failure:  # of the first connection
-        done.store_problem = done.store_problem or one_line(str(failure))
+        done.store_problem = done.store_problem or one_line(str(failure)).rstrip(".")
     if as_json:
         say_json(_json(done, config, by, reason))
     else:
@@ -174,7 +175,7 @@ def _halt(gate: Gate, by: str, reason: str, account: str, done: _Done) -> str:
     try:
         act = gate.halt(by=by, reason=reason)
     except StoreFailure as failure:
-        done.store_problem = one_line(str(failure))
+        done.store_problem = one_line(str(failure)).rstrip(".")
         return ""
     done.halted, done.doubt = True, prefix_doubt(gate, before)
     return halt_sentence(act, "entries", account, before)

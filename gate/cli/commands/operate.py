@@ -165,7 +165,7 @@ def reset(flags: Flags, what: str, by: str, reason: str, as_json: bool) -> None:
 def acting(config: Config, act: str, done: str, as_json: bool, advice: str = "") -> Iterator[Gate]:
     """Opens the gate for an act. A failure's message says that the act may be done: its answer may be lost."""
     try:
-        with open_gate(config, as_json) as gate:
+        with open_gate(config, as_json, names_store=False) as gate:
             yield gate
     except NoAnswer as failed:
         answer = failed.answer

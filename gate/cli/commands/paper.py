@@ -135,7 +135,7 @@ def _check_file(file: Path, read: Callable[[Path], object]) -> None:
     try:
         read(file)
     except ValueError as problem:
-        raise _BadSetting(f"{file}: {problem}") from None
+        raise _BadSetting(f"{file}: {str(problem).removeprefix(f'{file}: ')}") from None
     except OSError as problem:
         raise _BadSetting(f"{file}: {problem.strerror}") from None
 

@@ -9,7 +9,7 @@ import click
 
 from gate.cli.exchange_keys import ExchangeKeys, exchange_options, needed_keys
 from gate.cli.failures import NoAnswer
-from gate.cli.session import configured, json_option, reason_of, say_json
+from gate.cli.session import configured, json_option, reason_at, reason_of, say_json, without_log
 from gate.config import Config, Flags
 from gate.values.errors import InvalidField, StoreFailure
 
@@ -38,10 +38,12 @@ def reconcile(flags: Flags, base_url: str | None, demo_trading: bool, as_json: b
     GATE_EXCHANGE_URL replaces --base-url. With --demo the keys are BINANCE_TESTNET_API_KEY and
     BINANCE_TESTNET_SECRET_KEY.
 
-    Exit codes: 0 nothing is in doubt now, 1 something is still in doubt, 2 usage, 3 the store gave no answer.
+    Exit codes: 0 nothing is in doubt now, 1 something is still in doubt, or a late order can't be looked for, 2 usage,
+    3 the store gave no answer.
     """
     config = configured(flags, needs_policy=False)
     keys = needed_keys(base_url, demo_trading)
+    without_log("gate.store")
     try:
         found = asyncio.run(_reconcile(config, keys))
     except InvalidField as invalid:
@@ -49,7 +51,7 @@ def reconcile(flags: Flags, base_url: str | None, demo_trading: bool, as_json: b
     except StoreFailure as failure:
         reason = reason_of(failure).value
         answer: dict[str, object] = {"reason": reason, "detail": str(failure)}
-        raise NoAnswer(f"{reason}: {failure}", answer if as_json else None) from None
+        raise NoAnswer(f"{reason_at(failure, config)}: {failure}", answer if as_json else None) from None
     if as_json:
         say_json([_json(each) for each in found])
     elif not found:

@@ -17,8 +17,9 @@ from gate.cli.exchange_keys import (
     needed_keys,
     secret_from_environment,
 )
-from gate.cli.session import account_of, configured, json_option, say_json
-from gate.config import Config, Flags
+from gate.cli.screens.wording import one_line
+from gate.cli.session import account_of, configured, json_option, say_json, without_log
+from gate.config import Config, Flags, InvalidConfig
 from gate.values.errors import InvalidField
 
 if TYPE_CHECKING:
@@ -61,14 +62,15 @@ def run(
     SIGTERM ends it when what is at work has ended; a second one at once. --json logs in JSON.
 
     Exit codes: 0 stopped by a signal, 1 the address is taken, 2 usage or configuration, 3 another prefix keeps the
-    account, 70 a loop broke, to be started again. Of --check: 0 it can start, 1 keys or policy don't fit, 2 as above,
-    3 no answer from the store.
+    account, 70 a loop broke, to be started again. Of --check: 0 it can start, 1 keys, prefix or policy don't fit, 2 as
+    above, 3 no answer from the store.
     """
     config = configured(flags)
     keys = needed_keys(base_url, demo_trading)
     settings = _settings(config, listen, as_json)
     try:
         if only_check:
+            without_log("gate.store")
             found = asyncio.run(_check(config, settings, keys))
             _say(config, settings, found, as_json)
             if any(not each.ok for each in found):
@@ -85,7 +87,13 @@ def _settings(config: Config, listen: str | None, as_json: bool) -> Settings:
     from gate.service.settings import read_settings
 
     found = read_settings(
-        config.service, os.environ, config.prefix, host=platform.node() or "host", pid=os.getpid(), listen=listen
+        config.service,
+        os.environ,
+        config.prefix,
+        host=platform.node() or "host",
+        pid=os.getpid(),
+        listen=listen,
+        file=config.file,
     )
     try:
         url = secret_from_environment(URL_VARIABLE)
@@ -95,6 +103,8 @@ def _settings(config: Config, listen: str | None, as_json: bool) -> Settings:
         raise click.UsageError(str(problem)) from None
     except ValueError as problem:
         raise click.UsageError(f"{URL_VARIABLE}: {problem}") from None
+    if config.pinned is not None and (at_odds := found.too_old(config.pinned)):
+        raise InvalidConfig((at_odds,), str(config.file))
     return replace(found, log="json") if as_json else found
 
 
@@ -110,7 +120,7 @@ def _serve(config: Config, settings: Settings, keys: ExchangeKeys) -> int:
         if at is None or problem.filename is not None:
             raise
         raise click.ClickException(
-            f"{at.host}:{at.port}: {problem.strerror or problem}; give another --listen"
+            f"{at.host}:{at.port}: {os.strerror(problem.errno) if problem.errno else problem}; give another --listen"
         ) from None
 
 
@@ -119,18 +129,17 @@ async def _check(config: Config, settings: Settings, keys: ExchangeKeys) -> list
     from gate.exchange.binance import BinanceFutures
     from gate.service.check import check
     from gate.service.process import STREAM_TIMEOUT_MS
-    from gate.service.streams import Streams
     from gate.store.connect import plain_client
 
     async with (
         AsyncGate.from_url(config.store_url, prefix=config.prefix, policy=config.pinned) as gate,
         BinanceFutures(keys.key, keys.secret, base_url=keys.base_url, demo=keys.demo, streams=False) as exchange,
     ):
-        streams = Streams(plain_client(config.store_url, STREAM_TIMEOUT_MS), settings)
+        client = plain_client(config.store_url, STREAM_TIMEOUT_MS)
         try:
-            return await check(config, settings, gate, exchange, streams, venue=keys.venue)
+            return await check(config, settings, gate, exchange, client, venue=keys.venue)
         finally:
-            await streams.close()
+            await client.aclose()
 
 
 def _say(config: Config, settings: Settings, found: list[Finding], as_json: bool) -> None:
@@ -157,4 +166,4 @@ def _say(config: Config, settings: Settings, found: list[Finding], as_json: bool
         elif config.pinned:
             click.echo(f"{name:<12}  " + " ".join(f"{figure}={text}" for figure, text in config.pinned.texts().items()))
     for each in found:
-        click.echo(f"{each.what:<12}  {'' if each.ok else 'WRONG: '}{each.says}")
+        click.echo(f"{each.what:<12}  {'' if each.ok else 'WRONG: '}{one_line(each.says)}")

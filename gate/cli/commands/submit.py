@@ -12,17 +12,20 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from gate.cli.commands.described import intent_options, name_of, object_in, read_text
-from gate.cli.failures import NoAnswer
-from gate.cli.screens.wording import one_line
-from gate.cli.session import configured, json_option, say_json
+from gate.cli.failures import NoAnswer, complain
+from gate.cli.screens.wording import one_line, span
+from gate.cli.session import configured, json_option, say_json, without_log
 from gate.config import Config, Flags
+from gate.protocol.keyspace import Keyspace
 from gate.store.masking import masked
-from gate.values.errors import InvalidField, pasted
+from gate.values.errors import InvalidField, StoreFailure, pasted
 from gate.values.fields import read_time_ms
+from gate.values.guards import Reason
 
 if TYPE_CHECKING:
     from gate.service.intake import Entry
     from gate.service.settings import Settings
+    from gate.service.submission import Submission
 
 _NOT_PLACED: Final = 1
 _NO_ANSWER: Final = 3
@@ -35,9 +38,13 @@ _LONGEST_WAIT_S: Final = 3_600
 class _Done:
     """How far it came."""
 
+    entry: Entry
+    """As the service reads it."""
     entry_id: str = ""
     sent: bool = False
     """Whether it was sent, so that it may stand there."""
+    waits: str = ""
+    """Where it is, when its result doesn't come in the time."""
 
 
 @click.command()
@@ -91,16 +98,22 @@ def submit(
     from gate.service.submission import as_the_service_reads, entry_fields
 
     settings = read_settings(
-        config.service, os.environ, config.prefix, host=platform.node() or "host", pid=os.getpid(), listen="none"
+        config.service,
+        os.environ,
+        config.prefix,
+        host=platform.node() or "host",
+        pid=os.getpid(),
+        listen="none",
+        file=config.file,
     )
     fields = entry_fields(payload, now_ms)
-    entry = as_the_service_reads(fields, settings, now_ms)
-    done = _Done()
+    done = _Done(as_the_service_reads(fields, settings, f"{now_ms}-0"))
     try:
-        result = asyncio.run(_submitted(config, settings, entry, fields, wait_s, done, as_json))
+        result = asyncio.run(_submitted(config, settings, fields, wait_s, done, as_json))
     except KeyboardInterrupt:
         _say_where(done, settings, as_json)
         raise
+    entry = done.entry
     told = {
         "submitted": True,
         "entry": done.entry_id,
@@ -111,18 +124,14 @@ def submit(
         "exit": entry.intent.is_exit,
     }
     if as_json:
-        say_json(told if wait_s is None else {**told, "result": result})
+        say_json(told if wait_s is None else {**told, "result": result, "detail": done.waits})
     elif result is not None:
         _show(result)
     if wait_s is None:
         return
     if result is None:
         if not as_json:
-            click.echo(
-                f"gate submit: no result within {wait_s} s. Does a gate run read {settings.stream}? If so, it may be "
-                f"held, and still be executed: gate show {pasted(entry.intent.id)}",
-                err=True,
-            )
+            complain(f"no result within {wait_s} s. {done.waits}", "gate submit")
         raise click.exceptions.Exit(_NO_ANSWER)
     if result.get("state") not in _PLACED:
         raise click.exceptions.Exit(_NOT_PLACED)
@@ -143,6 +152,8 @@ def _payload(
     missing = [option for name, option in _NEEDED.items() if name not in given]
     if missing:
         raise click.UsageError(f"Missing {', '.join(missing)}; or give --intent FILE.")
+    if "notional" in given and "quantity" in given:  # of a stream's fields, the quantity would count
+        raise InvalidField("quantity", given["quantity"], "is given beside notional; give one of them")
     from gate.service.submission import payload_of
 
     at_ms = now_ms if timestamp is None else read_time_ms("timestamp", timestamp, naive_is_utc=False)
@@ -152,7 +163,6 @@ def _payload(
 async def _submitted(
     config: Config,
     settings: Settings,
-    entry: Entry,
     fields: dict[str, str],
     wait_s: int | None,
     done: _Done,
@@ -160,24 +170,31 @@ async def _submitted(
 ) -> dict[str, str] | None:
     from gate.service.process import STREAM_TIMEOUT_MS
     from gate.service.streams import STORE_FAILURES
-    from gate.service.submission import Submission
+    from gate.service.submission import Submission, as_the_service_reads
     from gate.store.connect import plain_client
 
+    Keyspace(config.prefix)  # refused where the service would refuse it
     client = plain_client(config.store_url, STREAM_TIMEOUT_MS)
     submission = Submission(client, settings)
     try:
-        if wait_s is not None and await submission.already_answered(entry):
+        if wait_s is not None and await submission.already_answered(done.entry):
             raise InvalidField(
-                "id", entry.intent.id, "has its result already, and gets no second one; gate show tells of it"
+                "id", done.entry.intent.id, "has its result already, and gets no second one; gate show tells of it"
             )
         after = "" if wait_s is None else await submission.newest_result()
         await client.ping()  # a store that isn't there shows before it may have the entry
         done.sent = True
         done.entry_id = await submission.add(fields)
+        done.entry = as_the_service_reads(fields, settings, done.entry_id)  # its id may be made of the entry's
         _say_where(done, settings, as_json)
-        return None if wait_s is None else await submission.result(entry.intent.id, after, wait_s)
+        if wait_s is None:
+            return None
+        result = await submission.result(done.entry.intent.id, after, wait_s)
+        if result is None:
+            done.waits = await _waits(config, settings, submission, done)
+        return result
     except STORE_FAILURES as failure:
-        raise _no_answer(failure, done, settings, entry, as_json) from None
+        raise _no_answer(failure, done, settings, as_json) from None
     finally:
         await client.aclose()
 
@@ -187,8 +204,47 @@ def _say_where(done: _Done, settings: Settings, as_json: bool) -> None:
         click.echo(f"{done.entry_id} on {settings.stream}")
 
 
-def _no_answer(failure: Exception, done: _Done, settings: Settings, entry: Entry, as_json: bool) -> NoAnswer:
-    said = masked(one_line(str(failure))) or type(failure).__name__
+async def _waits(config: Config, settings: Settings, submission: Submission, done: _Done) -> str:
+    """Where an intent is that has no result in the time, and what stops it."""
+    from gate.service.streams import LEFT
+    from gate.service.submission import Where
+
+    shown = f"gate show {pasted(done.entry.intent.id)}"
+    where, consumer = await submission.whereabouts(done.entry_id)
+    if where is Where.UNREAD:
+        return f"Nobody has read it: start gate run for {settings.stream}, or look at the /healthz of the one that runs"
+    if where is Where.DONE:
+        return f"It is done with, maybe without a result of its own, as what has one already: {shown}"
+    if where is Where.UNKNOWN:
+        return (
+            f"A gate run may hold it, and still execute it, or none reads {settings.stream}: look at /healthz; {shown}"
+        )
+    if consumer == LEFT:
+        return "A gate run that has ended left it: the next one takes it over"
+    return f"{consumer} has it, and may still execute it. {await _held_by(config, done.entry)}: {shown}"
+
+
+async def _held_by(config: Config, entry: Entry) -> str:
+    """What the gate would say of an intent now that a service has in hand."""
+    from gate.client.gates import AsyncGate
+
+    without_log("gate")
+    try:
+        async with AsyncGate.from_url(config.store_url, prefix=config.prefix, policy=config.pinned) as gate:
+            denial = (await gate.inspect(entry.intent)).denial
+    except StoreFailure:
+        return "It is at work, or held"
+    if denial is None or denial.reason is Reason.DUPLICATE:
+        return "It is at work, or waits for its turn, or for the exchange"
+    left = "" if denial.retry_after_ms is None else f", for {span(denial.retry_after_ms)} more"
+    return f"It is held by {denial.reason}{left}{denial.detail and f' ({denial.detail})'}"
+
+
+def _no_answer(failure: Exception, done: _Done, settings: Settings, as_json: bool) -> NoAnswer:
+    from gate.service.streams import said_of
+
+    said = masked(one_line(said_of(failure)))
+    entry = done.entry
     if done.entry_id:
         so = f"it stands on {settings.stream} as {done.entry_id}, and its result isn't known"
     elif done.sent:

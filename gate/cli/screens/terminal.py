@@ -54,7 +54,7 @@ class TerminalScreen:
         would break a key."""
         rows = list(rows)
         titles = [Row(headings)] if len(headings) == _PAIR else []  # of a pair, the heading is content too
-        columns = list(zip(*(row.cells for row in [*titles, *rows]), strict=True))
+        columns = list(zip(headings, *(row.cells for row in rows), strict=True))
         beside = sum(max(map(cell_len, column)) + _GAP for column in columns[:-1])
         longest = max(
             (cell_len(word) for cell in columns[-1] for word in printable(cell.replace("\n", " ")).split()), default=0
@@ -72,10 +72,11 @@ class TerminalScreen:
     def _stacked(self, rows: list[Row]) -> None:
         for row in rows:
             *cells, last = ([printable(line) for line in cell.split("\n")] for cell in row.cells)
-            self._console.print(Text("  ".join(cell[0] for cell in cells if cell[0]), row.style))
-            for line in last:
-                for part in _wrapped(line, max(self._console.width, _NARROW), "  ", "    "):
-                    self._console.print(Text(part, row.style), soft_wrap=True)
+            width = max(self._console.width, _NARROW)
+            parts = _wrapped("  ".join(cell[0] for cell in cells if cell[0]), width, "", "    ")
+            parts += [part for line in last for part in _wrapped(line, width, "  ", "    ")]
+            for part in parts:
+                self._console.print(Text(part, row.style), soft_wrap=True)
 
 
 def _wrapped(text: str, width: int, first: str, further: str) -> list[str]:
