@@ -142,7 +142,8 @@ async def _until_recorded(desk: Desk, arena: Arena, client: redis.asyncio.Redis)
         if not waiting:
             break
         await asyncio.sleep(_EVERY_S)
-    desk.amiss += [f"{id}: its order {number} isn't recorded" for id, number in waiting.items()]
+    for id, number in waiting.items():
+        desk.amiss.append(f"{id}: its order {number} isn't recorded, but {await desk.gate(0).lookup(id)}")
     entries: Any = await client.xrange(f"{desk.name}:safety:audit")
     audited = [fields[b"reason"] for _, fields in entries if fields[b"what"] == b"late order"]
     told = {each.id for each in arena.watched[desk] if any(f" of {each.id},".encode() in said for said in audited)}
