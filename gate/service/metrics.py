@@ -30,6 +30,9 @@ class Metrics:
         own: Final = self.registry
         self.verdicts: Final = Counter("gate_verdicts", "Verdicts, by reason.", ["reason"], registry=own)
         self.results: Final = Counter("gate_results", "Results written, by state.", ["state"], registry=own)
+        self.updates: Final = Counter(
+            "gate_order_updates", "Updates of orders written after their results, by event.", ["event"], registry=own
+        )
         self.repeats: Final = Counter(
             "gate_repeated_deliveries", "Entries acknowledged without a result: their intent had one.", registry=own
         )

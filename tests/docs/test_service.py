@@ -19,7 +19,7 @@ from gate.service.settings import Settings, read_settings
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "service.md").read_text("utf-8")
 UNIT = (ROOT / "scripts" / "deploy" / "gate.service").read_text("utf-8")
-NOT_SET = {"answered", "alerts"}
+NOT_SET = {"answered", "orders", "alerts"}
 
 
 def rows(title: str) -> list[tuple[str, str]]:
