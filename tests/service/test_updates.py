@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 from binance import Client
+from click.testing import Result
 
 from gate import Gate
+from tests.cli.conftest import bare  # noqa: F401  # a fixture
 from tests.service.desk import RESULTS, Desk, Worker, payload, until
 from tests.service.test_run import ROOMY
 
 ORDERS = "quantum:stream:order:"
 OPEN = ORDERS + "open"
-RESTING = {"type": "LIMIT", "price": 90000, "quantity": 0.002, "position_size_usd": None, "entry_price": 90000}
+RESTING: dict[str, Any] = {
+    "type": "LIMIT",
+    "price": 90000,
+    "quantity": 0.002,
+    "position_size_usd": None,
+    "entry_price": 90000,
+}
 
 
 @pytest.fixture
@@ -27,9 +39,13 @@ def by_hand(desk: Desk) -> Client:
 def listening(desk: Desk, count: int = 1) -> list[Worker]:
     workers = [desk.worker(ROOMY) for _ in range(count)]
     for worker in workers:
-        worker.consumes()
-        until(lambda worker=worker: worker.health()["streams"] == "ok", told=lambda worker=worker: worker.log)
+        until(partial(hears, worker), told=partial(getattr, worker, "log"))
     return workers
+
+
+def hears(worker: Worker) -> bool:
+    told = worker.health()
+    return bool(told["ok"]) and told["streams"] == "ok"
 
 
 def rests(desk: Desk, **more: Any) -> dict[str, str]:
@@ -92,7 +108,7 @@ def test_an_exit_that_expires_with_its_position_is_told(desk: Desk) -> None:
     desk.send(payload(id="entry", position_size_usd=300))
     desk.wait_results()
     rests(desk, side="SELL", price=110000, reduce_only=True)
-    desk.send(payload(id="exit", action="CLOSE", side=None, position_size_usd=None))
+    desk.send(payload(id="exit", side="CLOSE", position_size_usd=None))
     desk.wait_results(3)
     [update] = desk.wait_updates()
     assert (update["intent_id"], *shown([update])[0]) == ("sig-1", "EXPIRED", "rejected", "0")
@@ -181,7 +197,7 @@ def test_an_update_waits_for_the_result_of_its_intent(harmed: Desk) -> None:
     desk = harmed
     [worker] = listening(desk)
     desk.client.set(RESULTS, "not a stream")
-    desk.send(payload(id="sig-1", **{name: RESTING[name] for name in ("type", "price", "quantity")}))
+    desk.send(payload(**{**RESTING, "id": "sig-1"}))
     worker.said("RESULTS WAIT")
     desk.paper.set_price("BTCUSDT", "89999.9")
     worker.said("ORDER UPDATE .*state=FILLED")
@@ -198,3 +214,20 @@ def test_without_streams_it_says_once_that_no_updates_follow(desk: Desk) -> None
     assert worker.stop() == 0
     assert worker.log.count("NO ORDER UPDATES") == 1
     assert not desk.updates()
+
+
+def test_a_person_is_told_what_an_order_has_come_to(desk: Desk, bare: Callable[..., Result]) -> None:  # noqa: F811
+    listening(desk)
+    rests(desk)
+    show = ("--url", desk.url, "show", "sig-1")
+    assert re.search(r"^heard of it +NEW, by its result$", bare(*show).stdout, re.MULTILINE)
+    desk.paper.set_price("BTCUSDT", "89999.9", depth="0.001")
+    desk.wait_updates()
+    assert re.search(r"^heard of it +PARTIALLY_FILLED, 0.001 filled at 90000, ", bare(*show).stdout, re.MULTILINE)
+    heard = json.loads(bare(*show, "--json").stdout)["heard"]
+    assert (heard["state"], heard["filled_quantity"], heard["average_price"], heard["update"]) == (
+        "PARTIALLY_FILLED",
+        "0.001",
+        "90000",
+        1,
+    )
