@@ -59,6 +59,8 @@ class ToldOrder(Struct, frozen=True, omit_defaults=True):
     def after(self, update: OrderUpdate) -> ToldOrder | None:
         """What is told with an update; None where that is no news. What is filled never gets less."""
         last = OrderState(self.state) if self.state else None
+        if last is not None and last.ended and self._is_younger(update):
+            return structs.replace(self, state="", filled=Decimal(0), order_id="").after(update)
         if update.state is OrderState.LIQUIDATED:
             news = update.filled_quantity > self.filled
         elif (last is not None and last.ended) or update.filled_quantity < self.filled:
@@ -79,6 +81,11 @@ class ToldOrder(Struct, frozen=True, omit_defaults=True):
             updates=self.updates + 1,
             at_ms=update.time_ms,
         )
+
+    def _is_younger(self, update: OrderUpdate) -> bool:
+        """Whether it tells of another order, which has got the client order id of one that had ended."""
+        ids = self.order_id, update.order_id
+        return not self.conditional and all(map(str.isdigit, ids)) and int(ids[1]) > int(ids[0])
 
     def packed(self) -> bytes:
         """As the store keeps it."""
