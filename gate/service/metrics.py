@@ -79,7 +79,11 @@ class Metrics:
             ("gate_stream_pending", "Entries read and not answered, of the group.", lambda: _figure(pulse.pending)),
             ("gate_store_up", "1 while the store answers.", lambda: float(pulse.store == "ok")),
             ("gate_exchange_up", "1 while the exchange answers.", lambda: float(pulse.exchange == "ok")),
-            ("gate_streams_up", "1 while its streams tell the account.", lambda: float(pulse.streams == "ok")),
+            (
+                "gate_streams_up",
+                "1 while its streams tell the account; NaN where they are off.",
+                lambda: math.nan if pulse.streams == "off" else float(pulse.streams == "ok"),
+            ),
         ):
             Gauge(name, says, registry=own).set_function(of)
         for name in SWITCHES:

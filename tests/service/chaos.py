@@ -165,8 +165,8 @@ def take_course(
             status = gate.status()
             return status.in_doubt == status.in_flight == 0
 
-        _dip(desk)
         until(answered, within_s=_ENDED_WITHIN_S, told=lambda: "\n".join(worker.log[-3000:] for worker in workers))
+        _dip(desk)
         until(
             lambda: (
                 not [name for name, row in _last_told(desk).items() if row["reason"] in ("NEW", "PARTIALLY_FILLED")]

@@ -209,6 +209,7 @@ def test_an_update_waits_for_the_result_of_its_intent(harmed: Desk) -> None:
 def test_without_streams_it_says_once_that_no_updates_follow(desk: Desk) -> None:
     worker = desk.worker("[service]\nstreams = false\n" + ROOMY).consumes()
     assert worker.health()["streams"] == "off"
+    assert "gate_streams_up NaN" in worker.get("/metrics")[1]
     rests(desk)
     desk.paper.set_price("BTCUSDT", "89999.9")
     assert worker.stop() == 0
