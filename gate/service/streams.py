@@ -181,8 +181,8 @@ class Streams:
 
     async def open_orders(self) -> list[str]:
         """The client order ids of the orders of which more may come, the newest first."""
-        rows: Any = await self._client.zrange(self._of.orders + _OPEN, 0, -1, desc=True)
-        return [_text(row) for row in rows]
+        rows: Any = await self._client.zrange(self._of.orders + _OPEN, 0, -1)
+        return [_text(row) for row in reversed(rows)]
 
     async def update(self, updates: Sequence[Update], keep_ms: int) -> list[bool | Exception]:
         """Tells updates: for each whether it was told, or why it failed. False: something else was told meanwhile.

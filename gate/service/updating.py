@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
 
+from redis.exceptions import ResponseError
+
 from gate.client.gates import AsyncGate
 from gate.executor import Executor, OrderState, OrderUpdate
 from gate.service.fees import Fees
@@ -99,7 +101,7 @@ class Updating:
         while True:
             try:
                 if not remembered:
-                    await self._remember()
+                    await self._remember_what_it_can()
                     remembered = True
                 await self._round()
             except Exception as error:  # whatever it is, intents are worth more
@@ -133,6 +135,12 @@ class Updating:
                 await self._come.wait()
         except TimeoutError:
             return
+
+    async def _remember_what_it_can(self) -> None:
+        try:
+            await self._remember()
+        except ResponseError as error:  # a missing right, a damaged key: no reason to tell nothing else
+            _log.warning("OPEN ORDERS NOT READ what came of them while nobody was there isn't told: %s", said_of(error))
 
     async def _remember(self) -> None:
         """Names the open orders of before to the executor: some have ended while nobody was there to hear of it."""

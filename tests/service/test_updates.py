@@ -193,9 +193,11 @@ def test_what_a_result_has_told_is_not_told_again(desk: Desk) -> None:
 
 
 def test_an_update_waits_for_the_result_of_its_intent(harmed: Desk) -> None:
-    """Where results can't be written, the stream never tells of a fill first."""
+    """Where results can't be written, the stream never tells of a fill first. And a damaged key stops nothing else."""
     desk = harmed
+    desk.client.set(OPEN, "not a set")
     [worker] = listening(desk)
+    worker.said("OPEN ORDERS NOT READ .*WRONGTYPE")
     desk.client.set(RESULTS, "not a stream")
     desk.send(payload(**{**RESTING, "id": "sig-1"}))
     worker.said("RESULTS WAIT")
