@@ -106,7 +106,6 @@ async def serve(config: Config, settings: Settings, account: Account) -> int:
         try:
             service = Service(settings, gate, exchange, executor, streams, pulse, metrics, looking, updating)
             await service.run(stopping)
-            await updating.tell_the_last()
         except Exception:
             return BROKEN  # it is logged
         finally:

@@ -37,7 +37,6 @@ _LONGEST_PAUSE_S: Final = 5.0
 _AFTER_TAKEOVER_S: Final = 60.0
 _MOST_ORDERS: Final = 5_000
 _MOST_OF_ONE: Final = 20
-_LAST_WORDS_S: Final = 2.0
 _FEE_WITHIN_S: Final = 1.0
 
 
@@ -116,16 +115,6 @@ class Updating:
             pause_s = _FIRST_PAUSE_S
             await asyncio.sleep(_APART_S)
             await self._until_due()
-
-    async def tell_the_last(self) -> None:
-        """Once more, at the end: what can be told at once. What waits for its result is left to others."""
-        for heard in self._orders.values():
-            heard.due_s = 0
-        try:
-            async with asyncio.timeout(_LAST_WORDS_S):
-                await self._round()
-        except STORE_FAILURES as error:
-            _log.debug("no updates told: %s", said_of(error))
 
     async def _until_due(self) -> None:
         self._come.clear()
