@@ -17,7 +17,7 @@
 --        3 keep_ms           how long `answered` stays: as long as the intent may be delivered again
 --        4 most              about how many answers the stream keeps
 --        5 no_order          1 where no order has come of this delivery; else 0
---        6 told              the new value of `order`; empty where the answer tells of no order
+--        6 told              the new value of `order`; empty where the answer tells of none
 --        7 told_ms           how long that stays
 --        8 client_order_id   the order's
 --        9 open              1 where more may come of the order; else 0

@@ -15,6 +15,7 @@ from gate.exchange.port import OrderAnswer
 from gate.executor import Execution, Terminal
 from gate.service.intake import Entry
 from gate.values.fields import plain
+from gate.values.outcome import NOT_PLACED
 from gate.values.record import Phase, Record
 from gate.values.verdict import Mode
 
@@ -43,6 +44,8 @@ class Ending:
     average_price: Decimal | None = None
     fence: int | None = None
     mode: Mode = Mode.ENFORCE
+    absent: bool = False
+    """Whether an order was sent, and the exchange didn't have it then. One that shows up late is told of."""
 
     @property
     def no_order(self) -> bool:
@@ -66,6 +69,7 @@ def ending_of(execution: Execution) -> Ending:
         average_price=execution.average_price,
         fence=permit.fence if permit else None,
         mode=execution.verdict.mode,
+        absent=execution.outcome is not None and execution.outcome.is_absence,
     )
 
 
@@ -90,7 +94,7 @@ def ending_of_record(
             state = Terminal.REJECTED_MARGIN
         else:
             state = Terminal.REJECTED_ORDER if record.unsent else Terminal.REJECTED_EXCHANGE
-        return Ending(state, code, told, **known)  # type: ignore[arg-type]
+        return Ending(state, code, told, absent=code == NOT_PLACED, **known)  # type: ignore[arg-type]
     if order is None:
         said = "an earlier delivery has placed it; what has filled isn't known"
         return Ending(Terminal.PLACED, "PLACED", said, order_id=record.order_id, **known)  # type: ignore[arg-type]

@@ -102,9 +102,9 @@ class ToldOrder(Struct, frozen=True, omit_defaults=True):
 
 def told_by(entry: Entry, ending: Ending) -> ToldOrder | None:
     """What a result tells of its order; None where it tells of none."""
-    if ending.no_order or ending.state is Terminal.DENIED or not ending.client_order_id:
+    if not ending.client_order_id or ending.state is Terminal.DENIED or (ending.no_order and not ending.absent):
         return None
-    if ending.state is Terminal.UNKNOWN:
+    if ending.state is Terminal.UNKNOWN or ending.absent:
         state = ""
     elif ending.state is Terminal.FILLED:
         state = OrderState.FILLED.value

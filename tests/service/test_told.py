@@ -7,9 +7,13 @@ from decimal import Decimal
 
 import pytest
 
-from gate.executor import OrderState, OrderUpdate, Terminal
-from gate.service.results import Asked, Ending, result_fields
+from gate.executor import Execution, OrderState, OrderUpdate, Terminal
+from gate.service.results import Asked, Ending, ending_of, ending_of_record, result_fields
 from gate.service.told import ToldOrder, of_nobody, told_by, update_fields
+from gate.values.guards import Reason
+from gate.values.outcome import Outcome
+from gate.values.record import decode_record
+from gate.values.verdict import Mode, Verdict
 from tests.service.test_values import NOW_MS, read
 
 ASKED = Asked("sig-1", "BTCUSDT", "SELL", 3, Decimal(300), Decimal(100))
@@ -83,6 +87,7 @@ def replace_state(of: ToldOrder, state: str) -> ToldOrder:
         (Ending(Terminal.PLACED, "EXPIRED", order_id="81", filled_quantity=Decimal(1)), "PARTIALLY_FILLED", True),
         (Ending(Terminal.REJECTED_EXCHANGE, "EXPIRED", order_id="81"), "EXPIRED", False),
         (Ending(Terminal.UNKNOWN, "-1007"), "", False),
+        (Ending(Terminal.REJECTED_EXCHANGE, "-1007", absent=True), "", False),
     ],
     ids=str,
 )
@@ -91,6 +96,25 @@ def test_what_a_result_has_told_of_its_order(ending: Ending, state: str, is_open
     assert found is not None
     assert (found.state, found.open, found.filled) == (state, is_open, ending.filled_quantity)
     assert ToldOrder.read(found.packed()) == found
+
+
+def test_a_result_that_tells_an_absence_lets_a_late_order_be_told() -> None:
+    intent = read().intent
+    execution = Execution(
+        Terminal.REJECTED_EXCHANGE,
+        intent.id,
+        Verdict(True, Reason.ADMITTED),
+        "-1007",
+        client_order_id="g-1",
+        outcome=Outcome.not_placed(),
+    )
+    record = decode_record(intent.id, "rejected tok 7 fp 1000 BTCUSDT BUY 5 0 - NOT_PLACED -1007")
+    for ending in (ending_of(execution), ending_of_record(record, "g-1", None, Mode.ENFORCE)):
+        assert ending is not None
+        assert ending.no_order, "another delivery may still become one"
+        absent = told_by(read(), ending)
+        assert absent is not None
+        assert told(absent, update("FILLED", "3", "82")) == [("FILLED", "3")]
 
 
 @pytest.mark.parametrize(
