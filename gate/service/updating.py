@@ -50,6 +50,11 @@ class _Heard:
     """The oldest first."""
     tries: int = 0
 
+    def forget(self, update: OrderUpdate) -> None:
+        """It is told, or no news. More may have come meanwhile, and pushed it out."""
+        if update in self.updates:
+            self.updates.remove(update)
+
 
 class Updating:
     """The updates of one service."""
@@ -170,7 +175,7 @@ class Updating:
         for update in tuple(heard.updates):
             now = told.after(update)
             if now is None:
-                heard.updates.remove(update)
+                heard.forget(update)
                 continue
             fields = update_fields(now, update, by=self._of.consumer, fee_rate=await self._rate(now))
             found.append((key, update, Update(key, before, now, fields)))
@@ -211,7 +216,7 @@ class Updating:
             elif reply:
                 self._metrics.updates.labels(update.state.value).inc()
                 if heard is not None:
-                    heard.updates.remove(update)
+                    heard.forget(update)
                     if not heard.updates:
                         del self._orders[key]
             # Where another service was the first, the next round reads what it has told.
