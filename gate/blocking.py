@@ -6,16 +6,19 @@ import asyncio
 import atexit
 import os
 import threading
-from collections.abc import Callable, Coroutine, Mapping
+import time
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Generic, ParamSpec, Self, TypeVar
 
 from gate.client.gates import AsyncGate
 from gate.exchange.binance import RECV_WINDOW_MS, BinanceFutures
-from gate.executor import Executor
+from gate.executor import Executor, OrderUpdate
 from gate.executor.execution import Execution
+from gate.executor.order_news import Updates
 from gate.executor.reconcile import Reconciled, reconcile
 from gate.protocol.keyspace import DEFAULT_PREFIX
 from gate.store.address import shown_url
@@ -25,6 +28,7 @@ from gate.values.policy import Policy
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+_LOOKS_EVERY_S: Final = 0.25
 
 
 class BlockingExecutor:
@@ -101,6 +105,19 @@ class BlockingExecutor:
         """
         self._check_caller()
         return self._call(lambda: reconcile(self._gate, self._exchange, at_most=at_most))
+
+    def updates(self) -> BlockingUpdates:
+        """What comes of the gate's orders from now on, as Executor.updates. To be iterated in a thread of its own, or
+        asked with a time-out. It ends when this executor is closed.
+
+        Raises RuntimeError as execute does.
+        """
+        self._check_caller()
+
+        async def listen() -> Updates:
+            return self._executor.updates()
+
+        return BlockingUpdates(self, self._call(listen))
 
     def close(self) -> None:
         """Refuses new calls, waits for the running ones, and closes the connections. Can be repeated.
@@ -225,6 +242,46 @@ class BlockingExecutor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class BlockingUpdates(Iterator[OrderUpdate]):
+    """What comes of orders, one value after the other. For one thread at a time."""
+
+    def __init__(self, executor: BlockingExecutor, updates: Updates) -> None:
+        self._executor: Final = executor
+        self._updates: Final = updates
+
+    def __next__(self) -> OrderUpdate:
+        """The next one; waits for it until the executor is closed."""
+        while (update := self.get(_LOOKS_EVERY_S)) is None:
+            if self._executor._closed:
+                raise StopIteration
+        return update
+
+    def get(self, within_s: float) -> OrderUpdate | None:
+        """The next one; None where none comes within that time, or the executor is closed. Raises RuntimeError on an
+        event loop, and after a fork."""
+        self._executor._check_caller()
+        until_s = time.monotonic() + within_s
+        while not self._executor._closed:
+            # Short waits: closing waits for the calls that run.
+            wait_s = max(min(until_s - time.monotonic(), _LOOKS_EVERY_S), 0)
+            try:
+                update = self._executor._call(partial(self._one, wait_s))
+            except RuntimeError:
+                if not self._executor._closed:
+                    raise
+                break
+            if update is not None or wait_s < _LOOKS_EVERY_S:
+                return update
+        return None
+
+    async def _one(self, within_s: float) -> OrderUpdate | None:
+        try:
+            async with asyncio.timeout(within_s):
+                return await anext(self._updates, None)
+        except TimeoutError:
+            return None
 
 
 class _Latch:

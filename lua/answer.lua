@@ -7,17 +7,27 @@
 --        2 answers           P:stream:execution.result              stream  where the answer goes
 --        3 answered          P:stream:answered:{intent_id}:{print}  string  the answer's id in its stream; `no_order `
 --                                                                           before it, where the answer was such a one
+--        4 order             P:stream:order:{client_order_id}       string  what was told of the intent's order, for its
+--                                                                           updates (lua/order_update.lua)
+--        5 open_orders       P:stream:order:open                    zset    the orders of which more may come, by when
+--                                                                           that was noted
 --
 -- ARGV   1 group             the consumer group
 --        2 entry             the entry's id
 --        3 keep_ms           how long `answered` stays: as long as the intent may be delivered again
 --        4 most              about how many answers the stream keeps
 --        5 no_order          1 where no order has come of this delivery; else 0
---        6… fields           names and values of the answer
+--        6 told              the new value of `order`; empty where the answer tells of none
+--        7 told_ms           how long that stays
+--        8 client_order_id   the order's
+--        9 open              1 where more may come of the order; else 0
+--       10 now_ms            the moment, on the caller's clock
+--       11… fields           names and values of the answer
 --
 -- Reply  1: the answer is written. 0: the intent has one already, or another worker has answered this entry. Either way
 --        the entry is acknowledged.
 --@include read
+--@include note_order
 
 local before = read('GET', KEYS.answered)
 local no_order = ARGV.no_order == '1'
@@ -30,6 +40,7 @@ if not (answered or by_another) then
   -- The first write: where the answers can't be written, nothing is.
   local id = redis.call('XADD', KEYS.answers, 'MAXLEN', '~', ARGV.most, '*', unpack(ARGV, ARGV.from.fields))
   redis.call('SET', KEYS.answered, (no_order and 'no_order ' or '') .. id, 'PX', ARGV.keep_ms)
+  if ARGV.told ~= '' then note_order() end
 end
 redis.call('XACK', KEYS.entries, ARGV.group, ARGV.entry)
 return (answered or by_another) and 0 or 1

@@ -108,6 +108,13 @@ class Executor:
         """
         return self._news.listen()
 
+    def remember(self, symbol: str, client_order_id: str, intent_id: str, *, conditional: bool = False) -> None:
+        """Names an order that was sent before this executor was made, and that hadn't ended when it was last heard of.
+
+        The exchange is asked what has come of it. What rests it tells by itself; this is for what has ended meanwhile.
+        """
+        self._news.remember(symbol, client_order_id, intent_id, conditional=conditional)
+
     async def __aenter__(self) -> Self:
         """Raises AccountTaken where the account of the API key is kept under another prefix."""
         self._exchange.keep_warm()

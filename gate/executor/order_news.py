@@ -58,6 +58,8 @@ class _Order:
     algo_id: str | None = None
     intent_id: str | None = None
     last: OrderUpdate | None = None
+    remembered: bool = False
+    """Whether the exchange has had it once."""
     new_ns: int = 0
     """When the exchange told of it as new, on the monotonic clock."""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -145,6 +147,15 @@ class OrderNews:
         order = order or self._note(client_order_id, intent.symbol, intent.is_conditional)
         order.intent_id = intent.id
         attempt.sent_ns = time.monotonic_ns()
+
+    def remember(self, symbol: str, client_order_id: str, intent_id: str, *, conditional: bool) -> None:
+        """An order of an earlier life of this process, or of another one. What has come of it is asked for."""
+        if self._known(client_order_id) is None:
+            self._note(client_order_id, symbol, conditional).remembered = True
+            self._missed()
+        order = self._known(client_order_id)
+        if order is not None and order.intent_id is None:
+            order.intent_id = intent_id
 
     def settled(self, attempt: Attempt, execution: Execution) -> None:
         """Forgets an order that the exchange certainly doesn't have."""
@@ -302,7 +313,7 @@ class OrderNews:
         try:
             answer = await self._exchange.find_order(order.symbol, client_order_id, conditional=order.conditional)
         except OrderNotFound:
-            if order.last is not None:
+            if order.last is not None or order.remembered:
                 self._open.pop(client_order_id, None)  # it rested once, and is too old to be told of
             return
         update = update_of(answer, order.symbol, conditional=order.conditional)

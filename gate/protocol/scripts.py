@@ -52,6 +52,7 @@ SCRIPTS: Final = (
     "identify",
     "leftovers",
     "answer",
+    "order_update",
 )
 SERVER: Final = "-server-"
 """The last word of a command whose script asks which server it runs on. The wire replaces this very object by what the

@@ -30,6 +30,9 @@ class Metrics:
         own: Final = self.registry
         self.verdicts: Final = Counter("gate_verdicts", "Verdicts, by reason.", ["reason"], registry=own)
         self.results: Final = Counter("gate_results", "Results written, by state.", ["state"], registry=own)
+        self.updates: Final = Counter(
+            "gate_order_updates", "Updates of orders written after their results, by event.", ["event"], registry=own
+        )
         self.repeats: Final = Counter(
             "gate_repeated_deliveries", "Entries acknowledged without a result: their intent had one.", registry=own
         )
@@ -76,7 +79,11 @@ class Metrics:
             ("gate_stream_pending", "Entries read and not answered, of the group.", lambda: _figure(pulse.pending)),
             ("gate_store_up", "1 while the store answers.", lambda: float(pulse.store == "ok")),
             ("gate_exchange_up", "1 while the exchange answers.", lambda: float(pulse.exchange == "ok")),
-            ("gate_streams_up", "1 while its streams tell the account.", lambda: float(pulse.streams == "ok")),
+            (
+                "gate_streams_up",
+                "1 while its streams tell the account; NaN where they are off.",
+                lambda: math.nan if pulse.streams == "off" else float(pulse.streams == "ok"),
+            ),
         ):
             Gauge(name, says, registry=own).set_function(of)
         for name in SWITCHES:

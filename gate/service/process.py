@@ -14,6 +14,7 @@ from gate.client.gates import AsyncGate
 from gate.config import Config
 from gate.exchange.binance import BinanceFutures
 from gate.executor import Executor
+from gate.service.fees import Fees
 from gate.service.looking import Looking
 from gate.service.metrics import Metrics
 from gate.service.news import News
@@ -23,6 +24,7 @@ from gate.service.settings import Settings
 from gate.service.streams import READ_WAITS_MS, Streams
 from gate.service.systemd import Systemd
 from gate.service.teller import Teller
+from gate.service.updating import Updating
 from gate.service.web import listening
 from gate.store.connect import plain_client
 from gate.values.log_words import log_of
@@ -66,7 +68,13 @@ async def serve(config: Config, settings: Settings, account: Account) -> int:
         stack.push_async_callback(_closed, streams)
         at = await stack.enter_async_context(listening(settings.listen, pulse, metrics))
         exchange = await stack.enter_async_context(
-            BinanceFutures(account.key, account.secret, base_url=account.base_url, demo=account.demo)
+            BinanceFutures(
+                account.key,
+                account.secret,
+                base_url=account.base_url,
+                demo=account.demo,
+                streams=settings.streams,
+            )
         )
         metrics.of_exchange(exchange.requests, exchange.limits_used)
         news = News(client, config.prefix, observes=config.policy.observes)
@@ -75,8 +83,11 @@ async def serve(config: Config, settings: Settings, account: Account) -> int:
         )
         looking = Looking(gate, exchange, streams, news, teller, pulse, metrics, settings.alerts)
         executor = Executor(gate, exchange, timings=metrics)
-        updates = executor.updates()  # before it asks for anything, so that nothing is missed
+        for_alerts, to_tell = executor.updates(), executor.updates()  # before it asks, so that nothing is missed
         await stack.enter_async_context(executor)
+        updating = Updating(
+            settings, gate, executor, streams, metrics, Fees(exchange), rested_ms=settings.rested_ms(gate.policy)
+        )
         for warning in gate.policy.warnings:
             _log.warning("POLICY %s", warning)
         for warning in settings.at_odds(gate.policy):
@@ -85,15 +96,21 @@ async def serve(config: Config, settings: Settings, account: Account) -> int:
             "STARTED prefix=%s stream=%s group=%s consumer=%s listening=%s mode=%s",
             *(config.prefix, settings.stream, settings.group, settings.consumer, at or "none", gate.policy.mode),
         )
-        telling = asyncio.create_task(keep_telling(systemd, pulse))
-        listening_to_orders = asyncio.create_task(looking.keep_listening(updates))
+        if not settings.streams:
+            _log.warning("NO ORDER UPDATES streams = false: it doesn't hear what comes of orders after their results")
+        beside = [
+            asyncio.create_task(keep_telling(systemd, pulse)),
+            asyncio.create_task(looking.keep_listening(for_alerts)),
+            asyncio.create_task(updating.keep_hearing(to_tell)),
+        ]
         try:
-            await Service(settings, gate, exchange, executor, streams, pulse, metrics, looking).run(stopping)
+            service = Service(settings, gate, exchange, executor, streams, pulse, metrics, looking, updating)
+            await service.run(stopping)
         except Exception:
             return BROKEN  # it is logged
         finally:
-            telling.cancel()
-            listening_to_orders.cancel()
+            for each in beside:
+                each.cancel()
             systemd.tell("STOPPING=1")
     _log.info("STOPPED consumer=%s", settings.consumer)
     return 0

@@ -15,6 +15,7 @@ from gate.exchange.port import OrderAnswer
 from gate.executor import Execution, Terminal
 from gate.service.intake import Entry
 from gate.values.fields import plain
+from gate.values.outcome import NOT_PLACED
 from gate.values.record import Phase, Record
 from gate.values.verdict import Mode
 
@@ -43,6 +44,8 @@ class Ending:
     average_price: Decimal | None = None
     fence: int | None = None
     mode: Mode = Mode.ENFORCE
+    absent: bool = False
+    """Whether an order was sent, and the exchange didn't have it then. One that shows up late is told of."""
 
     @property
     def no_order(self) -> bool:
@@ -66,6 +69,7 @@ def ending_of(execution: Execution) -> Ending:
         average_price=execution.average_price,
         fence=permit.fence if permit else None,
         mode=execution.verdict.mode,
+        absent=execution.outcome is not None and execution.outcome.is_absence,
     )
 
 
@@ -90,7 +94,7 @@ def ending_of_record(
             state = Terminal.REJECTED_MARGIN
         else:
             state = Terminal.REJECTED_ORDER if record.unsent else Terminal.REJECTED_EXCHANGE
-        return Ending(state, code, told, **known)  # type: ignore[arg-type]
+        return Ending(state, code, told, absent=code == NOT_PLACED, **known)  # type: ignore[arg-type]
     if order is None:
         said = "an earlier delivery has placed it; what has filled isn't known"
         return Ending(Terminal.PLACED, "PLACED", said, order_id=record.order_id, **known)  # type: ignore[arg-type]
@@ -106,26 +110,33 @@ def ending_of_record(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What an intent asks for, as far as its results tell it."""
+
+    intent_id: str
+    symbol: str
+    action: str
+    leverage: int
+    value: Decimal | None
+    """What it is to be worth; None where that isn't known."""
+    expected_price: Decimal | None
+
+    @classmethod
+    def by(cls, entry: Entry) -> Asked:
+        """By an entry of the stream."""
+        intent, value = entry.intent, entry.intent.notional
+        if value is None and intent.quantity is not None and entry.expected_price is not None:
+            value = intent.quantity * entry.expected_price
+        return cls(intent.id, intent.symbol, intent.side, intent.leverage or 1, value, entry.expected_price)
+
+
 def result_fields(entry: Entry, ending: Ending, *, by: str, now_ms: int, fee_rate: Decimal | None) -> dict[str, str]:
     """The fields of the result, in the order in which they are written. `fee_rate`: of a taker, where it is known."""
-    intent, price, filled = entry.intent, ending.average_price, ending.filled_quantity
-    asked = intent.notional
-    if asked is None and intent.quantity is not None and entry.expected_price is not None:
-        asked = intent.quantity * entry.expected_price
-    value = filled * price if price is not None else None
-    fee = value * fee_rate if value is not None and fee_rate is not None else _NONE
+    asked, price, filled = Asked.by(entry), ending.average_price, ending.filled_quantity
     return {
-        "symbol": intent.symbol,
-        "action": intent.side,
-        "entry_price": _number(price if price is not None else entry.expected_price),
-        "position_size_usd": _number(value if value else asked),
-        "leverage": str(intent.leverage or 1),
-        "timestamp": datetime.fromtimestamp(now_ms / 1000, UTC).replace(tzinfo=None).isoformat(),
-        "order_id": ending.order_id or "",
-        "status": _STATUS.get(ending.state, "rejected"),
-        "slippage_pct": _number(_slippage(entry, price)),
-        "fee_usd": _number(fee),
-        "intent_id": intent.id,
+        **old_fields(asked, price, filled, ending.order_id, _STATUS.get(ending.state, "rejected"), now_ms, fee_rate),
+        "intent_id": asked.intent_id,
         "state": ending.state.value,
         "reason": ending.reason,
         "detail": ending.detail,
@@ -140,12 +151,38 @@ def result_fields(entry: Entry, ending: Ending, *, by: str, now_ms: int, fee_rat
     }
 
 
-def _slippage(entry: Entry, price: Decimal | None) -> Decimal:
+def old_fields(
+    asked: Asked,
+    price: Decimal | None,
+    filled: Decimal,
+    order_id: str | None,
+    status: str,
+    now_ms: int,
+    fee_rate: Decimal | None,
+) -> dict[str, str]:
+    """The fields of the service that this one replaces. `price`: the average of what is filled."""
+    value = filled * price if price is not None else None
+    fee = value * fee_rate if value is not None and fee_rate is not None else _NONE
+    return {
+        "symbol": asked.symbol,
+        "action": asked.action,
+        "entry_price": _number(price if price is not None else asked.expected_price),
+        "position_size_usd": _number(value if value else asked.value),
+        "leverage": str(asked.leverage),
+        "timestamp": datetime.fromtimestamp(now_ms / 1000, UTC).replace(tzinfo=None).isoformat(),
+        "order_id": order_id or "",
+        "status": status,
+        "slippage_pct": _number(_slippage(asked, price)),
+        "fee_usd": _number(fee),
+    }
+
+
+def _slippage(asked: Asked, price: Decimal | None) -> Decimal:
     """By how many percent the fill is worse than the expected price; below zero where it is better."""
-    expected = entry.expected_price
+    expected = asked.expected_price
     if price is None or expected is None:
         return _NONE
-    worse = price - expected if entry.intent.side == "BUY" else expected - price
+    worse = price - expected if asked.action == "BUY" else expected - price
     return worse / expected * 100
 
 

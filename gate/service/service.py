@@ -10,11 +10,11 @@ from typing import Any, Final
 
 from gate.client.denials import unread
 from gate.client.gates import AsyncGate
-from gate.exchange.failures import ExchangeFailure
 from gate.exchange.port import Exchange
 from gate.executor import Executor, Terminal
 from gate.service.answering import Answering
 from gate.service.deciding import Deciding, Later, answered_as
+from gate.service.fees import Fees
 from gate.service.intake import DeadLetter, read_entry
 from gate.service.looking import Looking
 from gate.service.metrics import Metrics
@@ -22,6 +22,8 @@ from gate.service.pulse import Pulse
 from gate.service.results import Ending, ending_of, result_fields
 from gate.service.settings import Settings
 from gate.service.streams import STORE_FAILURES, Answer, Fields, Streams, said_of
+from gate.service.told import told_by
+from gate.service.updating import Updating
 from gate.service.waiting import Held, Waiting
 from gate.values.errors import StoreFailure
 from gate.values.guards import Reason
@@ -33,7 +35,6 @@ _FIRST_PAUSE_S: Final = 0.2
 _LONGEST_PAUSE_S: Final = 5.0
 _STALE_KEPT_MS: Final = 60_000
 """How long it is known that a stale intent was answered. A backlog of a million mustn't fill the store."""
-_FEE_AGE_S: Final = 3_600
 _CANCELLED_WITHIN_S: Final = 10.0
 _WRITTEN_WITHIN_S: Final = 5.0
 
@@ -51,8 +52,9 @@ class Service:
         pulse: Pulse,
         metrics: Metrics,
         looking: Looking | None = None,
+        updating: Updating | None = None,
     ) -> None:
-        """`looking`: what sees to health, figures and alerts, beside the work."""
+        """Beside the work `looking` sees to health, figures and alerts, and `updating` tells what comes of orders."""
         self._of: Final = settings
         self._gate: Final = gate
         self._exchange: Final = exchange
@@ -60,7 +62,9 @@ class Service:
         self._streams: Final = streams
         self._pulse: Final = pulse
         self._metrics: Final = metrics
+        self._fees: Final = Fees(exchange)
         self._looking: Final = looking
+        self._updating: Final = updating
         self._waiting: Final = Waiting(settings.concurrency)
         self._in_hand: Final[dict[str, Held | None]] = {}
         self._answering: Final = Answering(streams, pulse, metrics, settings.results, self._done_with)
@@ -71,7 +75,6 @@ class Service:
         self._heard: Final = asyncio.Event()
         """Set with the first read: by then there is a group."""
         self._closing = False
-        self._fees: Final[dict[str, tuple[Decimal, float]]] = {}
         self._loop: Final = asyncio.get_running_loop()
 
     async def run(self, stopping: asyncio.Event) -> None:
@@ -84,6 +87,8 @@ class Service:
         ]
         if self._looking is not None:
             others.append(asyncio.create_task(self._looking.keep_looking(self._heard, self._try_again), name="looking"))
+        if self._updating is not None:
+            others.append(asyncio.create_task(self._updating.keep_telling(), name="updating"))
         self._pulse.phase = "consuming"
         try:
             await asyncio.wait({stopped, answering, *others}, return_when=asyncio.FIRST_COMPLETED)
@@ -324,20 +329,10 @@ class Service:
         self._metrics.verdicts.labels(said).inc()
         return ending
 
-    async def _fee_rate(self, symbol: str) -> Decimal | None:
-        known = self._fees.get(symbol)
-        if known is None or self._loop.time() - known[1] > _FEE_AGE_S:
-            try:
-                known = (await self._exchange.symbol_config(symbol)).fee_rate, self._loop.time()
-            except ExchangeFailure:
-                return None
-            self._fees[symbol] = known
-        return known[0]
-
     # Answering.
 
     async def _answer_of(self, held: Held, ending: Ending) -> Answer:
-        fee_rate = await self._fee_rate(held.entry.intent.symbol) if ending.filled_quantity > 0 else None
+        fee_rate = await self._fees.rate(held.entry.intent.symbol) if ending.filled_quantity > 0 else None
         return self._packed(held, ending, fee_rate)
 
     def _packed(self, held: Held, ending: Ending, fee_rate: Decimal | None) -> Answer:
@@ -353,6 +348,8 @@ class Service:
             keep_ms,
             dict(fields.items()),
             ending.no_order,
+            ending.client_order_id or "",
+            told_by(entry, ending),
         )
 
     def _done_with(self, entry_ids: Sequence[str]) -> None:

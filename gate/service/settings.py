@@ -12,6 +12,7 @@ concurrency = 32                                   # EXEC_CONCURRENCY; of entrie
 read_count = 100                                   # XREADGROUP_COUNT
 in_hand = 5000                                     # the most intents that one process holds
 retries = true                                     # false answers at once what is denied but retryable
+streams = true                                     # false: no streams of the exchange, and no updates of orders
 id = "{trace_id}:{symbol}:{side}"                  # by default the intent's own id
 max_age_s = 600                                    # INTENT_MAX_AGE_SEC; older ones are STALE, if the policy allows more
 takeover_ms = 60000                                # how long an entry rests before another worker takes it over
@@ -50,6 +51,7 @@ _NUMBERS: Final = {
     "stop_within_ms": (0, 600_000),
 }
 _TEXTS: Final = ("stream", "group", "consumer", "results", "dead_letters", "id", "listen", "log")
+_YES_OR_NO: Final = ("retries", "streams")
 _VARIABLES: Final = {
     "INTENT_MAX_AGE_SEC": "max_age_s",
     "XREADGROUP_COUNT": "read_count",
@@ -80,12 +82,15 @@ class Settings:
     dead_letters: str
     answered: str
     """The beginning of the keys that say which intents have their result."""
+    orders: str
+    """The beginning of the keys that say what was told of an order."""
     results_kept: int = 100_000
     dead_letters_kept: int = 10_000
     concurrency: int = 32
     read_count: int = 100
     in_hand: int = 5_000
     retries: bool = True
+    streams: bool = True
     id: IdTemplate | None = None
     max_age_s: int | None = None
     takeover_ms: int = 60_000
@@ -151,7 +156,7 @@ def read_settings(
     faults: list[str] = []
     if not isinstance(table, Mapping):
         raise InvalidConfig((f"service: {shown(table)} is not a table; write [service]",), str(file or ""))
-    known = {*_NUMBERS, *_TEXTS, "retries", "alerts"}
+    known = {*_NUMBERS, *_TEXTS, *_YES_OR_NO, "alerts"}
     faults += [
         f"service.{name}: is not a setting; there are {', '.join(sorted(known))}" for name in table if name not in known
     ]
@@ -172,9 +177,12 @@ def read_settings(
             faults.append(f"{variable}: {text!r} is not a whole number from {least} to {most}")
         else:
             found[name] = int(text)
-    retries = table.get("retries", True)
-    if not isinstance(retries, bool):
-        faults.append(f"service.retries: {retries!r} is neither true nor false")
+    yes_or_no = {name: table.get(name, True) for name in _YES_OR_NO}
+    faults += [
+        f"service.{name}: {value!r} is neither true nor false"
+        for name, value in yes_or_no.items()
+        if not isinstance(value, bool)
+    ]
     texts: dict[str, str] = {}
     for name in _TEXTS:
         value = table.get(name)
@@ -223,13 +231,20 @@ def read_settings(
         results=names["results"],
         dead_letters=names["dead_letters"],
         answered=f"{prefix}:stream:answered:",
-        retries=bool(retries),
+        orders=orders_of(prefix),
+        retries=bool(yes_or_no["retries"]),
+        streams=bool(yes_or_no["streams"]),
         id=template,
         listen=address,
         log=form,
         alerts=alerts,
         **found,  # type: ignore[arg-type]  # checked above
     )
+
+
+def orders_of(prefix: str) -> str:
+    """The beginning of the keys that say what was told of an order; its client order id follows."""
+    return f"{prefix}:stream:order:"
 
 
 def read_listen(text: str) -> Listen | None:

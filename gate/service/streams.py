@@ -6,6 +6,7 @@ Blocking reads and verdicts don't share a wire: a verdict has a quarter of a sec
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,6 +17,7 @@ from redis.exceptions import NoScriptError, RedisClusterException, RedisError, R
 
 from gate.protocol.scripts import Call, script
 from gate.service.settings import Settings
+from gate.service.told import OPEN_MS, ToldOrder
 
 STORE_FAILURES: Final = (RedisError, RedisClusterException, OSError, TimeoutError)
 """What redis-py raises where the store can't be asked, or refuses."""
@@ -28,6 +30,8 @@ LEFT: Final = "handed-over"
 
 _CLIENT: Final = " : <redis."
 """Where redis-py's word of a sentinel goes on with the whole client."""
+_OPEN: Final = "open"
+"""Behind the beginning of the orders' keys: those of which more may come."""
 
 Fields = Mapping[bytes, bytes]
 
@@ -45,6 +49,22 @@ class Answer:
     fields: Mapping[str | bytes, str | bytes]
     no_order: bool = False
     """Whether it tells of no order: another delivery may still become one, and has its answer then."""
+    client_order_id: str = ""
+    told: ToldOrder | None = None
+    """What it tells of its order, for the updates that follow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What has come of an order after its result."""
+
+    key: str
+    """The order's client order id; of one that the exchange has sent, more."""
+    before: bytes
+    """What was told of it so far, as the store has it; empty for nothing."""
+    told: ToldOrder
+    """What is told with this."""
+    fields: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +86,11 @@ class Streams:
         self._client: Final[redis.asyncio.Redis] = client
         self._of: Final = settings
         self._script: Final = script("answer")
-        self._call: Final = Call("EVALSHA", self._script, {"entries": settings.stream, "group": settings.group})
+        fixed = {"entries": settings.stream, "group": settings.group, "open_orders": settings.orders + _OPEN}
+        self._call: Final = Call("EVALSHA", self._script, fixed)
+        self._update_script: Final = script("order_update")
+        fixed = {"answers": settings.results, "open_orders": settings.orders + _OPEN}
+        self._update_call: Final = Call("EVALSHA", self._update_script, {**fixed, "most": settings.results_kept})
 
     async def begin(self) -> None:
         """Makes the group where there is none: it begins with the oldest entry."""
@@ -130,21 +154,62 @@ class Streams:
 
     async def _send(self, answers: Sequence[Answer]) -> list[bool | Exception]:
         pipeline: Any = self._client.pipeline(transaction=False)
+        now_ms = time.time_ns() // 1_000_000
         for each in answers:
+            told = each.told
             call = self._call(
                 answers=each.stream,
                 answered=self._of.answered + each.answered,
+                order=self._of.orders + each.client_order_id,
                 entry=each.entry_id,
                 keep_ms=each.keep_ms,
                 most=each.most,
                 no_order=int(each.no_order),
+                told="" if told is None else told.packed(),
+                told_ms=OPEN_MS if told is not None and told.open else each.keep_ms,
+                client_order_id=each.client_order_id,
+                open=int(told is not None and told.open),
+                now_ms=now_ms,
             )
             pipeline.execute_command(*call, *(part for field in each.fields.items() for part in field))
-        replies = await pipeline.execute(raise_on_error=False)
-        for reply in replies:
-            if isinstance(reply, ConnectionFailed):
-                raise reply
-        return [reply if isinstance(reply, Exception) else bool(reply) for reply in replies]
+        return await _sent(pipeline)
+
+    async def told_of(self, keys: Sequence[str]) -> list[bytes | None]:
+        """What was told of each order, packed; None for one of which there is no result."""
+        told: Any = await self._client.mget([self._of.orders + key for key in keys])
+        return list(told)
+
+    async def open_orders(self) -> list[str]:
+        """The client order ids of the orders of which more may come, the newest first."""
+        rows: Any = await self._client.zrange(self._of.orders + _OPEN, 0, -1)
+        return [_text(row) for row in reversed(rows)]
+
+    async def update(self, updates: Sequence[Update], keep_ms: int) -> list[bool | Exception]:
+        """Tells updates: for each whether it was told, or why it failed. False: something else was told meanwhile.
+
+        `keep_ms`: how long an order is known of which no more comes.
+        """
+        replies = await self._send_updates(updates, keep_ms)
+        if not any(isinstance(each, NoScriptError) for each in replies):
+            return replies
+        await self._client.script_load(self._update_script.source)
+        return await self._send_updates(updates, keep_ms)
+
+    async def _send_updates(self, updates: Sequence[Update], keep_ms: int) -> list[bool | Exception]:
+        pipeline: Any = self._client.pipeline(transaction=False)
+        now_ms = time.time_ns() // 1_000_000
+        for each in updates:
+            call = self._update_call(
+                order=self._of.orders + each.key,
+                before=each.before,
+                told=each.told.packed(),
+                told_ms=OPEN_MS if each.told.open else keep_ms,
+                client_order_id=each.key,
+                open=int(each.told.open),
+                now_ms=now_ms,
+            )
+            pipeline.execute_command(*call, *(part for field in each.fields.items() for part in field))
+        return await _sent(pipeline)
 
     async def backlog(self) -> Backlog:
         """Where the group stands."""
@@ -187,6 +252,14 @@ class Streams:
         """Closes the connections."""
         async with asyncio.timeout(5):
             await self._client.aclose()
+
+
+async def _sent(pipeline: Any) -> list[bool | Exception]:
+    replies = await pipeline.execute(raise_on_error=False)
+    for reply in replies:
+        if isinstance(reply, ConnectionFailed):
+            raise reply
+    return [reply if isinstance(reply, Exception) else bool(reply) for reply in replies]
 
 
 def is_last(mark: bytes | str | None) -> bool:

@@ -16,6 +16,7 @@ from redis.exceptions import NoPermissionError, ResponseError
 from gate.service.intake import DeadLetter, Entry, read_entry
 from gate.service.settings import Settings
 from gate.service.streams import is_last
+from gate.service.told import UPDATE
 
 _SOURCE: Final = "gate submit"
 _READ_WAITS_MS: Final = 1_000
@@ -113,7 +114,7 @@ class Submission:
             for entry_id, fields in rows[0][1] if rows else ():
                 after = _text(entry_id)
                 told = {_text(name): _text(value) for name, value in fields.items()}
-                if told.get("intent_id") == intent_id:
+                if told.get("intent_id") == intent_id and told.get("state") != UPDATE:
                     return told
         return None
 

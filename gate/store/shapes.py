@@ -169,7 +169,7 @@ _OF_SCRIPTS: Final[dict[str, _Shape]] = {
     "still_out": _lines,
     "control": _act,
     "leftovers": _act,
-    "answer": _whole,
+    **dict.fromkeys(("answer", "order_update"), _whole),
 }
 
 

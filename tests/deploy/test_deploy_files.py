@@ -59,7 +59,7 @@ def test_the_example_configuration_has_every_key_and_its_default() -> None:
     table = tomllib.loads(switched_on(EXAMPLE), parse_float=Decimal)
     service = table["service"]
     alerts = service.pop("alerts")
-    assert set(service) == {each.name for each in fields(Settings)} - {"answered", "alerts"}
+    assert set(service) == {each.name for each in fields(Settings)} - {"answered", "orders", "alerts"}
     assert set(alerts) == {each.name for each in fields(AlertSettings)} - {"url"}
     assert set(table["policy"]) == {each.name for each in fields(Policy)}
     given, default = (read_settings(of, {}, "quantum", host="h", pid=1) for of in (service, dict[str, object]()))

@@ -23,6 +23,8 @@ LISTS = [
     ("leftovers", "ARGV"),
     ("answer", "KEYS"),
     ("answer", "ARGV"),
+    ("order_update", "KEYS"),
+    ("order_update", "ARGV"),
 ]
 
 

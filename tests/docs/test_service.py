@@ -7,7 +7,9 @@ from dataclasses import fields
 from decimal import Decimal
 from pathlib import Path
 
-from gate.executor import Terminal
+from gate.exchange.port import OrderAnswer
+from gate.exchange.streams.order_updates import update_of
+from gate.executor import OrderState, Terminal
 from gate.service.alert_settings import AlertSettings
 from gate.service.alerts import Kind
 from gate.service.intake import Entry, read_entry
@@ -15,11 +17,12 @@ from gate.service.metrics import Metrics
 from gate.service.pulse import Pulse
 from gate.service.results import Ending, result_fields
 from gate.service.settings import Settings, read_settings
+from gate.service.told import of_nobody, update_fields
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "service.md").read_text("utf-8")
 UNIT = (ROOT / "scripts" / "deploy" / "gate.service").read_text("utf-8")
-NOT_SET = {"answered", "alerts"}
+NOT_SET = {"answered", "orders", "alerts"}
 
 
 def rows(title: str) -> list[tuple[str, str]]:
@@ -61,6 +64,20 @@ def test_every_field_of_a_result_is_told() -> None:
     assert isinstance(read, Entry)
     result = result_fields(read, Ending(Terminal.DENIED, "STALE"), by="me", now_ms=0, fee_rate=Decimal(0))
     assert [name for name, _ in rows("A result")] == list(result)
+
+
+def test_every_field_that_an_update_has_beyond_a_result_is_told() -> None:
+    update = update_of(OrderAnswer("81", "g-1", "FILLED", Decimal(1), Decimal(1), 1), "BTCUSDT", conditional=False)
+    assert update is not None
+    now = of_nobody(update).after(update)
+    assert now is not None
+    fields = list(update_fields(now, update, by="me", fee_rate=None))
+    told = [name for name, _ in rows("An update")]
+    assert told[-3:] == fields[-3:]
+    assert set(told) <= set(fields)
+    section = PAGE.partition("\n## An update\n")[2].partition("\n## ")[0]
+    reasons = {state.value for state in OrderState if state is not OrderState.NEW}
+    assert reasons <= set(re.findall(r"[A-Z_]{4,}", section))
 
 
 def test_every_field_of_health_is_told() -> None:

@@ -197,6 +197,32 @@ async def test_an_order_of_an_earlier_life_is_told_too(heard: Desk) -> None:
     assert (filled.client_order_id, filled.intent_id) == (execution.client_order_id, None)
 
 
+async def test_an_order_that_has_ended_before_is_told_once_it_is_named(heard: Desk) -> None:
+    intent = heard.intent(quantity="0.002", order_type="LIMIT", price="90000")
+    execution = await Executor(heard.gate, heard.exchange).execute(intent)
+    assert execution.client_order_id is not None
+    heard.paper.inject(Fault(kind=FaultKind.LOSE_EVENT, event="*", times=100))
+    heard.paper.set_price("BTCUSDT", "89999.9")
+    async with Executor(heard.gate, heard.exchange) as another:
+        updates = another.updates()
+        another.remember("BTCUSDT", execution.client_order_id, intent.id)
+        (filled,) = await told(updates, 1)
+
+    assert (filled.state, filled.intent_id, filled.after_gap) == (OrderState.FILLED, intent.id, True)
+
+
+async def test_an_order_of_before_that_the_exchange_has_forgotten_is_asked_for_once(
+    heard: Desk, asked: list[str]
+) -> None:
+    async with heard.executor as executor:
+        executor.remember("BTCUSDT", f"g-{0:032}", "sig-1")
+        for _ in range(2):
+            assert executor._news._closing is not None
+            await executor._news._closing
+            ears(heard).gap()
+    assert asked.count("GET /fapi/v1/order") == 1
+
+
 async def test_an_exchange_that_does_not_answer_at_once_is_asked_again(
     heard: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -341,6 +341,10 @@ def test_a_worker_serves_a_stream_and_leaves_others_alone(redis_client: redis.Re
         client.xclaim(stream, "gate", "one", 0, [sent], justid=True)
         client.xadd(answers, {"id": "sig-1"}, maxlen=10)
         client.set("quantum:stream:answered:sig-1", "1", px=1_000)
+        client.zadd("quantum:stream:order:open", {"g-1": 1})
+        client.zremrangebyrank("quantum:stream:order:open", 0, -2_001)
+        client.pexpire("quantum:stream:order:open", 1_000)
+        client.zrem("quantum:stream:order:open", "g-1")
         assert client.xack(stream, "gate", sent) == 1
         assert client.xinfo_groups(stream)
         client.xgroup_delconsumer(stream, "gate", "one")

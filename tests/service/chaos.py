@@ -21,7 +21,7 @@ from typing import Any, Final
 from gate import Gate
 from gate.paper import Fault, FaultKind
 from tests.servers.store import PrivateStore
-from tests.service.desk import DEAD, RESULTS, STREAM, Desk, Worker, payload, until
+from tests.service.desk import DEAD, RESULTS, STREAM, UPDATE, Desk, Worker, payload, until
 
 ON_DISK: Final = ("--appendonly", "yes", "--appendfsync", "always")
 CONFIG: Final = """
@@ -65,6 +65,9 @@ class Count:
     results: Counter[str] = field(default_factory=Counter)
     """All others."""
     states: Counter[str] = field(default_factory=Counter)
+    updates: Counter[str] = field(default_factory=Counter)
+    """What has come of resting orders after their results, by event."""
+    wrong_updates: list[str] = field(default_factory=list)
     dead: int = 0
     orders: Counter[str] = field(default_factory=Counter)
     with_order: set[str] = field(default_factory=set)
@@ -89,6 +92,7 @@ class Count:
         found += (
             [f"{len(strange)} orders that no result tells, or the other way: {self.strange[:3]}"] if strange else []
         )
+        found += [f"{len(self.wrong_updates)} wrong updates: {self.wrong_updates[:5]}"] if self.wrong_updates else []
         found += [f"{self.dead} dead letters, {self.unreadable} unreadable"] if self.dead != self.unreadable else []
         found += [f"{self.in_doubt} in doubt, {self.in_flight} in flight"] if self.in_doubt + self.in_flight else []
         return found
@@ -105,6 +109,7 @@ class Count:
             ("the store killed", f"{self.store_kills}"),
             ("tries denied for now", _listed(self.put_off)),
             ("results", _listed(self.states)),
+            ("updates of orders", _listed(self.updates) or "none"),
             ("an order after a denial", f"{len(self.results.keys() & self.denials.keys())}"),
             ("orders in the exchange's ledger", f"{sum(self.orders.values()):,}"),
             ("memory of the worker that lives on, MB", ", ".join(map(str, shown))),
@@ -161,6 +166,13 @@ def take_course(
             return status.in_doubt == status.in_flight == 0
 
         until(answered, within_s=_ENDED_WITHIN_S, told=lambda: "\n".join(worker.log[-3000:] for worker in workers))
+        _dip(desk)
+        until(
+            lambda: (
+                not [name for name, row in _last_told(desk).items() if row["reason"] in ("NEW", "PARTIALLY_FILLED")]
+            ),
+            told=lambda: [row for row in _last_told(desk).values() if row["reason"] == "NEW"],
+        )
         _count_up(desk, gate, count)
         for worker in workers:
             assert worker.stop() == 0, worker.log
@@ -183,7 +195,10 @@ def _send(desk: Desk, count: Count, number: int, chance: random.Random) -> None:
     if chance.random() < 0.05:
         content["timestamp"] = "2025-12-24T04:32:14.062679"
         count.late += 1
-    if chance.random() < 0.1:
+    if chance.random() < 0.05:
+        content |= {"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "price": 90_000, "quantity": 0.002}
+        content |= {"position_size_usd": None}
+    elif chance.random() < 0.1:
         content |= {"action": "CLOSE", "side": None, "position_size_usd": None}
     count.sent.add(name)
     again = chance.random() < 0.2
@@ -210,6 +225,9 @@ def _harms(for_s: float, chance: random.Random) -> list[tuple[float, str]]:
             (0.40, "go on"),
             (0.50, "exchange away"),
             (0.65, "exchange back"),
+            (0.20, "price dips"),
+            (0.55, "price dips"),
+            (0.80, "price dips"),
             (0.75, "store killed"),
         ):
             found.append((start + share * length, harm))
@@ -237,14 +255,47 @@ def _do(harm: str, desk: Desk, store: PrivateStore, workers: list[Worker], count
         for method in ("GET", "POST", "DELETE"):
             desk.paper.inject(Fault(kind=FaultKind.UNAVAILABLE_503, method=method, path="*", times=100_000))
         desk.paper.inject(Fault(kind=FaultKind.ACCEPT_THEN_DROP, times=3))
+    elif harm == "price dips":
+        _dip(desk)
     elif harm == "exchange back":
         desk.paper.clear_faults()
+
+
+def _dip(desk: Desk) -> None:
+    """What rests is filled, and what is placed later rests."""
+    for price in ("89999.9", "100000"):
+        desk.paper.set_price("BTCUSDT", price)
+
+
+def _last_told(desk: Desk) -> dict[str, dict[str, str]]:
+    """Of each intent with an order."""
+    return {row["intent_id"]: row for row in desk.told() if row["order_id"]}
+
+
+def _count_updates(desk: Desk, count: Count) -> None:
+    """An update comes after its result, once, and tells no less than the one before it."""
+    seen: dict[str, dict[str, str]] = {}
+    for row in desk.told():
+        name = row["intent_id"]
+        before = seen.get(name)
+        if row["state"] != UPDATE:
+            seen[name] = row
+            continue
+        count.updates[row["reason"]] += 1
+        if before is None:
+            count.wrong_updates.append(f"{name}: before its result")
+        elif int(row["update"]) != int(before.get("update", 0)) + 1:
+            count.wrong_updates.append(f"{name}: {row['update']} after {before.get('update', 0)}")
+        elif float(row["filled_quantity"]) < float(before["filled_quantity"]):
+            count.wrong_updates.append(f"{name}: {row['filled_quantity']} after {before['filled_quantity']}")
+        seen[name] = row
 
 
 def _count_up(desk: Desk, gate: Gate, count: Count) -> None:
     names = {gate.client_order_id(name): name for name in count.sent}
     for order in desk.paper.ledger():
         count.orders[names[str(order["clientOrderId"])]] += 1
+    _count_updates(desk, count)
     for row in desk.results(RESULTS):
         (count.denials if row["status"] == "rejected" and not row["order_id"] else count.results)[row["intent_id"]] += 1
         count.states[row["state"]] += 1

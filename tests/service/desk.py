@@ -26,6 +26,7 @@ T = TypeVar("T")
 STREAM = "quantum:stream:trade.intent"
 GROUP = "quantum:group:execution:trade.intent"
 RESULTS = "quantum:stream:execution.result"
+UPDATE = "ORDER_UPDATE"
 DEAD = "quantum:stream:trade.intent.dead"
 WITHIN_S = 60.0
 _OURS = ("GATE_", "BINANCE_", "REDIS_URL", "EXEC_", "XREADGROUP", "INTENT_MAX", "NOTIFY", "WATCHDOG")
@@ -126,9 +127,25 @@ class Desk:
         entry_id: bytes = self.client.xadd(STREAM, dict(fields))  # type: ignore[arg-type, assignment]
         return entry_id.decode()
 
-    def results(self, stream: str = RESULTS) -> list[dict[str, str]]:
+    def told(self, stream: str = RESULTS) -> list[dict[str, str]]:
+        """All that stands there, in its order: results, and the updates that follow them."""
         rows: Any = self.client.xrange(stream)
         return [{name.decode(): value.decode() for name, value in fields.items()} for _, fields in rows]
+
+    def results(self, stream: str = RESULTS) -> list[dict[str, str]]:
+        return [row for row in self.told(stream) if row.get("state") != UPDATE]
+
+    def updates(self) -> list[dict[str, str]]:
+        return [row for row in self.told() if row["state"] == UPDATE]
+
+    def wait_updates(self, count: int = 1) -> list[dict[str, str]]:
+        """Waits for so many; there are no more."""
+        found = until(
+            lambda: found if len(found := self.updates()) >= count else [],
+            told=lambda: (self.told(), *(worker.log for worker in self.workers)),
+        )
+        assert len(found) == count, found
+        return found
 
     def wait_results(self, count: int = 1) -> list[dict[str, str]]:
         return until(

@@ -8,9 +8,12 @@ import pytest
 import redis
 
 from gate.protocol.scripts import Call, script
+from tests.servers.store import Store
 from tests.service.desk import GROUP, RESULTS, STREAM
 
 MARK = "quantum:stream:answered:sig-1:print"
+ORDER = "quantum:stream:order:g-1"
+OPEN = "quantum:stream:order:open"
 
 
 @pytest.fixture
@@ -29,9 +32,14 @@ def read(client: redis.Redis) -> str:
     return number.decode()
 
 
-def answer(client: redis.Redis, entry: str, *, no_order: bool = False) -> int:
-    call = Call("EVALSHA", script("answer"), {"entries": STREAM, "answers": RESULTS, "group": GROUP, "most": 100_000})
-    told = call(answered=MARK, entry=entry, keep_ms=60_000, no_order=int(no_order))
+FIXED = {"entries": STREAM, "answers": RESULTS, "order": ORDER, "open_orders": OPEN, "group": GROUP}
+OF_ORDER: dict[str, str | int] = {"told": "", "told_ms": 60_000, "client_order_id": "g-1", "open": 1, "now_ms": 7}
+
+
+def answer(client: redis.Redis, entry: str, *, no_order: bool = False, **of_order: str | int) -> int:
+    call = Call("EVALSHA", script("answer"), {**FIXED, "most": 100_000})
+    given = {**OF_ORDER, **of_order}
+    told = call(answered=MARK, entry=entry, keep_ms=60_000, no_order=int(no_order), **given)
     said: Any = client.execute_command(*told, "state", "DENIED" if no_order else "FILLED")
     return int(said)
 
@@ -118,9 +126,90 @@ def test_what_it_cant_write_it_doesnt_acknowledge(redis_client: redis.Redis, ent
 
 
 def test_the_results_are_kept_about_as_many_as_asked(redis_client: redis.Redis, entry: str) -> None:
-    call = Call("EVALSHA", script("answer"), {"entries": STREAM, "answers": RESULTS, "group": GROUP, "most": 10})
+    call = Call("EVALSHA", script("answer"), {**FIXED, **OF_ORDER, "most": 10, "keep_ms": 60_000, "no_order": 0})
     for number in range(500):
-        redis_client.execute_command(
-            *call(answered=f"{MARK}{number}", entry=read(redis_client), keep_ms=60_000, no_order=0), "state", "FILLED"
-        )
+        redis_client.execute_command(*call(answered=f"{MARK}{number}", entry=read(redis_client)), "state", "FILLED")
     assert redis_client.xlen(RESULTS) <= 200  # nodes of a hundred are dropped whole
+
+
+# What a result tells of an order, and what its updates add (lua/order_update.lua).
+
+
+def update(client: redis.Redis, before: str, told: str, **of_order: str | int) -> int:
+    client.script_load(script("order_update").source)
+    call = Call("EVALSHA", script("order_update"), {**FIXED, "most": 100_000})
+    said: Any = client.execute_command(*call(before=before, **{**OF_ORDER, "told": told, **of_order}), "state", told)
+    return int(said)
+
+
+def open_orders(client: redis.Redis) -> list[str]:
+    rows: Any = client.zrange(OPEN, 0, -1)
+    return [row.decode() for row in rows]
+
+
+def test_a_result_says_in_the_same_step_what_it_tells_of_its_order(redis_client: redis.Redis, entry: str) -> None:
+    assert answer(redis_client, entry, told="new") == 1
+    assert (redis_client.get(ORDER), open_orders(redis_client)) == (b"new", ["g-1"])
+    assert 0 < redis_client.pttl(ORDER) <= 60_000
+    assert 0 < redis_client.pttl(OPEN) <= 60_000
+    assert answer(redis_client, read(redis_client), told="again") == 0
+    assert redis_client.get(ORDER) == b"new", "what isn't written tells nothing"
+
+
+def test_a_result_without_an_order_says_nothing_of_one(redis_client: redis.Redis, entry: str) -> None:
+    assert answer(redis_client, entry, no_order=True) == 1
+    assert not redis_client.exists(ORDER, OPEN)
+
+
+def test_an_update_is_written_by_the_first_who_knows_what_was_told(redis_client: redis.Redis, entry: str) -> None:
+    assert answer(redis_client, entry, told="new") == 1
+    assert [update(redis_client, "new", "part"), update(redis_client, "new", "part")] == [1, 0]
+    assert update(redis_client, "part", "filled", open=0) == 1
+    assert results(redis_client) == ["FILLED", "part", "filled"]
+    assert (redis_client.get(ORDER), open_orders(redis_client)) == (b"filled", [])
+
+
+def test_an_update_never_comes_before_its_result(redis_client: redis.Redis) -> None:
+    assert update(redis_client, "new", "filled") == 0
+    assert not redis_client.exists(ORDER, RESULTS, OPEN)
+
+
+def test_an_order_of_nobody_is_told_by_the_first(redis_client: redis.Redis) -> None:
+    assert [update(redis_client, "", "gone", open=0), update(redis_client, "", "gone", open=0)] == [1, 0]
+    assert results(redis_client) == ["gone"]
+
+
+def test_an_update_that_cant_be_written_is_told_later(redis_client: redis.Redis, entry: str) -> None:
+    assert answer(redis_client, entry, told="new") == 1
+    redis_client.set(RESULTS, "not a stream")
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        update(redis_client, "new", "filled")
+    assert redis_client.get(ORDER) == b"new"
+
+
+def test_so_many_open_orders_are_known_the_newest_of_them(redis_client: redis.Redis, entry: str) -> None:
+    redis_client.zadd(OPEN, {f"g-{number}": number for number in range(100, 2_100)})
+    assert answer(redis_client, entry, told="new", now_ms=10_000) == 1
+    known = open_orders(redis_client)
+    assert (len(known), known[0], known[-1]) == (2_000, "g-101", "g-1")
+
+
+@pytest.mark.parametrize("harm", ["no right", "not a set"])
+def test_where_the_open_orders_cant_be_noted_the_result_is_written(
+    redis_client: redis.Redis, store: Store, entry: str, harm: str
+) -> None:
+    """The rights of a worker of an earlier version are enough for that."""
+    client = redis_client
+    if harm == "not a set":
+        redis_client.set(OPEN, "x")
+    else:
+        redis_client.acl_setuser("earlier", enabled=True, nopass=True, keys=["*"], commands=["+@all", "-zadd", "-zrem"])
+        client = redis.Redis.from_url(store.url.replace("//", "//earlier:any@"))
+    try:
+        assert answer(client, entry, told="new") == 1
+        assert redis_client.get(ORDER) == b"new"
+        assert pending(redis_client) == 0
+    finally:
+        if client is not redis_client:
+            client.close()
+            redis_client.acl_deluser("earlier")

@@ -16,7 +16,8 @@ from gate.paper import PaperExchange
 from tests.failover.deployments import Cluster, Deployment, Sentinels, ask, wait_until
 from tests.servers.process import ProcessStore
 from tests.servers.session import declare_whole
-from tests.service.desk import Worker, payload
+from tests.service.desk import UPDATE, Worker, payload
+from tests.service.test_updates import RESTING
 
 PREFIX = "{quantum}"
 STREAM, GROUP = f"{PREFIX}:stream:trade.intent", f"{PREFIX}:group:execution:trade.intent"
@@ -42,8 +43,8 @@ def replicated(primary: ProcessStore) -> bool:
         return int(pipe.execute()[-1]) >= 1
 
 
-def wait_result(deployment: Deployment, intent_id: str) -> dict[str, str]:
-    """Waits until the intent has a result, and nothing is pending."""
+def wait_result(deployment: Deployment, intent_id: str, *, update: bool = False) -> dict[str, str]:
+    """Waits until the intent has a result, and nothing is pending; or until its order has an update."""
     found: list[dict[str, str]] = []
 
     def answered() -> bool:
@@ -51,7 +52,7 @@ def wait_result(deployment: Deployment, intent_id: str) -> dict[str, str]:
         rows = ask(primary, "XRANGE", f"{PREFIX}:stream:execution.result", "-", "+")
         told = [[each.decode() for each in fields] for _, fields in rows]
         results = [dict(zip(row[::2], row[1::2], strict=True)) for row in told]
-        found[:] = [row for row in results if row["intent_id"] == intent_id]
+        found[:] = [row for row in results if row["intent_id"] == intent_id and (row["state"] == UPDATE) is update]
         return bool(found) and ask(primary, "XPENDING", STREAM, GROUP)[0] == 0
 
     wait_until(answered, f"{intent_id} is answered")
@@ -69,6 +70,8 @@ def test_intents_are_read_and_answered_before_a_failover_and_after_it(
         worker.consumes()
         send(deployment, payload(id="entry"))
         assert wait_result(deployment, "entry")["status"] == "filled"
+        send(deployment, payload("ADAUSDT", id="rests", **{**RESTING, "price": 0.3, "quantity": 20}))
+        assert wait_result(deployment, "rests")["status"] == "pending_fill"
         old = deployment.primary()
         wait_until(lambda: replicated(old), "a replica has it")
         old.stop()
@@ -78,8 +81,10 @@ def test_intents_are_read_and_answered_before_a_failover_and_after_it(
             gate.init(by="ops", reason="looked at the exchange")  # else entries wait, and the suite with them
         send(deployment, payload("ETHUSDT", id="later"))
         assert wait_result(deployment, "later")["status"] == "filled"
+        paper.set_price("ADAUSDT", "0.2999")
+        assert wait_result(deployment, "rests", update=True)["status"] == "filled"
         assert worker.log.count("STORE AWAY") == worker.log.count("STORE BACK") == 1
         assert worker.stop() == 0
-        assert len(paper.ledger()) == 2
+        assert len(paper.ledger()) == 3
     finally:
         worker.kill()

@@ -10,6 +10,7 @@ from typing import Any
 
 from gate import Gate, Outcome
 from tests.service.desk import DEAD, Desk, Worker, payload, until
+from tests.service.test_updates import OPEN, rests
 
 ACL = Path(__file__).resolve().parents[2] / "scripts" / "deploy" / "acl"
 PASSWORD = "0123456789abcdef0123"  # noqa: S105  # of a store that lives as long as the test
@@ -56,10 +57,13 @@ def test_a_worker_does_all_its_work_under_its_acl(harmed: Desk) -> None:
         "sig-1": "filled",
         "exit": "filled",
     }
+    rests(harmed, id="resting", symbol="ADAUSDT", price=0.3, quantity=20)
+    harmed.paper.set_price("ADAUSDT", "0.2999")
+    assert harmed.wait_updates()[0]["intent_id"] == "resting"
     until(lambda: worker.health()["in_doubt"] is not None, told=lambda: worker.log)
     until(lambda: b"alert margin" in noted(harmed, JOURNAL), told=lambda: worker.log)
     assert worker.stop() == 0
-    assert not harmed.client.exists(AUDIT)
+    assert not harmed.client.exists(AUDIT, OPEN)
     assert refused(harmed, worker) == {AUDIT.encode()}
 
 

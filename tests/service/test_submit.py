@@ -16,9 +16,12 @@ import pytest
 from click.testing import Result
 
 from gate import Gate
+from gate.service.settings import read_settings
 from gate.service.streams import LEFT
+from gate.service.submission import Submission
+from gate.store.connect import plain_client
 from tests.cli.conftest import bare  # noqa: F401  # a fixture
-from tests.service.desk import GROUP, STREAM, Desk, payload
+from tests.service.desk import GROUP, RESULTS, STREAM, Desk, payload
 
 ACL = Path(__file__).resolve().parents[2] / "scripts" / "deploy" / "acl"
 PASSWORD = "0123456789abcdef0123"  # noqa: S105  # of a store that lives as long as the test
@@ -222,3 +225,16 @@ def test_a_producers_rights_are_enough_and_with_two_more_it_waits(harmed: Desk, 
     told = bare("--url", url, "submit", "--id", "c", "--symbol", "ETHUSDT", *BUY[2:], "--wait", "30")
     assert told.exit_code == 0, told.stderr
     assert re.search(r"^state +FILLED$", told.stdout, re.MULTILINE)
+
+
+async def test_an_update_of_an_order_is_not_taken_for_its_result(desk: Desk) -> None:
+    """Of an order that had the same id before, and rests."""
+    for state in ("ORDER_UPDATE", "FILLED"):
+        desk.client.xadd(RESULTS, {"intent_id": "sig-1", "state": state})
+    client = plain_client(desk.url, 5_000)
+    try:
+        settings = read_settings({}, {}, "quantum", host="h", pid=1)
+        found = await Submission(client, settings).result("sig-1", "0-0", 5)
+    finally:
+        await client.aclose()
+    assert found == {"intent_id": "sig-1", "state": "FILLED"}

@@ -152,6 +152,7 @@ def _say(config: Config, settings: Settings, found: list[Finding], as_json: bool
         "dead_letters": settings.dead_letters,
         "concurrency": settings.concurrency,
         "retries": settings.retries,
+        "streams": settings.streams,
         "alerts": settings.alerts.where,
         "listen": f"{settings.listen.host}:{settings.listen.port}" if settings.listen else "none",
         "policy": config.pinned.texts() if config.pinned else None,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -14,6 +15,9 @@ from gate.config import Flags
 from gate.values.errors import InvalidField
 from gate.values.fields import plain
 from gate.values.record import Phase, Record
+
+if TYPE_CHECKING:
+    from gate.service.told import ToldOrder
 
 _NONE: Final = 1
 
@@ -28,6 +32,8 @@ def show(flags: Flags, intent_id: str, as_json: bool) -> None:
     \b
       gate show sig-81
 
+    What its order has come to since, it tells as far as a service (gate run) has told of it: "heard of it".
+
     Exit code 1, and `null` with --json, when there is no record: the intent was never admitted, its outcome removed the
     record, or dedup_ttl_ms has passed. A denial leaves no record; its reason is in the log of its caller.
     """
@@ -38,8 +44,14 @@ def show(flags: Flags, intent_id: str, as_json: bool) -> None:
     with open_gate(config, as_json, "whether there is a record is unknown") as gate:
         record = gate.lookup(intent_id)
         client_order_id = gate.client_order_id(intent_id)
+    told = None
+    if record is not None and record.phase in (Phase.PLACED, Phase.UNKNOWN):
+        from gate.service.last_told import last_told
+
+        told = asyncio.run(last_told(config.store_url, config.prefix, client_order_id))
     if as_json:
-        say_json(None if record is None else {**record_json(record), "client_order_id": client_order_id})
+        beside = {"client_order_id": client_order_id, "heard": _heard_json(told)}
+        say_json(None if record is None else {**record_json(record), **beside})
     elif record is None:
         click.echo(
             f"gate show: there is no record of {intent_id} under the prefix {config.prefix}. A denial leaves none; "
@@ -50,10 +62,31 @@ def show(flags: Flags, intent_id: str, as_json: bool) -> None:
         from gate.cli.screens.rows import Row
         from gate.cli.screens.screen import screen
 
-        rows = record_rows(record, client_order_id, int(time.time() * 1000))
+        now_ms = int(time.time() * 1000)
+        rows = record_rows(record, client_order_id, now_ms)
+        if told is not None and told.state:
+            rows.insert(-1, ("heard of it", _heard(told, now_ms)))
         screen().table(("intent", intent_id), (Row(cells) for cells in rows))
     if record is None:
         raise click.exceptions.Exit(_NONE)
+
+
+def _heard(told: ToldOrder, now_ms: int) -> str:
+    at = f" at {plain(told.price)}" if told.price is not None else ""
+    of = f", {plain(told.filled)} filled{at}" if told.filled else ""
+    return f"{told.state}{of}, {ago(told.at_ms, now_ms) if told.at_ms else 'by its result'}"
+
+
+def _heard_json(told: ToldOrder | None) -> dict[str, object] | None:
+    if told is None or not told.state:
+        return None
+    return {
+        "state": told.state,
+        "filled_quantity": plain(told.filled),
+        "average_price": None if told.price is None else plain(told.price),
+        "order_time_ms": told.at_ms or None,
+        "update": told.updates,
+    }
 
 
 def record_rows(record: Record, client_order_id: str, now_ms: int) -> list[tuple[str, str]]:
