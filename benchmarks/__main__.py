@@ -13,10 +13,11 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import charts, growth, versus, wrongness
+from benchmarks import charts, growth, shards, versus, wrongness
 from benchmarks.growth_report import growth_as_json, growth_as_table, rows_of
 from benchmarks.report import as_json, as_table
 from benchmarks.server import KINDS, Server, ServerMissing
+from benchmarks.shards import shards_as_json, shards_as_table
 from benchmarks.sizes import FULL, QUICK
 from benchmarks.suite import measure
 from benchmarks.versus_report import timings_as_json, timings_as_table, wrongness_as_json, wrongness_as_table
@@ -32,6 +33,7 @@ _WRONG_S: Final = {False: 12.0, True: 3.0}
 @click.option("--versus", "part", flag_value="versus", help="What a user would pick instead, beside it.")
 @click.option("--wrongness", "part", flag_value="wrongness", help="How often each of these is wrong.")
 @click.option("--growth", "part", flag_value="growth", help="Server time by number of records and the like.")
+@click.option("--shards", "part", flag_value="shards", help="Accounts over one, two and three primaries of a cluster.")
 @click.option("--chart", type=click.Path(dir_okay=False, path_type=Path), help="Of --versus or --growth, as SVG.")
 @click.option("--seed", default=1, show_default=True, help="Of --wrongness.")
 def main(quick: bool, wants_json: bool, kind: str, part: str | None, chart: Path | None, seed: int) -> None:
@@ -44,7 +46,7 @@ def main(quick: bool, wants_json: bool, kind: str, part: str | None, chart: Path
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # an ordinary exit, which stops the server
     progress = Console(stderr=True, quiet=wants_json)
     try:
-        with Server(kind) as server, progress.status("") as status:
+        with Server(kind) as server, progress.status("") as status:  # with --shards it only tells its version
 
             def begin(what: str) -> None:
                 status.update(f"Measuring {what}…")
@@ -78,6 +80,9 @@ def _taken(
         rows = rows_of(growth.curves(server, QUICK if quick else FULL, begin))
         drawing = charts.of_growth(rows, server.version)
         return about | {"growth": growth_as_json(rows)}, growth_as_table(rows, server.version), drawing
+    if part == "shards":
+        sharded = shards.measure(server.kind, shards.QUICK if quick else shards.FULL, begin)
+        return about | {"shards": shards_as_json(sharded)}, shards_as_table(sharded, server.version), ""
     figures = measure(server, QUICK if quick else FULL, begin)
     return as_json(figures, server.version, quick), as_table(figures, server.version, quick), ""
 
