@@ -83,9 +83,6 @@ class _Floor:
     def finish(self, intent: Intent, answer: Answer) -> Steps[None]:
         yield from ()
 
-    def keys_of_the_account(self) -> frozenset[bytes]:
-        return frozenset()
-
 
 def measure(server: Server, plan: Plan, begin: Callable[[str], None] = lambda _: None) -> list[Timing]:
     """Every contender by every number of callers."""
@@ -111,11 +108,13 @@ def _floor(client: Any, empty_sha: str) -> dict[str, Way]:
     }
 
 
-def _of_threads(server: Server, plan: Plan, account: Account, callers: int, empty_sha: str) -> Iterable[Timing]:
-    client = redis.Redis.from_url(server.url(), retry=Retry(NoBackoff(), 0))
-    contenders = _floor(client, empty_sha) | sync_ways(server.url(), WITHOUT_LIMITS, tuple(WAYS))
-    with ThreadPoolExecutor(callers) as pool:
-        turns = _turns("threads", plan, account, callers, contenders)
+def _of_threads(server: Server, plan: Plan, account: Account, callers: int, empty_sha: str) -> list[Timing]:
+    with (
+        redis.Redis.from_url(server.url(), retry=Retry(NoBackoff(), 0)) as client,
+        sync_ways(server.url(), WITHOUT_LIMITS, tuple(WAYS)) as ways,
+        ThreadPoolExecutor(callers) as pool,
+    ):
+        turns = _turns("threads", plan, account, callers, _floor(client, empty_sha) | ways)
         try:
             way, intents = next(turns)
             while True:
@@ -124,17 +123,19 @@ def _of_threads(server: Server, plan: Plan, account: Account, callers: int, empt
             return end.value  # type: ignore[no-any-return]
 
 
-def _of_asyncio(server: Server, plan: Plan, account: Account, callers: int, empty_sha: str) -> Iterable[Timing]:
+def _of_asyncio(server: Server, plan: Plan, account: Account, callers: int, empty_sha: str) -> list[Timing]:
     async def all_turns() -> list[Timing]:
-        client = redis.asyncio.Redis.from_url(server.url())
-        contenders = _floor(client, empty_sha) | async_ways(server.url(), WITHOUT_LIMITS, tuple(WAYS))
-        turns = _turns("asyncio", plan, account, callers, contenders)
-        try:
-            way, intents = next(turns)
-            while True:
-                way, intents = turns.send(await _async_burst(callers, way, intents))
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
+        async with (
+            redis.asyncio.Redis.from_url(server.url()) as client,
+            async_ways(server.url(), WITHOUT_LIMITS, tuple(WAYS)) as ways,
+        ):
+            turns = _turns("asyncio", plan, account, callers, _floor(client, empty_sha) | ways)
+            try:
+                way, intents = next(turns)
+                while True:
+                    way, intents = turns.send(await _async_burst(callers, way, intents))
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
 
     return asyncio.run(all_turns())
 

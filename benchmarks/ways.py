@@ -7,8 +7,8 @@ awaitable of it, and is sent the reply. Whoever drives a way may stop it between
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Generator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Collection, Generator, Iterator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, Protocol, TypeVar
@@ -28,6 +28,7 @@ from redis.exceptions import LockError
 from redis.retry import Retry
 
 from gate import AsyncGate, Gate, Intent, Outcome, Permit, Policy, Reason
+from gate.protocol.keyspace import DEFAULT_PREFIX
 
 T = TypeVar("T")
 Steps = Generator[Any, Any, T]
@@ -58,9 +59,6 @@ class Way(Protocol):
     def finish(self, intent: Intent, answer: Answer) -> Steps[None]:
         """After the order of an admitted intent."""
 
-    def keys_of_the_account(self) -> frozenset[bytes]:
-        """Keys that are meant to have no TTL: one of each for a whole account, never one for an intent or a symbol."""
-
 
 class TheGate:
     """One script decides, another one settles."""
@@ -77,10 +75,6 @@ class TheGate:
     def finish(self, intent: Intent, answer: Answer) -> Steps[None]:
         assert isinstance(answer.held, Permit)
         yield self._gate.settle(answer.held, Outcome.placed(_ORDER_ID))
-
-    def keys_of_the_account(self) -> frozenset[bytes]:
-        names = ("exec:state", "exec:inflight", "exec:inflight:exits", "exec:audit", "safety:audit", "safety:reasons")
-        return frozenset(f"{self._gate.prefix}:{name}".encode() for name in names)
 
 
 class _Plain:
@@ -107,9 +101,6 @@ class _Plain:
     @property
     def _safe_mode(self) -> str:
         return f"{self._name}:safety:safe_mode"
-
-    def keys_of_the_account(self) -> frozenset[bytes]:
-        return frozenset()
 
 
 class TenCommands(_Plain):
@@ -216,68 +207,96 @@ class Parts(_Plain):
             yield lock.release()
 
 
-def sync_ways(url: str, policy: Policy, names: tuple[str, ...]) -> dict[str, Way]:
+@contextmanager
+def sync_ways(url: str, policy: Policy, names: Collection[str]) -> Iterator[dict[str, Way]]:
     """For threads. `names`: of WAYS."""
-    client = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), max_connections=_MOST_CONNECTIONS)
-
-    def hits_of_limits() -> Hit:
-        storage = limits.storage.RedisStorage(url, max_connections=_MOST_CONNECTIONS)
-        limiter = limits.strategies.MovingWindowRateLimiter(storage)
-        items = _items(policy)
-        return lambda kind, name: limiter.hit(items[kind], name)
-
-    def hits_of_throttled() -> Hit:
-        store = throttled.RedisStore(server=url)
-        each = {
-            kind: throttled.Throttled(using="sliding_window", quota=throttled.per_duration(window, limit), store=store)
-            for kind, (window, limit) in _quotas(policy).items()
-        }
-        return lambda kind, name: not each[kind].limit(f"{kind}:{name}").limited
-
-    made: dict[str, Callable[[], Way]] = {
-        "gate": lambda: TheGate(Gate.from_url(url, policy=policy, timeout_ms=PATIENT_MS)),
-        "ten": lambda: TenCommands(client, policy, "ten"),
-        "pipeline": lambda: OnePipeline(client, policy, "pipeline"),
-        "limits": lambda: Parts(client, policy, "limits", hits_of_limits()),
-        "throttled": lambda: Parts(client, policy, "throttled", hits_of_throttled()),
-    }
-    return {name: made[name]() for name in names}
-
-
-def async_ways(url: str, policy: Policy, names: tuple[str, ...]) -> dict[str, Way]:
-    """For asyncio. Within a running loop."""
-    client = redis.asyncio.Redis.from_url(url, max_connections=_MOST_CONNECTIONS)
-
-    def hits_of_limits() -> Hit:
-        storage = limits.aio.storage.RedisStorage(
-            f"async+{url}", implementation="redispy", max_connections=_MOST_CONNECTIONS
+    with ExitStack() as stack:
+        client = stack.enter_context(
+            redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), max_connections=_MOST_CONNECTIONS)
         )
-        limiter = limits.aio.strategies.MovingWindowRateLimiter(storage)
-        items = _items(policy)
-        return lambda kind, name: limiter.hit(items[kind], name)
 
-    def hits_of_throttled() -> Hit:
-        store = throttled.asyncio.RedisStore(server=url)
-        each = {
-            kind: throttled.asyncio.Throttled(
-                using="sliding_window", quota=throttled.asyncio.per_duration(window, limit), store=store
+        def gate() -> Way:
+            return TheGate(stack.enter_context(Gate.from_url(url, policy=policy, timeout_ms=PATIENT_MS)))
+
+        def hits_of_limits() -> Hit:
+            storage = limits.storage.RedisStorage(url, max_connections=_MOST_CONNECTIONS)
+            stack.callback(storage.storage.close)
+            limiter = limits.strategies.MovingWindowRateLimiter(storage)
+            items = _items(policy)
+            return lambda kind, name: limiter.hit(items[kind], name)
+
+        def hits_of_throttled() -> Hit:
+            store = throttled.RedisStore(server=url, options={"REUSE_CONNECTION": False})
+            its_client: Any = store._backend.get_client()
+            stack.callback(its_client.connection_pool.disconnect)
+            of_kind = {
+                kind: throttled.Throttled(
+                    using="sliding_window", quota=throttled.per_duration(window, limit), store=store
+                )
+                for kind, (window, limit) in _quotas(policy).items()
+            }
+            return lambda kind, name: not of_kind[kind].limit(f"{kind}:{name}").limited
+
+        yield _made(names, client, policy, gate, hits_of_limits, hits_of_throttled)
+
+
+@asynccontextmanager
+async def async_ways(url: str, policy: Policy, names: Collection[str]) -> AsyncIterator[dict[str, Way]]:
+    """For asyncio. `names`: of WAYS."""
+    async with AsyncExitStack() as stack:
+        client = redis.asyncio.Redis.from_url(url, max_connections=_MOST_CONNECTIONS)
+        stack.push_async_callback(client.aclose)
+
+        def gate() -> Way:
+            opened = AsyncGate.from_url(url, policy=policy, timeout_ms=PATIENT_MS)
+            stack.push_async_callback(opened.close)
+            return TheGate(opened)
+
+        def hits_of_limits() -> Hit:
+            storage = limits.aio.storage.RedisStorage(
+                f"async+{url}", implementation="redispy", max_connections=_MOST_CONNECTIONS
             )
-            for kind, (window, limit) in _quotas(policy).items()
-        }
+            bridge: Any = storage.bridge
+            stack.push_async_callback(bridge.storage.aclose)
+            limiter = limits.aio.strategies.MovingWindowRateLimiter(storage)
+            items = _items(policy)
+            return lambda kind, name: limiter.hit(items[kind], name)
 
-        async def hit(kind: str, name: str) -> bool:
-            return not (await each[kind].limit(f"{kind}:{name}")).limited
+        def hits_of_throttled() -> Hit:
+            store = throttled.asyncio.RedisStore(server=url)
+            its_client: Any = store._backend.get_client()
+            stack.push_async_callback(its_client.connection_pool.disconnect)
+            of_kind = {
+                kind: throttled.asyncio.Throttled(
+                    using="sliding_window", quota=throttled.asyncio.per_duration(window, limit), store=store
+                )
+                for kind, (window, limit) in _quotas(policy).items()
+            }
 
-        return hit
+            async def hit(kind: str, name: str) -> bool:
+                return not (await of_kind[kind].limit(f"{kind}:{name}")).limited
 
-    made: dict[str, Callable[[], Way]] = {
-        "gate": lambda: TheGate(AsyncGate.from_url(url, policy=policy, timeout_ms=PATIENT_MS)),
+            return hit
+
+        yield _made(names, client, policy, gate, hits_of_limits, hits_of_throttled)
+
+
+def _made(
+    names: Collection[str],
+    client: Any,
+    policy: Policy,
+    gate: Callable[[], Way],
+    hits_of_limits: Callable[[], Hit],
+    hits_of_throttled: Callable[[], Hit],
+) -> dict[str, Way]:
+    makers: dict[str, Callable[[], Way]] = {
+        "gate": gate,
         "ten": lambda: TenCommands(client, policy, "ten"),
         "pipeline": lambda: OnePipeline(client, policy, "pipeline"),
         "limits": lambda: Parts(client, policy, "limits", hits_of_limits()),
         "throttled": lambda: Parts(client, policy, "throttled", hits_of_throttled()),
     }
-    return {name: made[name]() for name in names}
+    return {name: makers[name]() for name in names}
 
 
 WAYS: Final = {
@@ -287,6 +306,14 @@ WAYS: Final = {
     "limits": "limits twice, Lock, SET NX, MGET",
     "throttled": "throttled-py twice, Lock, SET NX, MGET",
 }
+
+
+def keys_of_the_account(name: str) -> frozenset[bytes]:
+    """Keys that are meant to have no TTL: one of each for a whole account, never one for an intent or a symbol."""
+    if name != "gate":
+        return frozenset()
+    names = ("exec:state", "exec:inflight", "exec:inflight:exits", "exec:audit", "safety:audit", "safety:reasons")
+    return frozenset(f"{DEFAULT_PREFIX}:{each}".encode() for each in names)
 
 
 def _quotas(policy: Policy) -> dict[str, tuple[timedelta, int]]:

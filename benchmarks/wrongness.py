@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from benchmarks.server import Server
-from benchmarks.ways import WAYS, Steps, sync_ways
+from benchmarks.ways import WAYS, Steps, keys_of_the_account, sync_ways
 from benchmarks.workload import symbol
 from gate import Gate, Intent, Policy
 
@@ -122,8 +122,7 @@ def measure(
             with tempfile.TemporaryDirectory(prefix="gate-bench-") as directory:
                 killed = _crowd(server.url(), name, plan, Path(directory))
                 calls = [call for file in Path(directory).iterdir() for call in _calls_in(file)]
-            meant = sync_ways(server.url(), POLICY, (name,))[name].keys_of_the_account()
-            keys = [key for key in client.scan_iter(count=1_000) if key not in meant]
+            keys = [key for key in client.scan_iter(count=1_000) if key not in keys_of_the_account(name)]
             without_ttl = sum(client.pttl(key) == -1 for key in keys)
             client.flushall()
         found.append(judged(name, calls, killed, without_ttl))
@@ -247,7 +246,6 @@ def _process(url: str, name: str, plan: Plan, place: int, life: int, starts_s: f
     """One life of one process: takes the intents that are its own, when they are due."""
     logging.disable(logging.CRITICAL)
     chance = random.Random(f"{plan.seed} {place} {life}")
-    way = sync_ways(url, POLICY, (name,))[name]
     calls_left, commands_left = chance.randint(*_LIFE), chance.randint(1, _LAST_COMMANDS)
 
     def driven(steps: Steps[T]) -> T:
@@ -262,7 +260,9 @@ def _process(url: str, name: str, plan: Plan, place: int, life: int, starts_s: f
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
 
-    with file.open("w", buffering=1) as out:  # a line is with the system before the next command
+    # A line is with the system before the next command.
+    with sync_ways(url, POLICY, (name,)) as ways, file.open("w", buffering=1) as out:
+        way = ways[name]
 
         def tell(*words: str | int) -> None:
             print(json.dumps(words), file=out)

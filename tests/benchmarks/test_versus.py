@@ -29,26 +29,24 @@ S_NS = 1_000_000_000
 def test_each_way_keeps_the_limits_while_nobody_else_is_there(name: str, kind: str) -> None:
     with Server("valkey") as server, server.client() as client:
         account = Account(on=client)
-        new, again, other = account.intent("BTCUSDT"), account.intent("BTCUSDT"), account.intent("ETHUSDT")
-        last, beyond = account.intent("SOLUSDT"), account.intent("XRPUSDT")
+        new, again = account.intent("BTCUSDT"), account.intent("BTCUSDT")
+        more = [account.intent(symbol) for symbol in ("ETHUSDT", "SOLUSDT", "XRPUSDT")]
 
         async def answers() -> list[str]:
-            way = async_ways(server.url(), STRICT, (name,))[name]
-            told = []
-            for intent in (new, new, again):
-                answer = await run_async(way.admit(intent))
-                told.append(answer.denied)
-                if not answer.denied:
-                    first = answer
-            await run_async(way.finish(new, first))
-            return [*told, *[(await run_async(way.admit(each))).denied for each in (other, last, beyond)]]
+            async with async_ways(server.url(), STRICT, (name,)) as ways:
+                way = ways[name]
+                first = await run_async(way.admit(new))
+                told = [first, await run_async(way.admit(new)), await run_async(way.admit(again))]
+                await run_async(way.finish(new, first))
+                return [each.denied for each in (*told, *[await run_async(way.admit(each)) for each in more])]
 
         def answers_to_threads() -> list[str]:
-            way = sync_ways(server.url(), STRICT, (name,))[name]
-            first = run(way.admit(new))
-            told = [first, run(way.admit(new)), run(way.admit(again))]
-            run(way.finish(new, first))
-            return [each.denied for each in (*told, *(run(way.admit(each)) for each in (other, last, beyond)))]
+            with sync_ways(server.url(), STRICT, (name,)) as ways:
+                way = ways[name]
+                first = run(way.admit(new))
+                told = [first, run(way.admit(new)), run(way.admit(again))]
+                run(way.finish(new, first))
+                return [each.denied for each in (*told, *[run(way.admit(each)) for each in more])]
 
         told = asyncio.run(answers()) if kind == "asyncio" else answers_to_threads()
     # Three places: the single commands have counted the one that was locked too, the pipeline also the duplicate.
