@@ -49,10 +49,10 @@ def growth_as_json(rows: Sequence[Grown]) -> list[dict[str, object]]:
     return [asdict(row) for row in rows]
 
 
-def growth_as_table(rows: Sequence[Grown], server: str) -> Table:
+def growth_as_table(rows: Sequence[Grown], where: str) -> Table:
     """For people."""
     table = Table(
-        title=f"Server time of an admission, on {server}",
+        title=f"Server time of an admission, on {where}",
         caption="In µs: the lower quartile, the median. All sizes in turn, in one run.",
     )
     table.add_column("what")

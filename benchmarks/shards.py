@@ -296,10 +296,10 @@ def shards_as_json(found: Sequence[Sharded]) -> list[dict[str, object]]:
     return [{**asdict(each), "of_many": round(each.of_many)} for each in found]
 
 
-def shards_as_table(found: Sequence[Sharded], server: str) -> Table:
+def shards_as_table(found: Sequence[Sharded], where: str) -> Table:
     """For people."""
     table = Table(
-        title=f"{ACCOUNTS} accounts with {_CALLERS} callers each, on clusters of {server}",
+        title=f"{ACCOUNTS} accounts with {_CALLERS} callers each, on clusters of {where}",
         caption="A second: all accounts at once, on one machine for servers and callers, so the rate is the machine's."
         " Then µs for one verdict, the accounts one after the other, lower quartiles: within the script; processor"
         " time of the primaries; the same for a settlement.",

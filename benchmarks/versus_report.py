@@ -30,11 +30,11 @@ def timings_as_json(timings: Sequence[Timing]) -> list[dict[str, object]]:
     ]
 
 
-def timings_as_table(timings: Sequence[Timing], server: str) -> Table:
+def timings_as_table(timings: Sequence[Timing], where: str) -> Table:
     """For people: a row for each way, by threads and by asyncio; a column for each number of callers."""
     callers = sorted({each.callers for each in timings})
     table = Table(
-        title=f"An admission, in one run on {server}",
+        title=f"An admission, in one run on {where}",
         caption="In µs: the median, the 99th percentile; then the time of a whole burst in the gate's, of the lower"
         " quartiles; calls a second.",
     )
@@ -59,10 +59,10 @@ def wrongness_as_json(found: Sequence[Found]) -> list[dict[str, object]]:
     return [asdict(each) for each in found]
 
 
-def wrongness_as_table(found: Sequence[Found], server: str, plan: Plan) -> Table:
+def wrongness_as_table(found: Sequence[Found], where: str, plan: Plan) -> Table:
     """For people."""
     table = Table(
-        title=f"{plan.processes} processes, {plan.seconds:g} s for each way, seed {plan.seed}, on {server}",
+        title=f"{plan.processes} processes, {plan.seconds:g} s for each way, seed {plan.seed}, on {where}",
         caption=f"Over: admissions beyond {POLICY.rate_global_limit} a second of the account, or"
         f" {POLICY.rate_symbol_limit} of a symbol, and the most in one second. Lost: denied, and a duplicate when it"
         " came again, though nobody had an admission.",
