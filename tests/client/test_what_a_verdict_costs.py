@@ -208,4 +208,5 @@ def test_a_caller_keeps_nothing_of_the_intents_that_it_has_settled(open_gate: Op
         after = kept()
     finally:
         tracemalloc.stop()
-    assert sum(each.count_diff for each in after.compare_to(before, "lineno")) == 0
+    # A block for each intent would be fifty more; the event loop may hold one or two in passing.
+    assert sum(each.count_diff for each in after.compare_to(before, "lineno")) < 10
