@@ -6,13 +6,14 @@ import os
 import platform
 from importlib.metadata import version
 from pathlib import Path
+from typing import Final
 
-PACKAGES = ("redis", "hiredis", "limits", "throttled-py")
+PACKAGES: Final = {"redis-py": "redis", "hiredis": "hiredis", "limits": "limits", "throttled-py": "throttled-py"}
 
 
 def measured_on(server: str) -> str:
     """The server, Python, the packages, the processors and how busy they are."""
-    packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    packages = ", ".join(f"{name} {version(package)}" for name, package in PACKAGES.items())
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     return f"{server}, Python {platform.python_version()}, {packages}; {os.cpu_count()} × {_processor()}{load}"
 
