@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import redis
 
@@ -64,11 +64,12 @@ def run(client: redis.Redis, empty_sha: str, steps: Sequence[Step]) -> BatchTime
 
 
 Batch = Callable[[], BatchTime]
+K = TypeVar("K")
 
 
-def alternate(batches: dict[str, Batch], rounds: int) -> dict[str, list[BatchTime]]:
+def alternate(batches: dict[K, Batch], rounds: int) -> dict[K, list[BatchTime]]:
     """Runs every batch once in each round, in a different order each time. The first round only warms up."""
-    times: dict[str, list[BatchTime]] = {name: [] for name in batches}
+    times: dict[K, list[BatchTime]] = {name: [] for name in batches}
     names = list(batches)
     for number in range(rounds + 1):
         for name in names[number % len(names) :] + names[: number % len(names)]:

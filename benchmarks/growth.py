@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from typing import Any, Final
 
 import redis
 
-from benchmarks.batches import Batch, alternate, load_scripts, run
+from benchmarks.batches import Batch, BatchTime, alternate, load_scripts, run
 from benchmarks.figure import Figure, of_rounds, ratios
 from benchmarks.server import Server
 from benchmarks.sizes import Sizes
@@ -29,71 +30,92 @@ _CHUNK: Final = 2_000
 
 def measure(server: Server, sizes: Sizes) -> list[Figure]:
     """Compares the larger side with the smaller, alternately."""
-    return [_records(server, sizes), _limits(server, sizes), _symbols(server, sizes), _in_flight(server, sizes)]
-
-
-def _records(server: Server, sizes: Sizes) -> Figure:
-    # Two databases of one server, so that only the number of keys differs.
-    with server.client(db=0) as few, server.client(db=1) as many:
-        few.flushall()
-        empty_sha = load_scripts(few)
-        on_few, on_many = Account(on=few), Account(on=many)
-        _fill(few, on_few, _FEW_RECORDS)
-        _fill(many, on_many, sizes.records)
-        batches = {
-            "few": _admissions(few, empty_sha, on_few.admission, sizes.batch),
-            "many": _admissions(many, empty_sha, on_many.admission, sizes.batch),
-        }
-        figure = _compared(
+    few, many = _FEW_RECORDS, sizes.records
+    return [
+        _compared(
             "growth_records",
-            f"Growth of an admission's server time, {_FEW_RECORDS:,} to {sizes.records:,} records",
-            batches,
-            sizes.growth_rounds,
-        )
-        few.flushall()
-    return figure
+            f"Growth of an admission's server time, {few:,} to {many:,} records",
+            _records(server, sizes, (few, many)),
+        ),
+        _compared("growth_limit", f"… limit {_LIMITS[0]:,} to {_LIMITS[1]:,}, windows full", _limits(server, sizes)),
+        _compared("growth_symbols", f"… {_SYMBOLS[0]:,} to {_SYMBOLS[1]:,} symbols", _symbols(server, sizes)),
+        _compared("growth_in_flight", f"… {_IN_FLIGHT[0]} to {_IN_FLIGHT[1]} in flight", _in_flight(server, sizes)),
+    ]
 
 
-def _limits(server: Server, sizes: Sizes) -> Figure:
+Curve = dict[int, list[BatchTime]]
+"""By size, from the smallest on: what each batch took."""
+
+
+def curves(server: Server, sizes: Sizes, begin: Callable[[str], None] = lambda _: None) -> dict[str, Curve]:
+    """The same with sizes between. Calls `begin` with the name of each."""
+    parts: dict[str, tuple[Callable[[Server, Sizes, Sequence[int]], Curve], Sequence[int]]] = {
+        "records": (_records, [size for size in (1_000, 10_000, 100_000, 1_000_000) if size <= sizes.records]),
+        "limit, both windows full": (_limits, (5, 60, 300, 1_200)),
+        "symbols": (_symbols, (1, 10, 100, 1_000)),
+        "in flight": (_in_flight, (1, 8, 32, 64)),
+    }
+    found = {}
+    for what, (measured, counts) in parts.items():
+        begin(what)
+        found[what] = measured(server, sizes, counts)
+    return found
+
+
+def _records(server: Server, sizes: Sizes, counts: Sequence[int]) -> Curve:
+    # Databases of one server, so that only the number of keys differs.
+    with ExitStack() as stack:
+        batches = {}
+        for db, count in enumerate(counts):
+            client = stack.enter_context(server.client(db=db))
+            if not db:
+                client.flushall()
+                empty_sha = load_scripts(client)
+            account = Account(on=client)
+            _fill(client, account, count)
+            batches[count] = _admissions(client, empty_sha, account.admission, sizes.batch)
+        times = alternate(batches, sizes.growth_rounds)
+        client.flushall()
+    return times
+
+
+def _limits(server: Server, sizes: Sizes, limits: Sequence[int] = _LIMITS) -> Curve:
     with server.client() as client:
         client.flushall()
         empty_sha = load_scripts(client)
         batches = {}
-        for limit in _LIMITS:
+        for limit in limits:
             account = Account(f"limit{limit:04}", _limited_to(limit), on=client)
             _fill_windows(client, account, [symbol(0)])
             turns = itertools.repeat(symbol(0))
-            batches[f"{limit}"] = _admissions(client, empty_sha, _taking_turns(account, turns), sizes.batch)
-        low, high = _LIMITS
-        return _compared("growth_limit", f"… limit {low:,} to {high:,}, windows full", batches, sizes.growth_rounds)
+            batches[limit] = _admissions(client, empty_sha, _taking_turns(account, turns), sizes.batch)
+        return alternate(batches, sizes.growth_rounds)
 
 
-def _symbols(server: Server, sizes: Sizes) -> Figure:
+def _symbols(server: Server, sizes: Sizes, counts: Sequence[int] = _SYMBOLS) -> Curve:
     with server.client() as client:
         client.flushall()
         empty_sha = load_scripts(client)
         batches = {}
-        for count in _SYMBOLS:
+        for count in counts:
             account = Account(f"symbols{count:04}", _limited_to(_LIMITS[0]), on=client)
             symbols = [symbol(number) for number in range(count)]
             _fill_windows(client, account, symbols)
             turns = itertools.cycle(symbols)
-            batches[f"{count}"] = _admissions(client, empty_sha, _taking_turns(account, turns), sizes.batch)
-        low, high = _SYMBOLS
-        return _compared("growth_symbols", f"… {low:,} to {high:,} symbols", batches, sizes.growth_rounds)
+            batches[count] = _admissions(client, empty_sha, _taking_turns(account, turns), sizes.batch)
+        return alternate(batches, sizes.growth_rounds)
 
 
-def _in_flight(server: Server, sizes: Sizes) -> Figure:
+def _in_flight(server: Server, sizes: Sizes, counts: Sequence[int] = _IN_FLIGHT) -> Curve:
     with server.client() as client:
         client.flushall()
         empty_sha = load_scripts(client)
         batches = {}
-        for count in _IN_FLIGHT:
+        for count in counts:
             account = Account(f"live{count:04}", on=client)
             account.stand(count - 1, client)
-            batches[f"{count}"] = _admissions(client, empty_sha, account.admission, sizes.batch)
-        low, high = _IN_FLIGHT
-        return _compared("growth_in_flight", f"… {low} to {high} in flight", batches, sizes.growth_rounds)
+            batches[count] = _admissions(client, empty_sha, account.admission, sizes.batch)
+        return alternate(batches, sizes.growth_rounds)
 
 
 def _taking_turns(account: Account, turns: Iterator[str]) -> Callable[[], Step]:
@@ -104,11 +126,8 @@ def _admissions(client: redis.Redis, empty_sha: str, step: Callable[[], Step], c
     return lambda: run(client, empty_sha, [step() for _ in range(calls)])
 
 
-def _compared(name: str, what: str, batches: dict[str, Batch], rounds: int) -> Figure:
-    smaller, larger = batches
-    times = alternate(batches, rounds)
-    before_us = [time.script_us for time in times[smaller]]
-    after_us = [time.script_us for time in times[larger]]
+def _compared(name: str, what: str, curve: Curve) -> Figure:
+    before_us, after_us = ([time.script_us for time in times] for times in curve.values())
     detail = f"{statistics.median(before_us):.1f} µs to {statistics.median(after_us):.1f} µs"
     return of_rounds(name, what, ratios(after_us, before_us), detail=detail, at_most=_FLAT)
 

@@ -27,13 +27,14 @@ class ServerMissing(Exception):
 class Server:
     """A running server. Use it in a `with` block."""
 
-    def __init__(self, kind: str, under: tuple[str, ...] = ()) -> None:
-        """`under`: the words of a program, such as valgrind, that runs it."""
+    def __init__(self, kind: str, under: tuple[str, ...] = (), settings: tuple[str, ...] = ()) -> None:
+        """`under`: the words of a program, such as valgrind, that runs it. `settings`: more words for the server."""
         binary = str(get_binary_path()) if kind == "valkey" else shutil.which("redis-server")
         if binary is None:
             raise ServerMissing("there is no redis-server on PATH (Debian: apt-get install redis-server)")
+        self.kind: Final = kind
         self._directory: Final = Path(tempfile.mkdtemp(prefix="gate-bench-"))
-        self.port: Final = _free_port()
+        self.port: Final = free_port()
         with (self._directory / "log").open("wb") as log:
             self._process: Final = subprocess.Popen(
                 [
@@ -41,6 +42,7 @@ class Server:
                     binary,
                     *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._directory)),
                     *("--save", "", "--appendonly", "no"),
+                    *settings,
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -97,7 +99,8 @@ class Server:
         self.close()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A loopback port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

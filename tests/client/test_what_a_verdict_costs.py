@@ -1,16 +1,25 @@
-"""What a verdict asks of the server: how many commands, how many arguments, and that neither grows."""
+"""What a verdict asks of the server: how many commands, arguments and bytes, and that none of them grows; and that the
+caller keeps nothing of it."""
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
+from collections.abc import Callable
 from decimal import Decimal
+from pathlib import Path
+from typing import Any
 
+import pytest
 import redis
 
-from gate import Policy, Reason
+import gate as package
+from gate import Intent, Outcome, Policy, Reason
 from gate.protocol.codec import Protocol
 from gate.protocol.keyspace import Keyspace
 from tests.client import account as at
 from tests.client.gates import AnyGate, OpenGate
+from tests.servers.store import Store
 
 DEEP = Policy(rate_symbol_limit=3, rate_global_limit=1000, max_in_flight=1000)
 NARROW = Policy(rate_symbol_limit=3, rate_global_limit=5)
@@ -92,3 +101,112 @@ def test_an_empty_switch_is_on_and_a_missing_one_is_off(redis_client: redis.Redi
     redis_client.set(at.COOLDOWN_SYMBOL, "")
     assert gate.evaluate(at.entry()).reason is Reason.COOLDOWN_SYMBOL
     at.admitted(gate.evaluate(at.entry("sig-2", "ETHUSDT")))
+
+
+STRICT = Policy(rate_symbol_limit=1, rate_global_limit=1000, max_in_flight=1000)
+PLACED = Outcome.placed("83897651234")
+FROM_THE_STREAM = "NEARUSDT_2025-12-24T04:32:14.{:06}"
+READ = {"mget": 1, "time": 1, "exists": 2, "hmget": 1}
+"""What a verdict reads that isn't a duplicate's."""
+
+
+def near(number: int, *, exits: bool = False) -> Intent:
+    return at.intent(exits, FROM_THE_STREAM.format(number), symbol="NEARUSDT")
+
+
+def settled(gate: AnyGate, intent: Intent) -> None:
+    assert gate.settle(at.admitted(gate.evaluate(intent)), PLACED)
+
+
+def cost(store: Store, call: Callable[[], object]) -> tuple[dict[str, int], int, int]:
+    """Every command that the server was sent or a script called, the bytes that it got, and those that it sent."""
+    with store.client(protocol=2) as client:
+        client.response_callbacks.clear()
+
+        def asked(section: str) -> tuple[dict[str, str], int]:
+            raw: Any = client.execute_command("INFO", section)
+            rows = dict(line.split(":", 1) for line in raw.decode().splitlines() if ":" in line)
+            return rows, len(b"$%d\r\n" % len(raw)) + len(raw) + 2
+
+        client.execute_command("CONFIG", "RESETSTAT")
+        before, reply_bytes = asked("stats")
+        call()
+        after, _ = asked("stats")
+        told, _ = asked("commandstats")
+    question_bytes = len(b"*2\r\n$4\r\nINFO\r\n$5\r\nstats\r\n")
+    got, sent = (int(after[name]) - int(before[name]) for name in ("total_net_input_bytes", "total_net_output_bytes"))
+    counts = {
+        name.removeprefix("cmdstat_"): int(row.partition("calls=")[2].partition(",")[0]) for name, row in told.items()
+    }
+    own = ("info", "config|resetstat")
+    return {name: count for name, count in counts.items() if name not in own}, got - question_bytes, sent - reply_bytes
+
+
+# Commands within the script, bytes to the server, and the most from it: a slow settlement's time has more digits.
+OF_EACH = {
+    "admission": (OF_AN_ADMISSION | {"exists": 2}, 1385, 93),
+    "duplicate": ({"mget": 1}, 1385, 106),
+    "locked": (READ | {"pttl": 1}, 1385, 20),
+    "rate_symbol": (READ | {"lindex": 1}, 1385, 25),
+    "exit": (READ | {"zadd": 1, "lpush": 1, "hset": 1, "set": 1}, 1384, 88),
+    "settlement": ({"get": 2, "hmget": 1, "time": 1, "set": 1, "del": 1, "zrem": 1, "hdel": 1, "hset": 2}, 907, 103),
+}
+
+
+@pytest.mark.parametrize("name", [*OF_EACH])
+def test_each_call_is_one_trip_of_so_many_commands_and_bytes(
+    redis_client: redis.Redis, store: Store, open_gate: OpenGate, name: str
+) -> None:
+    gate = open_gate(STRICT)
+    settled(gate, at.entry("sig-0", "NEARUSDT", "SELL"))  # connected, the policy in force, the symbol noted
+    redis_client.delete("quantum:exec:rate:symbol:NEARUSDT")
+    intent = near(2, exits=name == "exit")
+    if name == "duplicate":
+        settled(gate, intent)
+    elif name == "locked":
+        at.admitted(gate.evaluate(near(1)))
+    elif name == "rate_symbol":
+        settled(gate, near(1))
+    permit = at.admitted(gate.evaluate(intent)) if name == "settlement" else None
+
+    def call() -> None:
+        if permit is None:
+            gate.evaluate(intent)
+        else:
+            gate.settle(permit, PLACED)
+
+    seen, got, sent = cost(store, call)
+
+    of_script, bytes_got, most_sent = OF_EACH[name]
+    assert seen == of_script | {"evalsha": 1}, "one trip, and in it what the script calls"
+    assert got == bytes_got
+    assert sent <= most_sent
+
+
+def test_a_caller_keeps_nothing_of_the_intents_that_it_has_settled(open_gate: OpenGate) -> None:
+    gate = open_gate(Policy(rate_symbol_limit=1000, rate_global_limit=1000))
+
+    def calls(first: int) -> None:
+        for number in range(first, first + 50):
+            intent = at.entry(f"sig-{number:04}", f"S{number % 5}USDT")
+            permit = at.admitted(gate.evaluate(intent))
+            assert gate.evaluate(intent).reason is Reason.DUPLICATE
+            assert gate.evaluate(at.entry(f"sig-x{number:04}", intent.symbol)).reason is Reason.LOCKED
+            assert gate.settle(permit, PLACED)
+
+    def kept() -> tracemalloc.Snapshot:
+        gc.collect()
+        home = f"{Path(package.__file__).parent}/*"
+        return tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, home, all_frames=True)])
+
+    calls(0)
+    tracemalloc.start(8)
+    try:
+        calls(100)
+        before = kept()
+        calls(200)
+        after = kept()
+    finally:
+        tracemalloc.stop()
+    # A block for each intent would be fifty more; the event loop may hold one or two in passing.
+    assert sum(each.count_diff for each in after.compare_to(before, "lineno")) < 10
