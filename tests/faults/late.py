@@ -14,7 +14,7 @@ from gate.executor.late_orders import LateOrders
 from gate.executor.reconcile import keep_reconciling
 from gate.paper import Fault, FaultKind
 from tests.faults.arena import Arena, some_trade
-from tests.faults.desk import Desk
+from tests.faults.desk import Desk, MachineTooBusyError
 
 ANSWERS: Final = (
     FaultKind.TIMEOUT_1007,
@@ -78,7 +78,8 @@ async def late_order(arena: Arena) -> None:
                 if ends.get(desk) == ahead_s:
                     await begin_anew(desk)
             await arena.each(again)
-        assert arena.paper.late() == 0
+        if arena.paper.late():
+            raise MachineTooBusyError  # a request came so late that its order is due after the end
         for desk in arena.desks:
             # On a busy machine an absence is settled as late as this, and its last look is due ten minutes after.
             desk.ahead_s = sum(_STAGES_S[-2:])
