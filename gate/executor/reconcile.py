@@ -164,7 +164,10 @@ async def _as_settled_meanwhile(gate: AsyncGate, found: Reconciled) -> Reconcile
     """What others have made of it, where the exchange wouldn't tell: its answer may have taken seconds."""
     if found.finding is not Finding.UNREADABLE:
         return found
-    record = await gate.lookup(found.intent_id)
+    try:
+        record = await gate.lookup(found.intent_id)
+    except StoreFailure:
+        return found  # what was settled before it is still to be told
     if record is None or record.settled_ms is None:
         return found
     return replace(found, finding=Finding.SETTLED, detail=str(record))

@@ -19,6 +19,7 @@ from gate.exchange.port import Exchange
 from gate.protocol.texts import brief
 from gate.service.settings import Settings
 from gate.service.streams import STORE_FAILURES, Streams, said_of
+from gate.store.connect import PlainClient
 from gate.values.errors import AccountTaken, StoreFailure
 from gate.values.fields import plain
 from gate.values.reports import Status
@@ -44,7 +45,7 @@ class Finding:
 
 
 async def check(
-    config: Config, settings: Settings, gate: AsyncGate, exchange: Exchange, client: Any, *, venue: str
+    config: Config, settings: Settings, gate: AsyncGate, exchange: Exchange, client: PlainClient, *, venue: str
 ) -> list[Finding]:
     """Store, prefix, policy, group, keys. `client`: redis-py's for asyncio, with bytes as replies. `venue`: the
     exchange's name. Never raises for what they answer."""

@@ -115,18 +115,19 @@ class Settings:
 
     def at_odds(self, policy: Policy) -> tuple[str, ...]:
         """One sentence for each setting that works against the policy, or against another setting."""
-        found = [self.too_old(policy)] if self.too_old(policy) else []
+        found = [each for each in (self.too_old(policy),) if each]
         rested_ms = self.rested_ms(policy)
         if self.takeover_ms < rested_ms:
             found.append(
                 f"service.takeover_ms: {self.takeover_ms} is below the policy's lock_ttl_ms and ten seconds, and "
                 f"{rested_ms} counts; write {rested_ms} or more"
             )
-        fresh_ms = min(policy.max_age_ms, (self.max_age_s or policy.max_age_ms) * 1000)
+        fresh_ms = policy.max_age_ms if self.max_age_s is None else min(policy.max_age_ms, self.max_age_s * 1000)
         if rested_ms >= fresh_ms:
             found.append(
                 f"service.takeover_ms: {rested_ms} is not below the {fresh_ms} ms for which an intent is fresh: what a "
-                "dead worker has left unsent is STALE by then; lower it, or let intents be older"
+                "dead worker has left unsent is STALE by then; lower it (or the policy's lock_ttl_ms, where that "
+                "counts), or let intents be older"
             )
         if self.concurrency > policy.max_in_flight:
             found.append(

@@ -92,10 +92,11 @@ class Submission:
         """Where an entry is that has no result yet."""
         of = self._of
         try:
+            # In this order: what is read in between is pending by then, and not done.
+            groups: Any = await self._client.xinfo_groups(of.stream)
             rows: Any = await self._client.xpending_range(of.stream, of.group, entry_id, entry_id, 1)
             if rows:
                 return Whereabouts(Where.IN_HAND, _text(rows[0]["consumer"]))
-            groups: Any = await self._client.xinfo_groups(of.stream)
         except NoPermissionError:
             return Whereabouts(Where.UNKNOWN)
         except ResponseError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import redis
 import redis.asyncio
@@ -173,7 +173,11 @@ class _QuickPacking:
         return [packed]
 
 
-def plain_client(url: str, timeout_ms: int) -> redis.asyncio.Redis | redis.asyncio.RedisCluster:
+PlainClient: TypeAlias = redis.asyncio.Redis | redis.asyncio.RedisCluster
+"""redis-py's own, for asyncio."""
+
+
+def plain_client(url: str, timeout_ms: int) -> PlainClient:
     """redis-py's own client for asyncio on the store, for commands that block. Replies are bytes, nothing is retried.
 
     An embedded store must be running. `timeout_ms` bounds each wait for an answer. Raises InvalidField.

@@ -133,9 +133,10 @@ async def test_pings_are_the_first_to_rest_near_a_limit(monkeypatch: pytest.Monk
 
 
 async def test_they_open_no_sooner_than_a_first_order_would_have_begun(
-    paper_exchange: PaperExchange, distance: Distance
+    monkeypatch: pytest.MonkeyPatch, paper_exchange: PaperExchange, distance: Distance
 ) -> None:
     """Its own requests don't stand behind theirs."""
+    monkeypatch.setattr(warm, "FIRST_AFTER_S", 60.0)
     door = distance.door()
     async with BinanceFutures(
         paper_exchange.key, paper_exchange.secret, base_url=f"http://127.0.0.1:{door}", streams=False

@@ -221,11 +221,11 @@ async def _waits(config: Config, settings: Settings, submission: Submission, don
         )
     if consumer == LEFT:
         return "A gate run that has ended left it: the next one takes it over"
-    return f"{consumer} has it, and may still execute it. {await _held_by(config, done.entry)}: {shown}"
+    return f"{consumer} has it, and {await _held_by(config, done.entry)}: {shown}"
 
 
 async def _held_by(config: Config, entry: Entry) -> str:
-    """What the gate would say of an intent now that a service has in hand."""
+    """What becomes of an intent that a service has in hand, by what the gate would say of it now."""
     from gate.client.gates import AsyncGate
 
     without_log("gate")
@@ -233,11 +233,14 @@ async def _held_by(config: Config, entry: Entry) -> str:
         async with AsyncGate.from_url(config.store_url, prefix=config.prefix, policy=config.pinned) as gate:
             denial = (await gate.inspect(entry.intent)).denial
     except StoreFailure:
-        return "It is at work, or held"
+        return "may still execute it. It is at work, or held"
     if denial is None or denial.reason is Reason.DUPLICATE:
-        return "It is at work, or waits for its turn, or for the exchange"
+        return "may still execute it. It is at work, or waits for its turn, or for the exchange"
+    detail = denial.detail and f" ({denial.detail})"
+    if denial.reason in (Reason.STALE, Reason.CONFLICT):
+        return f"answers it without an order: {denial.reason}{detail}"
     left = "" if denial.retry_after_ms is None else f", for {span(denial.retry_after_ms)} more"
-    return f"It is held by {denial.reason}{left}{denial.detail and f' ({denial.detail})'}"
+    return f"may still execute it. It is held by {denial.reason}{left}{detail}"
 
 
 def _no_answer(failure: Exception, done: _Done, settings: Settings, as_json: bool) -> NoAnswer:

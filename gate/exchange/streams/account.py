@@ -83,6 +83,17 @@ class _Ordered:
 _NOTHING: Final = _Ordered(ZERO, ZERO)
 
 
+@dataclass(frozen=True, slots=True)
+class _Reckoned:
+    """What a position has made of the free margin, and by what."""
+
+    ordered: _Ordered
+    leverage: int
+    mark: Decimal
+    """Zero where nothing is open: then it doesn't matter."""
+    moved: Decimal
+
+
 @dataclass(slots=True)
 class _Line:
     """A position: how it was, and how it is, or may be."""
@@ -93,9 +104,9 @@ class _Line:
     as_held: bool
     """Whether it may still be as the snapshot says."""
     changed_ms: int
-    moved: tuple[_Ordered, int, Decimal, Decimal] | None = None
-    """The orders, the leverage and the mark price by which `_moved` has last reckoned, and what came of it. Each entry
-    asks four times about every position, and most have stayed as they were: 28 % of an entry's time beside twenty."""
+    reckoned: _Reckoned | None = None
+    """The last one. Each entry asks four times about every position, and most have stayed as they were: 28 % of an
+    entry's time beside twenty."""
 
     @property
     def isolated(self) -> bool:
@@ -123,7 +134,7 @@ class LiveAccount:
         """Whether the snapshot shows that events before it were lost."""
         self._events: deque[_Heard] = deque()
         self._seen: OrderedDict[str, None] = OrderedDict()
-        self._over: OrderedDict[int, Decimal] = OrderedDict()
+        self._over: OrderedDict[int, None] = OrderedDict()  # the latest 20,000
         self._orders: dict[int, _Open] = {}
         self._summed: tuple[Mapping[str, Decimal], Mapping[Key, _Ordered]] | None = None
         self._resting: dict[int, OrderChanged] = {}  # at the snapshot's moment
@@ -242,7 +253,7 @@ class LiveAccount:
         if not order.latest.ended or order.awaited:
             return
         del self._orders[number]
-        self._over[number] = order.latest.filled
+        self._over[number] = None
         if len(self._over) > _MOST_IDS:
             self._over.popitem(last=False)
 
@@ -265,7 +276,7 @@ class LiveAccount:
                 continue  # the snapshot has a later change of it
             line.now = [holding] if certain else [*line.now, holding]
             line.as_held = line.as_held and not certain
-            line.changed_ms, line.moved = event.at_ms, None
+            line.changed_ms, line.reckoned = event.at_ms, None
         self._told(event)
 
     def _told(self, event: BalancesChanged) -> None:
@@ -368,14 +379,14 @@ class LiveAccount:
     def _moved(self, key: Key, ordered: _Ordered, marks: MarkOf, leverages: LeverageOf) -> Decimal | None:
         """What a position and the orders on it have made of the margin that is free, since the snapshot."""
         line, leverage = self._lines.get(key), leverages(key[0])
-        known = None if line is None else line.moved
+        known = None if line is None else line.reckoned
         if (
             known is not None
-            and known[0] is ordered
-            and known[1] == leverage
-            and (not known[2] or known[2] == marks(key[0]))
+            and known.ordered is ordered
+            and known.leverage == leverage
+            and (not known.mark or known.mark == marks(key[0]))
         ):
-            return known[3]
+            return known.moved
         amounts = [] if line is None else _amounts(line)
         mark = marks(key[0]) if any(amounts) else ZERO
         if leverage is None or mark is None:
@@ -389,7 +400,7 @@ class LiveAccount:
         if line.isolated:
             margin *= 2  # its own margin is apart, but what the orders hold beside it moves both ways
         moved = _gain(line, mark) - margin - cost
-        line.moved = ordered, leverage, mark, moved
+        line.reckoned = _Reckoned(ordered, leverage, mark, moved)
         return moved
 
 
