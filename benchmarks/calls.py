@@ -15,7 +15,7 @@ from benchmarks.sizes import Sizes
 from benchmarks.workload import WITHOUT_LIMITS, Account
 from gate import Gate, Outcome, Reason, Verdict
 
-_AGAINST_SET: Final = 1.3
+_AGAINST_SET: Final = 1.25
 _AGAINST_SEQUENCE: Final = 6
 _WARM_UP: Final = 50
 _IN_A_ROW: Final = 10

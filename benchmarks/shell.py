@@ -16,7 +16,7 @@ from benchmarks.server import Server
 from benchmarks.sizes import Sizes
 from benchmarks.workload import Account
 
-_AT_MOST: Final = 1.4
+_AT_MOST: Final = 1.2
 _NAME: Final = "shell_eval"
 _WHAT: Final = '`gate eval` from the shell, against `python -c "import redis, click"`'
 

@@ -20,18 +20,18 @@ TINY = Sizes(
     shell_rounds=2,
 )
 TO_REACH = {
-    "call_admission": 1.3,
+    "call_admission": 1.25,
     "call_sequence": 6,
-    "server_admission": 16,
-    "server_duplicate": 8,
-    "server_locked": 8,
+    "server_admission": 12,
+    "server_duplicate": 7,
+    "server_locked": 7,
     "growth_records": 1.15,
     "growth_limit": 1.15,
     "growth_symbols": 1.15,
     "growth_in_flight": 1.15,
     "record_memory": 256,
-    "async_rate": 0.75,
-    "shell_eval": 1.4,
+    "async_rate": 1.8,
+    "shell_eval": 1.2,
 }
 
 
