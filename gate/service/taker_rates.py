@@ -9,6 +9,9 @@ from typing import Final
 
 from gate.exchange.failures import ExchangeFailure
 from gate.exchange.port import Exchange
+from gate.values.log_words import log_of
+
+_log: Final = log_of("gate.service")
 
 _AGE_S: Final = 3_600
 _UNTOLD_AGE_S: Final = 5
@@ -44,9 +47,12 @@ class TakerRates:
             for each in late:
                 each.cancel()
         for symbol, each in asked.items():
-            if each in late:
+            failed = None if each in late else each.exception()
+            if failed is not None:  # whatever it is, no update waits for it
+                _log.error("the rate of %s can't be read", symbol, exc_info=failed)
+            if each in late or failed is not None:
                 self._note(symbol, None)
-        return {symbol: None if each in late else each.result() for symbol, each in asked.items()}
+        return {symbol: self._known[symbol][0] for symbol in asked}
 
     def _counts(self, symbol: str) -> bool:
         rate, at_s = self._known.get(symbol, (None, float("-inf")))

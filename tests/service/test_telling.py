@@ -208,12 +208,33 @@ async def remembered(rig: Rig) -> None:
     await rig.executor._news._closing
 
 
-async def test_each_open_order_of_before_is_asked_for_once_and_what_is_gone_never_again(
+async def test_each_open_order_of_before_is_asked_for_once(
     rig: Rig,
     asked: list[str],  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gate.service.updating._TOGETHER", 2)
+    monkeypatch.setattr("gate.service.updating._TOGETHER", 1)
+    for number in range(2):
+        sent = an_intent(number, order_type="LIMIT", price="90000", quantity="0.002")
+        execution = await rig.executor.execute(sent)
+        rig.desk.client.set(f"{ORDERS}{execution.client_order_id}", NEW.packed())
+        rig.desk.client.zadd(OPEN, {str(execution.client_order_id): number})
+    asked.clear()
+    async with rigged(rig.desk) as after, after.executor:
+        await remembered(after)
+    assert asked.count("GET /fapi/v1/order") == 2
+    assert rig.desk.client.zcard(OPEN) == 2
+
+
+def an_intent(number: int, **more: str) -> Intent:
+    stamp_ms = time.time_ns() // 1_000_000
+    return Intent(id=f"sig-{number}", symbol="BTCUSDT", side="BUY", timestamp=stamp_ms, **more)  # type: ignore[arg-type]
+
+
+async def test_an_order_that_the_exchange_has_forgotten_is_never_asked_for_again(
+    rig: Rig,
+    asked: list[str],  # noqa: F811
+) -> None:
     stand_open(rig, *[NEW] * 5)
     async with rig.executor:
         await remembered(rig)
@@ -242,8 +263,7 @@ async def test_where_too_many_orders_are_open_the_newest_are_asked_for(
 
 
 async def test_what_an_order_in_doubt_has_come_to_is_told_at_the_next_start(rig: Rig) -> None:
-    intent = Intent(id="sig-1", symbol="BTCUSDT", side="BUY", notional="300", timestamp=time.time_ns() // 1_000_000)
-    execution = await rig.executor.execute(intent)
+    execution = await rig.executor.execute(an_intent(1, notional="300"))
     assert execution.client_order_id is not None
     rig.desk.client.set(ORDERS + execution.client_order_id, ToldOrder(ASKED).packed())
     rig.desk.client.zadd(OPEN, {execution.client_order_id: 1})
@@ -259,7 +279,7 @@ async def test_what_an_order_in_doubt_has_come_to_is_told_at_the_next_start(rig:
 
 
 class Hanging(BinanceFutures):
-    """Doesn't answer for ETHUSDT."""
+    """Doesn't answer for ETHUSDT, and breaks at XRPUSDT."""
 
     def __init__(self, paper_url: str) -> None:
         super().__init__("key", "secret", base_url=paper_url, streams=False)
@@ -269,6 +289,8 @@ class Hanging(BinanceFutures):
         self.asked.append(symbol)
         if symbol == "ETHUSDT":
             await asyncio.Event().wait()
+        if symbol == "XRPUSDT":
+            raise LookupError(symbol)
         return await super().symbol_config(symbol)
 
 
@@ -278,7 +300,7 @@ async def test_rates_are_read_together_and_a_silence_is_remembered(desk: Desk) -
         rates = TakerRates(exchange)
         assert await rates.rate("BTCUSDT")
         for _ in range(2):
-            told = await rates.rates(["ETHUSDT", "BTCUSDT", "SOLUSDT"], within_s=1)
+            told = await rates.rates(["ETHUSDT", "BTCUSDT", "SOLUSDT", "XRPUSDT"], within_s=1)
             assert told["BTCUSDT"] == told["SOLUSDT"] is not None
-            assert told["ETHUSDT"] is None
-    assert sorted(exchange.asked) == ["BTCUSDT", "ETHUSDT", "SOLUSDT"]
+            assert told["ETHUSDT"] is told["XRPUSDT"] is None
+    assert sorted(exchange.asked) == ["BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT"]
