@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, Generic, ParamSpec, Self, TypeVar
@@ -250,38 +250,48 @@ class BlockingUpdates(Iterator[OrderUpdate]):
     def __init__(self, executor: BlockingExecutor, updates: Updates) -> None:
         self._executor: Final = executor
         self._updates: Final = updates
+        self._next: OrderUpdate | None = None
+        """Taken on the loop, and not returned yet. Whoever was interrupted while it waited finds it the next time."""
 
     def __next__(self) -> OrderUpdate:
-        """The next one; waits for it until the executor is closed."""
+        """The next one; waits for it until the executor is closed and all are read."""
         while (update := self.get(_LOOKS_EVERY_S)) is None:
-            if self._executor._closed:
+            if not self._executor._thread.is_alive() and not self._updates._unread:
                 raise StopIteration
         return update
 
     def get(self, within_s: float) -> OrderUpdate | None:
-        """The next one; None where none comes within that time, or the executor is closed. Raises RuntimeError on an
-        event loop, and after a fork."""
+        """The next one; None where none comes within that time, or the executor is closed and all are read. Raises
+        RuntimeError on an event loop, and after a fork."""
         self._executor._check_caller()
         until_s = time.monotonic() + within_s
         while not self._executor._closed:
             # Short waits: closing waits for the calls that run.
             wait_s = max(min(until_s - time.monotonic(), _LOOKS_EVERY_S), 0)
             try:
-                update = self._executor._call(partial(self._one, wait_s))
+                self._executor._call(partial(self._find, wait_s))
             except RuntimeError:
                 if not self._executor._closed:
                     raise
                 break
-            if update is not None or wait_s < _LOOKS_EVERY_S:
-                return update
-        return None
+            if self._next is not None or wait_s < _LOOKS_EVERY_S:
+                return self._taken()
+        # What the closing ends is told, too.
+        self._executor._thread.join(max(until_s - time.monotonic(), 0))
+        if self._next is None and not self._executor._thread.is_alive() and self._updates._unread:
+            self._next = self._updates._unread.popleft()
+        return self._taken()
 
-    async def _one(self, within_s: float) -> OrderUpdate | None:
-        try:
+    def _taken(self) -> OrderUpdate | None:
+        update, self._next = self._next, None
+        return update
+
+    async def _find(self, within_s: float) -> None:
+        if self._next is not None:
+            return
+        with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
-                return await anext(self._updates, None)
-        except TimeoutError:
-            return None
+                self._next = await anext(self._updates, None)
 
 
 class _Latch:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from time import perf_counter
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -108,12 +108,21 @@ class Executor:
         """
         return self._news.listen()
 
-    def remember(self, symbol: str, client_order_id: str, intent_id: str, *, conditional: bool = False) -> None:
+    def remember(
+        self,
+        symbol: str,
+        client_order_id: str,
+        intent_id: str,
+        *,
+        conditional: bool = False,
+        gone: Callable[[], None] | None = None,
+    ) -> None:
         """Names an order that was sent before this executor was made, and that hadn't ended when it was last heard of.
 
         The exchange is asked what has come of it. What rests it tells by itself; this is for what has ended meanwhile.
+        `gone` is called where the exchange doesn't have it any more: nobody can tell then.
         """
-        self._news.remember(symbol, client_order_id, intent_id, conditional=conditional)
+        self._news.remember(symbol, client_order_id, intent_id, conditional=conditional, gone=gone)
 
     async def __aenter__(self) -> Self:
         """Raises AccountTaken where the account of the API key is kept under another prefix."""

@@ -10,7 +10,7 @@ import asyncio
 import re
 import time
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -59,7 +59,9 @@ class _Order:
     intent_id: str | None = None
     last: OrderUpdate | None = None
     remembered: bool = False
-    """Whether the exchange has had it once."""
+    """Whether it was named, as one of before."""
+    gone: Callable[[], None] | None = None
+    """Called where the exchange has forgotten it."""
     new_ns: int = 0
     """When the exchange told of it as new, on the monotonic clock."""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -148,10 +150,19 @@ class OrderNews:
         order.intent_id = intent.id
         attempt.sent_ns = time.monotonic_ns()
 
-    def remember(self, symbol: str, client_order_id: str, intent_id: str, *, conditional: bool) -> None:
+    def remember(
+        self,
+        symbol: str,
+        client_order_id: str,
+        intent_id: str,
+        *,
+        conditional: bool,
+        gone: Callable[[], None] | None = None,
+    ) -> None:
         """An order of an earlier life of this process, or of another one. What has come of it is asked for."""
         if self._known(client_order_id) is None:
-            self._note(client_order_id, symbol, conditional).remembered = True
+            named = self._note(client_order_id, symbol, conditional)
+            named.remembered, named.gone = True, gone
             self._missed()
         order = self._known(client_order_id)
         if order is not None and order.intent_id is None:
@@ -315,6 +326,8 @@ class OrderNews:
         except OrderNotFound:
             if order.last is not None or order.remembered:
                 self._open.pop(client_order_id, None)  # it rested once, and is too old to be told of
+                if order.gone is not None:
+                    order.gone()
             return
         update = update_of(answer, order.symbol, conditional=order.conditional)
         if update is not None:

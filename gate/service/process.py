@@ -14,7 +14,6 @@ from gate.client.gates import AsyncGate
 from gate.config import Config
 from gate.exchange.binance import BinanceFutures
 from gate.executor import Executor
-from gate.service.fees import Fees
 from gate.service.looking import Looking
 from gate.service.metrics import Metrics
 from gate.service.news import News
@@ -23,6 +22,7 @@ from gate.service.service import Service
 from gate.service.settings import Settings
 from gate.service.streams import READ_WAITS_MS, Streams
 from gate.service.systemd import Systemd
+from gate.service.taker_rates import TakerRates
 from gate.service.teller import Teller
 from gate.service.updating import Updating
 from gate.service.web import listening
@@ -85,9 +85,8 @@ async def serve(config: Config, settings: Settings, account: Account) -> int:
         executor = Executor(gate, exchange, timings=metrics)
         for_alerts, to_tell = executor.updates(), executor.updates()  # before it asks, so that nothing is missed
         await stack.enter_async_context(executor)
-        updating = Updating(
-            settings, gate, executor, streams, metrics, Fees(exchange), rested_ms=settings.rested_ms(gate.policy)
-        )
+        rates = TakerRates(exchange)
+        updating = Updating(settings, gate, executor, streams, pulse, metrics, rates) if settings.streams else None
         for warning in gate.policy.warnings:
             _log.warning("POLICY %s", warning)
         for warning in settings.at_odds(gate.policy):
@@ -101,10 +100,11 @@ async def serve(config: Config, settings: Settings, account: Account) -> int:
         beside = [
             asyncio.create_task(keep_telling(systemd, pulse)),
             asyncio.create_task(looking.keep_listening(for_alerts)),
-            asyncio.create_task(updating.keep_hearing(to_tell)),
         ]
+        if updating is not None:
+            beside.append(asyncio.create_task(updating.keep_hearing(to_tell)))
         try:
-            service = Service(settings, gate, exchange, executor, streams, pulse, metrics, looking, updating)
+            service = Service(settings, gate, exchange, executor, streams, pulse, metrics, rates, looking, updating)
             await service.run(stopping)
         except Exception:
             return BROKEN  # it is logged

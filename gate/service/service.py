@@ -14,7 +14,6 @@ from gate.exchange.port import Exchange
 from gate.executor import Executor, Terminal
 from gate.service.answering import Answering
 from gate.service.deciding import Deciding, Later, answered_as
-from gate.service.fees import Fees
 from gate.service.intake import DeadLetter, read_entry
 from gate.service.looking import Looking
 from gate.service.metrics import Metrics
@@ -22,6 +21,7 @@ from gate.service.pulse import Pulse
 from gate.service.results import Ending, ending_of, result_fields
 from gate.service.settings import Settings
 from gate.service.streams import STORE_FAILURES, Answer, Fields, Streams, said_of
+from gate.service.taker_rates import TakerRates
 from gate.service.told import told_by
 from gate.service.updating import Updating
 from gate.service.waiting import Held, Waiting
@@ -51,6 +51,7 @@ class Service:
         streams: Streams,
         pulse: Pulse,
         metrics: Metrics,
+        rates: TakerRates,
         looking: Looking | None = None,
         updating: Updating | None = None,
     ) -> None:
@@ -62,7 +63,7 @@ class Service:
         self._streams: Final = streams
         self._pulse: Final = pulse
         self._metrics: Final = metrics
-        self._fees: Final = Fees(exchange)
+        self._rates: Final = rates
         self._looking: Final = looking
         self._updating: Final = updating
         self._waiting: Final = Waiting(settings.concurrency)
@@ -332,7 +333,7 @@ class Service:
     # Answering.
 
     async def _answer_of(self, held: Held, ending: Ending) -> Answer:
-        fee_rate = await self._fees.rate(held.entry.intent.symbol) if ending.filled_quantity > 0 else None
+        fee_rate = await self._rates.rate(held.entry.intent.symbol) if ending.filled_quantity > 0 else None
         return self._packed(held, ending, fee_rate)
 
     def _packed(self, held: Held, ending: Ending, fee_rate: Decimal | None) -> Answer:

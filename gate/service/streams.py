@@ -179,10 +179,20 @@ class Streams:
         told: Any = await self._client.mget([self._of.orders + key for key in keys])
         return list(told)
 
-    async def open_orders(self) -> list[str]:
-        """The client order ids of the orders of which more may come, the newest first."""
-        rows: Any = await self._client.zrange(self._of.orders + _OPEN, 0, -1)
-        return [_text(row) for row in reversed(rows)]
+    async def open_orders(self) -> list[tuple[str, int]]:
+        """The client order ids of the orders of which more may come, and when that was noted; the oldest first."""
+        rows: Any = await self._client.zrange(self._of.orders + _OPEN, 0, -1, withscores=True)
+        return [(_text(row), int(noted_ms)) for row, noted_ms in rows]
+
+    async def no_more_of(self, keys: Sequence[str], keep_ms: int) -> None:
+        """Says that nothing more comes of these orders. What was told of them stays so long."""
+        told = await self.told_of(keys)
+        pipeline: Any = self._client.pipeline(transaction=False)
+        pipeline.zrem(self._of.orders + _OPEN, *keys)
+        for key, packed in zip(keys, told, strict=True):
+            if packed is not None:
+                pipeline.set(self._of.orders + key, packed, px=keep_ms, xx=True)
+        await pipeline.execute()
 
     async def update(self, updates: Sequence[Update], keep_ms: int) -> list[bool | Exception]:
         """Tells updates: for each whether it was told, or why it failed. False: something else was told meanwhile.

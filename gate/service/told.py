@@ -36,6 +36,8 @@ class ToldOrder(Struct, frozen=True, omit_defaults=True):
     """The average of what is filled."""
     order_id: str = ""
     conditional: bool = False
+    absent: bool = False
+    """Whether its result has told that the exchange doesn't have it. It may still show up; nobody asks for it."""
     fence: str = ""
     mode: str = ""
     updates: int = 0
@@ -45,8 +47,8 @@ class ToldOrder(Struct, frozen=True, omit_defaults=True):
 
     @property
     def open(self) -> bool:
-        """Whether more may come of an order that the exchange has."""
-        return bool(self.state) and not OrderState(self.state).ended
+        """Whether more may come of an order that the exchange has, or may have."""
+        return not OrderState(self.state).ended if self.state else not self.absent
 
     @property
     def status(self) -> str:
@@ -59,7 +61,7 @@ class ToldOrder(Struct, frozen=True, omit_defaults=True):
     def after(self, update: OrderUpdate) -> ToldOrder | None:
         """What is told with an update; None where that is no news. What is filled never gets less."""
         last = OrderState(self.state) if self.state else None
-        if last is not None and last.ended and self._is_younger(update):
+        if self.is_another(update):
             return structs.replace(self, state="", filled=Decimal(0), order_id="").after(update)
         if update.state is OrderState.LIQUIDATED:
             news = update.filled_quantity > self.filled
@@ -82,10 +84,12 @@ class ToldOrder(Struct, frozen=True, omit_defaults=True):
             at_ms=update.time_ms,
         )
 
-    def _is_younger(self, update: OrderUpdate) -> bool:
-        """Whether it tells of another order, which has got the client order id of one that had ended."""
+    def is_another(self, update: OrderUpdate) -> bool:
+        """Whether it tells of a younger order, which has got the client order id of this one after its end."""
+        if self.conditional or not self.state or not OrderState(self.state).ended:
+            return False
         ids = self.order_id, update.order_id
-        return not self.conditional and all(map(str.isdigit, ids)) and int(ids[1]) > int(ids[0])
+        return all(map(str.isdigit, ids)) and int(ids[1]) > int(ids[0])
 
     def packed(self) -> bytes:
         """As the store keeps it."""
@@ -97,6 +101,10 @@ class ToldOrder(Struct, frozen=True, omit_defaults=True):
         told = msgspec.json.decode(packed, type=cls)
         if told.state:
             OrderState(told.state)
+        expected = told.asked.expected_price
+        figures = told.filled, told.price, told.asked.value, expected
+        if not all(each is None or each.is_finite() for each in figures) or (expected is not None and expected <= 0):
+            raise ValueError("a figure is none")
         return told
 
 
@@ -119,6 +127,7 @@ def told_by(entry: Entry, ending: Ending) -> ToldOrder | None:
         price=ending.average_price,
         order_id=ending.order_id or "",
         conditional=entry.intent.is_conditional,
+        absent=ending.absent,
         fence="" if ending.fence is None else str(ending.fence),
         mode=ending.mode.value,
     )

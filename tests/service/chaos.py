@@ -167,12 +167,7 @@ def take_course(
 
         until(answered, within_s=_ENDED_WITHIN_S, told=lambda: "\n".join(worker.log[-3000:] for worker in workers))
         _dip(desk)
-        until(
-            lambda: (
-                not [name for name, row in _last_told(desk).items() if row["reason"] in ("NEW", "PARTIALLY_FILLED")]
-            ),
-            told=lambda: [row for row in _last_told(desk).values() if row["reason"] == "NEW"],
-        )
+        until(lambda: not _open_still(desk), told=lambda: _open_still(desk))
         _count_up(desk, gate, count)
         for worker in workers:
             assert worker.stop() == 0, worker.log
@@ -270,6 +265,11 @@ def _dip(desk: Desk) -> None:
 def _last_told(desk: Desk) -> dict[str, dict[str, str]]:
     """Of each intent with an order."""
     return {row["intent_id"]: row for row in desk.told() if row["order_id"]}
+
+
+def _open_still(desk: Desk) -> list[dict[str, str]]:
+    """Orders whose end nobody has told. Whatever the reason of their results: of a takeover it is the record's."""
+    return [row for row in _last_told(desk).values() if row["status"] == "pending_fill"]
 
 
 def _count_updates(desk: Desk, count: Count) -> None:

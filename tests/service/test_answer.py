@@ -8,6 +8,8 @@ import pytest
 import redis
 
 from gate.protocol.scripts import Call, script
+from gate.service.results import Asked
+from gate.service.told import ToldOrder
 from tests.servers.store import Store
 from tests.service.desk import GROUP, RESULTS, STREAM
 
@@ -213,3 +215,28 @@ def test_where_the_open_orders_cant_be_noted_the_result_is_written(
         if client is not redis_client:
             client.close()
             redis_client.acl_deluser("earlier")
+
+
+def told(state: str, order_id: str, updates: int = 0) -> bytes:
+    asked = Asked("sig-1", "BTCUSDT", "BUY", 1, None, None)
+    return ToldOrder(asked, state=state, order_id=order_id, updates=updates).packed()
+
+
+@pytest.mark.parametrize(
+    ("before", "by_result", "stays"),
+    [
+        (told("PARTIALLY_FILLED", "82", 1), told("NEW", "82"), True),
+        (told("CANCELLED", "82", 2), told("NEW", "82"), True),
+        (told("PARTIALLY_FILLED", "82", 1), told("FILLED", "82"), False),
+        (told("CANCELLED", "81", 1), told("NEW", "82"), False),
+        (told("NEW", "82"), told("PARTIALLY_FILLED", "82"), False),
+    ],
+    ids=str,
+)
+def test_a_result_puts_nothing_back_that_updates_have_told_of_its_order(
+    redis_client: redis.Redis, entry: str, before: bytes, by_result: bytes, stays: bool
+) -> None:
+    redis_client.set(ORDER, before)
+    is_open = ToldOrder.read(by_result).open
+    assert answer(redis_client, entry, told=by_result.decode(), open=int(is_open)) == 1
+    assert redis_client.get(ORDER) == (before if stays else by_result)

@@ -17,6 +17,7 @@ from gate.service.pulse import Pulse
 from gate.service.service import Service
 from gate.service.settings import read_settings
 from gate.service.streams import Fields, Streams
+from gate.service.taker_rates import TakerRates
 from gate.store.connect import plain_client
 from tests.servers.wire import Wire
 from tests.service.desk import Desk, payload
@@ -66,7 +67,8 @@ async def service(
         BinanceFutures("key", "secret", base_url=desk.paper.url) as exchange,
         Stumbling(gate, exchange, stumbles=stumbles or (lambda _: False)) as executor,
     ):
-        yield Service(settings, gate, exchange, executor, streams(client, settings), pulse, Metrics(pulse)), pulse
+        of = streams(client, settings)
+        yield Service(settings, gate, exchange, executor, of, pulse, Metrics(pulse), TakerRates(exchange)), pulse
     await client.aclose()
 
 

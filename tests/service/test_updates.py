@@ -14,6 +14,7 @@ from click.testing import Result
 
 from gate import Gate
 from tests.cli.conftest import bare  # noqa: F401  # a fixture
+from tests.paper.arrivals import hear_arrivals
 from tests.service.desk import RESULTS, Desk, Worker, payload, until
 from tests.service.test_run import ROOMY
 
@@ -208,14 +209,26 @@ def test_an_update_waits_for_the_result_of_its_intent(harmed: Desk) -> None:
     assert [row["state"] for row in desk.told()] == ["PLACED", "ORDER_UPDATE"]
 
 
-def test_without_streams_it_says_once_that_no_updates_follow(desk: Desk) -> None:
-    worker = desk.worker("[service]\nstreams = false\n" + ROOMY).consumes()
+def test_without_streams_it_says_once_that_no_updates_follow(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither of what happens while it runs, nor of what has happened before."""
+    config = "[service]\nstreams = false\n" + ROOMY
+    worker = desk.worker(config).consumes()
     assert worker.health()["streams"] == "off"
     assert "gate_streams_up NaN" in worker.get("/metrics")[1]
-    rests(desk)
+    result = rests(desk)
     desk.paper.set_price("BTCUSDT", "89999.9")
+    desk.send(payload(id="meanwhile"))
+    desk.wait_results(2)
     assert worker.stop() == 0
     assert worker.log.count("NO ORDER UPDATES") == 1
+    asked = list[str | None]()
+    hear_arrivals(monkeypatch, lambda _, arrival: asked.append(arrival.params.text("origClientOrderId")))
+    again = desk.worker(config).consumes()
+    for number in (3, 4):  # with updates, it asks for the open orders before these are filled
+        desk.send(payload(id=f"later-{number}"))
+        desk.wait_results(number)
+    assert again.stop() == 0
+    assert result["client_order_id"] not in asked
     assert not desk.updates()
 
 

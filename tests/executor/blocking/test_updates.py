@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import pytest
 
+from gate import Intent
+from gate.blocking import BlockingExecutor, BlockingUpdates
 from gate.executor import OrderState
 from gate.paper import PaperExchange
 from tests.executor.blocking.conftest import OpenExecutor, an_intent, meanwhile
+from tests.service.desk import until
 
 
 def test_updates_come_in_a_thread_of_their_own_until_the_executor_is_closed(open_executor: OpenExecutor) -> None:
@@ -41,3 +46,39 @@ def test_a_wait_for_an_update_ends_in_its_time_and_after_the_close(
     assert list(updates) == []
     with pytest.raises(RuntimeError, match="is closed"):
         executor.updates()
+
+
+def filled(executor: BlockingExecutor) -> tuple[Intent, BlockingUpdates]:
+    """An order whose fill waits to be read."""
+    updates, sent = executor.updates(), an_intent()
+    executor.execute(sent)
+    until(lambda: updates._updates._unread)
+    return sent, updates
+
+
+def test_what_is_unread_at_the_close_can_still_be_read(open_executor: OpenExecutor) -> None:
+    executor = open_executor(streams=True)
+    sent, updates = filled(executor)
+    executor.close()
+    assert [(each.intent_id, each.state) for each in updates] == [(sent.id, OrderState.FILLED)]
+    assert updates.get(0) is None
+
+
+def test_a_wait_that_is_interrupted_loses_no_update(
+    open_executor: OpenExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor = open_executor(streams=True)
+    sent, updates = filled(executor)
+    call = executor._call
+
+    def interrupted(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        call(work)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(executor, "_call", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            updates.get(10)
+    update = updates.get(0)
+    assert update is not None
+    assert update.intent_id == sent.id
