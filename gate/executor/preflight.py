@@ -40,6 +40,7 @@ _LONGEST_FIRST_READING_S: Final = 1.0
 _FAILED_FOR_S: Final = 60.0
 """How long the figures of a symbol that couldn't be read aren't asked for again before a verdict."""
 _MOST_FAILED: Final = 1_000
+_ZERO: Final = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +156,11 @@ class Preflight:
     ) -> Need | Execution:
         """What the order needs, once the exchange has the leverage for it; or why nothing is sent."""
         try:
-            config = await agreed(self._exchange, attempt, await readings.config())
+            there = await readings.config()
+            short = await self._short_at_its_leverage(attempt, plan, filters.margin_asset, readings, mark_price, there)
+            if short is not None:
+                return short
+            config = await agreed(self._exchange, attempt, there)
         except ExchangeFailure as failed:
             return _unreadable(attempt, None, str(failed), penalty_of(failed.failure, attempt.policy))
         if isinstance(config, Execution):
@@ -166,6 +171,42 @@ class Preflight:
         buffer = attempt.policy.margin_buffer
         margin = margin_need(intent, plan.quantity, plan.reference_price, mark_price, config, buffer)
         return Need(plan, filters.margin_asset, margin, config)
+
+    async def _short_at_its_leverage(
+        self,
+        attempt: Attempt,
+        plan: OrderPlan,
+        asset: str,
+        readings: Readings,
+        mark_price: Decimal,
+        config: SymbolConfig,
+    ) -> Execution | None:
+        """Why the account can't cover the order at the leverage that would be set for it; None: it can, as far as is
+        known, or nothing would be set. What is set changes the position too, so it isn't set for an order that is
+        refused then. Raises ExchangeFailure."""
+        intent, target = attempt.intent, assumed(attempt.intent, attempt.policy, config)
+        if target.leverage == config.leverage:
+            return None
+        buffer = attempt.policy.margin_buffer
+        margin = margin_need(intent, plan.quantity, plan.reference_price, mark_price, target, buffer)
+
+        def check(account: AccountFigures) -> MarginCheck:
+            available = account.available.get(asset)
+            if not isinstance(available, Decimal):
+                return MarginCheck(margin, None, attempt.permit.reserved_ahead)
+            held = sum((abs(notional) for key, notional in account.notional.items() if key[0] == intent.symbol), _ZERO)
+            freed = held / config.leverage - held / target.leverage
+            return MarginCheck(margin, available + freed, attempt.permit.reserved_ahead)
+
+        if readings.live is not None and check(readings.live.account).covered:
+            return None
+        short = check(await (readings.account() if readings.live is None else self._exchange.account()))
+        if short.available is None:
+            return _unreadable(attempt, short, f"what is free in {asset} can't be told")
+        if short.covered:
+            return None
+        _log.warning("INSUFFICIENT MARGIN %s", names(intent, detail=short, leverage=target.leverage))
+        return attempt.short_of_margin(short)
 
     async def cover(self, attempt: Attempt, need: Need, readings: Readings) -> MarginCheck | Execution:
         """The margin check that covers the order by a reading of the account, or why nothing is sent."""

@@ -49,6 +49,31 @@ async def test_the_leverage_that_an_intent_names_is_set_before_its_order(desk: D
     assert round(Decimal(position["notional"]) / Decimal(position["initialMargin"]), 5) == named
 
 
+@pytest.mark.parametrize("watched", [(), ("BTCUSDT",)], ids=["readings", "streams"])
+@pytest.mark.parametrize(("named", "notional"), [(1, "9000"), (2, "12000"), (125, "6000000")])
+async def test_an_order_that_the_margin_does_not_cover_sets_no_leverage(
+    open_desk: OpenDesk, watched: tuple[str, ...], named: int, notional: str
+) -> None:
+    """It would be another for the position that is open."""
+    desk = await open_desk(ROOMY, None, *watched)
+    assert (await desk.executor.execute(desk.intent(id="held", notional="20000"))).state is Terminal.FILLED
+
+    execution = await desk.executor.execute(desk.intent(leverage=named, notional=notional))
+
+    assert (execution.state, execution.reason) == (Terminal.REJECTED_MARGIN, "INSUFFICIENT_MARGIN")
+    assert await leverage_there(desk) == AT_FIRST
+
+
+@pytest.mark.parametrize("watched", [(), ("BTCUSDT",)], ids=["readings", "streams"])
+async def test_what_a_higher_leverage_frees_counts(open_desk: OpenDesk, watched: tuple[str, ...]) -> None:
+    desk = await open_desk(ROOMY, None, *watched)
+    assert (await desk.executor.execute(desk.intent(id="held", notional="7500", leverage=1))).state is Terminal.FILLED
+
+    execution = await desk.executor.execute(desk.intent(leverage=10, notional="30000"))
+
+    assert (execution.state, await leverage_there(desk)) == (Terminal.FILLED, 10)
+
+
 async def test_the_same_leverage_costs_no_request(desk: Desk) -> None:
     desk.paper.inject(setting())
 
