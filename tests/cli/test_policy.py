@@ -137,6 +137,14 @@ def test_apply_shows_first_what_changes(gate: Run, redis_client: redis.Redis, st
     assert redis_client.hget("quantum:exec:state", "policy") == NINE.fingerprint.encode()
 
 
+def test_apply_says_first_that_entries_rest_where_a_window_gets_longer(gate: Run, store: Store) -> None:
+    put_in_force(store, Policy())
+    longer = gate("policy", "apply", "--set", "rate_symbol_window_ms=40000", *WHO)
+    assert "A window gets longer: all entries rest for 40 s then, until the lists know enough." in longer.stdout
+    assert "cooldown_global" in gate("status").stdout
+    assert "entries rest" not in gate("policy", "apply", "--set", "rate_symbol_window_ms=20000", *WHO).stdout
+
+
 def test_apply_takes_the_file_of_the_environment(gate: Run, redis_client: redis.Redis, file: Path) -> None:
     assert gate("policy", "apply", *WHO, env={"GATE_CONFIG": str(file)}).exit_code == 0
     assert redis_client.hget("quantum:exec:state", "policy") == NINE.fingerprint.encode()

@@ -10,7 +10,7 @@ import click
 
 from gate.cli.commands.operate import acting, told
 from gate.cli.failures import NoAnswer
-from gate.cli.screens.wording import moment, one_line
+from gate.cli.screens.wording import moment, one_line, span
 from gate.cli.session import (
     account_of,
     by_option,
@@ -28,6 +28,8 @@ from gate.values.errors import StoreError
 from gate.values.policy import Policy, PolicyInForce, read_setting
 
 _NOT_DONE: Final = 1
+_WINDOWS: Final = ("rate_symbol_window_ms", "rate_global_window_ms")
+"""Where one gets longer, entries rest for as long: lua/control.lua."""
 
 
 @click.group()
@@ -113,6 +115,9 @@ def apply(
 
     At a terminal it asks before it acts; in a script it doesn't. It changes nothing if another policy has come between
     the look and the act. Exit code 1: the answer was no.
+
+    Where rate_symbol_window_ms or rate_global_window_ms gets longer, all entries rest for that long (COOLDOWN_GLOBAL):
+    the lists know of the shorter one alone.
 
     Callers without a policy of their own follow at once. Those with other figures are denied (POLICY_MISMATCH) until
     they have read the new ones.
@@ -220,6 +225,10 @@ def _show_changes(
     to.table(("figure", "now", "then"), (Row(cells) for cells in rows or [("no figure changes", "", "")]))
     for warning in wanted.warnings:
         to.say(f"Warning: {warning}", "yellow")
+    longer = [int(then) for name, was, then in differ or () if name in _WINDOWS and int(then) > int(was)]
+    if longer:
+        rest = span(max(longer))
+        to.say(f"A window gets longer: all entries rest for {rest} then, until the lists know enough.", "yellow")
 
 
 def changes_json(wanted: Policy, differ: tuple[tuple[str, str, str], ...] | None) -> dict[str, object]:
