@@ -72,12 +72,12 @@ class Executor:
         self._gate: Final = gate
         self._exchange: Final = exchange
         self._own_policy: Final = policy
-        self._news: Final = OrderNews(exchange)
+        self._late: Final = late or LateOrders()
+        self._news: Final = OrderNews(exchange, self._late.hears)
         self._placer: Final = Placer(gate, exchange, self._news, timings=timings or UNTIMED)
         self._timings: Final = timings or UNTIMED
         self._observed_now: set[str] = set()
         self._fill_prices: Final = fill_prices
-        self._late: Final = late or LateOrders()
         self._without_store: Final = ExitsWithoutStore(gate)
         self._still_open: Final = StillOpen(exchange)
         self._reconciling: asyncio.Task[None] | None = None

@@ -7,9 +7,11 @@ absence, so those that a dead process has settled are looked up too.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -37,10 +39,12 @@ class _Absence:
     permit: Permit
     since_s: float
     looks: int = 0
+    told: bool = False
+    """Whether the exchange has told of its order, and nobody has looked since."""
 
     @property
     def due_s(self) -> float:
-        return self.since_s + LOOKS_AFTER_S[self.looks]
+        return self.since_s if self.told else self.since_s + LOOKS_AFTER_S[self.looks]
 
 
 class LateOrders:
@@ -52,10 +56,25 @@ class LateOrders:
         self._absences: deque[_Absence] = deque(maxlen=_KEPT_AT_MOST)
         self._read: set[str] = set()
         self._unreadable = False
+        self._told: Final = asyncio.Event()
 
     def settled_as_absent(self, permit: Permit) -> None:
         """Notes an intent that has just been settled NOT_PLACED."""
         self._absences.append(_Absence(permit, self._now_s()))
+
+    def hears(self, client_order_id: str) -> None:
+        """An event of an order: where its absence was settled, it is looked up at once."""
+        for number, absence in enumerate(self._absences):
+            if absence.permit.client_order_id == client_order_id and not absence.told:
+                self._absences[number] = replace(absence, told=True)
+                self._told.set()
+
+    async def told_within(self, seconds: float) -> None:
+        """Waits until an absence is told of as an order, or for so long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._told.wait()
+        self._told.clear()
 
     async def take_over(self, gate: AsyncGate) -> None:
         """Notes what other processes have settled as absent within the ten minutes. Raises StoreUnavailable."""
@@ -98,6 +117,8 @@ class LateOrders:
                 self._absences.append(absence)  # the exchange doesn't tell now, or the store doesn't take it
             elif shows_up:
                 found += 1
+            elif absence.told:
+                self._absences.append(replace(absence, told=False))
             elif absence.looks + 1 < len(LOOKS_AFTER_S):
                 self._absences.append(replace(absence, looks=absence.looks + 1))
         return found

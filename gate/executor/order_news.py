@@ -106,8 +106,10 @@ class Updates(AsyncIterator[OrderUpdate]):
 class OrderNews:
     """Hears an exchange's events of orders, and tells them to whoever listens."""
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, told: Callable[[str], None]) -> None:
+        """`told`: is given the client order id of each order of the gate that the exchange tells of."""
         self._exchange: Final = exchange
+        self._told: Final = told
         self._open: Final[OrderedDict[str, _Order]] = OrderedDict()
         self._ended: Final[OrderedDict[str, _Order]] = OrderedDict()
         self._actual: Final[OrderedDict[str, str]] = OrderedDict()
@@ -244,6 +246,7 @@ class OrderNews:
             order.new_ns = time.monotonic_ns()
         order.last = update
         order.changed.set()
+        self._told(client_order_id)
         if update.state.ended and client_order_id in self._open:
             self._ended[client_order_id] = self._open.pop(client_order_id)
             if len(self._ended) > _MOST_ENDED:

@@ -185,7 +185,7 @@ async def keep_reconciling(
     """
     skip = 0
     while True:
-        pause_s = RECONCILE_EVERY_S if every_s is None else every_s
+        pause_s, rest_ms = RECONCILE_EVERY_S if every_s is None else every_s, None
         try:
             await gate.give_back()
             rest_ms = exchange.near_limit_ms(_BUDGET)
@@ -200,16 +200,17 @@ async def keep_reconciling(
                 if len(found) >= _PAGE and any(each.done for each in found):
                     pause_s = 0
                 # The exchange prolongs a ban for those who go on asking, and a ban holds exits too.
-                pause_s = max([pause_s, *(each.retry_after_ms / 1000 for each in found if each.retry_after_ms)])
-            else:
-                pause_s = max(pause_s, rest_ms / 1000)
+                rest_ms = max((each.retry_after_ms for each in found if each.retry_after_ms), default=None)
         except StoreFailure as failure:
             _log.warning(
                 "nothing reconciled: %s", str(failure)
             )  # as text: a log record that is kept would keep the frames of the error
         except Exception:
             _log.exception("reconciling failed")  # a bug must not end the loop
-        await asyncio.sleep(pause_s)
+        if rest_ms is None:
+            await late.told_within(pause_s)
+        else:
+            await asyncio.sleep(max(pause_s, rest_ms / 1000))
 
 
 def _still_open(found: list[Reconciled]) -> int:

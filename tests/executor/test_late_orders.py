@@ -73,6 +73,33 @@ async def test_an_order_that_shows_up_late_becomes_placed_with_an_alert(
     assert await late.look(desk.gate, desk.exchange) == 0, "once is enough"
 
 
+async def test_an_order_that_the_exchange_tells_of_is_looked_up_at_once(
+    open_desk: OpenDesk, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gate.executor.reconcile.RECONCILE_EVERY_S", 3600)
+    desk = await open_desk(ROOMY, None, "BTCUSDT")
+    permit = await absent(desk, redis_client)
+    late = LateOrders()
+    late.settled_as_absent(permit)
+    async with Executor(desk.gate, desk.exchange, late=late):
+        await place(desk, permit)
+        await until_placed(desk, permit.intent_id)
+
+
+async def test_an_event_costs_no_look_where_the_order_is_not_found_by_it(
+    desk: Desk, redis_client: redis.Redis, clock: Clock
+) -> None:
+    late = LateOrders(clock)
+    permit = await absent(desk, redis_client)
+    late.settled_as_absent(permit)
+    for _ in range(2 * len(LOOKS_AFTER_S)):
+        late.hears(permit.client_order_id)
+        await late.look(desk.gate, desk.exchange)
+    await place(desk, permit)
+    clock.now_s += LOOKS_AFTER_S[-1]
+    assert await late.look(desk.gate, desk.exchange) == 1
+
+
 async def test_it_is_looked_for_at_growing_pauses_for_ten_minutes(
     desk: Desk, redis_client: redis.Redis, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

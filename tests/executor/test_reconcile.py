@@ -15,6 +15,7 @@ from gate import InDoubt, Intent, Outcome, Phase, Policy, StoreUnavailable
 from gate.cli.program import program
 from gate.exchange.port import OrderAnswer, OrderRequest
 from gate.executor.execution import Terminal
+from gate.executor.late_orders import LateOrders
 from gate.executor.reconcile import Finding, reconcile
 from gate.paper import Fault, FaultKind
 from gate.values.found_order import CLOCKS_APART_MS
@@ -296,6 +297,7 @@ async def _rounds(monkeypatch: pytest.MonkeyPatch, desk: Desk, rounds: int) -> l
             await asyncio.Event().wait()
 
     monkeypatch.setattr("gate.executor.reconcile.asyncio.sleep", noted)
+    monkeypatch.setattr(LateOrders, "told_within", lambda _, pause_s: noted(pause_s))
     async with desk.executor, asyncio.timeout(60):
         await enough.wait()
     return pauses
