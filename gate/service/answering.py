@@ -1,4 +1,7 @@
-"""Answers on their way: written many at once, and kept until they are."""
+"""Answers on their way: written many at once, and kept until they are.
+
+While the store is away, all wait. An answer that the store refuses waits by itself, so that no other waits behind it.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
+
+from redis.exceptions import ResponseError
 
 from gate.service.metrics import Metrics
 from gate.service.pulse import Pulse
@@ -19,6 +24,10 @@ _log: Final = log_of("gate.service")
 _TOGETHER: Final = 200
 _FIRST_PAUSE_S: Final = 0.2
 _LONGEST_PAUSE_S: Final = 5.0
+
+
+_Row = tuple[Answer, float]
+"""An answer, and when its intent was taken in hand."""
 
 
 class Answering:
@@ -34,7 +43,10 @@ class Answering:
         self._metrics: Final = metrics
         self._results: Final = results
         self._done_with: Final = done_with
-        self._answers: Final[deque[tuple[Answer, float]]] = deque()
+        self._answers: Final[deque[_Row]] = deque()
+        self._refused: Final[deque[_Row]] = deque()
+        self._again_s = 0.0
+        """When the refused ones are tried again, on the loop's clock."""
         self._on_their_way: Final[set[str]] = set()
         self._to_answer: Final = asyncio.Event()
         self._writing = False
@@ -43,7 +55,7 @@ class Answering:
 
     def __len__(self) -> int:
         """How many wait."""
-        return len(self._answers)
+        return len(self._answers) + len(self._refused)
 
     def has(self, answered: str) -> bool:
         """Whether an intent has its last answer, and that isn't written yet."""
@@ -60,47 +72,70 @@ class Answering:
         """Returns when nothing waits any more, or after that time."""
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
-                while self._answers or self._writing:
+                while len(self) or self._writing:
                     self._written.clear()
                     await self._written.wait()
 
     async def keep_answering(self) -> None:
         """Writes what comes, for ever. Raises what isn't a failure of the store."""
-        pause_s = _FIRST_PAUSE_S
+        pauses, pauses_of_refused = _Pauses(), _Pauses()
         while True:
-            if not self._answers:
-                self._to_answer.clear()
-                await self._to_answer.wait()
+            await self._until_some_are_due()
+            again = bool(self._refused) and self._loop.time() >= self._again_s
+            waiting = self._refused if again else self._answers
             self._writing = True
-            batch = [self._answers.popleft() for _ in range(min(_TOGETHER, len(self._answers)))]
+            batch = [waiting.popleft() for _ in range(min(_TOGETHER, len(waiting)))]
             try:
                 replies = await self._streams.answer([answer for answer, _ in batch])
             except STORE_FAILURES as error:
                 replies = [error] * len(batch)
             except BaseException:
-                self._answers.extendleft(reversed(batch))
+                waiting.extendleft(reversed(batch))
                 raise
-            failed, done = [], []
+            failed: list[tuple[_Row, Exception]] = []
+            done: list[str] = []
             for row, reply in zip(batch, replies, strict=True):
                 if isinstance(reply, Exception):
                     failed.append((row, reply))
                 else:
                     self._answered(*row, written=reply)
                     done.append(row[0].entry_id)
-            self._answers.extendleft(row for row, _ in reversed(failed))
+            refused = [row for row, error in failed if isinstance(error, ResponseError)]
+            unheard = [row for row, error in failed if not isinstance(error, ResponseError)]
+            if (again and done) or not self._refused:
+                pauses_of_refused.begin_anew()
+            if refused and (again or not self._refused):
+                self._again_s = self._loop.time() + pauses_of_refused.next_s()
+            self._refused.extend(refused)
+            waiting.extendleft(reversed(unheard))
             self._writing = False
             self._done_with(done)
             self._written.set()
-            if not failed:
-                self._pulse.results, pause_s = "ok", _FIRST_PAUSE_S
-                continue
-            said = said_of(failed[0][1])
-            if self._pulse.results == "ok":
-                _log.warning("RESULTS WAIT %d can't be written: %s", len(failed), said)
-            self._pulse.results = said
-            self._metrics.failures.labels("answer").inc()
-            await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+            if failed:
+                self._tell(len(failed), failed[0][1])
+            elif not self._refused:
+                self._pulse.results = "ok"
+            if unheard:
+                await asyncio.sleep(pauses.next_s())
+            else:
+                pauses.begin_anew()
+
+    async def _until_some_are_due(self) -> None:
+        while not self._answers:
+            left_s = self._again_s - self._loop.time() if self._refused else None
+            if left_s is not None and left_s <= 0:
+                return
+            self._to_answer.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
+                    await self._to_answer.wait()
+
+    def _tell(self, count: int, error: Exception) -> None:
+        said = said_of(error)
+        if self._pulse.results == "ok":
+            _log.warning("RESULTS WAIT %d can't be written: %s", count, said)
+        self._pulse.results = said
+        self._metrics.failures.labels("answer").inc()
 
     def _answered(self, answer: Answer, taken_s: float, *, written: bool) -> None:
         if not answer.no_order:
@@ -115,3 +150,19 @@ class Answering:
         self._pulse.state = str(state)
         self._metrics.results.labels(state).inc()
         self._metrics.whole.observe(self._loop.time() - taken_s)
+
+
+class _Pauses:
+    """Each twice as long as the one before."""
+
+    def __init__(self) -> None:
+        self._next_s = _FIRST_PAUSE_S
+
+    def begin_anew(self) -> None:
+        """The next one is the shortest."""
+        self._next_s = _FIRST_PAUSE_S
+
+    def next_s(self) -> float:
+        """The next one."""
+        pause_s, self._next_s = self._next_s, min(self._next_s * 2, _LONGEST_PAUSE_S)
+        return pause_s

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from itertools import islice
 from typing import Any, Final
 
 from gate.client.denials import unread
@@ -35,6 +36,8 @@ _FIRST_PAUSE_S: Final = 0.2
 _LONGEST_PAUSE_S: Final = 5.0
 _STALE_KEPT_MS: Final = 60_000
 """How long it is known that a stale intent was answered. A backlog of a million mustn't fill the store."""
+_MOST_FIELDS: Final = 1_000
+"""Of an entry that can't be read. A script passes on 7,900 words in one command at most."""
 _CANCELLED_WITHIN_S: Final = 10.0
 _WRITTEN_WITHIN_S: Final = 5.0
 
@@ -211,9 +214,11 @@ class Service:
             "stream": self._of.stream,
             "by": self._of.consumer,
         }
+        if (left_out := len(letter.fields) - _MOST_FIELDS) > 0:
+            added["left_out"] = f"{left_out} more fields; the entry is {letter.entry_id} of {self._of.stream}"
         came: dict[str | bytes, str | bytes] = {
             b"entry_" + name if name.decode("latin-1") in added else name: value
-            for name, value in letter.fields.items()
+            for name, value in islice(letter.fields.items(), _MOST_FIELDS)
         }
         answer = Answer(
             letter.entry_id,

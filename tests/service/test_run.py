@@ -102,6 +102,16 @@ def test_what_cant_be_read_goes_to_the_dead_letters_once_with_the_error(desk: De
     assert worker.consumes().health()["last_result"] is None
 
 
+def test_of_an_entry_of_too_many_fields_the_dead_letter_has_the_first_ones(desk: Desk) -> None:
+    """A script passes on no more."""
+    desk.worker()
+    entry: Any = desk.client.xadd(STREAM, {f"f{number}": "x" for number in range(4_100)})
+    desk.idle()
+    [letter] = desk.results(DEAD)
+    assert (letter["entry"], letter["f0"], letter["f999"]) == (entry.decode(), "x", "x")
+    assert letter["left_out"] == f"3100 more fields; the entry is {letter['entry']} of {STREAM}"
+
+
 def test_a_stale_intent_is_answered_without_a_trip_to_the_exchange(desk: Desk) -> None:
     worker = desk.worker().consumes()
     desk.send(payload(timestamp="2025-12-24T04:32:14.062679"))
