@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from itertools import chain, repeat
 from typing import Any, Final
 from weakref import WeakSet
 
@@ -43,7 +44,7 @@ _AT_ONCE: Final = 5
 _BUDGET: Final = Decimal("0.5")
 """The share of the exchange's limits beyond which gaps wait."""
 _PAUSES_S: Final = (0.0, 1.0, 3.0, 10.0, 30.0)
-"""Before each time that the exchange is asked after a gap."""
+"""Before each time that the exchange is asked after a gap. The last one goes on until it has answered."""
 _GRACE_S: Final = 0.25
 """How long is waited for an event that should have come with the answer, and for what follows it at once."""
 _STEPS: Final = (OrderState.NEW, OrderState.TRIGGERED, OrderState.PARTIALLY_FILLED)
@@ -138,6 +139,7 @@ class OrderNews:
         """Ends what listens."""
         self._closes_gaps, self._over = False, True
         if self._closing is not None:
+            self._gap = self._gap or not self._closing.done()
             self._closing.cancel()
             await asyncio.wait([self._closing])
         for each in tuple(self._listeners):
@@ -293,29 +295,57 @@ class OrderNews:
             self._closing = asyncio.create_task(self._close_gap())
 
     async def _close_gap(self) -> None:
-        for pause_s in _PAUSES_S:
+        """Asks until everything is known: nothing else tells of what ended while nobody listened."""
+        left = dict[str, _Order]()
+        warned = False
+        for passes, pause_s in enumerate(chain(_PAUSES_S, repeat(_PAUSES_S[-1])), 1):
             await asyncio.sleep(pause_s)
-            self._gap = False
             try:
-                await self._ask()
+                if self._gap:
+                    left = await self._to_ask_for()
+                await self._ask(left)
             except ExchangeFailure as failed:
-                self._gap = True
-                _log.info("what came of orders can't be asked for: %s", str(failed))
-            if not self._gap:
+                if passes >= len(_PAUSES_S) and not warned:
+                    warned = True
+                    _log.warning("what came of orders while the streams were down isn't known yet: %s", str(failed))
+            if not self._gap and not left:
                 return
-        _log.warning("what came of orders while the streams were down isn't known: the exchange doesn't tell")
 
-    async def _ask(self) -> None:
-        """Asks for each order that is known to rest, and for those that an earlier life of the gate has left."""
+    async def _to_ask_for(self) -> dict[str, _Order]:
+        """Each order that is known to rest, and those that an earlier life of the gate has left. What has ended comes
+        first: it has most to tell."""
         await self._rest()
-        for resting in await self._exchange.resting_orders():
+        self._gap = False
+        try:
+            found = await self._exchange.resting_orders()
+        except ExchangeFailure:
+            self._gap = True
+            raise
+        for resting in found:
             if _OURS.fullmatch(resting.client_order_id) and self._known(resting.client_order_id) is None:
                 order = self._note(resting.client_order_id, resting.symbol, resting.conditional)
                 order.algo_id = resting.order_id if resting.conditional else None
-        asked = list(self._open.items())
+        rest = {each.client_order_id for each in found}
+        return dict(sorted(self._open.items(), key=lambda each: each[0] in rest))
+
+    async def _ask(self, left: dict[str, _Order]) -> None:
+        """Asks for each of these, and takes away what has answered. A failure is raised when all were asked, or at
+        once where it says to ask no more."""
+        failures = list[ExchangeFailure]()
+        asked = list(left.items())
         for start in range(0, len(asked), _AT_ONCE):
             await self._rest()
-            await asyncio.gather(*(self._ask_for(*each) for each in asked[start : start + _AT_ONCE]))
+            together = asked[start : start + _AT_ONCE]
+            answers = await asyncio.gather(*(self._ask_for(*each) for each in together))
+            for (client_order_id, _), failed in zip(together, answers, strict=True):
+                if failed is None:
+                    del left[client_order_id]
+                else:
+                    failures.append(failed)
+            if any(each.failure.stops_asking for each in failures):
+                break
+        if failures:
+            raise failures[-1]
 
     async def _rest(self) -> None:
         """Half of each limit is left to orders, and during a ban nothing is asked."""
@@ -323,18 +353,24 @@ class OrderNews:
         if rest_ms is not None:
             await asyncio.sleep(rest_ms / 1000)
 
-    async def _ask_for(self, client_order_id: str, order: _Order) -> None:
+    async def _ask_for(self, client_order_id: str, order: _Order) -> ExchangeFailure | None:
+        """Returns why nothing is known."""
+        if order.last is not None and order.last.state.ended:
+            return None  # its event has come since
         try:
             answer = await self._exchange.find_order(order.symbol, client_order_id, conditional=order.conditional)
+            update = update_of(answer, order.symbol, conditional=order.conditional)
         except OrderNotFound:
             if order.last is not None or order.remembered:
                 self._open.pop(client_order_id, None)  # it rested once, and is too old to be told of
                 if order.gone is not None:
                     order.gone()
-            return
-        update = update_of(answer, order.symbol, conditional=order.conditional)
+            return None
+        except ExchangeFailure as failed:
+            return failed
         if update is not None:
             self._take(update)
+        return None
 
 
 def _rests(attempt: Attempt) -> bool:

@@ -13,7 +13,7 @@ from binance import Client
 
 from gate.exchange.binance import BinanceFutures
 from gate.exchange.failures import ExchangeFailure
-from gate.executor import Executor, OrderState, OrderUpdate, Terminal
+from gate.executor import Execution, Executor, OrderState, OrderUpdate, Terminal
 from gate.executor.order_news import Updates
 from gate.paper import Fault, FaultKind, PaperExchange
 from tests.executor.conftest import Desk
@@ -235,6 +235,95 @@ async def test_an_exchange_that_does_not_answer_at_once_is_asked_again(
         heard.paper.inject(look_up_fault(FaultKind.HTML_502))
         heard.paper.set_price("BTCUSDT", "89999.9")
         ears(heard).gap()
+        assert [each.state for each in await told(updates, 1)] == [OrderState.FILLED]
+
+
+async def closed(executor: Executor) -> None:
+    """Nothing is left to ask for."""
+    assert executor._news._closing is not None
+    async with asyncio.timeout(10):
+        await executor._news._closing
+
+
+async def rest_and_fill_unheard(heard: Desk, *prices: str) -> list[Execution]:
+    """Orders that rest, and of which those above 79999.9 fill without an event."""
+    resting = [heard.intent(quantity="0.002", order_type="LIMIT", price=price) for price in prices]
+    sent = [await heard.executor.execute(intent) for intent in resting]
+    heard.paper.inject(Fault(kind=FaultKind.LOSE_EVENT, event="*", times=100))
+    heard.paper.set_price("BTCUSDT", "79999.9")
+    return sent
+
+
+async def test_a_look_up_that_fails_keeps_back_no_other_and_only_it_is_asked_again(
+    heard: Desk, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gate.executor.order_news._PAUSES_S", (0.0,) * 5)
+    monkeypatch.setattr("gate.executor.order_news._AT_ONCE", 1)
+    async with heard.executor as executor:
+        updates = executor.updates()
+        sent = await rest_and_fill_unheard(heard, "90000", "85000", "80000")
+        heard.paper.inject(look_up_fault(FaultKind.INTERNAL_503, times=3, client_order_id=sent[0].client_order_id))
+        asked.clear()
+        ears(heard).gap()
+        got = await told(updates, 3)
+        await closed(executor)
+
+    assert [each.client_order_id for each in got] == [sent[number].client_order_id for number in (1, 2, 0)]
+    assert (asked.count("GET /fapi/v1/openOrders"), asked.count("GET /fapi/v1/order")) == (1, 3 + 3)
+
+
+async def test_an_exchange_that_fails_for_long_is_asked_until_it_tells_and_one_line_says_so(
+    heard: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("gate.executor.order_news._PAUSES_S", (0.0,) * 5)
+    async with heard.executor as executor:
+        updates = executor.updates()
+        await rest_and_fill_unheard(heard, "90000")
+        heard.paper.inject(
+            Fault(kind=FaultKind.INTERNAL_503, method="GET", path="/fapi/v1/openOrders", times=10),
+        )
+        heard.paper.inject(look_up_fault(FaultKind.INTERNAL_503, times=10))
+        ears(heard).gap()
+        (filled,) = await told(updates, 1)
+
+    assert (filled.state, filled.after_gap) == (OrderState.FILLED, True)
+    assert [record.levelname for record in caplog.records if "isn't known yet" in record.message] == ["WARNING"]
+
+
+async def test_what_has_ended_is_asked_for_first_and_a_failure_that_says_stop_is_heeded(
+    heard: Desk, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gate.executor.order_news._PAUSES_S", (0.0, 3600.0))
+    monkeypatch.setattr("gate.executor.order_news._AT_ONCE", 1)
+    async with heard.executor as executor:
+        updates = executor.updates()
+        sent = await rest_and_fill_unheard(heard, "70000", "71000", "90000")
+        heard.paper.inject(look_up_fault(FaultKind.ERROR, code=-1015, skip=1))
+        asked.clear()
+        ears(heard).gap()
+        (filled,) = await told(updates, 1)
+        for _ in range(3):
+            await heard.exchange.positions("BTCUSDT")
+
+    assert filled.client_order_id == sent[2].client_order_id
+    assert asked.count("GET /fapi/v1/order") == 2
+
+
+async def test_a_gap_that_an_executor_leaves_open_is_closed_by_its_next_block(
+    heard: Desk, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gate.executor.order_news._PAUSES_S", (0.0, 3600.0))
+    async with heard.executor:
+        await rest_and_fill_unheard(heard, "90000")
+        heard.paper.inject(look_up_fault(FaultKind.INTERNAL_503))
+        asked.clear()
+        ears(heard).gap()
+        async with asyncio.timeout(10):
+            while "GET /fapi/v1/order" not in asked:  # noqa: ASYNC110  # it is asked beside everything else
+                await asyncio.sleep(0.01)
+    async with heard.executor as executor:
+        updates = executor.updates()
+        await closed(executor)
         assert [each.state for each in await told(updates, 1)] == [OrderState.FILLED]
 
 
