@@ -46,7 +46,7 @@ def keys_at_hand(base_url: str | None, demo: bool) -> ExchangeKeys | None:
     read: a halt doesn't fail for that. Raises UsageError for two exchanges at once."""
     try:
         return _keys(base_url, demo)
-    except UnreadableSecret:
+    except UnusableSetting:
         return None
 
 
@@ -56,16 +56,16 @@ def _keys(base_url: str | None, demo: bool) -> ExchangeKeys | None:
             raise click.UsageError("--demo and --base-url both name an exchange; give one of them")
         base_url = None  # a flag wins over the environment
     if base_url is not None and not base_url.strip():  # of an empty variable: it means no real exchange
-        raise UnreadableSecret("--base-url is empty; leave it out for the real exchange")
+        raise UnusableSetting("--base-url is empty; leave it out for the real exchange")
     key, secret = (_key(name) for name in _names(demo))
-    return ExchangeKeys(key, secret, base_url or None, demo) if key and secret else None
+    return ExchangeKeys(key, secret, base_url, demo) if key and secret else None
 
 
 def needed_keys(base_url: str | None, demo: bool) -> ExchangeKeys:
     """As keys_at_hand. Raises UsageError where there are none."""
     try:
         keys = _keys(base_url, demo)
-    except UnreadableSecret as problem:
+    except UnusableSetting as problem:
         raise click.UsageError(str(problem)) from None
     if keys is None:
         missing = [name for name in _names(demo) if not secret_from_environment(name)]
@@ -78,31 +78,31 @@ def needed_keys(base_url: str | None, demo: bool) -> ExchangeKeys:
 def _key(name: str) -> str:
     value = secret_from_environment(name)
     if not value.isascii() or any(each.isspace() or not each.isprintable() for each in value):
-        raise UnreadableSecret(f"{name} has a space, a line's end or another character that no key has")
+        raise UnusableSetting(f"{name} has a space, a line's end or another character that no key has")
     return value
 
 
-class UnreadableSecret(Exception):
-    """A secret that is named and can't be had, or an exchange that is named by an empty text."""
+class UnusableSetting(Exception):
+    """A secret, or the exchange's address, that is given and can't be used."""
 
 
 def secret_from_environment(name: str) -> str:
     """A secret, or what the file of NAME_FILE holds: systemd and containers hand secrets over so.
 
-    Raises UnreadableSecret.
+    Raises UnusableSetting.
     """
     value, file = os.environ.get(name, ""), os.environ.get(f"{name}_FILE", "")
     if value and file:
-        raise UnreadableSecret(f"{name} and {name}_FILE are both set; leave one of them out")
+        raise UnusableSetting(f"{name} and {name}_FILE are both set; leave one of them out")
     if not file:
         return value
     try:
         held = Path(file).read_text("utf-8").strip()
     except (OSError, ValueError) as error:
         said = getattr(error, "strerror", None) or "is not UTF-8 text"
-        raise UnreadableSecret(f"{name}_FILE: {file} can't be read: {said}") from None
+        raise UnusableSetting(f"{name}_FILE: {file} can't be read: {said}") from None
     if not held:
-        raise UnreadableSecret(f"{name}_FILE: {file} is empty")
+        raise UnusableSetting(f"{name}_FILE: {file} is empty")
     return held
 
 

@@ -15,6 +15,7 @@ from typing import Final
 from redis.exceptions import ResponseError
 
 from gate.service.metrics import Metrics
+from gate.service.pauses import grown
 from gate.service.pulse import Pulse
 from gate.service.streams import STORE_FAILURES, Answer, Streams, said_of
 from gate.values.log_words import log_of
@@ -78,7 +79,7 @@ class Answering:
 
     async def keep_answering(self) -> None:
         """Writes what comes, for ever. Raises what isn't a failure of the store."""
-        pauses, pauses_of_refused = _Pauses(), _Pauses()
+        unheard_before = refused_before = 0
         while True:
             await self._until_some_are_due()
             again = bool(self._refused) and self._loop.time() >= self._again_s
@@ -103,9 +104,10 @@ class Answering:
             refused = [row for row, error in failed if isinstance(error, ResponseError)]
             unheard = [row for row, error in failed if not isinstance(error, ResponseError)]
             if (again and done) or not self._refused:
-                pauses_of_refused.begin_anew()
+                refused_before = 0
             if refused and (again or not self._refused):
-                self._again_s = self._loop.time() + pauses_of_refused.next_s()
+                self._again_s = self._loop.time() + grown(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, refused_before)
+                refused_before += 1
             self._refused.extend(refused)
             waiting.extendleft(reversed(unheard))
             self._writing = False
@@ -116,9 +118,10 @@ class Answering:
             elif not self._refused:
                 self._pulse.results = "ok"
             if unheard:
-                await asyncio.sleep(pauses.next_s())
+                await asyncio.sleep(grown(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, unheard_before))
+                unheard_before += 1
             else:
-                pauses.begin_anew()
+                unheard_before = 0
 
     async def _until_some_are_due(self) -> None:
         while not self._answers:
@@ -150,19 +153,3 @@ class Answering:
         self._pulse.state = str(state)
         self._metrics.results.labels(state).inc()
         self._metrics.whole.observe(self._loop.time() - taken_s)
-
-
-class _Pauses:
-    """Each twice as long as the one before."""
-
-    def __init__(self) -> None:
-        self._next_s = _FIRST_PAUSE_S
-
-    def begin_anew(self) -> None:
-        """The next one is the shortest."""
-        self._next_s = _FIRST_PAUSE_S
-
-    def next_s(self) -> float:
-        """The next one."""
-        pause_s, self._next_s = self._next_s, min(self._next_s * 2, _LONGEST_PAUSE_S)
-        return pause_s

@@ -11,6 +11,7 @@ from gate.exchange.port import Exchange, OrderAnswer
 from gate.executor import Execution, Terminal
 from gate.executor.look_up import find_order_of_any_type
 from gate.service.answering import Answering
+from gate.service.pauses import grown
 from gate.service.results import Ending, ending_of, ending_of_record
 from gate.service.settings import Settings
 from gate.service.streams import STORE_FAILURES, Streams, said_of
@@ -56,7 +57,7 @@ class Deciding:
         """What follows where executing an intent, or answering it, has raised."""
         if isinstance(error, (*STORE_FAILURES, StoreFailure)) or held.faults < _FAULTS_AT_MOST:
             waits_s = _EXIT_AGAIN_S if held.exit else _ENTRY_AGAIN_S
-            return Later(_grown(waits_s, held.faults), type(error).__name__)
+            return Later(grown(*waits_s, held.faults), type(error).__name__)
         detail = f"the service failed {held.faults} times: {said_of(error)}"
         return Ending(Terminal.UNKNOWN, "SERVICE_FAILED", detail)
 
@@ -69,7 +70,7 @@ class Deciding:
         if execution.without_store and execution.order_id is None and execution.state is not Terminal.UNKNOWN:
             # Another delivery may have gone without the store too, and found what there was to close. Its record or the
             # exchange says so later.
-            return Later(_grown(_EXIT_AGAIN_S, held.tries), execution.reason)
+            return Later(grown(*_EXIT_AGAIN_S, held.tries), execution.reason)
         unsent = outcome is not None and outcome.kind is OutcomeKind.UNSENT
         costs = execution.state is Terminal.REJECTED_MARGIN and outcome is not None and outcome.penalty is not None
         if not execution.retryable or not (execution.state is Terminal.DENIED or unsent) or costs:
@@ -79,7 +80,7 @@ class Deciding:
         if execution.retry_after_ms is not None:
             wait_s = max(execution.retry_after_ms, 1) / 1000
         else:
-            wait_s = _grown(_EXIT_AGAIN_S if held.exit else _ENTRY_AGAIN_S, held.tries)
+            wait_s = grown(*(_EXIT_AGAIN_S if held.exit else _ENTRY_AGAIN_S), held.tries)
         if wait_s * 1000 >= self.left_ms(held.entry.intent):
             return None  # it would be stale by then
         return Later(wait_s, execution.reason)
@@ -108,7 +109,7 @@ class Deciding:
                 record, self._gate.client_order_id(intent.id), order, execution.verdict.mode, execution.detail
             )
         if came is None:  # the other delivery is at work
-            return Later(_grown(_EARLIER_AGAIN_S, held.tries), execution.reason, alone=True)
+            return Later(grown(*_EARLIER_AGAIN_S, held.tries), execution.reason, alone=True)
         _log.info(
             "TERMINAL STATE: %s %s reason=%s order=%s from its record",
             came.state,
@@ -131,8 +132,3 @@ def answered_as(intent: Intent) -> str:
     """What tells an intent from others: its id, and what it asks for. Another intent under its id is a CONFLICT, which
     has a result of its own."""
     return f"{intent.id}:{intent.fingerprint}"
-
-
-def _grown(between_s: tuple[float, float], tries: int) -> float:
-    first, longest = between_s
-    return min(first * (1 << min(tries, 20)), longest)

@@ -83,10 +83,10 @@ async def serve(config: Config, settings: Settings, account: Account) -> int:
         )
         looking = Looking(gate, exchange, streams, news, teller, pulse, metrics, settings.alerts)
         executor = Executor(gate, exchange, timings=metrics)
-        for_alerts, to_tell = executor.updates(), executor.updates()  # before it asks, so that nothing is missed
+        # Before it asks for anything, so that nothing is missed.
+        for_alerts, to_tell = executor.updates(), executor.updates() if settings.streams else None
         await stack.enter_async_context(executor)
         rates = TakerRates(exchange)
-        updating = Updating(settings, gate, executor, streams, pulse, metrics, rates) if settings.streams else None
         for warning in gate.policy.warnings:
             _log.warning("POLICY %s", warning)
         for warning in settings.at_odds(gate.policy):
@@ -95,13 +95,15 @@ async def serve(config: Config, settings: Settings, account: Account) -> int:
             "STARTED prefix=%s stream=%s group=%s consumer=%s listening=%s mode=%s",
             *(config.prefix, settings.stream, settings.group, settings.consumer, at or "none", gate.policy.mode),
         )
-        if not settings.streams:
-            _log.warning("NO ORDER UPDATES streams = false: it doesn't hear what comes of orders after their results")
         beside = [
             asyncio.create_task(keep_telling(systemd, pulse)),
             asyncio.create_task(looking.keep_listening(for_alerts)),
         ]
-        if updating is not None:
+        updating = None
+        if to_tell is None:
+            _log.warning("NO ORDER UPDATES streams = false: it doesn't hear what comes of orders after their results")
+        else:
+            updating = Updating(settings, gate, executor, streams, pulse, metrics, rates)
             beside.append(asyncio.create_task(updating.keep_hearing(to_tell)))
         try:
             service = Service(settings, gate, exchange, executor, streams, pulse, metrics, rates, looking, updating)

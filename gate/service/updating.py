@@ -20,6 +20,7 @@ from redis.exceptions import ResponseError
 from gate.client.gates import AsyncGate
 from gate.executor import Executor, OrderState, OrderUpdate
 from gate.service.metrics import Metrics
+from gate.service.pauses import grown
 from gate.service.pulse import Pulse
 from gate.service.settings import Settings
 from gate.service.streams import STORE_FAILURES, Streams, Update, said_of
@@ -287,7 +288,7 @@ class Updating:
 
     def _put_off(self, heard: _Heard) -> float:
         """For so long."""
-        pause_s = min(_FIRST_PAUSE_S * (1 << min(heard.tries, 10)), _LONGEST_PAUSE_S)
+        pause_s = grown(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, heard.tries)
         heard.due_s = self._loop.time() + pause_s
         heard.tries += 1
         return pause_s

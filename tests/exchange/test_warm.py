@@ -28,6 +28,11 @@ def distance(paper_exchange: PaperExchange) -> Iterator[Distance]:
         yield distance
 
 
+def through(paper: PaperExchange, door: int) -> BinanceFutures:
+    """The exchange, behind a door of the proxy."""
+    return BinanceFutures(paper.key, paper.secret, base_url=f"http://127.0.0.1:{door}", streams=False)
+
+
 async def pings(distance: Distance, door: int, number: int) -> int:
     """Waits for so many. Returns how many connections were opened meanwhile."""
     seen = connections = 0
@@ -46,9 +51,7 @@ async def test_connections_are_open_before_the_first_intent(
     door = distance.door()
     async with (
         AsyncGate.from_url(store.url, policy=ROOMY) as gate,
-        BinanceFutures(
-            paper_exchange.key, paper_exchange.secret, base_url=f"http://127.0.0.1:{door}", streams=False
-        ) as exchange,
+        through(paper_exchange, door) as exchange,
         Executor(gate, exchange) as executor,
     ):
         assert await pings(distance, door, CONNECTIONS) == CONNECTIONS
@@ -66,9 +69,7 @@ async def test_they_stay_open_longer_than_an_idle_one_is_kept(
     monkeypatch.setattr(warm, "EVERY_S", 0.02)
     monkeypatch.setattr(binance, "IDLE_S", 2.0)
     door = distance.door()
-    async with BinanceFutures(
-        paper_exchange.key, paper_exchange.secret, base_url=f"http://127.0.0.1:{door}", streams=False
-    ) as exchange:
+    async with through(paper_exchange, door) as exchange:
         exchange.keep_warm()
         exchange.keep_warm()
         assert await pings(distance, door, CONNECTIONS * 130) == CONNECTIONS  # more than two seconds
@@ -80,13 +81,10 @@ async def test_they_stay_open_longer_than_an_idle_one_is_kept(
 async def test_a_connection_that_nobody_uses_is_given_up_before_the_exchange_does(
     monkeypatch: pytest.MonkeyPatch, paper_exchange: PaperExchange, distance: Distance
 ) -> None:
-    monkeypatch.setattr(binance, "IDLE_S", 0.001)
+    monkeypatch.setattr(binance, "IDLE_S", 1e-9)  # over by the next request
     door = distance.door()
-    async with BinanceFutures(
-        paper_exchange.key, paper_exchange.secret, base_url=f"http://127.0.0.1:{door}", streams=False
-    ) as exchange:
+    async with through(paper_exchange, door) as exchange:
         await exchange.positions("BTCUSDT")
-        await asyncio.sleep(0.01)
         await exchange.positions("BTCUSDT")
         assert distance.take(door).connections == 2
 
@@ -138,9 +136,7 @@ async def test_they_open_no_sooner_than_a_first_order_would_have_begun(
     """Its own requests don't stand behind theirs."""
     monkeypatch.setattr(warm, "FIRST_AFTER_S", 60.0)
     door = distance.door()
-    async with BinanceFutures(
-        paper_exchange.key, paper_exchange.secret, base_url=f"http://127.0.0.1:{door}", streams=False
-    ) as exchange:
+    async with through(paper_exchange, door) as exchange:
         exchange.keep_warm()
         await exchange.positions("BTCUSDT")
         assert [what for what, _ in distance.take(door).requests] == ["GET /fapi/v3/positionRisk"]

@@ -12,7 +12,7 @@ import click
 
 from gate.cli.exchange_keys import (
     ExchangeKeys,
-    UnreadableSecret,
+    UnusableSetting,
     exchange_options,
     needed_keys,
     secret_from_environment,
@@ -99,7 +99,7 @@ def _settings(config: Config, listen: str | None, as_json: bool) -> Settings:
         url = secret_from_environment(URL_VARIABLE)
         if url:
             found = replace(found, alerts=replace(found.alerts, url=webhook_url(url)))
-    except UnreadableSecret as problem:
+    except UnusableSetting as problem:
         raise click.UsageError(str(problem)) from None
     except ValueError as problem:
         raise click.UsageError(f"{URL_VARIABLE}: {problem}") from None
