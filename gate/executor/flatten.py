@@ -97,7 +97,7 @@ async def _rounds(account: Holder, *, closes: bool) -> Flattened:
 
 
 def _said(failures: Mapping[str, ExchangeFailure]) -> list[str]:
-    return [f"{what}: {failed}" for what, failed in failures.items()]
+    return [f"{what}: {each.failure.code}: {each.failure.told}" for what, each in failures.items()]
 
 
 async def _read(

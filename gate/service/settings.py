@@ -167,7 +167,7 @@ def read_settings(
         if value is None:
             continue
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-            faults.append(f"service.{name}: {value!r} is not a whole number from {least} to {most}")
+            faults.append(f"service.{name}: {shown(value)} is not a whole number from {least} to {most}")
         else:
             found[name] = value
     for variable, name in _VARIABLES.items():
@@ -207,18 +207,24 @@ def read_settings(
     except ValueError as problem:
         faults.append(f"{'--listen' if listen else 'service.listen'}: {problem}")
     alerts = read_alerts(table.get("alerts", {}), faults)
-    names = {
+    defaults = {
         "stream": f"{prefix}:stream:trade.intent",
-        "group": f"{prefix}:group:execution:trade.intent",
-        "consumer": f"execution-{host}-{pid}",
         "results": f"{prefix}:stream:execution.result",
         "dead_letters": f"{prefix}:stream:trade.intent.dead",
-    } | {
-        name: text for name, text in texts.items() if name in ("stream", "group", "consumer", "results", "dead_letters")
     }
-    streams = [names[name] for name in ("stream", "results", "dead_letters")]
-    if len(set(streams)) != len(streams):
+    names = {
+        **defaults,
+        "group": f"{prefix}:group:execution:trade.intent",
+        "consumer": f"execution-{host}-{pid}",
+    }
+    names |= {name: text for name, text in texts.items() if name in names}
+    if len({names[name] for name in defaults}) != len(defaults):
         faults.append("service: stream, results and dead_letters must be three streams")
+    faults += [
+        f"service.{name}: {names[name]!r} is among the gate's own keys; write another, such as {own!r}"
+        for name, own in defaults.items()
+        if names[name].startswith((f"{prefix}:exec:", f"{prefix}:safety:"))
+    ]
     if faults:
         of_file = [each for each in faults if each.startswith("service")]
         others = [each for each in faults if each not in of_file]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from decimal import Decimal
 from typing import Any, Final
 
 _LONGEST_NAME: Final = 64
@@ -13,7 +14,7 @@ _PLAIN: Final = re.compile(r"[\w@%+=:./{}-]+")
 def shown(value: object) -> str:
     """A value as a message quotes it: at most 80 characters, and no error whatever it is."""
     try:
-        text = repr(value)
+        text = str(value) if isinstance(value, Decimal) else repr(value)  # a figure of TOML is one
     except Exception:  # an int with more digits than Python prints, a nest of a thousand lists, a service's own object
         text = f"<{type(value).__name__}>"
     return text if len(text) <= 80 else text[:77] + "..."

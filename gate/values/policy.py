@@ -258,8 +258,10 @@ def read_setting(setting: str) -> tuple[str, object]:
         raise InvalidPolicy((f"{_name(name)}: is not a figure of the policy{own}",))
     if not equals or not text:
         raise InvalidPolicy((f"{name}: has no value; write {name}=VALUE",))
-    spelt = text.title() if isinstance(getattr(Policy(), name), bool) else text.replace("_", "")
-    return name, _value(name, spelt if isinstance(getattr(Policy(), name), int) else text)
+    default = getattr(Policy(), name)
+    if isinstance(default, bool):
+        return name, {"true": True, "false": False}.get(text.lower(), text)
+    return name, _value(name, text.replace("_", "") if isinstance(default, int) else text)
 
 
 @dataclass(frozen=True, slots=True)

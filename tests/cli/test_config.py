@@ -94,7 +94,7 @@ def test_every_fault_is_named_at_once_in_one_line(bare: Run, file: Path) -> None
         "url: 5 is not a text",
         "policy.rate_symbol_limt: is not a figure of the policy; write rate_symbol_limit;",
         "policy.rate_global_limit: 0 is not a whole number",
-        "policy.margin_buffer: Decimal('NaN')",
+        "policy.margin_buffer: NaN is not",
         "policy.mode: 'dry' is not one of",
     ):
         assert fault in done.stderr
@@ -177,7 +177,16 @@ def test_a_slip_in_the_policy_does_not_stop_what_a_person_does_at_a_bad_moment(
     assert done.exit_code == 1
     done = bare("--config", str(file), "leftovers")
     assert (done.exit_code, problem in done.stderr) == (0, True)
-    for needing in (("eval", *INTENT), ("policy", "show"), ("policy", "apply", "--defaults", *WHO)):
+    submit = (
+        "submit",
+        "--symbol",
+        "BTCUSDT",
+        "--side",
+        "BUY",
+        "--notional",
+        "300",
+    )  # the stream stands in the file, too
+    for needing in (("eval", *INTENT), submit, ("policy", "show"), ("policy", "apply", "--defaults", *WHO)):
         done = bare("--config", str(file), *needing)
         assert (done.exit_code, done.stdout) == (2, ""), "these need the policy"
         assert problem in done.stderr

@@ -304,6 +304,7 @@ def test_an_order_that_cannot_be_cancelled_is_named(gate: Run, at_hand: Client, 
 def test_cancelling_takes_keys(gate: Run, redis_client: redis.Redis) -> None:
     done = gate("halt", "--cancel", *WHO)
     assert (done.exit_code, "BINANCE_API_KEY and BINANCE_API_SECRET must be set" in done.stderr) == (2, True)
+    assert "nothing was halted; without --cancel no keys are needed" in done.stderr
     assert not redis_client.exists("quantum:safety:halt")
 
 

@@ -196,6 +196,8 @@ def test_a_file_that_only_names_the_store_does_not_hinder_a_setting(gate: Run, s
         ("rate_global_limit=many", "rate_global_limit: 'many' is not a whole number"),
         ("rate_global_limit=0", "rate_global_limit: 0 is not a whole number"),
         ("dedup_ttl_ms=1000", "dedup_ttl_ms: 1000 is below"),
+        ("exits_without_store=fals", "exits_without_store: 'fals' is neither true nor false"),
+        ("margin_buffer=nan", "margin_buffer: NaN is not a Decimal"),
     ],
 )
 def test_a_bad_setting_changes_nothing(gate: Run, store: Store, setting: str, problem: str) -> None:

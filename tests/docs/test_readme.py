@@ -22,6 +22,7 @@ from binance.exceptions import BinanceAPIException
 from gate import Gate, Intent, Phase, Policy
 from gate.paper import Fault, FaultKind, PaperExchange
 from gate.values.guards import GUARDS
+from gate.values.policy import read_setting
 from tests.client.account import wait_out
 from tests.servers.store import Store
 
@@ -246,4 +247,5 @@ def test_everything_that_the_examples_import_is_there() -> None:
 
 def test_the_config_example_is_a_policy() -> None:
     [example] = _blocks("toml")
-    assert Policy.from_mapping(tomllib.loads(example)["policy"]) == Policy()
+    applied = dict([read_setting(re.findall(r"--set (\S+)", line)[0]) for line in _commands() if "--set" in line])
+    assert Policy.from_mapping(tomllib.loads(example)["policy"]) == Policy.from_mapping(applied)

@@ -128,6 +128,16 @@ async def test_an_answer_that_is_lost_closes_nothing_twice(
     assert await exchange.holdings() == ()
 
 
+async def test_a_refusal_says_what_to_do(exchange: BinanceFutures, paper_exchange: PaperExchange) -> None:
+    await some_trade(exchange)
+    refused = Fault(kind=FaultKind.ERROR, code=-1022, method="GET", path="/fapi/v1/openOrders", times=100)
+    paper_exchange.inject(refused)
+
+    done = await flatten(exchange)
+
+    assert "the API key is wrong here: check key and secret" in done.problems[0]
+
+
 async def test_orders_that_cannot_be_read_do_not_keep_positions_open(
     exchange: BinanceFutures, paper_exchange: PaperExchange
 ) -> None:

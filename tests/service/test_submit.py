@@ -186,8 +186,8 @@ def test_the_wait_is_for_the_id_that_the_service_makes_of_the_entry(desk: Desk, 
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("redis://127.0.0.1:1/0", "; nothing was put there"),
-        ("redis+sentinel://127.0.0.1:1/m", "gate: No master found for 'm'; nothing was put there"),
+        ("redis://127.0.0.1:1/0", "gate: redis://127.0.0.1:1/0: Error 111"),
+        ("redis+sentinel://127.0.0.1:1/m", "/m: No master found for 'm'; nothing was put there"),
         ("redis+cluster://127.0.0.1:1", "; nothing was put there"),
     ],
 )
@@ -196,6 +196,12 @@ def test_without_a_store_nothing_is_there(submit: Submit, url: str, said: str) -
     assert told.exit_code == 3
     assert said in told.stderr
     assert told.stderr.count("\n") == 1
+
+
+def test_a_stream_that_is_half_read_from_its_file_is_not_taken_for_another(desk: Desk, submit: Submit) -> None:
+    told = submit("--id", "a", *BUY, config='[service]\nstream = "mine"\nconcurrency = eight\n')
+    assert (told.exit_code, "is not TOML" in told.stderr) == (2, True)
+    assert not desk.client.exists(STREAM)
 
 
 def test_a_prefix_that_no_service_takes_is_refused(desk: Desk, submit: Submit) -> None:

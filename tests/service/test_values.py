@@ -203,6 +203,13 @@ def test_every_fault_is_named_at_once() -> None:
     assert "XREADGROUP_COUNT:" in said
 
 
+@pytest.mark.parametrize("name", ["stream", "results", "dead_letters"])
+@pytest.mark.parametrize("key", ["quantum:safety:halt", "quantum:exec:state"])
+def test_no_stream_is_one_of_the_gates_own_keys(name: str, key: str) -> None:
+    with pytest.raises(InvalidConfig, match=f"service.{name}: '{key}' is among the gate's own keys"):
+        settings({name: key})
+
+
 def test_a_service_is_well_only_while_it_has_read_of_late() -> None:
     pulse = Pulse("me", "quantum", "s", "g", phase="consuming")
     assert pulse.told()["ok"] is False

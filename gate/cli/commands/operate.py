@@ -82,7 +82,11 @@ def halt(
     interrupted, in force.
     """
     config = configured(flags, needs_policy=False)
-    keys = needed_keys(base_url, demo_trading) if cancel else keys_at_hand(base_url, demo_trading)
+    try:
+        keys = needed_keys(base_url, demo_trading) if cancel else keys_at_hand(base_url, demo_trading)
+    except click.UsageError as problem:
+        without = "; without --cancel no keys are needed" if cancel else ""
+        raise click.UsageError(f"{problem.message}; nothing was halted{without}") from None
     uncancelled = "; no order was cancelled (gate flatten does that without the store, too)" if cancel else ""
     with acting(config, "halt", "halted", as_json, uncancelled) as gate:
         before = look(gate)

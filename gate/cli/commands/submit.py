@@ -14,7 +14,7 @@ import click
 from gate.cli.commands.described import intent_options, name_of, object_in, read_text
 from gate.cli.failures import NoAnswer, complain
 from gate.cli.screens.wording import one_line, span
-from gate.cli.session import configured, json_option, say_json, without_log
+from gate.cli.session import configured, json_option, say_json, store_of, without_log
 from gate.config import Config, Flags
 from gate.protocol.keyspace import Keyspace
 from gate.store.masking import masked
@@ -91,7 +91,7 @@ def submit(
     Exit codes: 0 it stands on the stream; 1 no order was placed, or it isn't known (only with --wait); 2 bad input or
     usage; 3 no answer of the store, or no result in the time: it may be there, and may still be executed.
     """
-    config = configured(flags, needs_policy=False)
+    config = configured(flags)  # of a file that is half read, the stream would be another
     now_ms = time.time_ns() // 1_000_000
     payload = _payload(described, file, timestamp, now_ms)
     from gate.service.settings import read_settings
@@ -194,7 +194,7 @@ async def _submitted(
             done.waits = await _waits(config, settings, submission, done)
         return result
     except STORE_FAILURES as failure:
-        raise _no_answer(failure, done, settings, as_json) from None
+        raise _no_answer(failure, done, config, settings, as_json) from None
     finally:
         await client.aclose()
 
@@ -243,7 +243,7 @@ async def _held_by(config: Config, entry: Entry) -> str:
     return f"may still execute it. It is held by {denial.reason}{left}{detail}"
 
 
-def _no_answer(failure: Exception, done: _Done, settings: Settings, as_json: bool) -> NoAnswer:
+def _no_answer(failure: Exception, done: _Done, config: Config, settings: Settings, as_json: bool) -> NoAnswer:
     from gate.service.streams import said_of
 
     said = masked(one_line(said_of(failure)))
@@ -260,7 +260,7 @@ def _no_answer(failure: Exception, done: _Done, settings: Settings, as_json: boo
         "intent_id": entry.intent.id,
         "detail": said,
     }
-    return NoAnswer(f"{said.rstrip('.')}; {so}", answer if as_json else None)
+    return NoAnswer(f"{store_of(config)}: {said.rstrip('.')}; {so}", answer if as_json else None)
 
 
 def _show(result: dict[str, str]) -> None:
