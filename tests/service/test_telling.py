@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ from gate.service.metrics import Metrics
 from gate.service.pulse import Pulse
 from gate.service.results import Asked
 from gate.service.settings import read_settings
-from gate.service.streams import STORE_FAILURES, Streams
+from gate.service.streams import STORE_FAILURES, Streams, Update
 from gate.service.taker_rates import TakerRates
 from gate.service.told import ToldOrder
 from gate.service.updating import Updating
@@ -144,6 +145,8 @@ async def test_a_refused_update_is_told_however_long_the_store_has_refused_it(ri
     rig.result()
     rig.desk.client.set(RESULTS, "not a stream")
     await rig.hears(an_update())
+    [heard] = rig.updating._orders.values()
+    heard.tries = 5_000  # hours of it
     await rig.rounds(2 * WAITS)
     rig.desk.client.delete(RESULTS)
     await rig.rounds()
@@ -151,10 +154,11 @@ async def test_a_refused_update_is_told_however_long_the_store_has_refused_it(ri
     assert not rig.waiting
 
 
-async def test_an_order_of_which_nothing_can_be_told_stops_no_other(rig: Rig) -> None:
-    for number in (1, 2):
-        rig.result(number=number)
-    await rig.hears(an_update(1, average_price=Decimal("NaN")), an_update(2))
+@pytest.mark.parametrize("harm", [{"average_price": Decimal("NaN")}, {"order_id": "²"}], ids=str)
+async def test_an_order_of_which_nothing_can_be_told_stops_no_other(rig: Rig, harm: dict[str, Any]) -> None:
+    for number, told in ((1, replace_state("EXPIRED" if "order_id" in harm else "NEW", "81")), (2, NEW)):
+        rig.result(told, number)
+    await rig.hears(replace(an_update(1), **harm), an_update(2))
     await rig.rounds(2)
     assert rig.told() == ["2FILLED"]
 
@@ -244,13 +248,13 @@ async def test_an_order_that_the_exchange_has_forgotten_is_never_asked_for_again
     assert {0 < int(rig.desk.client.pttl(f"{ORDERS}g-{n:032}")) <= 3_600_000 for n in range(5)} == {True}
 
 
-async def test_an_order_in_doubt_that_may_still_appear_stays_open(rig: Rig) -> None:
-    unknown = ToldOrder(ASKED)
-    stand_open(rig, unknown, noted_ms=4_000_000_000_000)
+@pytest.mark.parametrize(("noted_ms", "left"), [(4_000_000_000_000, 1), (1, 0)])
+async def test_an_order_in_doubt_stays_open_as_long_as_it_may_still_appear(rig: Rig, noted_ms: int, left: int) -> None:
+    stand_open(rig, ToldOrder(ASKED), noted_ms=noted_ms)
     async with rig.executor:
         await remembered(rig)
     await rig.rounds()
-    assert rig.desk.client.zcard(OPEN) == 1
+    assert rig.desk.client.zcard(OPEN) == left
 
 
 async def test_where_too_many_orders_are_open_the_newest_are_asked_for(
@@ -278,23 +282,176 @@ async def test_what_an_order_in_doubt_has_come_to_is_told_at_the_next_start(rig:
     assert rig.desk.client.zcard(OPEN) == 0
 
 
+async def test_what_has_ended_or_cannot_be_read_is_not_asked_for(rig: Rig) -> None:
+    stand_open(rig, replace_state("FILLED", "81"), NEW, NEW)
+    rig.desk.client.set(f"{ORDERS}g-{1:032}", "x")
+    await rig.updating._remember()
+    assert [each[-1] for each in rig.executor._news._open] == ["2"]
+
+
+async def test_an_order_that_is_gone_and_cannot_be_closed_keeps_no_update_back(rig: Rig) -> None:
+    rig.desk.client.set(OPEN, "not a set")
+    rig.result()
+    rig.updating._is_gone(f"g-{0:032}")
+    await rig.hears(an_update())
+    await rig.rounds()
+    assert (rig.told(), rig.updating._gone) == (["1FILLED"], set())
+
+
+async def test_a_liquidation_that_another_service_has_told_is_told_once(rig: Rig) -> None:
+    for _ in range(2):
+        await rig.hears(an_update(state="LIQUIDATED"))
+        await rig.rounds()
+    assert rig.told() == ["1LIQUIDATED"]
+
+
+async def test_of_each_order_the_newest_updates_wait(rig: Rig) -> None:
+    await rig.hears(*[a_part(of_order) for of_order in range(1, 31)])
+    rig.result()
+    await rig.rounds()
+    assert [row["filled_quantity"] for row in rig.desk.updates()] == [str(each) for each in range(11, 31)]
+
+
+def a_part(filled: int) -> OrderUpdate:
+    return an_update(state="PARTIALLY_FILLED", filled_quantity=Decimal(filled))
+
+
+async def test_what_is_heard_while_an_update_is_told_follows_it(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though it pushes out what is just told."""
+    update, rest = rig.streams.update, [a_part(each) for each in range(2, 22)]
+
+    async def meanwhile(updates: Sequence[Update], keep_ms: int) -> list[bool | Exception]:
+        replies = await update(updates, keep_ms)
+        await rig.hears(*rest)
+        return replies
+
+    rig.result()
+    await rig.hears(a_part(1))
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.streams, "update", meanwhile)
+        await rig.rounds()
+    await rig.rounds()
+    assert [row["filled_quantity"] for row in rig.desk.updates()] == [str(each) for each in range(1, 22)]
+
+
+@pytest.mark.parametrize("step", ["told_of", "update"])
+async def test_an_order_that_is_lost_in_the_middle_of_a_round_stops_no_other(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, step: str
+) -> None:
+    ask = getattr(rig.streams, step)
+
+    async def meanwhile(*words: object) -> object:
+        replies = await ask(*words)
+        rig.updating._orders.popitem(last=False)
+        return replies
+
+    for number in (1, 2):
+        rig.result(number=number)
+    await rig.hears(an_update(1), an_update(2))
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.streams, step, meanwhile)
+        await rig.rounds()
+    assert "2FILLED" in rig.told()
+    assert not rig.waiting
+    assert "can't be told" not in caplog.text
+
+
+async def test_the_service_that_has_sent_an_order_tells_of_it_first(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gate.service.updating._SENDER_FIRST_S", 3600.0)
+    for number in (1, 2):
+        rig.result(number=number)
+    await rig.hears(an_update(1), an_update(2, intent_id="sig-2"))
+    await rig.updating._round()
+    assert rig.told() == ["2FILLED"]
+    await rig.rounds()
+    assert rig.told() == ["2FILLED", "1FILLED"]
+
+
+async def test_what_is_refused_is_not_sent_anew_with_each_round(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gate.service.updating._FIRST_PAUSE_S", 3600.0)
+    monkeypatch.setattr("gate.service.updating._LONGEST_PAUSE_S", 3600.0)
+    rig.result()
+    rig.desk.client.set(RESULTS, "not a stream")
+    await rig.hears(an_update())
+    await rig.rounds()
+    rig.desk.client.delete(RESULTS)
+    await rig.updating._round()
+    assert rig.told() == []
+
+
+@asynccontextmanager
+async def telling(rig: Rig) -> AsyncIterator[None]:
+    going_on = asyncio.create_task(rig.updating.keep_telling())
+    try:
+        yield
+        assert not going_on.done()
+    finally:
+        going_on.cancel()
+        await asyncio.wait([going_on])
+
+
+async def become(so: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not so():  # noqa: ASYNC110  # nothing tells of it
+            await asyncio.sleep(0.005)
+
+
+async def test_whatever_fails_updates_are_told_and_each_in_its_time(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The open orders can't be read, a round breaks, and the result comes later than its update."""
+    monkeypatch.setattr("gate.service.updating._FIRST_PAUSE_S", 0.01)
+    rig.desk.client.set(OPEN, "not a set")
+    told_of, rounds = rig.streams.told_of, list[Sequence[str]]()
+
+    async def breaks_once(keys: Sequence[str]) -> list[bytes | None]:
+        rounds.append(keys)
+        if len(rounds) == 1:
+            raise LookupError("a mistake of ours")
+        return await told_of(keys)
+
+    monkeypatch.setattr(rig.streams, "told_of", breaks_once)
+    await rig.hears(an_update(intent_id="sig-1"))
+    async with telling(rig):
+        await become(lambda: len(rounds) > 2)
+        rig.result()
+        await become(rig.told)
+    assert rig.told() == ["1FILLED"]
+    said = [record.message for record in caplog.records if record.name == "gate.service"]
+    assert sum(each.startswith("OPEN ORDERS NOT READ") for each in said) == 1
+    assert "telling updates failed" in said
+
+
+async def test_all_that_is_gone_is_closed_though_nothing_more_is_heard(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gate.service.updating._TOGETHER", 1)
+    stand_open(rig, *[NEW] * 3)
+    async with rig.executor, telling(rig):
+        await become(lambda: rig.desk.client.zcard(OPEN) == 0)
+
+
 class Hanging(BinanceFutures):
     """Doesn't answer for ETHUSDT, and breaks at XRPUSDT."""
 
     def __init__(self, paper_url: str) -> None:
         super().__init__("key", "secret", base_url=paper_url, streams=False)
         self.asked = list[str]()
+        self.hangs = True
 
     async def symbol_config(self, symbol: str) -> SymbolConfig:
         self.asked.append(symbol)
         if symbol == "ETHUSDT":
-            await asyncio.Event().wait()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.hangs = False
         if symbol == "XRPUSDT":
             raise LookupError(symbol)
         return await super().symbol_config(symbol)
 
 
-async def test_rates_are_read_together_and_a_silence_is_remembered(desk: Desk) -> None:
+async def test_rates_are_read_together_and_a_silence_is_remembered(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     exchange = Hanging(desk.paper.url)
     async with exchange:
         rates = TakerRates(exchange)
@@ -303,4 +460,10 @@ async def test_rates_are_read_together_and_a_silence_is_remembered(desk: Desk) -
             told = await rates.rates(["ETHUSDT", "BTCUSDT", "SOLUSDT", "XRPUSDT"], within_s=1)
             assert told["BTCUSDT"] == told["SOLUSDT"] is not None
             assert told["ETHUSDT"] is told["XRPUSDT"] is None
-    assert sorted(exchange.asked) == ["BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT"]
+        assert not exchange.hangs, "nobody waits for it any more"
+        assert sorted(exchange.asked) == ["BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT"]
+        exchange.asked.clear()
+        monkeypatch.setattr("gate.service.taker_rates._UNTOLD_AGE_S", -1)
+        for symbol in ("BTCUSDT", "NONEUSDT", "NONEUSDT"):
+            assert (await rates.rate(symbol) is None) == (symbol == "NONEUSDT")
+        assert exchange.asked == ["NONEUSDT", "NONEUSDT"], "what is known counts for longer"
