@@ -62,7 +62,7 @@ class ToldOrder(Struct, frozen=True, omit_defaults=True):
         """What is told with an update; None where that is no news. What is filled never gets less."""
         last = OrderState(self.state) if self.state else None
         if self.is_another(update):
-            return structs.replace(self, state="", filled=Decimal(0), order_id="").after(update)
+            return structs.replace(self, state="", filled=Decimal(0)).after(update)
         if update.state is OrderState.LIQUIDATED:
             news = update.filled_quantity > self.filled
         elif (last is not None and last.ended) or update.filled_quantity < self.filled:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pytest
+from msgspec import structs
 
 from gate.executor import Execution, OrderState, OrderUpdate, Terminal
 from gate.service.results import Asked, Ending, ending_of, ending_of_record, result_fields
@@ -73,6 +74,20 @@ def test_whatever_comes_of_an_order_in_doubt_is_news() -> None:
 def test_a_younger_order_under_the_same_client_order_id_is_told_and_an_older_one_isnt() -> None:
     expired = replace_state(NEW, "EXPIRED")
     assert told(expired, update("FILLED", "3", "82"), update("CANCELLED", "0", "81")) == [("FILLED", "3")]
+
+
+def test_what_an_older_order_under_the_id_has_filled_takes_nothing_from_the_younger() -> None:
+    older = structs.replace(NEW, state="CANCELLED", filled=Decimal(2))
+    assert told(older, update("PARTIALLY_FILLED", "1", "82")) == [("PARTIALLY_FILLED", "1")]
+
+
+@pytest.mark.parametrize(
+    "ended",
+    [structs.replace(NEW, state="FILLED", conditional=True), ToldOrder(ASKED, state="EXPIRED")],
+    ids=["its order has another number", "without a number"],
+)
+def test_where_the_numbers_say_nothing_an_end_is_the_end(ended: ToldOrder) -> None:
+    assert told(ended, update("FILLED", "3", "82")) == []
 
 
 def replace_state(of: ToldOrder, state: str) -> ToldOrder:
