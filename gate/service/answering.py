@@ -90,9 +90,6 @@ class Answering:
                 replies = await self._streams.answer([answer for answer, _ in batch])
             except STORE_FAILURES as error:
                 replies = [error] * len(batch)
-            except BaseException:
-                waiting.extendleft(reversed(batch))
-                raise
             failed: list[tuple[_Row, Exception]] = []
             done: list[str] = []
             for row, reply in zip(batch, replies, strict=True):

@@ -211,10 +211,17 @@ def test_where_the_open_orders_cant_be_noted_the_result_is_written(
         assert answer(client, entry, told="new") == 1
         assert redis_client.get(ORDER) == b"new"
         assert pending(redis_client) == 0
+        assert update(client, "new", "filled", open=0) == 1
     finally:
         if client is not redis_client:
             client.close()
             redis_client.acl_deluser("earlier")
+
+
+def test_what_was_told_of_an_order_and_cant_be_read_keeps_no_result_back(redis_client: redis.Redis, entry: str) -> None:
+    redis_client.rpush(ORDER, "not a text")
+    assert answer(redis_client, entry, told="new") == 1
+    assert (redis_client.get(ORDER), results(redis_client), pending(redis_client)) == (b"new", ["FILLED"], 0)
 
 
 def told(state: str, order_id: str, updates: int = 0) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -93,3 +93,47 @@ async def test_what_was_refused_is_written_once_the_store_takes_it(store: Store,
         assert sorted(service.done) == sorted(refused)
         assert redis_client.xlen(DEAD) == 450
         assert (len(service.answering), service.pulse.results) == (0, "ok")
+
+
+async def test_answers_that_the_store_has_not_heard_keep_their_order(
+    store: Store, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gate.service.answering._TOGETHER", 2)
+    monkeypatch.setattr("gate.service.answering._FIRST_PAUSE_S", 0.01)
+    answer, tries = Streams.answer, list[int]()
+
+    async def away_at_first(streams: Streams, answers: Sequence[Answer]) -> list[bool | Exception]:
+        tries.append(len(answers))
+        if len(tries) == 1:
+            raise redis.ConnectionError("away")
+        return await answer(streams, answers)
+
+    monkeypatch.setattr(Streams, "answer", away_at_first)
+    async with rig(store, redis_client) as service:
+        for number in range(5):
+            service.add(RESULTS, number)
+        await service.answering.until_written(20)
+    rows: Any = redis_client.xrange(RESULTS)
+    assert [fields[b"number"] for _, fields in rows] == [b"0", b"1", b"2", b"3", b"4"]
+
+
+async def test_what_is_refused_later_does_not_put_off_what_was_refused_before(
+    store: Store, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gate.service.answering._FIRST_PAUSE_S", 1800.0)
+    monkeypatch.setattr("gate.service.answering._LONGEST_PAUSE_S", 3600.0)
+    redis_client.set(DEAD, "no stream")
+    async with rig(store, redis_client) as service:
+        service.add(DEAD, 1)
+        await until(lambda: len(service.answering._refused) == 1)
+        again_s = service.answering._again_s
+        service.add(DEAD, 2)
+        await until(lambda: len(service.answering._refused) == 2)
+        assert service.answering._again_s == again_s
+
+
+async def test_only_a_last_answer_keeps_another_delivery_from_its_own(store: Store, redis_client: redis.Redis) -> None:
+    async with rig(store, redis_client) as service:
+        for no_order in (True, False):
+            service.answering.add(Answer("1-1", RESULTS, 1_000, f"{no_order}", 60_000, {}, no_order), 0.0)
+        assert [service.answering.has(each) for each in ("True", "False")] == [False, True]
