@@ -148,9 +148,8 @@ class Waiting:
             if held.tries and held.timed and held.alone:
                 self._ready_now(held)
         for symbol, lane in self._lanes.items():
-            for _, held in lane:
-                if held.tries:
-                    held.due_s, held.timed = 0.0, False
+            for _, held in lane:  # whoever has a time was tried
+                held.due_s, held.timed = 0.0, False
             if lane and symbol not in self._busy:
                 self._offer(symbol)
 

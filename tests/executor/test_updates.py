@@ -223,6 +223,20 @@ async def test_an_order_of_before_that_the_exchange_has_forgotten_is_asked_for_o
     assert asked.count("GET /fapi/v1/order") == 1
 
 
+async def test_nothing_is_asked_of_an_order_that_is_known_or_has_ended(heard: Desk, asked: list[str]) -> None:
+    async with heard.executor as executor:
+        resting = heard.intent(quantity="0.002", order_type="LIMIT", price="90000")
+        sent = await executor.execute(resting)
+        asked.clear()
+        executor.remember("BTCUSDT", str(sent.client_order_id), resting.id)
+        assert executor._news._closing is None
+        heard.paper.set_price("BTCUSDT", "89999.9")
+        (order,) = [executor._news._known(each.client_order_id) for each in await told(executor.updates(), 1)]
+        assert order is not None
+        assert await executor._news._ask_for(str(sent.client_order_id), order) is None
+    assert "GET /fapi/v1/order" not in asked
+
+
 async def test_an_exchange_that_does_not_answer_at_once_is_asked_again(
     heard: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
