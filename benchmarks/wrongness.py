@@ -1,10 +1,9 @@
 """How often each way is wrong, where many processes share an account and some of them die between two commands.
 
 Intents come in bursts and one by one, and each reaches two processes at the same time and a third one a little later.
-A process that has an admission holds it for a moment, as long as
-an order takes; some hold it for longer than the lock lives, as a process does that was stopped, or whose request
-hangs. Now and then one kills itself by SIGKILL, after a command that the seed has chosen, and another one takes its
-place.
+A process that has an admission holds it for a moment, as long as an order takes; some hold it for longer than the lock
+lives, as a process does that was stopped, or whose request hangs. Now and then one kills itself by SIGKILL, after a
+command that the seed has chosen, and another one takes its place.
 
 Each process writes down what it asked and what it was answered, by the machine's one monotonic clock. Only what can't
 be otherwise counts as wrong: see `judged`.
