@@ -19,6 +19,7 @@ from redis.exceptions import ResponseError
 
 from gate.client.gates import AsyncGate
 from gate.executor import Executor, OrderState, OrderUpdate
+from gate.executor.late_orders import LOOKS_AFTER_S
 from gate.service.metrics import Metrics
 from gate.service.pauses import grown
 from gate.service.pulse import Pulse
@@ -41,7 +42,7 @@ _AFTER_TAKEOVER_S: Final = 60.0
 _MOST_ORDERS: Final = 5_000
 _MOST_OF_ONE: Final = 20
 _FEES_WITHIN_S: Final = 1.0
-_MAY_APPEAR_MS: Final = 600_000
+_MAY_APPEAR_MS: Final = LOOKS_AFTER_S[-1] * 1000
 """How long an order in doubt may show up, though the exchange doesn't have it yet."""
 
 
