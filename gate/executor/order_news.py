@@ -164,13 +164,12 @@ class OrderNews:
         gone: Callable[[], None] | None = None,
     ) -> None:
         """An order of an earlier life of this process, or of another one. What has come of it is asked for."""
-        if self._known(client_order_id) is None:
-            named = self._note(client_order_id, symbol, conditional)
-            named.remembered, named.gone = True, gone
-            self._missed()
         order = self._known(client_order_id)
-        if order is not None and order.intent_id is None:
-            order.intent_id = intent_id
+        if order is None:
+            order = self._note(client_order_id, symbol, conditional)
+            order.remembered, order.gone = True, gone
+            self._missed()
+        order.intent_id = intent_id
 
     def settled(self, attempt: Attempt, execution: Execution) -> None:
         """Forgets an order that the exchange certainly doesn't have."""

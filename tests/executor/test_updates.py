@@ -237,8 +237,26 @@ async def test_nothing_is_asked_of_an_order_that_is_known_or_has_ended(heard: De
     assert "GET /fapi/v1/order" not in asked
 
 
-async def test_an_exchange_that_does_not_answer_at_once_is_asked_again(
-    heard: Desk, monkeypatch: pytest.MonkeyPatch
+async def test_after_a_gap_orders_of_others_are_not_asked_for(heard: Desk, client: Client, asked: list[str]) -> None:
+    client.futures_create_order(
+        symbol="BTCUSDT",
+        side="BUY",
+        type="LIMIT",
+        timeInForce="GTC",
+        price="90000",
+        quantity="0.002",
+        newClientOrderId="by-hand",
+    )
+    async with heard.executor as executor:
+        asked.clear()
+        ears(heard).gap()
+        await closed(executor)
+    assert "GET /fapi/v1/openOrders" in asked
+    assert "GET /fapi/v1/order" not in asked
+
+
+async def test_an_exchange_that_does_not_answer_at_once_is_asked_again_and_nobody_is_troubled(
+    heard: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("gate.executor.order_news._PAUSES_S", (0.0,) * 5)
     async with heard.executor as executor:
@@ -250,6 +268,7 @@ async def test_an_exchange_that_does_not_answer_at_once_is_asked_again(
         heard.paper.set_price("BTCUSDT", "89999.9")
         ears(heard).gap()
         assert [each.state for each in await told(updates, 1)] == [OrderState.FILLED]
+    assert "isn't known yet" not in caplog.text
 
 
 async def closed(executor: Executor) -> None:
