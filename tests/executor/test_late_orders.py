@@ -86,6 +86,19 @@ async def test_an_order_that_the_exchange_tells_of_is_looked_up_at_once(
         await until_placed(desk, permit.intent_id)
 
 
+async def test_further_events_of_an_order_bring_no_look_forward(
+    desk: Desk, redis_client: redis.Redis, clock: Clock
+) -> None:
+    permit = await absent(desk, redis_client)
+    late = LateOrders(clock)
+    late.settled_as_absent(permit)
+    for further in (False, True):
+        late.hears(permit.client_order_id)
+        assert late._told.is_set() != further
+        await late.told_within(0.01)
+        assert not late._told.is_set()
+
+
 async def test_an_event_costs_no_look_where_the_order_is_not_found_by_it(
     desk: Desk, redis_client: redis.Redis, clock: Clock
 ) -> None:

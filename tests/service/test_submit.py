@@ -14,11 +14,14 @@ from typing import Any
 
 import pytest
 from click.testing import Result
+from redis.exceptions import ResponseError
 
-from gate import Gate
+from gate import Gate, Policy
+from gate.cli.commands.submit import _held_by
+from gate.config import Config
 from gate.service.settings import read_settings
 from gate.service.streams import LEFT
-from gate.service.submission import Submission
+from gate.service.submission import Submission, as_the_service_reads, entry_fields
 from gate.store.connect import plain_client
 from tests.cli.conftest import bare  # noqa: F401  # a fixture
 from tests.service.desk import GROUP, RESULTS, STREAM, Desk, payload
@@ -175,6 +178,26 @@ def test_what_a_service_has_left_or_is_done_with_is_told_so(desk: Desk, submit: 
     assert "another has it, and may still execute it. It is at work, or waits for its turn" in at_work
 
 
+@pytest.mark.parametrize(
+    ("so", "said"),
+    [
+        ("admitted", "may still execute it. It is at work, or waits for its turn, or for the exchange"),
+        ("stale", "answers it without an order: STALE ("),
+        ("no store", "may still execute it. It is at work, or held"),
+    ],
+)
+async def test_what_becomes_of_an_intent_in_hand_is_what_the_gate_would_say(desk: Desk, so: str, said: str) -> None:
+    url = "redis://127.0.0.1:1/0" if so == "no store" else desk.url
+    config = Config(url=url, prefix="quantum", policy=Policy(), file=None, figures_from_file=frozenset())
+    settings = read_settings({}, {}, "quantum", host="h", pid=1, listen="none")
+    sent = payload(id="a", timestamp="2001-01-02T00:00:00") if so == "stale" else payload(id="a")
+    entry = as_the_service_reads(entry_fields(json.dumps(sent), 1), settings, "1-0")
+    if so == "admitted":
+        with Gate.from_url(desk.url) as gate:
+            assert gate.evaluate(entry.intent)
+    assert (await _held_by(config, entry)).startswith(said)
+
+
 def test_the_wait_is_for_the_id_that_the_service_makes_of_the_entry(desk: Desk, submit: Submit) -> None:
     config = '[service]\nid = "by-hand:{entry_id}"\n'
     desk.worker(config).consumes()
@@ -244,3 +267,14 @@ async def test_an_update_of_an_order_is_not_taken_for_its_result(desk: Desk) -> 
     finally:
         await client.aclose()
     assert found == {"intent_id": "sig-1", "state": "FILLED"}
+
+
+async def test_a_stream_that_is_none_is_not_taken_for_one_that_nobody_reads(desk: Desk) -> None:
+    desk.client.set(STREAM, "no stream")
+    client = plain_client(desk.url, 2_000)
+    settings = read_settings({}, {}, "quantum", host="h", pid=1, listen="none")
+    try:
+        with pytest.raises(ResponseError, match="WRONGTYPE"):
+            await Submission(client, settings).whereabouts("1-1")
+    finally:
+        await client.aclose()

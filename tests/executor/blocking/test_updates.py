@@ -48,6 +48,19 @@ def test_a_wait_for_an_update_ends_in_its_time_and_after_the_close(
         executor.updates()
 
 
+def test_a_mistake_while_it_waits_is_no_end_of_the_updates(
+    open_executor: OpenExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    updates = open_executor().updates()
+
+    async def broken(within_s: float) -> None:
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr(updates, "_find", broken)
+    with pytest.raises(RuntimeError, match="of ours"):
+        updates.get(60)
+
+
 def filled(executor: BlockingExecutor) -> tuple[Intent, BlockingUpdates]:
     """An order whose fill waits to be read."""
     updates, sent = executor.updates(), an_intent()
@@ -64,11 +77,15 @@ def test_what_is_unread_at_the_close_can_still_be_read(open_executor: OpenExecut
     assert updates.get(0) is None
 
 
+@pytest.mark.parametrize("closes", [False, True])
 def test_a_wait_that_is_interrupted_loses_no_update(
-    open_executor: OpenExecutor, monkeypatch: pytest.MonkeyPatch
+    open_executor: OpenExecutor, monkeypatch: pytest.MonkeyPatch, *, closes: bool
 ) -> None:
     executor = open_executor(streams=True)
     sent, updates = filled(executor)
+    another = an_intent()
+    executor.execute(another)
+    until(lambda: len(updates._updates._unread) == 2)
     call = executor._call
 
     def interrupted(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -79,6 +96,7 @@ def test_a_wait_that_is_interrupted_loses_no_update(
         patch.setattr(executor, "_call", interrupted)
         with pytest.raises(KeyboardInterrupt):
             updates.get(10)
-    update = updates.get(0)
-    assert update is not None
-    assert update.intent_id == sent.id
+    if closes:
+        executor.close()
+    got = [updates.get(0) for _ in range(2)]
+    assert [each and each.intent_id for each in got] == [sent.id, another.id]
