@@ -414,11 +414,14 @@ async def test_an_order_that_is_older_than_an_absent_intent_is_not_its_own(
     assert found.permit is not None
 
 
-async def test_a_damaged_audit_does_not_stop_reconciling_once(desk: Desk, redis_client: redis.Redis) -> None:
+async def test_a_damaged_audit_does_not_stop_reconciling_once(
+    desk: Desk, redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
     intent = await abandoned(desk, redis_client, sent=True)
     redis_client.set(at.AUDIT, "in the way")
     [found] = await reconcile_all(desk.gate, desk.exchange)
     assert (found.intent_id, found.finding) == (intent.id, Finding.PLACED)
+    assert "settled as absent lately can't be read" in caplog.text
 
 
 async def test_reconciling_once_says_what_it_can_not_look_for(desk: Desk, redis_client: redis.Redis) -> None:

@@ -198,6 +198,20 @@ async def test_what_somebody_else_has_settled_meanwhile_is_told_so(desk: Desk, r
     assert "order 4711" in found.detail
 
 
+async def test_a_store_that_fails_in_the_middle_takes_away_nothing_that_was_found(
+    desk: Desk, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    intent = await abandoned(desk, redis_client, sent=True)
+    desk.paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path="/fapi/v1/order"))
+
+    async def fails(intent_id: str) -> None:
+        raise StoreUnavailable("away")
+
+    monkeypatch.setattr(desk.gate, "lookup", fails)
+    [found] = await reconciling.reconcile_all(desk.gate, desk.exchange)
+    assert (found.intent_id, found.finding, found.done) == (intent.id, Finding.UNREADABLE, False)
+
+
 @pytest.mark.parametrize("sent", [True, False])
 async def test_an_intent_in_doubt_is_reconciled_after_its_record_has_lapsed(
     desk: Desk, redis_client: redis.Redis, sent: bool

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -59,6 +60,16 @@ def test_a_mistake_while_it_waits_is_no_end_of_the_updates(
     monkeypatch.setattr(updates, "_find", broken)
     with pytest.raises(RuntimeError, match="of ours"):
         updates.get(60)
+
+
+def test_no_event_loop_waits_for_an_update(open_executor: OpenExecutor) -> None:
+    updates = open_executor().updates()
+
+    async def ask() -> None:
+        updates.get(0)
+
+    with pytest.raises(RuntimeError, match="would block this event loop"):
+        asyncio.run(ask())
 
 
 def filled(executor: BlockingExecutor) -> tuple[Intent, BlockingUpdates]:
