@@ -186,12 +186,10 @@ class Streams:
 
     async def no_more_of(self, keys: Sequence[str], keep_ms: int) -> None:
         """Says that nothing more comes of these orders. What was told of them stays so long."""
-        told = await self.told_of(keys)
         pipeline: Any = self._client.pipeline(transaction=False)
         pipeline.zrem(self._of.orders + _OPEN, *keys)
-        for key, packed in zip(keys, told, strict=True):
-            if packed is not None:
-                pipeline.set(self._of.orders + key, packed, px=keep_ms, xx=True)
+        for key in keys:
+            pipeline.pexpire(self._of.orders + key, keep_ms)
         await pipeline.execute()
 
     async def update(self, updates: Sequence[Update], keep_ms: int) -> list[bool | Exception]:

@@ -127,7 +127,7 @@ class Updating:
 
     async def keep_telling(self) -> None:
         """Tells what comes, for ever."""
-        pause_s, remembered = _FIRST_PAUSE_S, False
+        failures, remembered = 0, False
         while True:
             try:
                 if not remembered:
@@ -140,10 +140,10 @@ class Updating:
                 else:
                     _log.exception("telling updates failed")
                 self._metrics.failures.labels("update").inc()
-                await asyncio.sleep(pause_s)
-                pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+                await asyncio.sleep(grown(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, failures))
+                failures += 1
                 continue
-            pause_s = _FIRST_PAUSE_S
+            failures = 0
             await asyncio.sleep(_APART_S)
             await self._until_due()
 
