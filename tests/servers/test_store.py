@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 import redis
 
+from tests.servers.ports import free_port
 from tests.servers.session import holds_only_a_whole_memory
 from tests.servers.store import PrivateStore, Store
 
@@ -91,3 +92,8 @@ def test_a_private_store_takes_arguments_for_its_server(new_private_store: Calla
         small.stop()
         small.start()
         assert client.config_get("maxmemory") == {"maxmemory": "3145728"}
+
+
+def test_a_port_is_given_once_while_its_server_may_be_on_the_way() -> None:
+    given = [free_port() for _ in range(400)]
+    assert len(set(given)) == len(given)
