@@ -71,7 +71,7 @@ def _settle_as_placed(client: redis.Redis, account: Account, records: int) -> No
         permit = protocol.decode_verdict(reply, intent, protocol.reserve(intent), 0).permit
         if permit is None:
             raise RuntimeError(f"not admitted: {reply!r}")
-        pipeline.execute_command(*protocol.settle(permit, Outcome.placed(_FIRST_ORDER_ID + number)))
+        pipeline.execute_command(*account.settle(permit, Outcome.placed(_FIRST_ORDER_ID + number)))
     pipeline.ltrim(keys.rate_global, 0, 0)  # without it, the memory would be new
     pipeline.delete(*(keys.rate_symbol(intent.symbol) for intent in intents))
     pipeline.execute()

@@ -97,7 +97,7 @@ def _duplicate(client: redis.Redis) -> Callable[[], Step]:
     )
     if verdict.permit is None:
         raise RuntimeError(f"not admitted: {verdict}")
-    client.execute_command(*account.protocol.settle(verdict.permit, Outcome.placed(_ORDER_ID)))
+    client.execute_command(*account.settle(verdict.permit, Outcome.placed(_ORDER_ID)))
     return lambda: Step(account.evaluate(intent), b"DUPLICATE -2 placed ")
 
 
@@ -135,5 +135,5 @@ def _settle_batch(client: redis.Redis, empty_sha: str, account: Account, calls: 
             raise RuntimeError(f"not admitted: {reply!r}")
         keys = account.keyspace
         forget = ("DEL", keys.record(intent.id), keys.rate_symbol(intent.symbol))
-        steps.append(Step(account.protocol.settle(permit, Outcome.placed(_ORDER_ID)), b"SETTLED ", (forget,)))
+        steps.append(Step(account.settle(permit, Outcome.placed(_ORDER_ID)), b"SETTLED ", (forget,)))
     return run(client, empty_sha, steps)

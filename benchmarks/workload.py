@@ -15,10 +15,11 @@ import redis
 from gate.protocol.codec import Protocol
 from gate.protocol.keyspace import Keyspace
 from gate.protocol.scripts import Command
-from gate.store.identity import addressed
 from gate.values.intent import Intent
+from gate.values.outcome import Outcome
 from gate.values.policy import Policy
 from gate.values.record import MILLIONTHS
+from gate.values.verdict import Permit
 
 WITHOUT_LIMITS: Final = Policy(
     rate_symbol_limit=100_000, rate_global_limit=100_000, max_in_flight=1_000, lock_ttl_ms=300_000
@@ -83,7 +84,11 @@ class Account:
     def evaluate(self, intent: Intent, token: str | None = None) -> Command:
         """The call of Gate.evaluate, as it goes over the wire."""
         call = self.protocol.evaluate(intent, token or secrets.token_urlsafe(12), 0, self.protocol.reserve(intent))
-        return addressed(call, self._server)
+        return call.words(self._server)
+
+    def settle(self, permit: Permit, outcome: Outcome) -> Command:
+        """The call of Gate.settle."""
+        return self.protocol.settle(permit, outcome).words(self._server)
 
     def stand(self, permits: int, on: redis.Redis) -> None:
         """Admits intents whose permits stay live."""

@@ -2,8 +2,8 @@
 -- The verdict on one intent. An admission also writes its record, its lock and its slots in the windows, in this call.
 -- All reads come before the first write, so an error leaves nothing half done.
 --
--- The loader (gate/protocol/scripts.py) replaces `KEYS.halt` and `ARGV.token` by the numbers below.
--- Arguments are texts, but for `numbers`. Lua's arithmetic turns a text into a number, but its comparison doesn't.
+-- The loader (gate/protocol/scripts.py) replaces `KEYS.halt` and `ARGV.texts` by the numbers below.
+-- Lua's arithmetic turns a text into a number, but its comparison doesn't.
 --
 -- KEYS   1 record            P:exec:processed:{intent_id}       string  the intent's record
 --        2 lock              P:exec:lock:{symbol}:{side}        string  token of the permit that holds it
@@ -31,24 +31,22 @@
 --       15 journal           P:exec:audit                       stream  as audit, of callers who may not write there
 --       16 trip              P:exec:trip                        string  a switch on its way; see switch_on
 --
--- ARGV   1 intent_id
---        2 token             made by the caller for this call and its replay
---        3 fingerprint       of the intent
---        4 symbol
---        5 side              BUY, SELL; CLOSE for an exit whose side only the exchange knows
---        6 is_exit           1 for an intent that can only reduce, else 0
---        7 reserve           margin to reserve, in whole millionths
---        8 policy            fingerprint of the caller's policy
---        9 figures           all figures of that policy, as figure_of reads them: ` name=value … `
---       10 numbers           what every verdict counts with, packed: the intent's time, the highest fence that the
+-- ARGV   1 texts             packed: who asks for what; see asked.lua
+--                            is_exit            1 for an intent that can only reduce, else 0
+--                            observes           1 for a caller that only observes, else 0. Its keys are its own, but for
+--                                               the halt
+--                            intent_id
+--                            token              made by the caller for this call and its replay
+--                            fingerprint        of the intent
+--                            symbol
+--                            side               BUY, SELL; CLOSE for an exit whose side only the exchange knows
+--                            reserve            margin to reserve, in whole millionths
+--                            policy             fingerprint of the caller's policy
+--                            rate_symbol_window_ms, lock_ttl_ms, dedup_ttl_ms  figures that go into a command as they are
+--        2 numbers           what every verdict counts with, packed: the intent's time, the highest fence that the
 --                            caller has seen, and nine of the figures; see question.lua
---   and figures that go into a command as they are, as texts:
---       11 rate_symbol_window_ms
---       12 lock_ttl_ms
---       13 dedup_ttl_ms
---   and
---       14 observes          1 for a caller that only observes, else 0. Its keys are its own, but for the halt
---       15 server            the server's run id, as its connection has learnt it. Behind it, after a space, why the
+--        3 figures           all figures of that policy, as figure_of reads them: ` name=value … `
+--        4 server            the server's run id, as its connection has learnt it. Behind it, after a space, why the
 --                            server isn't trusted: `evicts`, or `lacks …`, a right; see identify.lua
 --
 -- Reply  one line of text. Its first word tells which:
@@ -62,7 +60,7 @@
 --   OBSERVED REASON wait detail     the caller observes, and the intent is claimed already: DUPLICATE or CONFLICT
 --   or an error that names the key: its value has the wrong type, or is damaged
 --   or NOPERM, for an entry: the user lacks a right, or the server doesn't say which one it is
-local token = ARGV.token
+--@include asked
 local from, reason, wait, detail, place = 1, nil, nil, nil, nil
 --@include claimed
 if reason then
@@ -70,7 +68,7 @@ if reason then
   if reason == 'DUPLICATE' and string.sub(record, 1, #mine) == mine then
     return record  -- this caller's own admission; its reply was lost
   end
-  if ARGV.observes ~= '1' then return reason .. ' -2 ' .. record end
+  if not observes then return reason .. ' -2 ' .. record end
 end
 
 --@include integer
@@ -112,7 +110,7 @@ if finds_new_memory or reason == 'FAILURE_LIMIT' or reason == 'RATE_GLOBAL' then
   end
 end
 
-if reason and ARGV.observes ~= '1' then return reason .. ' ' .. wait .. ' ' .. detail end
+if reason and not observes then return reason .. ' ' .. wait .. ' ' .. detail end
 
 --@include record_text
 if reason then
@@ -129,8 +127,8 @@ if reason then
   end
   -- The id is claimed all the same: of two workers that observe, one gets the intent. Locks, windows and counters stay as
   -- they would be.
-  local record = record_text('admitted', token, '0', ARGV.fingerprint, now_text, ARGV.symbol, ARGV.side,
-    ARGV.lock_ttl_ms, '0', is_exit and 'ox' or 'o', reason .. ' ' .. wait .. ' ' .. detail)
+  local record = record_text('admitted', token, '0', fingerprint, now_text, symbol, side,
+    lock_ttl_text, '0', is_exit and 'ox' or 'o', reason .. ' ' .. wait .. ' ' .. detail)
   local fresh_for = decided + max_age - now + 1
   redis.call('SET', KEYS.record, record, 'PX', integer(math.max(fresh_for, dedup_ttl)))
   return record
@@ -143,13 +141,13 @@ local ahead = (is_exit or reserved == 0) and '0' or integer(reserved)
 local note = verify_age and ahead .. ' ' .. integer(verify_age) or ahead
 if damaged and not applied then in_force = nil end
 -- An exit that brings another policy passes. Its caller learns by the flag that there is one to follow.
-local brings_other = is_exit and in_force and in_force ~= ARGV.policy
-local record = record_text('admitted', token, fence, ARGV.fingerprint, now_text, ARGV.symbol, ARGV.side,
-  ARGV.lock_ttl_ms, ARGV.reserve, (verify_age and 'v' or '') .. (is_exit and 'x' or '') .. (brings_other and 'd' or ''),
+local brings_other = is_exit and in_force and in_force ~= policy
+local record = record_text('admitted', token, fence, fingerprint, now_text, symbol, side,
+  lock_ttl_text, reserve, (verify_age and 'v' or '') .. (is_exit and 'x' or '') .. (brings_other and 'd' or ''),
   note)
 
 -- The record must outlive the intent's freshness. An intent whose time is in the future is fresh for longer.
-local remembered_for, early = ARGV.dedup_ttl_ms, decided - now
+local remembered_for, early = dedup_ttl_text, decided - now
 -- An exit puts no policy in force. The one that comes may take its intent for fresh for longer than its caller's does.
 if is_exit and not in_force then remembered_for = integer(math.max(dedup_ttl, 86400000)) end
 if early > 0 then remembered_for = integer(remembered_for + early) end
@@ -167,7 +165,7 @@ if is_exit then
   end
   --@include bounded_exits
 else
-  added = redis.pcall('ZADD', KEYS.inflight, deadline, ARGV.reserve .. ':' .. ARGV.intent_id)
+  added = redis.pcall('ZADD', KEYS.inflight, deadline, reserve .. ':' .. intent_id)
   if type(added) == 'table' then error({err = added.err .. ' key=' .. KEYS.inflight}) end
 end
 local length = attempt('LPUSH', KEYS.rate_global, now_text)
@@ -187,7 +185,7 @@ end
 -- One more permit is in the set. Where that isn't known, the next entry counts. Packed as in_flight_packed tells.
 if added == 1 and card and card >= 0 and now >= counted then
   if now + lock_ttl < earliest then earliest = now + lock_ttl end
-  card, live, reserved = card + 1, live + 1, reserved + ARGV.reserve
+  card, live, reserved = card + 1, live + 1, reserved + reserve
 elseif not is_exit or not card then
   card, live, reserved, counted, earliest = -1, 0, 0, 0, 0
 end
@@ -195,18 +193,18 @@ local in_flight = struct.pack('>ddddddd', card, live, reserved, counted, earlies
 if damaged then
   attempt('HSET', KEYS.state, permit_field, record)  -- an exit's; the damaged fields stay as they are
 elseif not in_force and not is_exit then  -- an exit, which any policy may bring, puts none in force
-  attempt('HSET', KEYS.state, 'fence', fence, 'in_flight', in_flight, permit_field, record, 'policy', ARGV.policy,
+  attempt('HSET', KEYS.state, 'fence', fence, 'in_flight', in_flight, permit_field, record, 'policy', policy,
     'figures', ARGV.figures, 'policy_at', now_text, 'policy_by', 'gate', 'policy_reason', 'the first admission')
 else
   attempt('HSET', KEYS.state, 'fence', fence, 'in_flight', in_flight, permit_field, record)
 end
 if not is_exit then
   redis.call('SET', KEYS.record, record, 'PX', remembered_for)
-  redis.call('SET', KEYS.lock, token, 'PX', ARGV.lock_ttl_ms)
+  redis.call('SET', KEYS.lock, token, 'PX', lock_ttl_text)
   if redis.call('LPUSH', KEYS.rate_symbol, now_text) >= symbol_limit + TRIMMED_AT_ONCE then
     redis.call('LTRIM', KEYS.rate_symbol, '0', symbol_limit - 1)
   end
-  redis.call('PEXPIRE', KEYS.rate_symbol, ARGV.rate_symbol_window_ms)
+  redis.call('PEXPIRE', KEYS.rate_symbol, symbol_window_text)
 end
 if type(length) == 'number' and length >= global_limit + TRIMMED_AT_ONCE then
   if not is_exit then

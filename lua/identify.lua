@@ -2,7 +2,7 @@
 -- Which server is this, may it lose keys, and may this user do all that the gate needs? Asked once on each connection.
 -- Called by EVALSHA_RO. The wire sends the reply along with every call whose last argument is `server`.
 --
--- KEYS   as in evaluate.lua, for any intent
+-- KEYS   as in settle.lua, for any intent
 --
 -- Reply  lines of text. The first is the server's word. Its run id, which changes when the server restarts, and differs
 --        from those of its replicas. Then, if there is something to say:
@@ -27,6 +27,7 @@ local needed = {
   {'LPUSH', KEYS.failures, ''}, {'LTRIM', KEYS.failures, '0', '0'}, {'LINDEX', KEYS.failures, '0'},
   {'PEXPIRE', KEYS.failures, '1'}, {'EXISTS', KEYS.failures}, {'EXISTS', KEYS.rate_global},
   {'GET', KEYS.applied},
+  {'LPUSH', KEYS.placed, ''}, {'LTRIM', KEYS.placed, '0', '0'}, {'LRANGE', KEYS.placed, '0', '0'},
   {'HGET', KEYS.reasons, ''}, {'HSET', KEYS.reasons, '', ''},
 }
 for _, window in ipairs({KEYS.rate_symbol, KEYS.rate_global}) do

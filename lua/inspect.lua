@@ -7,6 +7,7 @@
 --        row {REASON, wait, detail}, as in evaluate's reply, for each guard that denies, in the order of the guards.
 --        A guard without a row passes, or doesn't judge this exit
 --        or an error that names the key, where evaluate gives one
+--@include asked
 local from, reason, wait, detail, place = 1, nil, nil, nil, nil
 --@include claimed
 --@include integer

@@ -1,7 +1,12 @@
 #!lua flags=no-writes
 -- May the holder of a permit still send its order? Asked right before sending. Called by EVALSHA_RO.
 --
--- KEYS   as in evaluate.lua
+-- KEYS   1 record            P:exec:processed:{intent_id}       string  the intent's record
+--        2 lock              P:exec:lock:{symbol}:{side}        string
+--        3 halt              P:safety:halt                      hash
+--        4 safe_mode         P:safety:safe_mode                 string
+--        5 reasons           P:safety:reasons                   hash
+--        6 placed            P:exec:placed                      list    the entries that were placed last; see note_placed
 --
 -- ARGV   1 intent_id
 --        2 token
@@ -13,9 +18,10 @@
 --                            or `-`
 --
 -- Reply  one line of text, its first word says which:
---   HOLDS                 the permit holds. With placed_after: `HOLDS now_ms`, and below it lines as placed_with tells,
+--   HOLDS                 the permit holds. With placed_after: `HOLDS now_ms`, and below it lines as note_placed tells,
 --                         of the orders placed since, the newest first, down to placed_after; without a line that is
---                         placed_after, of all that are kept. An exit holds without these where they are damaged
+--                         placed_after, of all that are kept. A last line `-` says that there may have been older ones
+--                         since. An exit holds without any where they are damaged
 --   DEADLINE detail       the permit ends before the exchange has refused the order
 --   PERMIT_LOST detail    the record isn't that of this permit, or the permit is settled
 --   LOCK_LOST detail      another permit may act for this symbol and side before the exchange has refused the order
@@ -26,6 +32,7 @@
 --@include record_fields
 --@include server_now
 --@include switched_on
+--@include placed_kept
 
 local record = read('GET', KEYS.record)
 local mine = 'admitted ' .. ARGV.token .. ' '
@@ -64,9 +71,18 @@ if not is_exit and ARGV.observes ~= '1' then
 end
 if ARGV.placed_after == '' then return 'HOLDS' end
 
--- Their margin isn't reserved any more, but the caller's figure of the account may not show it yet.
-local state = is_exit and redis.pcall('HMGET', KEYS.state, 'placed') or read('HMGET', KEYS.state, 'placed')
-if state.err then return 'HOLDS' end
-local placed = state[1] or ''
-local _, known_to = string.find('\n' .. placed, '\n' .. ARGV.placed_after .. '\n', 1, true)
-return 'HOLDS ' .. now_text .. '\n' .. (known_to and string.sub(placed, 1, known_to - 1) or placed)
+-- Their margin isn't reserved any more, but the caller's figure of the account may not show it yet. Mostly there are few new
+-- ones, so the list is read eight lines at a time. Where it is damaged, nobody knows which there were.
+local told, known, count = 'HOLDS ' .. now_text .. '\n', false, 0
+while not known and count < placed_kept + 16 do
+  local lines = redis.pcall('LRANGE', KEYS.placed, count, count + 7)
+  if lines.err then return is_exit and 'HOLDS' or told .. '-' end
+  for _, line in ipairs(lines) do
+    told, known, count = told .. line .. '\n', line == ARGV.placed_after, count + 1
+    if known then break end
+  end
+  if count % 8 > 0 or #lines == 0 then break end
+end
+-- The line that the caller knows is gone, with what came after it; or the caller knows none, and some were cut off.
+if not known and (ARGV.placed_after ~= '-' or count >= placed_kept) then told = told .. '-' end
+return told

@@ -26,6 +26,7 @@
 --       15 journal           P:exec:audit                       stream
 --       16 trip              P:exec:trip                        string
 --       17 exits             P:exec:inflight:exits              zset    as inflight, of exits
+--       18 placed            P:exec:placed                      list    the entries that were placed last; see note_placed
 --
 -- ARGV   1 intent_id
 --        2 token
@@ -62,7 +63,7 @@
 --@include server_now
 --@include figure_of
 --@include in_flight_packed
---@include placed_with
+--@include placed_kept
 --@include audit
 --@include noted_in
 --@include switch_on
@@ -71,8 +72,8 @@
 local now, now_text = server_now()
 local text = read('GET', KEYS.record)
 local permit_field = 'permit:' .. ARGV.intent_id
-local state = redis.pcall('HMGET', KEYS.state, permit_field, 'fence', 'in_flight', 'placed')
-local copy, last_fence, in_flight, placed = state[1] or '', tonumber(state[2] or ''), state[3], state[4]
+local state = redis.pcall('HMGET', KEYS.state, permit_field, 'fence', 'in_flight')
+local copy, last_fence, in_flight = state[1] or '', tonumber(state[2] or ''), state[3]
 local outcome, retryable, code = ARGV.outcome, ARGV.retryable == '1', string.match(ARGV.note, '^%S*')
 
 -- The policy in force decides. The caller's own figures count only where the state doesn't hold them. Most settlements
@@ -204,7 +205,7 @@ else
   if string.match(copy, '^%l+ (%S+) ') == token then redis.call('HDEL', KEYS.state, permit_field) end
   -- Its margin was reserved until now. Another worker's figure of the account may be older than the order.
   if outcome == 'placed' and not (is_exit or observed) and admitted + span > now then
-    redis.pcall('HSET', KEYS.state, 'placed', placed_with(placed, fence, now_text, reserved, ARGV.intent_id))
+    --@include note_placed
   end
   if holds_lock then redis.call('DEL', KEYS.lock) end
 end

@@ -44,6 +44,7 @@ _PLACES: Final = {
     "audit": len(GUARDS),
     "reasons": len(GUARDS) + 1,
     "exits": len(GUARDS) + 2,
+    "placed": len(GUARDS) + 3,
 }
 
 
@@ -74,6 +75,7 @@ def status(calls: Calls) -> Dialogue[Status]:
         Part(_switches("cooldown_global", [keys.cooldown_global], keys.reasons, standing)),
         Part(_unguarded("audit", keys.audit, standing)),
         Part(_unguarded("reasons", keys.reasons, standing)),
+        Part(_unguarded("placed", keys.placed, standing)),
     )
     now_ms, info, state = moment.result, server_says.result, state_says.result
     halt = halt_of(halted.result) if any(halted.result) or is_halted.result == 1 else None

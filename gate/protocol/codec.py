@@ -8,7 +8,7 @@ from typing import Final
 
 from gate.protocol.explain import explain_denial
 from gate.protocol.keyspace import Keyspace
-from gate.protocol.scripts import SCRIPTS, SERVER, Call, Command, script
+from gate.protocol.scripts import SCRIPTS, SERVER, Call, Command, Encoded, EncodedCall, script
 from gate.protocol.texts import line_of
 from gate.values.errors import InvalidIntent, StoreError, cut, shown
 from gate.values.fields import read_whole
@@ -31,6 +31,8 @@ _NUMBERS: Final = (
 """The figures that every verdict counts with, in the order of lua/include/question.lua."""
 _ASKED: Final = struct.Struct(">2d")
 """What stands before them: the intent's time, and the highest fence that the caller has seen."""
+_TEXTS: Final = ("rate_symbol_window_ms", "lock_ttl_ms", "dedup_ttl_ms")
+"""The figures that go into a command as they are, in the order of lua/include/asked.lua."""
 _LONGEST_DETAIL: Final = 1000
 _LOCK_ASKED_AGAIN_MS: Final = 250
 """How soon to ask for a lock again that was taken just now. Most orders are settled by then."""
@@ -55,18 +57,21 @@ class Protocol:
         fixed: dict[str, str | int | bytes] = {
             **keyspace.of_account(),
             **figures,
-            "policy": self.policy_fingerprint,
             "observes": 1 if keyspace.observing else 0,
             "server": SERVER,
             "figures": "".join(f" {name}={text}" for name, text in figures.items()) + " ",  # as the state keeps them
         }
         self._numbers: Final = struct.pack(f">{len(_NUMBERS)}d", *(int(figures[name]) for name in _NUMBERS))
+        # What the texts of a verdict begin and end with, for entries and for exits: lua/include/asked.lua reads them.
+        observes = "\1" if keyspace.observing else "\0"
+        self._texts_begin: Final = ("\0" + observes, "\1" + observes)
+        self._texts_end: Final = "\0".join((self.policy_fingerprint, *(figures[name] for name in _TEXTS), ""))
         self._figures: Final = str(fixed["figures"])
         of_exits = {**fixed, "inflight": keyspace.exits}
-        self._evaluate: Final = tuple(Call("EVALSHA", script("evaluate"), each) for each in (fixed, of_exits))
+        self._evaluate: Final = tuple(EncodedCall("EVALSHA", script("evaluate"), each) for each in (fixed, of_exits))
         self._inspect: Final = tuple(Call("EVALSHA_RO", script("inspect"), each) for each in (fixed, of_exits))
-        self._settle: Final = Call("EVALSHA", script("settle"), fixed)
-        self._last_look: Final = Call("EVALSHA_RO", script("last_look"), fixed)
+        self._settle: Final = EncodedCall("EVALSHA", script("settle"), fixed)
+        self._last_look: Final = EncodedCall("EVALSHA_RO", script("last_look"), fixed)
 
     def reserve(self, intent: Intent) -> Decimal:
         """The margin that an intent needs, with the policy's buffer, in the quote asset; 0 for an exit.
@@ -82,34 +87,30 @@ class Protocol:
             notional = (intent.quantity or Decimal(0)) * (intent.price or intent.trigger_price or Decimal(0))
         return notional / (intent.leverage or 1) * (1 + self.policy.margin_buffer)
 
-    def evaluate(self, intent: Intent, token: str, fence_seen: int, reserve: Decimal) -> Command:
+    def evaluate(self, intent: Intent, token: str, fence_seen: int, reserve: Decimal) -> Encoded:
         """The call of evaluate, which claims on admission. Raises InvalidIntent for a reserve beyond 1e8."""
-        return self._of_intent(self._evaluate[intent.is_exit], intent, token, fence_seen, reserve)
+        return self._evaluate[intent.is_exit](**self._question(intent, token, fence_seen, reserve))
 
     def inspect(self, intent: Intent) -> Command:
         """The call for every guard's answer. Raises InvalidIntent where evaluate does."""
-        return self._of_intent(self._inspect[intent.is_exit], intent, "-", 0, self.reserve(intent))
+        return self._inspect[intent.is_exit](**self._question(intent, "-", 0, self.reserve(intent)))
 
-    def _of_intent(self, call: Call, intent: Intent, token: str, fence_seen: int, reserve: Decimal) -> Command:
+    def _question(self, intent: Intent, token: str, fence_seen: int, reserve: Decimal) -> dict[str, str | bytes]:
         if not reserve.is_finite() or reserve < 0:
             raise InvalidIntent("reserve", reserve, "is not a margin: a finite figure, 0 or more")
         # The comparison first: a figure with a huge exponent can be neither multiplied nor printed.
         if reserve > _LARGEST_MARGIN:
             raise InvalidIntent("reserve", reserve, "is more margin than 100,000,000; check size and leverage")
-        return call(
+        # A tiny figure can't be multiplied where the caller's decimals trap that, as ccxt sets them at its import.
+        millionths = int((max(reserve, _MILLIONTH) * MILLIONTHS).to_integral_value(ROUND_UP)) if reserve else 0
+        texts = (intent.id, token, intent.fingerprint, intent.symbol, intent.side, str(millionths), self._texts_end)
+        return {
             **self.keyspace.of_intent(intent.id, intent.symbol, intent.side),
-            intent_id=intent.id,
-            token=token,
-            fingerprint=intent.fingerprint,
-            symbol=intent.symbol,
-            side=intent.side,
-            is_exit=1 if intent.is_exit else 0,
-            # A tiny figure can't be multiplied where the caller's decimals trap that, as ccxt sets them at its import.
-            reserve=int((max(reserve, _MILLIONTH) * MILLIONTHS).to_integral_value(ROUND_UP)) if reserve else 0,
-            numbers=_ASKED.pack(intent.timestamp_ms, fence_seen) + self._numbers,
-        )
+            "texts": (self._texts_begin[intent.is_exit] + "\0".join(texts)).encode(),
+            "numbers": _ASKED.pack(intent.timestamp_ms, fence_seen) + self._numbers,
+        }
 
-    def settle(self, permit: Permit, outcome: Outcome) -> Command:
+    def settle(self, permit: Permit, outcome: Outcome) -> Encoded:
         """The call that reports an outcome."""
         penalty = outcome.penalty or _NO_PENALTY
         return self._settle(
@@ -127,13 +128,14 @@ class Protocol:
             admission=permit.admission,
         )
 
-    def last_look(self, permit: Permit, needed_ms: int, placed_after: str | None = None) -> Command:
+    def last_look(self, permit: Permit, needed_ms: int, placed_after: str | None = None) -> Encoded:
         """The call that asks whether a permit still holds, for as long as its order can be accepted.
 
         `placed_after`: PlacedOrders.newest of the caller's last look, empty at its first; None asks for no orders.
         """
         return self._last_look(
-            **self.keyspace.of_intent(permit.intent_id, permit.symbol, permit.side),
+            record=self.keyspace.record(permit.intent_id),
+            lock=self.keyspace.lock(permit.symbol, permit.side),
             intent_id=permit.intent_id,
             token=permit.token,
             is_exit=1 if permit.is_exit else 0,
@@ -250,10 +252,11 @@ class Protocol:
     def tells_of_another_policy(self, reply: bytes) -> str | None:
         """From evaluate's reply: `fingerprint figures` of the policy in force, where it isn't this one. Empty where the
         reply tells only that there is one: an exit that passes under another."""
-        words = line_of(reply).removeprefix("OBSERVED ").split(" ", 10)
-        if words[0] == "POLICY_MISMATCH":
-            return " ".join(words[2:])
-        return "" if words[0] == "admitted" and "d" in "".join(words[9:10]) else None
+        if reply.startswith(b"admitted "):  # most are
+            flags = reply.split(b" ", 10)[9:10]
+            return "" if flags and b"d" in flags[0] else None
+        words = line_of(reply).removeprefix("OBSERVED ").split(" ", 2)
+        return " ".join(words[2:]) if words[0] == "POLICY_MISMATCH" else None
 
     def permit_of(self, record: Record) -> Permit:
         """The permit of a record in doubt, to settle with. It has run out: send nothing with it."""
@@ -369,7 +372,7 @@ def _age_ms(reason: Reason, detail: str) -> int | None:
     return read_whole(detail) if reason is Reason.STALE else None
 
 
-_LONGEST_LOOK: Final = 4_096
+_LONGEST_LOOK: Final = 8_192
 _LOOKS: Final = frozenset({"HOLDS", "DEADLINE", "PERMIT_LOST", "LOCK_LOST", "HALTED", "SAFE_MODE"})
 _SETTLED: Final = frozenset({Settled.SETTLED, Settled.ALREADY, Settled.CONFLICT, Settled.FENCED})
 _DENIALS: Final = frozenset(guard.reason for guard in GUARDS)

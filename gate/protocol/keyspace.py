@@ -46,6 +46,7 @@ class Keyspace:
         self.reasons: Final = f"{self.base}:safety:reasons"
         self.applied: Final = f"{self.base}:safety:policy"
         self.exits: Final = f"{self.base}:exec:inflight:exits"
+        self.placed: Final = f"{self.base}:exec:placed"
         self.journal: Final = f"{self.base}:exec:audit"
         self.trip: Final = f"{self.base}:exec:trip"
         self.symbols: Final = f"{self.base}:symbols"
@@ -90,6 +91,7 @@ class Keyspace:
             "reasons": self.reasons,
             "applied": self.applied,
             "exits": self.exits,
+            "placed": self.placed,
             "journal": self.journal,
             "trip": self.trip,
         }

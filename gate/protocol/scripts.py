@@ -13,17 +13,36 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from gate.values.errors import GateError
 from gate.values.guards import GUARDS
 
 Command = tuple[str | int | bytes, ...]
 """A Redis command: its name and arguments."""
+
+
+class Encoded(NamedTuple):
+    """A call of a script in the bytes of the Redis protocol."""
+
+    script: str
+    packed: bytes
+    asks_server: bool
+    """Whether one more argument follows: what the connection's server has said of itself."""
+
+    def words(self, server: str) -> Command:
+        """The same word by word, for who sends it by another client. `server`: what the server has said of itself."""
+        words, rest = [], self.packed.partition(b"\r\n")[2]
+        while rest:
+            length, _, rest = rest.partition(b"\r\n")
+            end = int(length[1:])
+            words.append(rest[:end])
+            rest = rest[end + 2 :]
+        return (*words, server.encode()) if self.asks_server else tuple(words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +52,12 @@ class Pipeline:
     WAIT and WAITAOF need this: they answer for what their own connection has written.
     """
 
-    commands: tuple[Command, ...]
+    commands: tuple[Command | Encoded, ...]
     allow_ms: int = 0
     """How long commands behind the first may block, all together; comes on top of the wire's time-out."""
 
 
-Message = Command | Pipeline
+Message = Command | Encoded | Pipeline
 """What a wire carries in one round trip."""
 
 ReadText = Callable[[str], str]
@@ -92,38 +111,97 @@ class Script:
     arguments: Entries
 
 
+Value = str | int | bytes
+
+
+def _listed(
+    called: Script, fixed: Mapping[str, Value], open_list: tuple[str, ...] = ()
+) -> list[tuple[str | None, Value]]:
+    """A call's keys and arguments in order: each by its name, if it has one, with its value where that is fixed."""
+    return [
+        *((name, fixed.get(name, "")) for name in called.keys.names),
+        *((None, key) for key in open_list),
+        *((name, fixed.get(name, "")) for name in called.arguments.names),
+    ]
+
+
 class Call:
     """Builds calls of one script. Fixed values are filled in once; every call gives the others by name."""
 
     def __init__(
-        self, verb: str, called: Script, fixed: Mapping[str, str | int | bytes], *, open_list: tuple[str, ...] = ()
+        self, verb: str, called: Script, fixed: Mapping[str, Value], *, open_list: tuple[str, ...] = ()
     ) -> None:
         """`verb` is EVALSHA or EVALSHA_RO. Names in `fixed` that the script doesn't have are ignored. `open_list`: the
         keys that follow the named ones, if the header has an open list."""
-        listed: list[tuple[str | None, str | int | bytes]] = [
-            *((name, fixed.get(name, "")) for name in called.keys.names),
-            *((None, key) for key in open_list),
-            *((name, fixed.get(name, "")) for name in called.arguments.names),
-        ]
+        listed = _listed(called, fixed, open_list)
         self._name: Final = called.name
         start = (verb, called.sha, len(called.keys.names) + len(open_list))
-        self._words: Final[list[str | int | bytes]] = [*start, *(value for _, value in listed)]
+        self._words: Final[list[Value]] = [*start, *(value for _, value in listed)]
         self._places: Final = {
             name: place for place, (name, _) in enumerate(listed, len(start)) if name is not None and name not in fixed
         }
 
-    def __call__(self, **given: str | int | bytes) -> Command:
+    def __call__(self, **given: Value) -> Command:
         """The command. Needs exactly the names that aren't fixed; raises ScriptError otherwise."""
         places, words = self._places, self._words.copy()
-        try:
-            for name, value in given.items():
-                words[places[name]] = value
-        except KeyError as unknown:
-            raise ScriptError(f"a call of {self._name} takes no {unknown}") from None
-        if len(given) != len(places):
-            missing = ", ".join(name for name in places if name not in given)
-            raise ScriptError(f"a call of {self._name} lacks {missing}")
+        if given.keys() != places.keys():
+            raise _misfit(self._name, given, places)
+        for name, value in given.items():
+            words[places[name]] = value
         return tuple(words)
+
+
+class EncodedCall:
+    """As Call, for what is called with each order: it gives the call's bytes, of which those of the fixed values are
+    made once. That takes a third of the time in which a client library encodes thirty words."""
+
+    def __init__(self, verb: str, called: Script, fixed: Mapping[str, Value]) -> None:
+        listed = _listed(called, fixed)
+        self._name: Final = called.name
+        self._given: Final = tuple(name for name, _ in listed if name is not None and name not in fixed)
+        self._asks_server: Final = listed[-1] == ("server", SERVER)
+        count = 3 + len(listed)
+        if self._asks_server:
+            listed.pop()
+        template = b"*%d\r\n" % count + _bulk(verb) + _bulk(called.sha) + _bulk(len(called.keys.names))
+        for name, value in listed:
+            template += _bulk(value).replace(b"%", b"%%") if name in fixed else b"$%d\r\n%b\r\n"
+        self._template: Final = template
+
+    def __call__(self, **given: Value) -> Encoded:
+        """The call. Needs exactly the names that aren't fixed; raises ScriptError otherwise."""
+        values: list[int | bytes] = []
+        try:
+            for name in self._given:
+                value = given[name]
+                text = (
+                    value.encode() if isinstance(value, str) else value if isinstance(value, bytes) else b"%d" % value
+                )
+                values.append(len(text))
+                values.append(text)
+        except KeyError:
+            raise _misfit(self._name, given, self._given) from None
+        if len(given) != len(self._given):
+            raise _misfit(self._name, given, self._given)
+        return Encoded(self._name, self._template % tuple(values), self._asks_server)
+
+
+def _misfit(name: str, given: Collection[str], needed: Collection[str]) -> ScriptError:
+    """The error of a call that is given other names than it needs."""
+    if unknown := [each for each in given if each not in needed]:
+        return ScriptError(f"a call of {name} takes no {', '.join(unknown)}")
+    return ScriptError(f"a call of {name} lacks {', '.join(each for each in needed if each not in given)}")
+
+
+def _bulk(value: Value) -> bytes:
+    """A word of a command, as the Redis protocol has it."""
+    text = value.encode() if isinstance(value, str) else value if isinstance(value, bytes) else b"%d" % value
+    return b"$%d\r\n%b\r\n" % (len(text), text)
+
+
+def packed_for(call: Encoded, server: str) -> bytes:
+    """The bytes that go to a server. `server`: what it has said of itself."""
+    return call.packed + _bulk(server) if call.asks_server else call.packed
 
 
 def resolve(name: str, read: ReadText) -> Script:

@@ -26,7 +26,7 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
-from gate.protocol.scripts import Command, Message, Pipeline
+from gate.protocol.scripts import Command, Encoded, Message, Pipeline, packed_for
 from gate.store.failures import (
     UNREADABLE,
     Forbidden,
@@ -98,8 +98,10 @@ def pack(command: Command) -> bytes:
 
 def pack_message(message: Message, server: str) -> bytes:
     """The bytes of a command, or of all commands of a pipeline. `server`: the word of the server that gets them."""
+    if isinstance(message, Encoded):
+        return packed_for(message, server)
     if isinstance(message, Pipeline):
-        return b"".join(pack(addressed(command, server)) for command in message.commands)
+        return b"".join(pack_message(command, server) for command in message.commands)
     return pack(addressed(message, server))
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Final
 
-from gate.protocol.scripts import SCRIPTS, Command, Message, Pipeline, script
+from gate.protocol.scripts import SCRIPTS, Command, Encoded, Message, Pipeline, script
 from gate.store.wire import Reply
 from gate.values.errors import StoreError, StoreFailure, shown
 
@@ -37,7 +37,9 @@ def as_asked(message: Message, reply: Reply) -> Reply:
     ]
 
 
-def _is_reply(command: Command, reply: Reply) -> bool:
+def _is_reply(command: Command | Encoded, reply: Reply) -> bool:
+    if isinstance(command, Encoded):
+        return _OF_SCRIPTS[command.script](reply, ())
     word = _word(command, 0)
     shape = _scripts().get(_word(command, 1)) if word in ("EVALSHA", "EVALSHA_RO") else SHAPES.get(word)
     return shape is not None and shape(reply, command)
@@ -48,8 +50,9 @@ def _word(command: Command, place: int) -> str:
     return part.decode() if isinstance(part, bytes) else str(part)
 
 
-def _unreadable(command: Command, reply: Reply) -> StoreError:
-    error = StoreError(f"the store's reply to {_word(command, 0)} can't be read: {shown(reply)}")
+def _unreadable(command: Command | Encoded, reply: Reply) -> StoreError:
+    word = command.script if isinstance(command, Encoded) else _word(command, 0)
+    error = StoreError(f"the store's reply to {word} can't be read: {shown(reply)}")
     error.maybe_done = True
     return error
 
@@ -69,7 +72,7 @@ def _whole(reply: Reply, _: Command) -> bool:
 def _texts(reply: Reply, command: Command) -> bool:
     if not isinstance(reply, list) or not all(isinstance(each, bytes) for each in reply):
         return False
-    return command[-1] != "WITHSCORES" or (len(reply) % 2 == 0 and all(map(_is_number, reply[1::2])))
+    return command[-1:] != ("WITHSCORES",) or (len(reply) % 2 == 0 and all(map(_is_number, reply[1::2])))
 
 
 def _fields(reply: Reply, command: Command) -> bool:

@@ -80,6 +80,7 @@ KEYS: Final = {
             "zset",
             caution="; but note its members first (ZRANGE): without the key nothing shows which exits are in doubt",
         ),
+        Key("placed", "exec:placed", "list"),
     )
 }
 """In the order of the header of lua/settle.lua."""

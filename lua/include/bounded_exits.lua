@@ -1,8 +1,8 @@
 -- What do exits leave that nobody settles? An exit is never denied for their number, so they clear up themselves: beyond the
 -- first thousand, whose record would have lapsed is taken out, two for each one that comes. That is looked at once in sixteen
 -- times. A part of evaluate, of an exit's writes. Damage stops nothing.
--- Needs integer, now, deadline, what memory.lua finds; KEYS.inflight, state; ARGV.reserve, intent_id
-redis.pcall('ZADD', KEYS.inflight, deadline, ARGV.reserve .. ':' .. ARGV.intent_id)
+-- Needs integer, now, deadline, what asked.lua reads and memory.lua finds; KEYS.inflight, state
+redis.pcall('ZADD', KEYS.inflight, deadline, reserve .. ':' .. intent_id)
 if not damaged and last_fence % 16 == 0 then
   local exits = redis.pcall('ZCARD', KEYS.inflight)
   if type(exits) == 'number' and exits > 1000 then

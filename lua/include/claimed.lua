@@ -5,8 +5,7 @@
 --
 -- One MGET reads what holds a text. It says nothing of a key of another type: of an entry's keys, guards.lua asks whether
 -- there is one; an exit's record is written with NX. So none of them is ever taken for missing.
--- Needs KEYS.record, applied, lock; ARGV.is_exit, fingerprint
-local is_exit = ARGV.is_exit == '1'
+-- Needs what asked.lua reads; KEYS.record, applied, lock
 local known
 if is_exit then
   known = redis.pcall('MGET', KEYS.record, KEYS.applied)
@@ -16,8 +15,8 @@ else
 end
 local record, applied, held = known[1], known[2], known[3]
 if record then
-  local fingerprint = string.match(record, '^%l+ %S+ %d+ (%S+) ')
-  if fingerprint and fingerprint ~= ARGV.fingerprint then
+  local claimed_by = string.match(record, '^%l+ %S+ %d+ (%S+) ')
+  if claimed_by and claimed_by ~= fingerprint then
     reason, wait, detail, place = 'CONFLICT', '-2', record, GUARDS.CONFLICT
   else
     reason, wait, detail, place = 'DUPLICATE', '-2', record, GUARDS.DUPLICATE

@@ -17,7 +17,7 @@ if from <= GUARDS.STALE then
     -- Before it denies: another policy may be in force, which allows more. (An exit goes by that one already.)
     local other = applied and {in_force, string.match(applied, '\n( [^\n]*)')}
       or redis.pcall('HMGET', KEYS.state, 'policy', 'figures')
-    if other[1] and other[1] ~= ARGV.policy and other[2] then
+    if other[1] and other[1] ~= policy and other[2] then
       oldest = string.match(other[2], ' max_age_ms=(%d+) ') or oldest
       most_early = string.match(other[2], ' skew_ms=(%d+) ') or most_early
     end
@@ -44,7 +44,7 @@ if from <= GUARDS.POLICY_MISMATCH and not is_exit then
     state = read('HMGET', KEYS.state, 'fence', 'since', permit_field, 'run_id', 'lost', 'in_flight', 'policy')
     in_force = state[7]
   end
-  if in_force and in_force ~= ARGV.policy then
+  if in_force and in_force ~= policy then
     local figures
     if applied then figures = string.match(applied, '\n( [^\n]*)') else figures = read('HGET', KEYS.state, 'figures') end
     reason, wait, detail, place = 'POLICY_MISMATCH', '-1', in_force .. (figures or ''), GUARDS.POLICY_MISMATCH
@@ -92,7 +92,7 @@ if from <= GUARDS.MEMORY_YOUNG then
     local windows = math.min(math.max(symbol_window, global_window), 300000)
     local young_for = lost + math.max(lock_ttl + 6500, windows) - now
     -- Of a caller that observes, only its own keys are new, and other guards hold its orders. Its permits say verify.
-    if young_for > 0 and ARGV.observes ~= '1' then
+    if young_for > 0 and not observes then
       reason, wait, detail, place = 'MEMORY_YOUNG', integer(young_for), integer(lost), GUARDS.MEMORY_YOUNG
       break
     end

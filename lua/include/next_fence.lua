@@ -1,6 +1,6 @@
 -- Which fence comes next? As text. And, when the permit must say verify, the least age in ms of an order that the memory may
 -- have lost. On a damaged state, an exit gets a fence from the clock, higher than any counter's. A part of evaluate.
--- Needs integer, what question.lua declares; ARGV.policy
+-- Needs integer, what asked.lua reads and question.lua declares
 local fence, verify_age
 if damaged then
   fence, verify_age = integer(now * 1000 + micros % 1000), 0
@@ -12,7 +12,7 @@ else
   -- is young.
   local copy, whole_for = state[3], now - since
   if whole_for < dedup_ttl or whole_for < max_age + skew or decided - skew > now or copy or untrusted
-    or (in_force and in_force ~= ARGV.policy) then
+    or (in_force and in_force ~= policy) then
     verify_age = whole_for
     if copy then
       -- The earlier permit's holder sends no request after its deadline; where that can't be read, the age is 0.

@@ -25,6 +25,7 @@ AUDIT = "quantum:safety:audit"
 REASONS = "quantum:safety:reasons"
 APPLIED = "quantum:safety:policy"
 EXITS = "quantum:exec:inflight:exits"
+PLACED = "quantum:exec:placed"
 JOURNAL = "quantum:exec:audit"
 TRIP = "quantum:exec:trip"
 

@@ -200,17 +200,25 @@ def test_an_exit_is_told_what_was_placed(open_gate: OpenGate) -> None:
     assert [each.intent_id for each in _told(gate, leaving).orders] == ["first"]
 
 
-@pytest.mark.parametrize("whole", [True, False], ids=["all of it", "its orders"])
-def test_an_exit_is_told_nothing_of_a_damaged_state_and_holds(
-    whole: bool, redis_client: redis.Redis, open_gate: OpenGate
+def test_where_the_list_is_damaged_an_exit_is_told_nothing_and_an_entry_that_nobody_knows(
+    redis_client: redis.Redis, open_gate: OpenGate
 ) -> None:
     gate = open_gate(ROOMY)
     entry, leaving = (at.admitted(gate.evaluate(each)) for each in (at.entry(), at.exit_("second")))
-    if whole:
-        redis_client.delete(at.STATE)
-        redis_client.rpush(at.STATE, "damaged")
-    else:
-        redis_client.hset(at.STATE, "placed", "damaged")
+    redis_client.set(at.PLACED, "damaged")
+
+    look = gate.last_look(leaving, needed_ms=NEEDED_MS, placed_after="")
+
+    assert (look.holds, look.placed) == (True, None)
+    told = _told(gate, entry)
+    assert (told.orders, told.newest, told.complete) == ((), "", False)
+    assert gate.settle(entry, Outcome.placed(1)), "the outcome is written all the same"
+
+
+def test_a_line_that_is_none_stops_an_entry_and_no_exit(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    gate = open_gate(ROOMY)
+    entry, leaving = (at.admitted(gate.evaluate(each)) for each in (at.entry(), at.exit_("second")))
+    redis_client.lpush(at.PLACED, "damaged")
 
     look = gate.last_look(leaving, needed_ms=NEEDED_MS, placed_after="")
 
@@ -230,17 +238,60 @@ def test_the_oldest_orders_are_forgotten_and_the_reply_says_so(redis_client: red
     permit = at.admitted(gate.evaluate(at.entry()))
     _placed_order(gate, at.entry("first", "ETHUSDT"))
     first = _told(gate, permit)
-    for number in range(20):
+    for number in range(60):
         _placed_order(gate, at.entry(f"{number:0128}", f"A{number}USDT"))
+        assert redis_client.llen(at.PLACED) < 24 + 16
     last = _told(gate, permit, first.newest)
 
-    held = redis_client.hget(at.STATE, "placed")
-    assert held is not None
-    assert len(held) <= 2_049
     assert not last.complete
-    assert len(last.orders) > 10
-    assert [int(each.intent_id) for each in last.orders] == list(range(19, 19 - len(last.orders), -1))
+    assert len(last.orders) >= 24
+    assert [int(each.intent_id) for each in last.orders] == list(range(59, 59 - len(last.orders), -1))
     assert _told(gate, permit, last.newest).complete
+
+
+@pytest.mark.parametrize(("kept", "complete"), [(23, True), (24, False)])
+def test_who_knows_none_hears_whether_older_ones_may_have_been_cut_off(
+    kept: int, complete: bool, open_gate: OpenGate
+) -> None:
+    gate = open_gate(ROOMY)
+    permit = at.admitted(gate.evaluate(at.entry()))
+    for number in range(kept):
+        _placed_order(gate, at.entry(f"placed-{number}", f"A{number}USDT"))
+
+    told = _told(gate, permit)
+
+    assert (len(told.orders), told.complete) == (kept, complete)
+
+
+@pytest.mark.parametrize("since", [1, 7, 8, 9, 23])
+def test_it_tells_those_since_the_last_look_and_no_others(since: int, open_gate: OpenGate) -> None:
+    gate = open_gate(ROOMY)
+    permit = at.admitted(gate.evaluate(at.entry()))
+    _placed_order(gate, at.entry("first", "ETHUSDT"))
+    first = _told(gate, permit)
+    for number in range(since):
+        _placed_order(gate, at.entry(f"placed-{number}", f"A{number}USDT"))
+
+    told = _told(gate, permit, first.newest)
+
+    assert [each.intent_id for each in told.orders] == [f"placed-{number}" for number in reversed(range(since))]
+    assert told.complete
+
+
+def test_who_knows_one_that_is_gone_hears_that_others_may_be_gone_too(
+    redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    """A person has deleted the list, or the server has evicted it."""
+    gate = open_gate(ROOMY)
+    permit = at.admitted(gate.evaluate(at.entry()))
+    _placed_order(gate, at.entry("first", "ETHUSDT"))
+    first = _told(gate, permit)
+    redis_client.delete(at.PLACED)
+
+    assert not _told(gate, permit, first.newest).complete
+    _placed_order(gate, at.entry("second", "SOLUSDT"))
+    told = _told(gate, permit, first.newest)
+    assert ([each.intent_id for each in told.orders], told.complete) == (["second"], False)
 
 
 def test_an_order_that_is_settled_after_its_permit_ended_is_not_told(

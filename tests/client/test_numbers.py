@@ -70,7 +70,9 @@ def numbers(client: redis.Redis) -> list[str]:
     found: list[str] = []
     for key in at.keys(client):
         kind = at.text(client.type(key))
-        if kind == "list":
+        if key == at.PLACED:
+            found += [part for line in client.lrange(key, 0, -1) for part in at.text(line).split(" ")[:3]]
+        elif kind == "list":
             found += [at.text(value) for value in client.lrange(key, 0, -1)]
         elif key.startswith("quantum:exec:processed:"):
             _, _, fence, _, admitted, _, _, span, reserved, _, _ = at.text(client.get(key) or b"").split(" ", 10)

@@ -13,7 +13,7 @@ import redis
 
 from gate import Gate, Mode, Outcome, Penalty, Policy, Reason, Settled
 from gate.client.dialogues import Calls
-from gate.protocol.scripts import script
+from gate.protocol.scripts import Encoded, script
 from tests.client import account as at
 from tests.client.gates import OpenGate
 from tests.client.rows import ROWS, Row
@@ -234,8 +234,8 @@ def test_a_caller_cancelled_while_it_leaves_its_name_gives_the_permit_back() -> 
     calls = Calls("quantum", OBSERVE)
     dialogue = calls.evaluate(at.entry())
     asked = next(dialogue)
-    assert isinstance(asked, tuple)
-    token = str(asked[asked.index("sig-1") + 1])
+    assert isinstance(asked, Encoded)
+    token = asked.packed.partition(b"sig-1\0")[2].partition(b"\0")[0].decode()
     dialogue.send(f"admitted {token} 1 fp {time.time_ns() // 1_000_000} BTCUSDT BUY 30000 0 - 0".encode())
     with pytest.raises(asyncio.CancelledError):
         dialogue.throw(asyncio.CancelledError())
@@ -261,8 +261,7 @@ def test_a_repeated_call_gets_the_same_observed_permit(redis_client: redis.Redis
     redis_client.set(own(at.SAFE_MODE), "why not", px=60_000)
     protocol = Calls("quantum", OBSERVE).protocol
     redis_client.script_load(script("evaluate").source)
-    command = protocol.evaluate(at.entry(), "t0ken", 0, Decimal(40))
-    words = (*command[:-1], redis_client.info("server")["run_id"])
+    words = protocol.evaluate(at.entry(), "t0ken", 0, Decimal(40)).words(redis_client.info("server")["run_id"])
     first, again = (redis_client.execute_command(*words) for _ in range(2))
     assert first == again
     verdict = protocol.decode_verdict(again, at.entry(), Decimal(40), time.monotonic_ns())

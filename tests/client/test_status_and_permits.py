@@ -88,13 +88,19 @@ def test_damage_inside_a_value_of_the_right_type_is_told_by_what_is_wrong(
     }
 
 
-def test_a_damaged_audit_stream_is_shown_and_denies_nothing(redis_client: redis.Redis, open_gate: OpenGate) -> None:
-    redis_client.set(at.AUDIT, "1")
+@pytest.mark.parametrize(
+    ("name", "key", "belongs"),
+    [("audit", at.AUDIT, "stream"), ("reasons", at.REASONS, "hash"), ("placed", at.PLACED, "list")],
+)
+def test_damage_of_what_no_guard_reads_is_shown_and_denies_nothing(
+    name: str, key: str, belongs: str, redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    redis_client.set(key, "1")
     gate = open_gate()
     status = gate.status()
-    [audit] = status.standing
-    assert (audit.name, audit.key, audit.on, status.stopped) == ("audit", at.AUDIT, False, False)
-    assert audit.damage == Damage("a string, where a stream belongs", "stream", "string")
+    [damaged] = status.standing
+    assert (damaged.name, damaged.key, damaged.on, status.stopped) == (name, key, False, False)
+    assert damaged.damage == Damage(f"a string, where a {belongs} belongs", belongs, "string")
     at.admitted(gate.evaluate(at.entry()))
 
 

@@ -79,11 +79,11 @@ def test_both_windows_stay_short(redis_client: redis.Redis, open_sync_gate: Open
     assert redis_client.lrange(at.RATE_SYMBOL, 2, 2) == [b"%d" % old], "an entry up to the limit may count"
 
 
-def test_it_takes_thirty_one_arguments_of_which_the_figures_are_one() -> None:
+def test_it_takes_twenty_arguments_of_which_the_texts_are_one_and_the_figures_another() -> None:
     """From seventeen of one kind on, Lua makes room for thirty-two."""
-    command = Protocol(Keyspace("quantum"), DEEP).evaluate(at.entry(), "t0ken", 0, Decimal(50))
-    keys = int(command[2])
-    assert (keys, len(command) - 3 - keys) == (16, 15)
+    words = Protocol(Keyspace("quantum"), DEEP).evaluate(at.entry(), "t0ken", 0, Decimal(50)).words("run id")
+    keys = int(words[2])
+    assert (keys, len(words) - 3 - keys) == (16, 4)
 
 
 def test_a_switch_of_megabytes_costs_no_megabytes(redis_client: redis.Redis, open_sync_gate: OpenGate) -> None:
@@ -144,12 +144,17 @@ def cost(store: Store, call: Callable[[], object]) -> tuple[dict[str, int], int,
 
 # Commands within the script, bytes to the server, and the most from it: a slow settlement's time has more digits.
 OF_EACH = {
-    "admission": (OF_AN_ADMISSION | {"exists": 2}, 1385, 93),
-    "duplicate": ({"mget": 1}, 1385, 106),
-    "locked": (READ | {"pttl": 1}, 1385, 20),
-    "rate_symbol": (READ | {"lindex": 1}, 1385, 25),
-    "exit": (READ | {"zadd": 1, "lpush": 1, "hset": 1, "set": 1}, 1384, 88),
-    "settlement": ({"get": 2, "hmget": 1, "time": 1, "set": 1, "del": 1, "zrem": 1, "hdel": 1, "hset": 2}, 907, 103),
+    "admission": (OF_AN_ADMISSION | {"exists": 2}, 1327, 93),
+    "duplicate": ({"mget": 1}, 1327, 106),
+    "locked": (READ | {"pttl": 1}, 1327, 20),
+    "rate_symbol": (READ | {"lindex": 1}, 1327, 25),
+    "exit": (READ | {"zadd": 1, "lpush": 1, "hset": 1, "set": 1}, 1326, 88),
+    "last look": ({"get": 2, "time": 1, "hmget": 1, "exists": 2, "pttl": 1, "getrange": 1, "lrange": 1}, 416, 88),
+    "settlement": (
+        {"get": 2, "hmget": 1, "time": 1, "set": 1, "del": 1, "zrem": 1, "hdel": 1, "hset": 1, "lpush": 1},
+        933,
+        103,
+    ),
 }
 
 
@@ -167,18 +172,23 @@ def test_each_call_is_one_trip_of_so_many_commands_and_bytes(
         at.admitted(gate.evaluate(near(1)))
     elif name == "rate_symbol":
         settled(gate, near(1))
-    permit = at.admitted(gate.evaluate(intent)) if name == "settlement" else None
+    permit = at.admitted(gate.evaluate(intent)) if name in ("settlement", "last look") else None
+    known = gate.last_look(permit, needed_ms=6_500, placed_after="").placed if permit is not None else None
 
     def call() -> None:
         if permit is None:
             gate.evaluate(intent)
-        else:
+        elif name == "settlement":
             gate.settle(permit, PLACED)
+        elif known is not None:
+            assert gate.last_look(permit, needed_ms=6_500, placed_after=known.newest).holds
 
     seen, got, sent = cost(store, call)
 
     of_script, bytes_got, most_sent = OF_EACH[name]
-    assert seen == of_script | {"evalsha": 1}, "one trip, and in it what the script calls"
+    assert seen == of_script | {"evalsha_ro" if name == "last look" else "evalsha": 1}, (
+        "one trip, and in it what the script calls"
+    )
     assert got == bytes_got
     assert sent <= most_sent
 

@@ -17,6 +17,8 @@ LISTS = [
     ("evaluate", "KEYS"),
     ("evaluate", "ARGV"),
     ("settle", "ARGV"),
+    ("last_look", "KEYS"),
+    ("last_look", "ARGV"),
     ("control", "KEYS"),
     ("control", "ARGV"),
     ("leftovers", "KEYS"),
@@ -47,7 +49,7 @@ def test_every_entry_of_a_header_is_on_the_page_in_order(script: str, word: str)
     assert [(number, name) for number, name, _ in on_page(script, word)] == in_header(script, word)
 
 
-@pytest.mark.parametrize("script", ["evaluate", "control"])
+@pytest.mark.parametrize("script", ["evaluate", "last_look", "control"])
 def test_every_key_is_told_as_its_header_has_it(script: str) -> None:
     header = (ROOT / "lua" / f"{script}.lua").read_text("utf-8")
     patterns = re.findall(r"^--(?: KEYS)? +\d+…? (\w+) +(P:\S+)", header, re.MULTILINE)
@@ -58,7 +60,8 @@ def test_every_key_is_told_as_its_header_has_it(script: str) -> None:
 def test_inspect_and_settle_take_what_the_page_says_they_take() -> None:
     evaluate = sends("evaluate")
     assert (sends("inspect").keys, sends("inspect").arguments) == (evaluate.keys, evaluate.arguments)
-    assert sends("settle").keys.names == (*evaluate.keys.names, "exits")
+    assert sends("settle").keys.names == (*evaluate.keys.names, "exits", "placed")
+    assert sends("identify").keys == sends("settle").keys
 
 
 def test_every_script_has_a_section() -> None:

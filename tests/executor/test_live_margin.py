@@ -19,7 +19,7 @@ from gate.executor.execution import Execution, Terminal
 from gate.paper import Fault, FaultKind
 from gate.paper.books.statement import free_margin
 from gate.paper.serving.venue import Arrival, Venue
-from tests.client.account import STATE
+from tests.client.account import PLACED
 from tests.executor.conftest import ROOMY, Desk, OpenDesk, keep_snapshots_back, until
 from tests.executor.test_margin import NEED
 from tests.executor.test_requests import ORDER, READINGS
@@ -179,10 +179,10 @@ async def test_an_order_from_before_the_snapshot_is_in_it(
     _lose_events(first)
     keep_snapshots_back(first, second)
     await _enter(first)
-    [held] = redis_client.hmget(STATE, ["placed"])
+    held = redis_client.lindex(PLACED, 0)
     assert isinstance(held, bytes)
     fence, settled_ms, rest = held.decode().split(" ", 2)
-    redis_client.hset(STATE, "placed", f"{fence} {int(settled_ms) - 1_000} {rest}")  # as if a second had passed
+    redis_client.lset(PLACED, 0, f"{fence} {int(settled_ms) - 1_000} {rest}")  # as if a second had passed
     second.exchange.doubt_live("test")
     _take_snapshots(second)
     await _watched(second, "ETHUSDT")
@@ -215,7 +215,7 @@ async def test_more_orders_than_the_store_tells_of_take_a_new_snapshot(
     first, second = two
     keep_snapshots_back(first, second)
     await _enter(second, "ETHUSDT")
-    for number in range(20):
+    for number in range(24):
         intent = first.intent(f"A{number}USDT", id=f"{number:0128}", notional="1", leverage=1)
         permit = (await first.gate.evaluate(intent)).permit
         assert permit is not None

@@ -8,7 +8,11 @@ from tests.client import account as at
 
 _AGE = """
 local by = tonumber(ARGV[1])
-local function older(text) return string.format('%.0f', tonumber(text) - by) end
+local function older(text)
+  local fence, settled, rest = string.match(text, '^(%d+) (%d+)( .*)$')  -- an entry that was placed
+  if fence then return string.format('%s %.0f', fence, settled - by) .. rest end
+  return string.format('%.0f', tonumber(text) - by)
+end
 local function older_record(text)
   local head, admitted, tail = string.match(text, '^(%l+ %S+ %d+ %S+ )(%d+)( .*)$')
   return head and head .. older(admitted) .. tail

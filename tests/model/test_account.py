@@ -188,7 +188,7 @@ class Account(RuleBasedStateMachine):
             else:
                 assert token is None
         for key in at.keys(self.client):
-            endless = key in (at.INFLIGHT, at.EXITS, at.STATE, at.HALT, at.AUDIT, at.REASONS)
+            endless = key in (at.INFLIGHT, at.EXITS, at.STATE, at.HALT, at.AUDIT, at.REASONS, at.PLACED)
             assert (self.client.ttl(key) == -1) is endless, key
 
 

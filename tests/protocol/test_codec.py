@@ -10,7 +10,7 @@ import pytest
 from gate import Intent, LastLook, Outcome, Penalty, Permit, PlacedOrder, PlacedOrders, Policy, StoreError
 from gate.protocol.codec import Protocol, decode_last_look, identify
 from gate.protocol.keyspace import Keyspace
-from gate.protocol.scripts import SERVER, script
+from gate.protocol.scripts import SERVER, Encoded, script
 
 PROTOCOL = Protocol(Keyspace("{acct7}"), Policy(failure_limit=7))
 INTENT = Intent(id="sig-81", symbol="BTCUSDT", side="BUY", notional="200", leverage=5, timestamp=1_766_550_734_000)
@@ -33,6 +33,7 @@ KEYS = (
     "{acct7}:exec:trip",
 )
 EXITS = "{acct7}:exec:inflight:exits"
+PLACED = "{acct7}:exec:placed"
 FIGURES_TEXT = (
     " rate_symbol_limit=1 rate_symbol_window_ms=30000 rate_global_limit=5 rate_global_window_ms=60000"
     " lock_ttl_ms=30000 dedup_ttl_ms=3600000 max_age_ms=600000 skew_ms=5000 failure_limit=7"
@@ -40,14 +41,21 @@ FIGURES_TEXT = (
     " unknown_cooldown_ms=300000 margin_buffer=0.25 max_in_flight=64 leverage=set after_memory_loss=verify"
     " exits_without_store=True cancel_conflicting_exits=False "
 )
-FIGURES = (
-    FIGURES_TEXT,
-    struct.pack(">2d", 1_766_550_734_000, 41)
-    + struct.pack(">9d", 1, 30_000, 5, 60_000, 30_000, 3_600_000, 600_000, 5_000, 64),
-    *("30000", "30000", "3600000"),
-)
+FIGURES = struct.pack(">9d", 1, 30_000, 5, 60_000, 30_000, 3_600_000, 600_000, 5_000, 64)
 FINGERPRINT = PROTOCOL.policy.fingerprint
-ASKED = (INTENT.fingerprint, "BTCUSDT", "BUY", 0)
+
+
+def texts(begin: bytes, token: str, reserve: int) -> bytes:
+    asked = ("sig-81", token, INTENT.fingerprint, "BTCUSDT", "BUY", str(reserve))
+    figures = ("30000", "30000", "3600000")
+    return begin + b"".join(text.encode() + b"\0" for text in (*asked, FINGERPRINT, *figures))
+
+
+def words(call: Encoded) -> tuple[str | bytes, ...]:
+    """As texts, but for what is packed."""
+    return tuple(word if b"\0" in word else word.decode() for word in map(bytes, call.words("run id")))  # type: ignore[arg-type]
+
+
 PERMIT = Permit(
     intent_id="sig-81",
     symbol="BTCUSDT",
@@ -62,9 +70,9 @@ PERMIT = Permit(
 
 
 def test_evaluate() -> None:
-    assert PROTOCOL.evaluate(INTENT, "t0ken", 41, Decimal("50.0000001")) == (
-        *("EVALSHA", script("evaluate").sha, 16, *KEYS),
-        *("sig-81", "t0ken", *ASKED, 50_000_001, FINGERPRINT, *FIGURES, 0, SERVER),
+    assert words(PROTOCOL.evaluate(INTENT, "t0ken", 41, Decimal("50.0000001"))) == (
+        *("EVALSHA", script("evaluate").sha, "16", *KEYS, texts(b"\0\0", "t0ken", 50_000_001)),
+        *(struct.pack(">2d", 1_766_550_734_000, 41) + FIGURES, FIGURES_TEXT, "run id"),
     )
 
 
@@ -73,49 +81,50 @@ def test_an_exit_s_permit_stands_in_a_set_of_its_own() -> None:
         id="sig-81", symbol="BTCUSDT", side="BUY", quantity="1", reduce_only=True, timestamp=INTENT.timestamp_ms
     )
     own = tuple(EXITS if key.endswith(":inflight") else key for key in KEYS)
-    assert PROTOCOL.evaluate(exit_, "t0ken", 41, Decimal(0))[3:19] == PROTOCOL.inspect(exit_)[3:19] == own
+    asked = words(PROTOCOL.evaluate(exit_, "t0ken", 41, Decimal(0)))
+    assert asked[3:19] == PROTOCOL.inspect(exit_)[3:19] == own
+    assert bytes(asked[19])[:2] == b"\1\0"  # type: ignore[arg-type]  # what is packed
 
 
 def test_a_caller_that_observes_says_so_and_has_keys_of_its_own_but_for_the_halt() -> None:
     observing = Protocol(Keyspace("{acct7}", observing=True), Policy(failure_limit=7, mode="observe"))
     own = tuple(key if key.endswith(":halt") else key.replace("{acct7}:", "{acct7}:observe:") for key in KEYS)
-    assert observing.evaluate(INTENT, "t0ken", 41, Decimal(50)) == (
-        *("EVALSHA", script("evaluate").sha, 16, *own),
-        *("sig-81", "t0ken", *ASKED, 50_000_000, FINGERPRINT, *FIGURES, 1, SERVER),
+    assert words(observing.evaluate(INTENT, "t0ken", 41, Decimal(50)))[:20] == (
+        *("EVALSHA", script("evaluate").sha, "16", *own, texts(b"\0\1", "t0ken", 50_000_000)),
     )
-    assert observing.last_look(PERMIT, 6_500)[-2] == 1
+    assert words(observing.last_look(PERMIT, 6_500))[-2] == "1"
     for act, prefix in (("halt", "{acct7}:"), ("resume", "{acct7}:"), ("reset", "{acct7}:observe:")):
         assert observing.control(act, "ops", "why", "t0ken", "all")[8] == f"{prefix}safety:audit"
 
 
 def test_inspect() -> None:
-    numbers = FIGURES[1][:8] + struct.pack(">d", 0) + FIGURES[1][16:]
     assert PROTOCOL.inspect(INTENT) == (
-        *("EVALSHA_RO", script("inspect").sha, 16, *KEYS),
-        *("sig-81", "-", *ASKED, 50_000_000, FINGERPRINT, FIGURES[0], numbers, *FIGURES[2:], 0, SERVER),
+        *("EVALSHA_RO", script("inspect").sha, 16, *KEYS, texts(b"\0\0", "-", 50_000_000)),
+        *(struct.pack(">2d", 1_766_550_734_000, 0) + FIGURES, FIGURES_TEXT, SERVER),
     )
 
 
 def test_settle() -> None:
     penalty = Penalty(True, 11, 22, safe_mode=False, reason="margin")
-    assert PROTOCOL.settle(PERMIT, Outcome.rejected(-2019, "Margin", retryable=True, penalty=penalty)) == (
-        *("EVALSHA", script("settle").sha, 17, *KEYS, EXITS),
-        *("sig-81", "t0ken", "rejected", 1, "-2019 Margin", 1, 11, 22, 0),
+    assert words(PROTOCOL.settle(PERMIT, Outcome.rejected(-2019, "Margin", retryable=True, penalty=penalty))) == (
+        *("EVALSHA", script("settle").sha, "18", *KEYS, EXITS, PLACED),
+        *("sig-81", "t0ken", "rejected", "1", "-2019 Margin", "1", "11", "22", "0"),
         *("7", "300000", "900000", "3600000", "margin", "admitted …"),
     )
-    assert PROTOCOL.settle(PERMIT, Outcome.placed(81))[20:] == (
-        *("sig-81", "t0ken", "placed", 0, "81", 0, 0, 0, 0),
+    assert words(PROTOCOL.settle(PERMIT, Outcome.placed(81)))[21:] == (
+        *("sig-81", "t0ken", "placed", "0", "81", "0", "0", "0", "0"),
         *("7", "300000", "900000", "3600000", "", "admitted …"),
     )
 
 
 def test_last_look() -> None:
-    assert PROTOCOL.last_look(PERMIT, 6_500) == (
-        *("EVALSHA_RO", script("last_look").sha, 16, *KEYS),
-        *("sig-81", "t0ken", 0, 6_500, 0, ""),
+    assert words(PROTOCOL.last_look(PERMIT, 6_500)) == (
+        *("EVALSHA_RO", script("last_look").sha, "6", *KEYS[:2], *KEYS[8:10], KEYS[12], PLACED),
+        *("sig-81", "t0ken", "0", "6500", "0", ""),
     )
-    assert PROTOCOL.last_look(PERMIT, 6_500, "")[-1] == "-", "of all that are kept"
-    assert PROTOCOL.last_look(PERMIT, 6_500, "7 1800000000000 40000000 sig-80")[-1] == "7 1800000000000 40000000 sig-80"
+    newest = "7 1800000000000 40000000 sig-80"
+    assert words(PROTOCOL.last_look(PERMIT, 6_500, ""))[-1] == "-", "of all that are kept"
+    assert words(PROTOCOL.last_look(PERMIT, 6_500, newest))[-1] == newest
 
 
 def test_what_was_placed_since() -> None:
@@ -153,7 +162,7 @@ def test_a_list_that_was_not_asked_for_or_has_no_end_is_an_error() -> None:
     with pytest.raises(StoreError):
         decode_last_look(b"HOLDS 1\n")
     with pytest.raises(StoreError):
-        decode_last_look(b"HOLDS 1\n" + b"7 1 4 i\n" * 1_000, "")
+        decode_last_look(b"HOLDS 1\n" + b"7 1 4 i\n" * 2_000, "")
 
 
 def test_still_out() -> None:
@@ -192,4 +201,4 @@ def test_control() -> None:
 
 def test_identify() -> None:
     keys = (*(key.replace("sig-81", "-").replace("BTCUSDT:BUY", "-:-").replace("BTCUSDT", "-") for key in KEYS),)
-    assert identify(Keyspace("{acct7}")) == ("EVALSHA_RO", script("identify").sha, 16, *keys)
+    assert identify(Keyspace("{acct7}")) == ("EVALSHA_RO", script("identify").sha, 18, *keys, EXITS, PLACED)

@@ -34,6 +34,7 @@ def test_the_keys_that_an_account_has_one_of() -> None:
         "reasons": "{acct7}:safety:reasons",
         "applied": "{acct7}:safety:policy",
         "exits": "{acct7}:exec:inflight:exits",
+        "placed": "{acct7}:exec:placed",
         "journal": "{acct7}:exec:audit",
         "trip": "{acct7}:exec:trip",
     }
