@@ -57,6 +57,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class _Placed:
+    client_order_id: str
     reserved: Decimal
     settled_ns: int
     """On the monotonic clock, at the latest."""
@@ -68,7 +69,7 @@ class UnseenOrders:
     def __init__(self, exchange: Exchange, client_order_id: Callable[[str], str]) -> None:
         self._exchange: Final = exchange
         self._client_order_id: Final = client_order_id
-        self._placed: Final[dict[str, _Placed]] = {}
+        self._placed: Final[dict[str, _Placed]] = {}  # by intent id
         self._newest = ""
         self._look: _Look | None = None
         self._unknown_until_ns = 0
@@ -82,7 +83,10 @@ class UnseenOrders:
         now_ns, settled_ns = time.monotonic_ns(), 0
         for each in placed.orders:
             settled_ns = asked.latest_ns(each.settled_ms, placed.now_ms, now_ns)
-            self._placed[self._client_order_id(each.intent_id)] = _Placed(each.reserved, settled_ns)
+            # Looks at once are told of the same orders.
+            known = self._placed.get(each.intent_id)
+            client_order_id = known.client_order_id if known else self._client_order_id(each.intent_id)
+            self._placed[each.intent_id] = _Placed(client_order_id, each.reserved, settled_ns)
         if not placed.complete:
             # Others came before the oldest of these, and nobody knows them any more.
             self._unknown_until_ns = settled_ns or now_ns
@@ -95,11 +99,11 @@ class UnseenOrders:
             self._exchange.doubt_live("more orders were placed than the store tells of")
             return None
         known, reserved, late_ns = True, Decimal(0), time.monotonic_ns() - LAG_MS * 1_000_000
-        for client_order_id, placed in tuple(self._placed.items()):
-            if placed.settled_ns < live.snapshot_ns or self._exchange.has_seen(client_order_id):
-                del self._placed[client_order_id]
+        for intent_id, placed in tuple(self._placed.items()):
+            if placed.settled_ns < live.snapshot_ns or self._exchange.has_seen(placed.client_order_id):
+                del self._placed[intent_id]
             elif placed.settled_ns < late_ns:
-                self._exchange.doubt_live(f"{client_order_id} was placed, and no event of it has come")
+                self._exchange.doubt_live(f"{placed.client_order_id} was placed, and no event of it has come")
                 return None
             else:
                 known, reserved = known and placed.reserved > 0, reserved + placed.reserved

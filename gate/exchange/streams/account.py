@@ -132,6 +132,8 @@ class LiveAccount:
         """Whether a new snapshot may find more margin free than the bound says."""
         self.missed = False
         """Whether the snapshot shows that events before it were lost."""
+        self.changes = 0
+        """How often what it says may have changed."""
         self._events: deque[_Heard] = deque()
         self._seen: OrderedDict[str, None] = OrderedDict()
         self._over: OrderedDict[int, None] = OrderedDict()  # the latest 20,000
@@ -148,6 +150,7 @@ class LiveAccount:
     def forget(self) -> None:
         """Events may have been lost: nothing counts until the next snapshot. What was seen stays seen only by it."""
         self.snapshot = self._summed = None
+        self.changes += 1
         self._events.clear()
         self._seen.clear()
         self._orders.clear()
@@ -157,6 +160,7 @@ class LiveAccount:
     def apply(self, event: UserEvent) -> None:
         """Raises InDoubt where the event doesn't fit what came before."""
         self._summed = None
+        self.changes += 1
         if isinstance(event, AlgoChanged):
             self._note(event.client_order_id)
         elif isinstance(event, OrderChanged | BalancesChanged):
@@ -180,6 +184,7 @@ class LiveAccount:
         self.missed = self.snapshot is not None and self._misses(snapshot)
         awaited = {} if self.snapshot is None else self._wallets_awaited(snapshot)
         self.snapshot, self.moved, self._summed = snapshot, False, None
+        self.changes += 1
         events, self._events = self._events, deque()
         for heard in events:
             if heard.event.at_ms < snapshot.from_ms:

@@ -21,6 +21,8 @@ class MarkPrices:
 
     def __init__(self) -> None:
         self._known: dict[str, Marked] = {}
+        self.changes = 0
+        """How often a price has come, or all were forgotten."""
         self._clock: tuple[int, int] | None = None
 
     def set_clock(self, exchange_ms: int, at_ns: int) -> None:
@@ -38,10 +40,12 @@ class MarkPrices:
     def heard(self, symbol: str, price: Decimal, event_ms: int) -> None:
         """The latest price: those of one connection come in order."""
         self._known[symbol] = Marked(price, self.stood_at_ns(event_ms))
+        self.changes += 1
 
     def forget(self) -> None:
         """The connection has ended: what it told counts no more."""
         self._known.clear()
+        self.changes += 1
 
     def of(self, symbol: str, since_ns: int) -> Marked | None:
         """The price, unless it is older than that."""

@@ -33,6 +33,8 @@ class Settings:
         self._changes: dict[str, int] = {}
         self._modes: tuple[bool, bool] | None = None
         self.fee_rates: dict[str, Decimal] = {}
+        self.leverages_set = 0
+        """How often a leverage may have become another."""
 
     @property
     def hedge_mode(self) -> bool | None:
@@ -69,6 +71,7 @@ class Settings:
         now = self._changes
         changed = {name for name in now if now[name] != reading.changes.get(name, 0)}
         kept = {symbol: each for symbol, each in self._leverages.items() if symbol in changed}
+        self.leverages_set += 1
         self._leverages = {**{s: each for s, each in reading.leverages.items() if s not in changed}, **kept}
         if "" not in changed:
             self._modes = reading.hedge_mode, reading.multi_assets
@@ -79,6 +82,7 @@ class Settings:
         if self.leverage(symbol) == leverage:
             return False
         self._leverages.pop(symbol, None)
+        self.leverages_set += 1
         self._change(symbol)
         return True
 
@@ -86,6 +90,7 @@ class Settings:
         """Takes the answer to a change of our own. Whether it says something new."""
         new = self.leverage(symbol) != config.leverage
         self._leverages[symbol] = config.leverage, config.max_notional
+        self.leverages_set += 1
         self._change(symbol)
         return new
 
@@ -97,6 +102,7 @@ class Settings:
     def forget(self) -> None:
         """Changes may have been missed."""
         self._leverages.clear()
+        self.leverages_set += 1
         self._modes = None
 
     def _change(self, name: str) -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from decimal import Decimal
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 import requests
@@ -62,6 +62,24 @@ async def exchange(open_exchange: OpenExchange) -> BinanceFutures:
     exchange = await open_exchange()
     await figures(exchange)
     return exchange
+
+
+@pytest.fixture(autouse=True)
+def nothing_kept_is_out_of_date(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Whenever the free margin is asked for: what was kept of the last answer is what would be reckoned anew."""
+    reckon, differ = LiveStreams._free_margin, list[str]()
+
+    def kept_or_anew(streams: LiveStreams, asset: str, since_ns: int) -> Any:
+        kept = reckon(streams, asset, since_ns)
+        streams._free = None
+        anew = reckon(streams, asset, since_ns)
+        if kept != anew:
+            differ.append(f"{kept}, not {anew}")
+        return kept
+
+    monkeypatch.setattr(LiveStreams, "_free_margin", kept_or_anew)
+    yield
+    assert differ == []
 
 
 @pytest.fixture
