@@ -198,7 +198,8 @@ class Calls:
         except BaseException:
             self._unheard.keep(unheard)  # cancelled while the command was under way
             raise
-        if self.follows and (told := protocol.tells_of_another_policy(reply)) is not None:
+        told = protocol.tells_of_another_policy(reply, intent) if self.follows else None
+        if told is not None:
             if told and tries > 1 and (self._take_over(told) or protocol is not self.protocol):
                 # Nothing was claimed. The same intent again, by the policy in force.
                 return (yield from self.evaluate(intent, reserve, tries - 1))

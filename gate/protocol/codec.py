@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from decimal import ROUND_UP, Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Final
 
 from gate.protocol.explain import explain_denial
@@ -249,14 +250,15 @@ class Protocol:
             observed=observed,
         )
 
-    def tells_of_another_policy(self, reply: bytes) -> str | None:
+    def tells_of_another_policy(self, reply: bytes, intent: Intent) -> str | None:
         """From evaluate's reply: `fingerprint figures` of the policy in force, where it isn't this one. Empty where the
         reply tells only that there is one: an exit that passes under another."""
-        if reply.startswith(b"admitted "):  # most are
-            flags = reply.split(b" ", 10)[9:10]
-            return "" if flags and b"d" in flags[0] else None
-        words = line_of(reply).removeprefix("OBSERVED ").split(" ", 2)
-        return " ".join(words[2:]) if words[0] == "POLICY_MISMATCH" else None
+        if not intent.is_exit and reply.startswith(b"admitted "):
+            return None
+        words = line_of(reply).removeprefix("OBSERVED ").split(" ", 10)
+        if words[0] == "POLICY_MISMATCH":
+            return " ".join(words[2:])
+        return "" if words[0] == "admitted" and "d" in "".join(words[9:10]) else None
 
     def permit_of(self, record: Record) -> Permit:
         """The permit of a record in doubt, to settle with. It has run out: send nothing with it."""
@@ -424,6 +426,7 @@ def _placed_orders(reply: bytes, placed_after: str | None) -> PlacedOrders:
         raise _unreadable("a last look", reply) from None
 
 
+@lru_cache(maxsize=256)  # of twenty that look at once, each is told of the orders of the others
 def _placed_order(line: str) -> PlacedOrder:
     fence, settled, reserved, intent_id = line.split(" ", 3)
     read_whole(fence)

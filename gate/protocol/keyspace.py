@@ -51,6 +51,7 @@ class Keyspace:
         self.trip: Final = f"{self.base}:exec:trip"
         self.symbols: Final = f"{self.base}:symbols"
         self.observers: Final = f"{prefix}{_OBSERVE}:callers"
+        self._of_order_ids: Final = hashlib.blake2b(f"{prefix}\0".encode(), digest_size=24)
 
     @property
     def has_hash_tag(self) -> bool:
@@ -110,5 +111,6 @@ class Keyspace:
 
         It is a hash: intent ids may be longer than the exchange's 36 characters, and have characters that it refuses.
         """
-        digest = hashlib.blake2b(f"{self.prefix}\0{intent_id}".encode(), digest_size=24).digest()
-        return "g-" + urlsafe_b64encode(digest).decode()
+        digest = self._of_order_ids.copy()
+        digest.update(intent_id.encode())
+        return "g-" + urlsafe_b64encode(digest.digest()).decode()
