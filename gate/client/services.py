@@ -85,7 +85,7 @@ class Traces:
     def _note(self, failure: StoreFailure) -> None:
         if not self._refused:
             self._refused = True
-            _log.info("NO TRACE under {gate}:* %s", pairs(prefix=self._prefix, detail=str(failure)))
+            _log.info("NO TRACE LEFT for others %s", pairs(prefix=self._prefix, detail=str(failure)))
 
 
 def seen_services(prefix: str) -> _Dialogue[SeenServices]:

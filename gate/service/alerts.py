@@ -87,15 +87,21 @@ class Conditions:
         self._on: Final[dict[Kind, _State]] = {}
         self._never: set[Kind] = set(Kind)
 
-    def see(self, kind: Kind, says: str, now_s: float, *, after_s: float = 0) -> Alert | None:
-        """`says`: what is the matter; empty: nothing. It is told when it has been so for `after_s`."""
+    def on(self, kind: Kind) -> bool:
+        """Whether it was on at the last look."""
+        return kind in self._on
+
+    def see(self, kind: Kind, says: str, now_s: float, *, after_s: float = 0, ended_by: str = "") -> Alert | None:
+        """`says`: what is the matter; empty: nothing. It is told when it has been so for `after_s`. `ended_by`: who
+        has ended it, where that is known."""
         state = self._on.get(kind)
         if not says:
             first = kind in self._never
             self._never.discard(kind)
             if state is not None:
                 del self._on[kind]
-                return Alert(kind, Turn.OVER, state.says) if state.told else None
+                ended = "; ".join(filter(None, (state.says, ended_by)))
+                return Alert(kind, Turn.OVER, ended) if state.told else None
             if first and kind in OF_ACCOUNT:
                 return Alert(kind, Turn.OVER, "since a service of before has ended", inherited=True)
             return None
@@ -122,6 +128,12 @@ class Doubts:
             return "", 0.0
         oldest = min(self._since_s, key=lambda each: self._since_s[each])
         return oldest, now_s - self._since_s[oldest]
+
+
+def resumed_by(news: Sequence[tuple[str, Mapping[str, str]]]) -> str:
+    """Who has ended a halt last, by the entries of the audit, and why; empty where none has."""
+    acts = [fields for _, fields in news if fields.get("what") == "resume"]
+    return f"resumed by {acts[-1].get('by', '?')}: {acts[-1].get('reason', '?')}" if acts else ""
 
 
 def of_audit(entry_id: str, fields: Mapping[str, str]) -> Alert | None:

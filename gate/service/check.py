@@ -24,7 +24,6 @@ from gate.values.errors import AccountTaken, StoreFailure
 from gate.values.fields import plain
 from gate.values.reports import Status
 
-_MISMATCH: Final = "put this one in force by gate policy apply, or leave [policy] out of the file and follow the other"
 _STATE: Final = ":exec:state"
 """How the name ends of a key that every account has."""
 _LOOK_S: Final = 2
@@ -127,8 +126,7 @@ def _policy(config: Config, status: Status) -> Finding:
         return Finding("policy", True, f"follows {where}; mode {status.mode}")
     if status.policy_agrees:
         return Finding("policy", True, f"pinned by {config.file}, and in force; mode {status.mode}")
-    differ = ", ".join(f"{name} {theirs} in force, {ours} here" for name, theirs, ours in status.differing)
-    return Finding("policy", False, f"pinned by {config.file}, and another is in force: {differ}; {_MISMATCH}")
+    return Finding("policy", False, f"pinned by {config.file}, and another is in force: {status.disagreement}")
 
 
 async def _group(settings: Settings, streams: Streams) -> Finding:

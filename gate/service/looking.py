@@ -12,7 +12,7 @@ from gate.exchange.failures import ExchangeFailure
 from gate.exchange.port import Exchange
 from gate.executor import OrderUpdate
 from gate.service.alert_settings import AlertSettings
-from gate.service.alerts import Conditions, Doubts, Kind, of_audit, of_update
+from gate.service.alerts import Conditions, Doubts, Kind, of_audit, of_update, resumed_by
 from gate.service.metrics import Metrics
 from gate.service.news import News
 from gate.service.pulse import Pulse
@@ -20,7 +20,7 @@ from gate.service.streams import STORE_FAILURES, Streams
 from gate.service.teller import Teller
 from gate.values.errors import StoreFailure
 from gate.values.fields import plain
-from gate.values.log_words import log_of
+from gate.values.log_words import log_of, pairs
 from gate.values.reports import ACCOUNT_WIDE, Status
 
 _log: Final = log_of("gate.service")
@@ -65,6 +65,9 @@ class Looking:
         self._down_after_s: Final = down_after_s
         self._conditions: Final = Conditions()
         self._doubts: Final = Doubts()
+        self._resumed_by = ""
+        self._policy_differs = ""
+        self._eased: Callable[[], None] = lambda: None
         self._loop: Final = asyncio.get_running_loop()
 
     async def keep_looking(self, heard: asyncio.Event, eased: Callable[[], None] = lambda: None) -> None:
@@ -73,15 +76,16 @@ class Looking:
 
         The exchange is asked beside it: one that hangs mustn't hold up what the store tells.
         """
-        await asyncio.gather(self._keep_looking_at_account(heard, eased), self._keep_asking_exchange())
+        self._eased = eased
+        await asyncio.gather(self._keep_looking_at_account(heard), self._keep_asking_exchange())
 
-    async def _keep_looking_at_account(self, heard: asyncio.Event, eased: Callable[[], None]) -> None:
+    async def _keep_looking_at_account(self, heard: asyncio.Event) -> None:
         looked_s = -LOOK_EVERY_S
         while True:
             try:
                 self.pulse.streams = self._exchange.streams()
                 now_s = self._loop.time()
-                if heard.is_set() and (await self._news_came(eased) or now_s - looked_s >= LOOK_EVERY_S):
+                if heard.is_set() and (await self._news_came() or now_s - looked_s >= LOOK_EVERY_S):
                     looked_s = now_s
                     await self.look()
                 self.look_at_itself()
@@ -111,7 +115,7 @@ class Looking:
             except Exception:
                 _log.exception("looking failed")
 
-    async def _news_came(self, eased: Callable[[], None]) -> bool:
+    async def _news_came(self) -> bool:
         try:
             news = await self._news.read()
         except STORE_FAILURES as error:
@@ -119,8 +123,9 @@ class Looking:
             return False
         for entry_id, fields in news:
             self._teller.tell(of_audit(entry_id, fields))
+        self._resumed_by = resumed_by(news) or self._resumed_by
         if any(fields.get("what", "").partition(" ")[0] in _EASE for _, fields in news):
-            eased()
+            self._eased()
         return bool(news)
 
     async def look(self) -> None:
@@ -137,7 +142,10 @@ class Looking:
         pulse.lag, pulse.pending = backlog.lag, backlog.pending
         pulse.in_doubt, pulse.stopped_by = status.in_doubt, stopped_by(status)
         self._metrics.switches(status)
+        if status.halt is None and self._conditions.on(Kind.HALT) and not self._resumed_by:
+            await self._news_came()  # the person has resumed since the news were read
         self._see_account(status)
+        self._see_policy(status)
         of = self._alerts
         if backlog.lag is not None:
             piled = f"{backlog.lag} intents that nobody has read" if backlog.lag > of.lag_above else ""
@@ -148,8 +156,9 @@ class Looking:
         on = {each.name: each.detail for each in status.standing if each.on}
         if halt is not None:
             self._see(Kind.HALT, f"{halt.scope}, by {halt.by}: {halt.reason}")
+            self._resumed_by = ""
         else:
-            self._see(Kind.HALT, on.get("halt", ""))
+            self._see(Kind.HALT, on.get("halt", ""), ended_by=self._resumed_by)
         self._see(Kind.SAFE_MODE, _said(on, "safe_mode"))
         self._see(Kind.MEMORY, _said(on, "memory"))
         oldest, for_s = self._doubts.oldest(status.doubtful, self._loop.time())
@@ -181,8 +190,17 @@ class Looking:
         ):
             self._see(kind, "" if state in _WELL else f"{pulse.consumer}: {state}", self._down_after_s)
 
-    def _see(self, kind: Kind, says: str, after_s: float = 0) -> None:
-        self._teller.tell(self._conditions.see(kind, says, self._loop.time(), after_s=after_s))
+    def _see(self, kind: Kind, says: str, after_s: float = 0, ended_by: str = "") -> None:
+        self._teller.tell(self._conditions.see(kind, says, self._loop.time(), after_s=after_s, ended_by=ended_by))
+
+    def _see_policy(self, status: Status) -> None:
+        """A caller whose policy is pinned is denied every entry while another is in force: the log says so once."""
+        differ = "" if status.observing else status.disagreement
+        if differ and differ != self._policy_differs:
+            _log.warning("POLICY ANOTHER IS IN FORCE %s", pairs(detail=f"entries from here are denied. {differ}"))
+        elif self._policy_differs and not differ:
+            _log.info("POLICY IN FORCE IS THIS ONE again")
+        self._policy_differs = differ
 
     async def _probe(self) -> str:
         """Why the exchange doesn't answer, or nothing."""

@@ -51,6 +51,7 @@ UNREADABLE: Final = (InvalidResponse, MemoryError, SystemError, TypeError, Value
 """What the parser raises for bytes that are no reply: no RESP, a list of four billion (hiredis 3.0: SystemError), a
 list as the key of a map."""
 _UNAUTHENTICATED: Final = "the store wants a password; put it into the URL, in front of the host"
+_NOT_THIS_USER: Final = "the store refuses user or password of its URL (--url, GATE_URL, url in the config file)"
 
 
 def failure_of(error: ResponseError) -> StoreUnavailable | StoreError:
@@ -83,7 +84,9 @@ def unreadable(error: BaseException) -> StoreError:
 def refusal_of(error: redis.AuthenticationError) -> StoreError:
     """The error for a password that is wrong or missing."""
     text = one_line(error)
-    return StoreError(_UNAUTHENTICATED if text.startswith(("NOAUTH", "Authentication required")) else text)
+    if text.startswith(("NOAUTH", "Authentication required")):
+        return StoreError(_UNAUTHENTICATED)
+    return StoreError(f"{_NOT_THIS_USER}: {text}")
 
 
 def one_line(error: BaseException) -> str:

@@ -13,6 +13,8 @@ from gate.values.record import Record
 from gate.values.server import ServerFacts
 from gate.values.verdict import Mode, Permit
 
+_DISAGREES: Final = "put this one in force by gate policy apply, or leave [policy] out of the file and follow the other"
+
 
 @dataclass(frozen=True, slots=True)
 class GuardReport:
@@ -214,6 +216,14 @@ class Status:
     def policy_agrees(self) -> bool:
         """Whether the caller's policy is in force, or no policy is in force yet."""
         return self.policy_in_force in (None, self.policy_own)
+
+    @property
+    def disagreement(self) -> str:
+        """In which figures the policy in force differs from the caller's, and what to do; empty where it agrees."""
+        if self.policy_agrees:
+            return ""
+        differ = ", ".join(f"{name} {theirs} in force, {ours} here" for name, theirs, ours in self.differing)
+        return f"{differ or 'its figures are the same'}; {_DISAGREES}"
 
     @property
     def stopped(self) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from redis.exceptions import ResponseError
 
-from gate import AsyncGate, Gate, Outcome
+from gate import AsyncGate, Gate, Outcome, Policy
 from gate.exchange.binance import BinanceFutures
 from gate.paper import Fault, FaultKind
 from gate.service.alert_settings import AlertSettings
@@ -59,6 +59,15 @@ def test_it_is_told_once_and_its_end_once() -> None:
     assert of.see(Kind.STORE, "still away", 2) is None
     assert of.see(Kind.STORE, "", 3) == Alert(Kind.STORE, Turn.OVER, "still away")
     assert of.see(Kind.STORE, "", 4) is None
+
+
+def test_its_end_names_who_has_ended_it() -> None:
+    of = Conditions()
+    of.see(Kind.HALT, "entries, by ops: CPI print", 1)
+    assert of.on(Kind.HALT)
+    ended = of.see(Kind.HALT, "", 2, ended_by="resumed by eve: it is out")
+    assert ended == Alert(Kind.HALT, Turn.OVER, "entries, by ops: CPI print; resumed by eve: it is out")
+    assert not of.on(Kind.HALT)
 
 
 def test_what_is_over_before_its_time_isnt_told() -> None:
@@ -292,12 +301,16 @@ class Hanging(Streamless):
 
 @asynccontextmanager
 async def looking(
-    desk: Desk, receiver: Receiver, alerts: AlertSettings, at: Callable[..., BinanceFutures] = BinanceFutures
+    desk: Desk,
+    receiver: Receiver,
+    alerts: AlertSettings,
+    at: Callable[..., BinanceFutures] = BinanceFutures,
+    policy: Policy | None = None,
 ) -> AsyncIterator[Looking]:
     settings = read_settings({}, {}, "quantum", host="here", pid=1)
     async with (
         told(desk, url=receiver.url) as of,
-        AsyncGate.from_url(desk.url) as gate,
+        AsyncGate.from_url(desk.url, policy=policy) as gate,
         at("key", "secret", base_url=desk.paper.url) as exchange,
     ):
         parts = (gate, exchange, Streams(of.client, settings), of.news, of.teller, of.pulse, of.metrics)
@@ -366,6 +379,46 @@ async def test_an_exchange_that_hangs_doesnt_hold_up_the_news(desk: Desk, receiv
     assert receiver.texts() == ["[quantum] HALT: entries, by ops: test"]
 
 
+async def test_a_resume_after_the_news_were_read_is_named_all_the_same(desk: Desk, receiver: Receiver) -> None:
+    desk.client.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
+    with Gate.from_url(desk.url) as operator:
+        async with looking(desk, receiver, AlertSettings()) as of:
+            operator.halt(by="ops", reason="CPI print")
+            await of.look()
+            operator.resume(by="eve", reason="it is out")
+            await of.look()
+            operator.halt(by="ops", reason="again")
+            await of.look()
+            desk.client.delete("quantum:safety:halt")
+            await of.look()
+    assert receiver.texts() == [
+        "[quantum] HALT: entries, by ops: CPI print",
+        "[quantum] HALT OVER: entries, by ops: CPI print; resumed by eve: it is out",
+        "[quantum] HALT: entries, by ops: again",
+        "[quantum] HALT OVER: entries, by ops: again",
+    ]
+
+
+async def test_another_policy_than_the_pinned_one_is_told_once_and_so_is_its_end(
+    desk: Desk, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "gate.service")
+    desk.client.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
+    pinned = Policy(max_in_flight=5)
+    with Gate.from_url(desk.url, policy=Policy()) as operator:
+        operator.apply_policy(by="ops", reason="test")
+        async with looking(desk, receiver, AlertSettings(), policy=pinned) as of:
+            for _ in range(2):
+                await of.look()
+            operator.apply_policy(pinned, by="ops", reason="test")
+            for _ in range(2):
+                await of.look()
+    said = [each.getMessage() for each in caplog.records if each.getMessage().startswith("POLICY ")]
+    assert len(said) == 2
+    assert "max_in_flight 64 in force, 5 here; put this one in force by gate policy apply" in said[0]
+    assert said[1] == "POLICY IN FORCE IS THIS ONE again"
+
+
 # From end to end.
 
 QUICK = "[service.alerts]\nin_doubt_after_s = 1\nlag_above = 1\nlag_after_s = 1\n"
@@ -380,7 +433,9 @@ def test_a_halt_and_its_end_a_trip_and_a_late_order_are_told_by_one_of_two_worke
         until(lambda: "[quantum] HALT: entries, by ops: CPI print" in receiver.texts(), told=receiver.texts)
         until(lambda: all("CPI print" in str(each.health()["stopped_by"]) for each in workers))
         gate.resume(by="ops", reason="it is out")
-        until(lambda: "[quantum] HALT OVER: entries, by ops: CPI print" in receiver.texts(), told=receiver.texts)
+        until(lambda: any("HALT OVER" in each for each in receiver.texts()), told=receiver.texts)
+        over = "[quantum] HALT OVER: entries, by ops: CPI print; resumed by ops: it is out"
+        assert over in receiver.texts()
         desk.client.set("quantum:safety:safe_mode", "1", px=900_000)
         until(lambda: any("SAFE MODE:" in each for each in receiver.texts()), told=receiver.texts)
         verdict = gate.evaluate(payload("ETHUSDT", side="SELL", reduce_only=True, id="late"))

@@ -185,4 +185,6 @@ def test_a_wrong_password_denies_and_says_so(
             assert not verdict.admitted
             assert verdict.reason is Reason.STORE_ERROR
             assert "wrong" not in verdict.detail.lower().replace("wrongpass", "")
+            remedy = "password of its URL (--url, GATE_URL" if credentials else "put it into the URL"
+            assert remedy in verdict.detail
         assert open_gate(url=store.url.replace("redis://", "redis://:right@")).evaluate(at.exit_()).admitted
