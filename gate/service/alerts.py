@@ -35,6 +35,8 @@ class Kind(StrEnum):
     RESULTS = "results"
     """Results can't be written."""
     EXCHANGE = "exchange"
+    TRY = "try"
+    """Nothing is the matter: a person tries the webhook. It has no end."""
 
 
 OF_ACCOUNT: Final = frozenset({Kind.HALT, Kind.SAFE_MODE, Kind.MEMORY, Kind.IN_DOUBT, Kind.MARGIN, Kind.LAG})

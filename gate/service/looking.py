@@ -197,9 +197,9 @@ class Looking:
         """A caller whose policy is pinned is denied every entry while another is in force: the log says so once."""
         differ = "" if status.observing else status.disagreement
         if differ and differ != self._policy_differs:
-            _log.warning("POLICY ANOTHER IS IN FORCE %s", pairs(detail=f"entries from here are denied. {differ}"))
+            _log.warning("POLICY DIFFERS %s", pairs(detail=f"entries from here are denied. {differ}"))
         elif self._policy_differs and not differ:
-            _log.info("POLICY IN FORCE IS THIS ONE again")
+            _log.info("POLICY AGREES again")
         self._policy_differs = differ
 
     async def _probe(self) -> str:

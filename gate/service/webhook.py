@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
 from gate.service.alert_settings import AlertSettings
-from gate.service.alerts import Alert
+from gate.service.alerts import Alert, Kind, Turn
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
@@ -44,6 +44,13 @@ def body_of(alert: Alert, settings: AlertSettings, *, prefix: str, by: str, now_
                 "by": by,
                 "at_ms": now_ms,
             }
+
+
+async def try_once(settings: AlertSettings, *, prefix: str, by: str, now_ms: int) -> None:
+    """Posts an alert that says nothing is the matter. Raises NotSent."""
+    alert = Alert(Kind.TRY, Turn.HAPPENED, "this is how alerts come; nothing is the matter", once=str(now_ms))
+    async with Webhook(settings) as webhook:
+        await webhook.post(body_of(alert, settings, prefix=prefix, by=by, now_ms=now_ms))
 
 
 class Webhook:

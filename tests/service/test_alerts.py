@@ -416,7 +416,7 @@ async def test_another_policy_than_the_pinned_one_is_told_once_and_so_is_its_end
     said = [each.getMessage() for each in caplog.records if each.getMessage().startswith("POLICY ")]
     assert len(said) == 2
     assert "max_in_flight 64 in force, 5 here; put this one in force by gate policy apply" in said[0]
-    assert said[1] == "POLICY IN FORCE IS THIS ONE again"
+    assert said[1] == "POLICY AGREES again"
 
 
 # From end to end.
@@ -551,6 +551,28 @@ def test_what_cant_be_used_is_refused_and_no_secret_is_shown(
     assert done.returncode == 2
     assert said in done.stderr
     assert "secret-token" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("form", ["json", "slack", "telegram"])
+def test_a_person_tries_the_webhook_without_keys(desk: Desk, receiver: Receiver, form: str) -> None:
+    config = f'[service.alerts]\nwebhook = "{form}"\ntelegram_chat = "-1"\n'
+    done = run_gate(desk, "--try-alert", config=config, GATE_ALERT_URL=receiver.url)
+    assert (done.returncode, done.stdout) == (0, f"{form} at 127.0.0.1 has taken it\n")
+    assert receiver.texts() == ["[quantum] TRY: this is how alerts come; nothing is the matter"]
+    assert audited(desk) == []
+
+
+def test_a_webhook_that_takes_nothing_shows_when_it_is_tried(desk: Desk, receiver: Receiver) -> None:
+    receiver.answers = [(404, {})]
+    done = run_gate(desk, "--try-alert", GATE_ALERT_URL=receiver.url)
+    assert (done.returncode, done.stderr) == (1, "json at 127.0.0.1 has not taken it: refused with 404\n")
+    receiver.answers = [(403, {})]
+    done = run_gate(desk, "--try-alert", "--json", GATE_ALERT_URL=receiver.url)
+    assert json.loads(done.stdout) == {"ok": False, "to": "json at 127.0.0.1", "says": "refused with 403"}
+    assert done.returncode == 1
+    without = run_gate(desk, "--try-alert")
+    assert without.returncode == 2
+    assert "GATE_ALERT_URL has no URL: alerts go to the log and the audit alone" in without.stderr
 
 
 def test_the_url_comes_from_a_file_and_check_shows_its_host_alone(desk: Desk, tmp_path: Path) -> None:

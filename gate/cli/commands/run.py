@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -35,11 +36,18 @@ _NO_STORE: Final = 3
     "--listen", metavar="HOST:PORT", help="Serve /healthz and /metrics there; none: nowhere.  [default: 127.0.0.1:9109]"
 )
 @click.option("--check", "only_check", is_flag=True, help="Say what it would do, try store and keys, and end.")
+@click.option("--try-alert", is_flag=True, help="Send one alert to the webhook, and end.")
 @exchange_options
 @json_option
 @click.pass_obj
 def run(
-    flags: Flags, listen: str | None, only_check: bool, base_url: str | None, demo_trading: bool, as_json: bool
+    flags: Flags,
+    listen: str | None,
+    only_check: bool,
+    try_alert: bool,
+    base_url: str | None,
+    demo_trading: bool,
+    as_json: bool,
 ) -> None:
     """Run the execution service: read intents from a stream, execute them, and write one result for each.
 
@@ -57,15 +65,18 @@ def run(
     GATE_EXCHANGE_URL replaces --base-url. EXEC_CONCURRENCY, XREADGROUP_COUNT and INTENT_MAX_AGE_SEC go before the file.
 
     Alerts go to the log, the audit, and to the webhook whose URL GATE_ALERT_URL has, or the file that
-    GATE_ALERT_URL_FILE names.
+    GATE_ALERT_URL_FILE names. --try-alert sends one there that says nothing is the matter; it needs no keys.
 
     SIGTERM ends it when what is at work has ended; a second one at once. --json logs in JSON.
 
     Exit codes: 0 stopped by a signal, 1 the address is taken, 2 usage or configuration, 3 another prefix keeps the
     account, 70 a loop broke, to be started again. Of --check: 0 it can start, 1 keys, prefix or policy don't fit, 2 as
-    above, 3 no answer from the store.
+    above, 3 no answer from the store. Of --try-alert: 0 it was taken, 1 it wasn't, 2 as above.
     """
     config = configured(flags)
+    if try_alert:
+        _try_alert(config, _settings(config, listen, as_json), as_json)
+        return
     keys = needed_keys(base_url, demo_trading)
     settings = _settings(config, listen, as_json)
     try:
@@ -106,6 +117,28 @@ def _settings(config: Config, listen: str | None, as_json: bool) -> Settings:
     if config.pinned is not None and (at_odds := found.too_old(config.pinned)):
         raise InvalidConfig((at_odds,), str(config.file))
     return replace(found, log="json") if as_json else found
+
+
+def _try_alert(config: Config, settings: Settings, as_json: bool) -> None:
+    from gate.service.alert_settings import URL_VARIABLE
+    from gate.service.webhook import NotSent, try_once
+
+    if not settings.alerts.url:
+        raise click.UsageError(f"{URL_VARIABLE} has no URL: alerts go to {settings.alerts.where} alone")
+    now_ms, problem = time.time_ns() // 1_000_000, ""
+    try:
+        asyncio.run(try_once(settings.alerts, prefix=config.prefix, by=settings.consumer, now_ms=now_ms))
+    except NotSent as not_sent:
+        problem = str(not_sent)
+    where = settings.alerts.where.rpartition(", and ")[2]
+    if as_json:
+        say_json({"ok": not problem, "to": where, "says": problem or "taken"})
+    elif not problem:
+        click.echo(f"{where} has taken it")
+    else:
+        click.echo(f"{where} has not taken it: {problem}", err=True)
+    if problem:
+        raise click.exceptions.Exit(_NOT_FIT)
 
 
 def _serve(config: Config, settings: Settings, keys: ExchangeKeys) -> int:
