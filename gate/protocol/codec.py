@@ -374,7 +374,8 @@ def _age_ms(reason: Reason, detail: str) -> int | None:
     return read_whole(detail) if reason is Reason.STALE else None
 
 
-_LONGEST_LOOK: Final = 8_192
+_LONGEST_LOOK: Final = 32_768
+"""Of 39 lines, with ids of 128 characters of four bytes, and some to spare."""
 _LOOKS: Final = frozenset({"HOLDS", "DEADLINE", "PERMIT_LOST", "LOCK_LOST", "HALTED", "SAFE_MODE"})
 _SETTLED: Final = frozenset({Settled.SETTLED, Settled.ALREADY, Settled.CONFLICT, Settled.FENCED})
 _DENIALS: Final = frozenset(guard.reason for guard in GUARDS)

@@ -263,6 +263,16 @@ def test_who_knows_none_hears_whether_older_ones_may_have_been_cut_off(
     assert (len(told.orders), told.complete) == (kept, complete)
 
 
+def test_ids_as_long_as_they_may_be_stop_no_entry(open_gate: OpenGate) -> None:
+    """An id has 128 characters at most, but in UTF-8 each may take four bytes."""
+    gate = open_gate(ROOMY)
+    permit = at.admitted(gate.evaluate(at.entry()))
+    for number in range(39):
+        _placed_order(gate, at.entry(f"{number:02}" + "\U00020000" * 126, f"A{number}USDT"))
+
+    assert len(_told(gate, permit).orders) == 39, "the most that are ever kept"
+
+
 @pytest.mark.parametrize("since", [1, 7, 8, 9, 23])
 def test_it_tells_those_since_the_last_look_and_no_others(since: int, open_gate: OpenGate) -> None:
     gate = open_gate(ROOMY)

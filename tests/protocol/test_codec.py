@@ -162,7 +162,7 @@ def test_a_list_that_was_not_asked_for_or_has_no_end_is_an_error() -> None:
     with pytest.raises(StoreError):
         decode_last_look(b"HOLDS 1\n")
     with pytest.raises(StoreError):
-        decode_last_look(b"HOLDS 1\n" + b"7 1 4 i\n" * 2_000, "")
+        decode_last_look(b"HOLDS 1\n" + b"7 1 4 i\n" * 5_000, "")
 
 
 def test_still_out() -> None:
