@@ -5,5 +5,5 @@
 -- Needs placed_kept, fence, now_text, reserved; KEYS.placed; ARGV.intent_id
 local lines = redis.pcall('LPUSH', KEYS.placed, fence .. ' ' .. now_text .. ' ' .. reserved .. ' ' .. ARGV.intent_id)
 if type(lines) == 'number' and lines >= placed_kept + 16 then
-  redis.call('LTRIM', KEYS.placed, '0', placed_kept - 1)
+  redis.pcall('LTRIM', KEYS.placed, '0', placed_kept - 1)
 end

@@ -124,6 +124,15 @@ def test_a_right_that_is_taken_away_while_connected_ends_in_no_second_order(
         assert again.reason is Reason.DUPLICATE
 
 
+def test_a_right_that_only_keeps_a_list_short_breaks_no_settlement_off(
+    lacking: Callable[[str], str], redis_client: redis.Redis, open_sync_gate: OpenGate
+) -> None:
+    permit = at.admitted(open_sync_gate(ROOMY).evaluate(at.entry()))
+    redis_client.rpush(at.PLACED, *(f"{number} 1 1 before-{number}" for number in range(39)))
+    assert open_sync_gate(ROOMY, url=lacking("ltrim")).settle(permit, Outcome.placed(1)).status is Settled.SETTLED
+    assert redis_client.exists(at.LOCK) == 0
+
+
 def test_a_right_that_is_given_back_is_noticed(
     lacking: Callable[[str], str], redis_client: redis.Redis, open_gate: OpenGate
 ) -> None:
