@@ -312,7 +312,8 @@ def keys_of_the_account(name: str) -> frozenset[bytes]:
     """Keys that are meant to have no TTL: one of each for a whole account, never one for an intent or a symbol."""
     if name != "gate":
         return frozenset()
-    names = ("exec:state", "exec:inflight", "exec:inflight:exits", "exec:audit", "safety:audit", "safety:reasons")
+    exec_names = ("exec:state", "exec:inflight", "exec:inflight:exits", "exec:placed", "exec:audit")
+    names = (*exec_names, "safety:audit", "safety:reasons")
     return frozenset(f"{DEFAULT_PREFIX}:{each}".encode() for each in names)
 
 
