@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from asyncio.selector_events import _SelectorSocketTransport  # type: ignore[attr-defined]  # its stub hides it
 from contextlib import ExitStack
 from importlib import import_module
 from importlib.util import find_spec
@@ -58,6 +59,28 @@ async def test_sixty_four_callers_share_one_connection(private_store: PrivateSto
         assert {at.admitted(each).intent_id for each in verdicts} == {f"sig-{n}" for n in range(CALLERS)}
         assert all(each.permit and each.permit.symbol == f"S{n}USDT" for n, each in enumerate(verdicts))
         assert connections(client) - before == 1
+
+
+async def test_of_many_calls_in_one_turn_a_server_at_rest_gets_the_first_ones_at_once(
+    private_store: PrivateStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has an answer ready before the sixteenth is made; and once it is busy, no further system call is needed."""
+    together: list[int] = []
+    send = _SelectorSocketTransport.write
+
+    def count(transport: object, packed: bytes) -> None:
+        together.append(packed.count(b"ECHO"))
+        send(transport, packed)
+
+    wire = to(private_store.url)
+    await echo(wire, "warm")
+    monkeypatch.setattr(_SelectorSocketTransport, "write", count)
+    for _ in range(2):
+        together.clear()
+        words = [str(number) for number in range(CALLERS)]
+        assert await asyncio.gather(*(echo(wire, word) for word in words)) == [word.encode() for word in words]
+        assert together == [1, 2, 4, 8, 16, 16, 16, 1]
+    await wire.close()
 
 
 async def test_the_reply_to_a_cancelled_call_is_dropped_in_its_place(private_store: PrivateStore) -> None:
