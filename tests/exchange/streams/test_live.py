@@ -20,6 +20,7 @@ from tests.exchange.streams.conftest import (
     figures_when,
     free,
     hits,
+    inside,
     key,
     place,
     really_free,
@@ -82,6 +83,22 @@ async def test_a_loss_lowers_the_bound(paper: PaperExchange, client: Client, exc
     bound = free(live)
     assert bound is not None
     assert really_free(client) - 25 <= bound <= really_free(client) < 9_500 - 90
+
+
+async def test_a_margin_is_not_told_again_by_a_price_that_has_grown_too_old_since(
+    client: Client, exchange: BinanceFutures
+) -> None:
+    """Another symbol's: that of the entry itself is looked at anyway."""
+    name = place(client, "0.1")
+    await until(lambda: exchange.has_seen(name))
+    await figures(exchange)
+    streams = inside(exchange)
+
+    kept = streams._free_margin("USDT", 0)
+
+    assert kept is not None
+    assert streams._free_margin("USDT", kept.oldest_ns) == kept
+    assert streams._free_margin("USDT", kept.oldest_ns + 1) is None
 
 
 async def test_a_leverage_that_has_changed_counts_only_when_it_has_been_read(
