@@ -80,7 +80,12 @@ KEYS: Final = {
             "zset",
             caution="; but note its members first (ZRANGE): without the key nothing shows which exits are in doubt",
         ),
-        Key("placed", "exec:placed", "list"),
+        Key(
+            "placed",
+            "exec:placed",
+            "list",
+            caution="; for seconds after it, a worker that begins may take margin for free that orders of others hold",
+        ),
     )
 }
 """In the order of the header of lua/settle.lua."""
