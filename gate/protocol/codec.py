@@ -376,6 +376,9 @@ def _age_ms(reason: Reason, detail: str) -> int | None:
 
 _LONGEST_LOOK: Final = 32_768
 """Of 39 lines, with ids of 128 characters of four bytes, and some to spare."""
+_NO_LINE: Final = "?"
+"""Stands for the newest line where the list is damaged or gone. A later look doesn't find it: an empty list doesn't
+tell what was placed before somebody mended it."""
 _LOOKS: Final = frozenset({"HOLDS", "DEADLINE", "PERMIT_LOST", "LOCK_LOST", "HALTED", "SAFE_MODE"})
 _SETTLED: Final = frozenset({Settled.SETTLED, Settled.ALREADY, Settled.CONFLICT, Settled.FENCED})
 _DENIALS: Final = frozenset(guard.reason for guard in GUARDS)
@@ -419,7 +422,7 @@ def _placed_orders(reply: bytes, placed_after: str | None) -> PlacedOrders:
         if (end := lines.pop()) not in ("", "-"):
             raise ValueError("is no line")
         cut_off = end == "-"
-        newest = lines[0] if lines else ""
+        newest = lines[0] if lines else _NO_LINE if cut_off else ""
         known = bool(lines) and lines[-1] == placed_after
         orders = tuple(map(_placed_order, lines[:-1] if known else lines))
         return PlacedOrders(read_whole(first.removeprefix("HOLDS ")), orders, known or not cut_off, newest)

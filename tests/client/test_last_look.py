@@ -211,7 +211,10 @@ def test_where_the_list_is_damaged_an_exit_is_told_nothing_and_an_entry_that_nob
 
     assert (look.holds, look.placed) == (True, None)
     told = _told(gate, entry)
-    assert (told.orders, told.newest, told.complete) == ((), "", False)
+    assert (told.orders, told.complete) == ((), False)
+    _placed_order(gate, at.entry("unwritten", "ETHUSDT"))
+    redis_client.delete(at.PLACED)
+    assert not _told(gate, entry, told.newest).complete
     assert gate.settle(entry, Outcome.placed(1)), "the outcome is written all the same"
 
 

@@ -393,3 +393,27 @@ async def test_no_entry_needs_more_than_was_free_when_it_got_there(
         await course.act()
 
     assert course.sent > 3
+
+
+async def test_what_was_placed_while_the_list_was_damaged_is_not_spent_again_after_its_repair(
+    two: tuple[Desk, Desk], asked: list[str], redis_client: redis.Redis
+) -> None:
+    """Its line was never written. Who has looked at the damaged list can't take an empty one for all there was."""
+    first, second = two
+    redis_client.set(PLACED, "damaged")
+    await _balance(NEED - 1, first, second)
+    assert (await _enter(second, "ETHUSDT")).reason == "INSUFFICIENT_MARGIN"
+    await second.gate.reset("all", by="test", reason="go on")
+    await _balance(NEED + 1, first, second)
+    await _watched(second, "ETHUSDT")
+    keep_snapshots_back(first, second)
+    _lose_events(first)
+    assert (await _enter(first)).state is Terminal.FILLED
+    assert _free(second) == NEED + 1
+    redis_client.delete(PLACED)
+    asked.clear()
+
+    execution = await _enter(second, "SOLUSDT")
+
+    assert (execution.state, execution.reason) == (Terminal.REJECTED_MARGIN, "INSUFFICIENT_MARGIN")
+    assert sorted(asked) == sorted(READINGS)

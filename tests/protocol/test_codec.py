@@ -137,6 +137,7 @@ def test_what_was_placed_since() -> None:
         (f"{first}\n", first, PlacedOrders(1_800_000_001_000, (), True, first)),
         (f"{second}\n{first}\n", first, PlacedOrders(1_800_000_001_000, (a_b,), True, second)),
         (f"{second}\n-", first, PlacedOrders(1_800_000_001_000, (a_b,), False, second)),
+        ("-", first, PlacedOrders(1_800_000_001_000, (), False, "?")),
     ):
         look = decode_last_look(f"HOLDS 1800000001000\n{reply}".encode(), placed_after)
         assert look == LastLook(True, "HOLDS", placed=placed)
