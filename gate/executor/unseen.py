@@ -89,7 +89,7 @@ class UnseenOrders:
             self._placed[each.intent_id] = _Placed(client_order_id, each.reserved, settled_ns)
         if not placed.complete:
             # Others came before the oldest of these, and nobody knows them any more.
-            self._unknown_until_ns = settled_ns or now_ns
+            self._unknown_until_ns = max(self._unknown_until_ns, settled_ns or now_ns)
         self._newest, self._look = placed.newest, _Look(asked.began_ns, now_ns, placed.now_ms)
 
     def reserved(self, live: LiveFigures) -> Decimal | None:

@@ -124,6 +124,25 @@ def test_an_exit_of_another_policy_leaves_the_window_that_all_share(
     assert strict.evaluate(at.entry("sig-9", "A9USDT")).reason is Reason.RATE_GLOBAL
 
 
+@pytest.mark.parametrize("applied", [True, False], ids=["applied", "of the first admission"])
+@pytest.mark.parametrize("name", ["dedup_ttl_ms", "max_age_ms", "rate_global_window_ms", "failure_window_ms"])
+@pytest.mark.parametrize("text", ["0", "99999999999999999999", "-1", ""])
+def test_a_figure_in_force_that_no_policy_has_traps_no_exit(
+    redis_client: redis.Redis, open_gate: OpenGate, name: str, text: str, applied: bool
+) -> None:
+    """A hand has written it."""
+    figures = {**STRICT.texts(), "skew_ms": "0", name: text}
+    line = "".join(f" {each}={value}" for each, value in figures.items()) + " "
+    redis_client.hset(at.STATE, mapping={"fence": 7, "since": 1, "policy": "enforce-x", "figures": line})
+    if applied:
+        redis_client.set(at.APPLIED, f"enforce-x\n1800000000000\n{line}\nops\ntest")
+    gate = open_gate(HASTY)
+    permit = at.admitted(gate.evaluate(at.exit_(timestamp=time.time_ns() // 1_000_000 - 1_500)))
+    redis_client.delete(at.RECORD)
+    assert gate.settle(permit, Outcome.rejected(-2022, penalty=Penalty(count_failure=True)))
+    assert redis_client.pttl(at.RECORD) > 0
+
+
 def test_inspect_looks_at_an_exit_with_the_figures_in_force(redis_client: redis.Redis, open_gate: OpenGate) -> None:
     at.admitted(open_gate(STRICT).evaluate(at.entry("sig-0", "ETHUSDT")))
     assert open_gate(HASTY).inspect(at.exit_(timestamp=time.time_ns() // 1_000_000 - 60_000))

@@ -173,6 +173,18 @@ def test_orders_that_the_store_has_forgotten_take_a_snapshot_from_after_them(
     assert unseen.reserved(clocks.live(0.8)) == 0
 
 
+def test_a_look_that_is_answered_late_takes_nothing_back_of_what_is_not_known(
+    unseen: UnseenOrders, streams: _Streams, clocks: _Clocks
+) -> None:
+    one, other = unseen.ask(), unseen.ask()
+    unseen.told(one, clocks.placed(0.5, complete=False))
+    unseen.told(other, clocks.placed(0.5, 1.5, complete=False))
+    streams.seen.update(("g-0.5", "g-1.5"))
+
+    assert unseen.reserved(clocks.live(1.0)) is None
+    assert unseen.reserved(clocks.live(0.4)) == 0
+
+
 def test_a_clock_that_went_back_makes_no_order_older_than_it_is(unseen: UnseenOrders, clocks: _Clocks) -> None:
     clocks.store_ms -= 3_000
     unseen.told(unseen.ask(), clocks.placed(0.2))
