@@ -29,6 +29,8 @@ LOOK_EVERY_S: Final = 5.0
 NEWS_EVERY_S: Final = 1.0
 """How often the audit is asked for news: an act or a trip has the account looked at at once."""
 _PROBE_EVERY_S: Final = 15.0
+_PROBE_AGAIN_S: Final = 3.0
+"""The same while it doesn't answer, so that its end is known before an alert begins."""
 _PROBED: Final = "BTCUSDT"
 _SIGNED_EVERY_S: Final = 60.0
 DOWN_AFTER_S: Final = 10.0
@@ -105,7 +107,7 @@ class Looking:
                     self._heard_of_exchange(await self._probe() or refused)
             except Exception:
                 _log.exception("looking failed")
-            await asyncio.sleep(_PROBE_EVERY_S)
+            await asyncio.sleep(_PROBE_EVERY_S if self.pulse.exchange in _WELL else _PROBE_AGAIN_S)
 
     async def keep_listening(self, updates: AsyncIterator[OrderUpdate]) -> None:
         """Tells of orders what a person should hear at once. Until there are no more, or it is cancelled."""

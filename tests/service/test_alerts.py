@@ -379,6 +379,22 @@ async def test_an_exchange_that_hangs_doesnt_hold_up_the_news(desk: Desk, receiv
     assert receiver.texts() == ["[quantum] HALT: entries, by ops: test"]
 
 
+async def test_an_exchange_that_does_not_answer_is_asked_again_soon(
+    desk: Desk, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the alert of a short outage would begin after its end."""
+    monkeypatch.setattr("gate.service.looking._PROBE_EVERY_S", 3_600)
+    monkeypatch.setattr("gate.service.looking._PROBE_AGAIN_S", 0.05)
+    away = Fault(kind=FaultKind.UNAVAILABLE_503, method="GET", path="/fapi/v1/premiumIndex", probability=Decimal(1))
+    desk.paper.inject(away)
+    async with looking(desk, receiver, AlertSettings(), Streamless) as of:
+        looks = asyncio.create_task(of.keep_looking(asyncio.Event()))
+        await asyncio.to_thread(until, lambda: "503" in of.pulse.exchange, told=lambda: of.pulse.exchange)
+        desk.paper.clear_faults()
+        await asyncio.to_thread(until, lambda: of.pulse.exchange == "ok", told=lambda: of.pulse.exchange)
+        looks.cancel()
+
+
 async def test_a_resume_after_the_news_were_read_is_named_all_the_same(desk: Desk, receiver: Receiver) -> None:
     desk.client.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
     with Gate.from_url(desk.url) as operator:
