@@ -395,6 +395,69 @@ async def test_an_exchange_that_does_not_answer_is_asked_again_soon(
         looks.cancel()
 
 
+def _resume(gate: Gate) -> None:
+    gate.halt(by="ops", reason="CPI print")
+    gate.resume(by="ops", reason="it is out")
+
+
+ACTS: dict[str, Callable[[Gate], object]] = {
+    "resume": _resume,
+    "reset": lambda gate: gate.reset("cooldowns", by="ops", reason="quiet"),
+    "policy": lambda gate: gate.apply_policy(Policy(max_in_flight=5), by="ops", reason="quiet"),
+    "init": lambda gate: gate.init(by="ops", reason="new"),
+    "leftovers": lambda gate: gate.clear_leftovers(gate.leftovers(), by="ops", reason="old"),
+    "halt": lambda gate: gate.halt(by="ops", reason="CPI print"),
+}
+
+
+@pytest.mark.parametrize("act", ACTS)
+async def test_what_is_held_is_tried_again_after_an_act_that_may_let_it_through(
+    desk: Desk, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, act: str
+) -> None:
+    monkeypatch.setattr("gate.service.looking.NEWS_EVERY_S", 0.02)
+    desk.client.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
+    desk.client.set("quantum:exec:lock:BTCUSDT:BUY", "1")  # of the replaced system: a leftover
+    eased: list[int] = []
+    heard = asyncio.Event()
+    heard.set()
+    with Gate.from_url(desk.url) as operator:
+        async with looking(desk, receiver, AlertSettings(), Streamless) as of:
+            looks = asyncio.create_task(of.keep_looking(heard, lambda: eased.append(1)))
+            ACTS[act](operator)
+            if act == "halt":
+                await asyncio.to_thread(until, lambda: receiver.posted, told=receiver.texts)
+            else:
+                await asyncio.to_thread(until, lambda: eased)
+            looks.cancel()
+    assert len(eased) == (0 if act == "halt" else 1)
+
+
+async def test_an_exchange_that_has_banned_is_not_asked_until_the_ban_is_over(
+    desk: Desk, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever goes on asking is banned for longer."""
+    monkeypatch.setattr("gate.service.looking._PROBE_AGAIN_S", 0.02)
+    desk.paper.inject(Fault(kind=FaultKind.BANNED_418, method="GET", path="*", retry_after_s=600))
+    asked: list[str] = []
+    async with looking(desk, receiver, AlertSettings(), Streamless) as of:
+        exchange = of._exchange
+        looks = asyncio.create_task(of.keep_looking(asyncio.Event()))
+        await asyncio.to_thread(until, lambda: exchange.rest_ms() is not None, told=lambda: of.pulse.exchange)
+        await asyncio.to_thread(until, lambda: of.pulse.exchange != "not asked yet", told=lambda: of.pulse.exchange)
+        probe = of._probe
+
+        async def noted() -> str:
+            asked.append("asked")
+            return await probe()
+
+        monkeypatch.setattr(of, "_probe", noted)
+        rests = iter([600_000] * 5)
+        monkeypatch.setattr(exchange, "rest_ms", lambda: next(rests, None))
+        await asyncio.to_thread(until, lambda: asked)
+        assert next(rests, None) is None, "it was asked only when the rest was over"
+        looks.cancel()
+
+
 async def test_a_resume_after_the_news_were_read_is_named_all_the_same(desk: Desk, receiver: Receiver) -> None:
     desk.client.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
     with Gate.from_url(desk.url) as operator:
