@@ -458,6 +458,26 @@ async def test_an_exchange_that_has_banned_is_not_asked_until_the_ban_is_over(
         looks.cancel()
 
 
+async def test_near_the_exchange_s_limits_the_account_is_not_asked_for(
+    desk: Desk, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What weight is left is for orders."""
+    monkeypatch.setattr("gate.service.looking._PROBE_EVERY_S", 0.02)
+    async with looking(desk, receiver, AlertSettings(), Streamless) as of:
+        near, looked = iter([1_000] * 5), list[bool]()
+
+        async def margin() -> str:
+            looked.append(True)
+            return ""
+
+        monkeypatch.setattr(of._exchange, "near_limit_ms", lambda: next(near, None))
+        monkeypatch.setattr(of, "_look_at_margin", margin)
+        looks = asyncio.create_task(of.keep_looking(asyncio.Event()))
+        await asyncio.to_thread(until, lambda: looked)
+        assert next(near, None) is None
+        looks.cancel()
+
+
 async def test_a_resume_after_the_news_were_read_is_named_all_the_same(desk: Desk, receiver: Receiver) -> None:
     desk.client.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
     with Gate.from_url(desk.url) as operator:
