@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from gate import Policy
 from gate.config import InvalidConfig
 from gate.executor import Terminal
 from gate.service.intake import DeadLetter, Entry, IdTemplate, read_entry
@@ -220,3 +221,30 @@ def test_a_service_is_well_only_while_it_has_read_of_late() -> None:
     assert pulse.alive
     pulse.turned_s -= 16
     assert not pulse.alive
+
+
+@pytest.mark.parametrize(
+    ("table", "figures", "warned"),
+    [
+        ({"takeover_ms": 40_000}, {}, ""),
+        ({"takeover_ms": 39_999}, {}, "service.takeover_ms: 39999 is below the policy's lock_ttl_ms and ten seconds"),
+        ({"takeover_ms": 599_999}, {}, ""),
+        ({"takeover_ms": 600_000}, {}, "service.takeover_ms: 600000 is not below the 600000 ms for which an intent"),
+        ({"takeover_ms": 60_000, "max_age_s": 60}, {}, "60000 is not below the 60000 ms for which an intent is fresh"),
+        ({"takeover_ms": 60_000, "max_age_s": 61}, {}, ""),
+        ({"takeover_ms": 300_000}, {"max_age_ms": 300_000}, "300000 is not below the 300000 ms"),
+        ({"max_age_s": 600}, {}, ""),
+        ({"max_age_s": 601}, {}, "601 s is above the policy's max_age_ms 600000, and that counts; write 600 at most"),
+        ({"max_age_s": 61}, {"max_age_ms": 60_999}, "write 60 at most"),
+        ({"concurrency": 64}, {}, ""),
+        ({"concurrency": 65}, {}, "concurrency or EXEC_CONCURRENCY: 65 is above the policy's max_in_flight 64"),
+        ({"concurrency": 32, "in_hand": 32}, {}, ""),
+        ({"concurrency": 33, "in_hand": 32}, {}, "service.in_hand: 32 is below the concurrency 33, which is never"),
+    ],
+)
+def test_a_setting_that_works_against_another_is_warned_of_from_its_border_on(
+    table: dict[str, int], figures: dict[str, int], warned: str
+) -> None:
+    found = settings(table).at_odds(Policy.from_mapping(figures))
+    assert len(found) == (1 if warned else 0), found
+    assert warned in "".join(found)
