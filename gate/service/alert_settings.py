@@ -44,11 +44,12 @@ class AlertSettings:
     @property
     def where(self) -> str:
         """Where alerts go, without what may be a secret."""
-        return (
-            f"the log, the audit, and {self.webhook} at {urlsplit(self.url).hostname}"
-            if self.url
-            else ("the log and the audit")
-        )
+        return f"the log, the audit, and {self.receiver}" if self.url else "the log and the audit"
+
+    @property
+    def receiver(self) -> str:
+        """Who takes what is posted."""
+        return f"{self.webhook} at {urlsplit(self.url).hostname}"
 
 
 def read_alerts(table: object, faults: list[str]) -> AlertSettings:

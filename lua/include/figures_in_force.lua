@@ -15,6 +15,7 @@ if type(figures) == 'string' then
   dedup_ttl_text = figure_of(figures, 'dedup_ttl_ms') or dedup_ttl_text
   dedup_ttl = tonumber(dedup_ttl_text)
   global_window = tonumber(figure_of(figures, 'rate_global_window_ms') or global_window)
-  max_age, skew = tonumber(figure_of(figures, 'max_age_ms') or max_age), tonumber(string.match(figures, ' skew_ms=(%d+) ') or skew)
+  max_age = tonumber(figure_of(figures, 'max_age_ms') or max_age)
+  skew = tonumber(string.match(figures, ' skew_ms=(%d+) ') or skew)  -- which may be 0
   ARGV.figures = figures .. ARGV.figures  -- of two figures with one name, the first counts
 end

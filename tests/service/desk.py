@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import os
@@ -30,6 +31,13 @@ UPDATE = "ORDER_UPDATE"
 DEAD = "quantum:stream:trade.intent.dead"
 WITHIN_S = 60.0
 _OURS = ("GATE_", "BINANCE_", "REDIS_URL", "EXEC_", "XREADGROUP", "INTENT_MAX", "NOTIFY", "WATCHDOG")
+
+
+async def become(so: Callable[[], object]) -> None:
+    """As until, on an event loop that others need."""
+    async with asyncio.timeout(20):
+        while not so():  # noqa: ASYNC110  # nothing tells of it
+            await asyncio.sleep(0.005)
 
 
 def until(

@@ -518,6 +518,20 @@ async def test_another_policy_than_the_pinned_one_is_told_once_and_so_is_its_end
     assert said[1] == "POLICY AGREES again"
 
 
+async def test_a_service_that_observes_is_told_of_no_other_policy(
+    desk: Desk, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing is denied because of it: its keys are its own."""
+    caplog.set_level("INFO", "gate.service")
+    desk.client.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
+    with Gate.from_url(desk.url, policy=Policy(mode="observe")) as operator:
+        operator.apply_policy(by="ops", reason="test")
+        async with looking(desk, receiver, AlertSettings(), policy=Policy(max_in_flight=5, mode="observe")) as of:
+            await of.look()
+            assert not (await of._gate.status()).policy_agrees
+    assert not [each for each in caplog.records if each.getMessage().startswith("POLICY ")]
+
+
 # From end to end.
 
 QUICK = "[service.alerts]\nin_doubt_after_s = 1\nlag_above = 1\nlag_after_s = 1\n"
@@ -669,6 +683,9 @@ def test_a_webhook_that_takes_nothing_shows_when_it_is_tried(desk: Desk, receive
     done = run_gate(desk, "--try-alert", "--json", GATE_ALERT_URL=receiver.url)
     assert json.loads(done.stdout) == {"ok": False, "to": "json at 127.0.0.1", "says": "refused with 403"}
     assert done.returncode == 1
+    both = run_gate(desk, "--try-alert", "--check", GATE_ALERT_URL=receiver.url)
+    assert (both.returncode, len(receiver.posted)) == (2, 2)
+    assert "--check and --try-alert each end" in both.stderr
     without = run_gate(desk, "--try-alert")
     assert without.returncode == 2
     assert "GATE_ALERT_URL has no URL: alerts go to the log and the audit alone" in without.stderr

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +18,7 @@ from gate.service.settings import read_settings
 from gate.service.streams import Answer, Streams
 from gate.store.connect import plain_client
 from tests.servers.store import Store
-from tests.service.desk import DEAD, GROUP, RESULTS, STREAM
+from tests.service.desk import DEAD, GROUP, RESULTS, STREAM, become
 
 
 @dataclass
@@ -56,25 +56,19 @@ async def rig(store: Store, client: redis.Redis) -> AsyncIterator[Rig]:
         await streams.close()
 
 
-async def until(so: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
-        while not so():  # noqa: ASYNC110  # nothing tells of it
-            await asyncio.sleep(0.005)
-
-
 async def test_no_result_waits_for_dead_letters_that_the_store_refuses(
     store: Store, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     redis_client.set(DEAD, "no stream")
     async with rig(store, redis_client) as service:
         refused = [service.add(DEAD, number) for number in range(230)]
-        await until(lambda: "WRONGTYPE" in service.pulse.results)
+        await become(lambda: "WRONGTYPE" in service.pulse.results)
         monkeypatch.setattr("gate.service.answering._FIRST_PAUSE_S", 3600.0)
         monkeypatch.setattr("gate.service.answering._LONGEST_PAUSE_S", 3600.0)
 
         for number in range(4):
             service.add(RESULTS, number)
-        await until(lambda: len(service.done) == 4)
+        await become(lambda: len(service.done) == 4)
 
         assert not {*service.done} & {*refused}
         assert len(service.answering) == 230
@@ -85,7 +79,7 @@ async def test_what_was_refused_is_written_once_the_store_takes_it(store: Store,
     redis_client.set(DEAD, "no stream")
     async with rig(store, redis_client) as service:
         refused = [service.add(DEAD, number) for number in range(450)]
-        await until(lambda: "WRONGTYPE" in service.pulse.results)
+        await become(lambda: "WRONGTYPE" in service.pulse.results)
 
         redis_client.delete(DEAD)
         await service.answering.until_written(20)
@@ -125,10 +119,10 @@ async def test_what_is_refused_later_does_not_put_off_what_was_refused_before(
     redis_client.set(DEAD, "no stream")
     async with rig(store, redis_client) as service:
         service.add(DEAD, 1)
-        await until(lambda: len(service.answering._refused) == 1)
+        await become(lambda: len(service.answering._refused) == 1)
         again_s = service.answering._again_s
         service.add(DEAD, 2)
-        await until(lambda: len(service.answering._refused) == 2)
+        await become(lambda: len(service.answering._refused) == 2)
         assert service.answering._again_s == again_s
 
 

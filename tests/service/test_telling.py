@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -27,7 +27,7 @@ from gate.service.updating import Updating
 from gate.store.connect import plain_client
 from gate.values.intent import Intent
 from tests.executor.conftest import asked  # noqa: F401  # a fixture
-from tests.service.desk import RESULTS, Desk
+from tests.service.desk import RESULTS, Desk, become
 from tests.service.test_updates import OPEN, ORDERS
 
 ASKED = Asked("sig-1", "BTCUSDT", "BUY", 3, Decimal(300), Decimal(100))
@@ -388,12 +388,6 @@ async def telling(rig: Rig) -> AsyncIterator[None]:
     finally:
         going_on.cancel()
         await asyncio.wait([going_on])
-
-
-async def become(so: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
-        while not so():  # noqa: ASYNC110  # nothing tells of it
-            await asyncio.sleep(0.005)
 
 
 async def test_whatever_fails_updates_are_told_and_each_in_its_time(

@@ -73,6 +73,8 @@ def run(
     account, 70 a loop broke, to be started again. Of --check: 0 it can start, 1 keys, prefix or policy don't fit, 2 as
     above, 3 no answer from the store. Of --try-alert: 0 it was taken, 1 it wasn't, 2 as above.
     """
+    if only_check and try_alert:
+        raise click.UsageError("--check and --try-alert each end with what they tried; give one of them")
     config = configured(flags)
     if try_alert:
         _try_alert(config, _settings(config, listen, as_json), as_json)
@@ -130,7 +132,7 @@ def _try_alert(config: Config, settings: Settings, as_json: bool) -> None:
         asyncio.run(try_once(settings.alerts, prefix=config.prefix, by=settings.consumer, now_ms=now_ms))
     except NotSent as not_sent:
         problem = str(not_sent)
-    where = settings.alerts.where.rpartition(", and ")[2]
+    where = settings.alerts.receiver
     if as_json:
         say_json({"ok": not problem, "to": where, "says": problem or "taken"})
     elif not problem:

@@ -105,8 +105,7 @@ class _Line:
     """Whether it may still be as the snapshot says."""
     changed_ms: int
     reckoned: _Reckoned | None = None
-    """The last one. Each entry asks four times about every position, and most have stayed as they were: 28 % of an
-    entry's time beside twenty."""
+    """The last one: of many positions, an event changes one."""
 
     @property
     def isolated(self) -> bool:
@@ -138,7 +137,6 @@ class LiveAccount:
         self._seen: OrderedDict[str, None] = OrderedDict()
         self._over: OrderedDict[int, None] = OrderedDict()  # the latest 20,000
         self._orders: dict[int, _Open] = {}
-        self._summed: tuple[Mapping[str, Decimal], Mapping[Key, _Ordered]] | None = None
         self._resting: dict[int, OrderChanged] = {}  # at the snapshot's moment
         self._lines: dict[Key, _Line] = {}
         self._wallets: dict[str, Decimal] = {}
@@ -149,7 +147,7 @@ class LiveAccount:
 
     def forget(self) -> None:
         """Events may have been lost: nothing counts until the next snapshot. What was seen stays seen only by it."""
-        self.snapshot = self._summed = None
+        self.snapshot = None
         self.changes += 1
         self._events.clear()
         self._seen.clear()
@@ -159,7 +157,6 @@ class LiveAccount:
 
     def apply(self, event: UserEvent) -> None:
         """Raises InDoubt where the event doesn't fit what came before."""
-        self._summed = None
         self.changes += 1
         if isinstance(event, AlgoChanged):
             self._note(event.client_order_id)
@@ -183,7 +180,7 @@ class LiveAccount:
         """Begins anew from a snapshot, with the events that may not be in it. Raises InDoubt."""
         self.missed = self.snapshot is not None and self._misses(snapshot)
         awaited = {} if self.snapshot is None else self._wallets_awaited(snapshot)
-        self.snapshot, self.moved, self._summed = snapshot, False, None
+        self.snapshot, self.moved = snapshot, False
         self.changes += 1
         events, self._events = self._events, deque()
         for heard in events:
@@ -354,11 +351,7 @@ class LiveAccount:
         return bound
 
     def _all_ordered(self, marks: MarkOf) -> Mapping[Key, _Ordered] | None:
-        """What the orders on each position hold margin for; None without a price. The last sum holds until an event or
-        another price: an entry asks several times."""
-        if self._summed is not None and all(marks(symbol) == mark for symbol, mark in self._summed[0].items()):
-            return self._summed[1]
-        prices: dict[str, Decimal] = {}
+        """What the orders on each position hold margin for; None without a price."""
         ordered: dict[Key, _Ordered] = {}
         for order in self._orders.values():
             if order.latest.reduces or not order.quantity:
@@ -366,10 +359,7 @@ class LiveAccount:
             mark = marks(order.latest.symbol)
             if mark is None:
                 return None
-            prices[order.latest.symbol] = mark
-            costs = self._costs(order, mark)
-            ordered[order.latest.key] = costs + ordered.get(order.latest.key, _NOTHING)
-        self._summed = prices, ordered
+            ordered[order.latest.key] = self._costs(order, mark) + ordered.get(order.latest.key, _NOTHING)
         return ordered
 
     def _costs(self, order: _Open, mark: Decimal) -> _Ordered:
@@ -387,7 +377,7 @@ class LiveAccount:
         known = None if line is None else line.reckoned
         if (
             known is not None
-            and known.ordered is ordered
+            and known.ordered == ordered
             and known.leverage == leverage
             and (not known.mark or known.mark == marks(key[0]))
         ):

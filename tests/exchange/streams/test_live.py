@@ -11,6 +11,7 @@ import pytest
 from binance import Client
 
 from gate.exchange.binance import BinanceFutures
+from gate.exchange.streams.account import LiveAccount
 from gate.paper import Fault, FaultKind, PaperExchange
 from tests.exchange.streams.conftest import (
     EVER,
@@ -47,6 +48,23 @@ async def test_no_figure_costs_a_request(paper: PaperExchange, exchange: Binance
     paper.inject(Fault(kind=FaultKind.UNAVAILABLE_503, method="*", path="*", probability=EVER))
     assert await figures(exchange)
     assert hits(paper) == 0
+
+
+async def test_what_is_free_is_reckoned_once_until_something_comes(
+    exchange: BinanceFutures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An entry asks several times, about every position. Between these questions nothing can come: nobody waits."""
+    monkeypatch.undo()  # what compares each answer with one that is reckoned anew
+    reckon, reckoned = LiveAccount.available, list[str]()
+
+    def noted(account: LiveAccount, asset: str, *parts: Any) -> Any:
+        reckoned.append(asset)
+        return reckon(account, asset, *parts)
+
+    monkeypatch.setattr(LiveAccount, "available", noted)
+    inside(exchange)._free = None
+    said = [free(exchange.live(SYMBOL)) for _ in range(3)]
+    assert (said, reckoned) == ([10_000] * 3, ["USDT"])
 
 
 async def test_a_withdrawal_lowers_the_bound(paper: PaperExchange, exchange: BinanceFutures) -> None:
