@@ -12,6 +12,7 @@ from gate.paper import Account, PaperExchange
 from tests.servers.session import declare_whole
 from tests.servers.store import PrivateStore, Store
 from tests.service.desk import Desk
+from tests.service.webhooks import Receiver, receiving
 
 
 @pytest.fixture
@@ -42,3 +43,9 @@ def _end(desk: Desk) -> None:
     for worker in desk.workers:
         if worker.process.poll() is None:
             worker.kill()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as receiver:
+        yield receiver
