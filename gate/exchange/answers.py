@@ -15,6 +15,7 @@ from gate.values.errors import cut, shown
 _EXITS_OF_HEDGE_MODE: Final = frozenset({("LONG", "SELL"), ("SHORT", "BUY")})
 _ABOVE_ZERO: Final = Decimal("1e-18")
 _ORDER_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+_LEAST: Final = Decimal("-1e20")
 _MOST: Final = Decimal("1e20")  # a larger number is damaged, and one with a huge exponent would take for ever to print
 _MOST_DECIMALS: Final = 30  # a smaller one would take as long
 _LONGEST_WORD: Final = 64
@@ -202,11 +203,13 @@ def text(value: object) -> str:
 def figure(name: str, value: object, least: Decimal | None = _ABOVE_ZERO) -> Decimal:
     """A figure of the exchange. Raises ExchangeFailure unless it is a finite number, and at least `least` if given."""
     if isinstance(value, str | int) and not isinstance(value, bool):
-        with suppress(InvalidOperation):
+        try:  # every event and answer has a dozen of these
             read = Decimal(value)
             printable = read.is_finite() and (not read or read.adjusted() >= -_MOST_DECIMALS)
-            if printable and -_MOST < read < _MOST and (least is None or read >= least):
+            if printable and _LEAST < read < _MOST and (least is None or read >= least):
                 return read
+        except InvalidOperation:
+            pass
     raise unreadable(name, value)
 
 

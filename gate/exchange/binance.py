@@ -11,10 +11,11 @@ import math
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
 from decimal import Decimal
-from types import SimpleNamespace, TracebackType
-from typing import TYPE_CHECKING, Any, Final
+from types import TracebackType
+from typing import Any, Final
+
+from msgspec.structs import replace
 
 from gate.exchange.address import exchange_address, socket_address
 from gate.exchange.answers import (
@@ -49,9 +50,6 @@ from gate.values.errors import InvalidField
 from gate.values.fields import plain
 from gate.values.log_words import log_of
 from gate.values.versions import insist_on
-
-if TYPE_CHECKING:
-    from aiohttp import ClientSession, TraceConfig, TraceRequestEndParams, TraceRequestExceptionParams
 
 _log: Final = log_of("gate.exchange")
 
@@ -105,10 +103,11 @@ class BinanceFutures:
             f"{where}\0{api_key}".encode(), digest_size=12, person=b"gate account"
         ).hexdigest()
         self._usage: Final = Usage()
+        self._unanswered: Final[set[asyncio.Task[Any] | None]] = set()
         insist_on("aiohttp", "binance")  # half a second: only for those who place orders
         from aiohttp import ClientTimeout, TCPConnector
 
-        from gate.exchange.bounded import BoundedResponse
+        from gate.exchange.bounded import bounded_response
         from gate.exchange.signing import TimedClient
 
         # The constructor, not create(): that one calls the spot exchange first.
@@ -119,8 +118,8 @@ class BinanceFutures:
             loop=asyncio.get_running_loop(),
             session_params={
                 "connector": TCPConnector(keepalive_timeout=IDLE_S),
-                "trace_configs": [self._trace()],  # headers: `client.response` is shared between calls
-                "response_class": BoundedResponse,
+                # Who hears of the headers here, too: `client.response` is shared between calls.
+                "response_class": bounded_response(self._heard),
                 "auto_decompress": False,
             },
             requests_params={
@@ -409,20 +408,11 @@ class BinanceFutures:
         at_ms, at_ns = self._set_at
         return at_ms + (time.monotonic_ns() - at_ns) // 1_000_000
 
-    def _trace(self) -> TraceConfig:
-        from aiohttp import TraceConfig
-
-        async def answered(session: ClientSession, context: SimpleNamespace, end: TraceRequestEndParams) -> None:
-            self._usage.note(end.response.headers, self._now_ms())
-            self._usage.requests[str(end.response.status)] += 1
-
-        async def failed(session: ClientSession, context: SimpleNamespace, end: TraceRequestExceptionParams) -> None:
-            self._usage.requests["none"] += 1
-
-        trace = TraceConfig()
-        trace.on_request_end.append(answered)
-        trace.on_request_exception.append(failed)
-        return trace
+    def _heard(self, status: int, headers: Mapping[str, str]) -> None:
+        """Of an answer, in the task that has asked."""
+        self._usage.note(headers, self._now_ms())
+        self._usage.requests[str(status)] += 1
+        self._unanswered.discard(asyncio.current_task())
 
     async def _read(self, method: str, **parameters: object) -> Any:
         try:
@@ -457,11 +447,17 @@ class BinanceFutures:
         # other call can come between.
         self._client.REQUEST_RECVWINDOW = max(1, window_ms)
         self._client.signed_ms = signed_ms
+        asks = asyncio.current_task()
+        self._unanswered.add(asks)
         try:
             async with asyncio.timeout(timeout_s):
                 return await getattr(self._client, method)(**parameters)
         except Exception as error:  # whatever the library and its transport come up with is judged by the table
             failure = failure_of(error, now_ms=self._now_ms())
+        finally:
+            if asks in self._unanswered:
+                self._unanswered.remove(asks)
+                self._usage.requests["none"] += 1
         if (rest_ms := failure.silence_ms) is not None:
             self._rests_until_ns = max(self._rests_until_ns, time.monotonic_ns() + rest_ms * 1_000_000)
         # Not inside the handler: the chain of this exception would keep the library's, and with it the signed URL.

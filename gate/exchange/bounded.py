@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from aiohttp import ClientPayloadError, ClientResponse
 
@@ -27,7 +28,11 @@ class BoundedResponse(ClientResponse):
         return await super().read()
 
     async def _bounded(self) -> bytes:
-        packed = self.headers.get("Content-Encoding", "").strip().lower()
+        headers = self.headers
+        packed = headers.get("Content-Encoding", "").strip().lower()
+        says = self.content_length
+        if not packed and says is not None and says <= LARGEST and "Transfer-Encoding" not in headers:
+            return await self.content.read()  # as nearly all are: no longer than it says
         if packed not in ("", "identity", ACCEPTED):
             raise ClientPayloadError("the answer is packed in a way that wasn't asked for")
         unpacking = zlib.decompressobj(_GZIP) if packed == ACCEPTED else None
@@ -42,3 +47,18 @@ class BoundedResponse(ClientResponse):
         if unpacking is not None and not unpacking.eof:
             raise ClientPayloadError("the answer ends too early")
         return bytes(body)
+
+
+def bounded_response(heard: Callable[[int, Mapping[str, str]], None]) -> type[BoundedResponse]:
+    """The class of such answers. Each tells `heard` its status and headers as soon as they are there.
+
+    aiohttp's own way to hear of them, a TraceConfig, takes a tenth of the time that an order takes its sender.
+    """
+
+    class Response(BoundedResponse):
+        async def start(self, connection: Any) -> ClientResponse:
+            answer = await super().start(connection)
+            heard(self.status, self.headers)
+            return answer
+
+    return Response

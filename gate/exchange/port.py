@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final, Protocol
 
+from msgspec import Struct
+
 from gate.exchange.usage import NEAR
 from gate.values.order_terms import OrderType, PositionSide, Side
 
@@ -20,8 +22,7 @@ LEAST_TO_SEND_MS: Final = SIGNER_AHEAD_MS + 500
 answer could come too late."""
 
 
-@dataclass(frozen=True, slots=True)
-class LotSize:
+class LotSize(Struct, frozen=True):
     """The quantities that the exchange accepts, in base asset."""
 
     step: Decimal
@@ -30,8 +31,7 @@ class LotSize:
     max_quantity: Decimal | None
 
 
-@dataclass(frozen=True, slots=True)
-class PriceRange:
+class PriceRange(Struct, frozen=True):
     """The prices that the exchange accepts, in quote asset. None means no bound."""
 
     tick: Decimal | None
@@ -44,8 +44,7 @@ class PriceRange:
     """A seller's limit must be at least so many times the mark price."""
 
 
-@dataclass(frozen=True, slots=True)
-class Filters:
+class Filters(Struct, frozen=True):
     """The exchange's limits for a symbol's orders, from its exchangeInfo. None means no bound."""
 
     symbol: str
@@ -59,8 +58,7 @@ class Filters:
     min_notional: Decimal | None
 
 
-@dataclass(frozen=True, slots=True)
-class SymbolConfig:
+class SymbolConfig(Struct, frozen=True):
     """The account's settings for a symbol at the exchange, and its fee."""
 
     leverage: int
@@ -70,8 +68,7 @@ class SymbolConfig:
     """Taker's commission, as a share of notional."""
 
 
-@dataclass(frozen=True, slots=True)
-class AccountFigures:
+class AccountFigures(Struct, frozen=True):
     """The account's figures at one moment."""
 
     available: Mapping[str, Decimal | str]
@@ -87,8 +84,7 @@ class AccountFigures:
         return (time.monotonic_ns() - self.asked_ns) // 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
+class Position(Struct, frozen=True):
     """An open position."""
 
     position_side: str
@@ -140,8 +136,7 @@ class RestingOrder:
         return f"{self.symbol} {self.side} {self.order_type} {self.order_id}"
 
 
-@dataclass(frozen=True, slots=True)
-class OrderRequest:
+class OrderRequest(Struct, frozen=True):
     """An order, ready to be sent. Sizes and prices as the exchange's filters want them."""
 
     symbol: str
@@ -166,8 +161,7 @@ class OrderRequest:
         return self.trigger_price is not None
 
 
-@dataclass(frozen=True, slots=True)
-class OrderAnswer:
+class OrderAnswer(Struct, frozen=True):
     """An order that the exchange has."""
 
     order_id: str
@@ -199,8 +193,7 @@ class OrderAnswer:
         return self.filled_quantity == 0 and self.status in ("EXPIRED", "EXPIRED_IN_MATCH", "CANCELED", "REJECTED")
 
 
-@dataclass(frozen=True, slots=True)
-class Validity:
+class Validity(Struct, frozen=True):
     """When an order may be accepted. Its request is signed by this, whenever it is sent: after a pause that is longer,
     the exchange refuses it."""
 
@@ -210,8 +203,7 @@ class Validity:
     """The request's recvWindow. An exchange accepts it SIGNER_AHEAD_MS longer, where our clock is ahead."""
 
 
-@dataclass(frozen=True, slots=True)
-class LiveFigures:
+class LiveFigures(Struct, frozen=True):
     """What an entry's checks need, from the exchange's streams. Every figure is fresh; where one isn't, there are no
     LiveFigures."""
 

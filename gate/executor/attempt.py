@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Final
 
+from msgspec import structs
+
 from gate.exchange.consequences import outcome_of, penalty_of
 from gate.exchange.failures import Consequence, Failure
 from gate.exchange.port import AccountFigures, OrderAnswer, Position
@@ -79,7 +81,7 @@ class Attempt:
             state = Terminal.REJECTED_EXCHANGE
         else:
             state = Terminal.PLACED
-        return replace(
+        return structs.replace(
             self._end(state, Outcome.placed(order.order_id), order.status),
             order_id=order.order_id,
             actual_order_id=order.actual_order_id,
@@ -179,7 +181,7 @@ class Attempt:
         self, code: str, detail: str, check: MarginCheck | None, penalty: Penalty | None = None
     ) -> Execution:
         outcome = Outcome.unsent(code, detail, penalty=penalty)
-        return replace(self._end(Terminal.REJECTED_MARGIN, outcome, code, detail), margin=check)
+        return structs.replace(self._end(Terminal.REJECTED_MARGIN, outcome, code, detail), margin=check)
 
     def _rest_of_the_look_up(self) -> Penalty | None:
         return penalty_of(self.stopped_by, self.policy) if self.stopped_by else None

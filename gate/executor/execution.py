@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
+
+from msgspec import Struct
 
 from gate.executor.margin import MarginCheck
 from gate.values.outcome import Outcome, Settlement
@@ -32,8 +33,7 @@ class Terminal(StrEnum):
     """The order may exist. The intent stays in doubt until it is reconciled."""
 
 
-@dataclass(frozen=True, slots=True)
-class Execution:
+class Execution(Struct, frozen=True):
     """The answer to one intent."""
 
     state: Terminal

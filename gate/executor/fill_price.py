@@ -6,15 +6,16 @@ After the settlement: neither the order nor its record waits for a price, and no
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from gate.exchange.port import Exchange, OrderAnswer
 from gate.executor.attempt import Attempt
 from gate.executor.execution import Execution
 from gate.executor.order_news import OrderNews
 from gate.values.fields import plain
-from gate.values.log_words import log_of, names
+from gate.values.log_words import inform, log_of, names
 
 _log: Final = log_of("gate.executor")
 
@@ -49,12 +50,8 @@ def _with_price_of(order: OrderAnswer, attempt: Attempt, execution: Execution) -
     if order.average_price is None:
         return execution
     seen = attempt.placed(order)
-    _log.info(
-        "FILL PRICE %s",
-        names(
-            attempt.intent, order=order.order_id, filled=plain(order.filled_quantity), price=plain(order.average_price)
-        ),
-    )
+    filled, price = plain(order.filled_quantity), plain(order.average_price)
+    inform(_log, "FILL PRICE", attempt.intent, order=order.order_id, filled=filled, price=price)
     return replace(
         execution,
         state=seen.state,

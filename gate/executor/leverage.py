@@ -9,8 +9,10 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import structs
 
 from gate.exchange.failures import ExchangeFailure
 from gate.exchange.port import CLOCK_LEAD_MS, LEAST_TO_SEND_MS, Exchange, SymbolConfig
@@ -26,7 +28,7 @@ _log: Final = log_of("gate.executor")
 def assumed(intent: Intent, policy: Policy, config: SymbolConfig) -> SymbolConfig:
     """The settings under which the intent's order will go out, by a reading of those that are there."""
     if policy.leverage == "set" and intent.leverage is not None:
-        return replace(config, leverage=intent.leverage)
+        return structs.replace(config, leverage=intent.leverage)
     return config
 
 

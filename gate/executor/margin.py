@@ -6,9 +6,10 @@ limit orders and market orders are known with medium confidence only, hence the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import ROUND_DOWN, ROUND_UP, Context, Decimal
 from typing import Final
+
+from msgspec import Struct
 
 from gate.exchange.port import SymbolConfig
 from gate.values.fields import plain
@@ -20,8 +21,7 @@ _MARKET_MARKUP: Final = Decimal("1.0015")
 """The exchange values a market order at the last price times this. The gate uses the mark price for the last price."""
 
 
-@dataclass(frozen=True, slots=True)
-class MarginCheck:
+class MarginCheck(Struct, frozen=True):
     """The margin needed, with the buffer, and the margin available. In the symbol's margin asset."""
 
     need: Decimal

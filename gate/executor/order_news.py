@@ -7,16 +7,19 @@ is known to rest, so that nothing stays untold. Without streams nothing is told.
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import time
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import chain, repeat
 from typing import Any, Final
 from weakref import WeakSet
+
+from msgspec import structs
 
 from gate.exchange.failures import ExchangeFailure, OrderNotFound
 from gate.exchange.port import Exchange, OrderAnswer
@@ -30,7 +33,7 @@ from gate.exchange.streams.order_updates import (
 from gate.executor.attempt import Attempt
 from gate.executor.execution import Execution
 from gate.values.fields import plain
-from gate.values.log_words import log_of, pairs
+from gate.values.log_words import Line, log_of, pairs
 from gate.values.outcome import OutcomeKind
 
 _log: Final = log_of("gate.executor")
@@ -205,6 +208,9 @@ class OrderNews:
 
     async def answer_on_its_way(self, attempt: Attempt) -> OrderAnswer | None:
         """As `answer`, as long as an event takes to come; without waiting where the streams are down."""
+        order = self._known(attempt.permit.client_order_id)
+        if order is not None and order.last is not None and order.last.state.ended and order.new_ns >= attempt.sent_ns:
+            return order.last.answer  # as mostly: it came while the outcome was settled
         lives = self._exchange.live(attempt.intent.symbol) is not None
         return await self.answer(attempt, _GRACE_S if lives else 0.0)
 
@@ -240,7 +246,7 @@ class OrderNews:
         elif order.conditional:
             update = as_conditional(update, order.algo_id or update.order_id)
         if update.state is not OrderState.LIQUIDATED:
-            update = replace(update, client_order_id=client_order_id, intent_id=order.intent_id)
+            update = structs.replace(update, client_order_id=client_order_id, intent_id=order.intent_id)
         if not _is_news(order.last, update):
             return
         if update.state is OrderState.NEW and not update.after_gap:
@@ -256,22 +262,13 @@ class OrderNews:
             self._tell(update)
 
     def _tell(self, update: OrderUpdate) -> None:
-        said = pairs(
-            id=update.intent_id,
-            symbol=update.symbol,
-            side=update.side,
-            state=update.state,
-            order=update.order_id,
-            filled=plain(update.filled_quantity),
-            price=None if update.average_price is None else plain(update.average_price),
-            detail=update.detail,
-        )
+        what, level = "ORDER UPDATE", logging.INFO
         if update.state is OrderState.LIQUIDATED:
-            _log.error("LIQUIDATED %s", said)
+            what, level = "LIQUIDATED", logging.ERROR
         elif update.alarming:
-            _log.error("UNPROTECTED %s", said)
-        else:
-            _log.info("ORDER UPDATE %s", said)
+            what, level = "UNPROTECTED", logging.ERROR
+        if _log.isEnabledFor(level):
+            _log.log(level, "%s %s", Line(what), _words(update))
         for each in tuple(self._listeners):
             each._tell(update)
 
@@ -370,6 +367,19 @@ class OrderNews:
         if update is not None:
             self._take(update)
         return None
+
+
+def _words(update: OrderUpdate) -> Line:
+    return pairs(
+        id=update.intent_id,
+        symbol=update.symbol,
+        side=update.side,
+        state=update.state,
+        order=update.order_id,
+        filled=plain(update.filled_quantity),
+        price=None if update.average_price is None else plain(update.average_price),
+        detail=update.detail,
+    )
 
 
 def _rests(attempt: Attempt) -> bool:

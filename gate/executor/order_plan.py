@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Final
+
+from msgspec import Struct
 
 from gate.exchange.port import Filters, LotSize, OrderRequest, PriceRange, SymbolConfig
 from gate.values.fields import plain
@@ -13,8 +14,7 @@ from gate.values.intent import Intent
 _FINEST: Final = Decimal("1e-15")  # no intent has more decimals
 
 
-@dataclass(frozen=True, slots=True)
-class OrderPlan:
+class OrderPlan(Struct, frozen=True):
     """An order ready to send but for its client order id, with its reference price."""
 
     quantity: Decimal
@@ -51,8 +51,7 @@ class OrderPlan:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class PlanRefusal:
+class PlanRefusal(Struct, frozen=True):
     """Why an intent gives no order: a code of one word, and the figures."""
 
     code: str

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Set
-from dataclasses import replace
 from time import perf_counter
 from typing import Final
+
+from msgspec.structs import replace
 
 from gate.client.gates import AsyncGate
 from gate.exchange.failures import COVERED, FILTER_CODES, OVERLOADED, ExchangeFailure, Failure, OrderNotFound

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
+
+from msgspec import Struct
 
 from gate.exchange.consequences import penalty_of
 from gate.exchange.failures import ExchangeFailure
@@ -20,7 +21,7 @@ from gate.executor.order_plan import OrderPlan, PlanRefusal, check_bracket
 from gate.executor.readings import Readings, SymbolFigures, wants_mark_price
 from gate.executor.unseen import Asked, UnseenOrders
 from gate.values.intent import Intent
-from gate.values.log_words import log_of, names
+from gate.values.log_words import inform, log_of, names
 from gate.values.outcome import Penalty
 from gate.values.policy import Policy
 from gate.values.reports import PlacedOrders
@@ -43,8 +44,7 @@ _MOST_FAILED: Final = 1_000
 _ZERO: Final = Decimal(0)
 
 
-@dataclass(frozen=True, slots=True)
-class Need:
+class Need(Struct, frozen=True):
     """What an entry's order needs."""
 
     plan: OrderPlan
@@ -257,7 +257,7 @@ class Preflight:
 
     def _checked(self, attempt: Attempt, check: MarginCheck, need: Need) -> MarginCheck | Execution:
         intent, permit = attempt.intent, attempt.permit
-        _log.info("MARGIN CHECK %s", names(intent, detail=check, leverage=need.config.leverage))
+        inform(_log, "MARGIN CHECK", intent, detail=check, leverage=need.config.leverage)
         if not check.covered:
             _log.warning("INSUFFICIENT MARGIN %s", names(intent, detail=check))
             return attempt.short_of_margin(check)

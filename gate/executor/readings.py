@@ -9,10 +9,11 @@ import asyncio
 import math
 import time
 from collections.abc import Coroutine
-from dataclasses import dataclass
 from decimal import Decimal
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
+
+from msgspec import Struct
 
 from gate.exchange.failures import ExchangeFailure
 from gate.exchange.port import AccountFigures, Exchange, Filters, LiveFigures, Position, SymbolConfig
@@ -27,8 +28,7 @@ _FRESH_FILTERS_S: Final = 60
 _LONGEST_WAIT_OF_AN_EXIT_S: Final = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class SymbolFigures:
+class SymbolFigures(Struct, frozen=True):
     """What an entry's margin is reckoned with, but for the account."""
 
     mark_price: Decimal

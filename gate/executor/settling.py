@@ -15,7 +15,7 @@ from gate.executor.attempt import Attempt
 from gate.executor.execution import Execution
 from gate.executor.look_up import FIRST_PAUSE_S, LONGEST_PAUSE_S
 from gate.values.fields import plain
-from gate.values.log_words import Line, log_of, names, pairs
+from gate.values.log_words import Line, inform, log_of, names, pairs
 from gate.values.outcome import Outcome, Penalty, Settled, Settlement
 from gate.values.verdict import Permit
 
@@ -36,16 +36,17 @@ async def settle_attempt(gate: AsyncGate, exchange: Exchange, attempt: Attempt, 
     if settlement.tripped_safe_mode:
         _log.warning("SAFE MODE TRIGGERED %s", names(intent))
     level = logging.WARNING if intent.is_exit and not execution else logging.INFO  # a position stays open
-    _log.log(level, "TERMINAL STATE: %s %s %s", execution.state, names(intent), _words(execution))
+    if _log.isEnabledFor(level):
+        _log.log(level, "TERMINAL STATE: %s %s %s", execution.state, names(intent), _words(execution))
     if intent.is_exit and execution.filled_quantity > 0:
-        _log.info("CLOSE_EXECUTED %s", names(intent, order=execution.order_id))
+        inform(_log, "CLOSE_EXECUTED", intent, order=execution.order_id)
     penalty = outcome.penalty
     rest_ms = max(penalty.cooldown_symbol_ms, penalty.cooldown_global_ms) if penalty else 0
     # Without a settlement the intent stays used up, so it can't be retried.
     # Without a record, nothing uses the intent up either.
     unrecorded = settlement.status is Settled.FENCED and settlement.record is None
     retryable = outcome.retryable and (bool(settlement) or unrecorded)
-    return replace(
+    return structs.replace(
         execution,
         retryable=retryable,
         retry_after_ms=rest_ms if retryable and rest_ms else None,

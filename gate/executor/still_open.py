@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from gate.exchange.port import Exchange, Position
 from gate.executor.execution import Execution, Terminal

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
+from msgspec import Struct
+
 from gate.exchange.port import Exchange, LiveFigures
-from gate.values.reports import PlacedOrders
+from gate.values.reports import PlacedOrder, PlacedOrders
 
 LAG_MS: Final = 2_000
 """An order that isn't seen for longer shows that the streams lag: they count again after a new snapshot."""
@@ -23,8 +24,7 @@ _LONGEST_STEP_MS: Final = 60_000
 """How far the store's clock may have stepped forward before the first look, at a failover. Later looks see it."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Look:
+class _Look(Struct, frozen=True):
     """A last look that was answered."""
 
     began_ns: int
@@ -33,8 +33,7 @@ class _Look:
     """The store's clock at it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """What a last look asks for."""
 
     placed_after: str
@@ -55,8 +54,7 @@ class Asked:
         return min(told_ns, max(told_ns - (now_ms - settled_ms) * 1_000_000 + step_ns, self.before.began_ns))
 
 
-@dataclass(frozen=True, slots=True)
-class _Placed:
+class _Placed(Struct, frozen=True):
     client_order_id: str
     reserved: Decimal
     settled_ns: int
@@ -71,6 +69,7 @@ class UnseenOrders:
         self._client_order_id: Final = client_order_id
         self._placed: Final[dict[str, _Placed]] = {}  # by intent id
         self._newest = ""
+        self._told: tuple[PlacedOrder, ...] = ()
         self._look: _Look | None = None
         self._unknown_until_ns = 0
 
@@ -81,9 +80,11 @@ class UnseenOrders:
     def told(self, asked: Asked, placed: PlacedOrders) -> None:
         """Takes what a last look told, right after its answer."""
         now_ns, settled_ns = time.monotonic_ns(), 0
-        for each in placed.orders:
+        # Looks at once are told of the same orders, which one of them takes: what was counted once isn't counted anew.
+        known_already = placed.complete and placed.orders == self._told
+        self._told = placed.orders
+        for each in () if known_already else placed.orders:
             settled_ns = asked.latest_ns(each.settled_ms, placed.now_ms, now_ns)
-            # Looks at once are told of the same orders.
             known = self._placed.get(each.intent_id)
             client_order_id = known.client_order_id if known else self._client_order_id(each.intent_id)
             self._placed[each.intent_id] = _Placed(client_order_id, each.reserved, settled_ns)

@@ -65,6 +65,13 @@ def names(of: Intent | Permit, **values: object) -> Line:
     return pairs(id=intent_id, symbol=of.symbol, side=of.side, **values)
 
 
+def inform(log: logging.Logger, what: str, of: Intent | Permit, **values: object) -> None:
+    """Writes a line at INFO: what happens, then as `names`. For lines of every order: where nobody reads them, they
+    cost nothing."""
+    if log.isEnabledFor(logging.INFO):
+        log.info("%s %s", Line(what), names(of, **values), stacklevel=2)
+
+
 class _Words(logging.Filter):
     """Makes words of a record's arguments, and lines that can't be mistaken of its traceback."""
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
+
+from msgspec import Struct, field
 
 from gate.values.guards import Reason
 from gate.values.keys import KEYS
@@ -16,8 +17,7 @@ from gate.values.verdict import Mode, Permit
 _DISAGREES: Final = "put this one in force by gate policy apply, or leave [policy] out of the file and follow the other"
 
 
-@dataclass(frozen=True, slots=True)
-class GuardReport:
+class GuardReport(Struct, frozen=True):
     """One guard's answer."""
 
     guard: str
@@ -37,8 +37,7 @@ class GuardReport:
     """When to ask again. It is `wait_ms`, but for a lock, which ends early when its order is settled."""
 
 
-@dataclass(frozen=True, slots=True)
-class Inspection:
+class Inspection(Struct, frozen=True):
     """How the gate would judge an intent now. True when it would admit the intent."""
 
     guards: tuple[GuardReport, ...]
@@ -69,8 +68,7 @@ class Inspection:
         return self.admitted
 
 
-@dataclass(frozen=True, slots=True)
-class Damage:
+class Damage(Struct, frozen=True):
     """Why the gate can't read a key."""
 
     problem: str
@@ -81,8 +79,7 @@ class Damage:
     """The type that the value has; None when the key is gone by now, or when the type is unknown."""
 
 
-@dataclass(frozen=True, slots=True)
-class PlacedOrder:
+class PlacedOrder(Struct, frozen=True):
     """An order that was settled as placed."""
 
     intent_id: str
@@ -92,8 +89,7 @@ class PlacedOrder:
     """The margin that was held for it until then; 0 where its caller knew of none."""
 
 
-@dataclass(frozen=True, slots=True)
-class PlacedOrders:
+class PlacedOrders(Struct, frozen=True):
     """The account's entries that were placed since an earlier last look."""
 
     now_ms: int
@@ -106,8 +102,7 @@ class PlacedOrders:
     """What the next look names, so as to hear of those after it."""
 
 
-@dataclass(frozen=True, slots=True)
-class LastLook:
+class LastLook(Struct, frozen=True):
     """Whether a permit's order may still be sent. True when it may."""
 
     holds: bool
@@ -121,8 +116,7 @@ class LastLook:
         return self.holds
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(Struct, frozen=True):
     """A key that is on, counts, or is damaged. `on`: it denies entries. `ttl_ms` is None without a TTL."""
 
     name: str
@@ -134,8 +128,7 @@ class Standing:
     """What is wrong with the key; None when it can be read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Halt:
+class Halt(Struct, frozen=True):
     """A stop by a person. A field that the key doesn't have is `?`."""
 
     scope: str
@@ -144,8 +137,7 @@ class Halt:
     at_ms: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Observer:
+class Observer(Struct, frozen=True):
     """A caller that observes."""
 
     name: str
@@ -154,8 +146,7 @@ class Observer:
     """When it had a verdict, to the minute; epoch ms of its own clock."""
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(Struct, frozen=True):
     """The state of an account. It isn't one atomic read: each part is true for the moment at which it was read."""
 
     prefix: str
@@ -257,8 +248,7 @@ ACCOUNT_WIDE: Final = frozenset({"memory", *(key.shown_as for key in KEYS.values
 """The standing keys that stop entries of the whole account. Some of them stand there only when they are damaged."""
 
 
-@dataclass(frozen=True, slots=True)
-class Copies:
+class Copies(Struct, frozen=True):
     """Where an act is, beside the memory of the server that did it. None: unknown.
 
     Replicas and disk were waited for, 1.5 s at most. What isn't there yet may come later.
@@ -293,8 +283,7 @@ class Copies:
         return self.on_disk
 
 
-@dataclass(frozen=True, slots=True)
-class Act:
+class Act(Struct, frozen=True):
     """An act of an operator that was done."""
 
     act: str
@@ -309,8 +298,7 @@ class Act:
     """Where the act is kept."""
 
 
-@dataclass(frozen=True, slots=True)
-class OutPermit:
+class OutPermit(Struct, frozen=True):
     """A permit that isn't settled, and whose deadline hasn't passed: its order may be on its way."""
 
     intent_id: str
@@ -321,8 +309,7 @@ class OutPermit:
     """By the server's clock."""
 
 
-@dataclass(frozen=True, slots=True)
-class StillOut:
+class StillOut(Struct, frozen=True):
     """What may still reach the exchange after a halt. True while there is something, or no such halt is in force."""
 
     permits: tuple[OutPermit, ...]
@@ -351,8 +338,7 @@ class StillOut:
         return not self.clear
 
 
-@dataclass(frozen=True, slots=True)
-class SeenService:
+class SeenService(Struct, frozen=True):
     """A prefix under which a service has left its trace on the store."""
 
     prefix: str
@@ -360,8 +346,7 @@ class SeenService:
     """How long ago, by the clocks of its host and of this one."""
 
 
-@dataclass(frozen=True, slots=True)
-class SeenServices:
+class SeenServices(Struct, frozen=True):
     """The services that were seen on the store."""
 
     own_ago_ms: int | None
@@ -378,8 +363,7 @@ class SeenServices:
 LATELY_MS: Final = 3_600_000
 
 
-@dataclass(frozen=True, slots=True)
-class DoubtfulPermit:
+class DoubtfulPermit(Struct, frozen=True):
     """A permit past its deadline with an unknown outcome."""
 
     record: Record
@@ -388,8 +372,7 @@ class DoubtfulPermit:
     """The permit to settle with. It has run out: send nothing with it."""
 
 
-@dataclass(frozen=True, slots=True)
-class InDoubt:
+class InDoubt(Struct, frozen=True):
     """Permits past their deadline with an unknown outcome, the oldest first."""
 
     permits: tuple[DoubtfulPermit, ...]
@@ -405,8 +388,7 @@ class InDoubt:
         return tuple(each.record for each in self.permits)
 
 
-@dataclass(frozen=True, slots=True)
-class Absence:
+class Absence(Struct, frozen=True):
     """An intent that was settled as absent, as the audit has it. Its order may still show up."""
 
     entry: str

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec import structs
 
 from gate import GuardReport, Verdict
 from gate.cli.screens.judgement import GUARD_OF, agreeing
@@ -41,7 +40,7 @@ def test_a_denial_has_passed_what_is_ahead_of_it(mode: Mode, admitted: bool) -> 
 
 
 def test_a_denying_guard_is_neither_exempt_nor_of_another_age() -> None:
-    seen = [replace(report, exempt=True) for report in reports()]
+    seen = [structs.replace(report, exempt=True) for report in reports()]
     denied = agreeing(seen, Verdict(False, Reason.STALE, "6.0 s in the future", age_ms=-6000))
     stale = next(report for report in denied if report.guard == "stale")
     assert (stale.passed, stale.exempt, stale.age_ms) == (False, False, -6000)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from gate import InvalidField, Outcome, Permit, Phase, Policy, Settlement, Verdict
 from gate.exchange.binance import BinanceFutures
@@ -346,8 +346,8 @@ async def test_an_order_that_ended_unfilled_is_no_success(desk: Desk) -> None:
     answer = OrderAnswer("1", "c", "EXPIRED", Decimal(0), None, 0)
 
     assert answer.ended_unfilled
-    assert not replace(answer, status="NEW").ended_unfilled
-    assert not replace(answer, filled_quantity=Decimal(1)).ended_unfilled
+    assert not structs.replace(answer, status="NEW").ended_unfilled
+    assert not structs.replace(answer, filled_quantity=Decimal(1)).ended_unfilled
 
 
 async def test_a_second_signature_stays_within_the_one_time_out(desk: Desk) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pytest
+from msgspec import structs
 
 from gate import Outcome, Permit, Phase, Settled, Settlement
 from gate.exchange.port import OrderAnswer, OrderRequest, Validity
@@ -80,7 +81,7 @@ async def test_an_order_that_ended_without_a_fill_is_on_record_but_no_success(de
 
     async def expires(order: OrderRequest, validity: Validity, *, timeout_ms: int) -> OrderAnswer:
         answer = await place(order, validity, timeout_ms=timeout_ms)
-        return replace(answer, status="EXPIRED", filled_quantity=Decimal(0), average_price=None)
+        return structs.replace(answer, status="EXPIRED", filled_quantity=Decimal(0), average_price=None)
 
     desk.exchange.place = expires  # type: ignore[method-assign]
     intent = desk.intent()

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from gate import Intent
 from gate.exchange.answers import decode_account
@@ -124,7 +125,7 @@ async def test_an_asset_that_the_account_does_not_have_sends_nothing(desk: Desk)
     available = {asset: figure for asset, figure in account.available.items() if asset != "USDT"}
 
     async def without_usdt() -> AccountFigures:
-        return replace(account, available=available)
+        return structs.replace(account, available=available)
 
     desk.exchange.account = without_usdt  # type: ignore[method-assign]
     execution = await desk.executor.execute(desk.intent())

@@ -6,11 +6,12 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from gate import AsyncGate
 from gate.exchange.binance import BinanceFutures
@@ -47,7 +48,7 @@ def an_update(number: int = 1, state: str = "FILLED", order_id: str = "81", **mo
         average_price=Decimal(100),
         time_ms=1_700_000_000_000,
     )
-    return replace(filled, **more)  # type: ignore[arg-type]  # fields of it
+    return structs.replace(filled, **more)
 
 
 @dataclass
@@ -158,7 +159,7 @@ async def test_a_refused_update_is_told_however_long_the_store_has_refused_it(ri
 async def test_an_order_of_which_nothing_can_be_told_stops_no_other(rig: Rig, harm: dict[str, Any]) -> None:
     for number, told in ((1, replace_state("EXPIRED" if "order_id" in harm else "NEW", "81")), (2, NEW)):
         rig.result(told, number)
-    await rig.hears(replace(an_update(1), **harm), an_update(2))
+    await rig.hears(structs.replace(an_update(1), **harm), an_update(2))
     await rig.rounds(2)
     assert rig.told() == ["2FILLED"]
 

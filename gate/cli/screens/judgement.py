@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
+
+from msgspec import structs
 
 from gate.values.fields import plain
 from gate.values.guards import GUARDS, Reason
@@ -77,7 +79,7 @@ def _passed(report: GuardReport) -> GuardReport:
 
 
 def _denying(report: GuardReport, verdict: Verdict) -> GuardReport:
-    return replace(
+    return structs.replace(
         report,
         passed=False,
         reason=verdict.reason,

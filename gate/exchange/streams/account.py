@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
 
+from msgspec import Struct
+
 from gate.exchange.port import Position
 from gate.exchange.streams.events import (
     AlgoChanged,
@@ -68,8 +70,7 @@ class _Open:
         return left + sum((quantity for _, quantity in self.awaited), ZERO)
 
 
-@dataclass(frozen=True, slots=True)
-class _Ordered:
+class _Ordered(Struct, frozen=True):
     """What the orders on a position hold margin for."""
 
     notional: Decimal
@@ -83,8 +84,7 @@ class _Ordered:
 _NOTHING: Final = _Ordered(ZERO, ZERO)
 
 
-@dataclass(frozen=True, slots=True)
-class _Reckoned:
+class _Reckoned(Struct, frozen=True):
     """What a position has made of the free margin, and by what."""
 
     ordered: _Ordered
@@ -112,8 +112,7 @@ class _Line:
         return any(each.isolated for each in self.now) or (self.held is not None and self.held.isolated)
 
 
-@dataclass(frozen=True, slots=True)
-class _Heard:
+class _Heard(Struct, frozen=True):
     """An event, and the mark price of its symbol when it came."""
 
     event: OrderChanged | BalancesChanged

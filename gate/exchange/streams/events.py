@@ -6,9 +6,10 @@ Whatever can't be read raises ExchangeFailure: the account then rests on nothing
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
+
+from msgspec import Struct
 
 from gate.exchange.answers import figure, only_reduces, text, unreadable, whole
 
@@ -20,8 +21,7 @@ Key = tuple[str, str]
 """A position's symbol and side: LONG, SHORT or BOTH."""
 
 
-@dataclass(frozen=True, slots=True)
-class Holding:
+class Holding(Struct, frozen=True):
     """What an event says of a position."""
 
     amount: Decimal
@@ -29,8 +29,7 @@ class Holding:
     isolated: bool
 
 
-@dataclass(frozen=True, slots=True)
-class BalancesChanged:
+class BalancesChanged(Struct, frozen=True):
     """ACCOUNT_UPDATE: the state after it, not the change."""
 
     at_ms: int
@@ -39,8 +38,7 @@ class BalancesChanged:
     positions: Mapping[Key, Holding]
 
 
-@dataclass(frozen=True, slots=True)
-class OrderChanged:
+class OrderChanged(Struct, frozen=True):
     """ORDER_TRADE_UPDATE: the order's state after it, and what has just been filled."""
 
     at_ms: int
@@ -70,16 +68,14 @@ class OrderChanged:
         return Decimal(0) if self.ended else self.quantity - self.filled
 
 
-@dataclass(frozen=True, slots=True)
-class AlgoChanged:
+class AlgoChanged(Struct, frozen=True):
     """ALGO_UPDATE: a conditional order, which holds no margin until it fires and becomes another order."""
 
     at_ms: int
     client_order_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class LeverageChanged:
+class LeverageChanged(Struct, frozen=True):
     """ACCOUNT_CONFIG_UPDATE of a symbol."""
 
     at_ms: int
@@ -87,15 +83,13 @@ class LeverageChanged:
     leverage: int
 
 
-@dataclass(frozen=True, slots=True)
-class ModeChanged:
+class ModeChanged(Struct, frozen=True):
     """ACCOUNT_CONFIG_UPDATE of the account: its asset mode is another."""
 
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class KeyExpired:
+class KeyExpired(Struct, frozen=True):
     """listenKeyExpired: nothing more comes on this connection."""
 
 
@@ -137,8 +131,13 @@ def _at_ms(event: Mapping[str, Any]) -> int:
 
 def order_reduces(order: Mapping[str, Any]) -> bool:
     """Whether the order of an event can only reduce a position."""
-    words = {"reduceOnly": "R", "closePosition": "cp", "positionSide": "ps", "side": "S"}
-    return only_reduces({word: order.get(short) for word, short in words.items()})
+    words = {
+        "reduceOnly": order.get("R"),
+        "closePosition": order.get("cp"),
+        "positionSide": order.get("ps"),
+        "side": order.get("S"),
+    }
+    return only_reduces(words)
 
 
 def _order(event: Mapping[str, Any]) -> OrderChanged:
@@ -147,7 +146,7 @@ def _order(event: Mapping[str, Any]) -> OrderChanged:
     if side not in ("BUY", "SELL") or position_side not in _SIDES:
         raise unreadable("side", side)
     # A status that nobody has told of may mean anything.
-    if status not in (*_OPEN, *_ENDED):
+    if status not in _OPEN and status not in _ENDED:
         raise unreadable("status", status)
     return OrderChanged(
         at_ms=_at_ms(event),

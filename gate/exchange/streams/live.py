@@ -11,11 +11,11 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+from msgspec import Struct
 
 from gate.exchange.answers import figure, unreadable
 from gate.exchange.failures import ExchangeFailure
@@ -57,8 +57,7 @@ _NO_SUCH_KEY: Final = "-1125"
 _NO_PRICE_NS: Final = 2**63
 
 
-@dataclass(frozen=True, slots=True)
-class _Free:
+class _Free(Struct, frozen=True):
     """The margin that is free in an asset."""
 
     said_by: tuple[str, int, int, int]

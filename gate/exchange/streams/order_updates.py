@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Final
+
+from msgspec import Struct, structs
 
 from gate.exchange.answers import figure, text, unreadable, whole
 from gate.exchange.port import OrderAnswer
@@ -63,8 +64,7 @@ _CONDITIONAL: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class OrderUpdate:
+class OrderUpdate(Struct, frozen=True):
     """What has come of one order. Quantities and prices are of the whole order so far, not of its last fill."""
 
     client_order_id: str
@@ -185,7 +185,7 @@ def _of_a_conditional_order(order: Mapping[str, Any], at_ms: object) -> OrderUpd
 
 def as_conditional(update: OrderUpdate, algo_id: str) -> OrderUpdate:
     """What has come of the order that a conditional one became, told as of the conditional one."""
-    return replace(update, conditional=True, order_id=algo_id, actual_order_id=update.order_id)
+    return structs.replace(update, conditional=True, order_id=algo_id, actual_order_id=update.order_id)
 
 
 def update_of(order: OrderAnswer, symbol: str, *, conditional: bool) -> OrderUpdate | None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from decimal import Decimal
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class Marked:
+
+class Marked(Struct, frozen=True):
     """A mark price, and when it stood."""
 
     price: Decimal

@@ -7,16 +7,16 @@ something new makes what was known count no more, and the settings are read agai
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
+
+from msgspec import Struct
 
 from gate.exchange.answers import decode_leverage, text, unreadable
 from gate.exchange.port import SymbolConfig
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Struct, frozen=True):
     """What was read, asked for at a moment when so many changes were known."""
 
     leverages: Mapping[str, tuple[int, Decimal | None]]
