@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from gate.values.found_order import FoundOrder
     from gate.values.guards import Reason
     from gate.values.intent import Intent
+    from gate.values.last_look import LastLook, PlacedOrder, PlacedOrders
     from gate.values.leftovers import Leftover, Leftovers, Remedy
     from gate.values.outcome import Outcome, OutcomeKind, Penalty, Settled, Settlement
     from gate.values.policy import Policy, PolicyInForce
@@ -42,11 +43,8 @@ if TYPE_CHECKING:
         Halt,
         InDoubt,
         Inspection,
-        LastLook,
         Observer,
         OutPermit,
-        PlacedOrder,
-        PlacedOrders,
         SeenService,
         SeenServices,
         Standing,
@@ -60,10 +58,11 @@ else:
         "values.errors": "AccountTaken GateError InvalidField InvalidIntent InvalidPolicy StoreError StoreFailure "
         "StoreUnavailable",
         "client.guarded": "AsyncGuardedPermit GuardedPermit",
-        "values.reports": "Absence Act Copies Damage DoubtfulPermit GuardReport Halt InDoubt Inspection LastLook "
-        "Observer OutPermit PlacedOrder PlacedOrders SeenService SeenServices Standing Status StillOut",
+        "values.reports": "Absence Act Copies Damage DoubtfulPermit GuardReport Halt InDoubt Inspection "
+        "Observer OutPermit SeenService SeenServices Standing Status StillOut",
         "values.found_order": "FoundOrder",
         "values.intent": "Intent",
+        "values.last_look": "LastLook PlacedOrder PlacedOrders",
         "values.leftovers": "Leftover Leftovers Remedy",
         "values.outcome": "Outcome OutcomeKind Penalty Settled Settlement",
         "values.policy": "Policy PolicyInForce",

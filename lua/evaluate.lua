@@ -30,6 +30,8 @@
 --                                                               lines: fingerprint, at in ms, figures, by, reason
 --       15 journal           P:exec:audit                       stream  as audit, of callers who may not write there
 --       16 trip              P:exec:trip                        string  a switch on its way; see switch_on
+--       17… placed           P:exec:placed                      list    only of a caller that wants to hear of them: the
+--                                                               entries that were placed last; see note_placed
 --
 -- ARGV   1 texts             packed: who asks for what; see asked.lua
 --                            is_exit            1 for an intent that can only reduce, else 0
@@ -43,6 +45,7 @@
 --                            reserve            margin to reserve, in whole millionths
 --                            policy             fingerprint of the caller's policy
 --                            rate_symbol_window_ms, lock_ttl_ms, dedup_ttl_ms  figures that go into a command as they are
+--                            placed_after       with the key placed, and without a zero byte: as last_look's
 --        2 numbers           what every verdict counts with, packed: the intent's time, the highest fence that the
 --                            caller has seen, and nine of the figures; see question.lua
 --        3 figures           all figures of that policy, as figure_of reads them: ` name=value … `
@@ -52,7 +55,9 @@
 -- Reply  one line of text. Its first word tells which:
 --   admitted …                      the permit: the record as written (see record_text). A replay with the same token
 --                                   gets the same line again. With the flag o, an enforcing caller would be
---                                   denied, and the note tells why: only the id is claimed
+--                                   denied, and the note tells why: only the id is claimed.
+--                                   With the key placed, below it: now in ms, and lines as last_look's. Not where that
+--                                   list is damaged, nor in a replay
 --   REASON wait detail              denied. wait: ms; -1 unknown, -2 a retry never helps. detail: for CONFLICT and
 --                                   DUPLICATE the record, for POLICY_MISMATCH the policy in force and, after a space,
 --                                   its figures, for STALE the age in ms, for MEMORY_YOUNG the time when the loss
@@ -156,6 +161,14 @@ if early > 0 then remembered_for = integer(remembered_for + early) end
 -- cost a twentieth of it.
 local TRIMMED_AT_ONCE = 16
 
+-- With this, the verdict is a last look for a caller that sends its order at once.
+local told
+if KEYS[KEYS.from.placed] then
+  --@include placed_since
+  local lines = placed_since(KEYS[KEYS.from.placed], string.sub(ARGV.texts, texts_end))
+  told = lines and '\n' .. now_text .. '\n' .. lines
+end
+
 -- The writes begin here, with the one that may fail. An entry's guards may not have read the set, and an exit's record may be
 -- a key of the wrong type.
 local added
@@ -221,4 +234,4 @@ if type(length) == 'number' and length >= global_limit + TRIMMED_AT_ONCE then
     end
   end
 end
-return record
+return told and record .. told or record

@@ -32,7 +32,7 @@
 --@include record_fields
 --@include server_now
 --@include switched_on
---@include placed_kept
+--@include placed_since
 
 local record = read('GET', KEYS.record)
 local mine = 'admitted ' .. ARGV.token .. ' '
@@ -71,18 +71,6 @@ if not is_exit and ARGV.observes ~= '1' then
 end
 if ARGV.placed_after == '' then return 'HOLDS' end
 
--- Their margin isn't reserved any more, but the caller's figure of the account may not show it yet. Mostly there are few new
--- ones, so the list is read eight lines at a time. Where it is damaged, nobody knows which there were.
-local told, known, count = 'HOLDS ' .. now_text .. '\n', false, 0
-while not known and count < placed_kept + 16 do
-  local lines = redis.pcall('LRANGE', KEYS.placed, count, count + 7)
-  if lines.err then return is_exit and 'HOLDS' or told .. '-' end
-  for _, line in ipairs(lines) do
-    told, known, count = told .. line .. '\n', line == ARGV.placed_after, count + 1
-    if known then break end
-  end
-  if count % 8 > 0 or #lines == 0 then break end
-end
--- The line that the caller knows is gone, with what came after it; or the caller knows none, and some were cut off.
-if not known and (ARGV.placed_after ~= '-' or count >= placed_kept) then told = told .. '-' end
-return told
+local told = placed_since(KEYS.placed, ARGV.placed_after)
+if told then return 'HOLDS ' .. now_text .. '\n' .. told end
+return is_exit and 'HOLDS' or 'HOLDS ' .. now_text .. '\n-'

@@ -42,23 +42,13 @@ from gate.values.errors import (
 from gate.values.fields import check_sentence
 from gate.values.guards import Reason
 from gate.values.intent import Intent
+from gate.values.last_look import LastLook
 from gate.values.leftovers import Leftovers
 from gate.values.log_words import log_of, names, pairs
 from gate.values.outcome import NOT_PLACED, Outcome, OutcomeKind, Settled, Settlement
 from gate.values.policy import Policy, PolicyInForce, policy_of_figures
 from gate.values.record import Phase, Record, decode_record
-from gate.values.reports import (
-    Absence,
-    Act,
-    Copies,
-    DoubtfulPermit,
-    Halt,
-    InDoubt,
-    Inspection,
-    LastLook,
-    Observer,
-    StillOut,
-)
+from gate.values.reports import Absence, Act, Copies, DoubtfulPermit, Halt, InDoubt, Inspection, Observer, StillOut
 from gate.values.verdict import Permit, Verdict
 
 T = TypeVar("T")
@@ -153,7 +143,11 @@ class Calls:
         return True
 
     def evaluate(
-        self, asked: Intent | Mapping[str, object], reserve: Decimal | None = None, tries: int = _TRIES
+        self,
+        asked: Intent | Mapping[str, object],
+        reserve: Decimal | None = None,
+        placed_after: str | None = None,
+        tries: int = _TRIES,
     ) -> Dialogue[Verdict]:
         """Returns the verdict. Denies for bad input or a store failure; never raises for them."""
         try:
@@ -163,14 +157,14 @@ class Calls:
             protocol = self.protocol
             margin = protocol.reserve(intent) if reserve is None else reserve
             token, started_ns = _new_token(), time.monotonic_ns()
-            command = protocol.evaluate(intent, token, self._fence_seen, margin)
+            command = protocol.evaluate(intent, token, self._fence_seen, margin, placed_after)
         except InvalidIntent as invalid:
             unread(asked, invalid)
             return Verdict(False, Reason.INVALID, str(invalid))
         known = self._unheard.take(intent) if self._unheard else None
         if known:
             token, started_ns = known.token, known.started_ns
-            command = protocol.evaluate(intent, token, self._fence_seen, margin)
+            command = protocol.evaluate(intent, token, self._fence_seen, margin, placed_after)
         unheard = Unheard(intent.id, intent.symbol, intent.side, intent.fingerprint, token, started_ns)
         if self._unheard:
             # Before the verdict: what nobody has heard of may hold this symbol, and a full window trips a cooldown. An
@@ -187,7 +181,7 @@ class Calls:
                     self._unheard.keep(known)
                 raise
         try:
-            reply, _ = yield from self._scripted("evaluate", command)
+            reply, replayed = yield from self._scripted("evaluate", command)
         except StoreFailure as failure:
             # A script breaks off half way only where a right is taken from its user.
             if failure.maybe_done or isinstance(failure, Forbidden):
@@ -202,7 +196,7 @@ class Calls:
         if told is not None:
             if told and tries > 1 and (self._take_over(told) or protocol is not self.protocol):
                 # Nothing was claimed. The same intent again, by the policy in force.
-                return (yield from self.evaluate(intent, reserve, tries - 1))
+                return (yield from self.evaluate(intent, reserve, placed_after, tries - 1))
             if not told:
                 try:
                     yield from self._learn()
@@ -210,7 +204,7 @@ class Calls:
                     self._unheard.keep(unheard)  # cancelled, and the exit is admitted
                     raise
         try:
-            verdict = protocol.decode_verdict(reply, intent, margin, started_ns)
+            verdict = protocol.decode_verdict(reply, intent, margin, started_ns, placed_after)
         except StoreError as unreadable:
             self._unheard.keep(unheard)  # it may have admitted the intent all the same
             return denied(intent, Verdict(False, Reason.STORE_ERROR, explain_refusal(str(unreadable))))
@@ -235,7 +229,8 @@ class Calls:
             yield from self.settle(verdict.permit, Outcome.unsent("EXPIRED", "the answer came after the deadline"))
             detail = explain_no_answer("the store's answer came after the permit had run out")
             return denied(intent, Verdict(False, Reason.STORE_UNAVAILABLE, detail))
-        return verdict
+        # Of a call that has been asked before, the verdict may be as old as the first one.
+        return structs.replace(verdict, look=None) if replayed or known else verdict
 
     def _learn(self) -> Dialogue[None]:
         """Follows the policy in force. A failure leaves it for another time."""

@@ -14,10 +14,10 @@ from gate.exchange.consequences import penalty_of
 from gate.exchange.failures import Consequence, Failure, failure_of
 from gate.exchange.port import CLOCK_LEAD_MS, LEAST_TO_SEND_MS
 from gate.values.found_order import FoundOrder
+from gate.values.last_look import LastLook
 from gate.values.log_words import log_of, names
 from gate.values.outcome import Outcome
 from gate.values.policy import Policy
-from gate.values.reports import LastLook
 from gate.values.verdict import Permit
 
 _log: Final = log_of("gate")

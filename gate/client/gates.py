@@ -30,22 +30,12 @@ from gate.store.shapes import as_asked
 from gate.store.wire import DEFAULT_TIMEOUT_MS, AsyncWire, Wire
 from gate.values.errors import InvalidField
 from gate.values.intent import Intent
+from gate.values.last_look import LastLook
 from gate.values.leftovers import Leftovers
 from gate.values.outcome import Outcome, Settlement
 from gate.values.policy import Policy, PolicyInForce
 from gate.values.record import Record
-from gate.values.reports import (
-    Absence,
-    Act,
-    Halt,
-    InDoubt,
-    Inspection,
-    LastLook,
-    Observer,
-    SeenServices,
-    Status,
-    StillOut,
-)
+from gate.values.reports import Absence, Act, Halt, InDoubt, Inspection, Observer, SeenServices, Status, StillOut
 from gate.values.verdict import Permit, Verdict
 
 if TYPE_CHECKING:
@@ -173,13 +163,20 @@ class Gate:
             result: T = done.value
             return result
 
-    def evaluate(self, intent: Intent | Mapping[str, object], *, reserve: Decimal | None = None) -> Verdict:
+    def evaluate(
+        self,
+        intent: Intent | Mapping[str, object],
+        *,
+        reserve: Decimal | None = None,
+        placed_after: str | None = None,
+    ) -> Verdict:
         """Judges an intent. An admission claims its id, its symbol and side, and its slots in the rate windows.
 
         Denies for a store failure or bad input; never raises for them. `reserve`: the margin to hold for the intent, in
-        the margin asset, if the caller knows a better figure than notional / leverage.
+        the margin asset, if the caller knows a better figure than notional / leverage. `placed_after`: as of last_look;
+        the verdict's own look tells the entries then.
         """
-        return self._carry(self._calls.evaluate(intent, reserve))
+        return self._carry(self._calls.evaluate(intent, reserve, placed_after))
 
     def permit_without_store(self, intent: Intent) -> Permit:
         """A permit for an exit that `evaluate` has denied because the store can't be asked or has failed. No I/O.
@@ -511,9 +508,15 @@ class AsyncGate:
             result: T = done.value
             return result
 
-    async def evaluate(self, intent: Intent | Mapping[str, object], *, reserve: Decimal | None = None) -> Verdict:
+    async def evaluate(
+        self,
+        intent: Intent | Mapping[str, object],
+        *,
+        reserve: Decimal | None = None,
+        placed_after: str | None = None,
+    ) -> Verdict:
         """As Gate.evaluate."""
-        return await self._carry(self._calls.evaluate(intent, reserve))
+        return await self._carry(self._calls.evaluate(intent, reserve, placed_after))
 
     def permit_without_store(self, intent: Intent) -> Permit:
         """As Gate.permit_without_store, not awaited."""

@@ -14,6 +14,7 @@ from gate.exchange.port import AccountFigures, OrderAnswer, Position
 from gate.executor.execution import Execution, Terminal
 from gate.executor.margin import MarginCheck
 from gate.executor.order_plan import PlanRefusal
+from gate.executor.verdict_look import VerdictLook
 from gate.values.fields import plain
 from gate.values.intent import Intent
 from gate.values.outcome import Outcome, OutcomeKind, Penalty
@@ -62,6 +63,8 @@ class Attempt:
     """The answer that ended the last look-up early: a ban, too many requests, or keys that don't work."""
     unanswered: Failure | None = None
     """Why the last look-up had no answer, if a question had none."""
+    verdict_look: VerdictLook | None = None
+    """What the verdict has told in place of a last look, if it has."""
     look_first: bool = False
     """Of an exit: whether another process may have sent it without the store, and not recorded it yet."""
     without_store: bool = field(init=False)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from time import perf_counter
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Final, Self
 
 from msgspec import structs
 
@@ -18,7 +18,9 @@ from gate.executor.execution import Execution, Terminal
 from gate.executor.fill_price import with_fill_price
 from gate.executor.late_orders import LateOrders
 from gate.executor.order_news import OrderNews, Updates
+from gate.executor.passage import Passage
 from gate.executor.placing import Placer
+from gate.executor.preflight import BeforeVerdict
 from gate.executor.readings import SymbolFigures
 from gate.executor.recent_symbols import watch_recent_symbols
 from gate.executor.reconcile import keep_reconciling
@@ -33,8 +35,6 @@ from gate.values.intent import Intent
 from gate.values.log_words import Line, log_of, names, pairs
 from gate.values.policy import Policy
 from gate.values.verdict import Verdict
-
-T = TypeVar("T")
 
 _log: Final = log_of("gate.executor")
 
@@ -154,29 +154,42 @@ class Executor:
         again = self._without_store.unrecorded(intent)
         if again is not None:
             return _denied(intent.id, names_in(intent), again, intent.notes)
-        reserve, known = await self._placer.preflight.reserve(intent, self._policy)
+        before = await self._placer.preflight.before_verdict(intent, self._policy)
+        passage = Passage()
+        settled = await passage.carry(self._verdict_to_settlement(intent, before, passage))
+        if isinstance(settled, Execution):
+            return settled
+        return await self._with_fill_price(*settled)
+
+    async def _verdict_to_settlement(
+        self, intent: Intent, before: BeforeVerdict, passage: Passage
+    ) -> Execution | tuple[Attempt, Execution]:
+        """One pass, of which only the placing may be broken off. Returns a denial, or the attempt and its end."""
         asked_s = perf_counter()
-        verdict, cancelled = await _go_through_with(self._gate.evaluate(intent, reserve=reserve))
+        verdict = await self._gate.evaluate(intent, reserve=before.reserve, placed_after=before.placed_after)
         self._timings.verdict(perf_counter() - asked_s)
         attempt = Attempt(intent, verdict, verdict.permit, self._policy) if verdict.permit else None
-        if cancelled is not None:
-            outcome = attempt.broken_off(cancelled).outcome if attempt else None
+        if passage.cancelled is not None:
+            outcome = attempt.broken_off(passage.cancelled).outcome if attempt else None
             if attempt and outcome:
                 # Nobody will use the permit. Giving it back keeps it from holding up other intents.
-                await _go_through_with(self._gate.settle(attempt.permit, outcome))
-            raise cancelled
+                await self._gate.settle(attempt.permit, outcome)
+            raise passage.cancelled
         if attempt is None:
             going = await self._without_store.attempt(intent, verdict, self._policy)
             if isinstance(going, Verdict):
                 return _denied(intent.id, names_in(intent), going, intent.notes)
             attempt = going
         if attempt.permit.observed:
-            return await self._observed(attempt, known)
+            return await self._observed(attempt, before.known, passage)
+        attempt.verdict_look = before.look_of(verdict)
         attempt.look_first = self._without_store.may_have_gone(attempt)
         with self._without_store.under_way(attempt):
-            return await self._admitted(attempt, known)
+            return await self._admitted(attempt, before.known, passage)
 
-    async def _observed(self, attempt: Attempt, known: SymbolFigures | None) -> Execution:
+    async def _observed(
+        self, attempt: Attempt, known: SymbolFigures | None, passage: Passage
+    ) -> Execution | tuple[Attempt, Execution]:
         """Executes an intent that an observing policy admits despite a denial. The gate keeps no record of it, so
         this method itself keeps one intent from becoming two orders."""
         intent, verdict = attempt.intent, attempt.verdict
@@ -190,28 +203,30 @@ class Executor:
             return _denied(intent.id, names_in(intent), again, intent.notes)
         self._observed_now.add(intent.id)
         try:
-            return await self._admitted(attempt, known)
+            return await self._admitted(attempt, known, passage)
         finally:
             self._observed_now.discard(intent.id)
 
-    async def _admitted(self, attempt: Attempt, known: SymbolFigures | None) -> Execution:
-        """Places the permit's order, and settles the outcome even when this task is cancelled."""
-        cancelled = None
+    async def _admitted(
+        self, attempt: Attempt, known: SymbolFigures | None, passage: Passage
+    ) -> tuple[Attempt, Execution]:
+        """Places the permit's order, and settles the outcome even when the placing is cancelled."""
         try:
-            execution = await self._placer.place(attempt, known)
+            with passage.may_break_off():
+                execution = await self._placer.place(attempt, known)
         except asyncio.CancelledError as error:
-            cancelled, execution = error, attempt.broken_off(error)
+            execution = attempt.broken_off(error)
         except Exception as error:
             _log.exception("%s executor failed", names(attempt.intent))
             execution = attempt.broken_off(error)
-        settled, again = await _go_through_with(settle_attempt(self._gate, self._exchange, attempt, execution))
+        settled = await settle_attempt(self._gate, self._exchange, attempt, execution)
         self._without_store.ended(attempt, settled)
         self._news.settled(attempt, settled)
         if settled.outcome is not None and settled.outcome.is_absence and (settled.settlement or attempt.without_store):
             self._late.settled_as_absent(attempt.permit)
-        cancelled = again or cancelled
-        if cancelled is not None:
-            raise cancelled
+        return attempt, settled
+
+    async def _with_fill_price(self, attempt: Attempt, settled: Execution) -> Execution:
         return await with_fill_price(self._exchange, self._news, attempt, settled) if self._fill_prices else settled
 
 
@@ -231,14 +246,3 @@ def _denied(intent_id: str, about: tuple[str, str], verdict: Verdict, notes: tup
         order_id=verdict.prior.order_id if verdict.prior and verdict.reason is Reason.DUPLICATE else None,
         notes=notes,
     )
-
-
-async def _go_through_with(work: Coroutine[Any, Any, T]) -> tuple[T, asyncio.CancelledError | None]:
-    """Runs the work to its end in a separate task. Returns its result, and a cancellation of this task meanwhile."""
-    task, cancelled = asyncio.create_task(work), None
-    while not task.done():
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError as error:
-            cancelled = error
-    return task.result(), cancelled

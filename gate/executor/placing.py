@@ -33,15 +33,14 @@ from gate.executor.preflight import Need, Preflight, grown_stale
 from gate.executor.readings import Readings, SymbolFigures, read_hedge_mode, read_latest_filters
 from gate.executor.resting import CANCELS_TAKE_MS, cancel_resting, what_rests, words_for
 from gate.executor.timings import Timings
+from gate.executor.verdict_look import ROUNDING_MS, Looked
 from gate.executor.without_store import STORE_LOST, may_go_without_store
+from gate.values.last_look import LastLook
 from gate.values.log_words import log_of, names
 from gate.values.outcome import OutcomeKind
-from gate.values.reports import LastLook
 
 _log: Final = log_of("gate.executor")
 
-_ROUNDING_MS: Final = 2
-"""The store and this process cut their clocks to milliseconds, each its own."""
 _BEGUN_AT_MOST_MS: Final = 1_000
 """How old readings may be that began beside a look-up; the account's counts for three times that."""
 _POSITION_MODE: Final = frozenset({"-1106", "-4061", "-4067", "-4068", "-4531"})
@@ -216,29 +215,31 @@ class Placer:
 
     async def _send_by_streams(self, attempt: Attempt, need: Need) -> Execution | None:
         """Sends an entry on what the streams tell. None: they don't say yes."""
-        asked, validity = self.preflight.unseen.ask(), self._valid(attempt)
-        needed_ms = validity.span_ms + SIGNER_AHEAD_MS
-        look = await self._look(attempt, needed_ms, asked.placed_after)
+        looked = await self._look_with_orders(attempt)
+        look = looked.look
         if not look:
             return attempt.unsent(look.reason, look.detail)
         # From here until it is sent, nothing is waited for.
-        cover = None if look.placed is None else self.preflight.cover_live(attempt, need, asked, look.placed)
+        cover = None if look.placed is None else self.preflight.cover_live(attempt, need, looked.asked, look.placed)
         if cover is None or isinstance(cover, Execution):
             return cover
         execution = self._own_look(attempt, cover)
         if execution is None:
-            execution = await self._send(attempt, need.plan, validity)
+            execution = await self._send(attempt, need.plan, looked.validity)
         return replace(execution, margin=cover)
 
     async def _look_and_send(self, attempt: Attempt, plan: OrderPlan, cover: MarginCheck | None) -> Execution:
-        # Taken before the last look: the exchange refuses what is delayed after it.
-        validity = self._valid(attempt)
         if attempt.told_open is None or attempt.without_store:
-            execution = await self._last_look(attempt, cover, validity.span_ms + SIGNER_AHEAD_MS)
+            # Taken before the last look: the exchange refuses what is delayed after it.
+            looked, validity = self._looked_already(attempt), self._valid(attempt)
+            if looked is None:
+                execution = await self._last_look(attempt, cover, validity.span_ms + SIGNER_AHEAD_MS)
+            else:
+                validity, execution = looked.validity, self._own_look(attempt, cover)
         else:
-            asked = self.preflight.unseen.ask()
-            look = await self._look(attempt, validity.span_ms + SIGNER_AHEAD_MS, asked.placed_after)
-            if look and not self.preflight.still_open(attempt, asked, look.placed):
+            looked = await self._look_with_orders(attempt)
+            look, validity = looked.look, looked.validity
+            if look and not self.preflight.still_open(attempt, looked.asked, look.placed):
                 return await self._close_by_reading(attempt, plan)
             execution = self._after(look, attempt, cover)
         if execution is not None and execution.reason == STORE_LOST and may_go_without_store(attempt):
@@ -263,7 +264,7 @@ class Placer:
     def _valid(self, attempt: Attempt) -> Validity:
         """From now on. The exchange accepts nothing after the deadline, even if our clock is a second ahead, which it
         allows."""
-        left_ms = attempt.permit.remaining_ms - SIGNER_AHEAD_MS - _ROUNDING_MS
+        left_ms = attempt.permit.remaining_ms - SIGNER_AHEAD_MS - ROUNDING_MS
         return self._exchange.valid_for(min(attempt.policy.order_timeout_ms, left_ms))
 
     @property
@@ -278,6 +279,19 @@ class Placer:
 
     async def _look(self, attempt: Attempt, needed_ms: int, placed_after: str | None = None) -> LastLook:
         return await self._gate.last_look(attempt.permit, needed_ms=needed_ms, placed_after=placed_after)
+
+    def _looked_already(self, attempt: Attempt) -> Looked | None:
+        """The verdict in place of a last look; None where something was waited for since."""
+        return None if attempt.verdict_look is None else attempt.verdict_look.of(attempt.permit)
+
+    async def _look_with_orders(self, attempt: Attempt) -> Looked:
+        """A last look that tells the entries that were placed."""
+        looked = self._looked_already(attempt)
+        if looked is not None:
+            return looked
+        asked, validity = self.preflight.unseen.ask(), self._valid(attempt)
+        look = await self._look(attempt, validity.span_ms + SIGNER_AHEAD_MS, asked.placed_after)
+        return Looked(validity, asked, look)
 
     def _after(self, look: LastLook | None, attempt: Attempt, cover: MarginCheck | None) -> Execution | None:
         if look is not None and not look:

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from gate.exchange.consequences import penalty_of
 from gate.exchange.failures import ExchangeFailure
-from gate.exchange.port import AccountFigures, Exchange, Filters, LiveFigures, SymbolConfig
+from gate.exchange.port import AccountFigures, Exchange, Filters, LiveFigures, SymbolConfig, Validity
 from gate.executor.attempt import Attempt
 from gate.executor.execution import Execution
 from gate.executor.leverage import agreed, assumed
@@ -20,11 +20,13 @@ from gate.executor.margin import MarginCheck, margin_need
 from gate.executor.order_plan import OrderPlan, PlanRefusal, check_bracket
 from gate.executor.readings import Readings, SymbolFigures, wants_mark_price
 from gate.executor.unseen import Asked, UnseenOrders
+from gate.executor.verdict_look import Looked, VerdictLook
 from gate.values.intent import Intent
+from gate.values.last_look import PlacedOrders
 from gate.values.log_words import inform, log_of, names
 from gate.values.outcome import Penalty
 from gate.values.policy import Policy
-from gate.values.reports import PlacedOrders
+from gate.values.verdict import Verdict
 
 _log: Final = log_of("gate.executor")
 
@@ -53,6 +55,33 @@ class Need(Struct, frozen=True):
     config: SymbolConfig
 
 
+class BeforeVerdict(Struct, frozen=True):
+    """What is found out before a verdict is asked for."""
+
+    reserve: Decimal | None
+    """The margin to reserve; None leaves it to the intent's own figures."""
+    known: SymbolFigures | None
+    """The symbol's figures, if they were read for that."""
+    asked: Asked
+    """Which placed orders a last look would be asked for at this moment."""
+    wants_orders: bool
+    """Whether the verdict shall tell them: of an intent that may go by the streams."""
+    validity: Validity
+    """Of its order, if that is sent at once."""
+    began_ns: int
+    """When that begins, on the monotonic clock."""
+
+    @property
+    def placed_after(self) -> str | None:
+        """As evaluate takes it."""
+        return self.asked.placed_after if self.wants_orders else None
+
+    def look_of(self, verdict: Verdict) -> VerdictLook | None:
+        """The verdict in place of a last look. Call it right after the answer."""
+        told = verdict.look
+        return None if told is None else VerdictLook(Looked(self.validity, self.asked, told), self.began_ns)
+
+
 class Preflight:
     """The checks of one account's entries. Exits skip them."""
 
@@ -64,13 +93,20 @@ class Preflight:
         self._own_orders: dict[str, dict[str, int]] = {}
         self.unseen: Final = UnseenOrders(exchange, client_order_id)
 
-    async def reserve(self, intent: Intent, policy: Policy) -> tuple[Decimal | None, SymbolFigures | None]:
-        """The margin to reserve, from the symbol's latest figures; None leaves it to the intent's own. And the figures
-        that were read for it, if they were."""
-        if intent.is_exit:
-            return None, None
+    async def before_verdict(self, intent: Intent, policy: Policy) -> BeforeVerdict:
+        """The margin to reserve, from the symbol's latest figures, and what else the order needs to be asked for at
+        once. Ask for the verdict right after it."""
+        live = self._exchange.live(intent.symbol) if not intent.is_exit or intent.wants_position else None
+        reserve, known = (None, None) if intent.is_exit else await self._reserve(intent, policy, live)
+        validity = self._exchange.valid_for(policy.order_timeout_ms)
+        return BeforeVerdict(reserve, known, self.unseen.ask(), live is not None, validity, time.monotonic_ns())
+
+    async def _reserve(
+        self, intent: Intent, policy: Policy, live: LiveFigures | None
+    ) -> tuple[Decimal | None, SymbolFigures | None]:
+        """An entry's margin, and the figures that were read for it, if they were."""
         seen, read = self._last_seen.get(intent.symbol), None
-        if (live := self._exchange.live(intent.symbol)) is not None:
+        if live is not None:
             seen = SymbolFigures(live.mark_price, live.config, time.monotonic_ns())
         if seen is None and not _tells_its_margin(intent, policy):
             # Without a figure nothing would be reserved, or too little, and a later permit would count on the margin.

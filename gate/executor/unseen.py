@@ -16,7 +16,7 @@ from typing import Final
 from msgspec import Struct
 
 from gate.exchange.port import Exchange, LiveFigures
-from gate.values.reports import PlacedOrder, PlacedOrders
+from gate.values.last_look import PlacedOrder, PlacedOrders
 
 LAG_MS: Final = 2_000
 """An order that isn't seen for longer shows that the streams lag: they count again after a new snapshot."""

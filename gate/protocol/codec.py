@@ -15,10 +15,11 @@ from gate.values.errors import InvalidIntent, StoreError, cut, shown
 from gate.values.fields import read_whole
 from gate.values.guards import GUARDS, Reason
 from gate.values.intent import Intent
+from gate.values.last_look import LastLook, PlacedOrder, PlacedOrders
 from gate.values.outcome import Outcome, Penalty, Settled, Settlement
 from gate.values.policy import Policy
 from gate.values.record import LONGEST_LINE, MILLIONTHS, Record, decode_record
-from gate.values.reports import GuardReport, Inspection, LastLook, PlacedOrder, PlacedOrders
+from gate.values.reports import GuardReport, Inspection
 from gate.values.verdict import Mode, Permit, Verdict
 
 # Lua counts in doubles. The sum of 64 such reserves is still exact in a double.
@@ -70,6 +71,9 @@ class Protocol:
         self._figures: Final = str(fixed["figures"])
         of_exits = {**fixed, "inflight": keyspace.exits}
         self._evaluate: Final = tuple(EncodedCall("EVALSHA", script("evaluate"), each) for each in (fixed, of_exits))
+        self._evaluate_and_look: Final = tuple(
+            EncodedCall("EVALSHA", script("evaluate"), each, open_list=(keyspace.placed,)) for each in (fixed, of_exits)
+        )
         self._inspect: Final = tuple(Call("EVALSHA_RO", script("inspect"), each) for each in (fixed, of_exits))
         self._settle: Final = EncodedCall("EVALSHA", script("settle"), fixed)
         self._last_look: Final = EncodedCall("EVALSHA_RO", script("last_look"), fixed)
@@ -88,15 +92,24 @@ class Protocol:
             notional = (intent.quantity or Decimal(0)) * (intent.price or intent.trigger_price or Decimal(0))
         return notional / (intent.leverage or 1) * (1 + self.policy.margin_buffer)
 
-    def evaluate(self, intent: Intent, token: str, fence_seen: int, reserve: Decimal) -> Encoded:
-        """The call of evaluate, which claims on admission. Raises InvalidIntent for a reserve beyond 1e8."""
-        return self._evaluate[intent.is_exit](**self._question(intent, token, fence_seen, reserve))
+    def evaluate(
+        self, intent: Intent, token: str, fence_seen: int, reserve: Decimal, placed_after: str | None = None
+    ) -> Encoded:
+        """The call of evaluate, which claims on admission. Raises InvalidIntent for a reserve beyond 1e8.
+
+        `placed_after`: as of last_look.
+        """
+        after = "" if placed_after is None else placed_after or _NONE_YET
+        calls = self._evaluate if placed_after is None else self._evaluate_and_look
+        return calls[intent.is_exit](**self._question(intent, token, fence_seen, reserve, after))
 
     def inspect(self, intent: Intent) -> Command:
         """The call for every guard's answer. Raises InvalidIntent where evaluate does."""
         return self._inspect[intent.is_exit](**self._question(intent, "-", 0, self.reserve(intent)))
 
-    def _question(self, intent: Intent, token: str, fence_seen: int, reserve: Decimal) -> dict[str, str | bytes]:
+    def _question(
+        self, intent: Intent, token: str, fence_seen: int, reserve: Decimal, after: str = ""
+    ) -> dict[str, str | bytes]:
         if not reserve.is_finite() or reserve < 0:
             raise InvalidIntent("reserve", reserve, "is not a margin: a finite figure, 0 or more")
         # The comparison first: a figure with a huge exponent can be neither multiplied nor printed.
@@ -107,7 +120,7 @@ class Protocol:
         texts = (intent.id, token, intent.fingerprint, intent.symbol, intent.side, str(millionths), self._texts_end)
         return {
             **self.keyspace.of_intent(intent.id, intent.symbol, intent.side),
-            "texts": (self._texts_begin[intent.is_exit] + "\0".join(texts)).encode(),
+            "texts": (self._texts_begin[intent.is_exit] + "\0".join(texts) + after).encode(),
             "numbers": _ASKED.pack(intent.timestamp_ms, fence_seen) + self._numbers,
         }
 
@@ -141,7 +154,7 @@ class Protocol:
             token=permit.token,
             is_exit=1 if permit.is_exit else 0,
             needed_ms=needed_ms,
-            placed_after="" if placed_after is None else placed_after or "-",
+            placed_after="" if placed_after is None else placed_after or _NONE_YET,
         )
 
     def still_out(self, since_ms: int, exits_too: bool, *, observing: bool = False) -> Command:
@@ -179,16 +192,24 @@ class Protocol:
             server=server,
         )
 
-    def decode_verdict(self, reply: bytes, intent: Intent, reserve: Decimal, started_ns: int) -> Verdict:
-        """The verdict from evaluate's line. `started_ns`: the monotonic clock before the call. Raises StoreError for a
-        line that the script doesn't write."""
+    def decode_verdict(
+        self, reply: bytes, intent: Intent, reserve: Decimal, started_ns: int, placed_after: str | None = None
+    ) -> Verdict:
+        """The verdict from evaluate's line. Raises StoreError for a line that the script doesn't write.
+
+        `started_ns`: the monotonic clock before the call. `placed_after`: as the call was made with.
+        """
+        look = _HOLDS if placed_after is None else None
+        if placed_after is not None and reply.startswith(b"admitted "):
+            reply, _, told = reply.partition(b"\n")
+            look = _look_of_a_verdict(told, placed_after)
         text = line_of(reply)  # a person may have written a switch's text, in any encoding and of any length
         try:
-            return self._verdict(text, intent, reserve, started_ns)
+            return self._verdict(text, intent, reserve, started_ns, look)
         except (ValueError, LookupError):
             raise _unreadable("a verdict", text) from None
 
-    def _verdict(self, text: str, intent: Intent, reserve: Decimal, started_ns: int) -> Verdict:
+    def _verdict(self, text: str, intent: Intent, reserve: Decimal, started_ns: int, look: LastLook | None) -> Verdict:
         word, _, rest = text.partition(" ")
         if word == "admitted":
             try:
@@ -198,7 +219,7 @@ class Protocol:
                     False, Reason.STORE_ERROR, f"{self.keyspace.record(intent.id)} is damaged: {shown(text)}"
                 )
             if not permit.observed:
-                return Verdict(True, Reason.ADMITTED, permit=permit, mode=self._mode)
+                return Verdict(True, Reason.ADMITTED, permit=permit, mode=self._mode, look=look)
             word, _, rest = text.split(" ", 10)[10].partition(" ")
             return self._denial(word, rest, intent, permit)
         if word == "OBSERVED":
@@ -379,6 +400,9 @@ _LONGEST_LOOK: Final = 32_768
 _NO_LINE: Final = "?"
 """Stands for the newest line where the list is damaged or gone. A later look doesn't find it: an empty list doesn't
 tell what was placed before somebody mended it."""
+_NONE_YET: Final = "-"
+"""Stands for it in the call of a caller that hasn't looked yet."""
+_HOLDS: Final = LastLook(True, "HOLDS")
 _LOOKS: Final = frozenset({"HOLDS", "DEADLINE", "PERMIT_LOST", "LOCK_LOST", "HALTED", "SAFE_MODE"})
 _SETTLED: Final = frozenset({Settled.SETTLED, Settled.ALREADY, Settled.CONFLICT, Settled.FENCED})
 _DENIALS: Final = frozenset(guard.reason for guard in GUARDS)
@@ -403,21 +427,29 @@ def decode_last_look(reply: bytes, placed_after: str | None = None, *, is_exit: 
     """
     if reply.startswith(b"HOLDS "):
         try:
-            return LastLook(True, "HOLDS", placed=_placed_orders(reply, placed_after))
+            return LastLook(True, "HOLDS", placed=_placed_orders(reply[6:], placed_after))
         except StoreError:
             if not is_exit:
                 raise
-            return LastLook(True, "HOLDS")
+            return _HOLDS
     word, _, detail = line_of(reply).partition(" ")
     if word not in _LOOKS:
         raise _unreadable("a last look", reply)
     return LastLook(word == "HOLDS", word, cut(detail))
 
 
-def _placed_orders(reply: bytes, placed_after: str | None) -> PlacedOrders:
-    if placed_after is None or len(reply) > _LONGEST_LOOK:
-        raise _unreadable("a last look", reply)
-    first, *lines = reply.decode(errors="replace").split("\n")
+def _look_of_a_verdict(told: bytes, placed_after: str) -> LastLook | None:
+    """What a verdict tells in place of a last look. None: it doesn't, or not so that it could be read."""
+    try:
+        return LastLook(True, "HOLDS", placed=_placed_orders(told, placed_after)) if told else None
+    except StoreError:
+        return None
+
+
+def _placed_orders(told: bytes, placed_after: str | None) -> PlacedOrders:
+    if placed_after is None or len(told) > _LONGEST_LOOK:
+        raise _unreadable("a last look", told)
+    now, *lines = told.decode(errors="replace").split("\n")
     try:
         if (end := lines.pop()) not in ("", "-"):
             raise ValueError("is no line")
@@ -425,9 +457,9 @@ def _placed_orders(reply: bytes, placed_after: str | None) -> PlacedOrders:
         newest = lines[0] if lines else _NO_LINE if cut_off else ""
         known = bool(lines) and lines[-1] == placed_after
         orders = tuple(map(_placed_order, lines[:-1] if known else lines))
-        return PlacedOrders(read_whole(first.removeprefix("HOLDS ")), orders, known or not cut_off, newest)
+        return PlacedOrders(read_whole(now), orders, known or not cut_off, newest)
     except (IndexError, ValueError):
-        raise _unreadable("a last look", reply) from None
+        raise _unreadable("a last look", told) from None
 
 
 @lru_cache(maxsize=256)  # of twenty that look at once, each is told of the orders of the others

@@ -11,6 +11,7 @@ from typing import Final
 from msgspec import Struct
 
 from gate.values.guards import Reason
+from gate.values.last_look import LastLook
 from gate.values.record import Record
 
 NEVER_RETRYABLE: Final = frozenset({Reason.CONFLICT, Reason.DUPLICATE, Reason.STALE, Reason.INVALID})
@@ -87,6 +88,9 @@ class Verdict(Struct, frozen=True):
     mode: Mode = Mode.ENFORCE
     age_ms: int | None = None
     """For STALE: the intent's age on the server's clock; below 0 when its time is in the future."""
+    look: LastLook | None = None
+    """Of an admission: what a last look would have told at the moment of the verdict, for a caller that sends its order
+    without waiting for anything. None: ask for one. So it is where the verdict is older than its answer."""
 
     def __bool__(self) -> bool:
         return self.admitted

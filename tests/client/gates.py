@@ -46,7 +46,13 @@ PATIENT_MS = 5_000
 class AnyGate(Protocol):
     """The methods of Gate, and of AsyncGate behind AwaitedGate."""
 
-    def evaluate(self, intent: Intent | Mapping[str, object], *, reserve: Decimal | None = None) -> Verdict: ...
+    def evaluate(
+        self,
+        intent: Intent | Mapping[str, object],
+        *,
+        reserve: Decimal | None = None,
+        placed_after: str | None = None,
+    ) -> Verdict: ...
     def settle(self, permit: Permit, outcome: Outcome) -> Settlement: ...
     def inspect(self, intent: Intent) -> Inspection: ...
     def lookup(self, intent_id: str) -> Record | None: ...
@@ -89,8 +95,14 @@ class AwaitedGate:
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return self._runner.run(coroutine)
 
-    def evaluate(self, intent: Intent | Mapping[str, object], *, reserve: Decimal | None = None) -> Verdict:
-        return self._run(self._gate.evaluate(intent, reserve=reserve))
+    def evaluate(
+        self,
+        intent: Intent | Mapping[str, object],
+        *,
+        reserve: Decimal | None = None,
+        placed_after: str | None = None,
+    ) -> Verdict:
+        return self._run(self._gate.evaluate(intent, reserve=reserve, placed_after=placed_after))
 
     def settle(self, permit: Permit, outcome: Outcome) -> Settlement:
         return self._run(self._gate.settle(permit, outcome))

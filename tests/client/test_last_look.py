@@ -8,9 +8,10 @@ import pytest
 import redis
 from msgspec import structs
 
-from gate import Intent, Outcome, Permit, PlacedOrders, Policy
+from gate import Intent, LastLook, Outcome, Permit, PlacedOrders, Policy
 from tests.client import account as at
 from tests.client.gates import AnyGate, OpenGate
+from tests.servers.wire import Wire
 
 ROOMY = Policy(rate_symbol_limit=100, rate_global_limit=100)
 NEEDED_MS = 6_000
@@ -319,3 +320,93 @@ def test_an_order_that_is_settled_after_its_permit_ended_is_not_told(
     assert gate.settle(late, Outcome.placed(81))
 
     assert _told(gate, at.admitted(gate.evaluate(at.entry("second", "ETHUSDT")))).orders == ()
+
+
+def _look_of(gate: AnyGate, intent: Intent, placed_after: str | None = "") -> LastLook | None:
+    verdict = gate.evaluate(intent, placed_after=placed_after)
+    assert verdict.admitted
+    return verdict.look
+
+
+@pytest.mark.parametrize("exits", [False, True])
+def test_a_verdict_tells_what_a_last_look_would_tell_at_its_moment(exits: bool, open_gate: OpenGate) -> None:
+    gate = open_gate(ROOMY)
+    _placed_order(gate, at.entry("first", "ETHUSDT"))
+    known = _told(gate, at.admitted(gate.evaluate(at.entry("other", "XRPUSDT"))))
+    _placed_order(gate, at.entry("second", "SOLUSDT"))
+
+    verdict = gate.evaluate(at.intent(exits), placed_after=known.newest)
+
+    assert verdict.look is not None
+    assert verdict.look.placed is not None
+    assert [each.intent_id for each in verdict.look.placed.orders] == ["second"]
+    asked = _told(gate, at.admitted(verdict), known.newest)
+    assert structs.replace(verdict.look.placed, now_ms=0) == structs.replace(asked, now_ms=0)
+    assert 0 <= asked.now_ms - verdict.look.placed.now_ms < 1_000
+
+
+def test_the_first_verdict_of_a_caller_tells_all_orders_that_are_kept(open_gate: OpenGate) -> None:
+    gate = open_gate(ROOMY)
+    _placed_order(gate, at.entry("first", "ETHUSDT"))
+    look = _look_of(gate, at.entry())
+    assert look is not None
+    assert look.placed is not None
+    assert [each.intent_id for each in look.placed.orders] == ["first"]
+    assert look.placed.complete
+
+
+def test_a_verdict_that_is_not_asked_for_orders_tells_that_its_permit_holds(open_gate: OpenGate) -> None:
+    gate = open_gate(ROOMY)
+    _placed_order(gate, at.entry("first", "ETHUSDT"))
+    assert _look_of(gate, at.entry(), None) == LastLook(True, "HOLDS")
+
+
+@pytest.mark.parametrize("exits", [False, True])
+@pytest.mark.parametrize("damage", ["another type", "no line"])
+def test_a_verdict_beside_a_damaged_list_is_no_look(
+    exits: bool, damage: str, redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    """It admits all the same. Its caller asks for a look, and gets that one's answer."""
+    gate = open_gate(ROOMY)
+    if damage == "no line":
+        redis_client.lpush(at.PLACED, "damaged")
+    else:
+        redis_client.set(at.PLACED, "damaged")
+    assert _look_of(gate, at.intent(exits)) is None
+
+
+def test_a_denial_and_an_observed_verdict_have_no_look(open_gate: OpenGate) -> None:
+    gate = open_gate(ROOMY)
+    at.admitted(gate.evaluate(at.entry()))
+    for placed_after in ("", None):
+        assert gate.evaluate(at.entry(), placed_after=placed_after).look is None
+    observing = open_gate(Policy(mode="observe", rate_symbol_limit=1, rate_global_limit=100))
+    at.admitted(observing.evaluate(at.entry("one")))
+    for number, placed_after in enumerate(("", None)):
+        verdict = observing.evaluate(at.entry(f"more-{number}"), placed_after=placed_after)
+        assert verdict.permit is not None
+        assert verdict.permit.observed
+        assert verdict.look is None
+
+
+@pytest.mark.parametrize("placed_after", ["", None])
+def test_the_verdict_of_a_call_that_was_repeated_is_no_look(
+    wire: Wire, open_gate: OpenGate, placed_after: str | None
+) -> None:
+    """The first call was admitted, and its reply lost: nobody knows how long ago."""
+    gate = open_gate(ROOMY, url=wire.url, timeout_ms=300)
+    at.admitted(gate.evaluate(at.entry("warm", "ETHUSDT")))
+    wire.lose_next_reply("EVALSHA")
+    assert _look_of(gate, at.entry(), placed_after) is None
+
+
+@pytest.mark.parametrize("placed_after", ["", None])
+def test_the_verdict_of_a_claim_that_was_not_heard_of_is_no_look(
+    wire: Wire, open_gate: OpenGate, placed_after: str | None
+) -> None:
+    gate = open_gate(ROOMY, url=wire.url, timeout_ms=300)
+    at.admitted(gate.evaluate(at.entry("warm", "ETHUSDT")))
+    for _ in range(2):
+        wire.lose_next_reply("EVALSHA")
+    assert not gate.evaluate(at.entry(), placed_after=placed_after)
+    assert _look_of(gate, at.entry(), placed_after) is None

@@ -145,6 +145,7 @@ def cost(store: Store, call: Callable[[], object]) -> tuple[dict[str, int], int,
 # Commands within the script, bytes to the server, and the most from it: a slow settlement's time has more digits.
 OF_EACH = {
     "admission": (OF_AN_ADMISSION | {"exists": 2}, 1327, 93),
+    "admission and look": (OF_AN_ADMISSION | {"exists": 2, "lrange": 1}, 1382, 150),
     "duplicate": ({"mget": 1}, 1327, 106),
     "locked": (READ | {"pttl": 1}, 1327, 20),
     "rate_symbol": (READ | {"lindex": 1}, 1327, 25),
@@ -174,10 +175,11 @@ def test_each_call_is_one_trip_of_so_many_commands_and_bytes(
         settled(gate, near(1))
     permit = at.admitted(gate.evaluate(intent)) if name in ("settlement", "last look") else None
     known = gate.last_look(permit, needed_ms=6_500, placed_after="").placed if permit is not None else None
+    placed_after = "1 1764172800000 1000000 sig-0" if name == "admission and look" else None
 
     def call() -> None:
         if permit is None:
-            gate.evaluate(intent)
+            gate.evaluate(intent, placed_after=placed_after)
         elif name == "settlement":
             gate.settle(permit, PLACED)
         elif known is not None:

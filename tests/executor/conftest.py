@@ -16,6 +16,7 @@ import redis
 
 from gate import AsyncGate, Intent, Policy
 from gate.exchange.binance import BinanceFutures
+from gate.exchange.port import Filters
 from gate.executor import Executor
 from gate.paper import Account, Fault, FaultKind, PaperExchange
 from gate.paper.serving.venue import Arrival, Venue
@@ -96,6 +97,17 @@ def keep_snapshots_back(*desks: Desk) -> None:
         assert desk.exchange._streams is not None
         desk.exchange._streams._until_snapshot_s = lambda: 30.0  # type: ignore[method-assign]
         desk.exchange._streams._doubts += 1  # of one that is under way, too
+
+
+def waits_before_sending(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Something is waited for between the verdict and the order, so that the verdict isn't the last look."""
+    filters = desk.exchange.filters
+
+    async def after_a_turn(symbol: str, **more: Any) -> Filters | None:
+        await asyncio.sleep(0)
+        return await filters(symbol, **more)
+
+    monkeypatch.setattr(desk.exchange, "filters", after_a_turn)
 
 
 OpenDesk = Callable[..., Awaitable[Desk]]

@@ -117,6 +117,7 @@ async def test_an_exit_whose_permit_the_store_forgot_may_come_again(
 
     async def then_forget() -> bool:
         redis_client.flushall()
+        await asyncio.sleep(0)  # without a wait, the verdict itself is the last look
         return await hedge_mode()
 
     desk.exchange.hedge_mode = then_forget  # type: ignore[method-assign]  # between the verdict and the last look

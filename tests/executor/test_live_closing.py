@@ -17,7 +17,7 @@ from gate.executor import Executor
 from gate.executor.execution import Execution, Terminal
 from gate.executor.still_open import StillOpen
 from gate.paper import Fault, FaultKind, PaperExchange
-from tests.executor.conftest import ROOMY, Desk, OpenDesk, keep_snapshots_back, until
+from tests.executor.conftest import ROOMY, Desk, OpenDesk, keep_snapshots_back, until, waits_before_sending
 from tests.executor.test_requests import ORDER, POSITIONS
 
 
@@ -165,6 +165,7 @@ async def test_a_close_closes_what_is_told_while_it_asks_the_store(
         return await looks(*arguments, **more)
 
     monkeypatch.setattr(desk.gate, "last_look", looks_later)
+    waits_before_sending(desk, monkeypatch)
 
     assert (await _close(desk)).filled_quantity == Decimal("0.04")
 

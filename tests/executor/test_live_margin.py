@@ -20,7 +20,7 @@ from gate.paper import Fault, FaultKind
 from gate.paper.books.statement import free_margin
 from gate.paper.serving.venue import Arrival, Venue
 from tests.client.account import PLACED
-from tests.executor.conftest import ROOMY, Desk, OpenDesk, keep_snapshots_back, until
+from tests.executor.conftest import ROOMY, Desk, OpenDesk, keep_snapshots_back, until, waits_before_sending
 from tests.executor.test_margin import NEED
 from tests.executor.test_requests import ORDER, READINGS
 from tests.paper.arrivals import hear_arrivals
@@ -245,6 +245,7 @@ async def test_a_setting_that_changes_before_the_order_goes_leaves_it_to_a_readi
         return await look(permit, **more)
 
     monkeypatch.setattr(first.gate, "last_look", changed_meanwhile)
+    waits_before_sending(first, monkeypatch)
     keep_snapshots_back(first, second)
 
     execution = await _enter(first)

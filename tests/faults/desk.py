@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final
 
-from gate import AsyncGate, Intent, Permit, Policy, StoreFailure
+from gate import AsyncGate, Intent, Permit, Policy, StoreFailure, Verdict
 from gate.exchange.binance import BinanceFutures
 from gate.exchange.port import OrderAnswer, OrderRequest, Validity
 from gate.executor import Executor
@@ -20,9 +20,10 @@ from gate.executor.execution import Execution
 from gate.executor.late_orders import LateOrders
 from gate.executor.reconcile import reconcile_all
 from gate.paper import Account
+from gate.values.last_look import LastLook
 from gate.values.outcome import OutcomeKind
 from gate.values.record import decode_record
-from gate.values.reports import LastLook, StillOut
+from gate.values.reports import StillOut
 from tests.exchange.told import told_by_streams
 
 POLICY: Final = Policy(
@@ -137,6 +138,10 @@ class TellingExchange(BinanceFutures):
 
 class TellingGate(AsyncGate):
     """Tells the delivery when it has looked."""
+
+    async def evaluate(self, intent: Intent | Mapping[str, object], **more: Any) -> Verdict:
+        _TOLD.get(Told()).looked_ms = time.time() * 1000  # where nothing is waited for, the verdict is the last look
+        return await super().evaluate(intent, **more)
 
     async def last_look(self, permit: Permit, *, needed_ms: int, placed_after: str | None = None) -> LastLook:
         _TOLD.get(Told()).looked_ms = time.time() * 1000

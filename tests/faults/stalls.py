@@ -10,9 +10,10 @@ from typing import Any, Final
 from gate import Intent
 from tests.faults.desk import Desk, Worker
 
-FOR_EXITS: Final = ("filters", "hedge_mode", "mark_price", "last_look before", "last_look after", "place", "socket")
-POINTS: Final = (*FOR_EXITS, "symbol_config", "account")
-"""`socket`: python-binance has signed the request, and hands it to its transport."""
+FOR_EXITS: Final = ("evaluate after", "filters", "hedge_mode", "mark_price", "place", "socket")
+POINTS: Final = (*FOR_EXITS, "last_look before", "last_look after", "symbol_config", "account")
+"""`evaluate after`: the verdict is there, and its caller doesn't know of it yet. Mostly an exit has no other look.
+`socket`: python-binance has signed the request, and hands it to its transport."""
 
 
 class _Held:
@@ -50,12 +51,12 @@ def stalled(worker: Worker, point: str, pause: Callable[[], Awaitable[None]]) ->
             del session.post
         return
 
-    owner: Any = worker.gate if point.startswith("last_look") else worker.exchange
+    owner: Any = worker.gate if point.startswith(("evaluate", "last_look")) else worker.exchange
     name = point.partition(" ")[0]
     method = getattr(owner, name)
 
     async def slow(*args: Any, **kwargs: Any) -> Any:
-        if point == "last_look after":
+        if point.endswith(" after"):
             answer = await method(*args, **kwargs)
             await wait()
             return answer

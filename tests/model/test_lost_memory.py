@@ -150,6 +150,8 @@ class Losses(RuleBasedStateMachine):
             return None
         admitted_ms = verdict.permit.deadline_ms - gate.policy.lock_ttl_ms + self.passed_ms
         worker = Worker(verdict.permit, gate.policy, admitted_ms, self.epoch)
+        if verdict.look and self._may_send(worker) and len(self.workers) % 2:
+            worker.looked_ms = self.now()  # its caller waits for nothing: the verdict is its last look
         self.workers.append(worker)
         if not exits:
             self.admitted.append((admitted_ms, symbol, worker))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio.selector_events import _SelectorSocketTransport  # type: ignore[attr-defined]  # its stub hides it
 from decimal import Decimal
 from typing import Any
 
@@ -50,6 +51,27 @@ async def test_a_market_order_is_told_new_then_the_balance_then_filled(
     assert (told["s"], told["pa"], told["ep"], told["up"], told["mt"], told["ps"]) == (
         "BTCUSDT", held["positionAmt"], held["entryPrice"], held["unRealizedProfit"], "cross", "BOTH",
     )  # fmt: skip
+
+
+async def test_an_order_is_answered_before_its_events_are_told(
+    client: Client, paper_exchange: PaperExchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits for an answer for as long as it takes to tell others: an exchange has other machines for that."""
+    write: Any = _SelectorSocketTransport.write
+    left = list[str]()
+
+    def noting(self: object, data: bytes) -> None:
+        left.extend(
+            word for word in ("HTTP/1.1 200", "ORDER_TRADE_UPDATE", "ACCOUNT_UPDATE") if word.encode() in bytes(data)
+        )
+        write(self, data)
+
+    async with user_stream(paper_exchange) as line:
+        monkeypatch.setattr(_SelectorSocketTransport, "write", noting)
+        client.futures_create_order(**MARKET)
+        await line.names(3)
+
+    assert left == ["HTTP/1.1 200", "ORDER_TRADE_UPDATE", "ACCOUNT_UPDATE", "ORDER_TRADE_UPDATE"]
 
 
 async def test_what_comes_of_a_resting_order_is_told(client: Client, paper_exchange: PaperExchange) -> None:

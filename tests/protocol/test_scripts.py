@@ -137,12 +137,15 @@ CALLED_WITH = {
 }
 
 
+OPEN_LISTS = {"control": "cooldowns", "leftovers": "leftovers", "evaluate": "placed", "inspect": "placed"}
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_keys_and_arguments_stand_where_the_header_says(name: str) -> None:
     keys, arguments = CALLED_WITH[name]
     assert script(name).keys.names == tuple(keys.split())
     assert script(name).arguments.names == tuple(arguments.split())
-    assert script(name).keys.open_list == {"control": "cooldowns", "leftovers": "leftovers"}.get(name)
+    assert script(name).keys.open_list == OPEN_LISTS.get(name)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -150,7 +153,7 @@ def test_the_server_gets_numbers_and_every_one_is_listed(name: str) -> None:
     assert not re.search(r"\b(KEYS|ARGV|GUARDS)\.", script(name).source)
     for word, entries in (("KEYS", script(name).keys), ("ARGV", script(name).arguments)):
         used = {int(number) for number in re.findall(rf"{word}\[(\d+)\]", code(name))}
-        assert used <= set(range(1, len(entries.names) + 1))
+        assert used <= set(range(1, len(entries.names) + (2 if entries.open_list else 1)))
         if word == "ARGV" and name != "inspect":  # it takes the same arguments as evaluate, and claims nothing
             assert used == set(range(1, len(entries.names) + 1))
 
@@ -165,8 +168,8 @@ def test_the_keyspace_makes_the_keys_that_the_headers_say() -> None:
     made = keyspace.of_account() | keyspace.of_intent("{intent_id}", "{symbol}", "{side}")
     for name in ("evaluate", "control"):
         patterns = dict(re.findall(r"\d+…? (\w+) +(P:\S+)", header(name)))
-        cooldowns = patterns.pop("cooldowns", made["cooldown_symbol"])
-        assert cooldowns == made["cooldown_symbol"]
+        open_list = script(name).keys.open_list or ""
+        assert patterns.pop(open_list) == made[{"cooldowns": "cooldown_symbol"}.get(open_list, open_list)]
         assert patterns == {key: made[key] for key in script(name).keys.names}
 
 
