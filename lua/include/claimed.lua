@@ -16,7 +16,8 @@ end
 local record, applied, held = known[1], known[2], known[3]
 if record then
   local claimed_by = string.match(record, '^%l+ %S+ %d+ (%S+) ')
-  if claimed_by and claimed_by ~= fingerprint then
+  -- A placed record has kept the beginning of its fingerprint.
+  if claimed_by and claimed_by ~= string.sub(fingerprint, 1, #claimed_by) then
     reason, wait, detail, place = 'CONFLICT', '-2', record, GUARDS.CONFLICT
   else
     reason, wait, detail, place = 'DUPLICATE', '-2', record, GUARDS.DUPLICATE

@@ -1,6 +1,7 @@
 -- How is a record written? One line of eleven fields, the same for every phase.
 --   phase token fence fingerprint admitted_ms symbol side span_ms reserved flags note
 -- phase     admitted | placed | rejected | unknown
+-- token, fingerprint  placed: the first eight characters; see settle.lua
 -- span_ms   admitted, unknown: the permit's lifetime; placed, rejected: the time from admission to settlement
 -- reserved  margin in millionths while the permit is in the in-flight set, else 0
 -- flags     letters, - for none: v the permit says verify, x an exit, p a penalty was applied, u settled as unsent, o

@@ -32,6 +32,11 @@ TRIP = "quantum:exec:trip"
 SYMBOLS = tuple(f"{name}USDT" for name in ("BTC", "ETH", "SOL", "XRP", "ADA", "BNB", "DOT", "LTC", "TRX", "UNI"))
 
 
+def kept_of(text: str, phase: str) -> str:
+    """What a record keeps of a token or a fingerprint, once its order is placed."""
+    return text[:8] if phase == "placed" else text
+
+
 def entry(id: str = "sig-1", symbol: str = "BTCUSDT", side: str = "BUY", **changes: Any) -> Intent:
     """An entry, decided now."""
     figures: dict[str, Any] = {"notional": "200", "leverage": 5, "timestamp": int(time.time() * 1000)}

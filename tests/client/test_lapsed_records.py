@@ -58,7 +58,8 @@ def test_an_outcome_after_the_record_has_lapsed_makes_a_new_record(
     assert record is not None
     assert record == settlement.record
     assert record.phase is {"placed": Phase.PLACED, "unknown": Phase.UNKNOWN}.get(kind, Phase.REJECTED)
-    assert (record.token, record.fence, record.symbol, record.is_exit) == (permit.token, permit.fence, "BTCUSDT", exits)
+    kept = at.kept_of(permit.token, kind)
+    assert (record.token, record.fence, record.symbol, record.is_exit) == (kept, permit.fence, "BTCUSDT", exits)
     assert ROOMY.dedup_ttl_ms - 60_000 < redis_client.pttl(at.RECORD) <= ROOMY.dedup_ttl_ms
     assert gate.evaluate(at.intent(exits)).reason is Reason.DUPLICATE
 

@@ -42,6 +42,40 @@ def test_settling_twice_is_already_and_changes_nothing(
     assert at.contents(redis_client) == held
 
 
+def test_a_placed_record_keeps_as_much_of_token_and_fingerprint_as_is_asked_for(
+    redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    """Twelve characters less put its line into a smaller class of the server's allocator."""
+    gate = open_gate()
+    intent = at.entry("NEARUSDT_2025-12-24T04:32:14.000001", "NEARUSDT")
+    permit = at.admitted(gate.evaluate(intent))
+    redis_client.hset(at.STATE, "fence", 123_456)
+    record = gate.settle(permit, Outcome.placed("83897651234")).record
+    assert record is not None
+    assert (record.token, record.fingerprint) == (permit.token[:8], intent.fingerprint[:8])
+    assert len(record.line) <= 76
+
+    assert gate.settle(permit, Outcome.placed("83897651234")).status is Settled.ALREADY
+    assert gate.settle(permit, Outcome.placed("83897651235")).status is Settled.CONFLICT
+    assert gate.settle(another_holder(permit), Outcome.placed("83897651234")).status is Settled.FENCED
+    assert gate.evaluate(intent).reason is Reason.DUPLICATE
+    assert gate.evaluate(at.entry(intent.id, "NEARUSDT", "SELL")).reason is Reason.CONFLICT
+
+
+def test_a_placed_record_of_an_earlier_version_is_its_permits_too(
+    redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    """It has the whole token, and the whole fingerprint."""
+    gate = open_gate()
+    permit = at.admitted(gate.evaluate(at.entry()))
+    words = permit.admission.split(" ")
+    redis_client.set(at.RECORD, " ".join(["placed", *words[1:7], "1", "0", "-", "81"]))
+    assert gate.settle(permit, Outcome.placed("81")).status is Settled.ALREADY
+    assert gate.settle(another_holder(permit), Outcome.placed("81")).status is Settled.FENCED
+    assert gate.evaluate(at.entry()).reason is Reason.DUPLICATE
+    assert gate.evaluate(at.entry(notional="77")).reason is Reason.CONFLICT
+
+
 @pytest.mark.parametrize("kind", OUTCOMES)
 def test_settling_with_anothers_token_is_fenced_and_changes_nothing(
     kind: str, redis_client: redis.Redis, open_gate: OpenGate
@@ -90,8 +124,8 @@ def test_an_order_that_the_store_has_forgotten_is_remembered_and_the_memory_is_n
     record = gate.lookup("sig-1")
     assert record is not None
     assert before is not None
-    assert (record.phase, record.token) == (Phase(kind), permit.token)
-    assert (record.fingerprint, record.admitted_ms) == (before.fingerprint, before.admitted_ms)
+    assert (record.phase, record.token) == (Phase(kind), at.kept_of(permit.token, kind))
+    assert (record.fingerprint, record.admitted_ms) == (at.kept_of(before.fingerprint, kind), before.admitted_ms)
     assert 0 < redis_client.pttl(at.RECORD) <= ROOMY.dedup_ttl_ms
     verdict = gate.evaluate(at.entry())
     assert verdict.reason is Reason.DUPLICATE
