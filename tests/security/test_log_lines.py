@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import gate as package
 from gate import Intent, Outcome, Reason
 from gate.paper import Fault, FaultKind
-from gate.values.log_words import LONGEST, log_of, names, pairs
+from gate.values.log_words import LONGEST, inform, log_of, names, pairs
 from tests.client import account as at
 from tests.client.gates import OpenGate, open_gate, open_sync_gate
 from tests.executor.conftest import Desk, OpenDesk, desk, open_desk, paper
@@ -177,12 +177,17 @@ def test_every_module_takes_its_logger_from_where_lines_are_made() -> None:
         if file.match("service/logs.py"):  # it sets up what the process writes, others' lines too
             continue
         for node in ast.walk(ast.parse(file.read_text())):
+            told: ast.expr
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "inform":
+                told = node.args[1]
+                if not (isinstance(told, ast.Constant) and isinstance(told.value, str)):
+                    wrong.append(f"{file.name}:{node.lineno}: {ast.unparse(told)}")
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
                 continue
             owner = node.func.value
             if node.func.attr == "getLogger" and "cli" not in file.parts:
                 wrong.append(f"{file.name}:{node.lineno}: logging.getLogger")
-            if isinstance(owner, ast.Name) and owner.id == "_log":
+            if isinstance(owner, ast.Name) and owner.id == "_log" and node.func.attr != "isEnabledFor":
                 told = node.args[1 if node.func.attr == "log" else 0]
                 if not (isinstance(told, ast.Constant) and isinstance(told.value, str)):
                     wrong.append(f"{file.name}:{node.lineno}: {ast.unparse(told)}")
@@ -198,3 +203,24 @@ def test_a_filter_is_added_once_however_often_a_logger_is_asked_for() -> None:
     logger.warning("%s", Intent)
     logger.removeHandler(handler)
     assert file.getvalue().count("\n") == 1
+
+
+class _Read:
+    """A value that tells how often a line was made of it."""
+
+    times = 0
+
+    def __str__(self) -> str:
+        self.times += 1
+        return "read"
+
+
+@pytest.mark.parametrize(("level", "times"), [(logging.INFO, 1), (logging.WARNING, 0)])
+def test_a_line_of_every_order_is_made_only_where_somebody_reads_it(
+    caplog: pytest.LogCaptureFixture, level: int, times: int
+) -> None:
+    value = _Read()
+    caplog.set_level(level, "gate.executor")
+    inform(log_of("gate.executor"), "MARGIN CHECK", at.entry(), detail=value)
+    assert value.times == times
+    assert caplog.messages == ["MARGIN CHECK id=sig-1 symbol=BTCUSDT side=BUY detail=read"] * times
