@@ -229,8 +229,10 @@ class Calls:
             yield from self.settle(verdict.permit, Outcome.unsent("EXPIRED", "the answer came after the deadline"))
             detail = explain_no_answer("the store's answer came after the permit had run out")
             return denied(intent, Verdict(False, Reason.STORE_UNAVAILABLE, detail))
-        # Of a call that has been asked before, the verdict may be as old as the first one.
-        return structs.replace(verdict, look=None) if replayed or known else verdict
+        # Of a call that has been asked before, the verdict may be as old as the first one. And something was waited for
+        # since, where the policy was read or an observer has left its name.
+        older = replayed or known is not None or told is not None or self._observer is not None
+        return structs.replace(verdict, look=None) if older else verdict
 
     def _learn(self) -> Dialogue[None]:
         """Follows the policy in force. A failure leaves it for another time."""

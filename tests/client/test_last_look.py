@@ -410,3 +410,18 @@ def test_the_verdict_of_a_claim_that_was_not_heard_of_is_no_look(
         wire.lose_next_reply("EVALSHA")
     assert not gate.evaluate(at.entry(), placed_after=placed_after)
     assert _look_of(gate, at.entry(), placed_after) is None
+
+
+def test_the_verdict_of_an_exit_that_made_its_caller_learn_the_policy_is_no_look(open_gate: OpenGate) -> None:
+    """A trip lies between the two: a halt may have come meanwhile, of exits too."""
+    gate, ops = open_gate(), open_gate(ROOMY)
+    at.admitted(gate.evaluate(at.entry()))
+    ops.apply_policy(by="ops", reason="test")
+    assert _look_of(gate, at.exit_("first"), None) is None
+    assert _look_of(gate, at.exit_("second", "ETHUSDT"), None) == LastLook(True, "HOLDS"), "it has learnt it"
+
+
+def test_an_observers_verdict_is_no_look_though_nothing_would_deny_its_intent(open_gate: OpenGate) -> None:
+    """It leaves its name after a verdict, which is a trip more."""
+    gate = open_gate(Policy(mode="observe", rate_symbol_limit=100, rate_global_limit=100))
+    assert _look_of(gate, at.entry(), None) is None
