@@ -35,7 +35,8 @@ _SIZE: Final = "1"
 """Base asset of each order."""
 _NOTIONAL: Final = "100"
 _HELD: Final = "1000"
-_CLOSE_HEARD_S: Final = 0.2
+_CLOSE_HEARD_S: Final = 0.6
+"""Until the streams show the position, and for longer than a close waits for what its own process did before it."""
 _LIVE_WITHIN_S: Final = 5.0
 
 

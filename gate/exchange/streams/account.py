@@ -22,6 +22,7 @@ from msgspec import Struct
 
 from gate.exchange.port import Position
 from gate.exchange.streams.events import (
+    SIDES,
     AlgoChanged,
     BalancesChanged,
     Holding,
@@ -299,9 +300,7 @@ class LiveAccount:
 
     def touches(self, symbol: str) -> bool:
         """Whether something is open in the symbol, or was since the snapshot."""
-        return any(key[0] == symbol for key in self._lines) or any(
-            order.latest.symbol == symbol for order in self._orders.values()
-        )
+        return bool(self._of(symbol)) or any(order.latest.symbol == symbol for order in self._orders.values())
 
     def priced_symbols(self) -> set[str]:
         """The symbols whose mark prices the figures need."""
@@ -313,16 +312,17 @@ class LiveAccount:
 
     def positions(self, symbol: str) -> tuple[Position, ...]:
         """What is open in a symbol, by the latest that is known."""
-        amounts = ((key[1], _latest(line)) for key, line in self._lines.items() if key[0] == symbol)
+        amounts = ((key[1], _latest(line)) for key, line in self._of(symbol))
         return tuple(Position(side, amount) for side, amount in amounts if amount)
 
     def notional(self, symbol: str, mark: Decimal) -> Mapping[Key, Decimal]:
         """The largest that each position of a symbol may be, signed."""
-        return {
-            key: max((amount * mark for amount in _amounts(line)), key=abs)
-            for key, line in self._lines.items()
-            if key[0] == symbol
-        }
+        return {key: max((amount * mark for amount in _amounts(line)), key=abs) for key, line in self._of(symbol)}
+
+    def _of(self, symbol: str) -> list[tuple[Key, _Line]]:
+        """The positions of a symbol: of each entry this is asked several times, beside however many others."""
+        keys = ((symbol, side) for side in SIDES)
+        return [(key, line) for key in keys if (line := self._lines.get(key)) is not None]
 
     def available(self, asset: str, asset_of: AssetOf, marks: MarkOf, leverages: LeverageOf) -> Decimal | None:
         """The lower bound of the margin that is free in an asset; None where it can't be told."""

@@ -15,7 +15,7 @@ from gate.exchange.answers import figure, only_reduces, text, unreadable, whole
 
 _ENDED: Final = ("FILLED", "CANCELED", "EXPIRED", "EXPIRED_IN_MATCH", "REJECTED")
 _OPEN: Final = ("NEW", "PARTIALLY_FILLED")
-_SIDES: Final = ("LONG", "SHORT", "BOTH")
+SIDES: Final = ("LONG", "SHORT", "BOTH")
 
 Key = tuple[str, str]
 """A position's symbol and side: LONG, SHORT or BOTH."""
@@ -143,7 +143,7 @@ def order_reduces(order: Mapping[str, Any]) -> bool:
 def _order(event: Mapping[str, Any]) -> OrderChanged:
     order = event["o"]
     status, side, position_side = order["X"], order["S"], order.get("ps", "BOTH")
-    if side not in ("BUY", "SELL") or position_side not in _SIDES:
+    if side not in ("BUY", "SELL") or position_side not in SIDES:
         raise unreadable("side", side)
     # A status that nobody has told of may mean anything.
     if status not in _OPEN and status not in _ENDED:
@@ -169,7 +169,7 @@ def _balances(event: Mapping[str, Any]) -> BalancesChanged:
     positions: dict[Key, Holding] = {}
     for each in told.get("P", []):
         side = each.get("ps", "BOTH")
-        if side not in _SIDES:
+        if side not in SIDES:
             raise unreadable("ps", side)
         positions[text(each["s"]), side] = Holding(
             amount=figure("pa", each["pa"], least=None),
