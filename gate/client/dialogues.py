@@ -154,6 +154,8 @@ class Calls:
             intent = Intent.read(asked)
             if not isinstance(reserve, Decimal | None):
                 raise InvalidIntent("reserve", reserve, "is not a Decimal")
+            if not isinstance(placed_after, str | None):
+                raise InvalidIntent("placed_after", placed_after, "is not a text")
             protocol = self.protocol
             margin = protocol.reserve(intent) if reserve is None else reserve
             token, started_ns = _new_token(), time.monotonic_ns()

@@ -99,7 +99,7 @@ class Protocol:
 
         `placed_after`: as of last_look.
         """
-        after = "" if placed_after is None else placed_after or _NONE_YET
+        after = b"" if placed_after is None else (placed_after or _NONE_YET).encode(errors="replace")
         calls = self._evaluate if placed_after is None else self._evaluate_and_look
         return calls[intent.is_exit](**self._question(intent, token, fence_seen, reserve, after))
 
@@ -108,7 +108,7 @@ class Protocol:
         return self._inspect[intent.is_exit](**self._question(intent, "-", 0, self.reserve(intent)))
 
     def _question(
-        self, intent: Intent, token: str, fence_seen: int, reserve: Decimal, after: str = ""
+        self, intent: Intent, token: str, fence_seen: int, reserve: Decimal, after: bytes = b""
     ) -> dict[str, str | bytes]:
         if not reserve.is_finite() or reserve < 0:
             raise InvalidIntent("reserve", reserve, "is not a margin: a finite figure, 0 or more")
@@ -120,7 +120,7 @@ class Protocol:
         texts = (intent.id, token, intent.fingerprint, intent.symbol, intent.side, str(millionths), self._texts_end)
         return {
             **self.keyspace.of_intent(intent.id, intent.symbol, intent.side),
-            "texts": (self._texts_begin[intent.is_exit] + "\0".join(texts) + after).encode(),
+            "texts": (self._texts_begin[intent.is_exit] + "\0".join(texts)).encode() + after,
             "numbers": _ASKED.pack(intent.timestamp_ms, fence_seen) + self._numbers,
         }
 

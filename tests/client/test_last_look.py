@@ -8,7 +8,7 @@ import pytest
 import redis
 from msgspec import structs
 
-from gate import Intent, LastLook, Outcome, Permit, PlacedOrders, Policy
+from gate import Intent, LastLook, Outcome, Permit, PlacedOrders, Policy, Reason
 from tests.client import account as at
 from tests.client.gates import AnyGate, OpenGate
 from tests.servers.wire import Wire
@@ -425,3 +425,14 @@ def test_an_observers_verdict_is_no_look_though_nothing_would_deny_its_intent(op
     """It leaves its name after a verdict, which is a trip more."""
     gate = open_gate(Policy(mode="observe", rate_symbol_limit=100, rate_global_limit=100))
     assert _look_of(gate, at.entry(), None) is None
+
+
+def test_a_line_that_is_no_text_is_a_denial_and_one_that_nobody_has_told_is_not_found(open_gate: OpenGate) -> None:
+    """As for any other input, there is one answer."""
+    gate = open_gate(ROOMY)
+    verdict = gate.evaluate(at.entry(), placed_after=5)  # type: ignore[arg-type]  # a caller's mistake
+    assert (verdict.admitted, verdict.reason) == (False, Reason.INVALID)
+    look = _look_of(gate, at.entry(), "\udcff")
+    assert look is not None
+    assert look.placed is not None
+    assert not look.placed.complete
