@@ -36,7 +36,11 @@ def works(gate: AnyGate) -> int:
     intent = at.entry()
     gate.init(by="ops", reason="a new account")
     assert gate.inspect(intent).admitted
-    permit = at.admitted(gate.evaluate(intent))
+    verdict = gate.evaluate(intent, placed_after="")
+    permit = at.admitted(verdict)
+    for look in (verdict.look, gate.last_look(permit, needed_ms=1, placed_after="")):
+        assert look
+        assert look.placed is not None
     assert gate.settle(permit, Outcome.placed(1)).status is Settled.SETTLED
     record = gate.lookup(intent.id)
     assert record is not None
