@@ -305,7 +305,7 @@ async def test_the_record_keeps_the_intent_as_it_was_asked_for(desk: Desk) -> No
 
     assert record is not None
     assert (record.side, record.is_exit) == ("CLOSE", True)
-    assert record.fingerprint == Intent.from_mapping(_close()).fingerprint
+    assert record.fingerprint == Intent.from_mapping(_close()).fingerprint[:8], "a placed record keeps the beginning"
 
 
 @pytest.mark.parametrize("fields", [{"side": "SELL"}, {}, {"position_side": "LONG"}], ids=str)
