@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from gate.exchange.binance import BinanceFutures
+from gate.exchange.failures import ExchangeFailure
 from gate.exchange.usage import DEFAULT_LIMITS, RateLimit, Usage, decode_limits
 from gate.executor import Executor
 from gate.executor.execution import Terminal
@@ -178,3 +179,11 @@ def test_from_half_of_the_weight_on_readings_are_spread_over_the_minute(
 
     assert usage.apart_ms(now_ms, weight=5) == apart_ms
     assert usage.apart_ms(now_ms + MINUTE_MS, weight=5) == 0
+
+
+async def test_an_answered_request_counts_once_by_its_status(desk: Desk) -> None:
+    await desk.exchange.mark_price("BTCUSDT")
+    assert desk.exchange.requests() == {"200": 1}
+    with pytest.raises(ExchangeFailure):
+        await desk.exchange.mark_price("NOSUCHUSDT")
+    assert desk.exchange.requests() == {"200": 1, "400": 1}
