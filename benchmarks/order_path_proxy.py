@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import re
+import selectors
 import socket
 import subprocess
 import sys
@@ -176,5 +177,10 @@ class Distance:
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(sys.argv[1], int(sys.argv[2])))
+    # epoll waits for whole milliseconds, and rounds up anew whenever anything else comes: an answer with events behind
+    # it would be late by up to a millisecond more. select waits for microseconds.
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selectors.SelectSelector())) as runner,
+    ):
+        runner.run(_serve(sys.argv[1], int(sys.argv[2])))
