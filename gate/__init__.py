@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gate.client.gates import AsyncGate, Gate
     from gate.client.guarded import AsyncGuardedPermit, GuardedPermit
     from gate.config import Config, InvalidConfig
+    from gate.values.audit import Audit, AuditEntry, UnreadStream
     from gate.values.errors import (
         AccountTaken,
         GateError,
@@ -57,6 +58,7 @@ else:
         "client.gates": "AsyncGate Gate",
         "values.errors": "AccountTaken GateError InvalidField InvalidIntent InvalidPolicy StoreError StoreFailure "
         "StoreUnavailable",
+        "values.audit": "Audit AuditEntry UnreadStream",
         "client.guarded": "AsyncGuardedPermit GuardedPermit",
         "values.reports": "Absence Act Copies Damage DoubtfulPermit GuardReport Halt InDoubt Inspection "
         "Observer OutPermit SeenService SeenServices Standing Status StillOut",
@@ -89,6 +91,8 @@ __all__ = [
     "Act",
     "AsyncGate",
     "AsyncGuardedPermit",
+    "Audit",
+    "AuditEntry",
     "Config",
     "Copies",
     "Damage",
@@ -134,5 +138,6 @@ __all__ = [
     "StoreError",
     "StoreFailure",
     "StoreUnavailable",
+    "UnreadStream",
     "Verdict",
 ]

@@ -42,6 +42,7 @@ COMMANDS: Final = {
     "eval": Listed("gate.cli.commands.eval", "eval_", "What the gate says to an intent, guard by guard."),
     "status": Listed("gate.cli.commands.status", "status", "What is on for the account, and for how long."),
     "show": Listed("gate.cli.commands.show", "show", "What the gate remembers of an intent."),
+    "audit": Listed("gate.cli.commands.audit", "audit", "What people and trips did: who, when, why."),
     "init": Listed("gate.cli.commands.init", "init", "Say once that the account is new, so that entries go at once."),
     "halt": Listed("gate.cli.commands.operate", "halt", "Stop entries, or everything, until somebody resumes."),
     "flatten": Listed(

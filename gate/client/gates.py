@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 import redis
 import redis.asyncio
 
+from gate.client.audit import audit
 from gate.client.dialogues import Calls, Dialogue
 from gate.client.guarded import AsyncGuardedPermit, GuardedPermit
 from gate.client.leftovers import Looked
@@ -28,6 +29,7 @@ from gate.store.connect import connect, connect_async, refuse_cluster_without_ha
 from gate.store.server_wire import AsyncServerWire, ServerWire
 from gate.store.shapes import as_asked
 from gate.store.wire import DEFAULT_TIMEOUT_MS, AsyncWire, Wire
+from gate.values.audit import Audit
 from gate.values.errors import InvalidField
 from gate.values.intent import Intent
 from gate.values.last_look import LastLook
@@ -240,6 +242,13 @@ class Gate:
         `known`: entries of the audit that the caller has seen. Their permits aren't read again.
         """
         return self._carry(self._calls.absences(within_ms, known))
+
+    def audit(self, at_most: int = 100, *, within_ms: int | None = None) -> Audit:
+        """What people and trips did, the oldest first: the latest `at_most` entries, 10,000 at most.
+
+        `within_ms`: only what is no older. Raises InvalidField, and StoreFailure where nothing can be read.
+        """
+        return self._carry(audit(self._calls.keyspace.prefix, at_most, within_ms))
 
     def halt(self, *, by: str, reason: str, scope: str = "entries") -> Act:
         """Stops entries until `resume`; with scope `all` it stops exits too. Raises InvalidField, StoreFailure.
@@ -561,6 +570,10 @@ class AsyncGate:
     async def absences(self, within_ms: int, known: Collection[str] = ()) -> tuple[Absence, ...]:
         """As Gate.absences."""
         return await self._carry(self._calls.absences(within_ms, known))
+
+    async def audit(self, at_most: int = 100, *, within_ms: int | None = None) -> Audit:
+        """As Gate.audit."""
+        return await self._carry(audit(self._calls.keyspace.prefix, at_most, within_ms))
 
     async def halt(self, *, by: str, reason: str, scope: str = "entries") -> Act:
         """As Gate.halt."""

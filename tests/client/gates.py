@@ -14,6 +14,7 @@ from gate import (
     Absence,
     Act,
     AsyncGate,
+    Audit,
     Gate,
     Halt,
     InDoubt,
@@ -60,6 +61,7 @@ class AnyGate(Protocol):
     def in_doubt(self, at_most: int = 100, skip: int = 0) -> InDoubt: ...
     def give_back(self) -> int: ...
     def absences(self, within_ms: int, known: Collection[str] = ()) -> tuple[Absence, ...]: ...
+    def audit(self, at_most: int = 100, *, within_ms: int | None = None) -> Audit: ...
     def permit_without_store(self, intent: Intent) -> Permit: ...
     def client_order_id(self, intent_id: str) -> str: ...
     def ever_run(self) -> bool: ...
@@ -121,6 +123,9 @@ class AwaitedGate:
 
     def absences(self, within_ms: int, known: Collection[str] = ()) -> tuple[Absence, ...]:
         return self._run(self._gate.absences(within_ms, known))
+
+    def audit(self, at_most: int = 100, *, within_ms: int | None = None) -> Audit:
+        return self._run(self._gate.audit(at_most, within_ms=within_ms))
 
     def in_doubt(self, at_most: int = 100, skip: int = 0) -> InDoubt:
         return self._run(self._gate.in_doubt(at_most, skip))
@@ -196,7 +201,7 @@ class AwaitedGate:
 _OPERATORS = frozenset(
     {
         *("halt", "resume", "reset", "apply_policy", "init", "still_out", "until_clear", "halt_in_force"),
-        *("status", "seen_services", "observers"),
+        *("status", "audit", "seen_services", "observers"),
     }
 )
 _ADMINISTRATORS = frozenset({"leftovers", "clear_leftovers"})  # which keys these are nobody knows before

@@ -69,6 +69,13 @@ def test_the_gate_commands_run_one_after_the_other_as_pasted(
         printed[command] = done.stdout
 
     assert "client order id" in printed["gate show sig-81"]
+    assert [line.split("   ")[-1] for line in printed["gate audit"].splitlines()[2:]] == [
+        "a new account",
+        "CPI print",
+        "print is out",
+        "checked the account",
+        "a listing",
+    ]
     assert {line.split()[1] for line in printed} == {
         "init",
         "eval",
@@ -78,6 +85,7 @@ def test_the_gate_commands_run_one_after_the_other_as_pasted(
         "resume",
         "reset",
         "policy",
+        "audit",
     }
 
 
