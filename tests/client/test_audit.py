@@ -37,7 +37,7 @@ def test_an_act_has_the_user_that_the_server_knows(open_gate: OpenGate) -> None:
     gate = open_gate()
     gate.halt(by="ops", reason="CPI print")
     [entry] = gate.audit().entries
-    assert entry.user in ("default", "operator")
+    assert entry.user in ("default", "gate-operator-quantum")
 
 
 def test_what_stands_where_workers_write_says_so(redis_client: redis.Redis, open_gate: OpenGate) -> None:
