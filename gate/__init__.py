@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gate.client.guarded import AsyncGuardedPermit, GuardedPermit
     from gate.config import Config, InvalidConfig
     from gate.values.audit import Audit, AuditEntry, UnreadStream
+    from gate.values.diagnosis import Check, Diagnosis, Grade
     from gate.values.errors import (
         AccountTaken,
         GateError,
@@ -59,6 +60,7 @@ else:
         "values.errors": "AccountTaken GateError InvalidField InvalidIntent InvalidPolicy StoreError StoreFailure "
         "StoreUnavailable",
         "values.audit": "Audit AuditEntry UnreadStream",
+        "values.diagnosis": "Check Diagnosis Grade",
         "client.guarded": "AsyncGuardedPermit GuardedPermit",
         "values.reports": "Absence Act Copies Damage DoubtfulPermit GuardReport Halt InDoubt Inspection "
         "Observer OutPermit SeenService SeenServices Standing Status StillOut",
@@ -93,13 +95,16 @@ __all__ = [
     "AsyncGuardedPermit",
     "Audit",
     "AuditEntry",
+    "Check",
     "Config",
     "Copies",
     "Damage",
+    "Diagnosis",
     "DoubtfulPermit",
     "FoundOrder",
     "Gate",
     "GateError",
+    "Grade",
     "GuardReport",
     "GuardedPermit",
     "Halt",

@@ -16,6 +16,7 @@ import redis.asyncio
 
 from gate.client.audit import audit
 from gate.client.dialogues import Calls, Dialogue
+from gate.client.doctor import diagnose
 from gate.client.guarded import AsyncGuardedPermit, GuardedPermit
 from gate.client.leftovers import Looked
 from gate.client.services import SERVICES, Traces, seen_services
@@ -30,6 +31,7 @@ from gate.store.server_wire import AsyncServerWire, ServerWire
 from gate.store.shapes import as_asked
 from gate.store.wire import DEFAULT_TIMEOUT_MS, AsyncWire, Wire
 from gate.values.audit import Audit
+from gate.values.diagnosis import Diagnosis
 from gate.values.errors import InvalidField
 from gate.values.intent import Intent
 from gate.values.last_look import LastLook
@@ -349,6 +351,14 @@ class Gate:
         """
         return self._carry(self._calls.leftovers(looked))
 
+    def diagnose(self, looked: Looked | None = None, *, proof: bool = True) -> Diagnosis:
+        """How the account and its store are. Raises StoreUnavailable.
+
+        `proof`: has every guard deny, under a prefix of its own below the account's; without, nothing is written.
+        `looked` is told from time to time how many keys have been looked at.
+        """
+        return self._carry(diagnose(self._calls, looked, proof=proof))
+
     def clear_leftovers(self, found: Leftovers, *, by: str, reason: str, others: bool = False) -> Act:
         """Clears leftovers, but for those that lapse by themselves or that another command ends.
 
@@ -643,6 +653,10 @@ class AsyncGate:
     async def leftovers(self, looked: Looked | None = None) -> Leftovers:
         """As Gate.leftovers."""
         return await self._carry(self._calls.leftovers(looked))
+
+    async def diagnose(self, looked: Looked | None = None, *, proof: bool = True) -> Diagnosis:
+        """As Gate.diagnose."""
+        return await self._carry(diagnose(self._calls, looked, proof=proof))
 
     async def clear_leftovers(self, found: Leftovers, *, by: str, reason: str, others: bool = False) -> Act:
         """As Gate.clear_leftovers."""

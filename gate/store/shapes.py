@@ -156,7 +156,9 @@ SHAPES: Final[dict[str, _Shape]] = {
     **dict.fromkeys(("GETRANGE", "TYPE", "INFO", "ACL"), _text),
     **dict.fromkeys(("LRANGE", "ZRANGE", "ZREVRANGE", "ZRANGEBYSCORE"), _texts),
     **dict.fromkeys(("EXISTS", "PTTL", "PEXPIRETIME", "ZCOUNT", "WAIT"), _whole),
-    **dict.fromkeys(("ZADD", "ZREMRANGEBYRANK", "ZREMRANGEBYSCORE", "PEXPIRE", "EXPIRE", "DEL"), _whole),
+    **dict.fromkeys(
+        ("ZADD", "ZREMRANGEBYRANK", "ZREMRANGEBYSCORE", "PEXPIRE", "EXPIRE", "DEL", "HSET", "LPUSH"), _whole
+    ),
     "HMGET": _fields,
     "TIME": _moment,
     "SCAN": _page,

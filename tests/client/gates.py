@@ -15,6 +15,7 @@ from gate import (
     Act,
     AsyncGate,
     Audit,
+    Diagnosis,
     Gate,
     Halt,
     InDoubt,
@@ -62,6 +63,7 @@ class AnyGate(Protocol):
     def give_back(self) -> int: ...
     def absences(self, within_ms: int, known: Collection[str] = ()) -> tuple[Absence, ...]: ...
     def audit(self, at_most: int = 100, *, within_ms: int | None = None) -> Audit: ...
+    def diagnose(self, looked: Looked | None = None, *, proof: bool = True) -> Diagnosis: ...
     def permit_without_store(self, intent: Intent) -> Permit: ...
     def client_order_id(self, intent_id: str) -> str: ...
     def ever_run(self) -> bool: ...
@@ -126,6 +128,9 @@ class AwaitedGate:
 
     def audit(self, at_most: int = 100, *, within_ms: int | None = None) -> Audit:
         return self._run(self._gate.audit(at_most, within_ms=within_ms))
+
+    def diagnose(self, looked: Looked | None = None, *, proof: bool = True) -> Diagnosis:
+        return self._run(self._gate.diagnose(looked, proof=proof))
 
     def in_doubt(self, at_most: int = 100, skip: int = 0) -> InDoubt:
         return self._run(self._gate.in_doubt(at_most, skip))
@@ -204,7 +209,7 @@ _OPERATORS = frozenset(
         *("status", "audit", "seen_services", "observers"),
     }
 )
-_ADMINISTRATORS = frozenset({"leftovers", "clear_leftovers"})  # which keys these are nobody knows before
+_ADMINISTRATORS = frozenset({"leftovers", "clear_leftovers", "diagnose"})  # which keys these are nobody knows before
 
 
 class GateInRoles:

@@ -86,6 +86,7 @@ def test_the_gate_commands_run_one_after_the_other_as_pasted(
         "reset",
         "policy",
         "audit",
+        "doctor",
     }
 
 

@@ -10,7 +10,7 @@ import pytest
 import redis
 import redis.asyncio
 
-from gate import AsyncGate, Gate, InvalidField, Policy, Reason
+from gate import AsyncGate, Gate, Grade, InvalidField, Policy, Reason
 from gate.client.services import SERVICES
 from tests.client import account as at
 from tests.client.gates import OpenGate
@@ -108,6 +108,17 @@ def test_a_prefix_with_a_hash_tag_works_on_a_cluster(cluster: ProcessStore, open
         client.script_flush()
     assert gate.reset("cooldowns", by="ops", reason="test").changed == ("{quantum}:safety:cooldown_symbol:BTCUSDT",)
     assert at.admitted(gate.evaluate(at.entry("sig-2"))).fence == 2
+
+
+def test_the_doctor_and_the_audit_know_a_cluster(cluster: ProcessStore, open_gate: OpenGate) -> None:
+    gate = open_gate(ROOMY, url=cluster_url(cluster), prefix=TAGGED)
+    assert gate.init(by="ops", reason="a new account").audited
+    assert [each.by for each in gate.audit().entries] == ["ops"]
+    found = gate.diagnose()
+    assert found
+    assert [each.grade for each in found.checks if each.what in ("memory", "keys", "guards")] == [Grade.OK] * 3
+    with cluster.client() as client:
+        assert sorted(map(at.text, client.keys("*"))) == ["{quantum}:exec:state", "{quantum}:safety:audit"]
 
 
 @pytest.mark.parametrize("kind", [Gate, AsyncGate])

@@ -1,0 +1,83 @@
+"""`gate doctor`: how an account and its store are."""
+
+from __future__ import annotations
+
+from typing import Final, NoReturn
+
+import click
+
+from gate.cli.screens.rows import Row
+from gate.cli.screens.wording import one_line
+from gate.cli.session import account_of, configured, json_option, open_gate, say_json, store_of
+from gate.config import Flags
+from gate.values.diagnosis import Diagnosis, Grade
+
+_WRONG: Final = 1
+_STYLES: Final = {Grade.OK: "", Grade.WARNING: "yellow", Grade.WRONG: "bold red"}
+_SAID_EVERY: Final = 20_000  # keys
+
+
+@click.command()
+@click.option("--no-proof", is_flag=True, help="Don't try the guards: then nothing at all is written.")
+@json_option
+@click.pass_obj
+def doctor(flags: Flags, no_proof: bool, as_json: bool) -> NoReturn:
+    """Whether all is well: server, eviction, disk, replicas, clock, rights, memory, policy, keys of a wrong type or
+    without a time to live; and a live proof that every guard denies, and that an exit passes.
+
+    \b
+      gate doctor
+      gate --config gate.toml doctor --json | jq -e '.wrong == 0'
+
+    Looks at each key of the account, by SCAN. The proof runs under a prefix of its own below the account's, in a trip
+    for each guard, and leaves no key behind; no order can come of it. A worker's or operator's user may not write
+    there, so it needs an administrator's. Run it before you begin, and after each change of the server.
+
+    Exit codes: 0 nothing is wrong, there may be warnings; 1 something is wrong; 3 the store gave no answer.
+    """
+    config = configured(flags, needs_policy=False)
+    said = 0
+
+    def looked(count: int) -> None:
+        nonlocal said
+        if count - said >= _SAID_EVERY:
+            said = count
+            click.echo(f"gate: looked at {count} keys", err=True)
+
+    with open_gate(config, as_json, "whether all is well is unknown") as gate:
+        found = gate.diagnose(looked, proof=not no_proof)
+    if as_json:
+        say_json({"prefix": config.prefix, "store": store_of(config), **diagnosis_json(found)})
+    else:
+        from gate.cli.screens.screen import screen
+
+        to = screen()
+        to.words(*headline(found, account_of(config)))
+        to.say("")
+        rows = (Row((each.grade.value, each.what, one_line(each.says)), _STYLES[each.grade]) for each in found.checks)
+        to.table(("", "what", "how it is"), rows)
+    raise click.exceptions.Exit(0 if found else _WRONG)
+
+
+def headline(found: Diagnosis, account: str) -> tuple[str, str]:
+    """Whether all is well, with its style."""
+    wrong, warnings = len(found.of_grade(Grade.WRONG)), len(found.of_grade(Grade.WARNING))
+    beside = f", {_many(warnings, 'warning')}" if warnings else ""
+    if wrong:
+        return f"{_many(wrong, 'thing')} WRONG{beside}: {account}", _STYLES[Grade.WRONG]
+    if warnings:
+        return f"Nothing is wrong{beside}: {account}", _STYLES[Grade.WARNING]
+    return f"All is well: {account}", "bold green"
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def diagnosis_json(found: Diagnosis) -> dict[str, object]:
+    """What was found, as JSON."""
+    return {
+        "wrong": len(found.of_grade(Grade.WRONG)),
+        "warnings": len(found.of_grade(Grade.WARNING)),
+        "checks": [{"what": each.what, "grade": each.grade.value, "says": each.says} for each in found.checks],
+    }

@@ -1,0 +1,180 @@
+"""How an account and its store are, in one look: the server, the rights, the keys, the policy, the guards."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from gate.client.copies import LOOK, server_of
+from gate.client.dialogues import Calls, Dialogue
+from gate.client.leftovers import Looked
+from gate.client.proof import Shown, prove
+from gate.client.status import status
+from gate.protocol.codec import identify
+from gate.store.failures import Forbidden
+from gate.store.identity import ask_identity
+from gate.values.diagnosis import Check, Diagnosis, Grade
+from gate.values.errors import InvalidField, StoreError
+from gate.values.guards import GUARDS
+from gate.values.leftovers import Leftovers, Remedy
+from gate.values.reports import ACCOUNT_WIDE, EXITS_KEPT, Status, verifying_until_ms
+
+_NAMED: Final = 10
+_CLOCK_MS: Final = 1_000
+"""Clocks that are kept by NTP are a few ms apart."""
+_OK, _WARNING, _WRONG = Grade.OK, Grade.WARNING, Grade.WRONG
+
+
+def diagnose(calls: Calls, looked: Looked | None = None, *, proof: bool = True) -> Dialogue[Diagnosis]:
+    """Looks at all of it. Writes nothing but, for the proof, under a prefix of its own. Raises StoreUnavailable."""
+    before_ms = time.time_ns() // 1_000_000
+    seconds, micros = yield ("TIME",)
+    off_ms = int(seconds) * 1000 + int(micros) // 1000 - (before_ms + time.time_ns() // 1_000_000) // 2
+    word = yield from ask_identity(identify(calls.keyspace))
+    replicas = server_of((yield LOOK)).replicas
+    found = yield from status(calls)
+    checks = [
+        *_server(found),
+        _replicas(replicas),
+        _clock(off_ms, found.policy.skew_ms),
+        _rights(word),
+        *_account(found),
+        *_policy(found),
+    ]
+    try:
+        leftovers = yield from calls.leftovers(looked)
+    except StoreError as error:
+        leftovers = None
+        checks.append(Check("keys", _WARNING, f"the account's keys couldn't be looked through: {error}"))
+    checks += _keys(found, leftovers)
+    if proof:
+        try:
+            checks += _guards((yield from prove(calls.keyspace.prefix, found.policy)))
+        except (StoreError, InvalidField) as error:
+            checks.append(_not_proven(error))
+    return Diagnosis(tuple(checks))
+
+
+def _server(found: Status) -> list[Check]:
+    facts = found.server
+    checks = [Check("server", _OK, str(facts))]
+    for number, complaint in enumerate(facts.complaints):
+        checks.append(Check("server", _WRONG if facts.may_evict and not number else _WARNING, complaint))
+    return checks
+
+
+def _replicas(replicas: int | None) -> Check:
+    if replicas is None:
+        return Check("replicas", _WARNING, "the server doesn't say how many are connected")
+    if replicas == 0:
+        return Check("replicas", _OK, "none is connected: what this server and its disk lose is lost")
+    return Check("replicas", _OK, f"{replicas} connected; a failover may still lose what they don't have yet")
+
+
+def _clock(off_ms: int, skew_ms: int) -> Check:
+    says = f"the server's is {off_ms:+d} ms from this host's"
+    if abs(off_ms) > skew_ms:
+        return Check("clock", _WRONG, f"{says}: by this host's time, intents are too old or too early; set it by NTP")
+    if abs(off_ms) > _CLOCK_MS:
+        return Check("clock", _WARNING, f"{says}; set both by NTP")
+    return Check("clock", _OK, says)
+
+
+def _rights(word: str) -> Check:
+    server, _, lacks = word.partition(" lacks ")
+    if lacks:
+        return Check("rights", _WARNING, f"this user lacks {lacks}: as a worker's it would be admitted no entry")
+    if server.startswith("?"):
+        return Check("rights", _WRONG, f"the server doesn't say which one it is, so it admits no entry: {word[2:]}")
+    return Check("rights", _OK, "this user may do all that a worker needs")
+
+
+def _account(found: Status) -> list[Check]:
+    checks = []
+    if not found.ever_seen:
+        never = f"no gate has ever run under the prefix {found.prefix} here: is it the right account?"
+        checks.append(Check("memory", _WARNING, f"{never} If it is new, gate init says so"))
+    elif found.memory_wait_ms is not None:
+        why = next(each.detail for each in found.standing if each.name == "memory")
+        waits = f"entries wait {-(-found.memory_wait_ms // 1000)} s, exits pass"
+        checks.append(Check("memory", _WARNING, f"{waits}: {why}"))
+    elif verifying_until_ms(found, found.policy.dedup_ttl_ms) is not None:
+        checks.append(Check("memory", _OK, "whole; permits say verify for a while after a loss"))
+    elif "state" not in found.damaged:
+        checks.append(Check("memory", _OK, "whole"))
+    if found.halt is not None:
+        scope = "exits too" if found.stops_exits else "exits pass"
+        checks.append(Check("halt", _WARNING, f"by {found.halt.by}: {found.halt.reason}; {scope}. gate resume ends it"))
+    stops = [each for each in found.standing if each.on and each.name in ACCOUNT_WIDE and each.name != "memory"]
+    if stops:
+        named = "; ".join(f"{each.name} {each.detail}".strip() for each in stops)
+        checks.append(Check("stops", _WARNING, f"entries are stopped for the whole account: {named}"))
+    if found.in_doubt:
+        many = "an intent" if found.in_doubt == 1 else f"{found.in_doubt} intents"
+        checks.append(Check("in doubt", _WARNING, f"{many} may have an order; gate reconcile asks the exchange"))
+    if found.exits > EXITS_KEPT:
+        checks.append(Check("in doubt", _WARNING, f"{found.exits} exits have no outcome; gate reconcile settles them"))
+    if found.observers:
+        many = "a caller observes" if len(found.observers) == 1 else f"{len(found.observers)} callers observe"
+        checks.append(Check("observers", _WARNING, f"{many}: nothing but a halt holds back what it sends"))
+    return checks
+
+
+def _policy(found: Status) -> list[Check]:
+    if not found.policy_agrees:
+        checks = [Check("policy", _WRONG, f"entries from here are denied POLICY_MISMATCH: {found.disagreement}")]
+    elif found.policy_in_force is None:
+        checks = [Check("policy", _OK, "none is in force yet; the first admission brings its caller's")]
+    else:
+        checks = [Check("policy", _OK, f"{found.policy_in_force} in force, and no other here")]
+    return [*checks, *(Check("policy", _WARNING, each) for each in found.policy.warnings)]
+
+
+def _keys(found: Status, leftovers: Leftovers | None) -> list[Check]:
+    """Keys of a wrong type, without a time to live, and of other hands. Each is named once."""
+    checks: list[Check] = []
+    named = set()
+    for each in leftovers.found if leftovers else ():
+        if each.remedy is Remedy.WAIT:
+            continue
+        named.add(each.key)
+        grade = _WARNING if each.remedy is Remedy.OTHER else _WRONG
+        ends = "" if each.remedy is Remedy.COMMAND else "; gate leftovers tells what clears it"
+        checks.append(Check("keys", grade, f"{each.key}: {each.problem}{ends}"))
+    for standing in found.standing:
+        if standing.key in named or standing.name == "memory":
+            continue
+        if standing.damage is not None:
+            stops = "it stops what gate status says" if standing.on else "it stops nothing"
+            checks.append(Check("keys", _WRONG, f"{standing.key}: {standing.damage.problem}; {stops}"))
+        elif standing.on and standing.ttl_ms is None:
+            grade = _WRONG if standing.name == "lock" else _WARNING
+            checks.append(Check("keys", grade, f"{standing.key} has no time to live: it stays on until a person's DEL"))
+    if len(checks) > _NAMED:
+        rest = f"{len(checks) - _NAMED} more; gate leftovers and gate status name them"
+        checks = [*checks[:_NAMED], Check("keys", max((each.grade for each in checks[_NAMED:]), key=_rank), rest)]
+    if not checks and leftovers is not None:
+        checks = [Check("keys", _OK, f"{leftovers.looked_at} looked at: each has its type, and its time to live")]
+    return checks
+
+
+def _rank(grade: Grade) -> int:
+    return list(Grade).index(grade)
+
+
+def _guards(shown: tuple[Shown, ...]) -> list[Check]:
+    if shown[-1].failure is not None:
+        return [_not_proven(shown[-1].failure)]
+    wrong = [
+        Check("guards", _WRONG, f"{each.what}: {each.expected} was expected, and the verdict was {each.said}")
+        for each in shown
+        if not each.holds
+    ]
+    if wrong:
+        return wrong
+    return [Check("guards", _OK, f"proven now: each of the {len(GUARDS)} denies, and an exit passes all that it must")]
+
+
+def _not_proven(why: Exception) -> Check:
+    does = "; the proof writes below the account's prefix, which a worker or an operator may not"
+    return Check("guards", _WARNING, f"not proven: {why}{does if isinstance(why, Forbidden) else ''}")
