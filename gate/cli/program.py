@@ -41,6 +41,7 @@ class Listed(NamedTuple):
 COMMANDS: Final = {
     "eval": Listed("gate.cli.commands.eval", "eval_", "What the gate says to an intent, guard by guard."),
     "status": Listed("gate.cli.commands.status", "status", "What is on for the account, and for how long."),
+    "watch": Listed("gate.cli.commands.watch", "watch", "The same, live, until Ctrl-C."),
     "show": Listed("gate.cli.commands.show", "show", "What the gate remembers of an intent."),
     "audit": Listed("gate.cli.commands.audit", "audit", "What people and trips did: who, when, why."),
     "doctor": Listed("gate.cli.commands.doctor", "doctor", "Whether all is well, with a live proof of every guard."),

@@ -38,9 +38,14 @@ def _lines(row: Row) -> list[tuple[str, ...]]:
     return list(zip(*(cell + [""] * (height - len(cell)) for cell in cells), strict=True))
 
 
+def is_terminal() -> bool:
+    """Whether a person reads what is printed."""
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
 def screen() -> Screen:
     """The terminal, or plain text where there is none."""
-    if sys.stdout is not None and sys.stdout.isatty():
+    if is_terminal():
         from gate.cli.screens.terminal import TerminalScreen
 
         return TerminalScreen()

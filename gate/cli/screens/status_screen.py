@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gate.cli.screens.rows import Row
+from gate.cli.screens.rows import Row, Screen
 from gate.cli.screens.screen import screen
 from gate.cli.screens.wording import ago, moment, printable, span
 from gate.values.fields import plain
@@ -17,9 +17,9 @@ _SOME_SYMBOLS = (
 )
 
 
-def show_status(found: Status, store: str) -> None:
-    """Prints it."""
-    to = screen()
+def show_status(found: Status, store: str, to: Screen | None = None) -> None:
+    """Prints it, on the terminal or as plain text unless told where."""
+    to = to or screen()
     text, style = headline(found)
     to.words(text, style)
     to.words(f"Account {found.prefix} at {store}", "dim")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from textwrap import wrap
 from typing import Final
 
@@ -14,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gate.cli.screens.rows import Row
+from gate.cli.screens.rows import Row, Screen
 from gate.cli.screens.wording import printable
 
 _NARROW: Final = 24
@@ -31,13 +32,38 @@ class PipeAwareConsole(Console):
         raise problem if problem is not None else BrokenPipeError
 
 
+def _console() -> PipeAwareConsole:
+    return PipeAwareConsole(
+        color_system=None if os.environ.get("NO_COLOR") else "auto", highlight=False, markup=False, emoji=False
+    )
+
+
+@contextmanager
+def painting() -> Iterator[Callable[[Callable[[Screen], None]], None]]:
+    """Paints one picture over the other, on the terminal's other screen; the first one comes back at the end. What is
+    longer than the terminal is cut off there, and that is said."""
+    console = _console()
+
+    def paint(draw: Callable[[Screen], None]) -> None:
+        with console.capture() as taken:
+            draw(TerminalScreen(console))
+        lines = taken.get().splitlines()
+        if len(lines) > console.height:
+            more = len(lines) - console.height + 1
+            lines = [*lines[: console.height - 1], f"and {more} more lines; gate status shows them"]
+        # Each line is cleared behind its text, and the rest below: to clear everything first would flicker.
+        console.file.write("\x1b[H" + "\n".join(f"{line}\x1b[K" for line in lines) + "\x1b[J")
+        console.file.flush()
+
+    with console.screen():
+        yield paint
+
+
 class TerminalScreen:
     """Prints in colour, unless NO_COLOR is set or the terminal has no colours."""
 
-    def __init__(self) -> None:
-        self._console = PipeAwareConsole(
-            color_system=None if os.environ.get("NO_COLOR") else "auto", highlight=False, markup=False, emoji=False
-        )
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or _console()
 
     def say(self, text: str, style: str = "") -> None:
         """Prints a line. The terminal wraps it."""

@@ -1,0 +1,170 @@
+"""`gate watch` shows the status again and again: a picture on a terminal, a line for each change elsewhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+
+import pytest
+import redis
+
+from gate.cli.commands import watch
+from gate.cli.screens.rows import Screen
+from gate.cli.screens.terminal import painting
+from tests.cli.conftest import Run
+from tests.cli.test_process import GATE, environment
+from tests.servers.store import PrivateStore, Store
+
+SAFE_MODE, HALT = "quantum:safety:safe_mode", "quantum:safety:halt"
+Acts = Callable[[], object]
+
+
+@pytest.fixture
+def between(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[float]]:
+    """Does one act between each look and the next one; then it is Ctrl-C. Returns how long was to be waited."""
+
+    def arrange(*acts: Acts) -> list[float]:
+        left, waited = list(acts), list[float]()
+
+        def wait(for_s: float) -> None:
+            waited.append(for_s)
+            if not left:
+                raise KeyboardInterrupt
+            left.pop(0)()
+
+        monkeypatch.setattr(watch, "_wait", wait)
+        return waited
+
+    return arrange
+
+
+def nothing() -> None:
+    pass
+
+
+def test_a_line_for_each_change_and_none_between(
+    gate: Run, redis_client: redis.Redis, between: Callable[..., list[float]]
+) -> None:
+    between(
+        nothing,
+        lambda: redis_client.set(SAFE_MODE, "1", px=100_000),
+        nothing,
+        lambda: redis_client.delete(SAFE_MODE),
+    )
+    result = gate("watch")
+    assert [line.partition(" ")[2] for line in result.stdout.splitlines()] == [
+        "OPEN",
+        "STOPPED for entries by safe_mode; exits pass",
+        "OPEN",
+    ]
+    assert all(line[:2] == "20" and line[23] == "Z" for line in result.stdout.splitlines())
+    assert result.exit_code == 0
+
+
+def test_how_long_a_halt_has_lasted_is_no_change(
+    gate: Run, redis_client: redis.Redis, between: Callable[..., list[float]]
+) -> None:
+    at_ms = int(time.time() * 1000) - 5_000
+    redis_client.hset(HALT, mapping={"scope": "all", "by": "ops", "reason": "CPI print", "at": at_ms})
+    between(
+        lambda: time.sleep(0.12),
+        lambda: time.sleep(0.12),
+        lambda: redis_client.hset(HALT, mapping={"scope": "entries", "by": "anna"}),
+    )
+    result = gate("watch")
+    first, second = result.stdout.splitlines()
+    assert " HALTED, exits too. By ops: CPI print, since " in first
+    assert " HALTED for entries, exits pass. By anna: CPI print, since " in second
+    assert result.exit_code == 1
+
+
+def test_it_waits_as_long_as_it_is_told(gate: Run, between: Callable[..., list[float]]) -> None:
+    waited = between(nothing)
+    assert gate("watch", "--every", "2.5").exit_code == 0
+    assert waited == [2.5, 2.5]
+    assert gate("watch", "--every", "0").exit_code == 2
+
+
+def test_as_json_each_look_is_a_line(gate: Run, redis_client: redis.Redis, between: Callable[..., list[float]]) -> None:
+    between(nothing, lambda: redis_client.set(SAFE_MODE, "1", px=100_000))
+    answers = [json.loads(line) for line in gate("watch", "--json").stdout.splitlines()]
+    assert [each["entries_pass"] for each in answers] == [True, True, False]
+    assert answers[0].keys() == json.loads(gate("status", "--json").stdout).keys() - {"resting"}
+
+
+def test_a_store_that_goes_away_is_shown_and_asked_again(
+    bare: Run, private_store: PrivateStore, between: Callable[..., list[float]]
+) -> None:
+    between(nothing, private_store.stop)
+    result = bare("--url", private_store.url, "watch")
+    first, second = result.stdout.splitlines()
+    assert "NOTHING IS KNOWN of the prefix quantum here" in first
+    assert " NO ANSWER: STORE_UNAVAILABLE at redis://" in second
+    assert result.exit_code == 3
+    between()
+    assert json.loads(bare("--url", private_store.url, "watch", "--json").stdout)["reason"] == "STORE_UNAVAILABLE"
+
+
+def test_a_secret_in_the_url_is_not_shown(bare: Run, between: Callable[..., list[float]]) -> None:
+    between()
+    result = bare("--url", "redis://ops:hush-hush@127.0.0.1:1/0", "watch")
+    assert "NO ANSWER" in result.stdout
+    assert "hush" not in result.stdout + result.stderr
+
+
+def test_a_terminal_shows_the_whole_status_and_ends_with_its_first_line(
+    store: Store, redis_client: redis.Redis
+) -> None:
+    redis_client.set(SAFE_MODE, "5 failures", px=600_000)
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [*GATE, "--url", store.url, "watch", "--every", "0.1"],
+        stdin=theirs,
+        stdout=theirs,
+        env=environment(TERM="xterm-256color", COLUMNS="100", LINES="40", NO_COLOR="1"),
+    ) as running:
+        os.close(theirs)
+        out = ""
+        while out.count(SAFE_MODE) < 2:  # painted twice
+            out += os.read(ours, 65536).decode()
+        running.send_signal(signal.SIGINT)
+        try:
+            while piece := os.read(ours, 65536):
+                out += piece.decode()
+        except OSError:  # its other end has closed
+            pass
+    os.close(ours)
+    assert running.returncode == 1
+    assert out.count("\x1b[?1049h") == out.count("\x1b[?1049l") == 1, "the terminal's first screen comes back"
+    assert out.count("\x1b[?25l") == out.count("\x1b[?25h") == 1, "and its cursor"
+    assert out.rpartition("\x1b[?25h")[2].strip() == "STOPPED for entries by safe_mode; exits pass"
+    assert "In flight: 0, margin reserved 0." in out
+
+
+def test_a_picture_that_is_too_long_is_cut_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LINES", "10")
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    def lines(count: int) -> Callable[[Screen], None]:
+        def draw(to: Screen) -> None:
+            for number in range(1, count + 1):
+                to.say(f"line {number}")
+
+        return draw
+
+    with painting() as paint:
+        paint(lines(10))
+        whole = capsys.readouterr().out
+        paint(lines(12))
+        cut = capsys.readouterr().out
+    assert "line 10" in whole
+    assert "more lines" not in whole
+    assert cut.endswith("line 9\x1b[K\nand 3 more lines; gate status shows them\x1b[K\x1b[J")
