@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from gate.values.leftovers import Leftover, Leftovers, Remedy
     from gate.values.outcome import Outcome, OutcomeKind, Penalty, Settled, Settlement
     from gate.values.policy import Policy, PolicyInForce
+    from gate.values.recent import RecentIntents
     from gate.values.record import Phase, Record
     from gate.values.reports import (
         Absence,
@@ -71,6 +72,7 @@ else:
         "values.outcome": "Outcome OutcomeKind Penalty Settled Settlement",
         "values.policy": "Policy PolicyInForce",
         "config": "Config InvalidConfig",
+        "values.recent": "RecentIntents",
         "values.record": "Phase Record",
         "values.guards": "Reason",
         "values.verdict": "Mode Permit Verdict",
@@ -131,6 +133,7 @@ __all__ = [
     "Policy",
     "PolicyInForce",
     "Reason",
+    "RecentIntents",
     "Record",
     "Remedy",
     "SeenService",

@@ -43,6 +43,7 @@ COMMANDS: Final = {
     "status": Listed("gate.cli.commands.status", "status", "What is on for the account, and for how long."),
     "watch": Listed("gate.cli.commands.watch", "watch", "The same, live, until Ctrl-C."),
     "show": Listed("gate.cli.commands.show", "show", "What the gate remembers of an intent."),
+    "intents": Listed("gate.cli.commands.intents", "intents", "The intents of late, with what became of each."),
     "audit": Listed("gate.cli.commands.audit", "audit", "What people and trips did: who, when, why."),
     "doctor": Listed("gate.cli.commands.doctor", "doctor", "Whether all is well, with a live proof of every guard."),
     "init": Listed("gate.cli.commands.init", "init", "Say once that the account is new, so that entries go at once."),

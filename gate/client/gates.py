@@ -19,6 +19,7 @@ from gate.client.dialogues import Calls, Dialogue
 from gate.client.doctor import diagnose
 from gate.client.guarded import AsyncGuardedPermit, GuardedPermit
 from gate.client.leftovers import Looked
+from gate.client.recent import recent_intents
 from gate.client.services import SERVICES, Traces, seen_services
 from gate.client.status import status
 from gate.client.symbols import known_symbols
@@ -38,6 +39,7 @@ from gate.values.last_look import LastLook
 from gate.values.leftovers import Leftovers
 from gate.values.outcome import Outcome, Settlement
 from gate.values.policy import Policy, PolicyInForce
+from gate.values.recent import RecentIntents
 from gate.values.record import Record
 from gate.values.reports import Absence, Act, Halt, InDoubt, Inspection, Observer, SeenServices, Status, StillOut
 from gate.values.verdict import Permit, Verdict
@@ -251,6 +253,16 @@ class Gate:
         `within_ms`: only what is no older. Raises InvalidField, and StoreFailure where nothing can be read.
         """
         return self._carry(audit(self._calls.keyspace.prefix, at_most, within_ms))
+
+    def recent_intents(
+        self, at_most: int = 100, *, symbol: str | None = None, looked: Looked | None = None
+    ) -> RecentIntents:
+        """The intents that were admitted last, of one symbol or of all, with what became of each: 10,000 at most.
+
+        Finds them by SCAN. `looked` is told from time to time how many records have been looked at. Raises
+        InvalidField, StoreFailure.
+        """
+        return self._carry(recent_intents(self._calls, at_most, symbol, looked))
 
     def halt(self, *, by: str, reason: str, scope: str = "entries") -> Act:
         """Stops entries until `resume`; with scope `all` it stops exits too. Raises InvalidField, StoreFailure.
@@ -584,6 +596,12 @@ class AsyncGate:
     async def audit(self, at_most: int = 100, *, within_ms: int | None = None) -> Audit:
         """As Gate.audit."""
         return await self._carry(audit(self._calls.keyspace.prefix, at_most, within_ms))
+
+    async def recent_intents(
+        self, at_most: int = 100, *, symbol: str | None = None, looked: Looked | None = None
+    ) -> RecentIntents:
+        """As Gate.recent_intents."""
+        return await self._carry(recent_intents(self._calls, at_most, symbol, looked))
 
     async def halt(self, *, by: str, reason: str, scope: str = "entries") -> Act:
         """As Gate.halt."""

@@ -15,7 +15,7 @@ import redis
 from click.testing import Result
 
 from gate import Gate, Intent, Outcome, Policy
-from gate.cli.commands.show import record_rows
+from gate.cli.screens.record_rows import record_rows
 from gate.values.record import Record, decode_record
 from tests.servers.store import PrivateStore, Store
 

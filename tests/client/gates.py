@@ -28,6 +28,7 @@ from gate import (
     Permit,
     Policy,
     PolicyInForce,
+    RecentIntents,
     Record,
     SeenServices,
     Settlement,
@@ -64,6 +65,9 @@ class AnyGate(Protocol):
     def absences(self, within_ms: int, known: Collection[str] = ()) -> tuple[Absence, ...]: ...
     def audit(self, at_most: int = 100, *, within_ms: int | None = None) -> Audit: ...
     def diagnose(self, looked: Looked | None = None, *, proof: bool = True) -> Diagnosis: ...
+    def recent_intents(
+        self, at_most: int = 100, *, symbol: str | None = None, looked: Looked | None = None
+    ) -> RecentIntents: ...
     def permit_without_store(self, intent: Intent) -> Permit: ...
     def client_order_id(self, intent_id: str) -> str: ...
     def ever_run(self) -> bool: ...
@@ -131,6 +135,11 @@ class AwaitedGate:
 
     def diagnose(self, looked: Looked | None = None, *, proof: bool = True) -> Diagnosis:
         return self._run(self._gate.diagnose(looked, proof=proof))
+
+    def recent_intents(
+        self, at_most: int = 100, *, symbol: str | None = None, looked: Looked | None = None
+    ) -> RecentIntents:
+        return self._run(self._gate.recent_intents(at_most, symbol=symbol, looked=looked))
 
     def in_doubt(self, at_most: int = 100, skip: int = 0) -> InDoubt:
         return self._run(self._gate.in_doubt(at_most, skip))
@@ -206,7 +215,7 @@ class AwaitedGate:
 _OPERATORS = frozenset(
     {
         *("halt", "resume", "reset", "apply_policy", "init", "still_out", "until_clear", "halt_in_force"),
-        *("status", "audit", "seen_services", "observers"),
+        *("status", "audit", "recent_intents", "seen_services", "observers"),
     }
 )
 _ADMINISTRATORS = frozenset({"leftovers", "clear_leftovers", "diagnose"})  # which keys these are nobody knows before

@@ -69,6 +69,7 @@ def test_the_gate_commands_run_one_after_the_other_as_pasted(
         printed[command] = done.stdout
 
     assert "client order id" in printed["gate show sig-81"]
+    assert "sig-81" in printed["gate intents"]
     assert [line.split("   ")[-1] for line in printed["gate audit"].splitlines()[2:]] == [
         "a new account",
         "CPI print",
@@ -85,6 +86,7 @@ def test_the_gate_commands_run_one_after_the_other_as_pasted(
         "resume",
         "reset",
         "policy",
+        "intents",
         "audit",
         "doctor",
     }

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from gate.cli.screens.judgement import record_json
-from gate.cli.screens.wording import ago, one_line
+from gate.cli.screens.record_rows import record_rows
+from gate.cli.screens.wording import ago
 from gate.cli.session import configured, json_option, open_gate, say_json
 from gate.config import Flags
 from gate.values.errors import InvalidField
 from gate.values.fields import plain
-from gate.values.record import Phase, Record
+from gate.values.record import Phase
 
 if TYPE_CHECKING:
     from gate.service.told import ToldOrder
@@ -87,42 +88,3 @@ def _heard_json(told: ToldOrder | None) -> dict[str, object] | None:
         "order_time_ms": told.at_ms or None,
         "update": told.updates,
     }
-
-
-def record_rows(record: Record, client_order_id: str, now_ms: int) -> list[tuple[str, str]]:
-    """The figures of a record, as rows. `now_ms`: this host's clock, for the ages."""
-    if record.phase is Phase.FOREIGN:
-        return [("phase", record.phase.value), ("holds", one_line(str(record)))]
-    rows = [("phase", _phase(record, now_ms)), ("order", f"{record.side} {record.symbol}{_exit(record)}")]
-    if record.order_id is not None:
-        rows.append(("order id", one_line(record.order_id)))
-    if record.code is not None:
-        rows.append(("code", one_line(record.note)))
-    rows += [("client order id", client_order_id), ("fence", str(record.fence))]
-    rows.append(("admitted", ago(record.admitted_ms, now_ms)))
-    if record.deadline_ms is not None:
-        rows.append(("deadline", ago(record.deadline_ms, now_ms)))
-    if record.settled_ms is not None:
-        rows.append(("settled", ago(record.settled_ms, now_ms)))
-    if record.reserved:
-        rows.append(("reserved", plain(record.reserved)))
-    if record.verify:
-        rows.append(("verify", "yes: at the admission the store may have lost records"))
-    if record.penalised:
-        rows.append(("penalty", "applied"))
-    return rows
-
-
-def _phase(record: Record, now_ms: int) -> str:
-    if record.phase is Phase.REJECTED and record.unsent:
-        return "rejected, before anything was sent"
-    overdue = record.deadline_ms is not None and record.deadline_ms < now_ms
-    if record.phase is Phase.ADMITTED and overdue:
-        return "admitted, never settled: in doubt"
-    if record.phase is Phase.UNKNOWN:
-        return "unknown: in doubt"
-    return record.phase.value
-
-
-def _exit(record: Record) -> str:
-    return ", reduce-only" if record.is_exit else ""

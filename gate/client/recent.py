@@ -1,0 +1,89 @@
+"""The intents that were admitted of late, with what became of each: their records, found by SCAN."""
+
+from __future__ import annotations
+
+import heapq
+from typing import Final
+
+from gate.client.dialogues import Calls, Dialogue
+from gate.client.leftovers import Looked
+from gate.protocol.explain import explain_error
+from gate.protocol.scripts import Pipeline
+from gate.protocol.texts import LONGEST_NAME, MOST_PAGES, NO_END, brief, line_of
+from gate.values.errors import InvalidField, StoreError, StoreFailure
+from gate.values.recent import MOST, RecentIntents
+from gate.values.record import Phase, Record, decode_record
+
+_SCANNED: Final = 2_000
+_PERMITS: Final = 1_000
+
+
+def recent_intents(calls: Calls, at_most: int, symbol: str | None, looked: Looked | None) -> Dialogue[RecentIntents]:
+    """Those that were admitted last, of one symbol or of all. Raises InvalidField, StoreFailure."""
+    if not 1 <= at_most <= MOST:
+        raise InvalidField("at_most", at_most, f"is not a number from 1 to {MOST}")
+    seconds, micros = yield ("TIME",)
+    # By their ids: SCAN may show a key twice.
+    latest: dict[str, Record] = {}
+    count, cursor, pages = 0, b"0", 0
+    while True:
+        pattern = f"{calls.keyspace.record_prefix}*"
+        cursor, scanned = yield ("SCAN", cursor.decode(), "MATCH", pattern, "COUNT", _SCANNED)
+        ids = [
+            name.decode(errors="replace").removeprefix(calls.keyspace.record_prefix)
+            for name in scanned
+            if len(name) <= LONGEST_NAME
+        ]
+        _add(latest, (yield from _records(calls, ids)), at_most, symbol)
+        count += len(ids)
+        if looked is not None:
+            looked(count)
+        pages += 1
+        if pages > MOST_PAGES:
+            raise StoreError(NO_END)
+        if cursor == b"0":
+            break
+    _add(latest, (yield from _lapsed(calls, latest)), at_most, symbol)
+    records = sorted(latest.values(), key=_place)
+    return RecentIntents(tuple(records[-at_most:]), len(records) > at_most, int(seconds) * 1000 + int(micros) // 1000)
+
+
+def _add(latest: dict[str, Record], records: dict[str, Record], at_most: int, symbol: str | None) -> None:
+    """Adds those of the symbol. One more is kept than is wanted: it tells that there are more."""
+    latest.update((each, record) for each, record in records.items() if symbol in (None, record.symbol))
+    if len(latest) > 2 * at_most + 1:
+        kept = heapq.nlargest(at_most + 1, latest.values(), key=_place)
+        latest.clear()
+        latest.update((record.intent_id, record) for record in kept)
+
+
+def _place(record: Record) -> tuple[int, int, str]:
+    return record.admitted_ms, record.fence, record.intent_id
+
+
+def _records(calls: Calls, ids: list[str]) -> Dialogue[dict[str, Record]]:
+    if not ids:
+        return {}
+    keys = [calls.keyspace.record(each) for each in ids]
+    replies = yield Pipeline(tuple(("GET", key) for key in keys))
+    found: dict[str, Record] = {}
+    for intent_id, reply in zip(ids, replies, strict=True):
+        if isinstance(reply, StoreError) and str(reply).startswith("WRONGTYPE"):
+            found[intent_id] = Record(intent_id, Phase.FOREIGN, note="a value that is no text")
+        elif isinstance(reply, StoreFailure):
+            raise reply
+        elif reply is not None:
+            found[intent_id] = decode_record(intent_id, line_of(reply))
+    return found
+
+
+def _lapsed(calls: Calls, known: dict[str, Record]) -> Dialogue[dict[str, Record]]:
+    """Of permits without an outcome whose records have lapsed: the copies."""
+    ids: list[str] = []
+    for key in (calls.keyspace.inflight, calls.keyspace.exits):
+        try:
+            members = yield ("ZRANGE", key, 0, _PERMITS - 1, "REV")
+        except StoreError as error:
+            raise StoreError(explain_error(f"{error} key={key}")) from None
+        ids += [brief(member.partition(b":")[2]) for member in members[:_PERMITS]]
+    return (yield from calls.copies_in_state([each for each in ids if each not in known]))
