@@ -25,15 +25,27 @@ class Passage:
 
     async def carry(self, work: Coroutine[Any, Any, T]) -> T:
         """Returns the result of the pass. Raises the caller's cancellation, but not before its end."""
-        task = asyncio.create_task(work)
+        loop = asyncio.get_running_loop()
+        ended = loop.create_future()
+
+        async def passing() -> T:
+            try:
+                return await work
+            finally:
+                # The caller goes on in the next turn of the loop. By the task's own end it would be the one after that.
+                if not ended.done():
+                    ended.set_result(None)
+
+        task = asyncio.create_task(passing())
         self._task = task
         while not task.done():
             try:
-                await asyncio.shield(task)
+                await ended
             except asyncio.CancelledError as error:
                 self.cancelled = error
                 if self._breakable:
                     task.cancel()
+                ended = loop.create_future()  # a cancellation ends what is awaited, too
         result = task.result()
         if self.cancelled is not None:
             raise self.cancelled

@@ -120,7 +120,7 @@ def test_who_may_not_read_a_record_is_told_that(store: Store, redis_client: redi
     parts = urlsplit(store.url)
     url = urlunsplit(parts._replace(netloc=f"short:any@{parts.hostname}:{parts.port}"))
     try:
-        with pytest.raises(StoreError, match="(?i)get"):
+        with pytest.raises(StoreError, match=r"(?i)get"):
             open_gate(url=url).recent_intents()
     finally:
         redis_client.acl_deluser("short")
