@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,6 +38,13 @@ by_option: Final = click.option(
 reason_option: Final = click.option(
     "--reason", required=True, callback=_audited, metavar="WHY", help="Why; it is audited."
 )
+
+
+def finite(_: click.Context, __: click.Parameter, value: float | None) -> float | None:
+    """Refuses what is no number: a range of click's lets it pass."""
+    if value is not None and not math.isfinite(value):
+        raise click.BadParameter(f"{value} is not a number.")
+    return value
 
 
 def reason_of(failure: StoreFailure) -> Reason:

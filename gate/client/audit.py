@@ -10,7 +10,7 @@ from gate.protocol.keyspace import Keyspace
 from gate.protocol.scripts import Pipeline
 from gate.protocol.texts import brief, line_of
 from gate.values.audit import KEPT, Audit, AuditEntry, UnreadStream
-from gate.values.errors import InvalidField, StoreError
+from gate.values.errors import InvalidField, StoreError, StoreFailure
 
 
 def audit(prefix: str, at_most: int, within_ms: int | None) -> Dialogue[Audit]:
@@ -32,7 +32,7 @@ def audit(prefix: str, at_most: int, within_ms: int | None) -> Dialogue[Audit]:
     entries: list[AuditEntry] = []
     unread: list[UnreadStream] = []
     for stream, reply in zip(streams, replies, strict=True):
-        if isinstance(reply, StoreError):
+        if isinstance(reply, StoreFailure):
             unread.append(UnreadStream(stream.key, str(reply)))
             continue
         entries += [_entry(stream, number, parts) for number, parts in reply[: at_most + 1]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Final
 
@@ -13,29 +14,34 @@ from gate.client.status import status
 from gate.protocol.codec import identify
 from gate.store.failures import Forbidden
 from gate.store.identity import ask_identity
+from gate.store.wire import Reply
 from gate.values.diagnosis import Check, Diagnosis, Grade
-from gate.values.errors import InvalidField, StoreError
+from gate.values.errors import InvalidField, StoreError, StoreFailure
 from gate.values.guards import GUARDS
+from gate.values.keys import KEYS
 from gate.values.leftovers import Leftovers, Remedy
 from gate.values.reports import ACCOUNT_WIDE, EXITS_KEPT, Status, verifying_until_ms
 
 _NAMED: Final = 10
 _CLOCK_MS: Final = 1_000
 """Clocks that are kept by NTP are a few ms apart."""
+_MOST_SAID: Final = 65_536
+"""Bytes of what a server says of itself."""
+_FIELD: Final = re.compile(rb"^(used_memory|maxmemory|maxmemory_policy):(\d{1,20}|[a-z-]{1,20})\r?$", re.MULTILINE)
 _OK, _WARNING, _WRONG = Grade.OK, Grade.WARNING, Grade.WRONG
 
 
 def diagnose(calls: Calls, looked: Looked | None = None, *, proof: bool = True) -> Dialogue[Diagnosis]:
     """Looks at all of it. Writes nothing but, for the proof, under a prefix of its own. Raises StoreUnavailable."""
-    before_ms = time.time_ns() // 1_000_000
-    seconds, micros = yield ("TIME",)
-    off_ms = int(seconds) * 1000 + int(micros) // 1000 - (before_ms + time.time_ns() // 1_000_000) // 2
     word = yield from ask_identity(identify(calls.keyspace))
-    replicas = server_of((yield LOOK)).replicas
+    replication, *_ = replies = yield LOOK
+    memory = yield from _memory_of_server()
+    off_ms = yield from _clock_apart()  # the connection is there by now: it isn't counted
     found = yield from status(calls)
     checks = [
         *_server(found),
-        _replicas(replicas),
+        *_room(memory),
+        _replicas(replication, server_of(replies).replicas),
         _clock(off_ms, found.policy.skew_ms),
         _rights(word),
         *_account(found),
@@ -50,20 +56,50 @@ def diagnose(calls: Calls, looked: Looked | None = None, *, proof: bool = True) 
     if proof:
         try:
             checks += _guards((yield from prove(calls.keyspace.prefix, found.policy)))
-        except (StoreError, InvalidField) as error:
+        except (StoreFailure, InvalidField) as error:
             checks.append(_not_proven(error))
     return Diagnosis(tuple(checks))
 
 
+def _clock_apart() -> Dialogue[int]:
+    """How far the server's clock is ahead of this host's, in ms, as far as a round trip tells."""
+    before_ms = time.time_ns() // 1_000_000
+    seconds, micros = yield ("TIME",)
+    return int(seconds) * 1000 + int(micros) // 1000 - (before_ms + time.time_ns() // 1_000_000) // 2
+
+
+def _memory_of_server() -> Dialogue[bytes]:
+    try:
+        said = yield ("INFO", "memory")
+    except StoreError:
+        return b""
+    return said[:_MOST_SAID] if isinstance(said, bytes) else b""
+
+
 def _server(found: Status) -> list[Check]:
     facts = found.server
+    if not facts.name:
+        unknown = "it doesn't say what it is, so its version, eviction and append-only file are unknown: grant INFO"
+        return [Check("server", _WARNING, unknown)]
     checks = [Check("server", _OK, str(facts))]
     for number, complaint in enumerate(facts.complaints):
         checks.append(Check("server", _WRONG if facts.may_evict and not number else _WARNING, complaint))
     return checks
 
 
-def _replicas(replicas: int | None) -> Check:
+def _room(memory: bytes) -> list[Check]:
+    """Whether the server takes writes: one that is full, and may drop nothing, refuses every admission."""
+    figures: dict[bytes, bytes] = dict(_FIELD.findall(memory))
+    used, most = (int(figures.get(name, b"0")) for name in (b"used_memory", b"maxmemory"))
+    if not most or used < most or figures.get(b"maxmemory_policy") != b"noeviction":
+        return []
+    full = f"its memory is full, {used} of {most} bytes: it refuses every admission; raise maxmemory, or make room"
+    return [Check("server", _WRONG, full)]
+
+
+def _replicas(replication: Reply, replicas: int | None) -> Check:
+    if isinstance(replication, bytes) and re.search(rb"^role:slave\r?$", replication, re.MULTILINE):
+        return Check("replicas", _WRONG, "this is a replica, which takes no verdict; give the URL of its primary")
     if replicas is None:
         return Check("replicas", _WARNING, "the server doesn't say how many are connected")
     if replicas == 0:
@@ -83,10 +119,10 @@ def _clock(off_ms: int, skew_ms: int) -> Check:
 def _rights(word: str) -> Check:
     server, _, lacks = word.partition(" lacks ")
     if lacks:
-        return Check("rights", _WARNING, f"this user lacks {lacks}: as a worker's it would be admitted no entry")
+        return Check("rights", _WARNING, f"this user lacks {lacks}: a worker with it gets no entry admitted")
     if server.startswith("?"):
         return Check("rights", _WRONG, f"the server doesn't say which one it is, so it admits no entry: {word[2:]}")
-    return Check("rights", _OK, "this user may do all that a worker needs")
+    return Check("rights", _OK, "this user may do all that verdicts and settlements need")
 
 
 def _account(found: Status) -> list[Check]:
@@ -105,10 +141,11 @@ def _account(found: Status) -> list[Check]:
     if found.halt is not None:
         scope = "exits too" if found.stops_exits else "exits pass"
         checks.append(Check("halt", _WARNING, f"by {found.halt.by}: {found.halt.reason}; {scope}. gate resume ends it"))
-    stops = [each for each in found.standing if each.on and each.name in ACCOUNT_WIDE and each.name != "memory"]
+    stops = [each for each in found.standing if each.on and each.name in ACCOUNT_WIDE - {"memory", "halt"}]
     if stops:
         named = "; ".join(f"{each.name} {each.detail}".strip() for each in stops)
-        checks.append(Check("stops", _WARNING, f"entries are stopped for the whole account: {named}"))
+        ends = ". gate reset ends a trip whose cause is gone"
+        checks.append(Check("stops", _WARNING, f"entries are stopped for the whole account: {named}{ends}"))
     if found.in_doubt:
         many = "an intent" if found.in_doubt == 1 else f"{found.in_doubt} intents"
         checks.append(Check("in doubt", _WARNING, f"{many} may have an order; gate reconcile asks the exchange"))
@@ -145,8 +182,10 @@ def _keys(found: Status, leftovers: Leftovers | None) -> list[Check]:
         if standing.key in named or standing.name == "memory":
             continue
         if standing.damage is not None:
-            stops = "it stops what gate status says" if standing.on else "it stops nothing"
-            checks.append(Check("keys", _WRONG, f"{standing.key}: {standing.damage.problem}; {stops}"))
+            key = next(each for each in KEYS.values() if each.shown_as == standing.name)
+            clears = f"`{key.cleared_by}`" if key.cleared_by else "DEL"
+            says = f"{standing.key}: {standing.damage.problem}; {clears} clears it{key.caution}"
+            checks.append(Check("keys", _WRONG, says))
         elif standing.on and standing.ttl_ms is None:
             grade = _WRONG if standing.name == "lock" else _WARNING
             checks.append(Check("keys", grade, f"{standing.key} has no time to live: it stays on until a person's DEL"))
@@ -176,5 +215,10 @@ def _guards(shown: tuple[Shown, ...]) -> list[Check]:
 
 
 def _not_proven(why: Exception) -> Check:
-    does = "; the proof writes below the account's prefix, which a worker or an operator may not"
-    return Check("guards", _WARNING, f"not proven: {why}{does if isinstance(why, Forbidden) else ''}")
+    """A user that may not write there is nothing wrong, nor is a long prefix. A server that refuses the proof would
+    refuse a verdict, too."""
+    if isinstance(why, Forbidden):
+        return Check("guards", _WARNING, f"not proven: {why}. The proof needs an administrator's user")
+    if isinstance(why, InvalidField):
+        return Check("guards", _WARNING, f"not proven: {why}")
+    return Check("guards", _WRONG, f"not proven, and an admission would fail alike: {why}")

@@ -11,7 +11,7 @@ from gate.protocol.keyspace import Keyspace
 from gate.protocol.scripts import Call, Command, Message, Pipeline, script
 from gate.protocol.texts import LONGEST_NAME, MOST_PAGES, NO_END, brief
 from gate.store.wire import Reply
-from gate.values.errors import StoreError
+from gate.values.errors import StoreError, StoreFailure
 from gate.values.keys import KEYS, Key
 from gate.values.leftovers import Leftover, Leftovers, Remedy
 from gate.values.record import Phase, decode_record
@@ -73,6 +73,9 @@ def _is_under(keyspace: Keyspace, name: str) -> bool:
 
 def _look(keyspace: Keyspace, names: tuple[str, ...]) -> Generator[Message, Reply, list[Leftover]]:
     answers = yield Pipeline(tuple(asked for name in names for asked in (("TYPE", name), ("PTTL", name))))
+    failure = next((each for each in answers if isinstance(each, StoreFailure)), None)
+    if failure is not None:
+        raise failure  # what couldn't be looked at isn't well
     held = [
         (name, brief(kind), ttl)
         for name, kind, ttl in zip(names, answers[::2], answers[1::2], strict=True)

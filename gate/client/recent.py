@@ -7,7 +7,6 @@ from typing import Final
 
 from gate.client.dialogues import Calls, Dialogue
 from gate.client.leftovers import Looked
-from gate.protocol.explain import explain_error
 from gate.protocol.scripts import Pipeline
 from gate.protocol.texts import LONGEST_NAME, MOST_PAGES, NO_END, brief, line_of
 from gate.values.errors import InvalidField, StoreError, StoreFailure
@@ -29,13 +28,9 @@ def recent_intents(calls: Calls, at_most: int, symbol: str | None, looked: Looke
     while True:
         pattern = f"{calls.keyspace.record_prefix}*"
         cursor, scanned = yield ("SCAN", cursor.decode(), "MATCH", pattern, "COUNT", _SCANNED)
-        ids = [
-            name.decode(errors="replace").removeprefix(calls.keyspace.record_prefix)
-            for name in scanned
-            if len(name) <= LONGEST_NAME
-        ]
-        _add(latest, (yield from _records(calls, ids)), at_most, symbol)
-        count += len(ids)
+        names = [name for name in scanned if len(name) <= LONGEST_NAME]
+        _add(latest, (yield from _records(calls, names)), at_most, symbol)
+        count += len(names)
         if looked is not None:
             looked(count)
         pages += 1
@@ -43,9 +38,11 @@ def recent_intents(calls: Calls, at_most: int, symbol: str | None, looked: Looke
             raise StoreError(NO_END)
         if cursor == b"0":
             break
-    _add(latest, (yield from _lapsed(calls, latest)), at_most, symbol)
+    copies, unread = yield from _lapsed(calls, latest)
+    _add(latest, copies, at_most, symbol)
     records = sorted(latest.values(), key=_place)
-    return RecentIntents(tuple(records[-at_most:]), len(records) > at_most, int(seconds) * 1000 + int(micros) // 1000)
+    now_ms = int(seconds) * 1000 + int(micros) // 1000
+    return RecentIntents(tuple(records[-at_most:]), len(records) > at_most, unread, now_ms)
 
 
 def _add(latest: dict[str, Record], records: dict[str, Record], at_most: int, symbol: str | None) -> None:
@@ -61,15 +58,16 @@ def _place(record: Record) -> tuple[int, int, str]:
     return record.admitted_ms, record.fence, record.intent_id
 
 
-def _records(calls: Calls, ids: list[str]) -> Dialogue[dict[str, Record]]:
-    if not ids:
+def _records(calls: Calls, names: list[bytes]) -> Dialogue[dict[str, Record]]:
+    """The records under these keys. By the names as they came: a hand may have written any bytes."""
+    if not names:
         return {}
-    keys = [calls.keyspace.record(each) for each in ids]
-    replies = yield Pipeline(tuple(("GET", key) for key in keys))
+    replies = yield Pipeline(tuple(("GET", name) for name in names))
     found: dict[str, Record] = {}
-    for intent_id, reply in zip(ids, replies, strict=True):
+    for name, reply in zip(names, replies, strict=True):
+        intent_id = name.decode(errors="replace").removeprefix(calls.keyspace.record_prefix)
         if isinstance(reply, StoreError) and str(reply).startswith("WRONGTYPE"):
-            found[intent_id] = Record(intent_id, Phase.FOREIGN, note="a value that is no text")
+            found[intent_id] = Record(intent_id, Phase.FOREIGN, note="no text")
         elif isinstance(reply, StoreFailure):
             raise reply
         elif reply is not None:
@@ -77,13 +75,15 @@ def _records(calls: Calls, ids: list[str]) -> Dialogue[dict[str, Record]]:
     return found
 
 
-def _lapsed(calls: Calls, known: dict[str, Record]) -> Dialogue[dict[str, Record]]:
-    """Of permits without an outcome whose records have lapsed: the copies."""
+def _lapsed(calls: Calls, known: dict[str, Record]) -> Dialogue[tuple[dict[str, Record], tuple[str, ...]]]:
+    """Of permits without an outcome whose records have lapsed: the copies. And the keys that can't be read."""
     ids: list[str] = []
+    unread: list[str] = []
     for key in (calls.keyspace.inflight, calls.keyspace.exits):
         try:
             members = yield ("ZRANGE", key, 0, _PERMITS - 1, "REV")
-        except StoreError as error:
-            raise StoreError(explain_error(f"{error} key={key}")) from None
-        ids += [brief(member.partition(b":")[2]) for member in members[:_PERMITS]]
-    return (yield from calls.copies_in_state([each for each in ids if each not in known]))
+        except StoreError:
+            unread.append(key)
+        else:
+            ids += [brief(member.partition(b":")[2]) for member in members[:_PERMITS]]
+    return (yield from calls.copies_in_state([each for each in ids if each not in known])), tuple(unread)

@@ -19,7 +19,7 @@ from gate.values.errors import StoreError, StoreFailure, shown
 
 _Shape = Callable[[Reply, Command], bool]
 _LONGEST_NUMBER: Final = 40
-_ENTRY: Final = re.compile(rb"\d{1,16}-\d{1,20}")
+_ENTRY: Final = re.compile(rb"\d{1,20}-\d{1,20}")
 
 
 def as_asked(message: Message, reply: Reply) -> Reply:

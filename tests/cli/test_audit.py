@@ -58,6 +58,11 @@ def test_the_last_hours_alone(gate: Run, redis_client: redis.Redis) -> None:
     assert gate("audit", "--hours", "0.0000000001").exit_code == 0
 
 
+def test_what_is_no_number_of_hours_is_refused(gate: Run) -> None:
+    for hours in ("nan", "inf", "-1", "0", "1e9"):
+        assert gate("audit", "--hours", hours).exit_code == 2
+
+
 def test_what_a_hand_has_written_changes_no_terminal(gate: Run, redis_client: redis.Redis) -> None:
     note(redis_client, AUDIT, "1000-0", what="a\x1b[2Jb", by="c\nd", reason="e\n\x07f")
     out = gate("audit").stdout
@@ -92,6 +97,7 @@ def test_a_damaged_stream_is_said_and_the_exit_code_tells(gate: Run, redis_clien
     redis_client.set(AUDIT, "1")
     result = gate("audit")
     assert result.exit_code == 1
+    assert result.stdout.startswith("What can be read of the audit of quantum at ")
     assert "trip safe_mode" in result.stdout
     assert f"{AUDIT} can't be read, so its entries are missing here: WRONGTYPE" in result.stderr
 

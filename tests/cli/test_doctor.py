@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import redis
@@ -48,7 +50,17 @@ def test_what_a_hand_has_written_changes_no_terminal(gate: Run, redis_client: re
     out = gate("doctor", "--no-proof").stdout
     assert "\x1b" not in out
     [line] = [line for line in out.splitlines() if "entries are stopped" in line]
-    assert line.endswith("b")
+    assert "safe_mode a\\x1b[2J" in line
+
+
+def test_a_slip_in_the_policy_is_wrong(gate: Run, tmp_path: Path) -> None:
+    config = tmp_path / "gate.toml"
+    config.write_text("[policy]\nrate_global_limt = 8\n")
+    result = gate("--config", str(config), "doctor", "--no-proof", "--json")
+    answer = json.loads(result.stdout)
+    assert (result.exit_code, answer["wrong"]) == (1, 1)
+    assert answer["checks"][0]["what"] == "config"
+    assert "rate_global_limt" in answer["checks"][0]["says"]
 
 
 def test_without_a_store(bare: Run) -> None:

@@ -63,7 +63,7 @@ def test_each_is_a_line_and_the_latest_stands_last(gate: Run, four: None) -> Non
 
 def test_only_the_latest_of_one_symbol(gate: Run, four: None) -> None:
     headline, _, line = gate("intents", "--last", "1", "--symbol", "btcusdt").stdout.splitlines()
-    assert headline.startswith("The latest 1 intents of BTCUSDT of quantum at ")
+    assert headline.startswith("The latest intent of BTCUSDT of quantum at ")
     assert cells(line)[1] == "sig-4"
 
 
@@ -82,7 +82,24 @@ def test_as_json(gate: Run, gate_json: Callable[..., Any], four: None) -> None:
         ("sig-4", "admitted"),
     ]
     shown = gate_json("show", "sig-3")
-    assert answer["intents"][1] == {name: value for name, value in shown.items() if name != "heard"}
+    told = {name: value for name, value in shown.items() if name != "heard"}
+    assert answer["intents"][1] == {**told, "in_doubt": True}
+    assert [each["in_doubt"] for each in answer["intents"]] == [False, True, False]
+
+
+def test_a_permit_that_was_never_settled_is_in_doubt(gate_json: Callable[..., Any], redis_client: redis.Redis) -> None:
+    redis_client.set("quantum:exec:processed:sig-9", "admitted t 7 f 1000 BTCUSDT BUY 30000 1 - 0")
+    [only] = gate_json("intents")["intents"]
+    assert (only["phase"], only["in_doubt"]) == ("admitted", True)
+
+
+def test_a_part_that_cannot_be_read_is_said_and_the_exit_code_tells(gate: Run, redis_client: redis.Redis) -> None:
+    redis_client.set("quantum:exec:processed:old", "1")
+    redis_client.set("quantum:exec:inflight", "1")
+    result = gate("intents")
+    assert result.exit_code == 1
+    assert "old" in result.stdout
+    assert "quantum:exec:inflight can't be read: permits without a record are missing here" in result.stderr
 
 
 def test_what_a_hand_has_written_changes_no_terminal(gate: Run, redis_client: redis.Redis) -> None:
@@ -91,7 +108,7 @@ def test_what_a_hand_has_written_changes_no_terminal(gate: Run, redis_client: re
     assert "\x1b" not in out
     assert len(out.splitlines()) == 3
     assert cells(out.splitlines()[2])[:3] == ["?", "a\\x1b[2Jb c", "?"]
-    assert "not written by the gate, and denies as long as it exists: 1" in out
+    assert "not written by the gate, holds '1" in out
 
 
 def test_without_a_store(bare: Run) -> None:
@@ -114,7 +131,7 @@ def record(text: str) -> Record:
         ("rejected t 7 f 1000 BTCUSDT BUY 500 1 - -2019 no\tmargin", "rejected: -2019 no margin"),
         ("rejected t 7 f 1000 BTCUSDT BUY 500 1 u NO_MARGIN x", "rejected, before anything was sent: NO_MARGIN x"),
         ("unknown t 7 f 1000 BTCUSDT BUY 30000 1 - TIMEOUT x", "unknown: in doubt: TIMEOUT x"),
-        ("1", "not written by the gate, and denies as long as it exists: 1"),
+        ("1", "not written by the gate, holds '1'; denies until gate leftovers clears it"),
     ],
 )
 def test_what_became_of_it_in_words(text: str, words: str) -> None:

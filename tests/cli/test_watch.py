@@ -58,9 +58,9 @@ def test_a_line_for_each_change_and_none_between(
     )
     result = gate("watch")
     assert [line.partition(" ")[2] for line in result.stdout.splitlines()] == [
-        "OPEN",
-        "STOPPED for entries by safe_mode; exits pass",
-        "OPEN",
+        "quantum: OPEN",
+        "quantum: STOPPED for entries by safe_mode; exits pass",
+        "quantum: OPEN",
     ]
     assert all(line[:2] == "20" and line[23] == "Z" for line in result.stdout.splitlines())
     assert result.exit_code == 0
@@ -78,8 +78,8 @@ def test_how_long_a_halt_has_lasted_is_no_change(
     )
     result = gate("watch")
     first, second = result.stdout.splitlines()
-    assert " HALTED, exits too. By ops: CPI print, since " in first
-    assert " HALTED for entries, exits pass. By anna: CPI print, since " in second
+    assert " quantum: HALTED, exits too. By ops: CPI print, since " in first
+    assert " quantum: HALTED for entries, exits pass. By anna: CPI print, since " in second
     assert result.exit_code == 1
 
 
@@ -87,7 +87,8 @@ def test_it_waits_as_long_as_it_is_told(gate: Run, between: Callable[..., list[f
     waited = between(nothing)
     assert gate("watch", "--every", "2.5").exit_code == 0
     assert waited == [2.5, 2.5]
-    assert gate("watch", "--every", "0").exit_code == 2
+    for refused in ("0", "nan", "inf"):
+        assert gate("watch", "--every", refused).exit_code == 2
 
 
 def test_as_json_each_look_is_a_line(gate: Run, redis_client: redis.Redis, between: Callable[..., list[float]]) -> None:
@@ -104,7 +105,7 @@ def test_a_store_that_goes_away_is_shown_and_asked_again(
     result = bare("--url", private_store.url, "watch")
     first, second = result.stdout.splitlines()
     assert "NOTHING IS KNOWN of the prefix quantum here" in first
-    assert " NO ANSWER: STORE_UNAVAILABLE at redis://" in second
+    assert " quantum: NO ANSWER: STORE_UNAVAILABLE at redis://" in second
     assert result.exit_code == 3
     between()
     assert json.loads(bare("--url", private_store.url, "watch", "--json").stdout)["reason"] == "STORE_UNAVAILABLE"
@@ -117,8 +118,12 @@ def test_a_secret_in_the_url_is_not_shown(bare: Run, between: Callable[..., list
     assert "hush" not in result.stdout + result.stderr
 
 
-def test_a_terminal_shows_the_whole_status_and_ends_with_its_first_line(
-    store: Store, redis_client: redis.Redis
+ENDS = [(signal.SIGINT, 1), (signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGHUP, 128 + signal.SIGHUP)]
+
+
+@pytest.mark.parametrize(("number", "code"), ENDS)
+def test_a_terminal_shows_the_whole_status_and_gets_its_first_screen_back(
+    store: Store, redis_client: redis.Redis, number: signal.Signals, code: int
 ) -> None:
     redis_client.set(SAFE_MODE, "5 failures", px=600_000)
     ours, theirs = pty.openpty()
@@ -132,39 +137,60 @@ def test_a_terminal_shows_the_whole_status_and_ends_with_its_first_line(
         out = ""
         while out.count(SAFE_MODE) < 2:  # painted twice
             out += os.read(ours, 65536).decode()
-        running.send_signal(signal.SIGINT)
+        running.send_signal(number)
         try:
             while piece := os.read(ours, 65536):
                 out += piece.decode()
         except OSError:  # its other end has closed
             pass
     os.close(ours)
-    assert running.returncode == 1
+    assert running.returncode == code
     assert out.count("\x1b[?1049h") == out.count("\x1b[?1049l") == 1, "the terminal's first screen comes back"
     assert out.count("\x1b[?25l") == out.count("\x1b[?25h") == 1, "and its cursor"
     assert out.rpartition("\x1b[?25h")[2].strip() == "STOPPED for entries by safe_mode; exits pass"
     assert "In flight: 0, margin reserved 0." in out
 
 
+def test_a_terminal_that_can_paint_nothing_gets_lines(store: Store, redis_client: redis.Redis) -> None:
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [*GATE, "--url", store.url, "watch"], stdin=theirs, stdout=theirs, env=environment(TERM="dumb")
+    ) as running:
+        os.close(theirs)
+        out = os.read(ours, 65536).decode()
+        running.send_signal(signal.SIGINT)
+    os.close(ours)
+    assert "\x1b" not in out
+    assert out.strip().endswith("quantum: OPEN")
+
+
+def test_ctrl_c_before_the_first_look_is_an_interruption(gate: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(watch, "_look", interrupted)
+    assert gate("watch").exit_code == 130
+
+
+@pytest.mark.parametrize(("width", "fits", "kept"), [(80, 10, 9), (10, 5, 4)])
 def test_a_picture_that_is_too_long_is_cut_and_says_so(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    width: int, fits: int, kept: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("LINES", "10")
-    monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setenv("NO_COLOR", "1")
+    """A line that is longer than the terminal is wide takes several rows."""
+    for name, value in (("LINES", "10"), ("COLUMNS", str(width)), ("NO_COLOR", "1")):
+        monkeypatch.setenv(name, value)
 
     def lines(count: int) -> Callable[[Screen], None]:
         def draw(to: Screen) -> None:
             for number in range(1, count + 1):
-                to.say(f"line {number}")
+                to.say(f"line {number:02} is long")
 
         return draw
 
     with painting() as paint:
-        paint(lines(10))
+        paint(lines(fits))
         whole = capsys.readouterr().out
         paint(lines(12))
         cut = capsys.readouterr().out
-    assert "line 10" in whole
-    assert "more lines" not in whole
-    assert cut.endswith("line 9\x1b[K\nand 3 more lines; gate status shows them\x1b[K\x1b[J")
+    assert "more" not in whole
+    assert f"line {kept:02} is long\x1b[K\n{f'and {12 - kept} more lines'[:width]}\x1b[K\x1b[J" in cut

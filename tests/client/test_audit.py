@@ -6,6 +6,8 @@ import pytest
 import redis
 
 from gate import InvalidField, Policy, StoreError, StoreUnavailable
+from gate.client.audit import audit
+from gate.store.failures import ReplyLost
 from tests.client import account as at
 from tests.client.gates import OpenGate
 
@@ -100,6 +102,26 @@ def test_a_damaged_stream_is_named_and_hides_no_other(key: str, redis_client: re
     assert "WRONGTYPE" in found.unread[0].problem
     assert [each.key for each in found.entries] == [each for each in STREAMS if each != key]
     assert not found
+
+
+def test_an_entry_of_the_latest_possible_time_hides_no_other(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    note(redis_client, at.AUDIT, "1-0", what="resume", by="a", reason="b")
+    note(redis_client, at.JOURNAL, f"{2**64 - 1}-1", what="x", by="y", reason="z")
+    found = open_gate().audit()
+    assert [each.what for each in found.entries] == ["resume", "x"]
+    assert found
+
+
+def test_a_stream_without_an_answer_is_named_and_hides_no_other() -> None:
+    dialogue = audit("quantum", 5, None)
+    next(dialogue)
+    dialogue.send([b"10", b"0"])
+    entry = [b"1-0", [b"what", b"resume", b"by", b"a", b"reason", b"b"]]
+    with pytest.raises(StopIteration) as ended:
+        dialogue.send([[entry], ReplyLost("lost"), [], []])
+    found = ended.value.value
+    assert [each.what for each in found.entries] == ["resume"]
+    assert [(each.key, each.problem) for each in found.unread] == [(at.JOURNAL, "lost")]
 
 
 def test_where_nothing_can_be_read_it_raises(redis_client: redis.Redis, open_gate: OpenGate) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import TypeVar
 from urllib.parse import urlsplit, urlunsplit
@@ -16,15 +16,17 @@ from gate import Check, Diagnosis, Gate, Grade, Policy, Reason, StoreUnavailable
 from gate.client.dialogues import Calls, Dialogue
 from gate.client.proof import prove
 from gate.protocol.keyspace import Keyspace
-from gate.protocol.scripts import Pipeline
+from gate.protocol.scripts import Command, Pipeline
 from gate.store.connect import connect
 from gate.values.guards import GUARDS, Exits, Guard
 from tests.client import account as at
 from tests.client.gates import OpenGate
-from tests.servers.store import Store
+from tests.servers.store import PrivateStore, Store
+from tests.servers.store import connect as connect_to
 from tests.servers.users import url_of_user
 
 T = TypeVar("T")
+ENDS = ". gate reset ends a trip whose cause is gone"
 PROVEN = f"proven now: each of the {len(GUARDS)} denies, and an exit passes all that it must"
 
 
@@ -39,6 +41,20 @@ def carried(store: Store, dialogue: Dialogue[T]) -> T:
             except StopIteration as done:
                 result: T = done.value
                 return result
+
+
+@pytest.fixture
+def user_without(store: Store, redis_client: redis.Redis) -> Iterator[Callable[[str], str]]:
+    """Takes one command from a user with all rights, and gives that user's URL."""
+
+    def take(command: str) -> str:
+        redis_client.acl_setuser("short", enabled=True, reset=True, nopass=True, keys=["*"], categories=["+@all"])
+        redis_client.execute_command("ACL", "SETUSER", "short", f"-{command}")
+        parts = urlsplit(store.url)
+        return urlunsplit(parts._replace(netloc=f"short:any@{parts.hostname}:{parts.port}"))
+
+    yield take
+    redis_client.acl_deluser("short")
 
 
 def of(found: Diagnosis, what: str) -> list[tuple[Grade, str]]:
@@ -56,7 +72,7 @@ def test_an_account_that_is_well(open_gate: OpenGate) -> None:
     assert one(found, "memory") == (Grade.OK, "whole")
     assert one(found, "policy") == (Grade.OK, "none is in force yet; the first admission brings its caller's")
     assert one(found, "keys") == (Grade.OK, "1 looked at: each has its type, and its time to live")
-    assert one(found, "rights") == (Grade.OK, "this user may do all that a worker needs")
+    assert one(found, "rights") == (Grade.OK, "this user may do all that verdicts and settlements need")
     assert one(found, "guards") == (Grade.OK, PROVEN)
     assert one(found, "clock")[0] is Grade.OK
     assert one(found, "replicas") == (Grade.OK, "none is connected: what this server and its disk lose is lost")
@@ -71,6 +87,8 @@ FIGURES = [
     Policy(rate_symbol_limit=100_000, rate_global_limit=100_000, max_in_flight=100_000, failure_limit=100_000),
     Policy(rate_symbol_window_ms=1, rate_global_window_ms=1, failure_window_ms=1, max_age_ms=1, skew_ms=0),
     Policy(max_age_ms=1, lock_ttl_ms=10, dedup_ttl_ms=11),
+    Policy(skew_ms=0, max_age_ms=2_591_999_000, lock_ttl_ms=1_000, dedup_ttl_ms=2_592_000_000),
+    Policy(lock_ttl_ms=2_591_999_999, max_age_ms=1, dedup_ttl_ms=2_592_000_000),
     Policy(mode="observe", after_memory_loss="halt"),
 ]
 
@@ -145,7 +163,86 @@ def test_who_may_not_write_below_the_prefix_is_told_that(role: str, store: Store
     grade, says = one(found, "guards")
     assert grade is Grade.WARNING
     assert says.startswith("not proven: ")
-    assert says.endswith("which a worker or an operator may not")
+    assert says.endswith(". The proof needs an administrator's user")
+
+
+@pytest.mark.parametrize("command", ["del", "hset", "lpush"])
+def test_a_user_that_may_not_delete_or_write_leaves_nothing_behind(
+    command: str, user_without: Callable[[str], str], redis_client: redis.Redis, open_sync_gate: OpenGate
+) -> None:
+    held = at.contents(redis_client)
+    grade, says = one(open_sync_gate(url=user_without(command)).diagnose(), "guards")
+    assert (grade, at.contents(redis_client)) == (Grade.WARNING, held)
+    assert "administrator" in says
+
+
+def test_scripts_that_are_flushed_meanwhile_are_loaded_again(
+    store: Store, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = gate.client.proof._State.whole
+
+    def flushed_first(state: gate.client.proof._State) -> Command:
+        redis_client.script_flush()
+        return whole(state)
+
+    monkeypatch.setattr(gate.client.proof._State, "whole", flushed_first)
+    shown = carried(store, prove("quantum", Policy()))
+    assert len(shown) == len(GUARDS) + 3
+    assert all(each.holds for each in shown)
+
+
+def test_a_server_that_refuses_writes_is_wrong_and_all_else_is_told(
+    new_private_store: Callable[..., Store], open_sync_gate: OpenGate
+) -> None:
+    url = new_private_store("--min-replicas-to-write", "3").url
+    found = open_sync_gate(url=url).diagnose()
+    grade, says = one(found, "guards")
+    assert grade is Grade.WRONG
+    assert says.startswith("not proven, and an admission would fail alike: ")
+    assert one(found, "clock")[0] is Grade.OK
+    assert not found
+
+
+def test_a_full_server_is_wrong_with_and_without_the_proof(
+    new_private_store: Callable[..., Store], open_sync_gate: OpenGate
+) -> None:
+    doctor = open_sync_gate(url=new_private_store("--maxmemory", "1", "--maxmemory-policy", "noeviction").url)
+    for proof in (True, False):
+        found = doctor.diagnose(proof=proof)
+        [says] = [says for grade, says in of(found, "server") if grade is Grade.WRONG]
+        assert says.startswith("its memory is full, ")
+        assert not found
+    assert one(doctor.diagnose(), "guards")[0] is Grade.WRONG
+    roomy = open_sync_gate(url=new_private_store("--maxmemory", "900mb", "--maxmemory-policy", "noeviction").url)
+    assert roomy.diagnose(proof=False)
+
+
+def test_a_replica_is_wrong(new_private_store: Callable[..., PrivateStore], open_sync_gate: OpenGate) -> None:
+    primary, replica = new_private_store(), new_private_store()
+    parts = urlsplit(primary.url)
+    with connect_to(replica.url) as client:
+        client.execute_command("REPLICAOF", parts.hostname, parts.port)
+    found = open_sync_gate(url=replica.url).diagnose(proof=False)
+    says = "this is a replica, which takes no verdict; give the URL of its primary"
+    assert one(found, "replicas") == (Grade.WRONG, says)
+
+
+@pytest.mark.parametrize("command", ["type", "pttl"])
+def test_a_key_that_cannot_be_looked_at_is_not_called_well(
+    command: str, user_without: Callable[[str], str], redis_client: redis.Redis, open_sync_gate: OpenGate
+) -> None:
+    redis_client.set(at.RECORD, "1")
+    grade, says = of(open_sync_gate(url=user_without(command)).diagnose(proof=False), "keys")[0]
+    assert grade is Grade.WARNING
+    assert says.startswith("the account's keys couldn't be looked through: ")
+
+
+def test_a_server_that_says_nothing_of_itself_is_a_warning(
+    user_without: Callable[[str], str], open_sync_gate: OpenGate
+) -> None:
+    grade, says = one(open_sync_gate(url=user_without("info")).diagnose(proof=False), "server")
+    assert grade is Grade.WARNING
+    assert says.endswith("its version, eviction and append-only file are unknown: grant INFO")
 
 
 def test_a_prefix_without_room_for_another_is_told_so(open_gate: OpenGate) -> None:
@@ -219,8 +316,8 @@ def test_without_the_right_to_scan_it_says_what_a_look_at_single_keys_shows(
     assert of(found, "keys")[1:] == [
         (Grade.WARNING, f"{at.SAFE_MODE} {lasts}"),
         (Grade.WRONG, f"{at.LOCK} {lasts}"),
-        (Grade.WRONG, f"{at.RATE_GLOBAL}: a string, where a list belongs; it stops what gate status says"),
-        (Grade.WRONG, f"{at.AUDIT}: a string, where a stream belongs; it stops nothing"),
+        (Grade.WRONG, f"{at.RATE_GLOBAL}: a string, where a list belongs; DEL clears it"),
+        (Grade.WRONG, f"{at.AUDIT}: a string, where a stream belongs; DEL clears it"),
     ]
 
 
@@ -251,7 +348,7 @@ def test_a_halt_a_stop_and_an_intent_in_doubt_are_warnings(redis_client: redis.R
     gate.halt(by="ops", reason="CPI print", scope="all")
     found = gate.diagnose(proof=False)
     assert one(found, "halt") == (Grade.WARNING, "by ops: CPI print; exits too. gate resume ends it")
-    assert one(found, "stops") == (Grade.WARNING, "entries are stopped for the whole account: safe_mode a hand")
+    assert one(found, "stops") == (Grade.WARNING, f"entries are stopped for the whole account: safe_mode a hand{ENDS}")
     assert one(found, "in doubt") == (
         Grade.WARNING,
         "an intent may have an order; gate reconcile asks the exchange",
@@ -311,34 +408,18 @@ def test_a_server_that_evicts_or_keeps_nothing(
     assert not found
 
 
-def test_a_user_that_lacks_a_right_of_a_worker(
-    store: Store, redis_client: redis.Redis, open_sync_gate: OpenGate
-) -> None:
-    redis_client.acl_setuser("short", enabled=True, reset=True, nopass=True, keys=["*"], categories=["+@all"])
-    redis_client.execute_command("ACL", "SETUSER", "short", "-zadd")
-    parts = urlsplit(store.url)
-    url = urlunsplit(parts._replace(netloc=f"short:any@{parts.hostname}:{parts.port}"))
-    try:
-        found = open_sync_gate(url=url).diagnose()
-    finally:
-        redis_client.acl_deluser("short")
+def test_a_user_that_lacks_a_right_of_a_worker(user_without: Callable[[str], str], open_sync_gate: OpenGate) -> None:
+    found = open_sync_gate(url=user_without("zadd")).diagnose()
     grade, says = one(found, "rights")
     assert grade is Grade.WARNING
-    assert says == "this user lacks ZADD quantum:exec:inflight: as a worker's it would be admitted no entry"
+    assert says == "this user lacks ZADD quantum:exec:inflight: a worker with it gets no entry admitted"
     assert one(found, "guards")[0] is Grade.WARNING
 
 
 def test_a_server_that_does_not_say_which_one_it_is_admits_no_entry(
-    store: Store, redis_client: redis.Redis, open_sync_gate: OpenGate
+    user_without: Callable[[str], str], open_sync_gate: OpenGate
 ) -> None:
-    redis_client.acl_setuser("short", enabled=True, reset=True, nopass=True, keys=["*"], categories=["+@all"])
-    redis_client.execute_command("ACL", "SETUSER", "short", "-evalsha_ro")
-    parts = urlsplit(store.url)
-    url = urlunsplit(parts._replace(netloc=f"short:any@{parts.hostname}:{parts.port}"))
-    try:
-        found = open_sync_gate(url=url).diagnose()
-    finally:
-        redis_client.acl_deluser("short")
+    found = open_sync_gate(url=user_without("evalsha_ro")).diagnose()
     grade, says = one(found, "rights")
     assert grade is Grade.WRONG
     assert says.startswith("the server doesn't say which one it is, so it admits no entry: may not ask")

@@ -162,10 +162,22 @@ def test_it_writes_nothing(redis_client: redis.Redis, open_gate: OpenGate) -> No
     assert at.contents(redis_client) == held
 
 
-def test_a_damaged_set_is_named(redis_client: redis.Redis, open_gate: OpenGate) -> None:
-    redis_client.set(at.INFLIGHT, "1")
-    with pytest.raises(StoreError, match=at.INFLIGHT):
-        open_gate().recent_intents()
+@pytest.mark.parametrize("key", [at.INFLIGHT, at.EXITS])
+def test_a_damaged_set_is_named_and_hides_no_record(key: str, redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    gate = open_gate(ROOMY)
+    admit(gate, "a")
+    redis_client.delete(key)
+    redis_client.set(key, "1")
+    found = gate.recent_intents()
+    assert [each.intent_id for each in found.records] == ["a"]
+    assert found.unread == (key,)
+    assert not found
+
+
+def test_a_name_of_any_bytes_is_read(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    redis_client.set(b"quantum:exec:processed:\xff\xfe", "1")
+    [record] = open_gate().recent_intents().records
+    assert record.phase is Phase.FOREIGN
 
 
 def test_without_a_store_it_raises(open_gate: OpenGate) -> None:

@@ -8,11 +8,12 @@ import click
 
 from gate.cli.screens.rows import Row
 from gate.cli.screens.wording import ago, one_line
-from gate.cli.session import account_of, configured, json_option, open_gate, say_json, store_of, warn
+from gate.cli.session import account_of, configured, finite, json_option, open_gate, say_json, store_of, warn
 from gate.config import Flags
 from gate.values.audit import KEPT, Audit, AuditEntry
 
 _INCOMPLETE: Final = 1
+_MOST_HOURS: Final = 100_000
 _HOUR_MS: Final = 3_600_000
 _EVERYBODY: Final = "default"
 """The user of a store that has no others."""
@@ -20,7 +21,13 @@ _EVERYBODY: Final = "default"
 
 @click.command()
 @click.option("--last", type=click.IntRange(1, KEPT), default=20, show_default=True, help="How many entries, at most.")
-@click.option("--hours", type=click.FloatRange(0, min_open=True), metavar="H", help="Only those of the last H hours.")
+@click.option(
+    "--hours",
+    type=click.FloatRange(0, _MOST_HOURS, min_open=True),
+    callback=finite,
+    metavar="H",
+    help="Only those of the last H hours.",
+)
 @json_option
 @click.pass_obj
 def audit(flags: Flags, last: int, hours: float | None, as_json: bool) -> NoReturn:
@@ -57,9 +64,13 @@ def audit(flags: Flags, last: int, hours: float | None, as_json: bool) -> NoRetu
 
 def _headline(found: Audit, account: str, hours: float | None) -> str:
     within = "" if hours is None else f" in the last {hours:g} h"
+    if found.unread:
+        return f"What can be read{within} of the audit of {account}, a part of which can't:"
     if not found.entries:
         return f"Nothing was done to {account}{within}, as far as the audit goes."
-    some = f"The latest {len(found.entries)} entries" if found.more else "All entries"
+    some = "All entries"
+    if found.more:
+        some = "The latest entry" if len(found.entries) == 1 else f"The latest {len(found.entries)} entries"
     return f"{some}{within} of the audit of {account}:"
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
 from msgspec import structs
 
 from gate.cli.commands.status import status_json
-from gate.cli.failures import NO_ANSWER
+from gate.cli.failures import INTERRUPTED, NO_ANSWER
 from gate.cli.screens.wording import moment, one_line
-from gate.cli.session import configured, json_option, open_gate, reason_at, reason_of, say_json, store_of
+from gate.cli.session import configured, finite, json_option, open_gate, reason_at, reason_of, say_json, store_of
 from gate.config import Config, Flags
 from gate.store.masking import masked
 from gate.values.errors import StoreFailure
@@ -32,6 +33,7 @@ _STOPPED: Final = 1
     "--every",
     "every_s",
     type=click.FloatRange(0.1, 3_600),
+    callback=finite,
     default=1.0,
     show_default=True,
     metavar="S",
@@ -50,17 +52,16 @@ def watch(flags: Flags, every_s: float, as_json: bool) -> NoReturn:
     A terminal shows the whole status. A file or a pipe gets a line where its first line changes; with --json, the
     status of each look. A store that doesn't answer is shown as that, and asked again.
 
-    The exit code is that of gate status at the last look: 0 entries pass, 1 they are stopped, 3 no answer.
+    The exit code is that of gate status at the last look: 0 entries pass, 1 they are stopped, 3 no answer; and 130
+    before the first one.
     """
     config = configured(flags, needs_policy=False)
-    code = NO_ANSWER
-    with open_gate(config, as_json) as gate, _shown(config, as_json) as show:
-        try:
-            while True:
-                code = _look(gate, show)
-                _wait(every_s)
-        except KeyboardInterrupt:
-            pass  # how it ends
+    code = INTERRUPTED
+    # Ctrl-C is how it ends, also while a picture begins.
+    with suppress(KeyboardInterrupt), open_gate(config, as_json) as gate, _shown(config, as_json) as show:
+        while True:
+            code = _look(gate, show)
+            _wait(every_s)
     raise click.exceptions.Exit(code)
 
 
@@ -88,23 +89,26 @@ def _shown(config: Config, as_json: bool) -> Iterator[Show]:
     from gate.cli.screens.screen import is_terminal
 
     lines = _Lines(config)
-    if not is_terminal():
+    if not is_terminal() or os.environ.get("TERM") == "dumb":
         yield lines.show
         return
     from gate.cli.screens.status_screen import show_status
     from gate.cli.screens.terminal import painting
 
-    with painting() as paint:
+    try:
+        with painting() as paint:
 
-        def show(found: Status | StoreFailure) -> None:
-            lines.latest = _headline(found, config)
-            if isinstance(found, StoreFailure):
-                paint(lambda to: to.words(_headline(found, config), "bold red"))
-            else:
-                paint(lambda to: show_status(found, store_of(config), to))
+            def show(found: Status | StoreFailure) -> None:
+                lines.latest = _headline(found, config)
+                if isinstance(found, StoreFailure):
+                    paint(lambda to: to.words(_headline(found, config), "bold red"))
+                else:
+                    paint(lambda to: show_status(found, store_of(config), to))
 
-        yield show
-    click.echo(lines.latest)  # the picture is gone with the terminal's other screen
+            yield show
+    finally:
+        if lines.latest:
+            click.echo(lines.latest)  # the picture is gone with the terminal's other screen
 
 
 class _Lines:
@@ -122,7 +126,7 @@ class _Lines:
             return
         self._says, self.latest = says, _headline(found, self._config)
         now_ms = time.time_ns() // 1_000_000 if isinstance(found, StoreFailure) else found.now_ms
-        click.echo(f"{moment(now_ms)} {self.latest}")
+        click.echo(f"{moment(now_ms)} {self._config.prefix}: {self.latest}")
 
 
 def _headline(found: Status | StoreFailure, config: Config) -> str:
@@ -135,5 +139,6 @@ def _headline(found: Status | StoreFailure, config: Config) -> str:
 
 def _as_json(found: Status | StoreFailure, config: Config) -> dict[str, object]:
     if isinstance(found, StoreFailure):
-        return {"reason": reason_of(found).value, "detail": masked(one_line(str(found)))}
+        answer = {"reason": reason_of(found).value, "detail": masked(one_line(str(found)))}
+        return {"prefix": config.prefix, "store": store_of(config), "entries_pass": None, **answer}
     return status_json(found, store_of(config))

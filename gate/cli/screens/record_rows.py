@@ -31,6 +31,12 @@ def record_rows(record: Record, client_order_id: str, now_ms: int) -> list[tuple
     return rows
 
 
+def in_doubt(record: Record, now_ms: int) -> bool:
+    """Whether an order may exist that nobody has heard of."""
+    overdue = record.deadline_ms is not None and record.deadline_ms < now_ms
+    return record.phase is Phase.UNKNOWN or (record.phase is Phase.ADMITTED and overdue)
+
+
 def phase_words(record: Record, now_ms: int) -> str:
     """In which phase it stands, and what follows from that."""
     if record.phase is Phase.REJECTED and record.unsent:
@@ -52,7 +58,7 @@ def became(record: Record, now_ms: int) -> str:
     """What became of an intent, in one line."""
     words = "would be denied; " if record.observed and record.phase is Phase.ADMITTED else ""
     if record.phase is Phase.FOREIGN:
-        return one_line(f"not written by the gate, and denies as long as it exists: {record.note}")
+        return one_line(f"not written by the gate, holds {record.note!r}; denies until gate leftovers clears it")
     words += phase_words(record, now_ms)
     if record.phase is Phase.ADMITTED and record.deadline_ms is not None and record.deadline_ms >= now_ms:
         words += f", {span(record.deadline_ms - now_ms)} left"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from textwrap import wrap
-from typing import Final
+from typing import Final, NoReturn
 
 from rich.box import SIMPLE
 from rich.cells import cell_len
@@ -40,23 +41,45 @@ def _console() -> PipeAwareConsole:
 
 @contextmanager
 def painting() -> Iterator[Callable[[Callable[[Screen], None]], None]]:
-    """Paints one picture over the other, on the terminal's other screen; the first one comes back at the end. What is
-    longer than the terminal is cut off there, and that is said."""
+    """Paints one picture over the other, on the terminal's other screen. The first screen comes back at the end, also
+    where the process is told to end. What is longer than the terminal is cut off there, and that is said."""
     console = _console()
 
     def paint(draw: Callable[[Screen], None]) -> None:
         with console.capture() as taken:
             draw(TerminalScreen(console))
-        lines = taken.get().splitlines()
-        if len(lines) > console.height:
-            more = len(lines) - console.height + 1
-            lines = [*lines[: console.height - 1], f"and {more} more lines; gate status shows them"]
         # Each line is cleared behind its text, and the rest below: to clear everything first would flicker.
-        console.file.write("\x1b[H" + "\n".join(f"{line}\x1b[K" for line in lines) + "\x1b[J")
-        console.file.flush()
+        lines = "\n".join(f"{line}\x1b[K" for line in _fitting(taken.get().splitlines(), console))
+        _write(console, f"\x1b[H{lines}\x1b[J")
 
-    with console.screen():
+    before = {each: signal.signal(each, _end) for each in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        _write(console, "\x1b[?1049h\x1b[?25l")
         yield paint
+    finally:
+        _write(console, "\x1b[?1049l\x1b[?25h")
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def _end(number: int, _: object) -> NoReturn:
+    sys.exit(128 + number)
+
+
+def _write(console: Console, text: str) -> None:
+    console.file.write(text)
+    console.file.flush()
+
+
+def _fitting(lines: list[str], console: Console) -> list[str]:
+    """As many lines as the terminal shows, of which a long one takes several rows."""
+    rows = [max(1, -(-Text.from_ansi(line).cell_len // console.width)) for line in lines]
+    if sum(rows) <= console.height:
+        return lines
+    kept = 0
+    while sum(rows[: kept + 1]) <= console.height - 1:
+        kept += 1
+    return [*lines[:kept], f"and {len(lines) - kept} more lines"[: console.width]]
 
 
 class TerminalScreen:
