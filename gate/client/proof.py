@@ -84,9 +84,7 @@ def _as_proven(policy: Policy) -> Policy:
     figures = {name: min(getattr(policy, name), _MOST) for name in limits}
     figures |= {name: min(max(getattr(policy, name), _A_WHILE_MS), _A_DAY_MS) for name in times}
     dedup_ttl_ms = max(policy.dedup_ttl_ms, figures["max_age_ms"] + figures["lock_ttl_ms"])
-    return replace(
-        policy, mode="enforce", after_memory_loss="verify", dedup_ttl_ms=dedup_ttl_ms, skew_ms=_A_WHILE_MS, **figures
-    )
+    return replace(policy, mode="enforce", after_memory_loss="verify", dedup_ttl_ms=dedup_ttl_ms, **figures)
 
 
 def _shown(what: str, expected: str, replies: list[Reply]) -> Shown:

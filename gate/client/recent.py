@@ -85,5 +85,5 @@ def _lapsed(calls: Calls, known: dict[str, Record]) -> Dialogue[tuple[dict[str, 
         except StoreError:
             unread.append(key)
         else:
-            ids += [brief(member.partition(b":")[2]) for member in members[:_PERMITS]]
+            ids += [brief(member.partition(b":")[2]) for member in members]
     return (yield from calls.copies_in_state([each for each in ids if each not in known])), tuple(unread)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Generator
 from typing import Final
 
@@ -17,6 +18,7 @@ _LONGEST: Final = 300
 _MOST_SAID: Final = 65_536
 """The most bytes that are read of what a server says of itself."""
 _MOST_TOLD: Final = 1000
+_REFUSED: Final = re.compile(r"run the '([^'|]+)")
 _log: Final = log_of("gate.store")
 _told: Final = set[tuple[str, str]]()
 """The servers that this process's log knows, each by its word and what it says of itself."""
@@ -71,9 +73,10 @@ def _tell(word: str, facts: ServerFacts) -> None:
 
 
 def named(failure: StoreFailure, server: str) -> StoreFailure:
-    """The failure, with the right that the user lacks: the server's own error may not name it."""
+    """The failure, with the right that the user lacks, unless the server's own error names another one."""
     lacks = server.partition(" lacks ")[2]
-    if isinstance(failure, Forbidden) and lacks:
+    told = _REFUSED.search(str(failure))
+    if isinstance(failure, Forbidden) and lacks and (told is None or told[1].upper() == lacks.partition(" ")[0]):
         return Forbidden(f"the store's user lacks {lacks}; ACL SETUSER grants it")
     return failure
 

@@ -9,6 +9,8 @@ reply is dropped there.
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
@@ -30,6 +32,9 @@ _SENT_AT_ONCE: Final = 16
 callers of one turn of the loop prepare theirs: with 64 of them a third of the time. Fewer wake it too often: with 8, a
 call takes the two of them 4 % more time. A server that has nothing to do gets the first call alone, then two, four and
 eight: a call takes it about twice as long as it takes a caller to prepare the next."""
+_READS_OF_A_REPLY: Final = 20
+"""A blocking caller waits for a reply that comes piece by piece as long as for so many single reads. A large one may
+need that on a slow line; a server that sends a byte now and then would hold its caller for ever."""
 _EARLY_S: Final = 0.001
 """An event loop's timer may go off that much early."""
 _CLOSED: Final = "the server closed the connection"
@@ -51,6 +56,7 @@ class BlockingLink:
         self._socket: Final = connection._sock
         self._parser: Final = _parser(connection)
         self._read: Final = bytearray(_READ_AT_ONCE)
+        self._longest_s: Final = _READS_OF_A_REPLY * (connection.socket_timeout or math.inf)
 
     def send(self, packed: bytes) -> None:
         """Raises OSError."""
@@ -58,7 +64,12 @@ class BlockingLink:
 
     def receive(self) -> Reply:
         """The next reply. Raises RedisError for one that is an error, OSError, and UNREADABLE."""
+        give_up_s = 0.0
         while (reply := self._parser.gets(False)) is _MORE:
+            if not give_up_s:
+                give_up_s = time.monotonic() + self._longest_s
+            elif time.monotonic() > give_up_s:
+                raise TimeoutError(f"the reply isn't whole after {self._longest_s:g} s")
             count = self._socket.recv_into(self._read)
             if not count:
                 raise ConnectionError(_CLOSED)

@@ -51,7 +51,7 @@ KEYS: Final = {
         Key("lock", "exec:lock:{symbol}:{side}", "string"),
         Key("rate_symbol", "exec:rate:symbol:{symbol}", "list"),
         Key("cooldown_symbol", "safety:cooldown_symbol:{symbol}", "string", "gate reset cooldowns"),
-        Key("rate_global", "exec:rate:global", "list"),
+        Key("rate_global", "exec:rate:global", "list", caution="; after that, entries wait as after a loss of memory"),
         Key("failures", "exec:failures", "list", "gate reset failures"),
         Key(
             "inflight",

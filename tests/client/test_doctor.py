@@ -11,6 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 import redis
 
+import gate.client.doctor
 import gate.client.proof
 from gate import Check, Diagnosis, Gate, Grade, Policy, Reason, StoreUnavailable
 from gate.client.dialogues import Calls, Dialogue
@@ -26,6 +27,7 @@ from tests.servers.store import connect as connect_to
 from tests.servers.users import url_of_user
 
 T = TypeVar("T")
+WAIT = "; after that, entries wait as after a loss of memory"
 ENDS = ". gate reset ends a trip whose cause is gone"
 PROVEN = f"proven now: each of the {len(GUARDS)} denies, and an exit passes all that it must"
 
@@ -217,6 +219,31 @@ def test_a_full_server_is_wrong_with_and_without_the_proof(
     assert roomy.diagnose(proof=False)
 
 
+def test_a_server_that_is_full_and_evicts_takes_writes() -> None:
+    full = b"# Memory\r\nused_memory:900\r\nmaxmemory:900\r\nmaxmemory_policy:%s\r\n"
+    assert gate.client.doctor._room(full % b"noeviction")
+    assert not gate.client.doctor._room(full % b"allkeys-lru")
+    assert not gate.client.doctor._room(b"")
+
+
+def test_a_damaged_halt_is_told_as_a_halt_and_as_a_key(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    redis_client.set(at.HALT, "1")
+    found = open_gate().diagnose(proof=False)
+    assert one(found, "keys")[0] is Grade.WRONG
+    assert one(found, "halt")[0] is Grade.WARNING
+    assert of(found, "stops") == []
+
+
+def test_the_clock_is_compared_with_the_middle_of_the_round_trip(monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = iter([1_000_000_000, 1_400_000_000])
+    monkeypatch.setattr(time, "time_ns", lambda: next(moments))
+    dialogue = gate.client.doctor._clock_apart()
+    next(dialogue)
+    with pytest.raises(StopIteration) as ended:
+        dialogue.send([b"1", b"200000"])
+    assert ended.value.value == 0
+
+
 def test_a_replica_is_wrong(new_private_store: Callable[..., PrivateStore], open_sync_gate: OpenGate) -> None:
     primary, replica = new_private_store(), new_private_store()
     parts = urlsplit(primary.url)
@@ -316,7 +343,7 @@ def test_without_the_right_to_scan_it_says_what_a_look_at_single_keys_shows(
     assert of(found, "keys")[1:] == [
         (Grade.WARNING, f"{at.SAFE_MODE} {lasts}"),
         (Grade.WRONG, f"{at.LOCK} {lasts}"),
-        (Grade.WRONG, f"{at.RATE_GLOBAL}: a string, where a list belongs; DEL clears it"),
+        (Grade.WRONG, f"{at.RATE_GLOBAL}: a string, where a list belongs; DEL clears it{WAIT}"),
         (Grade.WRONG, f"{at.AUDIT}: a string, where a stream belongs; DEL clears it"),
     ]
 

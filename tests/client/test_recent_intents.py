@@ -13,6 +13,7 @@ from tests.client import account as at
 from tests.client.gates import AnyGate, OpenGate
 from tests.servers.session import declare_whole
 from tests.servers.store import Store
+from tests.servers.users import url_of_user
 
 ROOMY = Policy(rate_symbol_limit=1_000, rate_global_limit=1_000, max_in_flight=1_000)
 
@@ -124,6 +125,12 @@ def test_who_may_not_read_a_record_is_told_that(store: Store, redis_client: redi
             open_gate(url=url).recent_intents()
     finally:
         redis_client.acl_deluser("short")
+
+
+def test_the_right_that_is_named_is_the_one_that_is_missing(store: Store, open_sync_gate: OpenGate) -> None:
+    """An operator may not write records either: that isn't what is missing here."""
+    with pytest.raises(StoreError, match="run the 'scan' command"):
+        open_sync_gate(url=url_of_user(store, "operator", more=("-scan",))).recent_intents()
 
 
 def test_what_the_gate_did_not_write_is_shown_as_that(redis_client: redis.Redis, open_gate: OpenGate) -> None:

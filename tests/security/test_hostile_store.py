@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from decimal import Decimal
 from typing import Any
 
@@ -177,6 +178,9 @@ ASKED: dict[str, Callable[[AnyGate], object]] = {
     "give_back": lambda gate: gate.give_back(),
     "still_out": lambda gate: gate.still_out(),
     "leftovers": lambda gate: gate.leftovers(),
+    "audit": lambda gate: gate.audit(),
+    "recent_intents": lambda gate: gate.recent_intents(),
+    "diagnose": lambda gate: gate.diagnose(),
     "halt": lambda gate: gate.halt(by="ops", reason="a"),
     "resume": lambda gate: gate.resume(by="ops", reason="a"),
     "reset": lambda gate: gate.reset("all", by="ops", reason="a"),
@@ -310,6 +314,20 @@ def test_a_scan_without_an_end_gets_one(
     hostile.answers["SCAN"] = many(bulk("7"), many())
     with pytest.raises(StoreError, match="end of its keys"):
         open_on(hostile).leftovers()
+
+
+@pytest.mark.parametrize("kind", ["Gate", "AsyncGate"])
+def test_a_text_that_comes_byte_by_byte_holds_nobody_for_ever(kind: str, hostile: HostileStore) -> None:
+    given: dict[str, Any] = {"timeout_ms": 50}
+    asked = (
+        Gate.from_url(hostile.url, **given) if kind == "Gate" else AwaitedGate(AsyncGate.from_url(hostile.url, **given))
+    )
+    with closing(asked):
+        asked.evaluate(at.exit_("first"))  # connects
+        hostile.drips_s = 0.01
+        hostile.answers["evaluate"] = bulk("x" * 1_000_000)  # three hours
+        verdict = asked.evaluate(at.exit_())
+    assert (verdict.admitted, verdict.reason) == (False, Reason.STORE_UNAVAILABLE)
 
 
 def test_memory_stays_in_bounds_whatever_is_said(hostile: HostileStore) -> None:

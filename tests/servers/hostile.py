@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import socketserver
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -36,13 +37,16 @@ class _Connection(socketserver.BaseRequestHandler):
         with contextlib.suppress(OSError):
             while data := self.request.recv(65536):
                 for frame in frames.feed(data):
-                    self.request.sendall(self.server.answer(command_words(frame)))
+                    reply = self.server.answer(command_words(frame))
+                    for piece in self.server.pieces(reply):
+                        self.request.sendall(piece)
 
 
 class _Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
     allow_reuse_address = True
     answer: Callable[[list[bytes]], bytes]
+    pieces: Callable[[bytes], Iterable[bytes]]
 
 
 class HostileStore:
@@ -53,6 +57,17 @@ class HostileStore:
         self.answers: dict[str, Answer] = {"identify": bulk(RUN_ID), "*": b"+OK\r\n", **(answers or {})}
         self.asked: list[str] = []
         """The words and scripts that were called, in order."""
+        self.drips_s = 0.0
+        """How long after one byte of a text the next one comes; 0: all at once."""
+
+    def pieces(self, reply: bytes) -> Iterator[bytes]:
+        """What is sent at once."""
+        if not self.drips_s or not reply.startswith(b"$"):
+            yield reply
+            return
+        for number in range(len(reply)):
+            yield reply[number : number + 1]
+            time.sleep(self.drips_s)  # a byte now and then is what is tried
 
     def answer(self, words: list[bytes]) -> bytes:
         """The reply to one command."""
@@ -71,6 +86,7 @@ class HostileStore:
     def __enter__(self) -> Self:
         self._server = _Server(("127.0.0.1", 0), _Connection)
         self._server.answer = self.answer
+        self._server.pieces = self.pieces
         self.url = f"redis://127.0.0.1:{self._server.server_address[1]}/0"
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         return self
