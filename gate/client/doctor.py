@@ -168,7 +168,7 @@ def _policy(found: Status) -> list[Check]:
 
 
 def _keys(found: Status, leftovers: Leftovers | None) -> list[Check]:
-    """Keys of a wrong type, without a time to live, and of other hands. Each is named once."""
+    """Keys of a wrong type and of other hands, and locks and switches without a time to live. Each is named once."""
     checks: list[Check] = []
     named = set()
     for each in leftovers.found if leftovers else ():
@@ -193,7 +193,11 @@ def _keys(found: Status, leftovers: Leftovers | None) -> list[Check]:
         rest = f"{len(checks) - _NAMED} more; gate leftovers and gate status name them"
         checks = [*checks[:_NAMED], Check("keys", max((each.grade for each in checks[_NAMED:]), key=_rank), rest)]
     if not checks and leftovers is not None:
-        checks = [Check("keys", _OK, f"{leftovers.looked_at} looked at: each has its type, and its time to live")]
+        checks = [
+            Check(
+                "keys", _OK, f"{leftovers.looked_at} looked at: each has its type, and no lock or switch lasts for ever"
+            )
+        ]
     return checks
 
 

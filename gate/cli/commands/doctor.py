@@ -23,8 +23,8 @@ _SAID_EVERY_S: Final = 2.0
 @json_option
 @click.pass_obj
 def doctor(flags: Flags, no_proof: bool, as_json: bool) -> NoReturn:
-    """Whether all is well: server, eviction, disk, replicas, clock, rights, memory, policy, keys of a wrong type or
-    without a time to live; and a live proof that every guard denies, and that an exit passes.
+    """Whether all is well: server, eviction, disk, replicas, clock, rights, memory, policy, keys of a wrong
+    type, locks and switches without a time to live; and a live proof that every guard denies, and that an exit passes.
 
     \b
       gate doctor
