@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +23,8 @@ from gate.values.guards import Reason
 
 if TYPE_CHECKING:
     from gate.client.gates import Gate
+
+_SAID_EVERY_S: Final = 2.0
 
 json_option: Final = click.option("--json", "as_json", is_flag=True, help="Answer in one line of JSON.")
 
@@ -45,6 +48,19 @@ def finite(_: click.Context, __: click.Parameter, value: float | None) -> float 
     if value is not None and not math.isfinite(value):
         raise click.BadParameter(f"{value} is not a number.")
     return value
+
+
+def saying_how_many(what: str) -> Callable[[int], None]:
+    """Says on standard error, every two seconds, how many have been looked at."""
+    due_s = time.monotonic() + _SAID_EVERY_S
+
+    def looked(count: int) -> None:
+        nonlocal due_s
+        if time.monotonic() >= due_s:
+            due_s = time.monotonic() + _SAID_EVERY_S
+            click.echo(f"gate: looked at {count} {what}", err=True)
+
+    return looked
 
 
 def reason_of(failure: StoreFailure) -> Reason:

@@ -7,7 +7,6 @@ before anything is written: a user that may not delete them doesn't get to write
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from decimal import Decimal
 from typing import Final
 
 from gate.client.dialogues import Calls, Dialogue
+from gate.client.status import RUN_ID
 from gate.protocol.keyspace import Keyspace
 from gate.protocol.scripts import Command, Encoded, Pipeline, script
 from gate.store.failures import ScriptMissing
@@ -26,7 +26,6 @@ from gate.values.policy import Policy
 
 _SYMBOL: Final = "BTCUSDT"
 _ID: Final = "proof"
-_RUN_ID: Final = re.compile(rb"\nrun_id:(\w+)")
 _MOST: Final = 100
 """A higher limit of the policy counts as this: each entry of a full window is written."""
 _A_WHILE_MS: Final = 60_000
@@ -59,8 +58,8 @@ def prove(prefix: str, policy: Policy) -> Dialogue[tuple[Shown, ...]]:
     except InvalidField:
         raise InvalidField("prefix", prefix, "leaves no room for a prefix below it") from None
     seconds, micros = yield ("TIME",)
-    run_id = _RUN_ID.search((yield ("INFO", "server")))
-    state = _State(calls, int(seconds) * 1000 + int(micros) // 1000, run_id[1].decode() if run_id else "", calls.policy)
+    run_id = RUN_ID.search((yield ("INFO", "server")))
+    state = _State(calls, int(seconds) * 1000 + int(micros) // 1000, run_id[1].decode() if run_id else "")
     load = "SCRIPT", "LOAD", script("evaluate").source
     yield state.forget()
     yield load
@@ -102,7 +101,6 @@ class _State:
     calls: Calls
     now_ms: int
     run_id: str
-    policy: Policy
 
     @property
     def keys(self) -> Keyspace:
@@ -141,7 +139,9 @@ class _State:
 
     def full(self) -> Command:
         """As many permits in flight as there may be."""
-        members = [part for n in range(self.policy.max_in_flight) for part in (self.now_ms + _A_WHILE_MS, f"1:p-{n}")]
+        members = [
+            part for n in range(self.calls.policy.max_in_flight) for part in (self.now_ms + _A_WHILE_MS, f"1:p-{n}")
+        ]
         return ("ZADD", self.keys.inflight, *members)
 
 
@@ -150,7 +150,7 @@ _Part = tuple[str, str, tuple[Command | Encoded, ...], Encoded]
 
 def _parts(state: _State) -> list[_Part]:
     """Each part: its name, the verdict expected, what prepares it, and the intent."""
-    keys, policy = state.keys, state.policy
+    keys, policy = state.keys, state.calls.policy
     of_intent = keys.of_intent(_ID, _SYMBOL, "BUY")
     denies: dict[str, Callable[[], tuple[Command | Encoded, ...]]] = {
         "conflict": lambda: (state.asks(notional="200"),),

@@ -26,7 +26,8 @@ from gate.values.reports import Damage, Standing, Status
 from gate.values.server import ServerFacts, server_facts
 from gate.values.verdict import Mode
 
-_RUN_ID: Final = re.compile(rb"\nrun_id:(\w+)")
+RUN_ID: Final = re.compile(rb"\nrun_id:(\w+)")
+"""In what INFO says: which server it is, until it restarts."""
 _READ_AT_MOST: Final = 1000  # members of the in-flight set; a sensible max_in_flight is far below
 _KEYS_AT_MOST: Final = 4 * AT_MOST  # of symbols
 _NAMED_AT_MOST: Final = 100
@@ -176,7 +177,7 @@ def _memory(
         yield from _damaged("state", key, damage, standing)
         return None
     lost_ms = None
-    found = _RUN_ID.search(server)
+    found = RUN_ID.search(server)
     if fence is None or since is None:
         detail = "nothing is known of this account; if it is new, `gate init` says so"
     elif found and known != found[1].decode():

@@ -7,12 +7,13 @@ import os
 import pty
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 
 import pytest
 import redis
+from msgspec import structs
 
+from gate import Config, Gate, Policy
 from gate.cli.commands import watch
 from gate.cli.screens.rows import Screen
 from gate.cli.screens.terminal import painting
@@ -67,20 +68,20 @@ def test_a_line_for_each_change_and_none_between(
 
 
 def test_how_long_a_halt_has_lasted_is_no_change(
-    gate: Run, redis_client: redis.Redis, between: Callable[..., list[float]]
+    store: Store, redis_client: redis.Redis, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    at_ms = int(time.time() * 1000) - 5_000
-    redis_client.hset(HALT, mapping={"scope": "all", "by": "ops", "reason": "CPI print", "at": at_ms})
-    between(
-        lambda: time.sleep(0.12),
-        lambda: time.sleep(0.12),
-        lambda: redis_client.hset(HALT, mapping={"scope": "entries", "by": "anna"}),
-    )
-    result = gate("watch")
-    first, second = result.stdout.splitlines()
+    with Gate.from_url(store.url) as asked:
+        asked.halt(by="ops", reason="CPI print", scope="all")
+        halted = asked.status()
+        redis_client.hset(HALT, "by", "anna")
+        by_another = asked.status()
+    lines = watch._Lines(Config(store.url, "quantum", Policy(), None, frozenset()))
+    for later_ms in (0, 5_000, 90_000):
+        lines.show(structs.replace(halted, now_ms=halted.now_ms + later_ms))
+    lines.show(by_another)
+    first, second = capsys.readouterr().out.splitlines()
     assert " quantum: HALTED, exits too. By ops: CPI print, since " in first
-    assert " quantum: HALTED for entries, exits pass. By anna: CPI print, since " in second
-    assert result.exit_code == 1
+    assert " quantum: HALTED, exits too. By anna: CPI print, since " in second
 
 
 def test_it_waits_as_long_as_it_is_told(gate: Run, between: Callable[..., list[float]]) -> None:
@@ -108,7 +109,8 @@ def test_a_store_that_goes_away_is_shown_and_asked_again(
     assert " quantum: NO ANSWER: STORE_UNAVAILABLE at redis://" in second
     assert result.exit_code == 3
     between()
-    assert json.loads(bare("--url", private_store.url, "watch", "--json").stdout)["reason"] == "STORE_UNAVAILABLE"
+    answer = json.loads(bare("--url", private_store.url, "watch", "--json").stdout)
+    assert (answer["prefix"], answer["entries_pass"], answer["reason"]) == ("quantum", None, "STORE_UNAVAILABLE")
 
 
 def test_a_secret_in_the_url_is_not_shown(bare: Run, between: Callable[..., list[float]]) -> None:
@@ -187,10 +189,13 @@ def test_a_picture_that_is_too_long_is_cut_and_says_so(
 
         return draw
 
+    before = signal.getsignal(signal.SIGTERM)
     with painting() as paint:
+        assert signal.getsignal(signal.SIGTERM) != before
         paint(lines(fits))
         whole = capsys.readouterr().out
         paint(lines(12))
         cut = capsys.readouterr().out
+    assert signal.getsignal(signal.SIGTERM) == before
     assert "more" not in whole
     assert f"line {kept:02} is long\x1b[K\n{f'and {12 - kept} more lines'[:width]}\x1b[K\x1b[J" in cut

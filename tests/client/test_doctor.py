@@ -124,7 +124,7 @@ def test_the_proof_asks_each_guard_and_exits_past_each_stop(store: Store, redis_
 def test_every_stop_is_on_when_the_exit_passes(store: Store, redis_client: redis.Redis) -> None:
     """The same state denies an entry by each guard that an exit needn't heed."""
     calls = Calls("quantum:doctor", Policy())
-    state = gate.client.proof._State(calls, at.server_ms(redis_client), "", Policy())
+    state = gate.client.proof._State(calls, at.server_ms(redis_client), "")
     [stops] = [part for part in gate.client.proof._parts(state) if part[0] == "an exit, with every stop on"]
 
     def prepare() -> Dialogue[None]:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from typing import Final, NoReturn
 
 import click
 
 from gate.cli.screens.rows import Row
 from gate.cli.screens.wording import one_line
-from gate.cli.session import account_of, configured, json_option, open_gate, say_json, store_of
+from gate.cli.session import account_of, configured, json_option, open_gate, say_json, saying_how_many, store_of
 from gate.config import Flags
 from gate.values.diagnosis import Check, Diagnosis, Grade
 
 _WRONG: Final = 1
 _STYLES: Final = {Grade.OK: "", Grade.WARNING: "yellow", Grade.WRONG: "bold red"}
-_SAID_EVERY_S: Final = 2.0
 
 
 @click.command()
@@ -37,16 +35,8 @@ def doctor(flags: Flags, no_proof: bool, as_json: bool) -> NoReturn:
     Exit codes: 0 nothing is wrong, there may be warnings; 1 something is wrong; 3 the store gave no answer.
     """
     config = configured(flags, needs_policy=False)
-    due_s = time.monotonic() + _SAID_EVERY_S
-
-    def looked(count: int) -> None:
-        nonlocal due_s
-        if time.monotonic() >= due_s:
-            due_s = time.monotonic() + _SAID_EVERY_S
-            click.echo(f"gate: looked at {count} keys", err=True)
-
     with open_gate(config, as_json, "whether all is well is unknown") as gate:
-        found = gate.diagnose(looked, proof=not no_proof)
+        found = gate.diagnose(saying_how_many("keys"), proof=not no_proof)
     refused = [Check("config", Grade.WRONG, f"{config.file}: {each}") for each in config.policy_faults]
     found = Diagnosis((*refused, *found.checks))
     if as_json:

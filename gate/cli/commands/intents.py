@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Final, NoReturn
 
 import click
@@ -11,13 +10,12 @@ from gate.cli.screens.judgement import record_json
 from gate.cli.screens.record_rows import became, exit_words, in_doubt
 from gate.cli.screens.rows import Row
 from gate.cli.screens.wording import ago, one_line
-from gate.cli.session import account_of, configured, json_option, open_gate, say_json, store_of, warn
+from gate.cli.session import account_of, configured, json_option, open_gate, say_json, saying_how_many, store_of, warn
 from gate.config import Flags
 from gate.values.recent import MOST, RecentIntents
 from gate.values.record import Phase, Record
 
 _INCOMPLETE: Final = 1
-_SAID_EVERY_S: Final = 2.0
 _STYLES: Final = {Phase.UNKNOWN: "bold yellow", Phase.REJECTED: "yellow", Phase.FOREIGN: "red"}
 
 
@@ -43,16 +41,8 @@ def intents(flags: Flags, last: int, symbol: str | None, as_json: bool) -> NoRet
     """
     config = configured(flags, needs_policy=False)
     symbol = symbol.upper() if symbol else None
-    due_s = time.monotonic() + _SAID_EVERY_S
-
-    def looked(count: int) -> None:
-        nonlocal due_s
-        if time.monotonic() >= due_s:
-            due_s = time.monotonic() + _SAID_EVERY_S
-            click.echo(f"gate: looked at {count} records", err=True)
-
     with open_gate(config, as_json, "what became of the intents is unknown") as gate:
-        found = gate.recent_intents(last, symbol=symbol, looked=looked)
+        found = gate.recent_intents(last, symbol=symbol, looked=saying_how_many("records"))
         names = {each.intent_id: gate.client_order_id(each.intent_id) for each in found.records}
     if as_json:
         rows = [

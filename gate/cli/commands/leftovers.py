@@ -8,12 +8,11 @@ import click
 
 from gate.cli.commands.operate import act_json, acting
 from gate.cli.screens.wording import printable, span
-from gate.cli.session import account_of, configured, json_option, open_gate, say_json, store_of, warn
+from gate.cli.session import account_of, configured, json_option, open_gate, say_json, saying_how_many, store_of, warn
 from gate.config import Flags
 from gate.values.leftovers import Leftover, Leftovers, Remedy
 
 _SHOWN: Final = 50
-_SAID_EVERY: Final = 20_000  # keys
 _SAYS: Final = {
     Remedy.DELETE: "deletes it",
     Remedy.LAPSE: "has it lapse after dedup_ttl_ms: until then its intent could still be fresh",
@@ -44,14 +43,7 @@ def leftovers(flags: Flags, clear: bool, others: bool, by: str | None, reason: s
     if clear and not (by and reason):
         raise click.UsageError("--clear needs --by and --reason")
     config = configured(flags, needs_policy=False)
-    said = 0
-
-    def looked(count: int) -> None:
-        nonlocal said
-        if count - said >= _SAID_EVERY:
-            said = count
-            click.echo(f"gate: looked at {count} keys", err=True)
-
+    looked = saying_how_many("keys")
     if not clear:
         with open_gate(config, as_json) as gate:
             found = gate.leftovers(looked)

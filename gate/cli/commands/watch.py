@@ -107,8 +107,7 @@ def _shown(config: Config, as_json: bool) -> Iterator[Show]:
 
             yield show
     finally:
-        if lines.latest:
-            click.echo(lines.latest)  # the picture is gone with the terminal's other screen
+        click.echo(lines.latest)  # the picture is gone with the terminal's other screen
 
 
 class _Lines:
