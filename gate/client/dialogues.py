@@ -18,6 +18,7 @@ from msgspec import structs
 from gate.client.clearing import Clearing, decode_look, together
 from gate.client.copies import LOOK, Server, copies_of, followed_by_waits, server_of
 from gate.client.denials import denied, unread
+from gate.client.facts import facts_of_server
 from gate.client.leftovers import Looked, calls_to_clear, find
 from gate.client.observing import Observing, observers
 from gate.client.symbols import AT_MOST as SYMBOLS_AT_MOST
@@ -331,7 +332,8 @@ class Calls:
         return settlement
 
     def inspect(self, intent: Intent, tries: int = _TRIES) -> Dialogue[Inspection]:
-        """Returns every guard's answer; writes nothing. Raises InvalidIntent, StoreFailure."""
+        """Returns every guard's answer; writes nothing. Raises InvalidIntent and StoreFailure, also where all guards
+        pass on a server that takes no verdict."""
         protocol = self.protocol
         try:
             reply, _ = yield from self._scripted("inspect", protocol.inspect(intent))
@@ -341,7 +343,10 @@ class Calls:
             yield from self._learn()
             if self.protocol is not protocol:
                 return (yield from self.inspect(intent, tries - 1))
-        return protocol.decode_inspection(reply, intent)
+        found = protocol.decode_inspection(reply, intent)
+        if found.admitted and (refuses := (yield from facts_of_server()).refuses_writes):
+            raise StoreError(refuses)
+        return found
 
     def lookup(self, intent_id: str) -> Dialogue[Record | None]:
         """The record of an intent, or None. Raises StoreFailure."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from typing import Final
 
@@ -14,7 +13,6 @@ from gate.client.status import status
 from gate.protocol.codec import identify
 from gate.store.failures import Forbidden
 from gate.store.identity import ask_identity
-from gate.store.wire import Reply
 from gate.values.diagnosis import Check, Diagnosis, Grade
 from gate.values.errors import InvalidField, StoreError, StoreFailure
 from gate.values.guards import GUARDS
@@ -25,23 +23,18 @@ from gate.values.reports import ACCOUNT_WIDE, EXITS_KEPT, Status, verifying_unti
 _NAMED: Final = 10
 _CLOCK_MS: Final = 1_000
 """Clocks that are kept by NTP are a few ms apart."""
-_MOST_SAID: Final = 65_536
-"""Bytes of what a server says of itself."""
-_FIELD: Final = re.compile(rb"^(used_memory|maxmemory|maxmemory_policy):(\d{1,20}|[a-z-]{1,20})\r?$", re.MULTILINE)
 _OK, _WARNING, _WRONG = Grade.OK, Grade.WARNING, Grade.WRONG
 
 
 def diagnose(calls: Calls, looked: Looked | None = None, *, proof: bool = True) -> Dialogue[Diagnosis]:
     """Looks at all of it. Writes nothing but, for the proof, under a prefix of its own. Raises StoreUnavailable."""
     word = yield from ask_identity(identify(calls.keyspace))
-    replication, *_ = replies = yield LOOK
-    memory = yield from _memory_of_server()
+    replies = yield LOOK
     off_ms = yield from _clock_apart()  # the connection is there by now: it isn't counted
     found = yield from status(calls)
     checks = [
         *_server(found),
-        *_room(memory),
-        _replicas(replication, server_of(replies).replicas),
+        _replicas(server_of(replies).replicas),
         _clock(off_ms, found.policy.skew_ms),
         _rights(word),
         *_account(found),
@@ -68,38 +61,20 @@ def _clock_apart() -> Dialogue[int]:
     return int(seconds) * 1000 + int(micros) // 1000 - (before_ms + time.time_ns() // 1_000_000) // 2
 
 
-def _memory_of_server() -> Dialogue[bytes]:
-    try:
-        said = yield ("INFO", "memory")
-    except StoreError:
-        return b""
-    return said[:_MOST_SAID] if isinstance(said, bytes) else b""
-
-
 def _server(found: Status) -> list[Check]:
     facts = found.server
     if not facts.name:
         unknown = "it doesn't say what it is, so its version, eviction and append-only file are unknown: grant INFO"
         return [Check("server", _WARNING, unknown)]
     checks = [Check("server", _OK, str(facts))]
+    if facts.refuses_writes:
+        checks.append(Check("server", _WRONG, facts.refuses_writes))
     for number, complaint in enumerate(facts.complaints):
         checks.append(Check("server", _WRONG if facts.may_evict and not number else _WARNING, complaint))
     return checks
 
 
-def _room(memory: bytes) -> list[Check]:
-    """Whether the server takes writes: one that is full, and may drop nothing, refuses every admission."""
-    figures: dict[bytes, bytes] = dict(_FIELD.findall(memory))
-    used, most = (int(figures.get(name, b"0")) for name in (b"used_memory", b"maxmemory"))
-    if not most or used < most or figures.get(b"maxmemory_policy") != b"noeviction":
-        return []
-    full = f"its memory is full, {used} of {most} bytes: it refuses every admission; raise maxmemory, or make room"
-    return [Check("server", _WRONG, full)]
-
-
-def _replicas(replication: Reply, replicas: int | None) -> Check:
-    if isinstance(replication, bytes) and re.search(rb"^role:slave\r?$", replication, re.MULTILINE):
-        return Check("replicas", _WRONG, "this is a replica, which takes no verdict; give the URL of its primary")
+def _replicas(replicas: int | None) -> Check:
     if replicas is None:
         return Check("replicas", _WARNING, "the server doesn't say how many are connected")
     if replicas == 0:

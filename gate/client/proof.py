@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Final
 
 from gate.client.dialogues import Calls, Dialogue
-from gate.client.status import RUN_ID
+from gate.client.facts import facts_of_server
 from gate.protocol.keyspace import Keyspace
 from gate.protocol.scripts import Command, Encoded, Pipeline, script
 from gate.store.failures import ScriptMissing
@@ -58,8 +58,8 @@ def prove(prefix: str, policy: Policy) -> Dialogue[tuple[Shown, ...]]:
     except InvalidField:
         raise InvalidField("prefix", prefix, "leaves no room for a prefix below it") from None
     seconds, micros = yield ("TIME",)
-    run_id = RUN_ID.search((yield ("INFO", "server")))
-    state = _State(calls, int(seconds) * 1000 + int(micros) // 1000, run_id[1].decode() if run_id else "")
+    server = yield from facts_of_server()
+    state = _State(calls, int(seconds) * 1000 + int(micros) // 1000, server.run_id)
     load = "SCRIPT", "LOAD", script("evaluate").source
     yield state.forget()
     yield load

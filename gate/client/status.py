@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import struct
 from dataclasses import dataclass
 from decimal import Decimal
@@ -10,6 +9,7 @@ from typing import Final
 
 from gate.client.abreast import Part, abreast
 from gate.client.dialogues import HALT_FIELDS, Calls, Dialogue, by_a_person, halt_of
+from gate.client.facts import facts_of_server
 from gate.client.observing import observers
 from gate.client.symbols import AT_MOST, keys_of_few, known_symbols
 from gate.protocol.keyspace import Keyspace
@@ -23,15 +23,12 @@ from gate.values.keys import KEYS
 from gate.values.policy import Policy
 from gate.values.record import MILLIONTHS, Phase
 from gate.values.reports import Damage, Standing, Status
-from gate.values.server import ServerFacts, server_facts
+from gate.values.server import ServerFacts
 from gate.values.verdict import Mode
 
-RUN_ID: Final = re.compile(rb"\nrun_id:(\w+)")
-"""In what INFO says: which server it is, until it restarts."""
 _READ_AT_MOST: Final = 1000  # members of the in-flight set; a sensible max_in_flight is far below
 _KEYS_AT_MOST: Final = 4 * AT_MOST  # of symbols
 _NAMED_AT_MOST: Final = 100
-_MOST_SAID: Final = 65_536  # bytes of what a server says of itself
 _LUA_COUNTS_TO: Final = 2**53
 _LONGEST_NUMBER: Final = 1000  # digits; Python refuses to read some thousands, and leading zeros are allowed
 _BELONGS: Final = {key.shown_as: key.holds for key in KEYS.values()}
@@ -56,7 +53,7 @@ def status(calls: Calls) -> Dialogue[Status]:
     of_state: list[Standing] = []
     standing: list[Standing] = []
 
-    moment, server_says = Part(_moment()), Part(_ask("INFO", "server", "memory", "persistence"))
+    moment, server_says = Part(_moment()), Part(facts_of_server())
     state_says = Part(_hash(keys.state, ("fence", "since", "policy", "run_id", "lost", "figures"), of_state))
     halted, is_halted = Part(_hash(keys.halt, HALT_FIELDS, standing)), Part(_ask("EXISTS", keys.halt))
     # The pattern doesn't match records, which are by far the most keys.
@@ -78,7 +75,7 @@ def status(calls: Calls) -> Dialogue[Status]:
         Part(_unguarded("reasons", keys.reasons, standing)),
         Part(_unguarded("placed", keys.placed, standing)),
     )
-    now_ms, info, state = moment.result, server_says.result, state_says.result
+    now_ms, server, state = moment.result, server_says.result, state_says.result
     halt = halt_of(halted.result) if any(halted.result) or is_halted.result == 1 else None
 
     if isinstance(applied.result, StoreError):
@@ -88,9 +85,7 @@ def status(calls: Calls) -> Dialogue[Status]:
     # The figures in force decide, whoever asks.
     in_force = calls.in_force(state[2], state[5]) if state[2] else None
     policy = in_force or calls.policy
-    server = info[:_MOST_SAID] if isinstance(info, bytes) else b""
-    facts = server_facts(server.decode(errors="replace"))
-    lost = Part(_memory(keys, policy, state, server, facts, now_ms, of_state))
+    lost = Part(_memory(keys, policy, state, server, now_ms, of_state))
     permits, exits = Part(_permits(calls, now_ms, standing)), Part(_exits(keys.exits, now_ms, standing))
     failures = [keys.failures], policy.failure_limit, policy.failure_window_ms
     orders = [keys.rate_global], policy.rate_global_limit, policy.rate_global_window_ms
@@ -140,8 +135,8 @@ def status(calls: Calls) -> Dialogue[Status]:
         mode=Mode(calls.policy.mode),
         observers=observed.result,
         memory_lost_ms=lost.result,
-        evicts=facts.may_evict,
-        server=facts,
+        evicts=server.may_evict,
+        server=server,
         all_symbols=of_few.result is not None and len(found) <= _KEYS_AT_MOST,
     )
 
@@ -161,8 +156,7 @@ def _memory(
     keys: Keyspace,
     policy: Policy,
     state: list[str | None],
-    server: bytes,
-    facts: ServerFacts,
+    server: ServerFacts,
     now_ms: int,
     standing: list[Standing],
 ) -> Dialogue[int | None]:
@@ -177,30 +171,31 @@ def _memory(
         yield from _damaged("state", key, damage, standing)
         return None
     lost_ms = None
-    found = RUN_ID.search(server)
     if fence is None or since is None:
         detail = "nothing is known of this account; if it is new, `gate init` says so"
-    elif found and known != found[1].decode():
+    elif server.run_id and known != server.run_id:
         detail = "another server answers than before, or it has restarted; the next verdict begins the wait"
     elif (noticed_ms := _whole(lost)) is not None and noticed_ms + wait_ms > now_ms:
         lost_ms = noticed_ms
         wait_ms = noticed_ms + wait_ms - now_ms
         detail = "new: an order of before may still be on its way; if none can, `gate init` says so"
     else:
-        yield from _clock(keys, policy, facts, now_ms, standing)
+        yield from _clock(keys, policy, server, now_ms, standing)
         return None
     standing.append(Standing("memory", key, True, wait_ms, detail))
     return lost_ms
 
 
-def _clock(keys: Keyspace, policy: Policy, facts: ServerFacts, now_ms: int, standing: list[Standing]) -> Dialogue[None]:
+def _clock(
+    keys: Keyspace, policy: Policy, server: ServerFacts, now_ms: int, standing: list[Standing]
+) -> Dialogue[None]:
     """Whether the server's clock has been ahead, as memory.lua finds it at the next verdict."""
     kept = yield from _ask("HGET", keys.state, "in_flight")
     if not isinstance(kept, bytes) or len(kept) != _PACKED.size:
         return
     *_, last_ms, lapses_ms = _PACKED.unpack(kept)
     gone_back = (last_ms - now_ms) * 2 > max(policy.dedup_ttl_ms - policy.max_age_ms, 2000)
-    if not gone_back and lapses_ms - now_ms > _CLOCKS_APART_MS and not facts.may_evict:
+    if not gone_back and lapses_ms - now_ms > _CLOCKS_APART_MS and not server.may_evict:
         gone_back = (yield from _ask("EXISTS", keys.rate_global)) == 0
     if gone_back:
         detail = "the server's clock was ahead, or the list of admissions was deleted; the next verdict begins the wait"

@@ -22,7 +22,7 @@ from gate.service.streams import STORE_FAILURES, Streams, said_of
 from gate.store.connect import PlainClient
 from gate.values.errors import AccountTaken, StoreFailure
 from gate.values.fields import plain
-from gate.values.reports import Status
+from gate.values.reports import ACCOUNT_WIDE, Status
 
 _STATE: Final = ":exec:state"
 """How the name ends of a key that every account has."""
@@ -61,16 +61,17 @@ async def _store(config: Config, settings: Settings, gate: AsyncGate, client: An
         status = await gate.status()
     except StoreFailure as failure:
         return [Finding("store", False, str(failure), of_store=True)]
+    refuses = status.server.refuses_writes
     off_ms = status.now_ms - time.time_ns() // 1_000_000
     found = [
-        Finding("store", True, str(status.server)),
+        Finding("store", not refuses, refuses or str(status.server), of_store=True),
         Finding("clock", abs(off_ms) < _CLOCK_MS, f"the store's is {off_ms:+d} ms from this host's"),
         _policy(config, status),
     ]
     found += await _neighbours(config, status, client)
     found += [Finding("policy", True, f"warning: {each}") for each in status.policy.warnings]
     found += [Finding("setting", True, f"warning: {each}") for each in settings.at_odds(status.policy)]
-    stops = [f"{each.key} {each.detail}".strip() for each in status.standing if each.on and status.stopped]
+    stops = [f"{each.key} {each.detail}".strip() for each in status.standing if each.on and each.name in ACCOUNT_WIDE]
     if status.halt is not None:
         found.append(Finding("halt", True, f"by {status.halt.by}: {status.halt.reason}; entries would be held"))
     elif stops:

@@ -181,14 +181,17 @@ class Status(Struct, frozen=True):
 
     @property
     def stopped(self) -> bool:
-        """Whether entries are stopped for the whole account now."""
-        return self.halt is not None or any(each.on and each.name in ACCOUNT_WIDE for each in self.standing)
+        """Whether entries are stopped for the whole account now: by what its keys say, or by a server that takes no
+        writes."""
+        on = any(each.on and each.name in ACCOUNT_WIDE for each in self.standing)
+        return on or self.halt is not None or bool(self.server.refuses_writes)
 
     @property
     def entries_pass(self) -> bool:
         """Whether entries of this caller pass now, if their symbols do: nothing stops the account's, and the policy in
         force is not another one than the caller is pinned to. A person's halt counts in every mode."""
         denies = self.halt is not None or any(each.on and each.name in ACCOUNT_WIDE for each in self.damaged.values())
+        denies = denies or bool(self.server.refuses_writes)
         return not denies and (self.observing or not (self.stopped or not self.policy_agrees))
 
     @property

@@ -251,6 +251,7 @@ def test_a_halt_and_the_status_say_what_rests(gate: Run, gate_json: Callable[...
 def test_an_exchange_that_does_not_answer_takes_nothing_from_the_halt(
     gate: Run, at_hand: Client, paper_exchange: PaperExchange
 ) -> None:
+    gate(*EVAL, "--reduce-only")
     paper_exchange.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path="/fapi/v1/openOrders", times=10))
     done = gate("halt", *WHO)
     assert (done.exit_code, CLEAR in done.stdout) == (0, True)
@@ -311,6 +312,7 @@ def test_cancelling_takes_keys(gate: Run, redis_client: redis.Redis) -> None:
 def test_flattening_halts_cancels_and_closes(
     gate: Run, redis_client: redis.Redis, at_hand: Client, store: Store
 ) -> None:
+    gate(*EVAL, "--reduce-only")
     some_trade(at_hand)
     done = gate("flatten", "--yes", *WHO)
     assert done.exit_code == 0, done.stderr

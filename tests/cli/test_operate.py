@@ -102,6 +102,7 @@ def test_a_halt_of_an_account_that_nobody_knows_warns(gate: Run, redis_client: r
         done = gate("--prefix", "qantum", "halt", "--no-wait", *WHO, *form)
         assert (done.exit_code, (done.stdout.count("\n"), done.stderr.count("\n"))) == (0, lines)
         assert "has never run under the prefix qantum here (no qantum:exec:state)" in done.stderr
+    assert "But only under the prefix elsewhere: see the warning." in gate("--prefix", "elsewhere", "halt", *WHO).stdout
     assert f"qantum at {store.url}" in gate("--prefix", "qantum", "resume", *WHO).stdout
 
 

@@ -183,9 +183,8 @@ def exit_code(found: Aftermath, doubt: PrefixDoubt | None, *, waits: bool, cance
 
 
 def confirmed_sentence(found: Aftermath, doubt: PrefixDoubt | None, prefix: str) -> str:
-    """What a confirmed halt says. Under a mistaken prefix it is no word on the accounts at work."""
-    mistaken = doubt is not None and doubt.mistaken
-    return f"{found} But only under the prefix {printable(prefix)}: see the warning." if mistaken else str(found)
+    """What a confirmed halt says. Under a prefix that may be mistaken it is no word on the accounts at work."""
+    return f"{found} But only under the prefix {printable(prefix)}: see the warning." if doubt else str(found)
 
 
 def cancelled_at_hand(keys: ExchangeKeys, before: Flattened | None) -> Flattened:

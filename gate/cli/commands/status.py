@@ -104,6 +104,7 @@ def status_json(found: Status, store: str) -> dict[str, object]:
             "version": found.server.version,
             "eviction": found.server.eviction,
             "append_only": found.server.append_only,
+            "refuses_writes": found.server.refuses_writes or None,
             "warnings": list(found.server.complaints),
         },
         "verifying_until_ms": verifying_until_ms(found, found.policy.dedup_ttl_ms),

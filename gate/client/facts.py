@@ -1,0 +1,24 @@
+"""What the store's server says of itself when it is asked, as the gate's dialogues ask it."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Final
+
+from gate.protocol.scripts import Command, Message
+from gate.store.wire import Reply
+from gate.values.errors import StoreError
+from gate.values.server import ServerFacts, server_facts
+
+_ASKED: Final[Command] = ("INFO", "server", "memory", "persistence", "replication")
+_MOST_SAID: Final = 65_536
+"""Bytes of it that are read."""
+
+
+def facts_of_server() -> Generator[Message, Reply, ServerFacts]:
+    """Asks the server. Empty facts where the user may not ask. Raises StoreUnavailable."""
+    try:
+        said = yield _ASKED
+    except StoreError:
+        return ServerFacts()
+    return server_facts(said[:_MOST_SAID].decode(errors="replace") if isinstance(said, bytes) else "")

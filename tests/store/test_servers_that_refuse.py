@@ -1,0 +1,102 @@
+"""A server that is full, or a replica: whoever looks is told what the next order will be told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+from click.testing import CliRunner
+
+from gate import Policy, Reason, StoreError
+from gate.cli.program import program
+from gate.service.looking import stopped_by
+from tests.client import account as at
+from tests.client.gates import OpenGate
+from tests.servers.store import PrivateStore
+
+Refuse = Callable[[PrivateStore], None]
+
+FULL, REPLICA = "the server's memory is full, ", "the server is a replica, which takes no verdict"
+
+
+def fill(store: PrivateStore) -> None:
+    with store.client() as client:
+        client.config_set("maxmemory-policy", "noeviction")
+        client.config_set("maxmemory", 1)
+
+
+def follow_another(store: PrivateStore) -> None:
+    with store.client() as client:
+        client.execute_command("REPLICAOF", "127.0.0.1", "1")
+
+
+each_refusal = pytest.mark.parametrize(
+    ("refuse", "why"), [(fill, FULL), (follow_another, REPLICA)], ids=["full", "a replica"]
+)
+
+
+@each_refusal
+@pytest.mark.parametrize("mode", ["enforce", "observe"])
+def test_status_and_a_look_say_what_a_verdict_says(
+    refuse: Refuse, why: str, mode: str, private_store: PrivateStore, open_gate: OpenGate
+) -> None:
+    gate = open_gate(Policy(mode=mode), url=private_store.url)
+    gate.init(by="ops", reason="a new account")
+    assert gate.status().entries_pass
+    assert gate.inspect(at.entry())
+    refuse(private_store)
+    verdict = gate.evaluate(at.entry())
+    assert not verdict.admitted
+    assert verdict.reason in (Reason.STORE_ERROR, Reason.STORE_UNAVAILABLE)
+    found = gate.status()
+    assert found.stopped
+    assert not found.entries_pass
+    assert found.server.refuses_writes.startswith(why)
+    assert stopped_by(found)[-1].startswith(f"store: {why}")
+    for intent in (at.entry(), at.exit_("sig-2")):
+        with pytest.raises(StoreError, match=f"^{why}"):
+            gate.inspect(intent)
+
+
+@each_refusal
+def test_a_guard_that_denies_is_still_named(
+    refuse: Refuse, why: str, private_store: PrivateStore, open_gate: OpenGate
+) -> None:
+    gate = open_gate(url=private_store.url)
+    gate.init(by="ops", reason="a new account")
+    gate.halt(by="ops", reason="CPI print")
+    refuse(private_store)
+    assert gate.inspect(at.entry()).reason is Reason.HALTED
+    assert gate.status().halt is not None
+
+
+@each_refusal
+def test_a_person_reads_it_in_the_first_line(refuse: Refuse, why: str, private_store: PrivateStore) -> None:
+    def run(*words: str) -> tuple[int, str]:
+        done = CliRunner().invoke(program, ["--url", private_store.url, *words])
+        return done.exit_code, done.output
+
+    assert run("init", "--by", "ops", "--reason", "a new account")[0] == 0
+    refuse(private_store)
+    code, said = run("status")
+    assert code == 1
+    assert said.startswith(f"STOPPED for entries: {why}")
+    assert "An executor sends exits without it" in " ".join(said.split("\n\n")[0].split())
+    code, said = run("status", "--json")
+    assert (code, json.loads(said)["entries_pass"]) == (1, False)
+    assert json.loads(said)["server"]["refuses_writes"].startswith(why)
+    code, said = run("eval", "--id", "a", "--symbol", "BTCUSDT", "--side", "BUY", "--notional", "200")
+    assert code == 3
+    assert said.startswith("gate: no verdict, STORE_ERROR: ")
+    assert why in said
+
+
+def test_a_halt_comes_first_since_a_person_has_to_end_it(private_store: PrivateStore, open_gate: OpenGate) -> None:
+    open_gate(url=private_store.url).init(by="ops", reason="a new account")
+    fill(private_store)
+    halt = ["--url", private_store.url, "halt", "--by", "ops", "--reason", "it is full"]
+    assert CliRunner().invoke(program, halt).exit_code == 0
+    said = CliRunner().invoke(program, ["--url", private_store.url, "status"]).output
+    assert said.startswith("HALTED for entries, exits pass. By ops: it is full")
+    assert f"Warning: {FULL}" in said
