@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from typing import Final, Generic, Protocol, TypeVar
 
 from gate.protocol.scripts import Command, Message, Pipeline
-from gate.store.wire import Reply
+from gate.store.wire import Dialogue, Reply
 from gate.values.errors import StoreUnavailable
 
 T = TypeVar("T")
@@ -17,7 +16,7 @@ _AT_ONCE: Final = 5_000
 class Part(Generic[T]):
     """One of the dialogues, and its result once they have ended."""
 
-    def __init__(self, dialogue: Generator[Message, Reply, T]) -> None:
+    def __init__(self, dialogue: Dialogue[T]) -> None:
         self._dialogue: Final = dialogue
         self._asks: Message | None = None
         self.result: T
@@ -61,7 +60,7 @@ class _Carried(Protocol):
     def hears(self, replies: list[Reply]) -> bool: ...
 
 
-def abreast(*parts: _Carried) -> Generator[Message, Reply, None]:
+def abreast(*parts: _Carried) -> Dialogue[None]:
     """Carries them on until all have their results. Raises StoreFailure."""
     asking = [part for part in parts if part.begins()]
     while asking:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from gate.client.dialogues import Dialogue
 from gate.protocol.explain import explain_error
 from gate.protocol.keyspace import Keyspace
 from gate.protocol.scripts import Pipeline
 from gate.protocol.texts import brief, line_of
+from gate.store.wire import Dialogue
 from gate.values.audit import KEPT, Audit, AuditEntry, UnreadStream
 from gate.values.errors import InvalidField, StoreError, StoreFailure
 

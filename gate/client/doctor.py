@@ -6,13 +6,15 @@ import time
 from typing import Final
 
 from gate.client.copies import LOOK, server_of
-from gate.client.dialogues import Calls, Dialogue
-from gate.client.leftovers import Looked
+from gate.client.dialogues import Calls
+from gate.client.leftovers import Looked, find
 from gate.client.proof import Shown, prove
 from gate.client.status import status
 from gate.protocol.codec import identify
+from gate.protocol.keyspace import Keyspace
 from gate.store.failures import Forbidden
 from gate.store.identity import ask_identity
+from gate.store.wire import Dialogue
 from gate.values.diagnosis import Check, Diagnosis, Grade
 from gate.values.errors import InvalidField, StoreError, StoreFailure
 from gate.values.guards import GUARDS
@@ -41,7 +43,7 @@ def diagnose(calls: Calls, looked: Looked | None = None, *, proof: bool = True) 
         *_policy(found),
     ]
     try:
-        leftovers = yield from calls.leftovers(looked)
+        leftovers = yield from find(Keyspace(calls.keyspace.prefix), looked)
     except StoreError as error:
         leftovers = None
         checks.append(Check("keys", _WARNING, f"the account's keys couldn't be looked through: {error}"))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from typing import Final
 
-from gate.protocol.scripts import Command, Message
-from gate.store.wire import Reply
+from gate.protocol.scripts import Command
+from gate.store.wire import Dialogue
 from gate.values.errors import StoreError
 from gate.values.server import ServerFacts, server_facts
 
@@ -15,7 +14,7 @@ _MOST_SAID: Final = 65_536
 """Bytes of it that are read."""
 
 
-def facts_of_server() -> Generator[Message, Reply, ServerFacts]:
+def facts_of_server() -> Dialogue[ServerFacts]:
     """Asks the server. Empty facts where the user may not ask. Raises StoreUnavailable."""
     try:
         said = yield _ASKED

@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, TypeVar
 import redis
 import redis.asyncio
 
+from gate.client import acts, doubtful
 from gate.client.audit import audit
-from gate.client.dialogues import Calls, Dialogue
+from gate.client.dialogues import Calls
 from gate.client.doctor import diagnose
 from gate.client.guarded import AsyncGuardedPermit, GuardedPermit
-from gate.client.leftovers import Looked
+from gate.client.halts import halt_in_force
+from gate.client.leftovers import Looked, find
+from gate.client.observing import observers
 from gate.client.recent import recent_intents
 from gate.client.services import SERVICES, Traces, seen_services
 from gate.client.status import status
@@ -30,7 +33,7 @@ from gate.store.cluster_wire import AsyncClusterWire, ClusterWire
 from gate.store.connect import connect, connect_async, refuse_cluster_without_hash_tag
 from gate.store.server_wire import AsyncServerWire, ServerWire
 from gate.store.shapes import as_asked
-from gate.store.wire import DEFAULT_TIMEOUT_MS, AsyncWire, Wire
+from gate.store.wire import DEFAULT_TIMEOUT_MS, AsyncWire, Dialogue, Wire
 from gate.values.audit import Audit
 from gate.values.diagnosis import Diagnosis
 from gate.values.errors import InvalidField
@@ -234,18 +237,18 @@ class Gate:
 
         A halt with a damaged key has `?` as scope and author.
         """
-        return self._carry(self._calls.halt_in_force())
+        return self._carry(halt_in_force(self._calls.keyspace))
 
     def in_doubt(self, at_most: int = 100, skip: int = 0) -> InDoubt:
         """Permits past their deadline without a final outcome, the oldest first. Raises StoreFailure."""
-        return self._carry(self._calls.in_doubt(at_most, skip))
+        return self._carry(doubtful.in_doubt(self._calls, at_most, skip))
 
     def absences(self, within_ms: int, known: Collection[str] = ()) -> tuple[Absence, ...]:
         """What any process has settled as absent lately, the newest first, 1,000 at most. Raises StoreFailure.
 
         `known`: entries of the audit that the caller has seen. Their permits aren't read again.
         """
-        return self._carry(self._calls.absences(within_ms, known))
+        return self._carry(doubtful.absences(self._calls, within_ms, known))
 
     def audit(self, at_most: int = 100, *, within_ms: int | None = None) -> Audit:
         """What people and trips did, the oldest first: the latest `at_most` entries, 10,000 at most.
@@ -270,11 +273,11 @@ class Gate:
         Like every act, it takes effect at once, then waits until replicas and disk have it, 1.5 s at most:
         `Act.copies` tells.
         """
-        return self._carry(self._calls.halt(by, reason, scope))
+        return self._carry(acts.halt(self._calls, by, reason, scope))
 
     def still_out(self, scope: str = "entries") -> StillOut:
         """Which permits may still send an order, after a halt of that scope. Raises InvalidField, StoreFailure."""
-        return self._carry(self._calls.still_out(self._calls.clearing(scope)))
+        return self._carry(acts.still_out(self._calls, acts.clearing(self._calls, scope)))
 
     def until_clear(self, scope: str = "entries", *, told: Callable[[StillOut], None] | None = None) -> StillOut:
         """Waits after a halt until none of its permits can reach the exchange: each is settled, or has run out.
@@ -282,9 +285,9 @@ class Gate:
         That takes a permit's life at most, 30 s by default. Returns early where the halt is no longer in force; so look
         at `StillOut.clear`. `told` hears of every look, a few a second. Raises InvalidField, StoreFailure.
         """
-        clearing = self._calls.clearing(scope)
+        clearing = acts.clearing(self._calls, scope)
         while True:
-            out = self._carry(self._calls.still_out(clearing))
+            out = self._carry(acts.still_out(self._calls, clearing))
             if told is not None:
                 told(out)
             pause_s = clearing.pause_s(out)
@@ -324,11 +327,11 @@ class Gate:
 
     def resume(self, *, by: str, reason: str) -> Act:
         """Ends a halt. Raises InvalidField, StoreFailure."""
-        return self._carry(self._calls.resume(by, reason))
+        return self._carry(acts.resume(self._calls, by, reason))
 
     def reset(self, what: str, *, by: str, reason: str) -> Act:
         """Switches off `safe_mode`, `cooldowns`, `failures` or `all`. Raises InvalidField, StoreFailure."""
-        return self._carry(self._calls.reset(what, by, reason))
+        return self._carry(acts.reset(self._calls, what, by, reason))
 
     def policy_in_force(self) -> PolicyInForce | None:
         """The policy in force: its figures, since when, by whom. None before the first admission. Raises StoreFailure.
@@ -343,25 +346,25 @@ class Gate:
         `expected`: the fingerprint that is to be replaced, `-` for none. If another is in force by now, it raises
         StoreError and changes nothing.
         """
-        return self._carry(self._calls.apply_policy(policy, by, reason, expected))
+        return self._carry(acts.apply_policy(self._calls, policy, by, reason, expected))
 
     def init(self, *, by: str, reason: str) -> Act:
         """Says that the account is new, or that a person has looked: no order of an earlier memory is on its way.
 
         Ends the wait and the look-ups that follow a loss of memory. Raises InvalidField, StoreFailure.
         """
-        return self._carry(self._calls.init(by, reason))
+        return self._carry(acts.init(self._calls, by, reason))
 
     def observers(self) -> tuple[Observer, ...]:
         """Who has observed the account in the last day: nothing but a halt holds these. Raises StoreUnavailable."""
-        return self._carry(self._calls.observers())
+        return self._carry(observers(self._calls.keyspace.observers))
 
     def leftovers(self, looked: Looked | None = None) -> Leftovers:
         """What the replaced system has left under the account's names. Only reads. Raises StoreFailure.
 
         `looked` is told from time to time how many keys have been looked at.
         """
-        return self._carry(self._calls.leftovers(looked))
+        return self._carry(find(Keyspace(self.prefix), looked))
 
     def diagnose(self, looked: Looked | None = None, *, proof: bool = True) -> Diagnosis:
         """How the account and its store are. Raises StoreUnavailable.
@@ -377,7 +380,7 @@ class Gate:
         Each is judged once more, so nothing is cleared that is the gate's by now. `others`: also keys of names that the
         gate doesn't have. `Act.changed` has the keys. Raises InvalidField, StoreFailure.
         """
-        return self._carry(self._calls.clear_leftovers(found, by, reason, others=others))
+        return self._carry(acts.clear_leftovers(self._calls, found, by, reason, others=others))
 
     @contextmanager
     def guard(
@@ -583,15 +586,15 @@ class AsyncGate:
 
     async def halt_in_force(self) -> Halt | None:
         """As Gate.halt_in_force."""
-        return await self._carry(self._calls.halt_in_force())
+        return await self._carry(halt_in_force(self._calls.keyspace))
 
     async def in_doubt(self, at_most: int = 100, skip: int = 0) -> InDoubt:
         """As Gate.in_doubt."""
-        return await self._carry(self._calls.in_doubt(at_most, skip))
+        return await self._carry(doubtful.in_doubt(self._calls, at_most, skip))
 
     async def absences(self, within_ms: int, known: Collection[str] = ()) -> tuple[Absence, ...]:
         """As Gate.absences."""
-        return await self._carry(self._calls.absences(within_ms, known))
+        return await self._carry(doubtful.absences(self._calls, within_ms, known))
 
     async def audit(self, at_most: int = 100, *, within_ms: int | None = None) -> Audit:
         """As Gate.audit."""
@@ -605,17 +608,17 @@ class AsyncGate:
 
     async def halt(self, *, by: str, reason: str, scope: str = "entries") -> Act:
         """As Gate.halt."""
-        return await self._carry(self._calls.halt(by, reason, scope))
+        return await self._carry(acts.halt(self._calls, by, reason, scope))
 
     async def still_out(self, scope: str = "entries") -> StillOut:
         """As Gate.still_out."""
-        return await self._carry(self._calls.still_out(self._calls.clearing(scope)))
+        return await self._carry(acts.still_out(self._calls, acts.clearing(self._calls, scope)))
 
     async def until_clear(self, scope: str = "entries", *, told: Callable[[StillOut], None] | None = None) -> StillOut:
         """As Gate.until_clear."""
-        clearing = self._calls.clearing(scope)
+        clearing = acts.clearing(self._calls, scope)
         while True:
-            out = await self._carry(self._calls.still_out(clearing))
+            out = await self._carry(acts.still_out(self._calls, clearing))
             if told is not None:
                 told(out)
             pause_s = clearing.pause_s(out)
@@ -646,11 +649,11 @@ class AsyncGate:
 
     async def resume(self, *, by: str, reason: str) -> Act:
         """As Gate.resume."""
-        return await self._carry(self._calls.resume(by, reason))
+        return await self._carry(acts.resume(self._calls, by, reason))
 
     async def reset(self, what: str, *, by: str, reason: str) -> Act:
         """As Gate.reset."""
-        return await self._carry(self._calls.reset(what, by, reason))
+        return await self._carry(acts.reset(self._calls, what, by, reason))
 
     async def policy_in_force(self) -> PolicyInForce | None:
         """As Gate.policy_in_force."""
@@ -658,19 +661,19 @@ class AsyncGate:
 
     async def apply_policy(self, policy: Policy | None = None, *, by: str, reason: str, expected: str = "") -> Act:
         """As Gate.apply_policy."""
-        return await self._carry(self._calls.apply_policy(policy, by, reason, expected))
+        return await self._carry(acts.apply_policy(self._calls, policy, by, reason, expected))
 
     async def init(self, *, by: str, reason: str) -> Act:
         """As Gate.init."""
-        return await self._carry(self._calls.init(by, reason))
+        return await self._carry(acts.init(self._calls, by, reason))
 
     async def observers(self) -> tuple[Observer, ...]:
         """As Gate.observers."""
-        return await self._carry(self._calls.observers())
+        return await self._carry(observers(self._calls.keyspace.observers))
 
     async def leftovers(self, looked: Looked | None = None) -> Leftovers:
         """As Gate.leftovers."""
-        return await self._carry(self._calls.leftovers(looked))
+        return await self._carry(find(Keyspace(self.prefix), looked))
 
     async def diagnose(self, looked: Looked | None = None, *, proof: bool = True) -> Diagnosis:
         """As Gate.diagnose."""
@@ -678,7 +681,7 @@ class AsyncGate:
 
     async def clear_leftovers(self, found: Leftovers, *, by: str, reason: str, others: bool = False) -> Act:
         """As Gate.clear_leftovers."""
-        return await self._carry(self._calls.clear_leftovers(found, by, reason, others=others))
+        return await self._carry(acts.clear_leftovers(self._calls, found, by, reason, others=others))
 
     @asynccontextmanager
     async def guard(

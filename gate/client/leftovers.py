@@ -3,14 +3,14 @@ a window, keys without a TTL. Keys of others are not looked at."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Final
 
 from gate.protocol.keyspace import Keyspace
-from gate.protocol.scripts import Call, Command, Message, Pipeline, script
+from gate.protocol.scripts import Call, Command, Pipeline, script
 from gate.protocol.texts import LONGEST_NAME, MOST_PAGES, NO_END, brief
-from gate.store.wire import Reply
+from gate.store.wire import Dialogue
 from gate.values.errors import StoreError, StoreFailure
 from gate.values.keys import KEYS, Key
 from gate.values.leftovers import Leftover, Leftovers, Remedy
@@ -25,7 +25,7 @@ _NAMED_AT_MOST: Final = 10_000
 _SHOWN: Final = 300  # a record of the gate is shorter, but for its note
 
 
-def find(keyspace: Keyspace, looked: Looked | None = None) -> Generator[Message, Reply, Leftovers]:
+def find(keyspace: Keyspace, looked: Looked | None = None) -> Dialogue[Leftovers]:
     """Looks at each key under the gate's names, some hundred at a time. Raises StoreFailure."""
     found: dict[str, Leftover] = {}
     cursor, count, rounds = b"0", 0, 0
@@ -71,7 +71,7 @@ def _is_under(keyspace: Keyspace, name: str) -> bool:
     return name.startswith((f"{keyspace.base}:exec:", f"{keyspace.base}:safety:"))
 
 
-def _look(keyspace: Keyspace, names: tuple[str, ...]) -> Generator[Message, Reply, list[Leftover]]:
+def _look(keyspace: Keyspace, names: tuple[str, ...]) -> Dialogue[list[Leftover]]:
     answers = yield Pipeline(tuple(asked for name in names for asked in (("TYPE", name), ("PTTL", name))))
     failure = next((each for each in answers if isinstance(each, StoreFailure)), None)
     if failure is not None:

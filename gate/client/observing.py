@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Generator
 from typing import Final
 
 from gate.protocol.keyspace import Keyspace
-from gate.protocol.scripts import Message, Pipeline
+from gate.protocol.scripts import Pipeline
 from gate.protocol.texts import brief
-from gate.store.wire import Reply
+from gate.store.wire import Dialogue
 from gate.values.errors import StoreError, StoreFailure
 from gate.values.reports import Observer
 
@@ -28,7 +27,7 @@ class Observing:
         self._fingerprint: Final = fingerprint
         self._due_s = 0.0
 
-    def note(self) -> Generator[Message, Reply, None]:
+    def note(self) -> Dialogue[None]:
         """Leaves the name, when that is due. A verdict must not fail because of it."""
         if time.monotonic() < self._due_s:
             return
@@ -46,7 +45,7 @@ class Observing:
             return
 
 
-def observers(key: str) -> Generator[Message, Reply, tuple[Observer, ...]]:
+def observers(key: str) -> Dialogue[tuple[Observer, ...]]:
     """The callers that have observed in the last day, the latest first. None, where their key is damaged."""
     since_ms = time.time_ns() // 1_000_000 - _DAY_MS
     try:

@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final
 
-from gate.client.dialogues import Calls, Dialogue
+from gate.client.dialogues import Calls
 from gate.client.facts import facts_of_server
 from gate.protocol.keyspace import Keyspace
 from gate.protocol.scripts import Command, Encoded, Pipeline, script
 from gate.store.failures import ScriptMissing
-from gate.store.wire import Reply
+from gate.store.wire import Dialogue, Reply
 from gate.values.errors import InvalidField, StoreFailure
 from gate.values.guards import GUARDS, Reason
 from gate.values.intent import Intent

@@ -5,10 +5,12 @@ from __future__ import annotations
 import heapq
 from typing import Final
 
-from gate.client.dialogues import Calls, Dialogue
+from gate.client.dialogues import Calls
+from gate.client.doubtful import copies_in_state
 from gate.client.leftovers import Looked
 from gate.protocol.scripts import Pipeline
 from gate.protocol.texts import LONGEST_NAME, MOST_PAGES, NO_END, brief, line_of
+from gate.store.wire import Dialogue
 from gate.values.errors import InvalidField, StoreError, StoreFailure
 from gate.values.recent import MOST, RecentIntents
 from gate.values.record import Phase, Record, decode_record
@@ -86,4 +88,4 @@ def _lapsed(calls: Calls, known: dict[str, Record]) -> Dialogue[tuple[dict[str, 
             unread.append(key)
         else:
             ids += [brief(member.partition(b":")[2]) for member in members]
-    return (yield from calls.copies_in_state([each for each in ids if each not in known])), tuple(unread)
+    return (yield from copies_in_state(calls, [each for each in ids if each not in known])), tuple(unread)

@@ -7,18 +7,15 @@ leaves its trace at its start and once a minute. A user who has no right to thes
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
 from typing import Final, TypeVar
 
-from gate.protocol.scripts import Message
 from gate.protocol.texts import brief
-from gate.store.wire import Reply
+from gate.store.wire import Dialogue
 from gate.values.errors import StoreFailure
 from gate.values.log_words import log_of, pairs
 from gate.values.reports import SeenService, SeenServices
 
 T = TypeVar("T")
-_Dialogue = Generator[Message, Reply, T]
 
 SERVICES: Final = "{gate}:services"
 """A sorted set: prefixes, by the time when a service was last seen under each, epoch ms. One for the whole store."""
@@ -49,7 +46,7 @@ class Traces:
         """Whether it is time for another one."""
         return time.monotonic() >= self._due_s
 
-    def leave(self) -> _Dialogue[None]:
+    def leave(self) -> Dialogue[None]:
         """Leaves one. A store failure is never raised."""
         self._due_s = time.monotonic() + TRACE_EVERY_S
         try:
@@ -57,7 +54,7 @@ class Traces:
         except StoreFailure as failure:
             self._note(failure)
 
-    def claim(self, digest: str) -> _Dialogue[str | None]:
+    def claim(self, digest: str) -> Dialogue[str | None]:
         """Says that an account of the exchange is kept under this prefix, for five minutes. Returns the other prefix
         that keeps it; None: there is none, or it can't be known. A store failure is never raised."""
         key = account_key(digest)
@@ -73,7 +70,7 @@ class Traces:
             self._note(failure)
         return None
 
-    def leave_account(self, digest: str) -> _Dialogue[None]:
+    def leave_account(self, digest: str) -> Dialogue[None]:
         """Says that this service keeps the account no more. A store failure is never raised."""
         try:
             holder = yield ("GET", account_key(digest))
@@ -88,7 +85,7 @@ class Traces:
             _log.info("NO TRACE LEFT for others %s", pairs(prefix=self._prefix, detail=str(failure)))
 
 
-def seen_services(prefix: str) -> _Dialogue[SeenServices]:
+def seen_services(prefix: str) -> Dialogue[SeenServices]:
     """The services that were seen of late. Raises StoreFailure."""
     now_ms = time.time_ns() // 1_000_000
     yield ("ZREMRANGEBYSCORE", SERVICES, "-inf", now_ms - _KEPT_MS)  # so that it doesn't grow without end

@@ -8,14 +8,16 @@ from decimal import Decimal
 from typing import Final
 
 from gate.client.abreast import Part, abreast
-from gate.client.dialogues import HALT_FIELDS, Calls, Dialogue, by_a_person, halt_of
+from gate.client.dialogues import Calls, by_a_person
+from gate.client.doubtful import copies_in_state
 from gate.client.facts import facts_of_server
+from gate.client.halts import HALT_FIELDS, halt_of
 from gate.client.observing import observers
 from gate.client.symbols import AT_MOST, keys_of_few, known_symbols
 from gate.protocol.keyspace import Keyspace
 from gate.protocol.scripts import Command, Pipeline
 from gate.protocol.texts import brief, line_of, whole_or_none
-from gate.store.wire import Reply
+from gate.store.wire import Dialogue, Reply
 from gate.values.errors import StoreError
 from gate.values.fields import read_whole
 from gate.values.guards import GUARDS
@@ -358,7 +360,7 @@ def _permits(calls: Calls, now_ms: int, standing: list[Standing]) -> Dialogue[_P
     overdue, running = overdue[:_NAMED_AT_MOST], running[:_READ_AT_MOST]
     doubtful, reserved, unknown = [_intent_id(member) for member in overdue], 0, 0
     ids = [*doubtful, *map(_intent_id, running)]
-    copies = yield from calls.copies_in_state(ids)
+    copies = yield from copies_in_state(calls, ids)
     for intent_id, member in zip(ids[len(overdue) :], running, strict=True):
         millionths = member.partition(b":")[0]
         reserved += max(0, whole_or_none(line_of(millionths)) or 0)

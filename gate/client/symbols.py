@@ -5,12 +5,11 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Generator
 from typing import Final
 
-from gate.protocol.scripts import Message, Pipeline
+from gate.protocol.scripts import Pipeline
 from gate.protocol.texts import LONGEST_NAME
-from gate.store.wire import Reply
+from gate.store.wire import Dialogue
 from gate.values.errors import StoreError, StoreFailure
 
 AT_MOST: Final = 1_000
@@ -31,7 +30,7 @@ class NotingSymbols:
         self._key: Final = key
         self._next_s: dict[str, float] = {}
 
-    def note(self, symbol: str) -> Generator[Message, Reply, None]:
+    def note(self, symbol: str) -> Dialogue[None]:
         """Notes a symbol, unless that was done of late. A settlement must not fail because of it."""
         now_s = time.monotonic()
         if now_s < self._next_s.get(symbol, 0.0):
@@ -51,7 +50,7 @@ class NotingSymbols:
             return
 
 
-def known_symbols(key: str) -> Generator[Message, Reply, list[str]]:
+def known_symbols(key: str) -> Dialogue[list[str]]:
     """The symbols that were noted, the latest first. None, where their key is damaged."""
     try:
         found = yield ("ZRANGE", key, 0, AT_MOST - 1, "REV")
@@ -60,7 +59,7 @@ def known_symbols(key: str) -> Generator[Message, Reply, list[str]]:
     return [each.decode(errors="replace") for each in found[:AT_MOST] if len(each) <= LONGEST_NAME]
 
 
-def keys_of_few(pattern: str) -> Generator[Message, Reply, list[str] | None]:
+def keys_of_few(pattern: str) -> Dialogue[list[str] | None]:
     """The keys that match a pattern, on a server of few keys. None on one of many, or where the user may not ask.
 
     Raises StoreUnavailable.

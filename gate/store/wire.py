@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Protocol, TypeAlias
+from collections.abc import Generator
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 from gate.protocol.scripts import Message
 
 Reply: TypeAlias = Any  # any RESP value; gate.protocol decodes it. Of a pipeline: one for each command, in a list
+
+T = TypeVar("T")
+Dialogue: TypeAlias = Generator[Message, Reply, T]
+"""Talks with the store: yields a message, gets its reply or failure, and so on; its value is the result. No I/O."""
 
 DEFAULT_TIMEOUT_MS: Final = 250
 

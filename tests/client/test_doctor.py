@@ -14,11 +14,12 @@ import redis
 import gate.client.doctor
 import gate.client.proof
 from gate import Check, Diagnosis, Gate, Grade, Policy, Reason, StoreUnavailable
-from gate.client.dialogues import Calls, Dialogue
+from gate.client.dialogues import Calls
 from gate.client.proof import prove
 from gate.protocol.keyspace import Keyspace
 from gate.protocol.scripts import Command, Pipeline
 from gate.store.connect import connect
+from gate.store.wire import Dialogue
 from gate.values.guards import GUARDS, Exits, Guard
 from tests.client import account as at
 from tests.client.gates import OpenGate

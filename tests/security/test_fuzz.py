@@ -22,7 +22,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gate import Intent, InvalidField, InvalidIntent, InvalidPolicy, Outcome, Policy, Reason, StoreFailure, Verdict
+from gate.client import acts, doubtful
 from gate.client.dialogues import Calls
+from gate.client.leftovers import find
+from gate.client.observing import observers
 from gate.client.status import status
 from gate.config import Flags, InvalidConfig, read_config
 from gate.protocol.scripts import Message, Pipeline
@@ -147,16 +150,16 @@ def _permit() -> Permit:
 DIALOGUES: list[Callable[[Calls], Generator[Message, Any, Any]]] = [
     lambda calls: calls.inspect(at.entry()),
     lambda calls: calls.lookup("sig-1"),
-    lambda calls: calls.in_doubt(100, 0),
+    lambda calls: doubtful.in_doubt(calls, 100, 0),
     lambda calls: calls.policy_in_force(),
-    lambda calls: calls.still_out(calls.clearing("all")),
-    lambda calls: calls.halt("ops", "a", "all"),
-    lambda calls: calls.resume("ops", "a"),
-    lambda calls: calls.reset("all", "ops", "a"),
-    lambda calls: calls.apply_policy(Policy(), "ops", "a", ""),
-    lambda calls: calls.leftovers(None),
-    lambda calls: calls.observers(),
-    lambda calls: calls.absences(60_000, ()),
+    lambda calls: acts.still_out(calls, acts.clearing(calls, "all")),
+    lambda calls: acts.halt(calls, "ops", "a", "all"),
+    lambda calls: acts.resume(calls, "ops", "a"),
+    lambda calls: acts.reset(calls, "all", "ops", "a"),
+    lambda calls: acts.apply_policy(calls, Policy(), "ops", "a", ""),
+    lambda calls: find(calls.keyspace),
+    lambda calls: observers(calls.keyspace.observers),
+    lambda calls: doubtful.absences(calls, 60_000, ()),
     status,
 ]
 

@@ -34,7 +34,7 @@ from gate.cli.session import (
     store_of,
     warn,
 )
-from gate.client.dialogues import RESETS, SCOPES
+from gate.client.acts import RESETS, SCOPES
 from gate.config import Config, Flags
 from gate.values.reports import Act, Copies, Halt
 

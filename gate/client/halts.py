@@ -1,0 +1,33 @@
+"""A person's halt: whether one is on, by whom and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from gate.protocol.keyspace import Keyspace
+from gate.protocol.texts import brief, whole_or_none
+from gate.store.wire import Dialogue
+from gate.values.errors import StoreError
+from gate.values.reports import Halt
+
+HALT_FIELDS: Final = ("scope", "by", "reason", "at")
+_UNREADABLE: Final = Halt("?", "?", "its key was damaged", None)
+
+
+def halt_in_force(keyspace: Keyspace) -> Dialogue[Halt | None]:
+    """The halt that is on, or None. A halt with a damaged key has `?` in its fields. Raises StoreFailure."""
+    key = keyspace.halt
+    if (yield ("EXISTS", key)) == 0:
+        return None
+    try:
+        parts = yield ("HMGET", key, *HALT_FIELDS)
+    except StoreError:
+        return _UNREADABLE
+    return halt_of([None if part is None else brief(part) for part in parts])
+
+
+def halt_of(parts: Sequence[str | None]) -> Halt:
+    """A halt from HALT_FIELDS. One without a scope stops entries."""
+    scope, by, reason, at = parts
+    return Halt(scope or "entries", by or "?", reason or "?", whole_or_none(at))
