@@ -18,7 +18,7 @@ from tests.servers.process import ProcessStore
 from tests.servers.wire import Fault, Wire
 from tests.store.test_clusters import port_of
 
-BRIEF_MS = 400
+BRIEF_MS = 800
 ACTS: dict[str, Callable[[AnyGate], Act]] = {
     "halt": lambda gate: gate.halt(by="ops", reason="CPI print"),
     "resume": lambda gate: gate.resume(by="ops", reason="CPI is out"),

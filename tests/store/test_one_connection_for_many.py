@@ -29,7 +29,7 @@ from tests.servers.store import PrivateStore, Store
 from tests.servers.tls import tls_front
 from tests.servers.wire import Wire
 
-BRIEF_MS = 400
+BRIEF_MS = 800
 PATIENT_MS = 5_000
 CALLERS = 64
 LOOPS: Final = [loop for loop in ("asyncio", "uvloop") if find_spec(loop)]

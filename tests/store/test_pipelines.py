@@ -17,7 +17,7 @@ from gate.store.failures import ReplyLost, ScriptMissing
 from tests.servers.store import PrivateStore, Store
 from tests.servers.wire import Wire
 
-BRIEF_MS = 400
+BRIEF_MS = 800
 Send = Callable[[Message], Any]
 NewSend = Callable[[str], Send]
 THREE = Pipeline((("SET", "k", "1"), ("LPUSH", "k", "1"), ("GET", "k")))
