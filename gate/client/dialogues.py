@@ -16,13 +16,12 @@ from typing import Final
 from msgspec import structs
 
 from gate.client.denials import denied, unread
-from gate.client.facts import facts_of_server
 from gate.client.halts import halt_in_force
 from gate.client.observing import Observing
 from gate.client.symbols import NotingSymbols
 from gate.client.unheard import Unheard, UnheardCalls
 from gate.protocol.codec import Protocol, decode_last_look, decode_settlement
-from gate.protocol.explain import explain_error, explain_no_answer, explain_refusal
+from gate.protocol.explain import explain_error, explain_no_answer, explain_refusal, explain_refused_write
 from gate.protocol.keyspace import Keyspace
 from gate.protocol.scripts import Message, script
 from gate.protocol.texts import brief, line_of, whole_or_none
@@ -336,9 +335,21 @@ class Calls:
             if self.protocol is not protocol:
                 return (yield from self.inspect(intent, tries - 1))
         found = protocol.decode_inspection(reply, intent)
-        if found.admitted and (refuses := (yield from facts_of_server()).refuses_writes):
-            raise StoreError(refuses)
+        if found.admitted and (why := (yield from self.refusal_of_writes())):
+            raise StoreError(why)
         return found
+
+    def refusal_of_writes(self) -> Dialogue[str]:
+        """Why the server takes no verdict now, and what to do. Empty where it takes them, or where this user may not
+        ask. Raises StoreUnavailable."""
+        try:
+            yield from self.scripted("takes_writes", self.protocol.takes_writes())
+        except StoreFailure as failure:
+            why = explain_refused_write(str(failure))
+            if why is None and isinstance(failure, StoreUnavailable):
+                raise
+            return why or ""
+        return ""
 
     def lookup(self, intent_id: str) -> Dialogue[Record | None]:
         """The record of an intent, or None. Raises StoreFailure."""

@@ -21,6 +21,7 @@ from gate.values.guards import GUARDS
 from gate.values.keys import KEYS
 from gate.values.leftovers import Leftovers, Remedy
 from gate.values.reports import ACCOUNT_WIDE, EXITS_KEPT, Status, verifying_until_ms
+from gate.values.server import ServerFacts
 
 _NAMED: Final = 10
 _CLOCK_MS: Final = 1_000
@@ -64,13 +65,14 @@ def _clock_apart() -> Dialogue[int]:
 
 
 def _server(found: Status) -> list[Check]:
-    facts = found.server
+    return [*_facts(found.server), *([Check("server", _WRONG, found.refuses_writes)] if found.refuses_writes else [])]
+
+
+def _facts(facts: ServerFacts) -> list[Check]:
     if not facts.name:
         unknown = "it doesn't say what it is, so its version, eviction and append-only file are unknown: grant INFO"
         return [Check("server", _WARNING, unknown)]
     checks = [Check("server", _OK, str(facts))]
-    if facts.refuses_writes:
-        checks.append(Check("server", _WRONG, facts.refuses_writes))
     for number, complaint in enumerate(facts.complaints):
         checks.append(Check("server", _WRONG if facts.may_evict and not number else _WARNING, complaint))
     return checks

@@ -9,7 +9,7 @@ from gate.store.wire import Dialogue
 from gate.values.errors import StoreError
 from gate.values.server import ServerFacts, server_facts
 
-_ASKED: Final[Command] = ("INFO", "server", "memory", "persistence", "replication")
+_ASKED: Final[Command] = ("INFO", "server", "memory", "persistence")
 _MOST_SAID: Final = 65_536
 """Bytes of it that are read."""
 

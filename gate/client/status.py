@@ -55,7 +55,7 @@ def status(calls: Calls) -> Dialogue[Status]:
     of_state: list[Standing] = []
     standing: list[Standing] = []
 
-    moment, server_says = Part(_moment()), Part(facts_of_server())
+    moment, server_says, refuses = Part(_moment()), Part(facts_of_server()), Part(calls.refusal_of_writes())
     state_says = Part(_hash(keys.state, ("fence", "since", "policy", "run_id", "lost", "figures"), of_state))
     halted, is_halted = Part(_hash(keys.halt, HALT_FIELDS, standing)), Part(_ask("EXISTS", keys.halt))
     # The pattern doesn't match records, which are by far the most keys.
@@ -64,6 +64,7 @@ def status(calls: Calls) -> Dialogue[Status]:
     yield from abreast(
         moment,
         server_says,
+        refuses,
         state_says,
         halted,
         is_halted,
@@ -139,6 +140,7 @@ def status(calls: Calls) -> Dialogue[Status]:
         memory_lost_ms=lost.result,
         evicts=server.may_evict,
         server=server,
+        refuses_writes=refuses.result,
         all_symbols=of_few.result is not None and len(found) <= _KEYS_AT_MOST,
     )
 

@@ -163,6 +163,10 @@ class Protocol:
         call = Call("EVALSHA_RO", script("still_out"), keyspace.of_account())
         return call(since_ms=since_ms, exits_too=int(exits_too), server=SERVER)
 
+    def takes_writes(self) -> Command:
+        """The call that fails where the server takes no verdict, and does nothing."""
+        return Call("EVALSHA", script("takes_writes"), self.keyspace.of_account())()
+
     def control(
         self,
         act: str,

@@ -17,6 +17,13 @@ from gate.values.record import Phase, Record
 _KEY_IN_ERROR: Final = re.compile(r" key=(\S+)")
 _SCRIPT_IN_ERROR: Final = re.compile(r",? ?script: (?:\S+, )?on @user_script:\d+\.?")
 _PATTERNS: Final = tuple((re.compile(":" + re.sub(r"{\w+}", ".+", key.pattern) + "$"), key) for key in KEYS.values())
+_REFUSALS: Final = (
+    ("replica.", "the server is a replica, which", "give the URL of its primary"),
+    ("maxmemory", "the server's memory is full: it", "raise maxmemory, or make room"),
+    ("NOREPLICAS", "the server has too few replicas, so it", "bring them back, or lower its min-replicas-to-write"),
+    ("MISCONF", "the server can't write to its disk, so it", "its log says why"),
+)
+"""By what the server's words have in them."""
 _SCOPES: Final = {
     "lock": "of this symbol and side ",
     "rate_symbol": "of this symbol ",
@@ -101,6 +108,12 @@ def explain_no_answer(failure: str) -> str:
 def explain_refusal(error: str) -> str:
     """A store that answered with an error: what is wrong, and what follows."""
     return f"{explain_error(error)}. There is no permit and no order until that is put right"
+
+
+def explain_refused_write(error: str) -> str | None:
+    """Why a server takes no verdict, and what to do, from its refusal of a script that may write. None: the error says
+    nothing of that."""
+    return next((f"{why} takes no verdict; {remedy}" for sign, why, remedy in _REFUSALS if sign in error), None)
 
 
 def explain_error(error: str) -> str:

@@ -70,6 +70,7 @@ SCRIPTS: Final = (
     "control",
     "identify",
     "leftovers",
+    "takes_writes",
     "answer",
     "order_update",
 )

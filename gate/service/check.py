@@ -61,7 +61,7 @@ async def _store(config: Config, settings: Settings, gate: AsyncGate, client: An
         status = await gate.status()
     except StoreFailure as failure:
         return [Finding("store", False, str(failure), of_store=True)]
-    refuses = status.server.refuses_writes
+    refuses = status.refuses_writes
     off_ms = status.now_ms - time.time_ns() // 1_000_000
     found = [
         Finding("store", not refuses, refuses or str(status.server), of_store=True),

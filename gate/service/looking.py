@@ -240,6 +240,6 @@ def stopped_by(status: Status) -> tuple[str, ...]:
     ]
     if not status.policy_agrees:
         found.append("policy: another one is in force")
-    if status.server.refuses_writes:
-        found.append(f"store: {status.server.refuses_writes}")
+    if status.refuses_writes:
+        found.append(f"store: {status.refuses_writes}")
     return tuple(found)

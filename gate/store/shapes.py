@@ -174,7 +174,7 @@ _OF_SCRIPTS: Final[dict[str, _Shape]] = {
     "still_out": _lines,
     "control": _act,
     "leftovers": _act,
-    **dict.fromkeys(("answer", "order_update"), _whole),
+    **dict.fromkeys(("answer", "order_update", "takes_writes"), _whole),
 }
 
 

@@ -145,6 +145,9 @@ class Status(Struct, frozen=True):
     """Whether the server may evict keys. Records may be missing one by one then, so every permit says `verify`."""
     server: ServerFacts = field(default=ServerFacts())
     """What the server says of itself."""
+    refuses_writes: str = ""
+    """Why the server takes no verdict now, and what to do: it is full, a replica, can't write to its disk. Empty where
+    it takes them, or where this user may not ask."""
     all_symbols: bool = True
     """Whether every lock, window and cooldown of a symbol was looked for. On a server of more than 20,000 keys, only
     those of symbols that have a permit, or had one in the last 90 days; and of a thousand symbols at most."""
@@ -184,14 +187,14 @@ class Status(Struct, frozen=True):
         """Whether entries are stopped for the whole account now: by what its keys say, or by a server that takes no
         writes."""
         on = any(each.on and each.name in ACCOUNT_WIDE for each in self.standing)
-        return on or self.halt is not None or bool(self.server.refuses_writes)
+        return on or self.halt is not None or bool(self.refuses_writes)
 
     @property
     def entries_pass(self) -> bool:
         """Whether entries of this caller pass now, if their symbols do: nothing stops the account's, and the policy in
         force is not another one than the caller is pinned to. A person's halt counts in every mode."""
         denies = self.halt is not None or any(each.on and each.name in ACCOUNT_WIDE for each in self.damaged.values())
-        denies = denies or bool(self.server.refuses_writes)
+        denies = denies or bool(self.refuses_writes)
         return not denies and (self.observing or not (self.stopped or not self.policy_agrees))
 
     @property

@@ -1,4 +1,4 @@
-"""What a server says of itself: its version, whether it takes writes and may lose keys, and what a restart leaves."""
+"""What a server says of itself: its version, whether it may lose keys, and what a restart leaves of them."""
 
 from __future__ import annotations
 
@@ -34,12 +34,6 @@ class ServerFacts:
     """Whether it may drop keys: it has a limit of memory, and a policy to keep to it by."""
     append_only: bool | None = None
     """Whether it keeps an append-only file."""
-    replica: bool = False
-    """Whether it follows another server, so that only that one takes writes."""
-    used_bytes: int = 0
-    """Its memory, as far as its limit counts that."""
-    limit_bytes: int = 0
-    """Its maxmemory; 0: it has none."""
 
     def __str__(self) -> str:
         """In one line, such as `Redis 7.0.15, eviction noeviction, append-only file on`."""
@@ -63,16 +57,6 @@ class ServerFacts:
         return patch < _MENDED.get(self.name, {}).get(release, 0)
 
     @property
-    def refuses_writes(self) -> str:
-        """Why it admits nothing, and what to do; empty where it takes writes, as far as it says."""
-        if self.replica:
-            return "the server is a replica, which takes no verdict; give the URL of its primary"
-        if self.limit_bytes and self.used_bytes > self.limit_bytes and self.eviction == "noeviction":
-            figures = f"{self.used_bytes} of {self.limit_bytes} bytes"
-            return f"the server's memory is full, {figures}: it takes no verdict; raise maxmemory, or make room"
-        return ""
-
-    @property
     def complaints(self) -> tuple[str, ...]:
         """What is wrong with it, what follows, and what to do."""
         wrong = []
@@ -92,13 +76,11 @@ class ServerFacts:
 
 
 def server_facts(info: str) -> ServerFacts:
-    """Reads the sections server, memory, persistence and replication of INFO, or as much as there is of them."""
+    """Reads the sections server, memory and persistence of INFO, or as much as there is of them."""
     fields = {name: value[:_LONGEST] for name, value in _FIELD.findall(info) if value.isprintable()}
     redis, valkey = fields.get("redis_version", ""), fields.get("valkey_version", "")
     major = redis.partition(".")[0]
     eviction, limit = fields.get("maxmemory_policy", ""), fields.get("maxmemory", "0")
-    # What it keeps for its replicas and its append-only file doesn't count against the limit.
-    used = _whole(fields, "used_memory") - _whole(fields, "mem_not_counted_for_evict")
     append_only = fields.get("aof_enabled")
     return ServerFacts(
         name="Valkey" if valkey else "Redis" if redis else "",
@@ -108,12 +90,4 @@ def server_facts(info: str) -> ServerFacts:
         eviction=eviction,
         may_evict=limit != "0" and eviction not in ("", "noeviction"),
         append_only=None if append_only is None else append_only == "1",
-        replica=fields.get("role") == "slave",
-        used_bytes=max(used, 0),
-        limit_bytes=_whole(fields, "maxmemory"),
     )
-
-
-def _whole(fields: dict[str, str], name: str) -> int:
-    text = fields.get(name, "")
-    return int(text) if text.isascii() and text.isdigit() else 0

@@ -407,7 +407,7 @@ def test_a_lost_answer_to_a_claim_says_that_nobody_can_tell(bare: Run, redis_cli
     for form in (["--json"], []):
         redis_client.flushall()
         declare_whole(redis_client)
-        lost = [wire.lose_next_reply("EVALSHA"), wire.lose_next_reply("EVALSHA")]
+        lost = [wire.lose_next_reply("EVALSHA", "evaluate") for _ in range(2)]
         result = bare("--url", wire.url, "eval", *words(), "--commit", *form)
         assert all(fault.happened for fault in lost)
         assert result.exit_code == 3

@@ -213,7 +213,7 @@ def test_a_full_server_is_wrong_with_and_without_the_proof(
     for proof in (True, False):
         found = doctor.diagnose(proof=proof)
         [says] = [says for grade, says in of(found, "server") if grade is Grade.WRONG]
-        assert says.startswith("the server's memory is full, ")
+        assert says.startswith("the server's memory is full: it takes no verdict")
         assert not found
     assert one(doctor.diagnose(), "guards")[0] is Grade.WRONG
     roomy = open_sync_gate(url=new_private_store("--maxmemory", "900mb", "--maxmemory-policy", "noeviction").url)

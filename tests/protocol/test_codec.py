@@ -166,6 +166,10 @@ def test_a_list_that_was_not_asked_for_or_has_no_end_is_an_error() -> None:
         decode_last_look(b"HOLDS 1\n" + b"7 1 4 i\n" * 5_000, "")
 
 
+def test_takes_writes() -> None:
+    assert PROTOCOL.takes_writes() == ("EVALSHA", script("takes_writes").sha, 1, PROTOCOL.keyspace.state)
+
+
 def test_still_out() -> None:
     keyspace = PROTOCOL.keyspace
     assert PROTOCOL.still_out(1_800_000_000_000, exits_too=False) == (

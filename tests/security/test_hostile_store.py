@@ -28,6 +28,7 @@ from gate import (
 from gate.exchange.binance import BinanceFutures
 from gate.executor import Executor, Terminal
 from gate.paper import PaperExchange
+from gate.protocol.scripts import SCRIPTS
 from gate.store.shapes import SHAPES
 from gate.values.log_words import LONGEST
 from tests.client import account as at
@@ -230,7 +231,7 @@ def test_every_command_that_is_sent_has_a_shape(hostile: HostileStore, open_on: 
                 call(open_on(hostile))
             except GateError:
                 continue
-    scripts = {"evaluate", "settle", "inspect", "last_look", "still_out", "control", "identify", "leftovers"}
+    scripts = set(SCRIPTS)
     assert set(hostile.asked) - scripts <= SHAPES.keys()
 
 

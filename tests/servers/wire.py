@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from redis import ConnectionPool
 
+from gate.protocol.scripts import script
 from tests.servers.ports import free_port
 from tests.servers.resp import Frames, command_words, is_push
 
@@ -36,6 +37,7 @@ class Fault:
 
     loss: _Loss
     command: str | None
+    script: str | None = None
     _happened: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -46,7 +48,10 @@ class Fault:
         if not self._happened.wait(timeout):
             raise TimeoutError(f"no {self.command or 'command'} met this fault within {timeout} s")
 
-    def matches(self, command: str) -> bool:
+    def matches(self, words: list[bytes]) -> bool:
+        command = words[0].decode().upper()
+        if self.script is not None and words[1:2] != [script(self.script).sha.encode()]:
+            return False
         return command not in HANDSHAKE if self.command is None else command == self.command
 
     def strike(self) -> None:
@@ -57,7 +62,8 @@ class Wire:
     """Listens at `url` and passes everything on to the server at `target`, which may be on TCP or on a unix socket.
 
     The three losses each apply to the next command of the given name, whatever connection it comes by; without a name,
-    to the next one that isn't part of a connection's handshake. Several orders for one command are served in turn.
+    to the next one that isn't part of a connection's handshake. A reply may be lost of a call of one script alone.
+    Several orders for one command are served in turn.
     """
 
     def __init__(self, target: str) -> None:
@@ -83,9 +89,9 @@ class Wire:
         """The connection breaks, and the server never hears of the command."""
         return self._order(_Loss.REQUEST, command)
 
-    def lose_next_reply(self, command: str | None = None) -> Fault:
+    def lose_next_reply(self, command: str | None = None, script: str | None = None) -> Fault:
         """The server executes the command; the connection breaks before its reply."""
-        return self._order(_Loss.REPLY, command)
+        return self._order(_Loss.REPLY, command, script)
 
     def withhold_next_reply(self, command: str | None = None) -> Fault:
         """The server executes the command; its reply and whatever follows never arrive, on an open connection."""
@@ -144,11 +150,11 @@ class Wire:
     ) -> None:
         self.close()
 
-    def take_fault(self, command: str) -> Fault | None:
-        """Count `command`, and hand out the fault that it meets, if any."""
+    def take_fault(self, words: list[bytes]) -> Fault | None:
+        """Count the command, and hand out the fault that it meets, if any."""
         with self._lock:
-            self._counts[command] += 1
-            fault = next((each for each in self._faults if each.matches(command)), None)
+            self._counts[words[0].decode().upper()] += 1
+            fault = next((each for each in self._faults if each.matches(words)), None)
             if fault is not None:
                 self._faults.remove(fault)
             return fault
@@ -161,8 +167,8 @@ class Wire:
         with self._lock:
             return self._counts.copy()
 
-    def _order(self, loss: _Loss, command: str | None) -> Fault:
-        fault = Fault(loss, command and command.upper())
+    def _order(self, loss: _Loss, command: str | None, script: str | None = None) -> Fault:
+        fault = Fault(loss, command and command.upper(), script)
         with self._lock:
             self._faults.append(fault)
         return fault
@@ -233,7 +239,7 @@ class _Link:
         frames = Frames()
         while data := self._client.recv(_CHUNK):
             for frame in frames.feed(data):
-                fault = self._wire.take_fault(command_words(frame)[0].decode().upper())
+                fault = self._wire.take_fault(command_words(frame))
                 if fault is not None and fault.loss is _Loss.REQUEST:
                     fault.strike()
                     return

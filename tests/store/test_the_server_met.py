@@ -135,23 +135,3 @@ def test_facts_are_read_from_whatever_there_is(info: str, said: str | None, too_
     assert facts.too_old is too_old
     assert str(facts) == (said or "Redis 7.0.15, eviction noeviction, append-only file on")
     assert [each for each in facts.complaints if "CVE" not in each] == []
-
-
-FULL = "used_memory:950\nmem_not_counted_for_evict:40\nmaxmemory:900\nmaxmemory_policy:noeviction\n"
-
-
-@pytest.mark.parametrize(
-    ("info", "refuses"),
-    [
-        ("role:master\n", ""),
-        ("role:slave\n", "the server is a replica, which takes no verdict; give the URL of its primary"),
-        (FULL, "the server's memory is full, 910 of 900 bytes: it takes no verdict; raise maxmemory, or make room"),
-        (FULL.replace("noeviction", "allkeys-lru"), ""),
-        (FULL.replace("maxmemory:900", "maxmemory:910"), ""),
-        (FULL.replace("maxmemory:900", "maxmemory:0"), ""),
-        (FULL.replace("950", "many"), ""),
-    ],
-    ids=["a primary", "a replica", "full", "full but evicts", "just not full", "no limit", "no number"],
-)
-def test_a_server_that_takes_no_writes_is_told_by_what_it_says(info: str, refuses: str) -> None:
-    assert server_facts(info).refuses_writes == refuses

@@ -44,8 +44,8 @@ def headline(found: Status) -> tuple[str, str]:
         since = "" if found.halt.at_ms is None else f", since {ago(found.halt.at_ms, found.now_ms)}"
         what = "HALTED, exits too" if found.stops_exits else "HALTED for entries, exits pass"
         text, style = f"{what}. By {found.halt.by}: {found.halt.reason}{since}", "bold red"
-    elif found.server.refuses_writes:
-        refuses = f"{found.server.refuses_writes}. An executor sends exits without it"
+    elif found.refuses_writes:
+        refuses = f"{found.refuses_writes}. An executor sends exits without it"
         text, style = f"STOPPED for entries: {refuses}", "bold red"
     elif found.stopped:
         stops = [each for each in found.standing if each.on and each.name in ACCOUNT_WIDE]
@@ -65,7 +65,7 @@ def headline(found: Status) -> tuple[str, str]:
         text, style = "OPEN, but not for every symbol", "bold yellow"
     else:
         text, style = "OPEN", "bold green"
-    if found.observing and not found.server.refuses_writes:
+    if found.observing and not found.refuses_writes:
         denies = "only what is damaged" if any(each.damage and each.on for each in found.standing) else "nothing"
         binds = "the halt binds, but for it " if found.halt is not None else ""
         return f"{text}. Observe mode: {binds}{denies} is really denied", "bold red" if binds else "bold yellow"
@@ -161,7 +161,7 @@ def _policy(found: Status) -> tuple[str, str]:
 
 def _server(found: Status) -> list[tuple[str, str]]:
     complaints = found.server.complaints
-    refuses = found.server.refuses_writes
+    refuses = found.refuses_writes
     if refuses:
         complaints = (refuses, *complaints)
     return [
