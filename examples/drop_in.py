@@ -71,7 +71,7 @@ def handle(gate: Gate, client: Client, intent: Intent) -> str:
             if not permit:
                 return f"DENIED {permit.reason} {permit.detail}"
             order = send(client, intent, permit)
-            permit.placed(order["orderId"])
+            permit.placed(order)
             return f"PLACED {order['orderId']}"
     except Exception as error:
         # The end of the block has settled what it means for the order. Its own text may hold a signed request.
@@ -80,11 +80,11 @@ def handle(gate: Gate, client: Client, intent: Intent) -> str:
 
 
 def send(client: Client, intent: Intent, permit: GuardedPermit) -> dict[str, Any]:
-    """The order placement that the service had before. Only newClientOrderId is new."""
+    """The order placement that the service had before. Only its client order id is new."""
     terms = {"symbol": intent.symbol, "side": intent.side, "type": "MARKET", "quantity": f"{intent.quantity:f}"}
     if permit.is_exit:
         terms["reduceOnly"] = "true"
-    answer: dict[str, Any] = client.futures_create_order(**terms, newClientOrderId=permit.client_order_id)
+    answer: dict[str, Any] = client.futures_create_order(**terms, **permit.id_parameter("MARKET"))
     return answer
 
 

@@ -67,12 +67,7 @@ def abreast(*parts: _Carried) -> Dialogue[None]:
         commands = [command for part in asking for command in part.asks()]
         replies: list[Reply] = []
         for start in range(0, len(commands), _AT_ONCE):
-            message = Pipeline(tuple(commands[start : start + _AT_ONCE]))
-            try:
-                replies += yield message
-            except StoreUnavailable as unavailable:
-                # Each part is told: it may answer one of them, as a replica answers a script that may write.
-                replies += [unavailable] * len(message.commands)
+            replies += yield Pipeline(tuple(commands[start : start + _AT_ONCE]))
         heard, still = 0, []
         for part in asking:
             count = len(part.asks())

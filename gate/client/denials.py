@@ -5,6 +5,7 @@ An exit that is denied leaves a position open, and an intent that can't be read 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Final
 
@@ -12,7 +13,7 @@ from gate.values.errors import InvalidIntent
 from gate.values.guards import Reason
 from gate.values.intent import Intent
 from gate.values.log_words import log_of, names, pairs
-from gate.values.record import Phase
+from gate.values.record import Phase, Record
 from gate.values.verdict import Verdict
 
 _LONGEST: Final = 40
@@ -22,12 +23,19 @@ _log: Final = log_of("gate")
 
 
 def denied(intent: Intent, verdict: Verdict) -> Verdict:
-    """The verdict. Warns where it denies an exit, unless that exit's order was placed before."""
-    placed = verdict.prior is not None and verdict.prior.phase is Phase.PLACED
-    if intent.is_exit and not placed:
+    """The verdict. Warns where it denies an exit, unless that exit's order was placed before, or is on its way."""
+    if intent.is_exit and not _is_seen_to(verdict.prior):
         unless = _UNLESS if verdict.reason in _CANT_JUDGE else ""
         _log.warning("EXIT DENIED %s", names(intent, reason=verdict.reason, detail=verdict.detail, unless=unless))
     return verdict
+
+
+def _is_seen_to(prior: Record | None) -> bool:
+    """Whether an earlier delivery has placed the order, or has a live permit for it. The record's deadline is by the
+    server's clock: this process's is near enough for a line in the log."""
+    if prior is None or prior.phase is not Phase.ADMITTED:
+        return prior is not None and prior.phase is Phase.PLACED
+    return prior.deadline_ms is not None and time.time_ns() // 1_000_000 < prior.deadline_ms
 
 
 def unread(asked: object, invalid: InvalidIntent) -> None:

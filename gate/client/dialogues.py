@@ -46,20 +46,12 @@ from gate.values.record import Record, decode_record
 from gate.values.reports import Halt, Inspection
 from gate.values.verdict import Permit, Verdict
 
-SCOPES: Final = ("entries", "all")
-HALT_FIELDS: Final = ("scope", "by", "reason", "at")
-RESETS: Final = ("safe_mode", "cooldowns", "failures", "all")
 _GIVEN_BACK_AT_ONCE: Final = 64
-_ABSENCES_AT_ONCE: Final = 1_000
-_SETTLED_AS_ABSENT: Final = b"settled as absent"  # lua/settle.lua
 _NOBODY_HEARD: Final = Outcome.unsent("UNHEARD", "the answer to the evaluation was lost")
-_REPLAYED: Final = 2
 _TRIES: Final = 4
 """How often an intent is judged where the store names another policy each time. A person changes it seldom."""
-_ANSWER_LOST: Final = "the answer was lost; repeat it"
 _UNCLAIMED: Final = ""  # the token of a permit that has claimed nothing
 _NO_FENCE: Final = 2**53  # Lua can't count by one beyond 2**53, so a fence that reaches it is damage
-_UNREADABLE: Final = Halt("?", "?", "its key was damaged", None)
 _log: Final = log_of("gate")
 
 
@@ -341,7 +333,7 @@ class Calls:
 
     def refusal_of_writes(self) -> Dialogue[str]:
         """Why the server takes no verdict now, and what to do. Empty where it takes them, or where this user may not
-        ask. Raises StoreUnavailable."""
+        ask. Raises StoreUnavailable: where writes are paused, a server answers only what reads."""
         try:
             yield from self.scripted("takes_writes", self.protocol.takes_writes())
         except StoreFailure as failure:

@@ -17,7 +17,12 @@ _MOST_SAID: Final = 65_536
 def facts_of_server() -> Dialogue[ServerFacts]:
     """Asks the server. Empty facts where the user may not ask. Raises StoreUnavailable."""
     try:
-        said = yield _ASKED
+        return (yield from facts_if_told())
     except StoreError:
         return ServerFacts()
+
+
+def facts_if_told() -> Dialogue[ServerFacts]:
+    """Asks the server. Raises StoreFailure, also where the user may not ask."""
+    said = yield _ASKED
     return server_facts(said[:_MOST_SAID].decode(errors="replace") if isinstance(said, bytes) else "")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, Protocol
 
 from gate.exchange.consequences import outcome_of_leaving
+from gate.values.errors import InvalidField, shown
 from gate.values.found_order import FoundOrder
 from gate.values.log_words import log_of, names
 from gate.values.outcome import Outcome, OutcomeKind, Penalty, Settled, Settlement
@@ -15,6 +17,9 @@ MEMORY_LOST: Final = "MEMORY_LOST"
 _NOT_ASKED: Final = Outcome.unknown(
     "nothing was sent: the store has lost memory, and nobody asked the exchange for an earlier order", code=MEMORY_LOST
 )
+_IDS: Final = ("orderId", "algoId")
+_CLIENT_IDS: Final = ("clientOrderId", "clientAlgoId")
+_ANOTHER_ID: Final = "nobody who looks for this intent's order finds this one; send it with permit.id_parameter(type)"
 _NOT_REPORTED: Final = (Settled.STORE_UNAVAILABLE, Settled.STORE_ERROR)
 _log: Final = log_of("gate")
 
@@ -104,8 +109,13 @@ class _Held:
 
     @property
     def client_order_id(self) -> str:
-        """The newClientOrderId to send. Raises LookupError for a denied intent."""
+        """The client order id to send. Raises LookupError for a denied intent."""
         return self.permit.client_order_id
+
+    def id_parameter(self, order_type: str) -> dict[str, str]:
+        """The order's parameter that carries the client order id: newClientOrderId, of a conditional type clientAlgoId.
+        Raises LookupError for a denied intent."""
+        return self.permit.id_parameter(order_type)
 
     def _heard(self, said: FoundOrder | Outcome | None) -> Outcome | None:
         """Takes what the search for an earlier order has come to. Returns what is to be settled at once."""
@@ -129,6 +139,17 @@ class _Held:
         if error is None:
             return self._unknown("left without an outcome")
         return outcome_of_leaving(error, self.permit, self._policy)
+
+    def _placed(self, order: str | int | Mapping[str, object]) -> Outcome:
+        if not isinstance(order, Mapping):
+            return Outcome.placed(order)
+        order_id, sent = (next((order[name] for name in both if name in order), None) for both in (_IDS, _CLIENT_IDS))
+        if not isinstance(order_id, str | int):
+            raise InvalidField("order", shown(order), "is no answer to an order: it has no orderId, and no algoId")
+        if sent is not None and sent != self.client_order_id:
+            told = names(self.permit, order_id=order_id, sent=sent, detail=_ANOTHER_ID)
+            _log.error("ANOTHER ID %s", told)
+        return Outcome.placed(order_id)
 
     def _unknown(self, detail: str) -> Outcome:
         return Outcome.unknown(detail, penalty=Penalty.unknown_outcome(self._policy))
@@ -158,9 +179,10 @@ class GuardedPermit(_Held):
         if (outcome := self._unreported(error)) is not None:
             self.settle(outcome)
 
-    def placed(self, order_id: str | int) -> Settlement:
-        """The exchange has the order."""
-        return self.settle(Outcome.placed(order_id))
+    def placed(self, order: str | int | Mapping[str, object]) -> Settlement:
+        """The exchange has the order. `order`: its id, or better the exchange's whole answer: an error in the log says
+        where that carries another client order id than the permit's. Raises InvalidField for what has no id."""
+        return self.settle(self._placed(order))
 
     def rejected(
         self, code: str | int, detail: str = "", *, retryable: bool = False, penalty: Penalty | None = None
@@ -203,9 +225,10 @@ class AsyncGuardedPermit(_Held):
         if (outcome := self._unreported(error)) is not None:
             await self.settle(outcome)
 
-    async def placed(self, order_id: str | int) -> Settlement:
-        """The exchange has the order."""
-        return await self.settle(Outcome.placed(order_id))
+    async def placed(self, order: str | int | Mapping[str, object]) -> Settlement:
+        """The exchange has the order. `order`: its id, or better the exchange's whole answer: an error in the log says
+        where that carries another client order id than the permit's. Raises InvalidField for what has no id."""
+        return await self.settle(self._placed(order))
 
     async def rejected(
         self, code: str | int, detail: str = "", *, retryable: bool = False, penalty: Penalty | None = None

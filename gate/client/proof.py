@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Final
 
 from gate.client.dialogues import Calls
-from gate.client.facts import facts_of_server
+from gate.client.facts import facts_if_told
 from gate.protocol.keyspace import Keyspace
 from gate.protocol.scripts import Command, Encoded, Pipeline, script
 from gate.store.failures import ScriptMissing
@@ -58,7 +58,7 @@ def prove(prefix: str, policy: Policy) -> Dialogue[tuple[Shown, ...]]:
     except InvalidField:
         raise InvalidField("prefix", prefix, "leaves no room for a prefix below it") from None
     seconds, micros = yield ("TIME",)
-    server = yield from facts_of_server()
+    server = yield from facts_if_told()
     state = _State(calls, int(seconds) * 1000 + int(micros) // 1000, server.run_id)
     load = "SCRIPT", "LOAD", script("evaluate").source
     yield state.forget()

@@ -18,7 +18,7 @@ from gate.protocol.keyspace import Keyspace
 from gate.protocol.scripts import Command, Pipeline
 from gate.protocol.texts import brief, line_of, whole_or_none
 from gate.store.wire import Dialogue, Reply
-from gate.values.errors import StoreError
+from gate.values.errors import StoreError, StoreUnavailable
 from gate.values.fields import read_whole
 from gate.values.guards import GUARDS
 from gate.values.keys import KEYS
@@ -55,7 +55,7 @@ def status(calls: Calls) -> Dialogue[Status]:
     of_state: list[Standing] = []
     standing: list[Standing] = []
 
-    moment, server_says, refuses = Part(_moment()), Part(facts_of_server()), Part(calls.refusal_of_writes())
+    moment, server_says = Part(_moment()), Part(facts_of_server())
     state_says = Part(_hash(keys.state, ("fence", "since", "policy", "run_id", "lost", "figures"), of_state))
     halted, is_halted = Part(_hash(keys.halt, HALT_FIELDS, standing)), Part(_ask("EXISTS", keys.halt))
     # The pattern doesn't match records, which are by far the most keys.
@@ -64,7 +64,6 @@ def status(calls: Calls) -> Dialogue[Status]:
     yield from abreast(
         moment,
         server_says,
-        refuses,
         state_says,
         halted,
         is_halted,
@@ -115,6 +114,7 @@ def status(calls: Calls) -> Dialogue[Status]:
         Part(_switches("cooldown_symbol", cooldowns, keys.reasons, standing)),
     )
 
+    refuses = yield from _refusal_of_writes(calls)
     fence, since, fingerprint = _whole(state[0]), _whole(state[1]), state[2]
     if fence is not None:
         calls.saw(fence)
@@ -140,9 +140,17 @@ def status(calls: Calls) -> Dialogue[Status]:
         memory_lost_ms=lost.result,
         evicts=server.may_evict,
         server=server,
-        refuses_writes=refuses.result,
+        refuses_writes=refuses,
         all_symbols=of_few.result is not None and len(found) <= _KEYS_AT_MOST,
     )
+
+
+def _refusal_of_writes(calls: Calls) -> Dialogue[str]:
+    """Asked by itself, behind all else: where writes are paused, the reply doesn't come."""
+    try:
+        return (yield from calls.refusal_of_writes())
+    except StoreUnavailable as unavailable:
+        return f"the server takes no verdict ({unavailable}); are its writes paused? CLIENT UNPAUSE ends that"
 
 
 def _keys_of(keys: Keyspace, symbol: str) -> tuple[str, ...]:

@@ -60,6 +60,9 @@ _FILTERS_OLD_S: Final = 86_400
 """An order waits for newer ones than that."""
 _RENEWALS_APART_S: Final = 60
 _READ_TIMEOUT_S: Final = 5.0
+_MOST_CONNECTIONS: Final = 500
+"""An exit must not wait for a connection that a reading holds, and each entry in flight may have four that hang. By
+itself aiohttp opens 100."""
 _CONNECT_TIMEOUT_S: Final = 3.0
 _LONGEST_TIME_READ_MS: Final = 2_000  # the clock of reads is off by half of it at most, and may be ahead by a second
 _ACCOUNT_WEIGHT: Final = 5
@@ -117,7 +120,7 @@ class BinanceFutures:
             demo=demo,
             loop=asyncio.get_running_loop(),
             session_params={
-                "connector": TCPConnector(keepalive_timeout=IDLE_S),
+                "connector": TCPConnector(limit=_MOST_CONNECTIONS, keepalive_timeout=IDLE_S),
                 # Who hears of the headers here, too: `client.response` is shared between calls.
                 "response_class": bounded_response(self._heard),
                 "auto_decompress": False,

@@ -113,6 +113,11 @@ _SYMBOL_OFF: Final = replace(REFUSED, consequence=Consequence.REST_SYMBOL)
 _WOULD_TRIGGER: Final = replace(
     REFUSED, advice="the price is beyond the trigger already: the stop doesn't stand, and protects no position"
 )
+_STANDS_ALREADY: Final = replace(
+    REFUSED,
+    advice="a stop or take-profit that closes this position rests already, and protects it; cancel that one first if "
+    "this one is to take its place",
+)
 _COVERED: Final = replace(REFUSED, advice="no position is left to reduce, or reduce-only orders that rest cover it")
 UNLISTED: Final = replace(
     REFUSED, consequence=Consequence.REST_SYMBOL, advice="the gate's table doesn't know this refusal: the symbol rests"
@@ -201,6 +206,8 @@ CODES: Final[dict[int, Failure]] = {
     # reduce-only without a position to reduce; the margin isn't the reason
     -2022: _COVERED,
     -4118: _COVERED,
+    # a second order of a kind that closes the whole position
+    -4130: _STANDS_ALREADY,
     # a stop whose trigger the price has passed
     -2021: _WOULD_TRIGGER,
     -4142: _WOULD_TRIGGER,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from decimal import Decimal
 from enum import StrEnum
 
@@ -65,6 +66,11 @@ class Execution(Struct, frozen=True):
     notes: tuple[str, ...] = ()
     """What reading the intent has decided, such as a leverage that was rounded down (see `Intent.notes`); and what
     stays open of a position that is too large for one order."""
+
+    @property
+    def retry_after(self) -> timedelta | None:
+        """`retry_after_ms` as a timedelta."""
+        return None if self.retry_after_ms is None else timedelta(milliseconds=self.retry_after_ms)
 
     def __bool__(self) -> bool:
         """Whether the exchange has the order."""

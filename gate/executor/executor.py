@@ -170,10 +170,10 @@ class Executor:
         self._timings.verdict(perf_counter() - asked_s)
         attempt = Attempt(intent, verdict, verdict.permit, self._policy) if verdict.permit else None
         if passage.cancelled is not None:
-            outcome = attempt.broken_off(passage.cancelled).outcome if attempt else None
-            if attempt and outcome:
-                # Nobody will use the permit. Giving it back keeps it from holding up other intents.
-                await self._gate.settle(attempt.permit, outcome)
+            if attempt:
+                # Nobody will use the permit. Giving it back keeps it from holding up other intents, and lets an exit
+                # come again.
+                await settle_attempt(self._gate, self._exchange, attempt, attempt.broken_off(passage.cancelled))
             raise passage.cancelled
         if attempt is None:
             going = await self._without_store.attempt(intent, verdict, self._policy)

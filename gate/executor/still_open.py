@@ -23,6 +23,8 @@ _LOOKS: Final = 10
 _SHARED_S: Final = 1.0
 _NOT_THE_EXITS_END: Final = (Reason.DUPLICATE, Reason.CONFLICT)
 """Another delivery tells what became of the intent."""
+_ENDED: Final = ("CANCELED", "EXPIRED", "EXPIRED_IN_MATCH")
+"""The exchange's words for an order that ended before all of it was filled."""
 _SILENCE: Final = frozenset({"HTTP_429", "HTTP_418", "HTTP_403", "-1003"})
 """The exchange wants no requests."""
 
@@ -36,10 +38,15 @@ class StillOpen:
         self._read: dict[str, tuple[float, tuple[Position, ...]]] = {}
 
     async def after(self, intent: Intent, execution: Execution) -> Execution:
-        """The execution, with what is open of its symbol: of an exit that didn't get through, and of a close that
-        leaves something. Raises nothing but a cancellation."""
+        """The execution, with what is open of its symbol: of an exit that didn't get through, of one whose order ended
+        before it was filled, and of a close that leaves something. Raises nothing but a cancellation."""
         closed_all = execution.state is Terminal.FILLED and intent.wants_position and intent.close_position
-        if not intent.is_exit or (execution and not closed_all) or execution.verdict.reason in _NOT_THE_EXITS_END:
+        cut_short = execution.state is Terminal.PLACED and execution.reason in _ENDED
+        if (
+            not intent.is_exit
+            or (execution and not closed_all and not cut_short)
+            or execution.verdict.reason in _NOT_THE_EXITS_END
+        ):
             return execution
         if closed_all and await self._told_flat(intent):
             return execution
@@ -47,11 +54,11 @@ class StillOpen:
             return execution
         try:
             async with asyncio.timeout(_LONGEST_S):
-                held = await self._positions(intent.symbol, anew=closed_all)
+                held = await self._positions(intent.symbol, anew=closed_all or cut_short)
         except Exception as failed:  # whatever it is, the execution has its end
             _log.warning("STILL OPEN UNKNOWN %s", names(intent, detail=str(failed) or type(failed).__name__))
             return execution
-        if closed_all:
+        if closed_all or cut_short:
             held = tuple(each for each in held if intent.position_side in (None, each.direction))
             if not held:
                 return execution

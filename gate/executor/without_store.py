@@ -16,7 +16,7 @@ from typing import Final
 from gate.client.gates import AsyncGate
 from gate.executor.attempt import Attempt
 from gate.executor.execution import Execution
-from gate.values.errors import StoreFailure
+from gate.values.errors import InvalidField, StoreFailure
 from gate.values.guards import Reason
 from gate.values.intent import Intent
 from gate.values.log_words import log_of, names
@@ -93,7 +93,10 @@ class ExitsWithoutStore:
             again = Verdict(False, Reason.DUPLICATE, f"this process has sent it; of the store: {verdict.detail}")
         if again is not None:
             return again
-        permit = self._gate.permit_without_store(intent)
+        try:
+            permit = self._gate.permit_without_store(intent)
+        except InvalidField:  # the policy in force, which was learnt just now, holds exits back
+            return verdict
         _log.warning("WITHOUT STORE %s", names(intent, reason=verdict.reason, detail=verdict.detail))
         return Attempt(intent, verdict, permit, policy)
 

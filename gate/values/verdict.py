@@ -25,6 +25,10 @@ class Mode(StrEnum):
 
 
 # Every call makes both of these. As frozen dataclasses of so many fields they would take ten times as long.
+_ALGO_TYPES: Final = frozenset({"STOP", "STOP_MARKET", "TAKE_PROFIT", "TAKE_PROFIT_MARKET", "TRAILING_STOP_MARKET"})
+"""What the exchange takes at its endpoint for conditional orders only, since December 2025."""
+
+
 class Permit(Struct, frozen=True):
     """The right to send one order for one intent, until its deadline."""
 
@@ -56,6 +60,13 @@ class Permit(Struct, frozen=True):
     nothing else: no lock, no place in a window. Without a token where an earlier delivery has claimed the id."""
     without_store: bool = False
     """Of an exit that the store couldn't judge. Claims nothing; settling it writes the record."""
+
+    def id_parameter(self, order_type: str) -> dict[str, str]:
+        """The order's parameter that carries `client_order_id`: newClientOrderId, of a conditional type clientAlgoId.
+
+        python-binance drops the wrong one without a word, and makes up an id by which nobody finds the order.
+        """
+        return {"clientAlgoId" if order_type in _ALGO_TYPES else "newClientOrderId": self.client_order_id}
 
     def decided_ms(self, said_ms: int) -> int:
         """When the intent was decided, epoch ms: as it says, but no later than the permit. An exit may be dated

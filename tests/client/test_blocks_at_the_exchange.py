@@ -15,7 +15,7 @@ from aiohttp import ClientConnectorError
 from binance import AsyncClient, Client
 from binance.exceptions import BinanceAPIException
 
-from gate import AsyncGate, FoundOrder, Gate, Intent, Phase, Policy, Reason
+from gate import AsyncGate, FoundOrder, Gate, Intent, OutcomeKind, Phase, Policy, Reason
 from gate.exchange.order_finder import find_order, find_order_async
 from gate.paper import Fault, FaultKind, PaperExchange
 from gate.values.errors import InvalidField
@@ -581,3 +581,56 @@ def test_a_permit_says_whether_its_order_only_reduces(
     assert [order["reduceOnly"] for order in paper_exchange.ledger()] == [False, True]
     with gate.guard(at.entry("in")) as permit, pytest.raises(LookupError):
         _ = permit.is_exit
+
+
+@pytest.mark.parametrize("kind", ["MARKET", "STOP_MARKET"])
+def test_an_order_goes_under_the_permits_id_whatever_its_type(
+    kind: str, gate: Gate, client: Client, redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    intent = at.entry()
+    client.futures_create_order(**terms(intent))
+    with gate.guard(intent) as permit:
+        order = stop(intent, side="SELL") if kind == "STOP_MARKET" else terms(intent)
+        answer = client.futures_create_order(**order, **permit.id_parameter(kind))
+        assert permit.placed(answer).record is not None
+    assert permit.client_order_id in (answer.get("clientOrderId"), answer.get("clientAlgoId"))
+    record = gate.lookup(intent.id)
+    assert record is not None
+    assert record.order_id == str(answer.get("orderId", answer.get("algoId")))
+    assert "ANOTHER ID" not in caplog.text
+
+
+def test_an_order_under_another_id_is_an_error_in_the_log(
+    gate: Gate, client: Client, redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    intent = at.exit_(side="SELL")
+    client.futures_create_order(**terms(at.entry()))
+    with gate.guard(intent) as permit:
+        answer = client.futures_create_order(**stop(intent), newClientOrderId=permit.client_order_id)
+        permit.placed(answer)
+    [said] = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert said.startswith(f"ANOTHER ID id={intent.id} ")
+    assert answer["clientAlgoId"] in said
+    assert "permit.id_parameter(type)" in said
+    record = gate.lookup(intent.id)
+    assert record is not None
+    assert (record.phase, record.order_id) == (Phase.PLACED, str(answer["algoId"]))
+
+
+def test_an_answer_without_an_id_is_a_doubt(gate: Gate, redis_client: redis.Redis) -> None:
+    with pytest.raises(InvalidField, match="no orderId, and no algoId"), gate.guard(at.entry()) as permit:
+        permit.placed({"code": "200", "msg": "success"})
+    assert permit.outcome is not None
+    assert permit.outcome.kind is OutcomeKind.UNKNOWN
+
+
+async def test_an_order_of_asyncio_goes_under_the_permits_id(
+    async_gate: AsyncGate, async_client: AsyncClient, redis_client: redis.Redis
+) -> None:
+    intent = at.entry()
+    async with async_gate.guard(intent) as permit:
+        answer = await async_client.futures_create_order(**terms(intent), **permit.id_parameter("MARKET"))
+        await permit.placed(answer)
+    record = await async_gate.lookup(intent.id)
+    assert record is not None
+    assert record.order_id == str(answer["orderId"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -89,16 +90,23 @@ def test_an_exit_whose_key_is_damaged_is_a_warning(
     assert said.startswith(f'{EXIT_DENIED}STORE_ERROR detail="{at.RECORD} holds a value of the wrong type')
 
 
-def test_an_exit_that_comes_twice_is_a_warning_only_until_its_order_is_placed(
+def test_an_exit_that_comes_again_after_its_order_was_placed_is_no_warning(
     redis_client: redis.Redis, open_gate: OpenGate, caplog: pytest.LogCaptureFixture
 ) -> None:
     gate = open_gate()
     permit = at.admitted(gate.evaluate(at.exit_(side="SELL")))
-    assert gate.evaluate(at.exit_(side="SELL")).reason is Reason.DUPLICATE
-    assert [said.partition(" detail=")[0] for said in warnings(caplog)] == [f"{EXIT_DENIED}DUPLICATE"]
     assert gate.settle(permit, Outcome.placed("1"))
     assert gate.evaluate(at.exit_(side="SELL")).reason is Reason.DUPLICATE
-    assert len(warnings(caplog)) == 1
+    assert warnings(caplog) == []
+
+
+def test_an_exit_that_comes_again_after_its_end_in_doubt_is_a_warning(
+    redis_client: redis.Redis, open_gate: OpenGate, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate = open_gate()
+    assert gate.settle(at.admitted(gate.evaluate(at.exit_(side="SELL"))), Outcome.unknown("no answer"))
+    assert gate.evaluate(at.exit_(side="SELL")).reason is Reason.DUPLICATE
+    assert [said.partition(" detail=")[0] for said in warnings(caplog)] == [f"{EXIT_DENIED}DUPLICATE"]
 
 
 def test_what_cannot_be_read_is_a_warning_since_it_may_be_an_exit(
@@ -129,3 +137,17 @@ def test_a_line_that_names_an_intent_names_its_symbol_and_side_too(room: str) ->
         if re.search(r'"[^"]*\bid=(%s|{)', line)
     ]
     assert [line for line in lines if "symbol=" not in line or "side=" not in line] == []
+
+
+def test_an_exit_whose_other_delivery_is_on_its_way_is_no_warning(
+    redis_client: redis.Redis, open_gate: OpenGate, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = open_gate()
+    at.admitted(gate.evaluate(at.exit_(side="SELL")))
+    assert gate.evaluate(at.exit_(side="SELL")).reason is Reason.DUPLICATE
+    assert warnings(caplog) == []
+    later_ns = time.time_ns() + 60_000_000_000
+    monkeypatch.setattr(time, "time_ns", lambda: later_ns)
+    assert gate.evaluate(at.exit_(side="SELL")).reason is Reason.DUPLICATE
+    (said,) = warnings(caplog)
+    assert said.startswith(EXIT_DENIED), "nobody has heard of that order, and its permit has run out"

@@ -120,10 +120,11 @@ def test_the_block_places_an_order_and_denies_its_duplicate(
     store: Store, redis_client: redis.Redis, paper_exchange: PaperExchange
 ) -> None:
     with _block(store, paper_exchange) as on_intent:
-        said, order_id = on_intent(_fresh())
+        said, answer = on_intent(_fresh())
 
         assert (said, on_intent(_fresh())) == ("PLACED", ("DUPLICATE", None))
-    assert [order["orderId"] for order in paper_exchange.ledger()] == [order_id]
+    assert isinstance(answer, dict)
+    assert [order["orderId"] for order in paper_exchange.ledger()] == [answer["orderId"]]
 
 
 def test_the_block_finds_the_order_that_a_store_without_memory_has_forgotten(

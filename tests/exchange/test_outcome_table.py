@@ -84,6 +84,7 @@ EXPECTED: dict[int, Row] = {
     -4131: REST_SHORTLY,
     -2022: TERMINAL,
     -4118: TERMINAL,
+    -4130: TERMINAL,
     -4061: AGAIN,
     -4116: DOUBT,
     -2013: DOUBT,

@@ -140,3 +140,19 @@ async def test_they_open_no_sooner_than_a_first_order_would_have_begun(
         exchange.keep_warm()
         await exchange.positions("BTCUSDT")
         assert [what for what, _ in distance.take(door).requests] == ["GET /fapi/v3/positionRisk"]
+
+
+async def test_no_request_waits_for_a_connection_that_readings_hold(paper_exchange: PaperExchange) -> None:
+    stalls = Fault(kind=FaultKind.SLOW_BODY, method="GET", path="/fapi/v1/premiumIndex", times=150)
+    paper_exchange.inject(stalls)
+    async with BinanceFutures(
+        paper_exchange.key, paper_exchange.secret, base_url=paper_exchange.url, streams=False
+    ) as exchange:
+        readings = [asyncio.create_task(exchange.mark_price("BTCUSDT")) for _ in range(120)]
+        await asyncio.to_thread(paper_exchange.wait_held)
+        assert await exchange.positions("BTCUSDT") == ()
+        assert not any(reading.done() for reading in readings), "they still hold their connections"
+        for reading in readings:
+            reading.cancel()
+        await asyncio.gather(*readings, return_exceptions=True)
+    paper_exchange.release_held()

@@ -347,3 +347,13 @@ async def test_what_reading_has_decided_is_in_the_result_and_in_the_log(
     assert placed.notes == again.notes == (note,)
     assert (placed.state, again.state) == (Terminal.FILLED, Terminal.DENIED)
     assert f'READ id=entry-1 symbol=BTCUSDT side=BUY note="{note}"' in caplog.text
+
+
+@pytest.mark.parametrize("close", [True, False], ids=["a close", "a reduce-only order"])
+async def test_an_exit_that_ends_before_it_is_filled_says_what_is_open(close: bool, desk: Desk) -> None:
+    await _order(desk, "BUY", "0.1")
+    desk.paper.set_price("BTCUSDT", 60_000, depth="0.004")
+    sell = desk.intent(side="SELL", quantity="0.1", reduce_only=True)
+    ended = await desk.executor.execute(_close() if close else sell)
+    assert (ended.state, ended.reason, ended.filled_quantity) == (Terminal.PLACED, "EXPIRED", Decimal("0.004"))
+    assert ended.still_open == {"BOTH": Decimal("0.096")}

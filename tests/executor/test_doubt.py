@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from gate import InvalidField, Outcome, Permit, Phase, Policy, Settlement, Verdict
+from gate import InvalidField, Outcome, Permit, Phase, Policy, Settled, Settlement, Verdict
 from gate.exchange.binance import BinanceFutures
 from gate.exchange.failures import ExchangeFailure, Failure, OrderNotFound
 from gate.exchange.port import OrderAnswer, OrderRequest, Validity
@@ -276,6 +276,33 @@ async def test_words_that_operators_grep_for_and_no_secrets(desk: Desk, caplog: 
     for told in (said, repr(filled), repr(lost)):
         for secret in (desk.paper.key, desk.paper.secret, "signature"):
             assert secret not in told
+
+
+async def test_an_exit_cancelled_at_its_verdict_comes_again_though_the_store_was_away_then(desk: Desk) -> None:
+    intent = desk.intent(quantity="0.01", reduce_only=True)
+    evaluate, settle, claimed = desk.gate.evaluate, desk.gate.settle, asyncio.Event()
+    told: list[Outcome] = []
+
+    async def slowly(*asked: Any, **more: Any) -> Verdict:
+        verdict = await evaluate(*asked, **more)
+        claimed.set()
+        await asyncio.sleep(0)
+        return verdict
+
+    async def away_once(permit: Permit, outcome: Outcome) -> Settlement:
+        told.append(outcome)
+        return Settlement(Settled.STORE_UNAVAILABLE) if len(told) == 1 else await settle(permit, outcome)
+
+    desk.gate.evaluate, desk.gate.settle = slowly, away_once  # type: ignore[method-assign]
+    task = asyncio.create_task(desk.executor.execute(intent))
+    await claimed.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert await desk.gate.lookup(intent.id) is None
+    desk.gate.evaluate, desk.gate.settle = evaluate, settle  # type: ignore[method-assign]
+    assert (await desk.executor.execute(intent)).verdict.admitted
 
 
 @pytest.mark.parametrize("reduce_only", [False, True], ids=["entry", "exit"])

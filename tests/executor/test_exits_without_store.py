@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from gate import AsyncGate, Intent, InvalidField, Phase, Record
+from gate import AsyncGate, Intent, InvalidField, Permit, Phase, Record
 from gate.exchange.binance import BinanceFutures
 from gate.executor import Executor
 from gate.executor.execution import Execution, Terminal
@@ -508,3 +508,18 @@ async def test_one_in_doubt_is_found_out_once_the_store_answers(
     assert record is not None
     assert record.phase is Phase.PLACED
     assert Decimal(worker.orders(intent)[0]["executedQty"]) == Decimal("0.01")
+
+
+async def test_a_policy_that_holds_exits_back_by_now_is_a_denial(
+    private_store: PrivateStore, open_worker: OpenWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = await open_worker()
+    intent = an_exit(worker)
+    harm(private_store, "fails", intent)
+
+    def held_back(_: Intent) -> Permit:
+        raise InvalidField("exits_without_store", False, "is the policy's: no exit goes without the store")
+
+    monkeypatch.setattr(worker.gate, "permit_without_store", held_back)
+    denied = await worker.executor.execute(intent)
+    assert (denied.state, denied.reason) == (Terminal.DENIED, "STORE_ERROR")

@@ -126,3 +126,36 @@ def test_a_halt_comes_first_since_a_person_has_to_end_it(private_store: PrivateS
     said = CliRunner().invoke(program, ["--url", private_store.url, "status"]).output
     assert said.startswith("HALTED for entries, exits pass. By ops: it is full")
     assert f"Warning: {FULL}" in said
+
+
+def test_what_is_known_is_told_of_a_server_whose_writes_are_paused(
+    private_store: PrivateStore, open_gate: OpenGate
+) -> None:
+    gate = open_gate(url=private_store.url, timeout_ms=300)
+    gate.halt(by="ops", reason="CPI print")
+    with private_store.client() as client:
+        client.client_pause(60_000, all=False)
+        found = gate.status()
+        client.client_unpause()
+    assert found.halt is not None
+    assert found.refuses_writes.startswith("the server takes no verdict (")
+    assert found.refuses_writes.endswith("are its writes paused? CLIENT UNPAUSE ends that")
+    assert gate.status().refuses_writes == ""
+
+
+def test_exits_are_said_to_be_held_where_none_goes_without_the_store(
+    private_store: PrivateStore, open_gate: OpenGate
+) -> None:
+    gate = open_gate(Policy(exits_without_store=False), url=private_store.url)
+    gate.apply_policy(by="ops", reason="test")
+    gate.init(by="ops", reason="a new account")
+    fill(private_store)
+    said = CliRunner().invoke(program, ["--url", private_store.url, "status"]).output
+    assert "Exits are held too: exits_without_store is off" in " ".join(said.split("\n\n")[0].split())
+
+
+def test_a_prefix_that_nobody_knows_comes_first(private_store: PrivateStore) -> None:
+    fill(private_store)
+    said = CliRunner().invoke(program, ["--url", private_store.url, "--prefix", "qantum", "status"]).output
+    assert said.startswith("NOTHING IS KNOWN of the prefix qantum here")
+    assert f"Warning: {FULL}" in said

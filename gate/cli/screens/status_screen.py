@@ -44,9 +44,10 @@ def headline(found: Status) -> tuple[str, str]:
         since = "" if found.halt.at_ms is None else f", since {ago(found.halt.at_ms, found.now_ms)}"
         what = "HALTED, exits too" if found.stops_exits else "HALTED for entries, exits pass"
         text, style = f"{what}. By {found.halt.by}: {found.halt.reason}{since}", "bold red"
-    elif found.refuses_writes:
-        refuses = f"{found.refuses_writes}. An executor sends exits without it"
-        text, style = f"STOPPED for entries: {refuses}", "bold red"
+    elif found.refuses_writes and found.ever_seen:
+        goes = found.policy.exits_without_store
+        exits = "An executor sends exits without it" if goes else "Exits are held too: exits_without_store is off"
+        text, style = f"STOPPED for entries: {found.refuses_writes}. {exits}", "bold red"
     elif found.stopped:
         stops = [each for each in found.standing if each.on and each.name in ACCOUNT_WIDE]
         names = ", ".join(f"{each.name} (damaged)" if each.damage else each.name for each in stops)
