@@ -280,13 +280,13 @@ async def test_words_that_operators_grep_for_and_no_secrets(desk: Desk, caplog: 
 
 async def test_an_exit_cancelled_at_its_verdict_comes_again_though_the_store_was_away_then(desk: Desk) -> None:
     intent = desk.intent(quantity="0.01", reduce_only=True)
-    evaluate, settle, claimed = desk.gate.evaluate, desk.gate.settle, asyncio.Event()
+    evaluate, settle, claimed, cancelled = desk.gate.evaluate, desk.gate.settle, asyncio.Event(), asyncio.Event()
     told: list[Outcome] = []
 
     async def slowly(*asked: Any, **more: Any) -> Verdict:
         verdict = await evaluate(*asked, **more)
         claimed.set()
-        await asyncio.sleep(0)
+        await cancelled.wait()
         return verdict
 
     async def away_once(permit: Permit, outcome: Outcome) -> Settlement:
@@ -297,6 +297,8 @@ async def test_an_exit_cancelled_at_its_verdict_comes_again_though_the_store_was
     task = asyncio.create_task(desk.executor.execute(intent))
     await claimed.wait()
     task.cancel()
+    await asyncio.sleep(0)  # until the pass knows of it
+    cancelled.set()
     with pytest.raises(asyncio.CancelledError):
         await task
 
@@ -308,18 +310,20 @@ async def test_an_exit_cancelled_at_its_verdict_comes_again_though_the_store_was
 @pytest.mark.parametrize("reduce_only", [False, True], ids=["entry", "exit"])
 async def test_a_task_cancelled_while_it_waits_for_its_verdict_holds_up_nothing(desk: Desk, reduce_only: bool) -> None:
     intent = desk.intent(quantity="0.01", reduce_only=reduce_only)
-    evaluate, claimed = desk.gate.evaluate, asyncio.Event()
+    evaluate, claimed, cancelled = desk.gate.evaluate, asyncio.Event(), asyncio.Event()
 
     async def slowly(*asked: Any, **more: Any) -> Verdict:
         verdict = await evaluate(*asked, **more)
         claimed.set()
-        await asyncio.sleep(0)
+        await cancelled.wait()
         return verdict
 
     desk.gate.evaluate = slowly  # type: ignore[method-assign]
     task = asyncio.create_task(desk.executor.execute(intent))
     await claimed.wait()
     task.cancel()
+    await asyncio.sleep(0)  # until the pass knows of it
+    cancelled.set()
     with pytest.raises(asyncio.CancelledError):
         await task
 

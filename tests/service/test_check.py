@@ -45,6 +45,16 @@ def test_check_in_json(desk: Desk) -> None:
     assert (told["ok"], told["concurrency"]) == (True, 7)
 
 
+def test_a_store_that_takes_no_verdict_is_3(desk: Desk) -> None:
+    desk.client.config_set("min-replicas-to-write", 2)
+    try:
+        done = gate(desk, "--check", **KEYS)
+    finally:
+        desk.client.config_set("min-replicas-to-write", 0)
+    assert done.returncode == 3
+    assert "WRONG: the server has too few replicas, so it takes no verdict" in " ".join(done.stdout.split())
+
+
 def test_wrong_keys_are_1_and_never_shown(desk: Desk) -> None:
     with PaperExchange(accounts=[Account(key="other", secret="other")]) as paper:  # noqa: S106
         desk.paper = paper

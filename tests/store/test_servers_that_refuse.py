@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from gate import Policy, Reason, StoreError
 from gate.cli.program import program
+from gate.cli.screens.status_screen import headline
 from gate.service.looking import stopped_by
 from tests.client import account as at
 from tests.client.gates import OpenGate
@@ -80,6 +81,8 @@ def test_status_and_a_look_say_what_a_verdict_says(
     assert not found.entries_pass
     assert found.refuses_writes.startswith(why)
     assert stopped_by(found)[-1].startswith(f"store: {why}")
+    assert headline(found)[0].startswith(f"STOPPED for entries: {why}")
+    assert "Observe mode" not in headline(found)[0], "nothing is admitted in this mode either"
     for intent in (at.entry(), at.exit_("sig-2")):
         with pytest.raises(StoreError, match=f"^{re.escape(why)}"):
             gate.inspect(intent)
