@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 from gate.protocol.keyspace import DEFAULT_PREFIX
 from gate.values.errors import GateError, InvalidPolicy, cut, shown
@@ -96,14 +96,25 @@ class Config:
 def read_config(flags: Flags, environ: Mapping[str, str], *, needs_policy: bool = True) -> Config:
     """A flag wins over the environment, and the environment over the file. Raises InvalidConfig.
 
-    A call that needs only store and account isn't stopped by a fault in the policy: Config.policy_faults tells it.
+    A call that needs only store and account isn't stopped by a fault in the policy: Config.policy_faults tells it. Nor
+    by a file that can't be read, where flags or the environment name both.
     """
     if flags.url is not None and flags.embedded is not None:
         raise InvalidConfig(("--url and --embedded both name a store; give one of them",))
     path = flags.config if flags.config is not None else environ.get("GATE_CONFIG") or None
     file = None if path is None else Path(path)
     policy_faults: list[str] = []
-    table = {} if file is None else _read_file(file, None if needs_policy else policy_faults)
+    named = (flags.url, flags.embedded, environ.get("GATE_URL"), environ.get("REDIS_URL"))
+    does_without = any(named) and bool(flags.prefix or environ.get("GATE_PREFIX")) and not needs_policy
+    try:
+        table = {} if file is None else _read_file(file, None if needs_policy else policy_faults)
+    except InvalidConfig as unreadable:
+        if needs_policy:
+            raise
+        if not does_without:
+            remedy = "with --url and --prefix this command goes on without it"
+            raise InvalidConfig((*unreadable.faults, remedy), str(file)) from None
+        table, policy_faults = _mode_alone(cast(Path, file)), list(unreadable.faults)
     faults = [
         f"{_name(name)}: is not a key of this file; it has {', '.join(KEYS)}" for name in table if name not in KEYS
     ]
@@ -137,6 +148,15 @@ def read_config(flags: Flags, environ: Mapping[str, str], *, needs_policy: bool 
     prefix = flags.prefix if flags.prefix is not None else environ.get("GATE_PREFIX") or prefix_in_file
     account = DEFAULT_PREFIX if prefix is None else prefix
     return Config(url, account, policy, file, frozenset(figures), tuple(policy_faults), table.get("service", {}))
+
+
+def _mode_alone(file: Path) -> dict[str, object]:
+    """What a file that is no TOML says of the mode: it tells whose keys are meant."""
+    try:
+        text = file.read_text("utf-8", errors="replace")
+    except OSError:
+        return {}
+    return {"policy": {"mode": "observe"}} if _OBSERVES.search(text) else {}
 
 
 def _read_file(file: Path, policy_faults: list[str] | None) -> dict[str, object]:

@@ -14,9 +14,11 @@ from gate.client.facts import facts_of_server
 from gate.client.halts import HALT_FIELDS, halt_of
 from gate.client.observing import observers
 from gate.client.symbols import AT_MOST, keys_of_few, known_symbols
+from gate.protocol.codec import identify
 from gate.protocol.keyspace import Keyspace
 from gate.protocol.scripts import Command, Pipeline
 from gate.protocol.texts import brief, line_of, whole_or_none
+from gate.store.identity import ask_identity
 from gate.store.wire import Dialogue, Reply
 from gate.values.errors import StoreError, StoreUnavailable
 from gate.values.fields import read_whole
@@ -56,6 +58,7 @@ def status(calls: Calls) -> Dialogue[Status]:
     standing: list[Standing] = []
 
     moment, server_says = Part(_moment()), Part(facts_of_server())
+    word = Part(ask_identity(identify(keys)))
     state_says = Part(_hash(keys.state, ("fence", "since", "policy", "run_id", "lost", "figures"), of_state))
     halted, is_halted = Part(_hash(keys.halt, HALT_FIELDS, standing)), Part(_ask("EXISTS", keys.halt))
     # The pattern doesn't match records, which are by far the most keys.
@@ -64,6 +67,7 @@ def status(calls: Calls) -> Dialogue[Status]:
     yield from abreast(
         moment,
         server_says,
+        word,
         state_says,
         halted,
         is_halted,
@@ -141,6 +145,7 @@ def status(calls: Calls) -> Dialogue[Status]:
         evicts=server.may_evict,
         server=server,
         refuses_writes=refuses,
+        lacks=word.result.partition(" lacks ")[2],
         all_symbols=of_few.result is not None and len(found) <= _KEYS_AT_MOST,
     )
 
@@ -184,13 +189,18 @@ def _memory(
         return None
     lost_ms = None
     if fence is None or since is None:
-        detail = "nothing is known of this account; if it is new, `gate init` says so"
+        detail = (
+            "nothing is known of this account: if it is new, `gate init` says so; if it isn't, a halt is forgotten, too"
+        )
     elif server.run_id and known != server.run_id:
         detail = "another server answers than before, or it has restarted; the next verdict begins the wait"
     elif (noticed_ms := _whole(lost)) is not None and noticed_ms + wait_ms > now_ms:
         lost_ms = noticed_ms
         wait_ms = noticed_ms + wait_ms - now_ms
-        detail = "new: an order of before may still be on its way; if none can, `gate init` says so"
+        detail = (
+            "new: an order of before may still be on its way; if none can, `gate init` says so. A halt of before is "
+            "forgotten, too: halt again if you want it"
+        )
     else:
         yield from _clock(keys, policy, server, now_ms, standing)
         return None

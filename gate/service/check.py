@@ -65,6 +65,7 @@ async def _store(config: Config, settings: Settings, gate: AsyncGate, client: An
     off_ms = status.now_ms - time.time_ns() // 1_000_000
     found = [
         Finding("store", not refuses, refuses or str(status.server), of_store=True),
+        *([Finding("rights", False, f"this user lacks {status.lacks}: no entry is admitted")] if status.lacks else []),
         Finding("clock", abs(off_ms) < _CLOCK_MS, f"the store's is {off_ms:+d} ms from this host's"),
         _policy(config, status),
     ]

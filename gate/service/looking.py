@@ -31,6 +31,7 @@ NEWS_EVERY_S: Final = 1.0
 _PROBE_EVERY_S: Final = 15.0
 _PROBE_AGAIN_S: Final = 3.0
 """The same while it doesn't answer, so that its end is known before an alert begins."""
+_FORGOTTEN: Final = "NOT by a person: the store has forgotten it, halt again if you want it"
 _PROBED: Final = "BTCUSDT"
 _SIGNED_EVERY_S: Final = 60.0
 DOWN_AFTER_S: Final = 10.0
@@ -160,7 +161,10 @@ class Looking:
             self._see(Kind.HALT, f"{halt.scope}, by {halt.by}: {halt.reason}")
             self._resumed_by = ""
         else:
-            self._see(Kind.HALT, on.get("halt", ""), ended_by=self._resumed_by)
+            forgotten = (
+                "NOT by a person: the store has forgotten it, halt again if you want it" if "memory" in on else ""
+            )
+            self._see(Kind.HALT, on.get("halt", ""), ended_by=self._resumed_by or forgotten)
         self._see(Kind.SAFE_MODE, _said(on, "safe_mode"))
         self._see(Kind.MEMORY, _said(on, "memory"))
         oldest, for_s = self._doubts.oldest(status.doubtful, self._loop.time())
@@ -240,6 +244,8 @@ def stopped_by(status: Status) -> tuple[str, ...]:
     ]
     if not status.policy_agrees:
         found.append("policy: another one is in force")
+    if status.lacks:
+        found.append(f"store: this service's user lacks {status.lacks}; ACL SETUSER grants it")
     if status.refuses_writes:
         found.append(f"store: {status.refuses_writes}")
     return tuple(found)

@@ -148,6 +148,9 @@ class Status(Struct, frozen=True):
     refuses_writes: str = ""
     """Why the server takes no verdict now, and what to do: it is full, a replica, can't write to its disk. Empty where
     it takes them, or where this user may not ask."""
+    lacks: str = ""
+    """The right that verdicts need and this user doesn't have: a command, and a key. An operator's user lacks some; a
+    worker's that lacks one gets no entry admitted."""
     all_symbols: bool = True
     """Whether every lock, window and cooldown of a symbol was looked for. On a server of more than 20,000 keys, only
     those of symbols that have a permit, or had one in the last 90 days; and of a thousand symbols at most."""

@@ -217,6 +217,31 @@ def test_a_slip_that_may_hide_the_account_stops_a_halt(
     assert not redis_client.exists("quantum:safety:halt")
 
 
+@pytest.mark.parametrize("content", [None, "prefix = ", 'prefix = \nmode = "observe"\n'])
+@pytest.mark.parametrize("by", ["flags", "environment"])
+def test_no_file_stops_a_halt_whose_store_and_account_are_named(
+    bare: Run, file: Path, store: Store, redis_client: redis.Redis, content: str | None, by: str
+) -> None:
+    if content is not None:
+        file.write_text(content)
+    named = ("--url", store.url, "--prefix", "acct7") if by == "flags" else ()
+    environ = {} if named else {"GATE_URL": store.url, "GATE_PREFIX": "acct7"}
+    done = bare("--config", str(file), *named, "halt", "--no-wait", *WHO, env=environ)
+    assert done.exit_code == 0, done.stderr
+    assert f"gate: warning: {file}: " in done.stderr
+    assert "this command goes on without" in done.stderr
+    assert redis_client.exists("acct7:safety:halt")
+    redis_client.mset({"acct7:safety:safe_mode": "1", "acct7:observe:safety:safe_mode": "1"})
+    assert bare("--config", str(file), *named, "reset", "safe_mode", *WHO, env=environ).exit_code == 0
+    observes = content is not None and "observe" in content
+    assert redis_client.exists("acct7:safety:safe_mode") is (1 if observes else 0)
+    assert bare("--config", str(file), *named, "eval", *INTENT, env=environ).exit_code == 2
+
+
+def test_a_file_that_stops_a_halt_says_how_to_do_without_it(bare: Run, file: Path) -> None:
+    assert "with --url and --prefix this command goes on without it" in bare("--config", str(file), "halt", *WHO).stderr
+
+
 def test_a_service_reads_what_the_command_line_reads(
     file: Path, store: Store, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch, bare: Run
 ) -> None:

@@ -22,6 +22,7 @@ from gate import Gate, Intent, Outcome, Policy
 from gate.client.gates import Gate as GateClass
 from gate.paper import Fault, FaultKind, PaperExchange
 from tests.cli.test_operate import CLEAR, WHO
+from tests.client import account as at
 from tests.client.account import server_ms
 from tests.servers.store import Store
 
@@ -223,11 +224,25 @@ def test_a_halt_of_those_that_observe_doubts_no_prefix(gate: Run, store: Store) 
     assert "right account" not in gate("halt", "--no-wait", *WHO).stderr
 
 
+def test_a_confirmed_halt_names_what_failed_of_late_and_may_be_accepted_yet(
+    gate: Run, gate_json: Callable[..., Any], store: Store, redis_client: redis.Redis
+) -> None:
+    with Gate.from_url(store.url, policy=Policy(rate_symbol_limit=9)) as service:
+        service.apply_policy(by="ops", reason="test")
+        for intent in at.entry("sig-1"), at.exit_("sig-2"), at.entry("sig-3", "ETHUSDT"):
+            placed = Outcome.placed("1") if intent.id == "sig-3" else Outcome.not_placed("the request failed")
+            assert service.settle(at.admitted(service.evaluate(intent)), placed)
+    said = gate("halt", *WHO)
+    assert said.exit_code == 0
+    assert "any more. But sig-1 failed within the last 10 minutes, and the exchange had no order then" in said.stdout
+    assert gate_json("halt", *WHO)["absent"] == ["sig-1"]
+
+
 def test_a_halt_that_can_not_be_told_cancels_nothing_and_says_so(gate: Run, at_hand: Client) -> None:
     some_trade(at_hand)
     done = gate("--url", "redis://127.0.0.1:1/0", "halt", "--cancel", *WHO)
     assert done.exit_code == 3
-    assert done.stderr.endswith("; no order was cancelled (gate flatten does that without the store, too)\n")
+    assert done.stderr.endswith("; no order was cancelled; gate flatten cancels and closes without the store, too\n")
     assert len(at_hand.futures_get_open_orders()) == 1
 
 

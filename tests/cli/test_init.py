@@ -145,7 +145,10 @@ def test_its_help_teaches_what_one_says_by_it(gate: Run) -> None:
 def test_status_tells_how_long_entries_wait(gate: Run, gate_json: RunJson, unused: redis.Redis) -> None:
     out = gate("status").stdout
     assert out.startswith("NOTHING IS KNOWN of the prefix quantum here; entries wait, exits pass\n")
-    assert "nothing is known of this account; if it is new, `gate init` says so" in out
+    assert (
+        "nothing is known of this account: if it is new, `gate init` says so; if it isn't, a halt is forgotten, too"
+        in out
+    )
     assert (
         "Memory: new; entries wait 1m 0s from the next verdict on; exits pass, after a look at the exchange.\n" in out
     )

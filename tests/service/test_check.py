@@ -55,6 +55,18 @@ def test_a_store_that_takes_no_verdict_is_3(desk: Desk) -> None:
     assert "WRONG: the server has too few replicas, so it takes no verdict" in " ".join(done.stdout.split())
 
 
+@pytest.mark.outside_roles("it makes a user of its own")
+def test_a_user_that_lacks_a_right_is_1(desk: Desk) -> None:
+    desk.client.acl_setuser("lame", enabled=True, nopass=True, keys=["*"], channels=["*"], commands=["+@all", "-zadd"])
+    desk.url = desk.url.replace("redis://", "redis://lame:any@")
+    try:
+        done = gate(desk, "--check", **KEYS)
+    finally:
+        desk.client.acl_deluser("lame")
+    assert done.returncode == 1
+    assert "WRONG: this user lacks ZADD quantum:exec:inflight: no entry is admitted" in " ".join(done.stdout.split())
+
+
 def test_wrong_keys_are_1_and_never_shown(desk: Desk) -> None:
     with PaperExchange(accounts=[Account(key="other", secret="other")]) as paper:  # noqa: S106
         desk.paper = paper

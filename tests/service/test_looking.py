@@ -236,6 +236,19 @@ async def test_a_resume_after_the_news_were_read_is_named_all_the_same(desk: Des
     ]
 
 
+async def test_a_halt_that_the_store_has_forgotten_has_not_ended_by_a_person(desk: Desk, receiver: Receiver) -> None:
+    with Gate.from_url(desk.url) as operator:
+        async with looking(desk, receiver, AlertSettings()) as of:
+            operator.init(by="ops", reason="a new account")
+            operator.halt(by="ops", reason="CPI print")
+            for _ in range(2):
+                desk.client.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
+                await of.look()
+                desk.client.flushall()
+    forgotten = "NOT by a person: the store has forgotten it, halt again if you want it"
+    assert receiver.texts()[1] == f"[quantum] HALT OVER: entries, by ops: CPI print; {forgotten}"
+
+
 async def test_another_policy_than_the_pinned_one_is_told_once_and_so_is_its_end(
     desk: Desk, receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:

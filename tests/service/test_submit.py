@@ -221,6 +221,19 @@ def test_without_a_store_nothing_is_there(submit: Submit, url: str, said: str) -
     assert told.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("exit_", [False, True], ids=["entry", "exit"])
+def test_what_the_store_refuses_is_not_there(desk: Desk, submit: Submit, exit_: bool) -> None:
+    desk.client.config_set("min-replicas-to-write", 2)
+    try:
+        told = submit("--id", "a", "--symbol", "BTCUSDT", "--side", "CLOSE") if exit_ else submit("--id", "a", *BUY)
+    finally:
+        desk.client.config_set("min-replicas-to-write", 0)
+    assert told.exit_code == 3
+    assert "; nothing was put there" in told.stderr
+    assert ("gate flatten closes what is open without the store" in told.stderr) is exit_
+    assert not desk.client.exists(STREAM)
+
+
 def test_a_stream_that_is_half_read_from_its_file_is_not_taken_for_another(desk: Desk, submit: Submit) -> None:
     told = submit("--id", "a", *BUY, config='[service]\nstream = "mine"\nconcurrency = eight\n')
     assert (told.exit_code, "is not TOML" in told.stderr) == (2, True)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 from click.testing import CliRunner
 
-from gate import Policy, Reason, StoreError
+from gate import Gate, Policy, Reason, StoreError
 from gate.cli.program import program
 from gate.cli.screens.status_screen import headline
 from gate.service.looking import stopped_by
@@ -162,3 +162,13 @@ def test_a_prefix_that_nobody_knows_comes_first(private_store: PrivateStore) -> 
     said = CliRunner().invoke(program, ["--url", private_store.url, "--prefix", "qantum", "status"]).output
     assert said.startswith("NOTHING IS KNOWN of the prefix qantum here")
     assert f"Warning: {FULL}" in said
+
+
+@pytest.mark.parametrize(("right", "names"), [("zadd", "ZADD quantum:exec:inflight"), ("info", "INFO")])
+def test_the_right_that_a_workers_user_lacks_is_told(right: str, names: str, private_store: PrivateStore) -> None:
+    with private_store.client() as client:
+        client.acl_setuser("worker", enabled=True, nopass=True, keys=["*"], commands=["+@all", f"-{right}"])
+    with Gate.from_url(private_store.url.replace("redis://", "redis://worker:any@")) as gate:
+        found = gate.status()
+    assert found.lacks.startswith(names)
+    assert stopped_by(found)[-1] == f"store: this service's user lacks {found.lacks}; ACL SETUSER grants it"

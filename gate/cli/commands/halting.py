@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from gate.executor.flatten import Flattened
 
 NOT_CONFIRMED: Final = 1
+_ABSENT_MS: Final = 600_000
+"""An order that was settled as absent is watched for so long."""
 _NAMED: Final = 5
 _NAMED_PREFIXES: Final = 8
 
@@ -51,6 +53,8 @@ class Aftermath:
         """The last look; None: the store gave no answer to it."""
         self.interrupted = False
         self.problem = ""
+        self.absent: tuple[str, ...] = ()
+        """Entries that were settled as absent of late."""
 
     @property
     def confirmed(self) -> bool:
@@ -63,6 +67,7 @@ class Aftermath:
         out = self.out
         return {
             "confirmed": self.confirmed,
+            "absent": list(self.absent),
             "still_out": None
             if out is None
             else {
@@ -111,6 +116,7 @@ def follow(gate: Gate, scope: str, *, waits: bool) -> Aftermath:
             gate.until_clear(scope, told=told)
         else:
             found.out = gate.still_out(scope)
+        found.absent = _absent_of_late(gate)
     except StoreFailure as failure:
         found.out, found.problem = None, one_line(str(failure))
     except KeyboardInterrupt:
@@ -154,6 +160,15 @@ def _never_run(prefix: str) -> str:
     )
 
 
+def _absent_of_late(gate: Gate) -> tuple[str, ...]:
+    """The intents of entries that were settled as absent, and whose orders the exchange may have accepted since."""
+    try:
+        found = gate.absences(_ABSENT_MS)
+    except StoreFailure:
+        return ()
+    return tuple(each.permit.intent_id for each in found if each.permit is not None and not each.permit.is_exit)
+
+
 def still_out(out: StillOut, scope: str) -> str:
     """What may still reach the exchange, and for how long."""
     parts = []
@@ -183,8 +198,17 @@ def exit_code(found: Aftermath, doubt: PrefixDoubt | None, *, waits: bool, cance
 
 
 def confirmed_sentence(found: Aftermath, doubt: PrefixDoubt | None, prefix: str) -> str:
-    """What a confirmed halt says. Under a prefix that may be mistaken it is no word on the accounts at work."""
-    return f"{found} But only under the prefix {printable(prefix)}: see the warning." if doubt else str(found)
+    """What a confirmed halt says. Under a prefix that may be mistaken it is no word on the accounts at work. It is none
+    either on an order that failed and may be accepted late."""
+    said = f"{found} But only under the prefix {printable(prefix)}: see the warning." if doubt else str(found)
+    if not found.absent:
+        return said
+    named = ", ".join(printable(each) for each in found.absent[:_NAMED])
+    more = f" and {len(found.absent) - _NAMED} more" if len(found.absent) > _NAMED else ""
+    return (
+        f"{said} But {named}{more} failed within the last 10 minutes, and the exchange had no order then: it has been "
+        "seen to accept one 25 s later. Look there again."
+    )
 
 
 def cancelled_at_hand(keys: ExchangeKeys, before: Flattened | None) -> Flattened:

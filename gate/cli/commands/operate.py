@@ -87,7 +87,8 @@ def halt(
     except click.UsageError as problem:
         without = "; without --cancel no keys are needed" if cancel else ""
         raise click.UsageError(f"{problem.message}; nothing was halted{without}") from None
-    uncancelled = "; no order was cancelled (gate flatten does that without the store, too)" if cancel else ""
+    uncancelled = "; no order was cancelled" if cancel else ""
+    uncancelled += "; gate flatten cancels and closes without the store, too"
     with acting(config, "halt", "halted", as_json, uncancelled) as gate:
         before = look(gate)
         act = gate.halt(by=by, reason=reason, scope=scope)
@@ -189,7 +190,9 @@ def told(act: Act, by: str, reason: str, sentence: str, config: Config, as_json:
         if warning := copies_warning(act):
             warn(warning)
     if not act.audited:
-        warn("the act is done, but couldn't be written to the audit stream; look at the type of its key (safety:audit)")
+        warn(
+            "it is done, but not in the audit: look at the key's type (safety:audit), and at this user's right to XADD"
+        )
 
 
 def act_json(act: Act, by: str, reason: str) -> dict[str, object]:

@@ -99,6 +99,7 @@ def status_json(found: Status, store: str) -> dict[str, object]:
         "memory_wait_ms": found.memory_wait_ms,
         "evicts": found.evicts,
         "refuses_writes": found.refuses_writes or None,
+        "lacks": found.lacks or None,
         "all_symbols": found.all_symbols,
         "server": {
             "name": found.server.name,

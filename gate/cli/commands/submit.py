@@ -244,18 +244,21 @@ async def _held_by(config: Config, entry: Entry) -> str:
 
 
 def _no_answer(failure: Exception, done: _Done, config: Config, settings: Settings, as_json: bool) -> NoAnswer:
+    from redis.exceptions import ResponseError
+
     from gate.service.streams import said_of
 
     said = masked(one_line(said_of(failure)))
-    entry = done.entry
+    entry, may_stand = done.entry, done.sent and not isinstance(failure, ResponseError)  # else the server refused it
     if done.entry_id:
         so = f"it stands on {settings.stream} as {done.entry_id}, and its result isn't known"
-    elif done.sent:
+    elif may_stand:
         so = f"it may stand on {settings.stream}: look with gate show {pasted(entry.intent.id)}"
     else:
-        so = "nothing was put there"
+        closes = "; gate flatten closes what is open without the store" if entry.intent.is_exit else ""
+        so = f"nothing was put there{closes}"
     answer = {
-        "submitted": True if done.entry_id else None if done.sent else False,
+        "submitted": True if done.entry_id else None if may_stand else False,
         "entry": done.entry_id or None,
         "intent_id": entry.intent.id,
         "detail": said,

@@ -12,8 +12,8 @@ from gate.values.reports import ACCOUNT_WIDE, EXITS_KEPT, Standing, Status, veri
 _WINDOWS = frozenset(key.shown_as for key in KEYS.values() if key.holds == "list")
 _NO_PERMIT = "without a TTL, so no permit of the gate made it: it denies entries until somebody deletes it"
 _SOME_SYMBOLS = (
-    "Symbols: those with a permit in the last 90 days, 1,000 at most. The server has too many keys to look through: "
-    "a cooldown that a hand has set for another symbol isn't shown."
+    "Symbols: those with a permit in the last 90 days, 1,000 at most. The server has too many keys to look through, or "
+    "doesn't say how many: a cooldown that a hand has set for another symbol isn't shown."
 )
 
 
