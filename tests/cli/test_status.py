@@ -202,6 +202,18 @@ def test_a_prefix_under_which_nothing_was_ever_seen_does_not_look_healthy(
     assert gate_json("status")["ever_seen"] is True
 
 
+def test_a_prefix_that_nobody_knows_names_those_at_work(gate: Run, store: Store, redis_client: redis.Redis) -> None:
+    redis_client.flushall()
+    with Gate.from_url(store.url, prefix="acct7") as service:
+        service.leave_trace()
+    said = gate("--prefix", "qantum", "status")
+    assert said.exit_code == 1
+    assert "Services were seen here under other prefixes: acct7 (" in said.stdout
+    assert json.loads(gate("--prefix", "qantum", "status", "--json").stdout)["others"] == ["acct7"]
+    gate("init", *WHO)
+    assert json.loads(gate("status", "--json").stdout)["others"] == [], "of this one a person has spoken"
+
+
 def test_status_tells_which_server_it_is_and_what_can_lose_its_memory(
     bare: Run, new_private_store: Callable[..., PrivateStore]
 ) -> None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
 
 from gate.cli.commands.at_the_exchange import resting_at
 from gate.cli.exchange_keys import exchange_options, keys_at_hand
-from gate.cli.screens.wording import one_line
+from gate.cli.screens.wording import one_line, span
 from gate.cli.session import configured, json_option, open_gate, say_json, store_of
 from gate.config import Flags
-from gate.values.reports import Status, verifying_until_ms
+from gate.values.errors import StoreFailure
+from gate.values.reports import SeenService, Status, verifying_until_ms
+
+if TYPE_CHECKING:
+    from gate.client.gates import Gate
 
 _STOPPED: Final = 1
+_NAMED: Final = 8
 
 
 @click.command()
@@ -41,17 +46,29 @@ def status(flags: Flags, base_url: str | None, demo_trading: bool, as_json: bool
     keys = keys_at_hand(base_url, demo_trading)
     with open_gate(config, as_json, so) as gate:
         found = gate.status()
+        others = () if found.ever_seen else _others(gate)
     resting = resting_at(keys) if keys else None
     if as_json:
-        at_the_exchange = {"resting": None if resting is None else resting.as_json}
-        say_json(status_json(found, store_of(config)) | at_the_exchange)
+        beside = {"resting": None if resting is None else resting.as_json, "others": [each.prefix for each in others]}
+        say_json(status_json(found, store_of(config)) | beside)
     else:
         from gate.cli.screens.status_screen import show_status
 
         show_status(found, store_of(config))
+        if others:
+            seen = ", ".join(f"{each.prefix} ({span(each.ago_ms)} ago)" for each in others[:_NAMED])
+            click.echo(one_line(f"Services were seen here under other prefixes: {seen}. Is this one right?"))
         if resting is not None:
             click.echo(one_line(str(resting)))
     raise click.exceptions.Exit(0 if found.entries_pass else _STOPPED)
+
+
+def _others(gate: Gate) -> tuple[SeenService, ...]:
+    """Who is at work on this store, beside an account that nobody knows."""
+    try:
+        return gate.seen_services().others
+    except StoreFailure:
+        return ()
 
 
 def status_json(found: Status, store: str) -> dict[str, object]:
