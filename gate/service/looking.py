@@ -34,6 +34,8 @@ _PROBE_AGAIN_S: Final = 3.0
 _FORGOTTEN: Final = "NOT by a person: the store has forgotten it, halt again if you want it"
 _PROBED: Final = "BTCUSDT"
 _SIGNED_EVERY_S: Final = 60.0
+_SIGNED_AGAIN_S: Final = 10.0
+"""After one without an answer."""
 DOWN_AFTER_S: Final = 10.0
 _EASE: Final = frozenset({"resume", "reset", "policy", "init", "leftovers"})
 """The acts of the audit after which more may be admitted."""
@@ -102,10 +104,13 @@ class Looking:
             try:
                 # Whoever goes on asking during a ban is banned for longer.
                 if self.pulse.exchange in _WELL or self._exchange.rest_ms() is None:
-                    if self._loop.time() - signed_s >= _SIGNED_EVERY_S and self._exchange.near_limit_ms() is None:
+                    away = await self._probe()
+                    due = self._loop.time() - signed_s >= (_SIGNED_AGAIN_S if refused else _SIGNED_EVERY_S)
+                    # While it is away it is asked nothing more: what it doesn't answer would count until the next time.
+                    if not away and due and self._exchange.near_limit_ms() is None:
                         signed_s = self._loop.time()
                         refused = await self._look_at_margin()
-                    self._heard_of_exchange(await self._probe() or refused)
+                    self._heard_of_exchange(away or refused)
             except Exception:
                 _log.exception("looking failed")
             await asyncio.sleep(_PROBE_EVERY_S if self.pulse.exchange in _WELL else _PROBE_AGAIN_S)
@@ -161,9 +166,7 @@ class Looking:
             self._see(Kind.HALT, f"{halt.scope}, by {halt.by}: {halt.reason}")
             self._resumed_by = ""
         else:
-            forgotten = (
-                "NOT by a person: the store has forgotten it, halt again if you want it" if "memory" in on else ""
-            )
+            forgotten = _FORGOTTEN if "memory" in on else ""
             self._see(Kind.HALT, on.get("halt", ""), ended_by=self._resumed_by or forgotten)
         self._see(Kind.SAFE_MODE, _said(on, "safe_mode"))
         self._see(Kind.MEMORY, _said(on, "memory"))

@@ -133,6 +133,35 @@ async def test_an_exchange_that_does_not_answer_is_asked_again_soon(
         looks.cancel()
 
 
+async def test_an_outage_that_meets_a_signed_question_ends_with_the_outage(
+    desk: Desk, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gate.service.looking._PROBE_AGAIN_S", 0.05)
+    for path in ("/fapi/v1/premiumIndex", "/fapi/v3/account"):
+        desk.paper.inject(Fault(kind=FaultKind.UNAVAILABLE_503, method="GET", path=path, probability=Decimal(1)))
+    async with looking(desk, receiver, AlertSettings(), Streamless) as of:
+        looks = asyncio.create_task(of.keep_looking(asyncio.Event()))
+        await asyncio.to_thread(until, lambda: "503" in of.pulse.exchange, told=lambda: of.pulse.exchange)
+        desk.paper.clear_faults()
+        monkeypatch.setattr("gate.service.looking._SIGNED_AGAIN_S", 3_600)
+        monkeypatch.setattr("gate.service.looking._SIGNED_EVERY_S", 3_600)
+        await asyncio.to_thread(until, lambda: of.pulse.exchange == "ok", told=lambda: of.pulse.exchange)
+        looks.cancel()
+
+
+async def test_a_signed_question_without_an_answer_is_asked_again_soon(
+    desk: Desk, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, seconds in ("_PROBE_AGAIN_S", 0.05), ("_SIGNED_AGAIN_S", 0.1), ("_SIGNED_EVERY_S", 3_600):
+        monkeypatch.setattr(f"gate.service.looking.{name}", seconds)
+    desk.paper.inject(Fault(kind=FaultKind.UNAVAILABLE_503, method="GET", path="/fapi/v3/account", times=1))
+    async with looking(desk, receiver, AlertSettings(), Streamless) as of:
+        looks = asyncio.create_task(of.keep_looking(asyncio.Event()))
+        await asyncio.to_thread(until, lambda: "503" in of.pulse.exchange, told=lambda: of.pulse.exchange)
+        await asyncio.to_thread(until, lambda: of.pulse.exchange == "ok", told=lambda: of.pulse.exchange)
+        looks.cancel()
+
+
 def _resume(gate: Gate) -> None:
     gate.halt(by="ops", reason="CPI print")
     gate.resume(by="ops", reason="it is out")
