@@ -17,8 +17,6 @@ MEMORY_LOST: Final = "MEMORY_LOST"
 _NOT_ASKED: Final = Outcome.unknown(
     "nothing was sent: the store has lost memory, and nobody asked the exchange for an earlier order", code=MEMORY_LOST
 )
-_IDS: Final = ("orderId", "algoId")
-_CLIENT_IDS: Final = ("clientOrderId", "clientAlgoId")
 _ANOTHER_ID: Final = "nobody who looks for this intent's order finds this one; send it with permit.id_parameter(type)"
 _NOT_REPORTED: Final = (Settled.STORE_UNAVAILABLE, Settled.STORE_ERROR)
 _log: Final = log_of("gate")
@@ -140,15 +138,14 @@ class _Held:
             return self._unknown("left without an outcome")
         return outcome_of_leaving(error, self.permit, self._policy)
 
-    def _placed(self, order: str | int | Mapping[str, object]) -> Outcome:
-        if not isinstance(order, Mapping):
-            return Outcome.placed(order)
-        order_id, sent = (next((order[name] for name in both if name in order), None) for both in (_IDS, _CLIENT_IDS))
+    def _placed(self, said: str | int | Mapping[str, object]) -> Outcome:
+        if not isinstance(said, Mapping):
+            return Outcome.placed(said)
+        order_id, sent = said.get("orderId", said.get("algoId")), said.get("clientOrderId", said.get("clientAlgoId"))
         if not isinstance(order_id, str | int):
-            raise InvalidField("order", shown(order), "is no answer to an order: it has no orderId, and no algoId")
+            raise InvalidField("order_id", shown(said), "is no answer to an order: it has no orderId, and no algoId")
         if sent is not None and sent != self.client_order_id:
-            told = names(self.permit, order_id=order_id, sent=sent, detail=_ANOTHER_ID)
-            _log.error("ANOTHER ID %s", told)
+            _log.error("ANOTHER ID %s", names(self.permit, order_id=order_id, sent=sent, detail=_ANOTHER_ID))
         return Outcome.placed(order_id)
 
     def _unknown(self, detail: str) -> Outcome:
@@ -179,10 +176,10 @@ class GuardedPermit(_Held):
         if (outcome := self._unreported(error)) is not None:
             self.settle(outcome)
 
-    def placed(self, order: str | int | Mapping[str, object]) -> Settlement:
-        """The exchange has the order. `order`: its id, or better the exchange's whole answer: an error in the log says
+    def placed(self, order_id: str | int | Mapping[str, object]) -> Settlement:
+        """The exchange has the order. `order_id`: its id, or better the exchange's whole answer: the log has an error
         where that carries another client order id than the permit's. Raises InvalidField for what has no id."""
-        return self.settle(self._placed(order))
+        return self.settle(self._placed(order_id))
 
     def rejected(
         self, code: str | int, detail: str = "", *, retryable: bool = False, penalty: Penalty | None = None
@@ -225,10 +222,10 @@ class AsyncGuardedPermit(_Held):
         if (outcome := self._unreported(error)) is not None:
             await self.settle(outcome)
 
-    async def placed(self, order: str | int | Mapping[str, object]) -> Settlement:
-        """The exchange has the order. `order`: its id, or better the exchange's whole answer: an error in the log says
+    async def placed(self, order_id: str | int | Mapping[str, object]) -> Settlement:
+        """The exchange has the order. `order_id`: its id, or better the exchange's whole answer: the log has an error
         where that carries another client order id than the permit's. Raises InvalidField for what has no id."""
-        return await self.settle(self._placed(order))
+        return await self.settle(self._placed(order_id))
 
     async def rejected(
         self, code: str | int, detail: str = "", *, retryable: bool = False, penalty: Penalty | None = None

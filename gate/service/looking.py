@@ -31,7 +31,7 @@ NEWS_EVERY_S: Final = 1.0
 _PROBE_EVERY_S: Final = 15.0
 _PROBE_AGAIN_S: Final = 3.0
 """The same while it doesn't answer, so that its end is known before an alert begins."""
-_FORGOTTEN: Final = "NOT by a person: the store has forgotten it, halt again if you want it"
+_FORGOTTEN: Final = "not by gate resume: the store may have forgotten it; halt again if you want it"
 _PROBED: Final = "BTCUSDT"
 _SIGNED_EVERY_S: Final = 60.0
 _SIGNED_AGAIN_S: Final = 10.0

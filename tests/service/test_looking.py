@@ -274,7 +274,7 @@ async def test_a_halt_that_the_store_has_forgotten_has_not_ended_by_a_person(des
                 desk.client.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
                 await of.look()
                 desk.client.flushall()
-    forgotten = "NOT by a person: the store has forgotten it, halt again if you want it"
+    forgotten = "not by gate resume: the store may have forgotten it; halt again if you want it"
     assert receiver.texts()[1] == f"[quantum] HALT OVER: entries, by ops: CPI print; {forgotten}"
 
 
