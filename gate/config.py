@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
 from gate.protocol.keyspace import DEFAULT_PREFIX
 from gate.values.errors import GateError, InvalidPolicy, cut, shown
@@ -106,15 +106,17 @@ def read_config(flags: Flags, environ: Mapping[str, str], *, needs_policy: bool 
     policy_faults: list[str] = []
     named = (flags.url, flags.embedded, environ.get("GATE_URL"), environ.get("REDIS_URL"))
     does_without = any(named) and bool(flags.prefix or environ.get("GATE_PREFIX")) and not needs_policy
-    try:
-        table = {} if file is None else _read_file(file, None if needs_policy else policy_faults)
-    except InvalidConfig as unreadable:
-        if needs_policy:
-            raise
-        if not does_without:
-            remedy = "with --url and --prefix this command goes on without it"
-            raise InvalidConfig((*unreadable.faults, remedy), str(file)) from None
-        table, policy_faults = _mode_alone(cast(Path, file)), list(unreadable.faults)
+    table: dict[str, object] = {}
+    if file is not None:
+        try:
+            table = _read_file(file, None if needs_policy else policy_faults)
+        except InvalidConfig as unreadable:
+            if needs_policy:
+                raise
+            if not does_without:
+                remedy = "with --url and --prefix this command goes on without it"
+                raise InvalidConfig((*unreadable.faults, remedy), str(file)) from None
+            table, policy_faults = _mode_alone(file), list(unreadable.faults)
     faults = [
         f"{_name(name)}: is not a key of this file; it has {', '.join(KEYS)}" for name in table if name not in KEYS
     ]

@@ -238,6 +238,15 @@ def test_a_confirmed_halt_names_what_failed_of_late_and_may_be_accepted_yet(
     assert gate_json("halt", *WHO)["absent"] == ["sig-1"]
 
 
+def test_a_confirmed_halt_says_where_nobody_knows_what_failed_of_late(gate: Run, redis_client: redis.Redis) -> None:
+    redis_client.set("quantum:safety:audit", "not a stream")
+    said = gate("halt", *WHO)
+    assert said.exit_code == 0
+    assert "any more. But " in said.stdout
+    assert "the audit, which would say, can't be read." in said.stdout
+    assert json.loads(gate("halt", *WHO, "--json").stdout)["absent"] is None
+
+
 def test_a_halt_that_can_not_be_told_cancels_nothing_and_says_so(gate: Run, at_hand: Client) -> None:
     some_trade(at_hand)
     done = gate("--url", "redis://127.0.0.1:1/0", "halt", "--cancel", *WHO)

@@ -212,6 +212,9 @@ def test_a_prefix_that_nobody_knows_names_those_at_work(gate: Run, store: Store,
     assert json.loads(gate("--prefix", "qantum", "status", "--json").stdout)["others"] == ["acct7"]
     gate("init", *WHO)
     assert json.loads(gate("status", "--json").stdout)["others"] == [], "of this one a person has spoken"
+    redis_client.delete("{gate}:services")
+    redis_client.set("{gate}:services", "not a sorted set")
+    assert json.loads(gate("--prefix", "qantum", "status", "--json").stdout)["others"] == []
 
 
 def test_status_tells_which_server_it_is_and_what_can_lose_its_memory(

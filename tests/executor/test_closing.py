@@ -353,6 +353,10 @@ async def test_what_reading_has_decided_is_in_the_result_and_in_the_log(
 async def test_an_exit_that_ends_before_it_is_filled_says_what_is_open(close: bool, desk: Desk) -> None:
     await _order(desk, "BUY", "0.1")
     desk.paper.set_price("BTCUSDT", 60_000, depth="0.004")
+    await desk.gate.halt(by="ops", reason="test", scope="all")
+    denied = await desk.executor.execute(desk.intent(side="SELL", quantity="0.1", reduce_only=True))
+    assert denied.still_open == {"BOTH": Decimal("0.1")}, "a reading of a moment ago, which is so no more"
+    await desk.gate.resume(by="ops", reason="test")
     sell = desk.intent(side="SELL", quantity="0.1", reduce_only=True)
     ended = await desk.executor.execute(_close() if close else sell)
     assert (ended.state, ended.reason, ended.filled_quantity) == (Terminal.PLACED, "EXPIRED", Decimal("0.004"))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from gate import InvalidField, Outcome, Permit, Phase, Policy, Settled, Settlement, Verdict
+from gate import Intent, InvalidField, Outcome, Permit, Phase, Policy, Settled, Settlement, Verdict
 from gate.exchange.binance import BinanceFutures
 from gate.exchange.failures import ExchangeFailure, Failure, OrderNotFound
 from gate.exchange.port import OrderAnswer, OrderRequest, Validity
@@ -278,38 +278,8 @@ async def test_words_that_operators_grep_for_and_no_secrets(desk: Desk, caplog: 
             assert secret not in told
 
 
-async def test_an_exit_cancelled_at_its_verdict_comes_again_though_the_store_was_away_then(desk: Desk) -> None:
-    intent = desk.intent(quantity="0.01", reduce_only=True)
-    evaluate, settle, claimed, cancelled = desk.gate.evaluate, desk.gate.settle, asyncio.Event(), asyncio.Event()
-    told: list[Outcome] = []
-
-    async def slowly(*asked: Any, **more: Any) -> Verdict:
-        verdict = await evaluate(*asked, **more)
-        claimed.set()
-        await cancelled.wait()
-        return verdict
-
-    async def away_once(permit: Permit, outcome: Outcome) -> Settlement:
-        told.append(outcome)
-        return Settlement(Settled.STORE_UNAVAILABLE) if len(told) == 1 else await settle(permit, outcome)
-
-    desk.gate.evaluate, desk.gate.settle = slowly, away_once  # type: ignore[method-assign]
-    task = asyncio.create_task(desk.executor.execute(intent))
-    await claimed.wait()
-    task.cancel()
-    await asyncio.sleep(0)  # until the pass knows of it
-    cancelled.set()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-
-    assert await desk.gate.lookup(intent.id) is None
-    desk.gate.evaluate, desk.gate.settle = evaluate, settle  # type: ignore[method-assign]
-    assert (await desk.executor.execute(intent)).verdict.admitted
-
-
-@pytest.mark.parametrize("reduce_only", [False, True], ids=["entry", "exit"])
-async def test_a_task_cancelled_while_it_waits_for_its_verdict_holds_up_nothing(desk: Desk, reduce_only: bool) -> None:
-    intent = desk.intent(quantity="0.01", reduce_only=reduce_only)
+async def _cancelled_at_its_verdict(desk: Desk, intent: Intent) -> None:
+    """Executes it, and gives up between the verdict and what follows it."""
     evaluate, claimed, cancelled = desk.gate.evaluate, asyncio.Event(), asyncio.Event()
 
     async def slowly(*asked: Any, **more: Any) -> Verdict:
@@ -326,6 +296,28 @@ async def test_a_task_cancelled_while_it_waits_for_its_verdict_holds_up_nothing(
     cancelled.set()
     with pytest.raises(asyncio.CancelledError):
         await task
+    desk.gate.evaluate = evaluate  # type: ignore[method-assign]
+
+
+async def test_an_exit_cancelled_at_its_verdict_comes_again_though_the_store_was_away_then(desk: Desk) -> None:
+    intent, settle = desk.intent(quantity="0.01", reduce_only=True), desk.gate.settle
+    told: list[Outcome] = []
+
+    async def away_once(permit: Permit, outcome: Outcome) -> Settlement:
+        told.append(outcome)
+        return Settlement(Settled.STORE_UNAVAILABLE) if len(told) == 1 else await settle(permit, outcome)
+
+    desk.gate.settle = away_once  # type: ignore[method-assign]
+    await _cancelled_at_its_verdict(desk, intent)
+
+    assert await desk.gate.lookup(intent.id) is None
+    assert (await desk.executor.execute(intent)).verdict.admitted
+
+
+@pytest.mark.parametrize("reduce_only", [False, True], ids=["entry", "exit"])
+async def test_a_task_cancelled_while_it_waits_for_its_verdict_holds_up_nothing(desk: Desk, reduce_only: bool) -> None:
+    intent = desk.intent(quantity="0.01", reduce_only=reduce_only)
+    await _cancelled_at_its_verdict(desk, intent)
 
     status = await desk.gate.status()
     assert await desk.gate.lookup(intent.id) is None

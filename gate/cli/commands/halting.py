@@ -53,8 +53,8 @@ class Aftermath:
         """The last look; None: the store gave no answer to it."""
         self.interrupted = False
         self.problem = ""
-        self.absent: tuple[str, ...] = ()
-        """Entries that were settled as absent of late."""
+        self.absent: tuple[str, ...] | None = ()
+        """Entries that were settled as absent of late; None: the audit can't be read."""
 
     @property
     def confirmed(self) -> bool:
@@ -67,7 +67,7 @@ class Aftermath:
         out = self.out
         return {
             "confirmed": self.confirmed,
-            "absent": list(self.absent),
+            "absent": None if self.absent is None else list(self.absent),
             "still_out": None
             if out is None
             else {
@@ -160,12 +160,12 @@ def _never_run(prefix: str) -> str:
     )
 
 
-def _absent_of_late(gate: Gate) -> tuple[str, ...]:
+def _absent_of_late(gate: Gate) -> tuple[str, ...] | None:
     """The intents of entries that were settled as absent, and whose orders the exchange may have accepted since."""
     try:
         found = gate.absences(_ABSENT_MS)
     except StoreFailure:
-        return ()
+        return None
     return tuple(each.permit.intent_id for each in found if each.permit is not None and not each.permit.is_exit)
 
 
@@ -201,6 +201,10 @@ def confirmed_sentence(found: Aftermath, doubt: PrefixDoubt | None, prefix: str)
     """What a confirmed halt says. Under a prefix that may be mistaken it is no word on the accounts at work. It is none
     either on an order that failed and may be accepted late."""
     said = f"{found} But only under the prefix {printable(prefix)}: see the warning." if doubt else str(found)
+    if found.absent is None:
+        return (
+            f"{said} But an order that failed of late may be accepted yet: the audit, which would say, can't be read."
+        )
     if not found.absent:
         return said
     named = ", ".join(printable(each) for each in found.absent[:_NAMED])
