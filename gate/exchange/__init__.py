@@ -1,1 +1,1 @@
-"""Everything that knows Binance USDⓈ-M futures. gate.exchange.binance is the only importer of python-binance."""
+"""Everything that knows Binance USDⓈ-M futures. gate.exchange.rest_client is the only way to python-binance."""

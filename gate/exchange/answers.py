@@ -195,6 +195,11 @@ def _time_ms(answer: Mapping[str, Any], name: str) -> int:
     return 0
 
 
+def value_of(answer: Any, name: str) -> object:
+    """A value of an answer that should be an object; None where it isn't."""
+    return answer.get(name) if isinstance(answer, Mapping) else None
+
+
 def text(value: object) -> str:
     """A word of an answer: symbol, side, id, status. None of the exchange's is as long as what is kept of it."""
     return cut(value, _LONGEST_WORD) if isinstance(value, str) else shown(value)

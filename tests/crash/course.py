@@ -104,7 +104,7 @@ class Course:
         """Prepares the account for the intent, and returns the intent's terms."""
         plan = self._plan
         if plan.hedge:
-            await self._exchange._client.futures_change_position_mode(dualSidePosition="true")
+            await self._exchange._rest.client.futures_change_position_mode(dualSidePosition="true")
         mark = await self._exchange.mark_price(plan.symbol)
         match plan.trade:
             case Trade.MARKET:
@@ -303,7 +303,7 @@ class Course:
         record = await self._gate.lookup(plan.intent_id)
         report.note(f"in the end: {record}")
         if plan.trade is Trade.STOP:
-            waiting = await self._exchange._client._request_futures_api(
+            waiting = await self._exchange._rest.client._request_futures_api(
                 "get", "allAlgoOrders", True, data={"symbol": plan.symbol}
             )
             report.conditional_orders = [str(row["algoId"]) for row in waiting]

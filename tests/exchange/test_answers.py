@@ -40,14 +40,14 @@ def test_a_figure_of_thousands_of_digits_is_unreadable() -> None:
 @pytest.mark.parametrize("leverage", ["0.5", "0", -1, HUGE], ids=["half", "0", "-1", "huge"])
 async def test_a_leverage_below_one_denies_and_the_next_intent_is_judged_anew(desk: Desk, leverage: Any) -> None:
     """Kept as 0, it made every later intent of the symbol end in a division by zero."""
-    read = desk.exchange._client.futures_symbol_config
+    read = desk.exchange._rest.client.futures_symbol_config
 
     async def odd(**parameters: Any) -> Any:
         return [{**each, "leverage": leverage} for each in await read(**parameters)]
 
-    desk.exchange._client.futures_symbol_config = odd
+    desk.exchange._rest.client.futures_symbol_config = odd
     refused = await desk.executor.execute(desk.intent())
-    desk.exchange._client.futures_symbol_config = read
+    desk.exchange._rest.client.futures_symbol_config = read
     filled = await desk.executor.execute(desk.intent())
 
     assert (refused.state, refused.retryable) == (Terminal.REJECTED_MARGIN, True)

@@ -121,7 +121,7 @@ def test_a_header_counts_before_the_text_which_counts_by_the_exchanges_clock(
 
 async def test_a_ban_is_told_by_the_exchanges_clock_where_that_is_known(desk: Desk) -> None:
     desk.paper.hold_clock(NOW_MS)
-    await desk.exchange._set_clock(5)
+    await desk.exchange._rest.set_clock(5)
     desk.paper.inject(Fault(kind=FaultKind.BANNED_418, retry_after_s=600, retry_after_header=False, method="GET"))
 
     with pytest.raises(ExchangeFailure) as banned:

@@ -77,17 +77,17 @@ async def test_a_step_of_the_machines_clock_moves_no_order_beyond_its_deadline(
 
 async def test_the_clock_that_the_exchange_tells_is_never_ahead(desk: Desk) -> None:
     desk.paper.hold_clock(NOON_MS)
-    await desk.exchange._set_clock(5)
+    await desk.exchange._rest.set_clock(5)
     assert NOON_MS <= desk.exchange.valid_for(500).from_ms < NOON_MS + 3_000
 
 
 async def test_a_time_that_was_long_on_its_way_sets_no_clock(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody can tell which half of the way took so long."""
-    monkeypatch.setattr("gate.exchange.binance._LONGEST_TIME_READ_MS", -1)
+    monkeypatch.setattr("gate.exchange.rest_client._LONGEST_TIME_READ_MS", -1)
     desk.paper.hold_clock(NOON_MS)
     with pytest.raises(ExchangeFailure, match="read in"):
-        await desk.exchange._set_clock(5)
-    assert desk.exchange._client.timestamp_offset == 0
+        await desk.exchange._rest.set_clock(5)
+    assert desk.exchange._rest.client.timestamp_offset == 0
     assert desk.exchange.valid_for(500).from_ms > NOON_MS + 3_000
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.order_path_proxy import Distance
 from gate import AsyncGate
-from gate.exchange import binance, warm
+from gate.exchange import rest_client, warm
 from gate.exchange.binance import BinanceFutures
 from gate.exchange.failures import ExchangeFailure
 from gate.exchange.warm import CONNECTIONS, WarmConnections
@@ -67,7 +67,7 @@ async def test_they_stay_open_longer_than_an_idle_one_is_kept(
     monkeypatch: pytest.MonkeyPatch, paper_exchange: PaperExchange, distance: Distance
 ) -> None:
     monkeypatch.setattr(warm, "EVERY_S", 0.02)
-    monkeypatch.setattr(binance, "IDLE_S", 2.0)
+    monkeypatch.setattr(rest_client, "IDLE_S", 2.0)
     door = distance.door()
     async with through(paper_exchange, door) as exchange:
         ping, idle = exchange._warm._ping, asyncio.Event()
@@ -98,7 +98,7 @@ async def test_they_stay_open_longer_than_an_idle_one_is_kept(
 async def test_a_connection_that_nobody_uses_is_given_up_before_the_exchange_does(
     monkeypatch: pytest.MonkeyPatch, paper_exchange: PaperExchange, distance: Distance
 ) -> None:
-    monkeypatch.setattr(binance, "IDLE_S", 1e-9)  # over by the next request
+    monkeypatch.setattr(rest_client, "IDLE_S", 1e-9)  # over by the next request
     door = distance.door()
     async with through(paper_exchange, door) as exchange:
         await exchange.positions("BTCUSDT")

@@ -22,14 +22,14 @@ POSITION_RISK = "/fapi/v3/positionRisk"
 
 
 async def _order(desk: Desk, side: str, quantity: str, **more: str) -> None:
-    await desk.exchange._client.futures_create_order(
+    await desk.exchange._rest.client.futures_create_order(
         symbol="BTCUSDT", side=side, type="MARKET", quantity=quantity, **more
     )
 
 
 async def _hedge(desk: Desk, *sides: str) -> None:
     """Positions of both sides, or of one, in hedge mode: LONG 0.01, SHORT 0.02."""
-    await desk.exchange._client.futures_change_position_mode(dualSidePosition="true")
+    await desk.exchange._rest.client.futures_change_position_mode(dualSidePosition="true")
     if "LONG" in sides:
         await _order(desk, "BUY", "0.01", positionSide="LONG")
     if "SHORT" in sides:
@@ -198,10 +198,10 @@ async def test_a_position_too_large_for_one_order_is_closed_as_far_as_one_goes(d
     """Refusing it would trap the position; a second order would be one too many for an intent."""
     await _order(desk, "BUY", "0.015")
     await desk.exchange.filters("BTCUSDT")
-    for each in desk.exchange._symbols["BTCUSDT"]["filters"]:
+    for each in desk.exchange._symbols._rows["BTCUSDT"]["filters"]:
         if each["filterType"] == "MARKET_LOT_SIZE":
             each["maxQty"] = "0.01"
-    desk.exchange._filters.clear()
+    desk.exchange._symbols._filters.clear()
 
     execution = await desk.executor.execute(_close())
 
@@ -315,7 +315,7 @@ async def test_a_stop_without_a_size_closes_what_is_open_when_it_fires(desk: Des
     execution = await desk.executor.execute(_close(type="stop-market", stopPrice="90000", **fields))
 
     assert execution.state is Terminal.PLACED
-    (order,) = await desk.exchange._client.futures_get_open_algo_orders(symbol="BTCUSDT")
+    (order,) = await desk.exchange._rest.client.futures_get_open_algo_orders(symbol="BTCUSDT")
     assert (order["side"], order["closePosition"], order["clientAlgoId"]) == (
         "SELL",
         True,

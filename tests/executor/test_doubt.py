@@ -170,7 +170,7 @@ async def test_no_request_can_be_accepted_after_the_deadline(
 
     async def measured(order: OrderRequest, validity: Validity, *, timeout_ms: int) -> OrderAnswer:
         answer = await place(order, validity, timeout_ms=timeout_ms)
-        windows.append((timeout_ms, desk.exchange._client.REQUEST_RECVWINDOW))
+        windows.append((timeout_ms, desk.exchange._rest.client.REQUEST_RECVWINDOW))
         return answer
 
     desk.exchange.place = measured  # type: ignore[method-assign]

@@ -95,10 +95,10 @@ async def test_an_account_with_a_higher_limit_uses_it(desk: Desk) -> None:
     with PaperExchange(accounts=[account], limits=RateLimits(orders_per_minute=7000)) as paper:
         async with BinanceFutures(paper.key, paper.secret, base_url=paper.url) as exchange:
             await exchange.filters("BTCUSDT")
-            assert exchange._limits_reading is not None
-            await exchange._limits_reading
+            assert exchange._rest._limits_reading is not None
+            await exchange._rest._limits_reading
 
-            assert {each.most for each in exchange._usage.limits} == {2400, 300, 7000}
+            assert {each.most for each in exchange._rest.usage.limits} == {2400, 300, 7000}
 
 
 async def test_no_order_waits_for_the_account_s_limits(desk: Desk) -> None:
@@ -113,8 +113,8 @@ async def test_no_order_waits_for_the_account_s_limits(desk: Desk) -> None:
 
 async def test_too_many_orders_have_the_limits_read_again(desk: Desk) -> None:
     await desk.executor.execute(desk.intent())
-    assert desk.exchange._limits_reading is not None
-    await desk.exchange._limits_reading
+    assert desk.exchange._rest._limits_reading is not None
+    await desk.exchange._rest._limits_reading
     desk.paper.inject(
         Fault(kind=FaultKind.ERROR, status=429, code=-1015),
         Fault(kind=FaultKind.DELAY, method="GET", path="/fapi/v1/rateLimit/order"),
@@ -137,7 +137,7 @@ async def test_entries_rest_before_the_exchange_refuses_orders_and_exits_go_on(d
     with PaperExchange(accounts=[account], limits=limits) as paper:
         paper.hold_clock(NOON_MS)  # far from the end of any window
         async with BinanceFutures(paper.key, paper.secret, base_url=paper.url, recv_window_ms=60_000) as exchange:
-            await exchange._set_clock(5)
+            await exchange._rest.set_clock(5)
             executor = Executor(desk.gate, exchange)
 
             placed = [await executor.execute(desk.intent(quantity="0.01")) for _ in range(4)]
@@ -157,7 +157,7 @@ async def test_used_weight_rests_entries_before_the_exchange_answers_429(desk: D
     with PaperExchange(accounts=[account], limits=RateLimits(weight_per_minute=80)) as paper:
         paper.hold_clock(NOON_MS)  # far from the end of any window
         async with BinanceFutures(paper.key, paper.secret, base_url=paper.url, recv_window_ms=60_000) as exchange:
-            await exchange._set_clock(5)
+            await exchange._rest.set_clock(5)
             executor = Executor(desk.gate, exchange)
             reasons = [(await executor.execute(desk.intent(quantity="0.01"))).reason for _ in range(10)]
 

@@ -19,7 +19,9 @@ ACCOUNT_CONFIG = "/fapi/v1/accountConfig"
 
 async def _open(desk: Desk, quantity: str = "0.01") -> None:
     """A position that another client opened, so the desk's client has read nothing yet."""
-    await desk.exchange._client.futures_create_order(symbol="BTCUSDT", side="BUY", type="MARKET", quantity=quantity)
+    await desk.exchange._rest.client.futures_create_order(
+        symbol="BTCUSDT", side="BUY", type="MARKET", quantity=quantity
+    )
 
 
 async def _close(desk: Desk, **more: Any) -> Execution:
@@ -50,10 +52,10 @@ async def test_filters_that_an_answer_has_shown_to_be_old_are_read_anew_for_exit
     await desk.exchange.filters("BTCUSDT")
     desk.paper.inject(Fault(kind=FaultKind.ERROR, times=1, code=-1111, msg="Precision is over the maximum"))
     await _close(desk)
-    read_at = desk.exchange._symbols_at
+    read_at = desk.exchange._symbols._read_at_s
 
     assert (await _close(desk)).state is Terminal.FILLED
-    assert desk.exchange._symbols_at != read_at
+    assert desk.exchange._symbols._read_at_s != read_at
 
 
 async def test_an_exit_by_notional_without_any_filters_may_come_again(desk: Desk) -> None:
@@ -69,12 +71,12 @@ async def test_an_exit_by_notional_without_any_filters_may_come_again(desk: Desk
 async def test_an_exchange_info_without_symbols_is_none(desk: Desk) -> None:
     await desk.exchange.filters("BTCUSDT")
     desk.exchange.forget_filters()
-    read = desk.exchange._read
+    read = desk.exchange._rest.read
 
     async def without_symbols(method: str, **parameters: object) -> object:
         return {"symbols": []} if method == "futures_exchange_info" else await read(method, **parameters)
 
-    desk.exchange._read = without_symbols  # type: ignore[method-assign]
+    desk.exchange._rest.read = without_symbols  # type: ignore[method-assign]
 
     assert await desk.exchange.filters("BTCUSDT") is not None
 
@@ -100,22 +102,22 @@ async def test_a_symbol_that_takes_no_new_positions_still_closes_them(
 
 async def test_filters_that_were_read_long_ago_refuse_no_entry_for_good(desk: Desk) -> None:
     await desk.exchange.filters("BTCUSDT")
-    symbols: Any = desk.exchange._symbols
+    symbols: Any = desk.exchange._symbols._rows
     off = {**symbols["BTCUSDT"], "status": "BREAK"}
-    desk.exchange._symbols = {"ETHUSDT": symbols["ETHUSDT"], "BTCUSDT": off}
-    assert desk.exchange._symbols_at is not None
-    desk.exchange._symbols_at -= 61  # read a minute ago, when one was off and another not listed yet
+    desk.exchange._symbols._rows = {"ETHUSDT": symbols["ETHUSDT"], "BTCUSDT": off}
+    assert desk.exchange._symbols._read_at_s is not None
+    desk.exchange._symbols._read_at_s -= 61  # read a minute ago, when one was off and another not listed yet
 
     assert (await desk.executor.execute(desk.intent())).state is Terminal.FILLED
-    desk.exchange._symbols_at -= 61
-    desk.exchange._symbols = {"ETHUSDT": symbols["ETHUSDT"]}
+    desk.exchange._symbols._read_at_s -= 61
+    desk.exchange._symbols._rows = {"ETHUSDT": symbols["ETHUSDT"]}
     assert (await desk.executor.execute(desk.intent())).state is Terminal.FILLED
 
 
 async def test_an_exit_tries_the_other_position_mode_where_it_can_not_be_read(desk: Desk) -> None:
     await desk.exchange.hedge_mode()
-    await desk.exchange._client.futures_change_position_mode(dualSidePosition="true")
-    await desk.exchange._client.futures_create_order(
+    await desk.exchange._rest.client.futures_change_position_mode(dualSidePosition="true")
+    await desk.exchange._rest.client.futures_create_order(
         symbol="BTCUSDT", side="BUY", type="MARKET", quantity="0.01", positionSide="LONG"
     )
     _fail(desk, ACCOUNT_CONFIG)

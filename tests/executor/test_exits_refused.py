@@ -24,7 +24,7 @@ ORDER = "/fapi/v1/order"
 
 
 async def _open(desk: Desk, side: str = "BUY", quantity: str = "0.1", **more: Any) -> None:
-    await desk.exchange._client.futures_create_order(
+    await desk.exchange._rest.client.futures_create_order(
         symbol="BTCUSDT", side=side, type="MARKET", quantity=quantity, **more
     )
 
@@ -32,14 +32,14 @@ async def _open(desk: Desk, side: str = "BUY", quantity: str = "0.1", **more: An
 async def _rests(desk: Desk, quantity: str = "0.1", **more: Any) -> Mapping[str, Any]:
     """An exit of somebody's, which covers so much of the position."""
     terms = {"side": "SELL", "type": "LIMIT", "price": "200000", "timeInForce": "GTC", "reduceOnly": "true"} | more
-    answer: Mapping[str, Any] = await desk.exchange._client.futures_create_order(
+    answer: Mapping[str, Any] = await desk.exchange._rest.client.futures_create_order(
         symbol="BTCUSDT", quantity=quantity, **terms
     )
     return answer
 
 
 async def _stop_rests(desk: Desk) -> Mapping[str, Any]:
-    answer: Mapping[str, Any] = await desk.exchange._client.futures_create_order(
+    answer: Mapping[str, Any] = await desk.exchange._rest.client.futures_create_order(
         symbol="BTCUSDT", side="SELL", type="STOP_MARKET", triggerPrice="50000", closePosition="true"
     )
     return answer
@@ -51,7 +51,7 @@ def _exit(desk: Desk, **more: Any) -> Intent:
 
 
 async def _open_ids(desk: Desk) -> tuple[set[int], set[int]]:
-    client = desk.exchange._client
+    client = desk.exchange._rest.client
     plain, algo = await client.futures_get_open_orders(), await client.futures_get_open_algo_orders()
     return {each["orderId"] for each in plain}, {each["algoId"] for each in algo}
 
@@ -72,9 +72,9 @@ async def test_an_exit_that_resting_exits_leave_nothing_is_told_what_they_are(de
 
 
 async def test_in_hedge_mode_the_position_side_tells_what_reduces(desk: Desk) -> None:
-    await desk.exchange._client.futures_change_position_mode(dualSidePosition="true")
+    await desk.exchange._rest.client.futures_change_position_mode(dualSidePosition="true")
     await _open(desk, positionSide="LONG")
-    answer = await desk.exchange._client.futures_create_order(
+    answer = await desk.exchange._rest.client.futures_create_order(
         symbol="BTCUSDT", side="SELL", type="LIMIT", price="200000", timeInForce="GTC", quantity="0.1",
         positionSide="LONG",
     )  # fmt: skip
@@ -136,7 +136,7 @@ async def test_an_order_that_another_has_cancelled_first_is_gone_too(open_desk: 
     desk.paper.inject(Fault(kind=FaultKind.SLOW_BODY, method="GET", path="/fapi/v1/openOrders", times=1))
     exit_ = asyncio.create_task(desk.executor.execute(_exit(desk)))
     await asyncio.to_thread(desk.paper.wait_held)
-    await desk.exchange._client.futures_cancel_all_open_orders(symbol="BTCUSDT")
+    await desk.exchange._rest.client.futures_cancel_all_open_orders(symbol="BTCUSDT")
     desk.paper.release_held()
 
     assert (await exit_).state is Terminal.PLACED
@@ -145,7 +145,7 @@ async def test_an_order_that_another_has_cancelled_first_is_gone_too(open_desk: 
 @pytest.mark.parametrize("by", ["quantity", "notional"])
 async def test_an_exit_larger_than_the_position_is_cut_to_it(desk: Desk, by: str) -> None:
     """As after a stop that has closed a part. In hedge mode, and with a limit, the exchange refuses it."""
-    await desk.exchange._client.futures_change_position_mode(dualSidePosition="true")
+    await desk.exchange._rest.client.futures_change_position_mode(dualSidePosition="true")
     await _open(desk, positionSide="LONG")
     size = Decimal("0.15") * (await desk.exchange.mark_price("BTCUSDT") if by == "notional" else 1)
     terms = {"quantity": None, "order_type": "MARKET", "price": None, "position_side": "LONG", by: f"{size:.2f}"}
@@ -157,7 +157,7 @@ async def test_an_exit_larger_than_the_position_is_cut_to_it(desk: Desk, by: str
 
 
 async def test_a_position_that_shrinks_before_a_close_is_sent_is_closed_all_the_same(desk: Desk) -> None:
-    await desk.exchange._client.futures_change_position_mode(dualSidePosition="true")
+    await desk.exchange._rest.client.futures_change_position_mode(dualSidePosition="true")
     await _open(desk, positionSide="LONG")
     desk.paper.inject(Fault(kind=FaultKind.SLOW_BODY, method="GET", path="/fapi/v3/positionRisk", times=1))
     intent = Intent(
@@ -166,7 +166,7 @@ async def test_a_position_that_shrinks_before_a_close_is_sent_is_closed_all_the_
     )  # fmt: skip
     close = asyncio.create_task(desk.executor.execute(intent))
     await asyncio.to_thread(desk.paper.wait_held)
-    await desk.exchange._client.futures_create_order(
+    await desk.exchange._rest.client.futures_create_order(
         symbol="BTCUSDT", side="SELL", type="MARKET", quantity="0.04", positionSide="LONG"
     )
     desk.paper.release_held()

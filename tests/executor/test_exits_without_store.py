@@ -47,7 +47,9 @@ async def open_worker(private_store: PrivateStore, paper: PaperExchange) -> Asyn
             await stack.enter_async_context(exchange)
             desk = Desk(gate, exchange, Executor(gate, exchange), paper)
             if not paper.ledger():
-                await exchange._client.futures_create_order(symbol="BTCUSDT", side="BUY", type="MARKET", quantity="0.1")
+                await exchange._rest.client.futures_create_order(
+                    symbol="BTCUSDT", side="BUY", type="MARKET", quantity="0.1"
+                )
             return desk
 
         yield open_one
@@ -187,7 +189,7 @@ async def test_another_process_takes_the_order_that_the_exchange_has(
 
     assert placed.order_id == again.order_id is not None
     assert bool(placed) is bool(again) is True
-    rows = await first.exchange._client.futures_get_open_algo_orders()
+    rows = await first.exchange._rest.client.futures_get_open_algo_orders()
     assert len(rows) if conditional else len(first.orders(intent)) == 1
 
 
@@ -272,7 +274,7 @@ async def test_what_the_store_has_admitted_unheard_is_not_given_back_while_its_o
 ) -> None:
     """The claim has the token of the lost evaluation. Given back, the intent could be admitted and sent again."""
     worker = await open_desk(url=wire.url)
-    await worker.exchange._client.futures_create_order(symbol="BTCUSDT", side="BUY", type="MARKET", quantity="0.1")
+    await worker.exchange._rest.client.futures_create_order(symbol="BTCUSDT", side="BUY", type="MARKET", quantity="0.1")
     await desk.gate.evaluate(desk.intent("SOLUSDT", id="loads-the-script"))
     for _ in range(2):
         wire.lose_next_reply("EVALSHA")

@@ -134,6 +134,6 @@ async def test_an_exit_that_has_filled_nothing_is_not_said_to_be_executed(
 async def test_limits_that_make_no_sense_are_skipped(desk: Desk, interval: int, limit: int) -> None:
     row = {"rateLimitType": "ORDERS", "interval": "MINUTE", "intervalNum": interval, "limit": limit}
     await desk.exchange.filters("BTCUSDT")
-    desk.exchange._usage.limits = decode_limits([row])
+    desk.exchange._rest.usage.limits = decode_limits([row])
 
     assert (await desk.executor.execute(desk.intent())).state is Terminal.FILLED

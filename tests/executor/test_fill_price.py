@@ -124,12 +124,12 @@ async def test_an_order_that_rests_has_no_price_to_ask_for(desk: Desk) -> None:
 
 @pytest.mark.parametrize("odd", [{"orderId": 7}, {"executedQty": "0.001"}, {"avgPrice": "0"}], ids=str)
 async def test_a_price_of_another_order_or_of_a_part_of_the_fill_does_not_count(desk: Desk, odd: Any) -> None:
-    get = desk.exchange._client.futures_get_order
+    get = desk.exchange._rest.client.futures_get_order
 
     async def changed(**parameters: Any) -> Any:
         return {**await get(**parameters), **odd}
 
-    desk.exchange._client.futures_get_order = changed
+    desk.exchange._rest.client.futures_get_order = changed
 
     execution = await desk.executor.execute(desk.intent(quantity="0.01"))
 
@@ -146,7 +146,7 @@ async def test_near_the_exchanges_limits_requests_are_left_to_orders(desk: Desk)
         async with BinanceFutures(
             paper.key, paper.secret, base_url=paper.url, recv_window_ms=60_000, streams=False
         ) as exchange:
-            await exchange._set_clock(5)
+            await exchange._rest.set_clock(5)
             execution = await Executor(desk.gate, exchange).execute(desk.intent())
 
         assert (execution.state, execution.average_price, hits(paper)) == (Terminal.FILLED, None, 0)
@@ -193,7 +193,7 @@ async def test_reconciling_tells_what_a_fired_stop_became(desk: Desk, redis_clie
     stop = desk.intent(side="SELL", quantity="0.01", reduce_only=True, order_type="STOP_MARKET", trigger_price="95000")
     permit = (await desk.gate.evaluate(stop)).permit
     assert permit is not None
-    await desk.exchange._client.futures_create_order(
+    await desk.exchange._rest.client.futures_create_order(
         symbol="BTCUSDT", side="SELL", type="STOP_MARKET", quantity="0.01", triggerPrice="95000",
         reduceOnly="true", clientAlgoId=permit.client_order_id,
     )  # fmt: skip

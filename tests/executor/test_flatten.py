@@ -25,7 +25,7 @@ async def exchange(paper_exchange: PaperExchange) -> AsyncIterator[BinanceFuture
 async def order(exchange: BinanceFutures, symbol: str, side: str, quantity: str, **more: Any) -> None:
     """As another program of the account places it."""
     more = {"type": "MARKET", **more}
-    await exchange._client.futures_create_order(symbol=symbol, side=side, quantity=quantity, **more)
+    await exchange._rest.client.futures_create_order(symbol=symbol, side=side, quantity=quantity, **more)
 
 
 async def some_trade(exchange: BinanceFutures) -> None:
@@ -82,7 +82,7 @@ async def test_an_account_without_anything_is_flat_at_once(exchange: BinanceFutu
 
 
 async def test_in_hedge_mode_both_sides_of_a_symbol_are_closed(exchange: BinanceFutures) -> None:
-    await exchange._client.futures_change_position_mode(dualSidePosition="true")
+    await exchange._rest.client.futures_change_position_mode(dualSidePosition="true")
     await order(exchange, "BTCUSDT", "BUY", "0.02", positionSide="LONG")
     await order(exchange, "BTCUSDT", "SELL", "0.01", positionSide="SHORT")
 

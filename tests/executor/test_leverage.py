@@ -42,7 +42,7 @@ async def leverage_there(desk: Desk, symbol: str = "BTCUSDT") -> int:
 async def test_the_leverage_that_an_intent_names_is_set_before_its_order(desk: Desk, named: int) -> None:
     execution = await desk.executor.execute(desk.intent(leverage=named))
 
-    [position] = await desk.exchange._client.futures_position_information(symbol="BTCUSDT")
+    [position] = await desk.exchange._rest.client.futures_position_information(symbol="BTCUSDT")
     assert execution.state is Terminal.FILLED
     assert await leverage_there(desk) == named
     # The margin that the position takes, of 1,000 USDT.
@@ -176,12 +176,12 @@ async def test_a_limit_of_the_exchange_that_meets_the_setting_rests_the_account(
 
 
 async def test_an_answer_with_another_leverage_sends_nothing(desk: Desk) -> None:
-    change = desk.exchange._client.futures_change_leverage
+    change = desk.exchange._rest.client.futures_change_leverage
 
     async def odd(**parameters: Any) -> Any:
         return {**await change(**parameters), "leverage": 20}
 
-    desk.exchange._client.futures_change_leverage = odd
+    desk.exchange._rest.client.futures_change_leverage = odd
 
     execution = await desk.executor.execute(desk.intent(leverage=2))
 
@@ -240,7 +240,7 @@ async def test_a_setting_that_may_come_late_keeps_its_turn_until_it_cannot(desk:
     lower = asyncio.create_task(desk.executor.execute(desk.intent(side="SELL", leverage=2)))
     await _waits(desk)
 
-    await desk.exchange._client.futures_change_leverage(symbol="BTCUSDT", leverage=50)  # here it comes
+    await desk.exchange._rest.client.futures_change_leverage(symbol="BTCUSDT", leverage=50)  # here it comes
 
     assert (await unclear).reason == "LEVERAGE_NOT_SET"
     assert time.monotonic_ns() - began_ns >= (desk.exchange.recv_window_ms + CLOCK_LEAD_MS) * 1_000_000

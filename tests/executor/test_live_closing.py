@@ -57,7 +57,7 @@ async def two(open_desk: OpenDesk, monkeypatch: pytest.MonkeyPatch) -> tuple[Des
 async def person(paper: PaperExchange) -> AsyncIterator[Any]:
     """Somebody else who trades on the account: python-binance's own client."""
     async with BinanceFutures(paper.key, paper.secret, base_url=paper.url, streams=False) as other:
-        yield other._client
+        yield other._rest.client
 
 
 async def test_a_close_closes_what_another_worker_has_just_opened(two: tuple[Desk, Desk], asked: list[str]) -> None:

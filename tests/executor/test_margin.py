@@ -192,14 +192,14 @@ async def test_a_permit_ahead_keeps_its_reserved_margin(desk: Desk) -> None:
 
 async def test_calls_made_together_share_one_reading_of_the_account(desk: Desk) -> None:
     asked = 0
-    read = desk.exchange._read
+    read = desk.exchange._rest.read
 
     async def counted(method: str, **parameters: object) -> object:
         nonlocal asked
         asked += method == "futures_account"
         return await read(method, **parameters)
 
-    desk.exchange._read = counted  # type: ignore[method-assign]
+    desk.exchange._rest.read = counted  # type: ignore[method-assign]
     await asyncio.gather(*(desk.exchange.account() for _ in range(50)))
     await asyncio.gather(*(desk.exchange.account() for _ in range(50)))
 
@@ -235,7 +235,7 @@ async def test_in_multi_assets_mode_all_collateral_counts(desk: Desk) -> None:
     desk.paper.set_balance("1000", asset="USDC")
     single = await desk.executor.execute(desk.intent())
     await desk.gate.reset("all", by="test", reason="go on")
-    await desk.exchange._client.futures_change_multi_assets_mode(multiAssetsMargin="true")
+    await desk.exchange._rest.client.futures_change_multi_assets_mode(multiAssetsMargin="true")
 
     multi = await desk.executor.execute(desk.intent())
 
@@ -245,7 +245,7 @@ async def test_in_multi_assets_mode_all_collateral_counts(desk: Desk) -> None:
 
 async def test_an_entry_beyond_its_leverage_bracket_is_refused_before_it_is_sent(desk: Desk) -> None:
     desk.balance("1000000")
-    await desk.exchange._client.futures_change_leverage(symbol="BTCUSDT", leverage=125)
+    await desk.exchange._rest.client.futures_change_leverage(symbol="BTCUSDT", leverage=125)
     await desk.executor.execute(desk.intent(notional="30000"))
 
     execution = await desk.executor.execute(desk.intent(notional="30000"))

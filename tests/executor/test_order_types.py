@@ -31,14 +31,14 @@ ALGO = "/fapi/v1/algoOrder"
 async def _conditional_orders(desk: Desk, intent: Intent) -> list[Mapping[str, Any]]:
     """The intent's orders that the algo endpoint has really accepted."""
     client_order_id = desk.gate.client_order_id(intent.id)
-    rows = await desk.exchange._client._request_futures_api(
+    rows = await desk.exchange._rest.client._request_futures_api(
         "get", "allAlgoOrders", True, data={"symbol": intent.symbol}
     )
     return [row for row in rows if row["clientAlgoId"] == client_order_id]
 
 
 async def _hedge(desk: Desk) -> None:
-    await desk.exchange._client.futures_change_position_mode(dualSidePosition="true")
+    await desk.exchange._rest.client.futures_change_position_mode(dualSidePosition="true")
 
 
 async def test_a_limit_rests_at_its_price_and_is_placed_not_filled(desk: Desk) -> None:

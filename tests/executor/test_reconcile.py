@@ -155,7 +155,7 @@ async def test_an_order_much_older_than_the_admission_belongs_to_another_intent(
     await desk.exchange.hedge_mode()  # requests are signed with that clock from here on
     intent = await abandoned(desk, redis_client, sent=True)
     desk.paper.reset_clock()
-    desk.exchange._client.timestamp_offset = 0
+    desk.exchange._rest.client.timestamp_offset = 0
 
     [found] = await reconcile(desk.gate, desk.exchange)
 
@@ -474,13 +474,13 @@ async def test_an_executor_that_is_banned_asks_no_more_until_the_ban_ends(
 
 async def test_an_order_is_found_though_its_fill_can_not_be_read(desk: Desk, redis_client: redis.Redis) -> None:
     await abandoned(desk, redis_client, sent=True)
-    read = desk.exchange._read
+    read = desk.exchange._rest.read
 
     async def odd(method: str, **parameters: object) -> object:
         answer = await read(method, **parameters)
         return {**answer, "avgPrice": "NaN", "executedQty": None} if method == "futures_get_order" else answer
 
-    desk.exchange._read = odd  # type: ignore[method-assign]
+    desk.exchange._rest.read = odd  # type: ignore[method-assign]
 
     [found] = await reconcile(desk.gate, desk.exchange)
 

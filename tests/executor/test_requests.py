@@ -341,7 +341,7 @@ async def test_no_verdict_asks_the_exchange_during_a_ban(plain: Desk, asked: lis
 
 async def test_no_verdict_asks_the_exchange_near_its_limits(plain: Desk, asked: list[str]) -> None:
     await plain.gate.halt(by="test", reason="nothing goes")
-    plain.exchange.near_limit_ms = lambda *_: 10  # type: ignore[method-assign]
+    plain.exchange._rest.near_limit_ms = lambda *_: 10  # type: ignore[method-assign]
 
     assert (await _executed(plain, quantity="0.01")).reason == "HALTED"
     assert asked == []
@@ -366,9 +366,9 @@ async def test_with_streams_a_price_that_has_moved_costs_no_second_admission(str
 async def test_an_hour_later_the_symbols_are_read_beside_the_order(streaming: Desk, asked: list[str]) -> None:
     """A megabyte, in life. The exchange checks the order by the filters of today anyway."""
     exchange = streaming.exchange
-    assert exchange._symbols_at is not None
-    exchange._symbols_at -= 3_700
-    read_at = exchange._symbols_at
+    assert exchange._symbols._read_at_s is not None
+    exchange._symbols._read_at_s -= 3_700
+    read_at = exchange._symbols._read_at_s
     _held_together(streaming, SYMBOLS)
 
     for _ in range(2):
@@ -377,26 +377,26 @@ async def test_an_hour_later_the_symbols_are_read_beside_the_order(streaming: De
     assert asked.count(SYMBOLS) == 1
     streaming.paper.release_held()
 
-    await until(lambda: exchange._symbols_at != read_at)
+    await until(lambda: exchange._symbols._read_at_s != read_at)
 
 
 async def test_a_day_later_an_order_waits_for_the_symbols(streaming: Desk) -> None:
     exchange = streaming.exchange
-    assert exchange._symbols_at is not None
-    exchange._symbols_at -= 90_000
-    read_at = exchange._symbols_at
+    assert exchange._symbols._read_at_s is not None
+    exchange._symbols._read_at_s -= 90_000
+    read_at = exchange._symbols._read_at_s
 
     await exchange.filters("BTCUSDT")
 
-    assert exchange._symbols_at > read_at + 80_000
+    assert exchange._symbols._read_at_s > read_at + 80_000
 
 
 async def test_an_end_ends_what_is_read_beside(streaming: Desk) -> None:
     _held_together(streaming, SYMBOLS)
-    streaming.exchange._renew_symbols()
+    streaming.exchange._symbols._renew()
     await asyncio.to_thread(streaming.paper.wait_held)
 
     await streaming.exchange.close()
 
-    assert streaming.exchange._renewal is not None
-    assert streaming.exchange._renewal.cancelled()
+    assert streaming.exchange._symbols._renewal is not None
+    assert streaming.exchange._symbols._renewal.cancelled()

@@ -42,7 +42,7 @@ def stalled(worker: Worker, point: str, pause: Callable[[], Awaitable[None]]) ->
             await pauses.pop()()
 
     if point == "socket":
-        session: Any = worker.exchange._client.session
+        session: Any = worker.exchange._rest.client.session
         post = session.post
         session.post = lambda *args, **kwargs: _Held(lambda: post(*args, **kwargs), wait)
         try:

@@ -272,7 +272,7 @@ async def test_a_ban_silences_every_reading_of_the_streams(
     exchange = await open_exchange()
     await until(lambda: "IP banned" in caplog.text)
     # What was on its way before the ban was known may still get there.
-    connector: Any = exchange._client.session.connector
+    connector: Any = exchange._rest.client.session.connector
     await until(lambda: not connector._acquired)
     exchange.forget_hedge_mode()  # asks for a reading
     paper.inject(Fault(kind=FaultKind.UNAVAILABLE_503, method="*", path="*"))

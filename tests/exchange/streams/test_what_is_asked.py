@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import pytest
 
-from gate.exchange import binance
+from gate.exchange import fee_rates
 from gate.exchange.binance import BinanceFutures
 from gate.exchange.streams import fees as fees_module
 from gate.exchange.streams import live as streams
@@ -89,7 +89,7 @@ async def test_no_fee_is_asked_for_when_half_of_a_limit_is_used(
 
     asked.clear()
     with monkeypatch.context() as patched:
-        patched.setattr(exchange, "near_limit_ms", rest_ms)
+        patched.setattr(exchange._rest, "near_limit_ms", rest_ms)
         exchange.live("ETHUSDT")
         await until(lambda: shares.count(Decimal("0.5")) >= 3)
         assert fees(asked) == []
@@ -100,7 +100,7 @@ async def test_a_fee_is_read_anew_when_it_is_old(
     monkeypatch: pytest.MonkeyPatch, asked: list[str], open_exchange: OpenExchange
 ) -> None:
     monkeypatch.setattr(fees_module, "_AGE_S", 0.01)
-    monkeypatch.setattr(binance, "_FEE_AGE_S", 0.01)
+    monkeypatch.setattr(fee_rates, "_FEE_AGE_S", 0.01)
     exchange = await open_exchange()
     await figures(exchange)
     inside(exchange)._settings.fee_rates[SYMBOL] = Decimal(1)
@@ -150,7 +150,7 @@ async def test_snapshots_are_frequent_only_while_entries_count_on_them_and_there
     assert 4 < next_s(moved=False) <= 5
     assert 2 < next_s(moved=True) <= 3
     with monkeypatch.context() as patched:
-        patched.setattr(exchange, "near_limit_ms", lambda share=NEAR: 10 if share < NEAR else None)
+        patched.setattr(exchange._rest, "near_limit_ms", lambda share=NEAR: 10 if share < NEAR else None)
         assert next_s(moved=False) > 14
         assert next_s(moved=True) > 14
     live._wanted_ns -= 15_000_000_000

@@ -123,7 +123,7 @@ def test_every_setting_goes_where_it_belongs() -> None:
         assert (executor._gate.prefix, executor._gate.policy) == ("acct7", policy)
         assert executor._gate._wire._timeout == 1.234  # type: ignore[attr-defined]
         assert executor._exchange.recv_window_ms == 777
-        assert executor._exchange._client.demo
+        assert executor._exchange._rest.client.demo
 
 
 def test_two_exchanges_at_once_are_refused() -> None:
