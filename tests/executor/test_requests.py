@@ -235,7 +235,7 @@ async def test_after_a_restart_the_first_entry_of_a_recent_symbol_is_one_request
     streams = desk.exchange._streams
     assert streams is not None
     async with desk.executor:
-        await until(lambda: "BTCUSDT" in streams._wanted)
+        await until(lambda: "BTCUSDT" in streams._wanted._wanted)
         await until(lambda: desk.exchange.live("BTCUSDT") is not None)
         asked.clear()
 

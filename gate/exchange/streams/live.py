@@ -11,11 +11,9 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from msgspec import Struct
 
 from gate.exchange.answers import figure, unreadable
 from gate.exchange.failures import ExchangeFailure
@@ -23,13 +21,17 @@ from gate.exchange.port import AccountFigures, GapListener, LiveFigures, OrderLi
 from gate.exchange.streams.account import InDoubt, LiveAccount
 from gate.exchange.streams.events import KeyExpired, LeverageChanged, ModeChanged, decode_user_event
 from gate.exchange.streams.fees import Fees
+from gate.exchange.streams.free_margin import FreeMargin
+from gate.exchange.streams.health import Health
 from gate.exchange.streams.line import Line, LineEnded
-from gate.exchange.streams.market import MOST_WATCHED, MarketStream
+from gate.exchange.streams.listeners import Listeners
+from gate.exchange.streams.market import MarketStream
 from gate.exchange.streams.pauses import LONGEST_PAUSE_S, MOST_DOUBLINGS, Pause, longer_each_time
 from gate.exchange.streams.prices import MarkPrices
 from gate.exchange.streams.rest import HALF, Rest
 from gate.exchange.streams.settings import Settings, decode_settings
 from gate.exchange.streams.snapshot import decode_snapshot
+from gate.exchange.streams.wanted_symbols import WantedSymbols
 from gate.values.log_words import log_of, pairs
 
 if TYPE_CHECKING:
@@ -49,22 +51,10 @@ _BUSY_AUDIT_S: Final = 5.0
 """The same while entries ask for figures."""
 _AUDITS_MISSED: Final = 2
 """A snapshot that is older than so many can't be renewed, and counts no more."""
-_GAPS_APART_S: Final = 5.0
 _SETTINGS_S: Final = 60.0
 _KEY_S: Final = 60.0
 _KEY: Final = re.compile(r"[A-Za-z0-9_-]{1,256}", re.ASCII)
 _NO_SUCH_KEY: Final = "-1125"
-_NO_PRICE_NS: Final = 2**63
-
-
-class _Free(Struct, frozen=True):
-    """The margin that is free in an asset."""
-
-    said_by: tuple[str, int, int, int]
-    """The asset, and how often the account, a price, a leverage had changed."""
-    margin: Decimal
-    oldest_ns: int
-    """When the oldest price stood that it takes, on the monotonic clock; far ahead where it takes none."""
 
 
 class LiveStreams:
@@ -77,37 +67,32 @@ class LiveStreams:
         self._prices: Final = MarkPrices()
         self._account: Final = LiveAccount(self._prices.latest)
         self._settings: Final = Settings()
+        self._health: Final = Health()
         self._fees: Final = Fees(rest, self._settings.fee_rates)
         self._market: Final = MarketStream(
-            self._prices, address, needed=self._account.priced_symbols, up=self._note_up, down=self._note_down
+            self._prices, address, needed=self._account.priced_symbols, up=self._health.up, down=self._health.down
         )
-        self._free: _Free | None = None
-        self._order_listeners: Final[list[OrderListener]] = []
-        self._gap_listeners: Final[list[GapListener]] = []
+        self._wanted: Final = WantedSymbols(rest.margin_asset, self._fees, self._market)
+        self._free_margin: Final = FreeMargin(self._account, self._prices, self._settings, rest.margin_asset)
+        self._listeners: Final = Listeners()
         self._user: Line | None = None
         self._key = ""
         self._heard: Final[deque[str]] = deque(maxlen=32)
         self._doubts = 0
-        self._in_doubt_since_ns = 0
         self._snapshots_in_doubt = 0
         self._asked_ns = 0
         self._moved_ns: int | None = None
         self._wake: Final = asyncio.Event()
         self._settings_wake: Final = asyncio.Event()
         self._tasks: Final[list[asyncio.Task[None]]] = []
-        self._wanted: Final[dict[str, None]] = {}
-        self._unknown: Final[dict[str, None]] = {}
         self._session: ClientSession | None = None
-        self._down: Final[dict[str, tuple[int, str]]] = {}
         self._wanted_ns = -int(_AUDIT_S * 1e9)
-        self._gap_ns = -int(_GAPS_APART_S * 1e9)
-        self._gap_later: asyncio.TimerHandle | None = None
 
     # ---- what it tells
 
     def figures(self, symbol: str) -> LiveFigures | None:
         """What is known of a symbol's entry at this moment; None where a figure is absent, stale or in doubt."""
-        self._want(symbol)
+        self._wanted.add(symbol)
         now_ns = time.monotonic_ns()
         if now_ns - self._wanted_ns >= _AUDIT_S * 1e9:
             self._wake.set()
@@ -122,7 +107,7 @@ class LiveStreams:
         marked, asset = self._prices.of(symbol, since_ns), self._rest.margin_asset(symbol)
         if marked is None or asset is None or config is None or hedge_mode is None:
             return None
-        free = self._free_margin(asset, since_ns)
+        free = self._free_margin.of(asset, since_ns)
         if free is None:
             return None
         stands_ns = min(proof_ns, marked.at_ns, free.oldest_ns)
@@ -139,34 +124,11 @@ class LiveStreams:
             awaits_position=self._account.awaits_position(symbol),
         )
 
-    def _free_margin(self, asset: str, since_ns: int) -> _Free | None:
-        """What is free in an asset; None where it can't be told, or a price that it needs is older than that moment.
-
-        The last answer holds until something comes: twenty entries at once ask eighty times, about every position.
-        """
-        said_by = asset, self._account.changes, self._prices.changes, self._settings.leverages_set
-        free = self._free
-        if free is not None and free.said_by == said_by and free.oldest_ns >= since_ns:
-            return free
-        oldest_ns = _NO_PRICE_NS
-
-        def mark_of(name: str) -> Decimal | None:
-            nonlocal oldest_ns
-            marked = self._prices.of(name, since_ns)
-            if marked is None:
-                return None
-            oldest_ns = min(oldest_ns, marked.at_ns)
-            return marked.price
-
-        margin = self._account.available(asset, self._rest.margin_asset, mark_of, self._settings.leverage)
-        self._free = None if margin is None else _Free(said_by, margin, oldest_ns)
-        return self._free
-
     @property
     def state(self) -> str:
         """`ok`, or what is down and why."""
-        if self._down:
-            return "; ".join(f"{stream}: {why}" for stream, (_, why) in self._down.items())
+        if self._health.told:
+            return self._health.told
         if self._user is None or not self._user.is_open:
             return "user: not open yet"
         return "ok" if self._account.snapshot is not None else "account: in doubt"
@@ -182,22 +144,11 @@ class LiveStreams:
 
     def on_order(self, heard: OrderListener) -> None:
         """Has each event of an order told to the listener from now on."""
-        self._order_listeners.append(heard)
+        self._listeners.on_order(heard)
 
     def on_gap(self, heard: GapListener) -> None:
         """Has the listener told when events may have been lost."""
-        self._gap_listeners.append(heard)
-
-    def _want(self, symbol: str) -> None:
-        """Has the symbol's price and fee at hand from soon on. Those that weren't asked for the longest make room."""
-        if self._rest.margin_asset(symbol) is None:
-            # The exchange has no such one, and then it takes no room; or its symbols have not been read yet.
-            _put_last(self._unknown, symbol)
-            return
-        for dropped in _put_last(self._wanted, symbol):
-            self._fees.forget(dropped)
-        self._fees.want(symbol)
-        self._market.watch(symbol)
+        self._listeners.on_gap(heard)
 
     # ---- what others tell it
 
@@ -232,8 +183,7 @@ class LiveStreams:
 
     async def close(self) -> None:
         """Closes the streams. The listen key stays: other processes of the account have the same."""
-        if self._gap_later is not None:
-            self._gap_later.cancel()
+        self._listeners.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -264,7 +214,7 @@ class LiveStreams:
                 self._user = None
                 self._doubt("closed")
                 self._settings.forget()
-            self._note_down("user", why)
+            self._health.down("user", why)
             await pause.after(began_ns)
 
     async def _ask(self, method: str, **parameters: object) -> Any:
@@ -284,7 +234,7 @@ class LiveStreams:
         self._snapshots_in_doubt = 0
         self._doubt("opened")
         self._settings_wake.set()
-        self._tell_gap_now()
+        self._listeners.tell_gap_now()
 
     def _hear_user(self, text: str) -> None:
         if text in self._heard:
@@ -295,8 +245,7 @@ class LiveStreams:
             if not isinstance(event, dict):
                 raise unreadable("event", type(event).__name__)
             if event.get("e") in ("ORDER_TRADE_UPDATE", "ALGO_UPDATE"):
-                for listener in self._order_listeners:
-                    self._tell(listener, event)
+                self._listeners.tell_order(event)
             decoded = decode_user_event(event)
             if decoded is None:
                 return
@@ -314,7 +263,7 @@ class LiveStreams:
             if self._account.snapshot is not None:
                 _log.warning("STREAMS IN DOUBT %s", pairs(detail=str(problem)))
             self._doubt("event")
-            self._tell_gap()
+            self._listeners.tell_gap()
             return
         if self._prices.stood_at_ns(decoded.at_ms) < time.monotonic_ns() - FRESH_MS * 1_000_000:
             if self._account.snapshot is not None:
@@ -333,30 +282,6 @@ class LiveStreams:
         missed = snapshot is not None and changed.at_ms >= snapshot.from_ms
         if (new or missed) and self._account.touches(changed.symbol):
             self._doubt("leverage")
-
-    def _tell_gap(self) -> None:
-        """At once, or some time after the last one: each costs the listeners requests."""
-        if self._gap_later is not None:
-            return
-        wait_s = _GAPS_APART_S - (time.monotonic_ns() - self._gap_ns) / 1e9
-        if wait_s > 0:
-            self._gap_later = asyncio.get_running_loop().call_later(wait_s, self._tell_gap_now)
-            return
-        self._gap_ns = time.monotonic_ns()
-        self._tell_gap_now()
-
-    def _tell_gap_now(self) -> None:
-        if self._gap_later is not None:
-            self._gap_later.cancel()
-            self._gap_later, self._gap_ns = None, time.monotonic_ns()
-        for listener in self._gap_listeners:
-            self._tell(listener)
-
-    def _tell(self, listener: Callable[..., None], *arguments: Mapping[str, Any]) -> None:
-        try:
-            listener(*arguments)
-        except Exception:
-            _log.exception("LISTENER FAILED")
 
     def _doubt(self, why: str) -> None:
         """Nothing of the account counts until a snapshot that is asked for after this."""
@@ -386,7 +311,7 @@ class LiveStreams:
                 await self._take_snapshot()
                 failures = 0
             except ExchangeFailure as failed:
-                self._note_down("account", str(failed))
+                self._health.down("account", str(failed))
                 failures += 1
                 await asyncio.sleep(longer_each_time(failures))
 
@@ -434,15 +359,13 @@ class LiveStreams:
             return
         if self._account.missed:
             _log.warning("STREAMS MISSED %s", pairs(detail="the account is another than its events said"))
-            self._tell_gap()
+            self._listeners.tell_gap()
         self._moved_ns = time.monotonic_ns() if self._account.moved else None
         for symbol in self._account.priced_symbols():
             self._market.watch(symbol)
-        for symbol in [each for each in self._unknown if self._rest.margin_asset(each) is not None]:
-            del self._unknown[symbol]
-            self._want(symbol)
-        self._note_up("account")
-        self._note_up("user")
+        self._wanted.add_those_known_by_now()
+        self._health.up("account")
+        self._health.up("user")
 
     # ---- settings
 
@@ -453,9 +376,9 @@ class LiveStreams:
             if self._user is not None and self._user.is_open:
                 try:
                     settled = await self._read_settings()
-                    self._note_up("settings")
+                    self._health.up("settings")
                 except ExchangeFailure as failed:
-                    self._note_down("settings", str(failed))
+                    self._health.down("settings", str(failed))
                     in_vain, settled = max(1, in_vain), False
                 if not settled:
                     # The first anew at once, for something has changed meanwhile; then less and less.
@@ -491,30 +414,6 @@ class LiveStreams:
             except ExchangeFailure as failed:
                 if failed.failure.code == _NO_SUCH_KEY:
                     line.end("the listen key is over")
-
-    # ---- what a person is told
-
-    def _note_down(self, stream: str, why: str) -> None:
-        since = self._down.get(stream)
-        self._down[stream] = time.monotonic_ns() if since is None else since[0], why
-        if since is None:
-            _log.warning("STREAMS DOWN %s", pairs(stream=stream, detail=why, until="readings decide"))
-
-    def _note_up(self, stream: str) -> None:
-        down = self._down.pop(stream, None)
-        if down is not None:
-            _log.info("STREAMS UP %s", pairs(stream=stream, after_ms=(time.monotonic_ns() - down[0]) // 1_000_000))
-
-
-def _put_last(names: dict[str, None], name: str) -> list[str]:
-    """Puts a name behind the others. Returns those that had to go for it."""
-    names.pop(name, None)
-    names[name] = None
-    gone = []
-    while len(names) > MOST_WATCHED:
-        gone.append(oldest := next(iter(names)))
-        del names[oldest]
-    return gone
 
 
 async def _no_redirect(*_: object) -> None:

@@ -15,6 +15,7 @@ from binance import Client
 
 from gate.exchange.binance import BinanceFutures
 from gate.exchange.port import LiveFigures
+from gate.exchange.streams.free_margin import FreeMargin
 from gate.exchange.streams.live import LiveStreams
 from gate.paper import Account, PaperExchange
 from gate.paper.serving.venue import Arrival, Venue
@@ -67,17 +68,17 @@ async def exchange(open_exchange: OpenExchange) -> BinanceFutures:
 @pytest.fixture(autouse=True)
 def nothing_kept_is_out_of_date(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Whenever the free margin is asked for: what was kept of the last answer is what would be reckoned anew."""
-    reckon, differ = LiveStreams._free_margin, list[str]()
+    reckon, differ = FreeMargin.of, list[str]()
 
-    def kept_or_anew(streams: LiveStreams, asset: str, since_ns: int) -> Any:
-        kept = reckon(streams, asset, since_ns)
-        streams._free = None
-        anew = reckon(streams, asset, since_ns)
+    def kept_or_anew(free_margin: FreeMargin, asset: str, since_ns: int) -> Any:
+        kept = reckon(free_margin, asset, since_ns)
+        free_margin._last = None
+        anew = reckon(free_margin, asset, since_ns)
         if kept != anew:
             differ.append(f"{kept}, not {anew}")
         return kept
 
-    monkeypatch.setattr(LiveStreams, "_free_margin", kept_or_anew)
+    monkeypatch.setattr(FreeMargin, "of", kept_or_anew)
     yield
     assert differ == []
 

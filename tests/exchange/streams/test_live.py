@@ -62,7 +62,7 @@ async def test_what_is_free_is_reckoned_once_until_something_comes(
         return reckon(account, asset, *parts)
 
     monkeypatch.setattr(LiveAccount, "available", noted)
-    inside(exchange)._free = None
+    inside(exchange)._free_margin._last = None
     said = [free(exchange.live(SYMBOL)) for _ in range(3)]
     assert (said, reckoned) == ([10_000] * 3, ["USDT"])
 
@@ -110,13 +110,13 @@ async def test_a_margin_is_not_told_again_by_a_price_that_has_grown_too_old_sinc
     name = place(client, "0.1")
     await until(lambda: exchange.has_seen(name))
     await figures(exchange)
-    streams = inside(exchange)
+    free_margin = inside(exchange)._free_margin
 
-    kept = streams._free_margin("USDT", 0)
+    kept = free_margin.of("USDT", 0)
 
     assert kept is not None
-    assert streams._free_margin("USDT", kept.oldest_ns) == kept
-    assert streams._free_margin("USDT", kept.oldest_ns + 1) is None
+    assert free_margin.of("USDT", kept.oldest_ns) == kept
+    assert free_margin.of("USDT", kept.oldest_ns + 1) is None
 
 
 async def test_a_leverage_that_has_changed_counts_only_when_it_has_been_read(

@@ -11,6 +11,7 @@ import pytest
 from binance import Client
 
 from gate.exchange.binance import BinanceFutures
+from gate.exchange.streams import listeners
 from gate.exchange.streams import live as streams
 from gate.exchange.streams.line import Line, LineEnded
 from gate.paper import Fault, FaultKind, PaperExchange
@@ -194,7 +195,7 @@ async def test_what_comes_late_is_not_lost(exchange: BinanceFutures) -> None:
 async def test_gaps_are_told_some_time_apart_and_the_last_one_too(
     monkeypatch: pytest.MonkeyPatch, exchange: BinanceFutures
 ) -> None:
-    monkeypatch.setattr(streams, "_GAPS_APART_S", 0.3)
+    monkeypatch.setattr(listeners, "_GAPS_APART_S", 0.3)
     told_ns: list[int] = []
     exchange.on_gap(lambda: told_ns.append(time.monotonic_ns()))
     for number in range(20):
@@ -202,7 +203,7 @@ async def test_gaps_are_told_some_time_apart_and_the_last_one_too(
     assert len(told_ns) == 1
     await until(lambda: len(told_ns) == 2)
     assert told_ns[1] - told_ns[0] >= 0.29e9
-    assert inside(exchange)._gap_later is None
+    assert inside(exchange)._listeners._later is None
 
 
 @pytest.mark.parametrize("nested", ["[" * 100_000, '{"e":' * 100_000])

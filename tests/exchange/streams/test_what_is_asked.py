@@ -14,6 +14,7 @@ from gate.exchange.streams import fees as fees_module
 from gate.exchange.streams import live as streams
 from gate.exchange.streams import market as market_module
 from gate.exchange.streams import pauses as pauses_module
+from gate.exchange.streams import wanted_symbols
 from gate.exchange.streams.pauses import Pause, longer_each_time
 from gate.exchange.usage import NEAR
 from gate.paper import Fault, FaultKind, PaperExchange
@@ -179,13 +180,13 @@ async def test_names_that_no_symbol_has_take_no_room(exchange: BinanceFutures) -
     for number in range(300):
         exchange.live(f"NOSUCH{number}USDT")
     assert await figures(exchange, "ETHUSDT")
-    assert len(inside(exchange)._unknown) <= 200
+    assert len(inside(exchange)._wanted._unknown) <= 200
 
 
 async def test_the_symbol_that_was_not_asked_for_the_longest_makes_room(
     monkeypatch: pytest.MonkeyPatch, paper: PaperExchange, exchange: BinanceFutures
 ) -> None:
-    for module in (streams, market_module):
+    for module in (wanted_symbols, market_module):
         monkeypatch.setattr(module, "MOST_WATCHED", 2)
     for symbol in ("ETHUSDT", "SOLUSDT", "ETHUSDT"):
         await figures(exchange, symbol)
