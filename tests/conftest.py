@@ -39,8 +39,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Under the rights of roles, leaves out what no role may do."""
-    left_out = [item for item in items if IN_ROLES and item.get_closest_marker("outside_roles")]
+    """Under the rights of roles, leaves out what no role may do, and what asks no store: it would be the same again."""
+    left_out = [item for item in items if IN_ROLES and (item.get_closest_marker("outside_roles") or not _asks(item))]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
@@ -116,6 +116,11 @@ def wire(store: Store) -> Iterator[Wire]:
     """A proxy to the shared store, at `wire.url`, that loses chosen commands and replies."""
     with Wire(store.url) as wire:
         yield wire
+
+
+def _asks(item: pytest.Item) -> bool:
+    """Whether a test asks one of the stores that are here: `store` stands behind every fixture of the shared one."""
+    return not {"store", "new_private_store"}.isdisjoint(getattr(item, "fixturenames", ()))
 
 
 def _failed_if_skipped(report: _Report) -> _Report:

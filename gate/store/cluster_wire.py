@@ -12,8 +12,8 @@ from redis.exceptions import (
     RedisError,
 )
 
-from gate.protocol.scripts import Command, Message
-from gate.store.failures import ScriptMissing, SlotMoved, one_line
+from gate.protocol.scripts import Command, Message, Pipeline
+from gate.store.failures import NodeAddress, ScriptMissing, SlotMoved, one_line
 from gate.store.server_wire import AsyncServerWire, ServerWire
 from gate.store.wire import Reply
 from gate.values.errors import StoreUnavailable
@@ -39,10 +39,10 @@ class ClusterWire:
         """Raises ReplyLost, ScriptMissing, StoreUnavailable, StoreError."""
         wire = self._node()
         try:
-            return wire.round_trip(message)
-        except SlotMoved:
+            return _where_it_is(message, wire.round_trip(message))
+        except SlotMoved as moved:
             self._forget(wire)
-            return self._node().round_trip(message)
+            return self._node(moved.holder).round_trip(message)
         except ScriptMissing:
             raise
         except StoreUnavailable:
@@ -53,7 +53,7 @@ class ClusterWire:
         """A wire to the node that holds another key's slot."""
         return ClusterWire(self._make_client, slot_key, self._timeout_ms, identify)
 
-    def _node(self) -> ServerWire:
+    def _node(self, holder: NodeAddress | None = None) -> ServerWire:
         with self._lock:
             if self._wire is None:
                 try:
@@ -62,7 +62,7 @@ class ClusterWire:
                     elif self._forgotten:
                         with suppress(*_NO_CLUSTER):  # then the node of before may be there again
                             self._client.nodes_manager.initialize()
-                    node = self._client.get_node_from_key(self._slot_key)
+                    node = _holding(self._client, self._slot_key, holder)
                     if node is None:
                         raise StoreUnavailable(f"no cluster node holds the slot of {self._slot_key}")
                     self._wire = ServerWire(self._client.get_redis_connection(node), self._timeout_ms, self._identify)
@@ -102,10 +102,10 @@ class AsyncClusterWire:
         """Raises ReplyLost, ScriptMissing, StoreUnavailable, StoreError."""
         wire = await self._node()
         try:
-            return await wire.round_trip(message)
-        except SlotMoved:
+            return _where_it_is(message, await wire.round_trip(message))
+        except SlotMoved as moved:
             await self._forget(wire)
-            return await (await self._node()).round_trip(message)
+            return await (await self._node(moved.holder)).round_trip(message)
         except ScriptMissing:
             raise
         except StoreUnavailable:
@@ -116,7 +116,7 @@ class AsyncClusterWire:
         """As ClusterWire.beside."""
         return AsyncClusterWire(self._make_client, slot_key, self._timeout_ms, identify)
 
-    async def _node(self) -> AsyncServerWire:
+    async def _node(self, holder: NodeAddress | None = None) -> AsyncServerWire:
         if self._wire is None:
             try:
                 if self._client is None:
@@ -127,7 +127,7 @@ class AsyncClusterWire:
                         await self._client.nodes_manager.initialize()
                 if self._wire is not None:
                     return self._wire  # another caller was quicker
-                node = self._client.get_node_from_key(self._slot_key)
+                node = _holding(self._client, self._slot_key, holder)
                 if node is None:
                     raise StoreUnavailable(f"no cluster node holds the slot of {self._slot_key}")
                 self._wire = AsyncServerWire(_NodeClient(node), self._timeout_ms, self._identify)  # type: ignore[arg-type]
@@ -145,6 +145,22 @@ class AsyncClusterWire:
         """Closes every connection."""
         if self._wire is not None:
             await self._wire.close()
+
+
+def _where_it_is(message: Message, reply: Reply) -> Reply:
+    """The reply, if this node holds the slot. Raises SlotMoved, also where a pipeline begins with commands without a
+    key: all of it is asked again then, or half of a status would tell of another node. Its writes come first."""
+    moved = [each for each in reply if isinstance(each, SlotMoved)] if isinstance(message, Pipeline) else []
+    if moved:
+        raise moved[0]
+    return reply
+
+
+def _holding(client: Any, slot_key: str, holder: NodeAddress | None) -> Any:
+    """The node that holds the key's slot: the one that was named, if the layout has it. Right after a failover the
+    layout may come from a node that hasn't heard of it yet."""
+    named = client.get_node(host=holder[0], port=holder[1]) if holder else None
+    return named or client.get_node_from_key(slot_key)
 
 
 class _NodeClient:

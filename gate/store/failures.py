@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypeAlias
 
 import redis
 import redis.asyncio
@@ -21,6 +21,9 @@ from redis.exceptions import (
 )
 
 from gate.values.errors import StoreError, StoreUnavailable, cut
+
+NodeAddress: TypeAlias = tuple[str, int]
+"""Host and port of a cluster's node."""
 
 
 class ReplyLost(StoreUnavailable):
@@ -41,6 +44,12 @@ class Unauthenticated(StoreError):
 
 class SlotMoved(StoreUnavailable):
     """Another node of the cluster holds the keys. This node ran nothing."""
+
+    @property
+    def holder(self) -> NodeAddress | None:
+        """The node that this one has named, if it did: `MOVED 866 127.0.0.1:7001`, with or without the first word."""
+        host, _, port = str(self).rpartition(" ")[2].rpartition(":")
+        return (host, int(port)) if host and port.isdecimal() else None
 
 
 _LONGEST: Final = 600

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from typing import Any
 
 import pytest
 import redis
@@ -171,6 +172,56 @@ def test_a_slot_that_moves_is_followed(open_gate: OpenGate) -> None:
         assert works(gate) == 1
         assert int(ask(there, "DBSIZE")) > 0
         assert int(ask(here, "DBSIZE")) == 0
+
+
+@pytest.mark.parametrize("kind", ["threads", "asyncio"])
+async def test_a_slot_that_moves_is_followed_by_the_word_of_its_old_holder(kind: str) -> None:
+    """Right after a failover, the node that tells the layout may not have heard of it."""
+    with ExitStack() as stack:
+        told_late, here, there = nodes = [new_node(stack) for _ in range(3)]
+        slot = int(ask(here, "CLUSTER", "KEYSLOT", "{quantum}:exec:state"))
+        # One of them holds a slot from the beginning, so that the layout names it.
+        another = (slot + 1) % 16384
+        ask(here, "CLUSTER", "ADDSLOTS", *(each for each in range(16384) if each != another))
+        ask(there, "CLUSTER", "ADDSLOTS", another)
+        for node in (told_late, there):
+            ask(node, "CLUSTER", "MEET", "127.0.0.1", port_of(here), here.bus_port)
+        names = {node: ask(node, "CLUSTER", "MYID") for node in nodes}
+        wait_until(lambda: all(map(is_up, nodes)))
+        wait_until(lambda: all(name in ask(node, "CLUSTER", "NODES") for name in names.values() for node in nodes))
+
+        def move() -> None:
+            for node in (there, here):
+                ask(node, "CLUSTER", "SETSLOT", slot, "NODE", names[there])
+            assert _slots_of(names[there], told_late) == [str(another)], "it has heard"
+
+        # The layout comes from the node that is told late, and from no other.
+        layout: Any = {"host": "127.0.0.1", "port": port_of(told_late), "dynamic_startup_nodes": False}
+        if kind == "threads":
+            client = stack.enter_context(closing(redis.RedisCluster(**layout)))
+            with Gate(client=client, prefix=TAGGED, policy=ROOMY, timeout_ms=5_000) as gate:
+                told = [gate.status().server.run_id]
+                move()
+                told.append(gate.status().server.run_id)
+        else:
+            beside = redis.asyncio.RedisCluster(host="127.0.0.1", port=port_of(told_late))
+            async with AsyncGate(client=beside, prefix=TAGGED, policy=ROOMY, timeout_ms=5_000) as waiting:
+                told = [(await waiting.status()).server.run_id]
+                move()
+                told.append((await waiting.status()).server.run_id)
+            await beside.aclose()
+        assert told == [_run_id(here), _run_id(there)]
+
+
+def _run_id(node: ProcessStore) -> str:
+    with node.client() as client:
+        return str(client.info("server")["run_id"])
+
+
+def _slots_of(name: str, by: ProcessStore) -> list[str]:
+    """The slots that a node has, as another one knows."""
+    (line,) = [each for each in ask(by, "CLUSTER", "NODES").splitlines() if each.startswith(name)]
+    return line.split()[8:]
 
 
 def test_services_are_seen_where_their_key_has_another_slot_than_the_account(open_gate: OpenGate) -> None:
