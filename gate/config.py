@@ -33,6 +33,7 @@ KEYS: Final = ("url", "prefix", "policy", "service")
 _NOT_TOML: Final = (ValueError, ArithmeticError, RecursionError)
 _LONGEST_NAME: Final = 40
 _OBSERVES: Final = re.compile(r"""^[ \t]*mode[ \t]*=[ \t]*["']observe["']""", re.MULTILINE)
+_PYTHONS: Final = re.compile(r"=[ \t]*(True|False)[ \t]*(#.*)?$", re.MULTILINE)
 _HEADER: Final = re.compile(r"^[ \t]*\[", re.MULTILINE)
 
 
@@ -164,6 +165,7 @@ def _mode_alone(file: Path) -> dict[str, object]:
 def _read_file(file: Path, policy_faults: list[str] | None) -> dict[str, object]:
     """The file's table. With a list for the policy's faults, bad TOML below the first table's header goes there: url
     and prefix stand above it."""
+    text = ""
     try:
         text = file.read_bytes().decode("utf-8")
         try:
@@ -173,13 +175,19 @@ def _read_file(file: Path, policy_faults: list[str] | None) -> dict[str, object]
             if policy_faults is None or head == text:
                 raise
             table = _read_toml(head)
-            policy_faults.append(f"is not TOML: {cut(str(error))}")
+            policy_faults.append(_not_toml(error, text))
             # The mode tells whose keys are meant, so it counts all the same.
             return {**table, "policy": {"mode": "observe"}} if _OBSERVES.search(text) else table
     except OSError as error:
         raise InvalidConfig((f"can't be read: {error.strerror}",), str(file)) from None
     except _NOT_TOML as error:
-        raise InvalidConfig((f"is not TOML: {cut(str(error))}",), str(file)) from None
+        raise InvalidConfig((_not_toml(error, text),), str(file)) from None
+
+
+def _not_toml(error: Exception, text: str) -> str:
+    """Why a text isn't TOML, and what to write in place of the words of Python."""
+    hint = "; write true and false small" if _PYTHONS.search(text) else ""
+    return f"is not TOML: {cut(str(error))}{hint}"
 
 
 def _read_toml(text: str) -> dict[str, object]:

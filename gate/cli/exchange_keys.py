@@ -29,7 +29,7 @@ class ExchangeKeys:
     @property
     def venue(self) -> str:
         """The exchange's name, as a person is told it."""
-        return self.base_url or ("Binance's demo trading" if self.demo else "Binance, the real exchange")
+        return self.base_url or ("Binance's demo trading" if self.demo else "the real Binance")
 
 
 def exchange_options(command: _F) -> _F:

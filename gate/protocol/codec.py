@@ -138,7 +138,7 @@ class Protocol:
             rest_symbol_ms=penalty.cooldown_symbol_ms,
             rest_global_ms=penalty.cooldown_global_ms,
             trips_safe_mode=1 if penalty.safe_mode else 0,
-            penalty_reason=penalty.reason,
+            penalty_reason=outcome.why if outcome.penalty else "",
             admission=permit.admission,
         )
 

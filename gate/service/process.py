@@ -47,6 +47,8 @@ class Account:
     secret: str = field(repr=False)
     base_url: str | None
     demo: bool
+    venue: str
+    """The exchange's name, as a person is told it."""
 
 
 async def serve(config: Config, settings: Settings, account: Account) -> int:
@@ -92,8 +94,9 @@ async def serve(config: Config, settings: Settings, account: Account) -> int:
         for warning in settings.at_odds(gate.policy):
             _log.warning("SETTING %s", warning)
         _log.info(
-            "STARTED prefix=%s stream=%s group=%s consumer=%s listening=%s mode=%s",
+            "STARTED prefix=%s stream=%s group=%s consumer=%s listening=%s mode=%s exchange=%s",
             *(config.prefix, settings.stream, settings.group, settings.consumer, at or "none", gate.policy.mode),
+            account.venue,
         )
         beside = [
             asyncio.create_task(keep_telling(systemd, pulse)),

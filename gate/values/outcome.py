@@ -43,7 +43,7 @@ class Penalty:
     too, such as a refused key or a ban. A longer safe mode isn't shortened. The count of failures starts again at 0."""
 
     reason: str = ""
-    """The reason that status shows: one line of at most 64 characters. Empty means the outcome's code."""
+    """The reason that status shows: one line of at most 64 characters. Empty means the outcome's code and detail."""
 
     def __post_init__(self) -> None:
         for name in ("cooldown_symbol_ms", "cooldown_global_ms"):
@@ -54,7 +54,7 @@ class Penalty:
             raise InvalidField("reason", self.reason, f"is not one line of at most {_LONGEST_REASON} characters")
 
     def joined(self, other: Penalty | None) -> Penalty:
-        """Both penalties in one, with the longer of each cooldown. Its reason is the outcome's code."""
+        """Both penalties in one, with the longer of each cooldown. Its reason is the outcome's code and detail."""
         if other is None:
             return self
         return Penalty(
@@ -144,6 +144,16 @@ class Outcome:
     def note(self) -> str:
         """Code and detail, as the record keeps them."""
         return f"{self.code} {self.detail}" if self.detail else self.code
+
+    @property
+    def why(self) -> str:
+        """What a switch says that this trips: its penalty's reason, else code and detail, cut to one short line."""
+        if self.penalty is not None and self.penalty.reason:
+            return self.penalty.reason
+        said = self.note if self.note.isprintable() else self.code
+        if self.kind is OutcomeKind.UNKNOWN:
+            said = f"unknown whether an order exists: {said}"
+        return said if len(said) <= _LONGEST_REASON else f"{said[: _LONGEST_REASON - 1]}…"
 
 
 class Settled(StrEnum):

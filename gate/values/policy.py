@@ -95,7 +95,7 @@ class Policy:
                     faults.append(f"{each.name}: {shown(value)} is not one of {', '.join(_WORDS[each.name])}")
             elif each.name in _SWITCHES:
                 if not isinstance(value, bool):
-                    faults.append(f"{each.name}: {shown(value)} is neither true nor false")
+                    faults.append(f"{each.name}: {shown(value)} is neither true nor false; write one, without quotes")
             elif each.name == "margin_buffer":
                 if not isinstance(value, Decimal) or not value.is_finite() or not 0 <= value <= 10:
                     faults.append(
@@ -175,10 +175,14 @@ class Policy:
             if each.name != "mode"
         }
 
+    def written(self) -> dict[str, str]:
+        """As `texts`, but as a person writes them in a config file: `true`, where the canonical text is `True`."""
+        return {name: text.lower() if name in _SWITCHES else text for name, text in self.texts().items()}
+
     def differences(self, other: Policy) -> tuple[tuple[str, str, str], ...]:
         """The figures that differ: name, text here, text in the other policy."""
-        theirs = other.texts()
-        return tuple((name, text, theirs[name]) for name, text in self.texts().items() if text != theirs[name])
+        theirs = other.written()
+        return tuple((name, text, theirs[name]) for name, text in self.written().items() if text != theirs[name])
 
     @classmethod
     def from_mapping(cls, table: Mapping[str, object]) -> Policy:
@@ -195,7 +199,7 @@ class Policy:
             try:
                 figures["margin_buffer"] = Decimal(str(buffer))
             except (InvalidOperation, ValueError):  # an int with more digits than Python prints
-                faults.append(f"margin_buffer: {shown(buffer)} is not a number")
+                faults.append(f"margin_buffer: {shown(buffer)} is not a number; 0.25 keeps 25 % free")
                 del figures["margin_buffer"]
         try:
             policy = dataclasses.replace(cls(), **figures)  # type: ignore[arg-type]  # checked by __post_init__
@@ -246,8 +250,9 @@ def _meant(name: object) -> str:
     """What to write in place of a name that is a slip of one of the gate's."""
     from difflib import get_close_matches  # imported here, since only a slip needs it
 
-    near = get_close_matches(str(name)[:_MOST_DECIMALS], [each.name for each in fields(Policy)], 1, 0.8)
-    return f"; write {near[0]}" if near else ""
+    figures, said = [each.name for each in fields(Policy)], str(name)[:_MOST_DECIMALS]
+    near = get_close_matches(said, figures, 1, 0.8) or [each for each in figures if each.startswith(f"{said}_")]
+    return f"; write {' or '.join(near)}" if near else "; `gate policy show` lists them all"
 
 
 def read_setting(setting: str) -> tuple[str, object]:

@@ -153,6 +153,7 @@ SLIPS = {
     "a figure": ("[policy]\nrate_global_limit = 0\n", "policy.rate_global_limit: 0 is not a whole number"),
     "a name": ("[policy]\nrate_globl_limit = 5\n", "policy.rate_globl_limit: is not a figure of the policy"),
     "no TOML": ("[policy]\nrate_global_limit = \n", "is not TOML"),
+    "Python's words": ("[policy]\nexits_without_store = True\n", "(at line 4, column 23); write true and false small"),
     "a header": ("[policy\nrate_global_limit = 5\n", "is not TOML"),
     "no table": ("policy = 5\n", "policy: 5 is not a table"),
 }

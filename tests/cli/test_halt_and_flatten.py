@@ -260,13 +260,15 @@ def test_flattening_under_a_halt_of_all_says_that_exits_are_stopped_too(gate: Ru
     assert "exits too" in gate("flatten", "--yes", *WHO).stdout.splitlines()[0]
 
 
-def test_a_halt_and_the_status_say_what_rests(gate: Run, gate_json: Callable[..., Any], at_hand: Client) -> None:
+def test_a_halt_and_the_status_say_what_rests_and_where(
+    gate: Run, gate_json: Callable[..., Any], at_hand: Client, paper_exchange: PaperExchange
+) -> None:
     gate(*EVAL, "--reduce-only")
     some_trade(at_hand)
-    rests = "3 orders rest at the exchange (1 plain and 2 conditional) of BTCUSDT, ETHUSDT.\n"
+    rests = f"3 orders rest at {paper_exchange.url} (1 plain and 2 conditional) of BTCUSDT, ETHUSDT.\n"
     assert gate("halt", *WHO).stdout.endswith(CLEAR + rests)
     assert gate("status").stdout.endswith(rests)
-    counts = {"plain": 1, "conditional": 2, "problem": None}
+    counts = {"exchange": paper_exchange.url, "plain": 1, "conditional": 2, "problem": None}
     assert gate_json("status")["resting"] == counts
     assert gate_json("halt", *WHO)["resting"] == counts
     assert len(at_hand.futures_get_open_orders()) == 1
@@ -279,20 +281,21 @@ def test_an_exchange_that_does_not_answer_takes_nothing_from_the_halt(
     paper_exchange.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path="/fapi/v1/openOrders", times=10))
     done = gate("halt", *WHO)
     assert (done.exit_code, CLEAR in done.stdout) == (0, True)
-    assert "How many orders rest at the exchange is unknown: " in done.stdout
+    assert f"How many orders rest at {paper_exchange.url} is unknown: " in done.stdout
 
 
 def test_a_halt_that_cancels_leaves_no_order_and_every_position(
-    gate: Run, gate_json: Callable[..., Any], at_hand: Client
+    gate: Run, gate_json: Callable[..., Any], at_hand: Client, paper_exchange: PaperExchange
 ) -> None:
     gate(*EVAL, "--reduce-only")
     some_trade(at_hand)
     done = gate("halt", "--cancel", *WHO)
-    said = "Cancelled 3 orders; the exchange says that none rests any more.\n"
+    said = f"Cancelled 3 orders at {paper_exchange.url}, which says that none rests any more.\n"
     assert (done.exit_code, done.stdout.endswith(CLEAR + said)) == (0, True)
     assert at_hand.futures_get_open_orders() == at_hand.futures_get_open_algo_orders() == []
     assert held(at_hand) == ["BTCUSDT", "ETHUSDT"]
     assert gate_json("halt", "--cancel", *WHO)["cancelled"] == {
+        "exchange": paper_exchange.url,
         "cancelled": 0,
         "confirmed": True,
         "left": [],
@@ -321,7 +324,7 @@ def test_an_order_that_cannot_be_cancelled_is_named(gate: Run, at_hand: Client, 
     broken = Fault(kind=FaultKind.ERROR, method="DELETE", path="/fapi/v1/allOpenOrders", code=-4131, times=100)
     paper_exchange.inject(broken)
     done = gate("halt", "--cancel", *WHO)
-    assert (done.exit_code, "Cancelled 2 orders; 1 rest.\n" in done.stdout) == (1, True)
+    assert (done.exit_code, f"Cancelled 2 orders at {paper_exchange.url}; 1 rest.\n" in done.stdout) == (1, True)
     assert "still rests: BTCUSDT BUY LIMIT " in done.stderr
     assert "BTCUSDT: its plain orders aren't cancelled: -4131" in done.stderr
 
@@ -334,7 +337,7 @@ def test_cancelling_takes_keys(gate: Run, redis_client: redis.Redis) -> None:
 
 
 def test_flattening_halts_cancels_and_closes(
-    gate: Run, redis_client: redis.Redis, at_hand: Client, store: Store
+    gate: Run, redis_client: redis.Redis, at_hand: Client, store: Store, paper_exchange: PaperExchange
 ) -> None:
     gate(*EVAL, "--reduce-only")
     some_trade(at_hand)
@@ -345,7 +348,7 @@ def test_flattening_halts_cancels_and_closes(
         "closed BTCUSDT +0.010",
         "closed ETHUSDT -0.100",
         "cancelled 3 orders",
-        "Flat: the exchange, asked again, has no order and no position of the account.",
+        f"Flat at {paper_exchange.url}: asked again, it has no order and no position of the account.",
         CLEAR.rstrip(),
     ]
     assert held(at_hand) == []
@@ -382,12 +385,14 @@ def test_no_line_of_the_log_stands_between_the_answers(store: Store, at_hand: Cl
     assert "STORE " not in done.stderr
 
 
-def test_flattening_works_without_the_store_and_says_so(bare: Run, at_hand: Client) -> None:
+def test_flattening_works_without_the_store_and_says_so(
+    bare: Run, at_hand: Client, paper_exchange: PaperExchange
+) -> None:
     for store in ("--url", "redis://127.0.0.1:1/0"), ():
         some_trade(at_hand)
         done = bare(*store, "flatten", "--yes", *WHO)
         assert done.exit_code == 3
-        assert "Flat: the exchange, asked again, has no order" in done.stdout
+        assert f"Flat at {paper_exchange.url}: asked again, it has no order" in done.stdout
         assert "NOT halted: " in done.stderr
         assert ".;" not in done.stderr
         assert held(at_hand) == []

@@ -59,6 +59,7 @@ def test_show_before_the_first_admission(gate: Run) -> None:
     said = gate("policy", "show").stdout
     assert "In force: none yet" in said
     assert rows(said)["rate_global_limit"] == ["-", "5", "default"]
+    assert rows(said)["exits_without_store"] == ["-", "true", "default"], "as a config file has it"
 
 
 def test_show_tells_the_figures_in_force_since_when_and_by_whom(
@@ -191,7 +192,10 @@ def test_a_file_that_only_names_the_store_does_not_hinder_a_setting(gate: Run, s
 @pytest.mark.parametrize(
     ("setting", "problem"),
     [
-        ("rate_globl_limit=8", "rate_globl_limit: is not a figure"),
+        ("rate_globl_limit=8", "rate_globl_limit: is not a figure of the policy; write rate_global_limit"),
+        ("rate_global=8", "is not a figure of the policy; write rate_global_limit or rate_global_window_ms"),
+        ("nonsense=8", "nonsense: is not a figure of the policy; `gate policy show` lists them all"),
+        ("margin_buffer=25%", "margin_buffer: '25%' is not a number; 0.25 keeps 25 % free"),
         ("mode=observe", "mode: is not a figure of the policy; it is each caller's own, in its config file"),
         ("rate_global_limit=many", "rate_global_limit: 'many' is not a whole number"),
         ("rate_global_limit=0", "rate_global_limit: 0 is not a whole number"),

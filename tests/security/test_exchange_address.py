@@ -164,4 +164,4 @@ def test_a_halt_stands_though_the_address_is_refused(
         monkeypatch.setenv(name, value)
     done = bare("--url", store.url, "halt", "--by", "ops", "--reason", "CPI print")
     assert done.exit_code == 0, done.output
-    assert "How many orders rest at the exchange is unknown: base_url:" in done.stdout
+    assert "How many orders rest at http://fapi.example is unknown: base_url:" in done.stdout

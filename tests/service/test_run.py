@@ -420,7 +420,7 @@ def test_each_line_of_the_log_stands_there_once(desk: Desk) -> None:
 
 def test_as_json_each_line_is_an_object(desk: Desk) -> None:
     worker = desk.worker('[service]\nlog = "json"\n')
-    until(lambda: "STARTED" in worker.log, told=lambda: worker.log)
+    until(lambda: f"exchange={desk.paper.url}" in worker.log, told=lambda: worker.log)
     assert worker.stop() == 0
     told = [json.loads(line) for line in worker.log.splitlines()]
     assert {"time", "level", "logger", "message"} <= told[0].keys()

@@ -167,6 +167,19 @@ def test_when_the_wait_ends_it_is_told_where_the_intent_is_and_what_holds_it(des
     assert "Nobody has read it" in left.stderr
 
 
+def test_a_prefix_under_which_nobody_works_is_told_where_others_do(desk: Desk, submit: Submit) -> None:
+    desk.worker().consumes()
+    well = submit("--id", "well", *BUY)
+    assert (well.exit_code, well.stderr) == (0, "")
+
+    astray = submit("--id", "astray", *BUY, config='prefix = "quantm"\n')
+
+    assert astray.exit_code == 0
+    assert "no service has been seen lately under the prefix quantm; seen here: quantum" in astray.stderr
+    told = json.loads(submit("--id", "json", *BUY, "--json", config='prefix = "quantm"\n').stdout)
+    assert "is this the right account?" in told["prefix_doubt"]
+
+
 def test_what_a_service_has_left_or_is_done_with_is_told_so(desk: Desk, submit: Submit) -> None:
     desk.client.xgroup_create(STREAM, GROUP, id="$", mkstream=True)
     with read_by(desk, LEFT):

@@ -27,6 +27,15 @@ def test_details_are_one_line_of_bounded_length() -> None:
     assert Outcome.placed(8_389_765).note == "8389765"
 
 
+def test_what_it_trips_says_why_in_one_short_line() -> None:
+    assert Outcome.rejected(-2019, "Margin is insufficient.").why == "-2019 Margin is insufficient."
+    assert Outcome.unknown("timed out").why == "unknown whether an order exists: UNKNOWN timed out"
+    assert Outcome.rejected(-2019, penalty=Penalty(reason="near the limits")).why == "near the limits"
+    assert Outcome.rejected(-1, "\x1b[2J").why == "-1", "nothing that could change a terminal"
+    long = Outcome.rejected(-1, "x" * 100).why
+    assert (len(long), long[-1]) == (64, "…")
+
+
 def test_what_may_be_tried_again_unless_told_otherwise() -> None:
     assert not Outcome.placed(1).retryable
     assert not Outcome.rejected(-2019).retryable

@@ -117,7 +117,7 @@ def test_an_unknown_word_for_leverage_is_a_fault_that_names_it(word: Any) -> Non
 @pytest.mark.parametrize("name", SWITCHES)
 @pytest.mark.parametrize("value", [0, 1, "true", "no", None])
 def test_a_switch_is_true_or_false(name: str, value: Any) -> None:
-    with pytest.raises(InvalidPolicy, match=f"{name}: .* is neither true nor false"):
+    with pytest.raises(InvalidPolicy, match=f"{name}: .* is neither true nor false; write one, without"):
         Policy.from_mapping({name: value})
     assert Policy.from_mapping({name: True}).texts()[name] == "True"
 

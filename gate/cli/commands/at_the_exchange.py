@@ -20,28 +20,30 @@ if TYPE_CHECKING:
 class Resting:
     """The resting orders of an account, or why they can't be read."""
 
+    venue: str
     orders: tuple[RestingOrder, ...] | None
     problem: str = ""
 
     @property
     def as_json(self) -> dict[str, object]:
         """How many there are; null where that is unknown."""
+        at = {"exchange": self.venue}
         if self.orders is None:
-            return {"plain": None, "conditional": None, "problem": self.problem}
+            return at | {"plain": None, "conditional": None, "problem": self.problem}
         conditional = sum(each.conditional for each in self.orders)
-        return {"plain": len(self.orders) - conditional, "conditional": conditional, "problem": None}
+        return at | {"plain": len(self.orders) - conditional, "conditional": conditional, "problem": None}
 
     def __str__(self) -> str:
         if self.orders is None:
-            return f"How many orders rest at the exchange is unknown: {self.problem}"
+            return f"How many orders rest at {self.venue} is unknown: {self.problem}"
         if not self.orders:
-            return "No order rests at the exchange."
+            return f"No order rests at {self.venue}."
         conditional = sum(each.conditional for each in self.orders)
         plain, symbols = len(self.orders) - conditional, sorted({each.symbol for each in self.orders})
         kinds = [f"{plain} plain"] * bool(plain) + [f"{conditional} conditional"] * bool(conditional)
         orders = "1 order rests" if len(self.orders) == 1 else f"{len(self.orders)} orders rest"
         more = f" and {len(symbols) - 8} more" if len(symbols) > 8 else ""
-        return f"{orders} at the exchange ({' and '.join(kinds)}) of {', '.join(symbols[:8])}{more}."
+        return f"{orders} at {self.venue} ({' and '.join(kinds)}) of {', '.join(symbols[:8])}{more}."
 
 
 def opened(keys: ExchangeKeys) -> BinanceFutures:
@@ -60,9 +62,9 @@ def resting_at(keys: ExchangeKeys) -> Resting:
             return await exchange.resting_orders()
 
     try:
-        return Resting(asyncio.run(ask()))
+        return Resting(keys.venue, asyncio.run(ask()))
     except (ExchangeFailure, InvalidField) as failed:
-        return Resting(None, one_line(str(failed)))
+        return Resting(keys.venue, None, one_line(str(failed)))
 
 
 def cancelled_at(keys: ExchangeKeys) -> Flattened:

@@ -35,8 +35,9 @@ _NAMED: Final = 20
 
 @dataclass
 class _Done:
-    """What came of it."""
+    """What came of it, at the exchange of that name."""
 
+    venue: str
     halted: bool = False
     doubt: PrefixDoubt | None = None
     store_problem: str = ""
@@ -80,6 +81,9 @@ def flatten(
     entry can reach the exchange any more (see gate halt --help), and looks once more. A symbol that fails doesn't hold
     up the others.
 
+    The halt stays. After gate resume, services try again the entries that they have held meanwhile, while these are
+    fresh: to drop them, resume later than the policy's max_age_ms.
+
     It works without the store, too: then nothing is halted, and it says so.
 
     Exit codes: 0 halted and flat, both confirmed; 1 something is left or unknown, or nothing was done, or the gate has
@@ -95,7 +99,7 @@ def flatten(
     if not yes and not _agreed(config, keys):
         click.echo("Nothing was done.")
         raise click.exceptions.Exit(_LEFT)
-    done = _Done()
+    done = _Done(keys.venue)
     without_log("gate.store")
     try:
         _halt_and_clear(config, keys, by, reason, done, as_json)
@@ -119,7 +123,7 @@ def _agreed(config: Config, keys: ExchangeKeys) -> bool:
     try:
         orders, positions = asyncio.run(_at(keys, look))
     except ExchangeFailure as failed:
-        warn(f"what there is can't be read: {failed}")
+        warn(f"what there is at {keys.venue} can't be read: {failed}")
     else:
         for each in positions[:_NAMED]:
             click.echo(f"open   {one_line(str(each))}")
@@ -129,9 +133,9 @@ def _agreed(config: Config, keys: ExchangeKeys) -> bool:
         if more:
             click.echo(f"and {more} more")
         if not positions and not orders:
-            click.echo("No order rests, and no position is open.")
+            click.echo(f"No order rests at {keys.venue}, and no position is open.")
     store = account_of(config) if config.url else f"{config.prefix} (no store is given)"
-    asked = f"Halt {store}, cancel all orders and close all positions?"
+    asked = f"Halt {store}, cancel all orders and close all positions at {keys.venue}?"
     try:
         return click.confirm(asked, default=False)
     except click.Abort as abort:
@@ -212,9 +216,9 @@ def _say(done: _Done, prefix: str) -> None:
         for problem in exchange.problems:
             warn(problem)
     if done.flat:
-        click.echo("Flat: the exchange, asked again, has no order and no position of the account.")
+        click.echo(f"Flat at {done.venue}: asked again, it has no order and no position of the account.")
     else:
-        warn("NOT flat, or not known to be; repeat it, and look at the exchange")
+        warn(f"NOT flat at {done.venue}, or not known to be; repeat it, and look at the exchange")
     if done.followed is not None and done.confirmed:
         click.echo(confirmed_sentence(done.followed, done.doubt, prefix))
     elif done.followed is not None:
@@ -239,6 +243,7 @@ def _json(done: _Done, config: Config, by: str, reason: str) -> dict[str, object
         "by": by,
         "reason": reason,
         "prefix": config.prefix,
+        "exchange": done.venue,
         "halted": done.halted,
         "store_problem": done.store_problem or None,
         "prefix_doubt": done.doubt.warning if done.doubt else None,

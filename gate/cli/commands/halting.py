@@ -225,24 +225,25 @@ def cancelled_at_hand(keys: ExchangeKeys, before: Flattened | None) -> Flattened
     return done
 
 
-def say_cancelled(done: Flattened) -> None:
+def say_cancelled(done: Flattened, venue: str) -> None:
     """Says what is gone, and warns of what isn't."""
     count = len(done.cancelled)
     orders = "1 order" if count == 1 else f"{count} orders"
     if done.nothing_rests:
-        click.echo(f"Cancelled {orders}; the exchange says that none rests any more.")
+        click.echo(f"Cancelled {orders} at {venue}, which says that none rests any more.")
         return
     left = "how many rest is unknown" if done.resting is None else f"{len(done.resting)} rest"
-    click.echo(f"Cancelled {orders}; {left}.")
+    click.echo(f"Cancelled {orders} at {venue}; {left}.")
     for each in done.resting or ():
         warn(f"still rests: {each}")
     for problem in done.problems:
         warn(problem)
 
 
-def cancelled_json(done: Flattened) -> dict[str, object]:
+def cancelled_json(done: Flattened, venue: str) -> dict[str, object]:
     """For --json."""
     return {
+        "exchange": venue,
         "cancelled": len(done.cancelled),
         "confirmed": done.nothing_rests,
         "left": None if done.resting is None else [str(each) for each in done.resting],

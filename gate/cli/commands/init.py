@@ -36,7 +36,8 @@ def init(flags: Flags, by: str, reason: str, as_json: bool) -> None:
       - no intent whose order was sent before comes again: it would be sent twice.
 
     On a new account both are true. After a loss, look at the exchange first, and wait until the intents of before are
-    stale. When in doubt, don't say it: the gate finds out by itself, which only takes longer. Exits pass anyway.
+    stale. When in doubt, don't say it: the gate finds out by itself, which only takes longer. No guard stops an exit
+    meanwhile; in the first seconds it waits until no order of before can arrive any more.
     Windows, records, halts and switches stay as they are.
     """
     config = configured(flags, needs_policy=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -112,7 +112,7 @@ def halt(
             "prefix_doubt": doubt.warning if doubt else None,
             **found.as_json,
             "resting": None if resting is None else resting.as_json,
-            "cancelled": None if cancelled is None else cancelled_json(cancelled),
+            "cancelled": cancelled_json(cancelled, keys.venue) if cancelled and keys else None,
         }
         told(act, by, reason, "", config, as_json, **more)
     else:
@@ -120,8 +120,8 @@ def halt(
             click.echo(confirmed_sentence(found, doubt, config.prefix))
         else:
             warn(str(found))
-        if cancelled is not None:
-            say_cancelled(cancelled)
+        if cancelled is not None and keys:
+            say_cancelled(cancelled, keys.venue)
         elif resting is not None:
             click.echo(one_line(str(resting)))
     if code := exit_code(found, doubt, waits=not no_wait, cancelled=cancelled):
@@ -138,6 +138,9 @@ def resume(flags: Flags, by: str, reason: str, as_json: bool) -> None:
 
     \b
       gate resume --by ops --reason "CPI is out"
+
+    Services hold the entries that come during a halt. They try them again within seconds of the resume, and may open
+    positions, also after `gate flatten`. What is older than the policy's max_age_ms by then ends as STALE.
     """
     config = configured(flags, needs_policy=False)
     with acting(config, "resume", "resumed", as_json) as gate:
@@ -265,13 +268,16 @@ def halt_sentence(act: Act, scope: str, account: str, before: Before | None) -> 
     return f"{said} It was halted already, {_halted(before.halt)}; this halt replaces that author, reason and time."
 
 
+_HELD: Final = "Services try again the fresh intents that they held."
+
+
 def resume_sentence(act: Act, account: str, before: Before | None) -> str:
     """The result of a resume, in words."""
     if before is not None and before.halt is not None:
-        return f"Resumed {account}: the halt ({_halted(before.halt)}) is off."
+        return f"Resumed {account}: the halt ({_halted(before.halt)}) is off. {_HELD}"
     if act.before is None:
         return f"There was no halt of {account}; nothing was changed."
-    return f"Resumed {account}: the halt ({act.before}) is off."
+    return f"Resumed {account}: the halt ({act.before}) is off. {_HELD}"
 
 
 def _halted(halt: Halt) -> str:

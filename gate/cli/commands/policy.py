@@ -221,7 +221,7 @@ def _show_changes(
     if found is not None and found.policy is None:
         to.say(f"The figures in force can't be read: {found.problem}.", "bold yellow")
     now = "none" if found is None else "?"
-    rows = [(name, now, text) for name, text in wanted.texts().items()] if differ is None else differ
+    rows = [(name, now, text) for name, text in wanted.written().items()] if differ is None else differ
     to.table(("figure", "now", "then"), (Row(cells) for cells in rows or [("no figure changes", "", "")]))
     for warning in wanted.warnings:
         to.say(f"Warning: {warning}", "yellow")
@@ -234,7 +234,7 @@ def _show_changes(
 def changes_json(wanted: Policy, differ: tuple[tuple[str, str, str], ...] | None) -> dict[str, object]:
     """What changes, by figure. `now` is null where no policy is in force, or its figures can't be read."""
     if differ is None:
-        return {name: {"now": None, "then": text} for name, text in wanted.texts().items()}
+        return {name: {"now": None, "then": text} for name, text in wanted.written().items()}
     return {name: {"now": now, "then": then} for name, now, then in differ}
 
 
@@ -254,9 +254,9 @@ def own_fingerprint(config: Config, found: PolicyInForce | None) -> str:
 
 def figure_rows(config: Config, found: PolicyInForce | None) -> list[tuple[str, str, str, str]]:
     """Name, value in force (`-` none, `?` unknown), value here, and its origin, of every figure."""
-    in_force = {} if found is None or found.policy is None else found.policy.texts()
+    in_force = {} if found is None or found.policy is None else found.policy.written()
     missing = "-" if found is None else "?"
-    own = own_policy(config, found).texts()
+    own = own_policy(config, found).written()
     rows = [(name, in_force.get(name, missing), own[name], _origin(config, name, found)) for name in own]
     return [*rows, ("mode", "-", config.policy.mode, _origin(config, "mode", None))]
 
@@ -279,7 +279,7 @@ def policy_json(config: Config, found: PolicyInForce | None, known: bool) -> dic
                 "from": _origin(config, name, found),
                 "in_force": None if in_force is None else _plain(in_force, name),
             }
-            for name in own.texts()
+            for name in own.written()
         },
         "mode": {"value": config.policy.mode, "from": _origin(config, "mode", None)},
         "fingerprint": fingerprint,
@@ -296,7 +296,7 @@ def policy_json(config: Config, found: PolicyInForce | None, known: bool) -> dic
 
 def _plain(policy: Policy, name: str) -> object:
     value = getattr(policy, name)
-    return value if isinstance(value, int) else policy.texts()[name]
+    return value if isinstance(value, int) else policy.written()[name]
 
 
 def in_force_sentence(config: Config, found: PolicyInForce | None, unknown: str) -> str:

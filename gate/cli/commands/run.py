@@ -70,8 +70,9 @@ def run(
     SIGTERM ends it when what is at work has ended; a second one at once. --json logs in JSON.
 
     Exit codes: 0 stopped by a signal, 1 the address is taken, 2 usage or configuration, 3 another prefix keeps the
-    account, 70 a loop broke, to be started again. Of --check: 0 it can start, 1 keys, prefix or policy don't fit, 2 as
-    above, 3 no answer from the store. Of --try-alert: 0 it was taken, 1 it wasn't, 2 as above.
+    account, 70 a loop broke, to be started again. Of --check: 0 it can start, 1 keys, prefix or policy don't fit, or
+    the exchange wasn't reached (a service starts all the same, and waits for it), 2 as above, 3 no answer from the
+    store. Of --try-alert: 0 it was taken, 1 it wasn't, 2 as above.
     """
     if only_check and try_alert:
         raise click.UsageError("--check and --try-alert each end with what they tried; give one of them")
@@ -149,7 +150,8 @@ def _serve(config: Config, settings: Settings, keys: ExchangeKeys) -> int:
 
     log_to_output(settings.log)
     try:
-        return asyncio.run(serve(config, settings, Account(keys.key, keys.secret, keys.base_url, keys.demo)))
+        account = Account(keys.key, keys.secret, keys.base_url, keys.demo, keys.venue)
+        return asyncio.run(serve(config, settings, account))
     except OSError as problem:
         at = settings.listen
         if at is None or problem.filename is not None:
@@ -190,7 +192,7 @@ def _say(config: Config, settings: Settings, found: list[Finding], as_json: bool
         "streams": settings.streams,
         "alerts": settings.alerts.where,
         "listen": f"{settings.listen.host}:{settings.listen.port}" if settings.listen else "none",
-        "policy": config.pinned.texts() if config.pinned else None,
+        "policy": config.pinned.written() if config.pinned else None,
     }
     if as_json:
         rows = [{"what": each.what, "ok": each.ok, "says": each.says} for each in found]
@@ -200,6 +202,8 @@ def _say(config: Config, settings: Settings, found: list[Finding], as_json: bool
         if name != "policy":
             click.echo(f"{name.replace('_', ' '):<12}  {value}")
         elif config.pinned:
-            click.echo(f"{name:<12}  " + " ".join(f"{figure}={text}" for figure, text in config.pinned.texts().items()))
+            click.echo(
+                f"{name:<12}  " + " ".join(f"{figure}={text}" for figure, text in config.pinned.written().items())
+            )
     for each in found:
         click.echo(f"{each.what:<12}  {'' if each.ok else 'WRONG: '}{one_line(each.says)}")

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from gate.cli.commands.described import intent_options, name_of, object_in, read_text
+from gate.cli.commands.halting import prefix_doubt
 from gate.cli.failures import NoAnswer, complain
 from gate.cli.screens.wording import one_line, span
-from gate.cli.session import configured, json_option, say_json, store_of, without_log
+from gate.cli.session import configured, json_option, say_json, store_of, warn, without_log
 from gate.config import Config, Flags
 from gate.protocol.keyspace import Keyspace
 from gate.store.masking import masked
@@ -85,8 +86,8 @@ def submit(
     eval. What the service couldn't read is refused here, and isn't put there. The stream and how ids are made come from
     the table [service] of the config file, as for gate run: give both the same file.
 
-    It says the id of its entry. With --wait it shows the result that the service writes. An intent that has its result
-    gets no second one; give another --id.
+    It says the id of its entry. With --wait it shows the result that the service writes. An intent whose result tells
+    of an order gets no second one, and is refused; give another --id. After a result without one it may come again.
 
     Exit codes: 0 it stands on the stream; 1 no order was placed, or it isn't known (only with --wait); 2 bad input or
     usage; 3 no answer of the store, or no result in the time: it may be there, and may still be executed.
@@ -114,6 +115,9 @@ def submit(
         _say_where(done, settings, as_json)
         raise
     entry = done.entry
+    doubt = None if result is not None else _prefix_doubt(config)
+    if doubt:
+        warn(doubt)
     told = {
         "submitted": True,
         "entry": done.entry_id,
@@ -122,6 +126,7 @@ def submit(
         "symbol": entry.intent.symbol,
         "side": entry.intent.side,
         "exit": entry.intent.is_exit,
+        "prefix_doubt": doubt,
     }
     if as_json:
         say_json(told if wait_s is None else {**told, "result": result, "detail": done.waits})
@@ -197,6 +202,19 @@ async def _submitted(
         raise _no_answer(failure, done, config, settings, as_json) from None
     finally:
         await client.aclose()
+
+
+def _prefix_doubt(config: Config) -> str | None:
+    """That others are at work here, and nobody under this prefix. None also where that can't be read."""
+    from gate.client.gates import Gate
+
+    without_log("gate")
+    try:
+        with Gate.from_url(config.store_url, prefix=config.prefix) as gate:
+            doubt = prefix_doubt(gate, None)
+    except StoreFailure:
+        return None
+    return doubt.warning if doubt else None
 
 
 def _say_where(done: _Done, settings: Settings, as_json: bool) -> None:
