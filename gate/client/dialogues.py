@@ -16,16 +16,16 @@ from typing import Final
 from msgspec import structs
 
 from gate.client.denials import denied, unread
-from gate.client.halts import halt_in_force
+from gate.client.halts import halt_in_force, halt_question, stops_exits
 from gate.client.observing import Observing
 from gate.client.symbols import NotingSymbols
 from gate.client.unheard import Unheard, UnheardCalls
 from gate.protocol.codec import Protocol, decode_last_look, decode_settlement
 from gate.protocol.explain import explain_error, explain_no_answer, explain_refusal, explain_refused_write
 from gate.protocol.keyspace import Keyspace
-from gate.protocol.scripts import Message, script
+from gate.protocol.scripts import Encoded, Message, Pipeline, script
 from gate.protocol.texts import brief, line_of, whole_or_none
-from gate.store.failures import Forbidden, ReplyLost, ScriptMissing
+from gate.store.failures import Forbidden, ReplyLate, ReplyLost, ScriptMissing
 from gate.store.wire import Dialogue, Reply
 from gate.values.errors import (
     InvalidField,
@@ -53,6 +53,10 @@ _TRIES: Final = 4
 _UNCLAIMED: Final = ""  # the token of a permit that has claimed nothing
 _NO_FENCE: Final = 2**53  # Lua can't count by one beyond 2**53, so a fence that reaches it is damage
 _log: Final = log_of("gate")
+
+
+class _Halted(StoreFailure):
+    """The store can't judge an exit, but it tells of a person's halt that stops exits too."""
 
 
 class Calls:
@@ -160,18 +164,24 @@ class Calls:
             except StoreUnavailable as unavailable:  # asking the same store again would double the time
                 if known:
                     self._unheard.keep(known)
-                if not intent.is_exit:
-                    return Verdict(False, Reason.STORE_UNAVAILABLE, explain_no_answer(str(unavailable)))
+                if intent.is_exit and (halt := (yield from self._halt_of_exits())):
+                    return denied(intent, Verdict(False, Reason.HALTED, halt))
+                return denied(intent, Verdict(False, Reason.STORE_UNAVAILABLE, explain_no_answer(str(unavailable))))
             except BaseException:
                 if known:
                     self._unheard.keep(known)
                 raise
         try:
-            reply, replayed = yield from self.scripted("evaluate", command)
+            if intent.is_exit:
+                reply, replayed = yield from self._judge_exit(command)
+            else:
+                reply, replayed = yield from self.scripted("evaluate", command)
         except StoreFailure as failure:
             # A script breaks off half way only where a right is taken from its user.
             if failure.maybe_done or isinstance(failure, Forbidden):
                 self._unheard.keep(unheard)
+            if isinstance(failure, _Halted):
+                return denied(intent, Verdict(False, Reason.HALTED, str(failure)))
             if isinstance(failure, StoreError):
                 return denied(intent, Verdict(False, Reason.STORE_ERROR, explain_refusal(str(failure))))
             return denied(intent, Verdict(False, Reason.STORE_UNAVAILABLE, explain_no_answer(str(failure))))
@@ -219,6 +229,37 @@ class Calls:
         # since, where the policy was read or an observer has left its name.
         older = replayed or known is not None or told is not None or self._observer is not None
         return structs.replace(verdict, look=None) if older else verdict
+
+    def _judge_exit(self, command: Encoded) -> Dialogue[tuple[Reply, bool]]:
+        """As `scripted`. An exit may go without the store, and so waits for it twice at most; but a halt of all binds
+        it, of which a store that takes no writes may still tell. Raises _Halted then."""
+        try:
+            return (yield from self.scripted("evaluate", command, late_is_final=True))
+        except ReplyLate:
+            pass
+        except StoreFailure as failure:
+            if halt := (yield from self._halt_of_exits()):
+                raise _halted(halt, failure) from None
+            raise
+        # Once more, and the halt beside it: where the store stands still, a third question would take as long again.
+        # The halt first: while writes are paused, nothing behind the evaluation is answered.
+        try:
+            told, reply = yield Pipeline((halt_question(self.keyspace), command))
+        except StoreFailure as failure:
+            failure.maybe_done = True
+            raise
+        if not isinstance(reply, StoreFailure):
+            return reply, True
+        reply.maybe_done = True
+        halt = stops_exits(told)
+        raise _halted(halt, reply) if halt else reply
+
+    def _halt_of_exits(self) -> Dialogue[str]:
+        try:
+            told = yield halt_question(self.keyspace)
+        except StoreFailure as failure:
+            told = failure
+        return stops_exits(told)
 
     def learn(self) -> Dialogue[None]:
         """Follows the policy in force. A failure leaves it for another time."""
@@ -275,7 +316,8 @@ class Calls:
             if unheard is None:
                 break
             try:
-                reply, _ = yield from self.scripted("settle", self.protocol.settle(unheard.permit, _NOBODY_HEARD))
+                settle = self.protocol.settle(unheard.permit, _NOBODY_HEARD)
+                reply, _ = yield from self.scripted("settle", settle, late_is_final=intent is not None)
                 settlement = decode_settlement(reply, unheard.intent_id)
             except StoreError:
                 self._unheard.keep_tried(unheard)
@@ -363,7 +405,10 @@ class Calls:
         try:
             if permit.token == _UNCLAIMED:
                 return _halted_look((yield from halt_in_force(self.keyspace)), permit)
-            reply, _ = yield from self.scripted("last_look", self.protocol.last_look(permit, needed_ms, placed_after))
+            look = self.protocol.last_look(permit, needed_ms, placed_after)
+            # An exit goes without the store: asking one that stands still once more would only hold it up.
+            goes = permit.is_exit and self.policy.exits_without_store
+            reply, _ = yield from self.scripted("last_look", look, late_is_final=goes)
             return decode_last_look(reply, placed_after, is_exit=permit.is_exit)
         except StoreFailure as failure:
             return LastLook(False, "STORE_LOST", explain_error(str(failure)))
@@ -376,9 +421,9 @@ class Calls:
             return True  # damaged, so somebody has used it
         return fence not in (None, b"0")
 
-    def scripted(self, name: str, command: Message) -> Dialogue[tuple[Reply, bool]]:
+    def scripted(self, name: str, command: Message, *, late_is_final: bool = False) -> Dialogue[tuple[Reply, bool]]:
         """Calls a script, the first command of a pipeline. Loads it when the server doesn't have it; repeats the call
-        once when a reply is lost.
+        once when a reply is lost, unless it didn't come in time and `late_is_final`.
 
         The scripts recognise a repeated call by its token. Returns the reply, and whether it answers the repeated call.
         """
@@ -388,6 +433,9 @@ class Calls:
                 return (yield command), replayed
             except StoreFailure as failure:
                 missing, lost = isinstance(failure, ScriptMissing), isinstance(failure, ReplyLost)
+                if late_is_final and isinstance(failure, ReplyLate):
+                    failure.maybe_done = True
+                    raise
                 if (missing and not loaded) or (lost and not replayed):
                     loaded, replayed = loaded or missing, replayed or lost
                 else:
@@ -420,6 +468,12 @@ def _halted_look(halt: Halt | None, permit: Permit) -> LastLook:
     if halt is None or (permit.is_exit and halt.scope not in ("all", "?")):
         return LastLook(True, "HOLDS")
     return LastLook(False, "HALTED", f"{halt.scope} halted by {halt.by}: {halt.reason}")
+
+
+def _halted(halt: str, failure: StoreFailure) -> _Halted:
+    halted = _Halted(halt)
+    halted.maybe_done = failure.maybe_done
+    return halted
 
 
 def _not_reported(permit: Permit, outcome: Outcome, why: str) -> None:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from gate.protocol.keyspace import Keyspace
+from gate.protocol.scripts import Command
 from gate.protocol.texts import brief, whole_or_none
-from gate.store.wire import Dialogue
-from gate.values.errors import StoreError
+from gate.store.wire import Dialogue, Reply
+from gate.values.errors import StoreError, StoreFailure
 from gate.values.reports import Halt
 
 HALT_FIELDS: Final = ("scope", "by", "reason", "at")
@@ -25,6 +26,21 @@ def halt_in_force(keyspace: Keyspace) -> Dialogue[Halt | None]:
     except StoreError:
         return _UNREADABLE
     return halt_of([None if part is None else brief(part) for part in parts])
+
+
+def halt_question(keyspace: Keyspace) -> Command:
+    """Asks for a halt that stops exits, in one command."""
+    return ("HMGET", keyspace.halt, *HALT_FIELDS)
+
+
+def stops_exits(told: Reply | StoreFailure) -> str:
+    """Who has halted exits too, and why, by the answer to halt_question; empty where nobody has, or nobody can tell. A
+    halt whose key has another type stops them."""
+    if isinstance(told, StoreFailure):
+        halt = _UNREADABLE if str(told).startswith("WRONGTYPE") else None
+    else:
+        halt = halt_of([None if part is None else brief(part) for part in told])
+    return "" if halt is None or halt.scope == "entries" else f"{halt.scope} halted by {halt.by}: {halt.reason}"
 
 
 def halt_of(parts: Sequence[str | None]) -> Halt:

@@ -96,6 +96,7 @@ class BinanceFutures:
         self._warm: Final = WarmConnections(self._rest.ping, lambda: self.rest_ms() is None)
         self._account: Final = SharedReading(self._read_account, self._account_apart_ms)
         self._hedge_mode: bool | None = None
+        self._held: Final[dict[str, tuple[Position, ...]]] = {}
         reads = _StreamReadings(self._rest, self._symbols, self._fee_rates)
         self._streams: Final = LiveStreams(reads, _sockets(address, demo=demo)) if streams else None
         if self._streams is not None:
@@ -169,7 +170,14 @@ class BinanceFutures:
 
     async def positions(self, symbol: str) -> tuple[Position, ...]:
         """What is open in a symbol, never from memory."""
-        return decode_positions(await self._rest.read("futures_position_information", symbol=symbol), symbol)
+        held = decode_positions(await self._rest.read("futures_position_information", symbol=symbol), symbol)
+        self._held[symbol] = held
+        return held
+
+    def last_positions(self, symbol: str) -> tuple[Position, ...] | None:
+        """What was open in a symbol when the streams or a reading last told, however long ago; None: neither did."""
+        told = None if self._streams is None else self._streams.last_positions(symbol)
+        return self._held.get(symbol) if told is None else told
 
     async def account(self) -> AccountFigures:
         """What is free and what is held. Calls at one time share a reading that begins after them."""

@@ -34,7 +34,15 @@ async def fit_to_position(exchange: Exchange, attempt: Attempt, readings: Readin
     intent = attempt.intent
     if not intent.wants_position:
         return None
-    held = await readings.positions()
+    held = await readings.positions_soon()
+    if held is None and not intent.is_conditional:  # a stop waits: it may rest for long, and on the wrong side
+        known = exchange.last_positions(intent.symbol) or ()
+        closable = [each for each in known if _closes(intent, each)]
+        if len(closable) == 1:
+            _close_by_memory(attempt, closable[0])
+            return None
+    if held is None:
+        held = await readings.positions()
     closable = [each for each in held if _closes(intent, each)]
     attempt.told_open = held if readings.live is not None and len(closable) == 1 else None
     if len(closable) != 1 and readings.live is not None:
@@ -55,6 +63,15 @@ async def fit_to_position(exchange: Exchange, attempt: Attempt, readings: Readin
     attempt.closes_all = intent.close_position and not intent.is_conditional
     _fit(attempt, closable[0])
     return None
+
+
+def _close_by_memory(attempt: Attempt, position: Position) -> None:
+    """Sizes a close by what was open when the exchange last told: an exit must not wait for a reading that hangs. The
+    order only reduces. Where less is open by now, or the other side, the exchange cuts or refuses it."""
+    attempt.closes_all = attempt.intent.close_position
+    _fit(attempt, position)
+    attempt.cut = f"by what was last known to be open, {_shown(position)}: the exchange doesn't say what is"
+    _log.warning("CLOSE BY MEMORY %s", names(attempt.intent, detail=attempt.cut))
 
 
 def _fit(attempt: Attempt, position: Position) -> None:

@@ -176,7 +176,7 @@ class Executor:
                 await settle_attempt(self._gate, self._exchange, attempt, attempt.broken_off(passage.cancelled))
             raise passage.cancelled
         if attempt is None:
-            going = await self._without_store.attempt(intent, verdict, self._policy)
+            going = self._without_store.attempt(intent, verdict, self._policy)
             if isinstance(going, Verdict):
                 return _denied(intent.id, names_in(intent), going, intent.notes)
             attempt = going

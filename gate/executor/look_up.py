@@ -46,6 +46,21 @@ async def find_order_of_any_type(exchange: Exchange, symbol: str, client_order_i
         return await find_order(exchange, symbol, client_order_id, conditional=True, decided_ms=decided_ms)
 
 
+async def _find_of_both_types(exchange: Exchange, symbol: str, client_order_id: str, decided_ms: int) -> OrderAnswer:
+    """As find_order_of_any_type, both asked at once: an exit waits for it."""
+    plain, conditional = await asyncio.gather(
+        *(
+            find_order(exchange, symbol, client_order_id, conditional=each, decided_ms=decided_ms)
+            for each in (False, True)
+        ),
+        return_exceptions=True,
+    )
+    found = conditional if isinstance(plain, OrderNotFound) else plain
+    if isinstance(found, BaseException):
+        raise found
+    return found
+
+
 async def look_once(exchange: Exchange, attempt: Attempt) -> OrderAnswer | None:
     """The order of an exit, asked for once and shortly. None: the exchange has none, or doesn't answer soon."""
     intent, permit = attempt.intent, attempt.permit
@@ -73,7 +88,7 @@ async def look_up(
     `news`: an event of the order answers sooner. That none comes says nothing.
     """
     intent, permit = attempt.intent, attempt.permit
-    find = find_order_of_any_type if attempt.without_store else partial(find_order, conditional=intent.is_conditional)
+    find = _find_of_both_types if attempt.without_store else partial(find_order, conditional=intent.is_conditional)
     acceptable_until_ns = time.monotonic_ns() + acceptable_for_ms * 1_000_000
     attempt.stopped_by = attempt.unanswered = None
     pause_s = FIRST_PAUSE_S

@@ -43,6 +43,8 @@ _log: Final = log_of("gate.executor")
 
 _BEGUN_AT_MOST_MS: Final = 1_000
 """How old readings may be that began beside a look-up; the account's counts for three times that."""
+_OF_AN_EXIT_MS: Final = 2_500
+"""The same for an exit, which only reduces: those that hang beside its look-up don't hang once more after it."""
 _POSITION_MODE: Final = frozenset({"-1106", "-4061", "-4067", "-4068", "-4531"})
 """Position side or reduce-only doesn't fit the account's position mode."""
 _PUT_RIGHT_AT_ONCE: Final = _POSITION_MODE | {"-1021", "-5028"}
@@ -172,7 +174,8 @@ class Placer:
     async def _plan_and_send(self, attempt: Attempt, begun: Readings | None) -> Execution:
         async with self._turns.turn(attempt, self._acceptable_ms, begun.read_ns if begun else 0) as still_so:
             # After a turn of another leverage, or a long look-up, what was read before isn't so any more.
-            if begun is not None and still_so and time.monotonic_ns() - begun.began_ns < _BEGUN_AT_MOST_MS * 1_000_000:
+            longest_ms = _OF_AN_EXIT_MS if attempt.intent.is_exit else _BEGUN_AT_MOST_MS
+            if begun is not None and still_so and time.monotonic_ns() - begun.began_ns < longest_ms * 1_000_000:
                 return await self._in_turn(attempt, begun)
             with self._begin(attempt) as readings:
                 return await self._in_turn(attempt, readings)
@@ -256,7 +259,7 @@ class Placer:
         by_streams = attempt.intent
         attempt.intent, attempt.told_open = attempt.asked, None
         with Readings(self._exchange, attempt, None) as readings:
-            if await readings.positions_soon():
+            if await readings.positions_soon() is not None:
                 return await self._in_turn(attempt, readings)
         attempt.intent = by_streams
         return await self._look_and_send(attempt, plan, None)

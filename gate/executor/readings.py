@@ -93,9 +93,15 @@ class Readings:
             return self.live.positions
         return await (self._positions or self._exchange.positions(self._attempt.intent.symbol))
 
-    async def positions_soon(self) -> bool:
-        """Whether a reading of what is open comes as soon as an exit waits for one."""
-        return await _soon(self.positions(), self._attempt.permit) is not None
+    async def positions_soon(self) -> tuple[Position, ...] | None:
+        """What is open, if a reading of it comes as soon as an exit waits for one; where it doesn't, it goes on."""
+        if self.live is not None:
+            return self.live.positions
+        if self._positions is None:
+            self._positions = self._ask(self._exchange.positions(self._attempt.intent.symbol))
+        await asyncio.wait([self._positions], timeout=_longest_wait_s(self._attempt.permit))
+        told = self._positions.done() and not self._positions.cancelled() and self._positions.exception() is None
+        return self._positions.result() if told else None
 
     async def filters(self) -> Filters | None:
         """As read_filters."""

@@ -16,7 +16,7 @@ from typing import Final
 from gate.client.gates import AsyncGate
 from gate.executor.attempt import Attempt
 from gate.executor.execution import Execution
-from gate.values.errors import InvalidField, StoreFailure
+from gate.values.errors import InvalidField
 from gate.values.guards import Reason
 from gate.values.intent import Intent
 from gate.values.log_words import log_of, names
@@ -77,7 +77,7 @@ class ExitsWithoutStore:
             return Verdict(False, Reason.DUPLICATE, "it is on its way, without the store")
         return None
 
-    async def attempt(self, intent: Intent, verdict: Verdict, policy: Policy) -> Attempt | Verdict:
+    def attempt(self, intent: Intent, verdict: Verdict, policy: Policy) -> Attempt | Verdict:
         """The attempt of an exit that the store can't judge; a denial where that isn't allowed, or was done before."""
         if verdict.reason not in _CANT_JUDGE:
             return verdict
@@ -86,8 +86,6 @@ class ExitsWithoutStore:
             return verdict
         if (age_ms := time.time_ns() // 1_000_000 - intent.timestamp_ms) > policy.max_age_ms + _CLOCKS_APART_MS:
             return Verdict(False, Reason.STALE, f"it is {age_ms // 1000} s old; of the store: {verdict.detail}")
-        if (halted := await self._halted()) is not None:
-            return halted
         again = self.unrecorded(intent)
         if again is None and intent.id in self._sent:
             again = Verdict(False, Reason.DUPLICATE, f"this process has sent it; of the store: {verdict.detail}")
@@ -99,16 +97,6 @@ class ExitsWithoutStore:
             return verdict
         _log.warning("WITHOUT STORE %s", names(intent, reason=verdict.reason, detail=verdict.detail))
         return Attempt(intent, verdict, permit, policy)
-
-    async def _halted(self) -> Verdict | None:
-        """The denial by a halt that binds exits too. A store that takes no writes may still be able to tell of it."""
-        try:
-            halt = await self._gate.halt_in_force()
-        except StoreFailure:
-            return None
-        if halt is None or halt.scope == "entries":
-            return None
-        return Verdict(False, Reason.HALTED, f"{halt.scope} halted by {halt.by}: {halt.reason}")
 
     def may_have_gone(self, attempt: Attempt) -> bool:
         """Whether another process may have sent an exit without the store, and ended before it was recorded.

@@ -30,6 +30,10 @@ class ReplyLost(StoreUnavailable):
     """The command was sent, its reply is lost. The store may have run it."""
 
 
+class ReplyLate(ReplyLost):
+    """No reply came in time. Of a store that stands still, the next one takes as long."""
+
+
 class ScriptMissing(StoreUnavailable):
     """The server doesn't have the script: it restarted, was flushed, or never got it."""
 
@@ -61,6 +65,13 @@ UNREADABLE: Final = (InvalidResponse, MemoryError, SystemError, TypeError, Value
 list as the key of a map."""
 _UNAUTHENTICATED: Final = "the store wants a password; put it into the URL, in front of the host"
 _NOT_THIS_USER: Final = "the store refuses user or password of its URL (--url, GATE_URL, url in the config file)"
+
+
+def lost(error: BaseException, otherwise: str = "") -> ReplyLost:
+    """That a command's reply doesn't come any more, by the error that says so. `otherwise`: for an error without
+    words."""
+    late = isinstance(error, TimeoutError | redis.TimeoutError)
+    return (ReplyLate if late else ReplyLost)(one_line(error) or otherwise)
 
 
 def failure_of(error: ResponseError) -> StoreUnavailable | StoreError:

@@ -18,7 +18,7 @@ from typing import Any, Final
 import hiredis
 from redis.exceptions import InvalidResponse, RedisError
 
-from gate.store.failures import UNREADABLE, ReplyLost, one_line, unreadable
+from gate.store.failures import UNREADABLE, ReplyLate, ReplyLost, one_line, unreadable
 from gate.store.wire import Reply
 from gate.values.errors import StoreFailure, StoreUnavailable
 
@@ -218,7 +218,7 @@ class Link(asyncio.BufferedProtocol):
         now_s = self._loop.time() + _EARLY_S
         late = [call for call in self._calls if call.until_s <= now_s]
         for call in late:
-            call.fails(ReplyLost(self._late))
+            call.fails(ReplyLate(self._late))
             self.takes_calls = False
         if late:
             self._close_if_idle()

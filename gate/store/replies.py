@@ -7,7 +7,7 @@ import time
 from redis.exceptions import RedisError, ResponseError
 
 from gate.protocol.scripts import Pipeline
-from gate.store.failures import Forbidden, ReplyLost, ScriptMissing, failure_of, one_line
+from gate.store.failures import Forbidden, ScriptMissing, failure_of, lost
 from gate.store.link import BlockingLink
 from gate.store.wire import Reply
 from gate.values.errors import StoreUnavailable
@@ -36,8 +36,8 @@ def read_replies(link: BlockingLink, pipeline: Pipeline, patience_s: float) -> l
 
 
 def _and_lost(replies: list[Reply], pipeline: Pipeline, error: BaseException) -> list[Reply]:
-    lost = ReplyLost(one_line(error) or "no answer in time")
-    return [*replies, *([lost] * (len(pipeline.commands) - len(replies)))]
+    missing = lost(error, "no answer in time")
+    return [*replies, *([missing] * (len(pipeline.commands) - len(replies)))]
 
 
 def keeps_connection(replies: list[Reply]) -> bool:

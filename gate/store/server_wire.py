@@ -30,9 +30,9 @@ from gate.protocol.scripts import Command, Encoded, Message, Pipeline, packed_fo
 from gate.store.failures import (
     UNREADABLE,
     Forbidden,
-    ReplyLost,
     ScriptMissing,
     failure_of,
+    lost,
     one_line,
     refusal_of,
     unreadable,
@@ -179,7 +179,7 @@ class ServerWire:
         except (RedisError, OSError) as error:
             link.close()
             self.close()  # the server has dropped the idle connections too; the replay needs a fresh one
-            raise ReplyLost(one_line(error)) from None
+            raise lost(error) from None
         except BaseException:
             link.close()
             raise
@@ -234,7 +234,7 @@ class ServerWire:
         except (RedisError, OSError) as error:
             connection.disconnect()
             # A server that is there, but loses its first reply, is worth another try.
-            raise (ReplyLost if connected else StoreUnavailable)(one_line(error)) from None
+            raise (lost(error) if connected else StoreUnavailable(one_line(error))) from None
         except BaseException:
             connection.disconnect()
             raise
@@ -388,8 +388,8 @@ class AsyncServerWire:
             if isinstance(error, UNREADABLE):
                 return unreadable(error)
             if isinstance(error, RedisError | OSError | TimeoutError):
-                kind = ReplyLost if connected else StoreUnavailable  # as in ServerWire._connect
-                return kind(one_line(error) or f"no answer in {self._timeout * 1000:.0f} ms")
+                late = f"no answer in {self._timeout * 1000:.0f} ms"  # as in ServerWire._connect
+                return lost(error, late) if connected else StoreUnavailable(one_line(error) or late)
             raise
 
     async def close(self) -> None:
@@ -421,4 +421,4 @@ def _failure(error: BaseException, link: Link) -> StoreFailure:
             link.leave()
         return failure
     link.leave()
-    return refusal_of(error) if isinstance(error, redis.AuthenticationError) else ReplyLost(one_line(error))
+    return refusal_of(error) if isinstance(error, redis.AuthenticationError) else lost(error)

@@ -4,23 +4,77 @@ from __future__ import annotations
 
 import pytest
 
-from gate import Intent, Policy, Reason
+from gate import Intent, Permit, Policy, Reason, Verdict
 from gate.client.copies import LOOK, Server, copies_of, followed_by_waits, server_of
 from gate.client.dialogues import Calls
-from gate.values.errors import StoreError
+from gate.protocol.scripts import Encoded, Message, Pipeline
+from gate.store.failures import ReplyLate, ReplyLost
+from gate.values.errors import StoreError, StoreUnavailable
+
+LATE = ReplyLate("no answer in 250 ms")
+ENTRY = Intent(id="sig-1", symbol="BTCUSDT", side="BUY", notional="200", timestamp=1_766_550_734_000)
+EXIT = Intent(id="out-1", symbol="BTCUSDT", side="CLOSE", close_position=True, timestamp=1_766_550_734_000)
 
 
 def test_a_permit_with_another_calls_token_is_no_permit() -> None:
-    intent = Intent(id="sig-1", symbol="BTCUSDT", side="BUY", notional="200", timestamp=1_766_550_734_000)
-    asking = Calls("quantum", Policy()).evaluate(intent)
+    asking = Calls("quantum", Policy()).evaluate(ENTRY)
     next(asking)
-    line = f"admitted somebodys-token1 7 {intent.fingerprint} 1766550734000 BTCUSDT BUY 30000 0 - 0"
+    line = f"admitted somebodys-token1 7 {ENTRY.fingerprint} 1766550734000 BTCUSDT BUY 30000 0 - 0"
 
     with pytest.raises(StopIteration) as answered:
         asking.send(line.encode())
 
     verdict = answered.value.value
     assert (verdict.admitted, verdict.reason) == (False, Reason.STORE_ERROR)
+
+
+def _asked(intent: Intent, *failures: StoreUnavailable) -> tuple[list[str], Verdict]:
+    """What an evaluation asks while its answers fail, and how it ends."""
+    asking, asked = Calls("quantum", Policy()).evaluate(intent), list[str]()
+    message = next(asking)
+    try:
+        for failure in failures:
+            asked.append(_words_of(message))
+            message = asking.throw(failure)
+        asked.append(_words_of(message))
+    except StopIteration as done:
+        return asked, done.value
+    raise AssertionError(asked)
+
+
+def _words_of(message: Message) -> str:
+    if isinstance(message, Pipeline):
+        return " + ".join(map(_words_of, message.commands))
+    return message.script if isinstance(message, Encoded) else str(message[0])
+
+
+def test_an_exit_waits_twice_for_a_store_that_stands_still_and_asks_for_a_halt_meanwhile() -> None:
+    """Each of the questions takes as long as the time-out."""
+    asked, verdict = _asked(EXIT, LATE, LATE)
+    assert (asked, verdict.reason) == (["evaluate", "HMGET + evaluate"], Reason.STORE_UNAVAILABLE)
+
+
+def test_a_connection_that_is_lost_costs_an_exit_no_wait_so_it_is_asked_as_an_entry_is() -> None:
+    lost, away = ReplyLost("closed"), StoreUnavailable("refused")
+    asked, verdict = _asked(EXIT, lost, away, away)
+    assert (asked, verdict.reason) == (["evaluate", "evaluate", "HMGET"], Reason.STORE_UNAVAILABLE)
+
+
+def test_an_entry_asks_again_and_for_nothing_else() -> None:
+    asked, verdict = _asked(ENTRY, LATE, LATE)
+    assert (asked, verdict.reason) == (["evaluate", "evaluate"], Reason.STORE_UNAVAILABLE)
+
+
+@pytest.mark.parametrize(("is_exit", "times"), [(True, 1), (False, 2)])
+def test_a_last_look_of_an_exit_asks_a_store_that_stands_still_once(is_exit: bool, times: int) -> None:
+    permit = Permit("sig-1", "BTCUSDT", "SELL", "token", 7, "id", 0, 0, is_exit=is_exit)
+    asking = Calls("quantum", Policy()).last_look(permit, 1_000)
+    next(asking)
+    for _ in range(times - 1):
+        asking.throw(LATE)
+    with pytest.raises(StopIteration) as done:
+        asking.throw(LATE)
+    assert done.value.value.reason == "STORE_LOST"
 
 
 def test_an_act_waits_for_what_its_server_has() -> None:

@@ -248,6 +248,71 @@ async def test_a_position_that_can_not_be_read_is_closed_later(desk: Desk, kind:
     assert (await desk.executor.execute(intent)).state is Terminal.FILLED
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exit's wait for a reading that doesn't come is over at once."""
+    monkeypatch.setattr("gate.executor.readings._LONGEST_WAIT_OF_AN_EXIT_S", 0.1)
+    monkeypatch.setattr("gate.executor.still_open._LONGEST_S", 0.1)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("how", ["hangs", "fails"])
+async def test_a_close_goes_by_what_was_last_known_where_no_reading_comes(
+    how: str, desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    await _order(desk, "SELL", "0.01")
+    assert await _positions(desk) == {"BOTH": Decimal("-0.01")}
+    kind = FaultKind.DELAY if how == "hangs" else FaultKind.INTERNAL_503
+    desk.paper.inject(Fault(kind=kind, method="GET", path=POSITION_RISK, times=100))
+
+    execution = await desk.executor.execute(_close())
+
+    assert (execution.state, execution.filled_quantity) == (Terminal.FILLED, Decimal("0.01"))
+    assert "by what was last known to be open, SHORT 0.01" in execution.notes[-1]
+    assert "CLOSE BY MEMORY id=close-1 symbol=BTCUSDT side=BUY" in caplog.text
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_of_a_position_that_has_turned_since_it_was_known_a_close_finds_out(desk: Desk) -> None:
+    """The exchange refuses the order: it would open something. The reading after that comes."""
+    await _order(desk, "SELL", "0.01")
+    await _positions(desk)
+    await _order(desk, "BUY", "0.03")
+    desk.paper.inject(Fault(kind=FaultKind.DELAY, method="GET", path=POSITION_RISK))
+
+    execution = await desk.executor.execute(_close())
+
+    assert (execution.state, execution.filled_quantity) == (Terminal.FILLED, Decimal("0.02"))
+    assert await _positions(desk) == {}
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("known", ["nothing", "both sides"])
+async def test_where_memory_names_no_position_a_close_waits_for_the_reading(known: str, desk: Desk) -> None:
+    if known == "both sides":
+        await _hedge(desk, "LONG", "SHORT")
+        await _positions(desk)
+    else:
+        await _order(desk, "BUY", "0.01")
+    desk.paper.inject(Fault(kind=FaultKind.DELAY, method="GET", path=POSITION_RISK, delay_ms=400))
+
+    execution = await desk.executor.execute(_close())
+
+    assert execution.reason == ("TWO_POSITIONS" if known == "both sides" else "FILLED")
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_stop_is_not_placed_by_memory(desk: Desk) -> None:
+    """It may rest for long, on the side that closed what was open once."""
+    await _order(desk, "BUY", "0.01")
+    await _positions(desk)
+    desk.paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path=POSITION_RISK, times=100))
+
+    execution = await desk.executor.execute(_close(order_type="STOP_MARKET", trigger_price="90000"))
+
+    assert (execution.state, execution.retryable) == (Terminal.REJECTED_EXCHANGE, True)
+
+
 async def test_a_close_needs_neither_filters_nor_a_price_nor_the_position_mode(desk: Desk) -> None:
     await _hedge(desk, "SHORT")
     for path in ("exchangeInfo", "premiumIndex", "accountConfig"):

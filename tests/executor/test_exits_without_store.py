@@ -345,14 +345,18 @@ async def test_an_old_exit_does_not_go(private_store: PrivateStore, open_worker:
     assert (stale.reason, stale.still_open) == ("STALE", {"BOTH": Decimal("0.1")})
 
 
+@pytest.mark.parametrize("how", ["refused", "paused"])
 @pytest.mark.parametrize("scope", ["all", "entries"])
 async def test_a_store_that_takes_no_writes_still_tells_of_a_halt(
-    scope: str, private_store: PrivateStore, open_worker: OpenWorker
+    scope: str, how: str, private_store: PrivateStore, open_worker: OpenWorker
 ) -> None:
     worker = await open_worker()
     await worker.gate.halt(by="ops", reason="CPI print", scope=scope)
     with private_store.client() as client:
-        client.config_set("min-replicas-to-write", 1)
+        if how == "refused":
+            client.config_set("min-replicas-to-write", 1)
+        else:
+            client.client_pause(60_000, all=False)
 
     execution = await worker.executor.execute(an_exit(worker))
 

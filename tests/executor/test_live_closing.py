@@ -88,6 +88,20 @@ async def test_where_no_reading_comes_a_close_closes_what_the_streams_tell(
     assert close.still_open, "and says what it leaves"
 
 
+async def test_what_the_streams_told_last_closes_too_where_they_are_in_doubt_and_no_reading_comes(
+    two: tuple[Desk, Desk],
+) -> None:
+    _, second = two
+    second.exchange.doubt_live("a test")
+    assert second.exchange.live("BTCUSDT") is None
+    second.paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path=POSITIONS.split()[1], times=100))
+
+    close = await _close(second)
+
+    assert (close.state, str(close.filled_quantity)) == (Terminal.FILLED, "0.010")
+    assert "by what was last known to be open" in close.notes[-1]
+
+
 async def test_a_close_closes_a_position_that_another_worker_has_turned(two: tuple[Desk, Desk]) -> None:
     """Long when the streams told of it, short now: an order by that is refused. It turns after the last look."""
     first, second = two

@@ -76,6 +76,21 @@ def test_a_lost_evaluate_leads_to_the_one_admission(
 
 
 @each_loss
+def test_a_lost_evaluate_of_an_exit_leads_to_its_one_admission(
+    lose: Lose, redis_client: redis.Redis, wire: Wire, open_gate: OpenGate
+) -> None:
+    """It is repeated behind the question for a halt."""
+    gate = open_gate(url=wire.url, timeout_ms=timeout_ms(lose))
+    gate.lookup("sig-1")
+    redis_client.script_load(script("evaluate").source)
+    fault = lose(wire)
+    permit = at.admitted(gate.evaluate(at.exit_()))
+    fault.wait()
+    assert (permit.fence, redis_client.llen(at.RATE_GLOBAL)) == (1, 1)
+    assert gate.settle(permit, Outcome.placed(1)).status is Settled.SETTLED
+
+
+@each_loss
 @pytest.mark.parametrize("kind", ["placed", "rejected", "unsent", "unknown", "retryable"])
 def test_a_lost_settle_settles_once(
     lose: Lose, kind: str, redis_client: redis.Redis, wire: Wire, open_gate: OpenGate

@@ -139,6 +139,7 @@ class LiveAccount:
         self._orders: dict[int, _Open] = {}
         self._resting: dict[int, OrderChanged] = {}  # at the snapshot's moment
         self._lines: dict[Key, _Line] = {}
+        self._lines_before: dict[Key, _Line] | None = None  # the last that counted before a doubt
         self._wallets: dict[str, Decimal] = {}
         self._wallets_ms: dict[str, int] = {}
         self._told_wallets: dict[str, Decimal] = {}
@@ -147,13 +148,15 @@ class LiveAccount:
 
     def forget(self) -> None:
         """Events may have been lost: nothing counts until the next snapshot. What was seen stays seen only by it."""
+        if self.snapshot is not None:
+            self._lines_before = self._lines
         self.snapshot = None
         self.changes += 1
         self._events.clear()
         self._seen.clear()
         self._orders.clear()
         self._resting.clear()
-        self._lines.clear()
+        self._lines = {}
 
     def apply(self, event: UserEvent) -> None:
         """Raises InDoubt where the event doesn't fit what came before."""
@@ -312,8 +315,12 @@ class LiveAccount:
 
     def positions(self, symbol: str) -> tuple[Position, ...]:
         """What is open in a symbol, by the latest that is known."""
-        amounts = ((key[1], _latest(line)) for key, line in self._of(symbol))
-        return tuple(Position(side, amount) for side, amount in amounts if amount)
+        return _positions(self._of(symbol))
+
+    def last_positions(self, symbol: str) -> tuple[Position, ...] | None:
+        """The same, also while nothing counts: then by what was known before. None where nothing ever was."""
+        lines = self._lines if self.snapshot is not None else self._lines_before
+        return None if lines is None else _positions(_lines_of(symbol, lines))
 
     def notional(self, symbol: str, mark: Decimal) -> Mapping[Key, Decimal]:
         """The largest that each position of a symbol may be, signed."""
@@ -321,8 +328,7 @@ class LiveAccount:
 
     def _of(self, symbol: str) -> list[tuple[Key, _Line]]:
         """The positions of a symbol: of each entry this is asked several times, beside however many others."""
-        keys = ((symbol, side) for side in SIDES)
-        return [(key, line) for key in keys if (line := self._lines.get(key)) is not None]
+        return _lines_of(symbol, self._lines)
 
     def available(self, asset: str, asset_of: AssetOf, marks: MarkOf, leverages: LeverageOf) -> Decimal | None:
         """The lower bound of the margin that is free in an asset; None where it can't be told."""
@@ -396,6 +402,16 @@ class LiveAccount:
         moved = _gain(line, mark) - margin - cost
         line.reckoned = _Reckoned(ordered, leverage, mark, moved)
         return moved
+
+
+def _lines_of(symbol: str, lines: Mapping[Key, _Line]) -> list[tuple[Key, _Line]]:
+    keys = ((symbol, side) for side in SIDES)
+    return [(key, line) for key in keys if (line := lines.get(key)) is not None]
+
+
+def _positions(lines: list[tuple[Key, _Line]]) -> tuple[Position, ...]:
+    amounts = ((key[1], _latest(line)) for key, line in lines)
+    return tuple(Position(side, amount) for side, amount in amounts if amount)
 
 
 def _amounts(line: _Line) -> list[Decimal]:

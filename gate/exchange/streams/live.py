@@ -17,7 +17,7 @@ import msgspec
 
 from gate.exchange.answers import figure, unreadable
 from gate.exchange.failures import ExchangeFailure
-from gate.exchange.port import AccountFigures, GapListener, LiveFigures, OrderListener, SymbolConfig
+from gate.exchange.port import AccountFigures, GapListener, LiveFigures, OrderListener, Position, SymbolConfig
 from gate.exchange.streams.account import InDoubt, LiveAccount
 from gate.exchange.streams.events import KeyExpired, LeverageChanged, ModeChanged, decode_user_event
 from gate.exchange.streams.fees import Fees
@@ -141,6 +141,10 @@ class LiveStreams:
     def has_seen(self, client_order_id: str) -> bool:
         """Whether the account's figures include this order."""
         return self._account.has_seen(client_order_id)
+
+    def last_positions(self, symbol: str) -> tuple[Position, ...] | None:
+        """What was open in a symbol when the streams last told; None where they never did."""
+        return self._account.last_positions(symbol)
 
     def on_order(self, heard: OrderListener) -> None:
         """Has each event of an order told to the listener from now on."""
