@@ -198,6 +198,20 @@ async def test_a_task_cancelled_after_sending_leaves_the_intent_in_doubt(desk: D
     assert settled.phase is Phase.UNKNOWN
 
 
+async def test_a_task_cancelled_while_its_order_is_on_its_way_rests_the_symbol(desk: Desk) -> None:
+    desk.paper.inject(Fault(kind=FaultKind.DELAY))
+    task = asyncio.create_task(desk.executor.execute(desk.intent()))
+    await asyncio.to_thread(desk.paper.wait_held)
+
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    desk.paper.release_held()
+
+    assert (await desk.executor.execute(desk.intent())).reason == "COOLDOWN_SYMBOL"
+    assert (await desk.executor.execute(desk.intent("ETHUSDT"))).state is Terminal.FILLED
+
+
 async def test_too_many_requests_rest_the_account_as_long_as_the_exchange_says(desk: Desk) -> None:
     desk.paper.inject(Fault(kind=FaultKind.RATE_LIMITED_429, times=1, retry_after_s=77))
     await desk.executor.execute(desk.intent())

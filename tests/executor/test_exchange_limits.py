@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -150,6 +152,39 @@ async def test_entries_rest_before_the_exchange_refuses_orders_and_exits_go_on(d
         assert rested.retry_after_ms is not None
         assert closed.state is Terminal.FILLED
         assert len(paper.ledger()) == 5
+
+
+@asynccontextmanager
+async def _near_its_limit(desk: Desk) -> AsyncIterator[Desk]:
+    """A desk whose account is near its limit of orders, by orders of others: the gate knows nothing of them."""
+    account = Account(key="key", secret="secret")  # noqa: S106  # of a paper account
+    with PaperExchange(accounts=[account], limits=RateLimits(orders_per_minute=6)) as paper:
+        paper.hold_clock(NOON_MS)  # far from the end of any window
+        async with BinanceFutures(paper.key, paper.secret, base_url=paper.url, recv_window_ms=60_000) as exchange:
+            await exchange._rest.set_clock(5)
+            await exchange.filters("BTCUSDT")  # and with them the limits
+            for _ in range(5):
+                await exchange._rest.client.futures_create_order(
+                    symbol="SOLUSDT", side="BUY", type="MARKET", quantity="1"
+                )
+            assert exchange.near_limit_ms() is not None
+            yield Desk(desk.gate, exchange, Executor(desk.gate, exchange), paper)
+
+
+@pytest.mark.parametrize(
+    ("code", "its_own"),
+    [(-2015, {"safe_mode"}), (-2019, {"failures", "cooldown_symbol"})],
+    ids=["keys that don't work", "no margin"],
+)
+async def test_near_a_limit_a_refusal_costs_what_it_costs_anywhere(desk: Desk, code: int, its_own: set[str]) -> None:
+    async with _near_its_limit(desk) as near:
+        near.paper.inject(Fault(kind=FaultKind.ERROR, code=code))
+
+        refused = await near.executor.execute(near.intent())
+
+        on = {each.name for each in (await near.gate.status()).standing}
+        assert refused.reason == str(code)
+        assert {"cooldown_global"} | its_own <= on
 
 
 async def test_used_weight_rests_entries_before_the_exchange_answers_429(desk: Desk) -> None:

@@ -116,6 +116,23 @@ async def test_the_policy_may_have_them_cancelled_and_the_exit_sent_again(open_d
     assert record.phase is Phase.PLACED
 
 
+@pytest.mark.parametrize("cancels", [False, True])
+async def test_an_entry_of_the_same_side_is_neither_told_nor_cancelled(open_desk: OpenDesk, cancels: bool) -> None:
+    """It would open a short position, and takes nothing of what is open."""
+    desk = await open_desk(replace(ROOMY, cancel_conflicting_exits=cancels))
+    await _open(desk)
+    entry = await _rests(desk, "0.01", reduceOnly="false")
+    covering = await _rests(desk)
+
+    execution = await desk.executor.execute(_exit(desk))
+
+    said = " ".join((execution.detail, *execution.notes))
+    assert execution.state is (Terminal.PLACED if cancels else Terminal.REJECTED_EXCHANGE)
+    assert f"(order {covering['orderId']})" in said
+    assert str(entry["orderId"]) not in said
+    assert entry["orderId"] in (await _open_ids(desk))[0]
+
+
 async def test_a_stop_is_never_cancelled(open_desk: OpenDesk) -> None:
     """Before it fires it covers nothing, and it may be the position's last protection."""
     desk = await open_desk(replace(ROOMY, cancel_conflicting_exits=True))

@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from gate import AsyncGate, Intent, InvalidField, Permit, Phase, Record
+from gate import AsyncGate, Intent, InvalidField, Outcome, Permit, Phase, Record, Settled, Settlement
 from gate.exchange.binance import BinanceFutures
 from gate.executor import Executor
 from gate.executor.execution import Execution, Terminal
 from gate.executor.reconcile import reconcile
 from gate.paper import Fault, FaultKind, PaperExchange
 from tests.client.account import STATE, server_ms
-from tests.executor.conftest import ROOMY, Desk, OpenDesk
+from tests.executor.conftest import ROOMY, Desk, OpenDesk, until
 from tests.servers.session import declare_whole
 from tests.servers.store import PrivateStore
 from tests.servers.wire import Wire
@@ -252,6 +252,33 @@ async def test_it_is_recorded_once_the_store_answers_and_the_memory_is_as_whole_
     assert f"RECORDED id={intent.id}" in caplog.text
 
 
+async def test_it_is_recorded_once_a_claim_of_another_is_given_back(
+    private_store: PrivateStore, open_worker: OpenWorker
+) -> None:
+    """Another process was about to send it, before the store failed."""
+    worker, other = await open_worker(), await open_worker()
+    intent, settle = an_exit(worker), worker.gate.settle
+    claim = (await other.gate.evaluate(intent)).permit
+    assert claim is not None
+    told: list[Settlement] = []
+
+    async def heard(permit: Permit, outcome: Outcome) -> Settlement:
+        told.append(await settle(permit, outcome))
+        return told[-1]
+
+    worker.gate.settle = heard  # type: ignore[method-assign]
+    private_store.pause()
+    execution = await worker.executor.execute(intent)
+    assert (execution.state, execution.without_store) == (Terminal.FILLED, True)
+    private_store.resume()
+    await until(lambda: any(each.status is Settled.FENCED for each in told))
+
+    assert await other.gate.settle(claim, Outcome.unsent("DEADLINE"))
+
+    record = await recorded(worker, intent)
+    assert (record.phase, record.order_id) == (Phase.PLACED, execution.order_id)
+
+
 async def test_it_is_recorded_when_the_executor_closes(
     private_store: PrivateStore, open_worker: OpenWorker, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -403,6 +430,32 @@ async def test_an_exit_that_is_cancelled_before_it_was_sent_comes_again(
 
     assert (await worker.executor.execute(intent)).state is Terminal.FILLED
     assert len(worker.orders(intent)) == 1
+
+
+async def test_an_exit_that_is_cancelled_while_a_halt_is_looked_for_is_not_sent(
+    private_store: PrivateStore, open_worker: OpenWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A caller that has given up doesn't expect an order any more."""
+    worker = await open_worker()
+    intent, looking, go_on = an_exit(worker), asyncio.Event(), asyncio.Event()
+    private_store.pause()
+
+    async def slowly() -> None:
+        looking.set()
+        await go_on.wait()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(worker.gate, "halt_in_force", slowly)
+        broken_off = asyncio.create_task(worker.executor.execute(intent))
+        await looking.wait()
+        broken_off.cancel()
+        await asyncio.sleep(0)  # until the pass knows of it
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await broken_off
+
+    assert worker.orders(intent) == []
+    assert (await worker.executor.execute(intent)).state is Terminal.FILLED, "it may come again"
 
 
 async def test_only_an_exit_gets_a_permit_without_the_store(open_worker: OpenWorker) -> None:

@@ -160,6 +160,39 @@ async def test_a_ban_ends_the_asking(exchange: BinanceFutures, paper_exchange: P
     assert len(done.problems) == 1
 
 
+async def test_a_ban_met_while_reading_has_nothing_sent_any_more(
+    exchange: BinanceFutures, paper_exchange: PaperExchange, asked: list[str]
+) -> None:
+    await some_trade(exchange)
+    paper_exchange.inject(Fault(kind=FaultKind.BANNED_418, method="GET", path="/fapi/v3/positionRisk"))
+    asked.clear()
+
+    done = await flatten(exchange)
+
+    assert (len(done.resting or ()), done.open, len(done.problems)) == (3, None, 1)
+    assert "GET /fapi/v3/positionRisk" in asked
+    assert {each.split()[0] for each in asked} == {"GET"}
+
+
+@pytest.mark.parametrize("kind", [FaultKind.BANNED_418, FaultKind.TIMEOUT_1007])
+async def test_after_an_order_that_fails_the_rest_of_its_position_waits_for_the_next_look(
+    exchange: BinanceFutures, paper_exchange: PaperExchange, asked: list[str], kind: FaultKind
+) -> None:
+    """The largest market order of SOLUSDT is 5,000."""
+    paper_exchange.set_balance("10000000")
+    await exchange.set_leverage("SOLUSDT", 1)
+    for _ in range(3):
+        await order(exchange, "SOLUSDT", "BUY", "4500")
+    paper_exchange.inject(Fault(kind=kind, accept=False, times=1))
+    asked.clear()
+
+    done = await flatten(exchange)
+
+    until_the_next_look = asked[: asked.index("GET /fapi/v3/positionRisk", asked.index("POST /fapi/v1/order"))]
+    assert until_the_next_look.count("POST /fapi/v1/order") == 1
+    assert done.flat is (kind is not FaultKind.BANNED_418)
+
+
 def test_a_position_larger_than_the_largest_market_order_takes_several() -> None:
     lot = LotSize(Decimal("0.1"), Decimal("0.1"), Decimal(50))
     filters = Filters("SOLUSDT", "USDT", True, lot, lot, PriceRange(None, Decimal(0), None, None, None), None)

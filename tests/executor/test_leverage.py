@@ -74,6 +74,18 @@ async def test_what_a_higher_leverage_frees_counts(open_desk: OpenDesk, watched:
     assert (execution.state, await leverage_there(desk)) == (Terminal.FILLED, 10)
 
 
+@pytest.mark.parametrize("watched", [(), ("BTCUSDT",)], ids=["readings", "streams"])
+async def test_a_position_of_another_symbol_frees_nothing(open_desk: OpenDesk, watched: tuple[str, ...]) -> None:
+    desk = await open_desk(ROOMY, None, *watched)
+    assert (await desk.executor.execute(desk.intent("ETHUSDT", id="held", notional="100000"))).state is Terminal.FILLED
+    await desk.exchange.set_leverage("BTCUSDT", 1)
+
+    execution = await desk.executor.execute(desk.intent(leverage=10, notional="60000"))
+
+    assert (execution.state, execution.reason) == (Terminal.REJECTED_MARGIN, "INSUFFICIENT_MARGIN")
+    assert await leverage_there(desk) == 1
+
+
 async def test_the_same_leverage_costs_no_request(desk: Desk) -> None:
     desk.paper.inject(setting())
 

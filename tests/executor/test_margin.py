@@ -255,6 +255,19 @@ async def test_an_entry_beyond_its_leverage_bracket_is_refused_before_it_is_sent
     assert len(desk.orders()) == 1
 
 
+async def test_in_hedge_mode_the_bracket_counts_what_is_open_of_the_entrys_own_position(desk: Desk) -> None:
+    desk.balance("1000000")
+    await desk.exchange._rest.client.futures_change_position_mode(dualSidePosition="true")
+    await desk.exchange._rest.client.futures_change_leverage(symbol="BTCUSDT", leverage=125)
+    await desk.executor.execute(desk.intent(notional="30000"))
+
+    execution = await desk.executor.execute(desk.intent(notional="30000"))
+
+    assert (execution.state, execution.reason) == (Terminal.REJECTED_ORDER, "MAX_NOTIONAL")
+    assert "50000" in execution.detail
+    assert len(desk.orders()) == 1
+
+
 @pytest.mark.parametrize("answer", [None, [], {}, {"assets": None}, {"assets": [{"asset": "USDT"}], "positions": [{}]}])
 def test_an_account_that_can_not_be_read_is_none(answer: Any) -> None:
     with pytest.raises(ExchangeFailure, match="UNREADABLE"):

@@ -189,3 +189,24 @@ async def test_an_order_on_its_way_when_the_memory_was_lost_is_found(
     answers = [await first, await second]
     [order] = desk.orders(intent)
     assert {answer.order_id for answer in answers} == {str(order["orderId"])}
+
+
+async def test_an_entry_of_the_other_side_under_this_id_is_not_taken_for_the_intents_own(
+    desk: Desk, redis_client: redis.Redis
+) -> None:
+    """As where a strategy gives two decisions one id, and the store has forgotten the first."""
+    long = desk.intent(quantity="0.01")
+    first = await desk.executor.execute(long)
+    forget(redis_client)
+    short = desk.intent(side="SELL", quantity="0.01", id=long.id)
+
+    second = await desk.executor.execute(short)
+
+    record = await desk.gate.lookup(short.id)
+    assert second.verdict.permit is not None
+    assert second.verdict.permit.verify
+    assert (second.state, second.reason, second.order_id) == (Terminal.REJECTED_ORDER, "CONFLICT", None)
+    assert f"BUY order {first.order_id}" in second.detail
+    assert record is not None
+    assert (record.phase, record.code) == (Phase.REJECTED, "CONFLICT")
+    assert len(desk.orders(long)) == 1

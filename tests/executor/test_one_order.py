@@ -46,6 +46,61 @@ async def test_observing_deliveries_at_once_are_one_order(open_desk: OpenDesk, r
     assert len(desk.orders(intent)) == 1
 
 
+async def test_observing_a_second_intent_under_one_id_is_denied(
+    open_desk: OpenDesk, redis_client: redis.Redis, asked: list[str]
+) -> None:
+    declare_whole(redis_client, "quantum:observe")
+    desk = await open_desk(OBSERVING)
+    first = desk.intent(quantity="0.01")
+    assert (await desk.executor.execute(first)).state is Terminal.FILLED
+
+    second = await desk.executor.execute(desk.intent(quantity="0.02", id=first.id))
+
+    assert (second.state, second.reason, second.order_id) == (Terminal.DENIED, "CONFLICT", None)
+    assert asked.count("POST /fapi/v1/order") == 1
+
+
+async def test_observing_what_would_be_denied_is_looked_up_before_it_is_sent(
+    open_desk: OpenDesk, redis_client: redis.Redis, asked: list[str]
+) -> None:
+    """An earlier delivery may have placed it, and no store knows of that."""
+    declare_whole(redis_client, "quantum:observe")
+    desk = await open_desk(OBSERVING)
+    await desk.executor.execute(desk.intent(quantity="0.01"))
+    intent = desk.intent(side="SELL", quantity="0.01")
+    asked.clear()
+    sent = await desk.executor.execute(intent)
+    assert asked.index("GET /fapi/v1/order") < asked.index("POST /fapi/v1/order")
+    redis_client.delete(f"quantum:observe:exec:processed:{intent.id}")
+
+    again = await desk.executor.execute(intent)
+
+    assert again.verdict.permit is not None
+    assert again.verdict.permit.observed
+    assert (again.state, again.order_id) == (Terminal.FILLED, sent.order_id)
+    assert len(desk.orders(intent)) == 1
+
+
+async def test_observing_an_intent_that_was_not_sent_may_come_again(
+    open_desk: OpenDesk, redis_client: redis.Redis
+) -> None:
+    declare_whole(redis_client, "quantum:observe")
+    desk = await open_desk(OBSERVING)
+    await desk.executor.execute(desk.intent(quantity="0.01"))
+    intent = desk.intent(side="SELL", quantity="0.01")
+    desk.unreadable_account()
+
+    unsent = await desk.executor.execute(intent)
+    desk.paper.clear_faults()
+    again = await desk.executor.execute(intent)
+
+    assert unsent.verdict.permit is not None
+    assert unsent.verdict.permit.observed
+    assert (unsent.reason, unsent.retryable) == ("MARGIN_UNREADABLE", True)
+    assert again.state is Terminal.FILLED
+    assert len(desk.orders(intent)) == 1
+
+
 async def test_two_observing_workers_on_one_intent_are_one_order(
     open_desk: OpenDesk, redis_client: redis.Redis
 ) -> None:

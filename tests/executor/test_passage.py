@@ -89,6 +89,26 @@ async def test_a_cancellation_breaks_off_what_may_be_broken_off(turn: int) -> No
     assert ("broken off" in steps) is not ("end" in steps)
 
 
+async def test_what_may_be_broken_off_does_not_begin_after_a_cancellation() -> None:
+    steps: list[str] = []
+    passage, began, go_on = Passage(), asyncio.Event(), asyncio.Event()
+
+    async def placing() -> None:
+        began.set()
+        await go_on.wait()
+        with passage.may_break_off():
+            steps.append("sent")
+
+    caller = asyncio.create_task(passage.carry(placing()))
+    await began.wait()
+    caller.cancel()
+    await asyncio.sleep(0)  # until the pass knows of it
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert steps == []
+
+
 async def test_the_caller_goes_on_in_the_turn_after_the_passs_end() -> None:
     """In that turn nothing comes between that was ready after the pass."""
     order: list[str] = []
