@@ -542,6 +542,30 @@ def test_the_failure_of_another_request_says_nothing_of_the_order(
     assert place(gate, client, intent) == Reason.DUPLICATE
 
 
+@pytest.mark.parametrize(
+    ("fault", "switches"),
+    [
+        (Fault(kind=FaultKind.ERROR, method="GET", status=401, code=-2015), {"safe_mode"}),
+        (Fault(kind=FaultKind.BANNED_418, method="GET", retry_after_s=600), {"safe_mode", "cooldown_global"}),
+    ],
+    ids=["keys", "ban"],
+)
+def test_keys_or_a_ban_that_meet_the_blocks_own_look_up_stop_entries(
+    gate: Gate, client: Client, paper_exchange: PaperExchange, fault: Fault, switches: set[str]
+) -> None:
+    """The order stays in doubt by that; but every further request would meet the same."""
+    intent = at.entry()
+    paper_exchange.inject(fault)
+
+    with pytest.raises(BinanceAPIException), gate.guard(intent) as permit:
+        client.futures_get_order(symbol=intent.symbol, origClientOrderId=permit.client_order_id)
+
+    record = gate.lookup(intent.id)
+    assert record is not None
+    assert record.phase is Phase.UNKNOWN
+    assert on(gate) >= {"cooldown_symbol", *switches}
+
+
 async def test_async_the_failure_of_a_look_up_says_nothing_of_the_order(
     async_gate: AsyncGate, async_client: AsyncClient, paper_exchange: PaperExchange
 ) -> None:

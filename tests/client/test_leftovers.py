@@ -156,6 +156,19 @@ def test_leftovers_that_are_cleared_deny_no_longer(redis_client: redis.Redis, op
     at.admitted(gate.evaluate(at.entry()))
 
 
+def test_clearing_that_is_audited_only_from_some_key_on_says_that_it_is_not(
+    redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    """The audit is damaged itself: a list is cleared first, without a line in it, and then the audit."""
+    leave(redis_client, (at.RATE_GLOBAL,))
+    redis_client.set(at.AUDIT, "1")
+    gate = open_gate(ROOMY)
+    act = gate.clear_leftovers(gate.leftovers(), by="ops", reason="gone")
+    assert act.changed == (at.RATE_GLOBAL, at.AUDIT)
+    assert [each["what"] for each in at.audit(redis_client)] == [f"leftovers 1: {at.AUDIT}"]
+    assert act.audited is False
+
+
 def test_many_keys_are_looked_at_some_at_a_time(redis_client: redis.Redis, open_gate: OpenGate) -> None:
     with redis_client.pipeline(transaction=False) as many:
         for number in range(5_000):

@@ -239,3 +239,13 @@ def test_figures_that_can_not_be_cost_no_token(lossy: Gate, wire: Wire, redis_cl
     intent = _unheard(lossy, wire)
     assert lossy.evaluate(intent, reserve=Decimal("NaN")).reason is Reason.INVALID
     assert lossy.give_back() == 1
+
+
+def test_an_exit_does_not_wait_until_what_others_hold_is_given_back(wire: Wire, redis_client: redis.Redis) -> None:
+    with Gate.from_url(wire.url, policy=ROOMY, timeout_ms=300) as gate:
+        _unheard(gate, wire)
+        wire.forget_requests()
+        admitted(gate.evaluate(exit_("exit-1", "SOLUSDT")))
+        assert wire.requests["EVALSHA"] == 1
+        assert redis_client.exists(LOCK), "the next entry gives it back"
+        assert gate.give_back() == 1

@@ -117,6 +117,18 @@ def test_an_exit_is_settled_and_found_in_doubt_as_an_entry_is(redis_client: redi
     assert not gate.in_doubt().permits
 
 
+def test_entries_and_exits_in_doubt_come_in_one_order_the_oldest_first(
+    redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    gate = open_gate(NARROW)
+    for intent in (at.exit_("exit-1"), at.entry("sig-1", "ETHUSDT"), at.exit_("exit-2")):
+        at.admitted(gate.evaluate(intent))
+        let_pass(redis_client, NARROW.lock_ttl_ms)
+    assert [each.record.intent_id for each in gate.in_doubt().permits] == ["exit-1", "sig-1", "exit-2"]
+    pages = [gate.in_doubt(at_most=1, skip=skip).permits[0].record.intent_id for skip in range(3)]
+    assert pages == ["exit-1", "sig-1", "exit-2"]
+
+
 def test_an_exit_that_an_earlier_version_has_put_among_the_entries_is_settled_there(
     redis_client: redis.Redis, open_gate: OpenGate
 ) -> None:

@@ -10,6 +10,7 @@ from gate.protocol.codec import Protocol
 from gate.protocol.keyspace import Keyspace
 from tests.client import account as at
 from tests.client.gates import OpenGate
+from tests.servers.wire import Wire
 
 
 def last_act(client: redis.Redis) -> dict[str, str]:
@@ -30,6 +31,18 @@ def test_a_halt_has_an_author_a_reason_and_no_end(redis_client: redis.Redis, ope
     halt = gate.status().halt
     assert halt is not None
     assert (halt.scope, halt.by, halt.reason, halt.at_ms) == ("entries", "ops", "CPI print", int(halted[b"at"]))
+
+
+def test_a_halt_needs_no_answer_to_the_look_at_its_server(
+    redis_client: redis.Redis, wire: Wire, open_gate: OpenGate
+) -> None:
+    lost = wire.lose_next_reply("INFO")
+    act = open_gate(url=wire.url, timeout_ms=300).halt(by="ops", reason="CPI print")
+    assert lost.happened
+    assert (act.audited, act.changed) == (True, ("entries",))
+    assert act.copies is not None
+    assert act.copies.doubt
+    assert open_gate().evaluate(at.entry()).reason is Reason.HALTED
 
 
 def test_a_halt_takes_away_a_ttl_and_a_wrong_type(redis_client: redis.Redis, open_gate: OpenGate) -> None:

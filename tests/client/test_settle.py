@@ -10,6 +10,7 @@ from gate import Outcome, Permit, Phase, Policy, Reason, Settled
 from tests.client import account as at
 from tests.client.gates import OpenGate
 from tests.servers.session import declare_whole
+from tests.servers.wire import Wire
 
 ROOMY = Policy(rate_symbol_limit=100, rate_global_limit=100)
 
@@ -88,6 +89,23 @@ def test_settling_with_anothers_token_is_fenced_and_changes_nothing(
     assert not settlement
     assert settlement.record is not None
     assert settlement.record.token == permit.token
+    assert at.contents(redis_client) == held
+
+
+@pytest.mark.parametrize("kind", OUTCOMES)
+def test_a_report_that_removes_no_record_is_fenced_also_when_its_first_reply_was_lost(
+    kind: str, redis_client: redis.Redis, wire: Wire, open_gate: OpenGate
+) -> None:
+    """As ALREADY, which is true, the caller would take it for recorded."""
+    gate = open_gate(url=wire.url, timeout_ms=300)
+    permit = at.admitted(gate.evaluate(at.entry()))
+    gate.settle(another_holder(permit), OUTCOMES[kind])  # the server has the script by now
+    held = at.contents(redis_client)
+    lost = wire.lose_next_reply("EVALSHA")
+    settlement = gate.settle(another_holder(permit), OUTCOMES[kind])
+    assert lost.happened
+    assert settlement.status is Settled.FENCED
+    assert not settlement
     assert at.contents(redis_client) == held
 
 

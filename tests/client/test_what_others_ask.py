@@ -72,3 +72,14 @@ def test_a_halt_made_by_hand_is_shown_as_far_as_it_goes(
 def test_a_halt_that_can_not_be_read_is_a_halt(redis_client: redis.Redis, open_gate: OpenGate) -> None:
     redis_client.set(at.HALT, "1")
     assert open_gate().halt_in_force() == Halt("?", "?", "its key was damaged", None)
+
+
+def test_what_was_settled_as_absent_comes_newest_first_wherever_it_is_noted(
+    redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    now_ms = at.server_ms(redis_client)
+    noted = [(at.AUDIT, f"{now_ms - 300}-0"), (at.JOURNAL, f"{now_ms - 200}-0"), (at.AUDIT, f"{now_ms - 100}-0")]
+    for key, entry in noted:
+        redis_client.xadd(key, {"what": "settled as absent", "by": "gate", "reason": "sig-1"}, id=entry)
+    found = open_gate().absences(60_000)
+    assert [each.entry for each in found] == [entry for _, entry in reversed(noted)]

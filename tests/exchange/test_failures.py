@@ -119,6 +119,17 @@ def test_a_header_counts_before_the_text_which_counts_by_the_exchanges_clock(
     assert failure_of_answer(418, -1003, text, retry_after_s, now_ms=NOW_MS).rest_ms == rest_ms
 
 
+async def test_after_refused_keys_what_can_wait_asks_nothing_for_a_minute(desk: Desk) -> None:
+    """The exchange says no time, as it does with a ban, and whoever goes on is banned."""
+    desk.paper.inject(Fault(kind=FaultKind.ERROR, method="GET", status=401, code=-2015))
+
+    with pytest.raises(ExchangeFailure) as refused:
+        await desk.exchange.find_order("BTCUSDT", "mine", conditional=False)
+
+    assert refused.value.failure.silence_ms == 60_000
+    assert desk.exchange.rest_ms() is not None
+
+
 async def test_a_ban_is_told_by_the_exchanges_clock_where_that_is_known(desk: Desk) -> None:
     desk.paper.hold_clock(NOW_MS)
     await desk.exchange._rest.set_clock(5)

@@ -414,6 +414,15 @@ async def test_what_reading_has_decided_is_in_the_result_and_in_the_log(
     assert f'READ id=entry-1 symbol=BTCUSDT side=BUY note="{note}"' in caplog.text
 
 
+async def test_what_reading_has_decided_of_a_close_is_in_its_result(desk: Desk) -> None:
+    await _order(desk, "BUY", "0.01")
+
+    execution = await desk.executor.execute(_close(workingType="MARK_PRICE"))
+
+    assert execution.state is Terminal.FILLED
+    assert execution.notes == ("workingType MARK_PRICE changes nothing in a MARKET order",)
+
+
 @pytest.mark.parametrize("close", [True, False], ids=["a close", "a reduce-only order"])
 async def test_an_exit_that_ends_before_it_is_filled_says_what_is_open(close: bool, desk: Desk) -> None:
     await _order(desk, "BUY", "0.1")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from gate import Intent, InvalidField, Outcome, Permit, Phase, Policy, Settled, Settlement, Verdict
+from gate import Intent, InvalidField, Outcome, Penalty, Permit, Phase, Policy, Settled, Settlement, Verdict
 from gate.exchange.binance import BinanceFutures
 from gate.exchange.failures import ExchangeFailure, Failure, OrderNotFound
 from gate.exchange.port import OrderAnswer, OrderRequest, Validity
@@ -240,6 +240,19 @@ async def test_a_ban_during_a_look_up_ends_the_look_up(desk: Desk) -> None:
     assert record is not None
     assert record.phase is Phase.UNKNOWN
     assert denied.reason == "SAFE_MODE"
+
+
+async def test_what_the_exchange_has_said_to_a_look_up_counts_though_the_order_is_absent(desk: Desk) -> None:
+    desk.paper.inject(
+        Fault(kind=FaultKind.DROP_BEFORE_ACCEPT, times=1),
+        Fault(kind=FaultKind.RATE_LIMITED_429, method="GET", path="/fapi/v1/order", times=1, retry_after_s=1),
+    )
+
+    execution = await desk.executor.execute(desk.intent())
+
+    assert execution.outcome is not None
+    assert execution.outcome.is_absence
+    assert execution.outcome.penalty == Penalty(cooldown_global_ms=1_000)
 
 
 async def test_a_look_up_that_is_told_to_wait_waits_and_asks_again(desk: Desk) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import redis
 import requests
+from msgspec import structs
 
 from gate.exchange.port import CLOCK_LEAD_MS, LEAST_TO_SEND_MS
 from gate.executor.attempt import Attempt
@@ -306,6 +307,27 @@ async def test_a_cancelled_entry_keeps_its_turn_until_its_order_can_not_come_any
 
     assert (await high).reason == "DEADLINE", "its permit is hardly younger"
     assert await leverage_there(desk) == 2
+
+
+@pytest.mark.parametrize("on_its_way", ["sent", "sets_leverage"])
+async def test_a_cancelled_entry_keeps_its_turn_as_long_as_the_exchange_accepts_its_request(
+    desk: Desk, on_its_way: str
+) -> None:
+    """Though its permit has run out: a request is accepted for so long after its signature."""
+    turns, low = LeverageTurns(), desk.intent(leverage=2)
+    verdict = await desk.gate.evaluate(low)
+    assert verdict.permit is not None
+    attempt = Attempt(low, verdict, structs.replace(verdict.permit, expires_ns=0), desk.gate.policy)
+    setattr(attempt, on_its_way, True)
+
+    with pytest.raises(asyncio.CancelledError):
+        async with turns.turn(attempt, acceptable_ms=3_600_000):
+            raise asyncio.CancelledError
+
+    timers_due = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_later(0, timers_due.set_result, None)
+    await timers_due
+    assert turns._turns["BTCUSDT"].under_way == 1
 
 
 @pytest.mark.parametrize("ends", ["cancelled", "failed"])

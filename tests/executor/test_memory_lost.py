@@ -103,6 +103,19 @@ async def test_keys_that_do_not_work_end_the_look_up_at_once_and_are_named(
     assert (denied.reason, denied.detail) == ("SAFE_MODE", "-2015 on BTCUSDT")
 
 
+async def test_keys_that_do_not_work_stop_entries_also_where_an_exit_meets_them(
+    desk: Desk, redis_client: redis.Redis
+) -> None:
+    forget(redis_client, "quantum:exec:state")
+    desk.paper.inject(Fault(kind=FaultKind.ERROR, method="GET", path="/fapi/v1/order", status=401, code=-2015))
+
+    execution = await desk.executor.execute(desk.intent(side="SELL", quantity="0.01", reduce_only=True))
+
+    denied = await desk.executor.execute(desk.intent("ETHUSDT"))
+    assert (execution.state, execution.reason, execution.retryable) == (Terminal.REJECTED_EXCHANGE, "-2015", True)
+    assert (denied.reason, denied.detail) == ("SAFE_MODE", "-2015 on BTCUSDT")
+
+
 async def test_a_symbol_that_does_not_exist_has_no_earlier_order(desk: Desk, redis_client: redis.Redis) -> None:
     forget(redis_client, "quantum:exec:state")
 

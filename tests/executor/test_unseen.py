@@ -209,3 +209,16 @@ def test_a_step_shows_however_long_the_look_before_it_took(unseen: UnseenOrders,
     unseen.told(unseen.ask(), clocks.placed(3.2))
 
     assert unseen.reserved(clocks.live(1)) == 7
+
+
+def test_a_telling_that_leaves_some_out_is_not_known_by_what_it_tells(
+    unseen: UnseenOrders, streams: _Streams, clocks: _Clocks
+) -> None:
+    """What it leaves out is older than the oldest that it tells; not than the look, which no snapshot may be."""
+    one, other = unseen.ask(), unseen.ask()
+    unseen.told(one, clocks.placed(0.5))
+    unseen.told(other, clocks.placed(0.5, complete=False))
+    streams.seen.add("g-0.5")
+
+    assert unseen.reserved(clocks.live(0.4)) == 0
+    assert not streams.doubts

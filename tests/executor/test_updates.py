@@ -407,6 +407,18 @@ async def test_a_listener_that_does_not_read_keeps_the_newest_of_each_order(hear
     assert len(newest) == 400
 
 
+async def test_an_event_that_tells_of_less_filled_than_is_known_is_an_older_one(heard: Desk) -> None:
+    def event(status: str, filled: int) -> dict[str, Any]:
+        shape = {"c": f"g-{1:032}", "s": "BTCUSDT", "S": "BUY", "i": 1, "X": status, "z": str(filled), "ap": "5"}
+        return {"e": "ORDER_TRADE_UPDATE", "T": 1, "o": shape}
+
+    updates = heard.executor.updates()
+    for status, filled in (("PARTIALLY_FILLED", 2), ("CANCELED", 1), ("FILLED", 3)):
+        ears(heard).tell(event(status, filled))
+
+    assert states(await told(updates, 2)) == [("PARTIALLY_FILLED", Decimal(2)), ("FILLED", Decimal(3))]
+
+
 # ---- an event answers an unclear request
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from decimal import Decimal
+from types import SimpleNamespace
 
 import pytest
 
@@ -298,6 +299,19 @@ async def test_another_policy_than_the_pinned_one_is_told_once_and_so_is_its_end
     assert said[1] == "POLICY AGREES again"
 
 
+async def test_another_policy_than_the_pinned_one_is_among_what_stops_entries(desk: Desk, receiver: Receiver) -> None:
+    desk.client.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
+    pinned = Policy(max_in_flight=5)
+    with Gate.from_url(desk.url, policy=Policy()) as operator:
+        operator.apply_policy(by="ops", reason="test")
+        async with looking(desk, receiver, AlertSettings(), policy=pinned) as of:
+            await of.look()
+            assert of.pulse.told()["stopped_by"] == ["policy: another one is in force"]
+            operator.apply_policy(pinned, by="ops", reason="test")
+            await of.look()
+            assert of.pulse.told()["stopped_by"] == []
+
+
 async def test_a_service_that_observes_is_told_of_no_other_policy(
     desk: Desk, receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -325,3 +339,17 @@ async def test_a_lag_is_told_and_its_end(desk: Desk, receiver: Receiver) -> None
         ("lag", "begins", "3 intents that nobody has read"),
         ("lag", "over", "3 intents that nobody has read"),
     ]
+
+
+async def test_a_lag_is_told_only_once_it_has_lasted(
+    desk: Desk, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.client.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
+    desk.send(payload(id="waits"))
+    async with looking(desk, receiver, AlertSettings(lag_above=0, lag_after_s=3_600)) as of:
+        later_s = of._loop.time() + 7_200
+        await of.look()
+        desk.send(payload(id="waits-too"))
+        monkeypatch.setattr(of, "_loop", SimpleNamespace(time=lambda: later_s))
+        await of.look()
+    assert receiver.texts() == ["[quantum] LAG: 2 intents that nobody has read"]
