@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from gate import AsyncGate, Intent, InvalidField, Outcome, Permit, Phase, Record, Settled, Settlement
+from gate import AsyncGate, Intent, InvalidField, Outcome, Permit, Phase, Record, Settled, Settlement, Verdict
 from gate.exchange.binance import BinanceFutures
 from gate.executor import Executor
 from gate.executor.execution import Execution, Terminal
@@ -432,22 +432,24 @@ async def test_an_exit_that_is_cancelled_before_it_was_sent_comes_again(
     assert len(worker.orders(intent)) == 1
 
 
-async def test_an_exit_that_is_cancelled_while_a_halt_is_looked_for_is_not_sent(
+async def test_an_exit_that_is_cancelled_while_the_store_is_asked_is_not_sent(
     private_store: PrivateStore, open_worker: OpenWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A caller that has given up doesn't expect an order any more."""
     worker = await open_worker()
-    intent, looking, go_on = an_exit(worker), asyncio.Event(), asyncio.Event()
+    intent, asking, go_on = an_exit(worker), asyncio.Event(), asyncio.Event()
     private_store.pause()
+    evaluate = worker.gate.evaluate
 
-    async def slowly() -> None:
-        looking.set()
+    async def slowly(*words: Any, **more: Any) -> Verdict:
+        asking.set()
         await go_on.wait()
+        return await evaluate(*words, **more)
 
     with monkeypatch.context() as patched:
-        patched.setattr(worker.gate, "halt_in_force", slowly)
+        patched.setattr(worker.gate, "evaluate", slowly)
         broken_off = asyncio.create_task(worker.executor.execute(intent))
-        await looking.wait()
+        await asking.wait()
         broken_off.cancel()
         await asyncio.sleep(0)  # until the pass knows of it
         go_on.set()
