@@ -15,7 +15,8 @@ from gate.values.verdict import Mode, Permit, Verdict
 
 MEMORY_LOST: Final = "MEMORY_LOST"
 _NOT_ASKED: Final = Outcome.unknown(
-    "nothing was sent: the store has lost memory, and nobody asked the exchange for an earlier order", code=MEMORY_LOST
+    "nothing was sent: the store has lost memory, and without find_order nobody asks for an earlier order",
+    code=MEMORY_LOST,
 )
 _ANOTHER_ID: Final = "nobody who looks for this intent's order finds this one; send it with permit.id_parameter(type)"
 _NOT_REPORTED: Final = (Settled.STORE_UNAVAILABLE, Settled.STORE_ERROR)

@@ -150,7 +150,8 @@ def test_status_tells_how_long_entries_wait(gate: Run, gate_json: RunJson, unuse
         in out
     )
     assert (
-        "Memory: new; entries wait 1m 0s from the next verdict on; exits pass, after a look at the exchange.\n" in out
+        "Memory: new; entries wait 1m 0s from the next verdict on; exits pass, once no order of before can arrive.\n"
+        in out
     )
     answer = gate_json("status")
     assert (answer["memory_since_ms"], answer["memory_lost_ms"], answer["memory_wait_ms"]) == (None, None, 60_000)

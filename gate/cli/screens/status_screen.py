@@ -139,7 +139,7 @@ def _memory(found: Status) -> tuple[str, str]:
         if found.memory_lost_ms is not None:
             new = f"new since {ago(found.memory_lost_ms, found.now_ms)}"
             wait = f"entries wait {span(found.memory_wait_ms)} more"
-        return f"Memory: {new}; {wait}; exits pass, after a look at the exchange.", "bold yellow"
+        return f"Memory: {new}; {wait}; exits pass, once no order of before can arrive.", "bold yellow"
     if found.evicts:
         return "Memory: never whole, since the server may evict keys; every permit says verify.", "bold yellow"
     if not found.memory_since_ms:

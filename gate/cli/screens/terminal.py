@@ -102,7 +102,8 @@ class TerminalScreen:
         """Prints a table. Its last column folds into the remaining width, or gets lines of its own if that is small, or
         would break a key."""
         rows = list(rows)
-        titles = [Row(headings)] if len(headings) == _PAIR else []  # of a pair, the heading is content too
+        # Lines of their own say no longer which column is which; of a pair, the heading is content too.
+        titles = [Row(headings, "" if len(headings) == _PAIR else "dim")]
         columns = list(zip(headings, *(row.cells for row in rows), strict=True))
         beside = sum(max(map(cell_len, column)) + _GAP for column in columns[:-1])
         longest = max(
