@@ -251,7 +251,7 @@ class Calls:
         if not isinstance(reply, StoreFailure):
             return reply, True
         reply.maybe_done = True
-        halt = stops_exits(told)
+        halt = stops_exits(self.keyspace, told)
         raise _halted(halt, reply) if halt else reply
 
     def _halt_of_exits(self) -> Dialogue[str]:
@@ -259,7 +259,7 @@ class Calls:
             told = yield halt_question(self.keyspace)
         except StoreFailure as failure:
             told = failure
-        return stops_exits(told)
+        return stops_exits(self.keyspace, told)
 
     def learn(self) -> Dialogue[None]:
         """Follows the policy in force. A failure leaves it for another time."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from gate.protocol.explain import explain_refusal
 from gate.protocol.keyspace import Keyspace
 from gate.protocol.scripts import Command
 from gate.protocol.texts import brief, whole_or_none
@@ -33,14 +34,14 @@ def halt_question(keyspace: Keyspace) -> Command:
     return ("HMGET", keyspace.halt, *HALT_FIELDS)
 
 
-def stops_exits(told: Reply | StoreFailure) -> str:
+def stops_exits(keyspace: Keyspace, told: Reply | StoreFailure) -> str:
     """Who has halted exits too, and why, by the answer to halt_question; empty where nobody has, or nobody can tell. A
     halt whose key has another type stops them."""
     if isinstance(told, StoreFailure):
-        halt = _UNREADABLE if str(told).startswith("WRONGTYPE") else None
-    else:
-        halt = halt_of([None if part is None else brief(part) for part in told])
-    return "" if halt is None or halt.scope == "entries" else f"{halt.scope} halted by {halt.by}: {halt.reason}"
+        damaged = str(told).startswith("WRONGTYPE")
+        return explain_refusal(f"{told} key={keyspace.halt}") if damaged else ""
+    halt = halt_of([None if part is None else brief(part) for part in told])
+    return "" if halt.scope == "entries" else f"{halt.scope} halted by {halt.by}: {halt.reason}"
 
 
 def halt_of(parts: Sequence[str | None]) -> Halt:
