@@ -433,10 +433,8 @@ class Calls:
                 return (yield command), replayed
             except StoreFailure as failure:
                 missing, lost = isinstance(failure, ScriptMissing), isinstance(failure, ReplyLost)
-                if late_is_final and isinstance(failure, ReplyLate):
-                    failure.maybe_done = True
-                    raise
-                if (missing and not loaded) or (lost and not replayed):
+                again = lost and not replayed and not (late_is_final and isinstance(failure, ReplyLate))
+                if (missing and not loaded) or again:
                     loaded, replayed = loaded or missing, replayed or lost
                 else:
                     failure.maybe_done = failure.maybe_done or replayed or lost

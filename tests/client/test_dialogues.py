@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gate import Intent, Permit, Policy, Reason, Verdict
+from gate import Intent, Outcome, Permit, Policy, Reason, Verdict
 from gate.client.copies import LOOK, Server, copies_of, followed_by_waits, server_of
 from gate.client.dialogues import Calls
 from gate.protocol.scripts import Encoded, Message, Pipeline
@@ -13,6 +13,8 @@ from gate.values.errors import StoreError, StoreUnavailable
 
 LATE = ReplyLate("no answer in 250 ms")
 ENTRY = Intent(id="sig-1", symbol="BTCUSDT", side="BUY", notional="200", timestamp=1_766_550_734_000)
+NO_HALT: list[bytes | None] = [None] * 4
+HALT_OF_ALL: list[bytes | None] = [b"all", b"ops", b"CPI print", b"1"]
 EXIT = Intent(id="out-1", symbol="BTCUSDT", side="CLOSE", close_position=True, timestamp=1_766_550_734_000)
 
 
@@ -28,14 +30,14 @@ def test_a_permit_with_another_calls_token_is_no_permit() -> None:
     assert (verdict.admitted, verdict.reason) == (False, Reason.STORE_ERROR)
 
 
-def _asked(intent: Intent, *failures: StoreUnavailable) -> tuple[list[str], Verdict]:
-    """What an evaluation asks while its answers fail, and how it ends."""
-    asking, asked = Calls("quantum", Policy()).evaluate(intent), list[str]()
+def _asked(intent: Intent, *answers: object, calls: Calls | None = None) -> tuple[list[str], Verdict]:
+    """What an evaluation asks while it gets these answers, and how it ends."""
+    asking, asked = (calls or Calls("quantum", Policy())).evaluate(intent), list[str]()
     message = next(asking)
     try:
-        for failure in failures:
+        for answer in answers:
             asked.append(_words_of(message))
-            message = asking.throw(failure)
+            message = asking.throw(answer) if isinstance(answer, Exception) else asking.send(answer)
         asked.append(_words_of(message))
     except StopIteration as done:
         return asked, done.value
@@ -52,6 +54,34 @@ def test_an_exit_waits_twice_for_a_store_that_stands_still_and_asks_for_a_halt_m
     """Each of the questions takes as long as the time-out."""
     asked, verdict = _asked(EXIT, LATE, LATE)
     assert (asked, verdict.reason) == (["evaluate", "HMGET + evaluate"], Reason.STORE_UNAVAILABLE)
+
+
+def test_an_exit_that_a_store_may_have_admitted_is_given_back_also_where_the_store_tells_of_the_halt_alone() -> None:
+    """Its writes are paused: the verdict comes later, and nobody hears of it."""
+    calls = Calls("quantum", Policy())
+    for halt, reason in ((NO_HALT, Reason.STORE_UNAVAILABLE), (HALT_OF_ALL, Reason.HALTED)):
+        asked, verdict = _asked(EXIT, LATE, [halt, ReplyLate("no answer in 250 ms")], calls=calls)
+        assert (asked, verdict.reason) == (["evaluate", "HMGET + evaluate"], reason)
+        assert calls._unheard
+
+
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [(NO_HALT, Reason.STORE_UNAVAILABLE), (HALT_OF_ALL, Reason.HALTED), (LATE, Reason.STORE_UNAVAILABLE)],
+    ids=["no halt", "a halt of all", "nothing"],
+)
+def test_an_exit_that_has_a_claim_to_give_back_waits_twice_too(told: object, reason: Reason) -> None:
+    calls = Calls("quantum", Policy())
+    _asked(EXIT, LATE, LATE, calls=calls)
+    unsent = calls.settle(calls.permit_without_store(EXIT), Outcome.unsent("STORE_LOST"))
+    next(unsent)
+    unsent.throw(LATE)
+    with pytest.raises(StopIteration):
+        unsent.throw(LATE)
+
+    asked, verdict = _asked(EXIT, LATE, told, calls=calls)
+
+    assert (asked, verdict.reason) == (["settle", "HMGET"], reason)
 
 
 def test_a_connection_that_is_lost_costs_an_exit_no_wait_so_it_is_asked_as_an_entry_is() -> None:

@@ -101,6 +101,22 @@ async def test_an_exit_goes_though_the_store_can_not_judge_it(
     assert " without_store=yes" in end
 
 
+async def test_plain_and_conditional_orders_are_looked_up_at_once(
+    private_store: PrivateStore, open_worker: OpenWorker
+) -> None:
+    """The exit waits for both."""
+    worker = await open_worker()
+    private_store.stop()
+    for path in LOOK_UPS:
+        worker.paper.inject(Fault(kind=FaultKind.DELAY, method="GET", path=path))
+
+    going = asyncio.create_task(worker.executor.execute(an_exit(worker)))
+    await asyncio.to_thread(worker.paper.wait_held, len(LOOK_UPS))
+    worker.paper.release_held()
+
+    assert (await going).state is Terminal.FILLED
+
+
 async def test_an_entry_does_not(private_store: PrivateStore, open_worker: OpenWorker) -> None:
     worker = await open_worker()
     private_store.stop()

@@ -141,6 +141,19 @@ async def test_what_was_read_beside_a_long_look_up_is_read_anew(
     assert sorted(asked) == sorted([LOOK_UP, *READINGS, *READINGS, ORDER])
 
 
+async def test_an_exit_goes_by_what_was_read_beside_its_look_up(
+    plain: Desk, asked: list[str], redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Readings that hang would hold it up once more. It only reduces."""
+    await _warm(plain, asked)
+    forget(redis_client)
+    monkeypatch.setattr("gate.executor.placing._BEGUN_AT_MOST_MS", 0)
+
+    assert await _executed(plain, side="SELL", reduce_only=True, notional="1000")
+
+    assert sorted(asked) == sorted([LOOK_UP, MARK_PRICE, ORDER])
+
+
 async def test_a_leverage_that_is_set_has_the_account_read_after_it(plain: Desk, asked: list[str]) -> None:
     """It changes the margin of what is held, and so what is free."""
     await _warm(plain, asked)
