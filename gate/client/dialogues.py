@@ -164,9 +164,8 @@ class Calls:
             except StoreUnavailable as unavailable:  # asking the same store again would double the time
                 if known:
                     self._unheard.keep(known)
-                if intent.is_exit and (halt := (yield from self._halt_of_exits())):
-                    return denied(intent, Verdict(False, Reason.HALTED, halt))
-                return denied(intent, Verdict(False, Reason.STORE_UNAVAILABLE, explain_no_answer(str(unavailable))))
+                why = explain_no_answer(str(unavailable))
+                return (yield from self._not_judged(intent, Reason.STORE_UNAVAILABLE, why))
             except BaseException:
                 if known:
                     self._unheard.keep(known)
@@ -203,11 +202,12 @@ class Calls:
             verdict = protocol.decode_verdict(reply, intent, margin, started_ns, placed_after)
         except StoreError as unreadable:
             self._unheard.keep(unheard)  # it may have admitted the intent all the same
-            return denied(intent, Verdict(False, Reason.STORE_ERROR, explain_refusal(str(unreadable))))
+            return (yield from self._not_judged(intent, Reason.STORE_ERROR, explain_refusal(str(unreadable))))
         if verdict.permit is not None and verdict.permit.token not in (token, _UNCLAIMED):
             # This is the answer to another call. Nobody may act on it.
             self._unheard.keep(unheard)
-            return denied(intent, Verdict(False, Reason.STORE_ERROR, "the store answered with another permit's token"))
+            other = "the store answered with another permit's token"
+            return (yield from self._not_judged(intent, Reason.STORE_ERROR, other))
         if verdict.prior is not None:
             self.saw(verdict.prior.fence)
         if self._observer is not None:
@@ -224,7 +224,7 @@ class Calls:
             # intent come again.
             yield from self.settle(verdict.permit, Outcome.unsent("EXPIRED", "the answer came after the deadline"))
             detail = explain_no_answer("the store's answer came after the permit had run out")
-            return denied(intent, Verdict(False, Reason.STORE_UNAVAILABLE, detail))
+            return (yield from self._not_judged(intent, Reason.STORE_UNAVAILABLE, detail))
         # Of a call that has been asked before, the verdict may be as old as the first one. And something was waited for
         # since, where the policy was read or an observer has left its name.
         older = replayed or known is not None or told is not None or self._observer is not None
@@ -251,8 +251,21 @@ class Calls:
         if not isinstance(reply, StoreFailure):
             return reply, True
         reply.maybe_done = True
-        halt = stops_exits(self.keyspace, told)
-        raise _halted(halt, reply) if halt else reply
+        if halt := stops_exits(self.keyspace, told):
+            raise _halted(halt, reply)
+        if not isinstance(reply, ScriptMissing):
+            raise reply
+        try:
+            reply, _ = yield from self.scripted("evaluate", command, late_is_final=True)
+        except StoreFailure as failure:
+            failure.maybe_done = True
+            raise
+        return reply, True
+
+    def _not_judged(self, intent: Intent, reason: Reason, why: str) -> Dialogue[Verdict]:
+        """The denial where the store gave no verdict. An exit may go all the same, unless a halt of all binds it."""
+        halt = (yield from self._halt_of_exits()) if intent.is_exit else ""
+        return denied(intent, Verdict(False, Reason.HALTED, halt) if halt else Verdict(False, reason, why))
 
     def _halt_of_exits(self) -> Dialogue[str]:
         try:

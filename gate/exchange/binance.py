@@ -96,7 +96,8 @@ class BinanceFutures:
         self._warm: Final = WarmConnections(self._rest.ping, lambda: self.rest_ms() is None)
         self._account: Final = SharedReading(self._read_account, self._account_apart_ms)
         self._hedge_mode: bool | None = None
-        self._held: Final[dict[str, tuple[Position, ...]]] = {}
+        self._held: Final[dict[str, tuple[int, tuple[Position, ...]]]] = {}
+        self._sent_ns: Final[dict[str, int]] = {}
         reads = _StreamReadings(self._rest, self._symbols, self._fee_rates)
         self._streams: Final = LiveStreams(reads, _sockets(address, demo=demo)) if streams else None
         if self._streams is not None:
@@ -170,14 +171,20 @@ class BinanceFutures:
 
     async def positions(self, symbol: str) -> tuple[Position, ...]:
         """What is open in a symbol, never from memory."""
+        asked_ns = time.monotonic_ns()
         held = decode_positions(await self._rest.read("futures_position_information", symbol=symbol), symbol)
-        self._held[symbol] = held
+        self._held[symbol] = asked_ns, held
         return held
 
     def last_positions(self, symbol: str) -> tuple[Position, ...] | None:
-        """What was open in a symbol when the streams or a reading last told, however long ago; None: neither did."""
+        """What was open in a symbol when the streams or a reading last told, however long ago. None where neither did,
+        or an order of the symbol was sent from here since: it may be another position by now."""
         told = None if self._streams is None else self._streams.last_positions(symbol)
-        return self._held.get(symbol) if told is None else told
+        known = [each for each in (told, self._held.get(symbol)) if each is not None]
+        if not known:
+            return None
+        at_ns, held = max(known, key=lambda each: each[0])
+        return held if at_ns > self._sent_ns.get(symbol, 0) else None
 
     async def account(self) -> AccountFigures:
         """What is free and what is held. Calls at one time share a reading that begins after them."""
@@ -238,6 +245,7 @@ class BinanceFutures:
             parameters["positionSide"] = order.position_side  # hedge mode, where reduceOnly is forbidden
         elif order.reduce_only:
             parameters["reduceOnly"] = "true"  # True would be sent as "True"
+        self._sent_ns[order.symbol] = time.monotonic_ns()
         try:
             answer = await self._rest.ask_once(
                 "futures_create_order", timeout_ms / 1000, validity.span_ms, validity.from_ms, **parameters

@@ -268,8 +268,8 @@ class Exchange(Protocol):
         """Sets a symbol's leverage, also that of its position. Returns the settings after it."""
 
     def last_positions(self, symbol: str) -> tuple[Position, ...] | None:
-        """What was open in a symbol when the exchange last told, however long ago; None where it never did. No entry
-        counts on it."""
+        """What was open in a symbol when the exchange last told, however long ago; None where it never did, or an order
+        was sent since. No entry counts on it."""
 
     async def account(self) -> AccountFigures:
         """What is free and what is held; asked for after the call, so never older than it."""

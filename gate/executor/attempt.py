@@ -9,7 +9,7 @@ from typing import Final
 from msgspec import structs
 
 from gate.exchange.consequences import outcome_of, penalty_of
-from gate.exchange.failures import Consequence, Failure
+from gate.exchange.failures import COVERED, Consequence, Failure
 from gate.exchange.port import AccountFigures, OrderAnswer, Position
 from gate.executor.execution import Execution, Terminal
 from gate.executor.margin import MarginCheck
@@ -45,6 +45,8 @@ class Attempt:
     """Of an intent to close: what the streams tell is open, where its size is by that. None: it is by a reading."""
     closes_all: bool = False
     """Whether the intent is to close all that is open, as far as one order can."""
+    by_memory: bool = False
+    """Of an intent to close: whether its size is by what was known before, since no reading came."""
     leaves_open: str = ""
     """What one order of that can't close, in words."""
     cut: str = ""
@@ -134,6 +136,8 @@ class Attempt:
     def refused(self, failure: Failure) -> Execution:
         """The exchange refused the order, or a question that comes before it."""
         outcome = outcome_of(failure, self.policy, sent=self.may_exist)
+        if self.by_memory and failure.code in COVERED and outcome.kind is OutcomeKind.REJECTED:
+            outcome = replace(outcome, retryable=True)  # sized by a reading, it may close something
         if outcome.kind is OutcomeKind.UNKNOWN:
             state = Terminal.UNKNOWN
         elif failure.consequence is Consequence.MARGIN:

@@ -35,12 +35,11 @@ async def fit_to_position(exchange: Exchange, attempt: Attempt, readings: Readin
     if not intent.wants_position:
         return None
     held = await readings.positions_soon()
-    if held is None and not intent.is_conditional:  # a stop waits: it may rest for long, and on the wrong side
-        known = exchange.last_positions(intent.symbol) or ()
-        closable = [each for each in known if _closes(intent, each)]
-        if len(closable) == 1:
-            _close_by_memory(attempt, closable[0])
-            return None
+    if held is None and exchange.rest_ms() is None:
+        held = await readings.positions_soon(anew=True)  # by another connection: the first may be the one that hangs
+    if held is None and (position := _remembered(exchange, intent)) is not None:
+        _close_by_memory(attempt, position)
+        return None
     if held is None:
         held = await readings.positions()
     closable = [each for each in held if _closes(intent, each)]
@@ -65,11 +64,26 @@ async def fit_to_position(exchange: Exchange, attempt: Attempt, readings: Readin
     return None
 
 
+def _remembered(exchange: Exchange, intent: Intent) -> Position | None:
+    """What an intent closes by what the exchange last told; None where that names no one position.
+
+    A stop waits for a reading: it may rest for long, and on the wrong side. In hedge mode the other side may be open by
+    now, so that the intent has to name its own.
+    """
+    if intent.is_conditional:
+        return None
+    closable = [each for each in exchange.last_positions(intent.symbol) or () if _closes(intent, each)]
+    if len(closable) != 1 or (closable[0].position_side != "BOTH" and intent.position_side is None):
+        return None
+    return closable[0]
+
+
 def _close_by_memory(attempt: Attempt, position: Position) -> None:
-    """Sizes a close by what was open when the exchange last told: an exit must not wait for a reading that hangs. The
-    order only reduces. Where less is open by now, or the other side, the exchange cuts or refuses it."""
-    attempt.closes_all = attempt.intent.close_position
-    _fit(attempt, position)
+    """Sizes a close by what was open when the exchange last told: an exit must not wait for readings that hang. The
+    order only reduces. A size that is asked for stays: where less is open, the exchange cuts or refuses it."""
+    intent = attempt.asked
+    attempt.by_memory, attempt.closes_all = True, intent.close_position
+    attempt.intent = _of(intent, position, position.size if intent.quantity is None else intent.quantity)
     attempt.cut = f"by what was last known to be open, {_shown(position)}: the exchange doesn't say what is"
     _log.warning("CLOSE BY MEMORY %s", names(attempt.intent, detail=attempt.cut))
 
@@ -96,7 +110,7 @@ async def cut_to_position(exchange: Exchange, attempt: Attempt) -> bool:
     closable = [each for each in held if _closes(attempt.asked, each)]
     if sent is None or len(closable) != 1:
         return False
-    attempt.told_open = None
+    attempt.told_open, attempt.by_memory = None, False
     if closable[0].closing_side != intent.side:
         _fit(attempt, closable[0])
         attempt.cut = f"turned from {intent.side} to {closable[0].closing_side}: {_shown(closable[0])} is open by now"

@@ -35,9 +35,11 @@ from gate.executor.resting import CANCELS_TAKE_MS, cancel_resting, what_rests, w
 from gate.executor.timings import Timings
 from gate.executor.verdict_look import ROUNDING_MS, Looked
 from gate.executor.without_store import STORE_LOST, may_go_without_store
+from gate.values.errors import StoreFailure
 from gate.values.last_look import LastLook
 from gate.values.log_words import log_of, names
 from gate.values.outcome import OutcomeKind
+from gate.values.reports import Halt
 
 _log: Final = log_of("gate.executor")
 
@@ -130,7 +132,18 @@ class Placer:
         permit = attempt.permit
         _log.warning("WITHOUT STORE %s", names(permit))
         attempt.without_store = True
-        return await self._earlier_order(attempt)
+        earlier, halt = await asyncio.gather(self._earlier_order(attempt), self._halt_of_exits())
+        if earlier is None and halt is not None:
+            return attempt.unsent("HALTED", f"{halt.scope} halted by {halt.by}: {halt.reason}")
+        return earlier
+
+    async def _halt_of_exits(self) -> Halt | None:
+        """A halt that stops exits too. It may have come since the verdict, and the store may be back."""
+        try:
+            halt = await self._gate.halt_in_force()
+        except StoreFailure:
+            return None
+        return None if halt is None or halt.scope == "entries" else halt
 
     async def _place_anew(self, attempt: Attempt, readings: Readings) -> Execution:
         """Sends one request for the order, and another one after a refusal that has a cure."""

@@ -93,11 +93,12 @@ class Readings:
             return self.live.positions
         return await (self._positions or self._exchange.positions(self._attempt.intent.symbol))
 
-    async def positions_soon(self) -> tuple[Position, ...] | None:
-        """What is open, if a reading of it comes as soon as an exit waits for one; where it doesn't, it goes on."""
+    async def positions_soon(self, *, anew: bool = False) -> tuple[Position, ...] | None:
+        """What is open, if a reading of it comes as soon as an exit waits for one; where it doesn't, it goes on.
+        `anew`: by a second reading."""
         if self.live is not None:
             return self.live.positions
-        if self._positions is None:
+        if self._positions is None or anew:
             self._positions = self._ask(self._exchange.positions(self._attempt.intent.symbol))
         await asyncio.wait([self._positions], timeout=_longest_wait_s(self._attempt.permit))
         told = self._positions.done() and not self._positions.cancelled() and self._positions.exception() is None

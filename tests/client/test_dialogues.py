@@ -8,7 +8,7 @@ from gate import Intent, Outcome, Permit, Policy, Reason, Verdict
 from gate.client.copies import LOOK, Server, copies_of, followed_by_waits, server_of
 from gate.client.dialogues import Calls
 from gate.protocol.scripts import Encoded, Message, Pipeline
-from gate.store.failures import ReplyLate, ReplyLost
+from gate.store.failures import ReplyLate, ReplyLost, ScriptMissing
 from gate.values.errors import StoreError, StoreUnavailable
 
 LATE = ReplyLate("no answer in 250 ms")
@@ -82,6 +82,14 @@ def test_an_exit_that_has_a_claim_to_give_back_waits_twice_too(told: object, rea
     asked, verdict = _asked(EXIT, LATE, told, calls=calls)
 
     assert (asked, verdict.reason) == (["settle", "HMGET"], reason)
+
+
+def test_a_script_that_has_gone_meanwhile_is_loaded_for_an_exit_too() -> None:
+    asked, verdict = _asked(
+        EXIT, LATE, [NO_HALT, ScriptMissing("NOSCRIPT")], ScriptMissing("NOSCRIPT"), b"its digest", LATE
+    )
+    assert asked == ["evaluate", "HMGET + evaluate", "evaluate", "SCRIPT", "evaluate"]
+    assert verdict.reason is Reason.STORE_UNAVAILABLE
 
 
 def test_a_connection_that_is_lost_costs_an_exit_no_wait_so_it_is_asked_as_an_entry_is() -> None:

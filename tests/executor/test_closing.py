@@ -240,7 +240,7 @@ async def test_after_a_loss_of_memory_the_close_that_was_sent_is_found(desk: Des
 async def test_a_position_that_can_not_be_read_is_closed_later(desk: Desk, kind: FaultKind) -> None:
     await _order(desk, "BUY", "0.01")
     intent = _close()
-    desk.paper.inject(Fault(kind=kind, method="GET", path=POSITION_RISK, times=1))
+    desk.paper.inject(Fault(kind=kind, method="GET", path=POSITION_RISK, times=2))
 
     failed = await desk.executor.execute(intent)
 
@@ -278,7 +278,7 @@ async def test_of_a_position_that_has_turned_since_it_was_known_a_close_finds_ou
     await _order(desk, "SELL", "0.01")
     await _positions(desk)
     await _order(desk, "BUY", "0.03")
-    desk.paper.inject(Fault(kind=FaultKind.DELAY, method="GET", path=POSITION_RISK))
+    desk.paper.inject(Fault(kind=FaultKind.DELAY, method="GET", path=POSITION_RISK, times=2))
 
     execution = await desk.executor.execute(_close())
 
@@ -287,18 +287,76 @@ async def test_of_a_position_that_has_turned_since_it_was_known_a_close_finds_ou
 
 
 @pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize("known", ["nothing", "both sides"])
-async def test_where_memory_names_no_position_a_close_waits_for_the_reading(known: str, desk: Desk) -> None:
-    if known == "both sides":
+async def test_where_that_is_refused_and_no_reading_comes_either_a_close_may_come_again(desk: Desk) -> None:
+    await _order(desk, "SELL", "0.01")
+    await _positions(desk)
+    await _order(desk, "BUY", "0.03")
+    desk.paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path=POSITION_RISK, times=3))
+    intent = _close()
+
+    refused = await desk.executor.execute(intent)
+
+    assert (refused.reason, refused.retryable) == ("-2022", True)
+    assert (await desk.executor.execute(intent)).filled_quantity == Decimal("0.02")
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_one_reading_that_hangs_is_asked_for_once_more_before_memory_counts(desk: Desk) -> None:
+    """More is open by now: a close by memory would leave it."""
+    await _order(desk, "BUY", "0.01")
+    await _positions(desk)
+    await _order(desk, "BUY", "0.04")
+    desk.paper.inject(Fault(kind=FaultKind.DELAY, method="GET", path=POSITION_RISK))
+
+    assert (await desk.executor.execute(_close())).filled_quantity == Decimal("0.05")
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_size_that_was_asked_for_is_not_cut_by_memory(desk: Desk) -> None:
+    await _order(desk, "BUY", "0.01")
+    await _positions(desk)
+    await _order(desk, "BUY", "0.04")
+    desk.paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path=POSITION_RISK, times=100))
+
+    assert (await desk.executor.execute(_close(quantity="0.03"))).filled_quantity == Decimal("0.03")
+
+
+async def _known(desk: Desk, what: str) -> None:
+    if what == "one side of two":
+        await _hedge(desk, "LONG")
+    elif what == "both sides":
         await _hedge(desk, "LONG", "SHORT")
-        await _positions(desk)
     else:
-        await _order(desk, "BUY", "0.01")
-    desk.paper.inject(Fault(kind=FaultKind.DELAY, method="GET", path=POSITION_RISK, delay_ms=400))
+        await _order(desk, "BUY", "0.02")
+    if what != "nothing":
+        await _positions(desk)
+    if what == "before an order of its own":
+        sold = await desk.executor.execute(desk.intent(side="SELL", quantity="0.01", reduce_only=True))
+        assert sold.state is Terminal.FILLED
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("what", ["nothing", "both sides", "one side of two", "before an order of its own"])
+async def test_where_memory_names_no_one_position_a_close_waits_for_the_reading(what: str, desk: Desk) -> None:
+    """In hedge mode the other side may be open by now."""
+    await _known(desk, what)
+    desk.paper.inject(Fault(kind=FaultKind.DELAY, method="GET", path=POSITION_RISK, times=2, delay_ms=400))
 
     execution = await desk.executor.execute(_close())
 
-    assert execution.reason == ("TWO_POSITIONS" if known == "both sides" else "FILLED")
+    assert execution.reason == ("TWO_POSITIONS" if what == "both sides" else "FILLED")
+    assert not any("last known" in note for note in execution.notes)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_in_hedge_mode_a_close_that_names_its_position_goes_by_memory_too(desk: Desk) -> None:
+    await _hedge(desk, "LONG")
+    await _positions(desk)
+    desk.paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path=POSITION_RISK, times=100))
+
+    execution = await desk.executor.execute(_close(positionSide="LONG"))
+
+    assert (execution.state, execution.filled_quantity) == (Terminal.FILLED, Decimal("0.01"))
 
 
 @pytest.mark.usefixtures("impatient")

@@ -406,6 +406,62 @@ async def test_a_store_that_takes_no_writes_still_tells_of_a_halt(
     assert execution.reason == ("HALTED" if scope == "all" else "FILLED")
 
 
+async def _halted_by_a_person(store: PrivateStore) -> None:
+    async with AsyncGate.from_url(store.url) as another:
+        await another.halt(by="ops", reason="CPI print", scope="all")
+
+
+async def test_a_halt_since_the_admission_stops_an_exit_whose_last_look_came_too_late(
+    private_store: PrivateStore, open_worker: OpenWorker
+) -> None:
+    """The store answers again by the time at which the exchange has been asked."""
+    worker = await open_worker()
+    filters, find = worker.exchange.filters, worker.exchange.find_order
+
+    async def then_halt(symbol: str, **more: Any) -> Any:
+        found = await filters(symbol, **more)
+        await _halted_by_a_person(private_store)
+        private_store.pause()
+        return found
+
+    async def then_resume(*words: Any, **more: Any) -> Any:
+        private_store.resume()
+        return await find(*words, **more)
+
+    worker.exchange.filters = then_halt  # type: ignore[method-assign]  # the moment before the last look
+    worker.exchange.find_order = then_resume  # type: ignore[method-assign]
+    intent = an_exit(worker)
+
+    execution = await worker.executor.execute(intent)
+
+    assert (execution.state, execution.reason) == (Terminal.REJECTED_EXCHANGE, "HALTED")
+    assert worker.orders(intent) == []
+
+
+async def test_a_halt_stops_an_exit_whose_verdict_is_read_after_its_permit_has_run_out(
+    private_store: PrivateStore, open_worker: OpenWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process stood still meanwhile. The store was up all the time."""
+    worker = await open_worker()
+    intent = an_exit(worker)
+    await _halted_by_a_person(private_store)
+    with private_store.client() as client:
+        client.delete("quantum:safety:halt")
+    monkeypatch.setattr(Permit, "live", property(lambda _: False))
+    seen = worker.gate._calls.saw
+
+    def then_halted(fence: int) -> None:
+        seen(fence)
+        with private_store.client() as client:
+            client.hset("quantum:safety:halt", mapping={"scope": "all", "by": "ops", "reason": "CPI print", "at": "1"})
+
+    monkeypatch.setattr(worker.gate._calls, "saw", then_halted)
+
+    execution = await worker.executor.execute(intent)
+
+    assert (execution.reason, worker.orders(intent)) == ("HALTED", [])
+
+
 async def test_an_order_of_the_entry_is_not_taken_for_the_exits(
     private_store: PrivateStore, open_worker: OpenWorker
 ) -> None:

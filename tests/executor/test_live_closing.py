@@ -102,6 +102,17 @@ async def test_what_the_streams_told_last_closes_too_where_they_are_in_doubt_and
     assert "by what was last known to be open" in close.notes[-1]
 
 
+async def test_of_what_the_streams_and_a_reading_told_the_later_counts(two: tuple[Desk, Desk]) -> None:
+    first, second = two
+    second.exchange.doubt_live("a test")
+    _lose_events(first)
+    await _opened(first, quantity="0.03", id="two")
+    assert [str(each.size) for each in await second.exchange.positions("BTCUSDT")] == ["0.040"]
+    second.paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path=POSITIONS.split()[1], times=100))
+
+    assert str((await _close(second)).filled_quantity) == "0.040"
+
+
 async def test_a_close_closes_a_position_that_another_worker_has_turned(two: tuple[Desk, Desk]) -> None:
     """Long when the streams told of it, short now: an order by that is refused. It turns after the last look."""
     first, second = two

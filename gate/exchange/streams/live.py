@@ -19,7 +19,7 @@ from gate.exchange.answers import figure, unreadable
 from gate.exchange.failures import ExchangeFailure
 from gate.exchange.port import AccountFigures, GapListener, LiveFigures, OrderListener, Position, SymbolConfig
 from gate.exchange.streams.account import InDoubt, LiveAccount
-from gate.exchange.streams.events import KeyExpired, LeverageChanged, ModeChanged, decode_user_event
+from gate.exchange.streams.events import BalancesChanged, KeyExpired, LeverageChanged, ModeChanged, decode_user_event
 from gate.exchange.streams.fees import Fees
 from gate.exchange.streams.free_margin import FreeMargin
 from gate.exchange.streams.health import Health
@@ -82,6 +82,7 @@ class LiveStreams:
         self._snapshots_in_doubt = 0
         self._asked_ns = 0
         self._moved_ns: int | None = None
+        self._positions_ns = 0
         self._wake: Final = asyncio.Event()
         self._settings_wake: Final = asyncio.Event()
         self._tasks: Final[list[asyncio.Task[None]]] = []
@@ -142,9 +143,11 @@ class LiveStreams:
         """Whether the account's figures include this order."""
         return self._account.has_seen(client_order_id)
 
-    def last_positions(self, symbol: str) -> tuple[Position, ...] | None:
-        """What was open in a symbol when the streams last told; None where they never did."""
-        return self._account.last_positions(symbol)
+    def last_positions(self, symbol: str) -> tuple[int, tuple[Position, ...]] | None:
+        """What was open in a symbol when the streams last told, behind that moment, on the monotonic clock; None where
+        they never did."""
+        told = self._account.last_positions(symbol)
+        return None if told is None else (self._positions_ns, told)
 
     def on_order(self, heard: OrderListener) -> None:
         """Has each event of an order told to the listener from now on."""
@@ -263,6 +266,8 @@ class LiveStreams:
                 self._doubt("modes")
                 return
             self._account.apply(decoded)
+            if isinstance(decoded, BalancesChanged):
+                self._positions_ns = time.monotonic_ns()
         except (msgspec.DecodeError, RecursionError, ExchangeFailure, InDoubt) as problem:
             if self._account.snapshot is not None:
                 _log.warning("STREAMS IN DOUBT %s", pairs(detail=str(problem)))
@@ -361,6 +366,7 @@ class LiveStreams:
             _log.warning("STREAMS IN DOUBT %s", pairs(detail=str(problem)))
             self._doubt("snapshot")
             return
+        self._positions_ns = max(self._positions_ns, asked_ns)
         if self._account.missed:
             _log.warning("STREAMS MISSED %s", pairs(detail="the account is another than its events said"))
             self._listeners.tell_gap()
