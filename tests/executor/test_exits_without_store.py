@@ -102,7 +102,7 @@ async def test_an_exit_goes_though_the_store_can_not_judge_it(
 
 
 async def test_plain_and_conditional_orders_are_looked_up_at_once(
-    private_store: PrivateStore, open_worker: OpenWorker
+    private_store: PrivateStore, open_worker: OpenWorker, asked: list[str]
 ) -> None:
     """The exit waits for both."""
     worker = await open_worker()
@@ -112,6 +112,7 @@ async def test_plain_and_conditional_orders_are_looked_up_at_once(
 
     going = asyncio.create_task(worker.executor.execute(an_exit(worker)))
     await asyncio.to_thread(worker.paper.wait_held, len(LOOK_UPS))
+    assert {f"GET {path}" for path in LOOK_UPS} == set(asked[-2:])
     worker.paper.release_held()
 
     assert (await going).state is Terminal.FILLED
