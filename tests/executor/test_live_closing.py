@@ -102,6 +102,17 @@ async def test_what_the_streams_told_last_closes_too_where_they_are_in_doubt_and
     assert "by what was last known to be open" in close.notes[-1]
 
 
+async def test_what_the_streams_told_after_a_reading_counts_too(two: tuple[Desk, Desk]) -> None:
+    first, second = two
+    await second.exchange.positions("BTCUSDT")
+    await _opened(first, quantity="0.03", id="two")
+    await until(lambda: [str(each.size) for each in second.exchange.last_positions("BTCUSDT") or ()] == ["0.040"])
+    second.exchange.doubt_live("a test")
+    second.paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path=POSITIONS.split()[1], times=100))
+
+    assert str((await _close(second)).filled_quantity) == "0.040"
+
+
 async def test_of_what_the_streams_and_a_reading_told_the_later_counts(two: tuple[Desk, Desk]) -> None:
     first, second = two
     second.exchange.doubt_live("a test")
