@@ -177,7 +177,7 @@ class Calls:
                 reply, replayed = yield from self.scripted("evaluate", command)
         except StoreFailure as failure:
             # A script breaks off half way only where a right is taken from its user.
-            if failure.maybe_done or isinstance(failure, Forbidden):
+            if known or failure.maybe_done or isinstance(failure, Forbidden):
                 self._unheard.keep(unheard)
             if isinstance(failure, _Halted):
                 return denied(intent, Verdict(False, Reason.HALTED, str(failure)))
@@ -242,9 +242,9 @@ class Calls:
                 raise _halted(halt, failure) from None
             raise
         # Once more, and the halt beside it: where the store stands still, a third question would take as long again.
-        # The halt first: while writes are paused, nothing behind the evaluation is answered.
+        # The halt first, on a connection of its own: while writes are paused, nothing behind an evaluation is answered.
         try:
-            told, reply = yield Pipeline((halt_question(self.keyspace), command))
+            told, reply = yield Pipeline((halt_question(self.keyspace), command), allow_ms=1)
         except StoreFailure as failure:
             failure.maybe_done = True
             raise

@@ -83,7 +83,7 @@ def _close_by_memory(attempt: Attempt, position: Position) -> None:
     order only reduces. A size that is asked for stays: where less is open, the exchange cuts or refuses it."""
     intent = attempt.asked
     attempt.by_memory, attempt.closes_all = True, intent.close_position
-    attempt.intent = _of(intent, position, position.size if intent.quantity is None else intent.quantity)
+    attempt.intent = _of(intent, position, position.size if attempt.closes_all else intent.quantity)
     attempt.cut = f"by what was last known to be open, {_shown(position)}: the exchange doesn't say what is"
     _log.warning("CLOSE BY MEMORY %s", names(attempt.intent, detail=attempt.cut))
 

@@ -55,10 +55,11 @@ async def _find_of_both_types(exchange: Exchange, symbol: str, client_order_id: 
         ),
         return_exceptions=True,
     )
-    found = conditional if isinstance(plain, OrderNotFound) else plain
-    if isinstance(found, BaseException):
-        raise found
-    return found
+    for answer in (plain, conditional):
+        if isinstance(answer, OrderAnswer):
+            return answer
+    first, second = (each for each in (plain, conditional) if isinstance(each, BaseException))
+    raise second if isinstance(first, OrderNotFound) else first
 
 
 async def look_once(exchange: Exchange, attempt: Attempt) -> OrderAnswer | None:

@@ -47,6 +47,8 @@ _BEGUN_AT_MOST_MS: Final = 1_000
 """How old readings may be that began beside a look-up; the account's counts for three times that."""
 _OF_AN_EXIT_MS: Final = 2_500
 """The same for an exit, which only reduces: those that hang beside its look-up don't hang once more after it."""
+_A_STORE_THAT_IS_BACK_S: Final = 0.1
+"""It answers within that. One that stands still doesn't hold an exit up for longer."""
 _POSITION_MODE: Final = frozenset({"-1106", "-4061", "-4067", "-4068", "-4531"})
 """Position side or reduce-only doesn't fit the account's position mode."""
 _PUT_RIGHT_AT_ONCE: Final = _POSITION_MODE | {"-1021", "-5028"}
@@ -86,7 +88,8 @@ class Placer:
         """Looks first for an order that may be there already, where one may, while the readings are under way."""
         if attempt.may_exist:
             # What is read beside it counts only where there is none: an earlier order may have taken that very margin.
-            earlier = await self._earlier_order(attempt)
+            search = self._search_without_store if attempt.without_store else self._earlier_order
+            earlier = await search(attempt)
             if earlier is not None:
                 return earlier
             attempt.may_exist = False
@@ -132,13 +135,24 @@ class Placer:
         permit = attempt.permit
         _log.warning("WITHOUT STORE %s", names(permit))
         attempt.without_store = True
-        earlier, halt = await asyncio.gather(self._earlier_order(attempt), self._halt_of_exits())
+        return await self._search_without_store(attempt)
+
+    async def _search_without_store(self, attempt: Attempt) -> Execution | None:
+        """As _earlier_order. Beside it the store is asked for a halt: it may be back by the time at which the exchange
+        has answered, and tells so at once then."""
+        asking = asyncio.create_task(self._halt_of_exits())
+        try:
+            earlier = await self._earlier_order(attempt)
+            await asyncio.wait([asking], timeout=_A_STORE_THAT_IS_BACK_S)
+            halt = asking.result() if asking.done() else None
+        finally:
+            asking.cancel()
         if earlier is None and halt is not None:
             return attempt.unsent("HALTED", f"{halt.scope} halted by {halt.by}: {halt.reason}")
         return earlier
 
     async def _halt_of_exits(self) -> Halt | None:
-        """A halt that stops exits too. It may have come since the verdict, and the store may be back."""
+        """A halt that stops exits too."""
         try:
             halt = await self._gate.halt_in_force()
         except StoreFailure:

@@ -92,6 +92,15 @@ def test_a_script_that_has_gone_meanwhile_is_loaded_for_an_exit_too() -> None:
     assert verdict.reason is Reason.STORE_UNAVAILABLE
 
 
+@pytest.mark.parametrize("intent", [ENTRY, EXIT], ids=["entry", "exit"])
+def test_what_was_admitted_unheard_is_not_lost_by_a_delivery_that_reaches_no_store(intent: Intent) -> None:
+    """It would hold its lock, or be DUPLICATE without an order, and nobody could give it back."""
+    calls, away = Calls("quantum", Policy()), StoreUnavailable("refused")
+    _asked(intent, LATE, LATE, calls=calls)
+    _asked(intent, *([away] * (1 + intent.is_exit)), calls=calls)
+    assert calls._unheard
+
+
 def test_a_connection_that_is_lost_costs_an_exit_no_wait_so_it_is_asked_as_an_entry_is() -> None:
     lost, away = ReplyLost("closed"), StoreUnavailable("refused")
     asked, verdict = _asked(EXIT, lost, away, away)

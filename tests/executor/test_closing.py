@@ -321,6 +321,15 @@ async def test_a_size_that_was_asked_for_is_not_cut_by_memory(desk: Desk) -> Non
     assert (await desk.executor.execute(_close(quantity="0.03"))).filled_quantity == Decimal("0.03")
 
 
+@pytest.mark.usefixtures("impatient")
+async def test_a_notional_that_was_asked_for_stays_one_by_memory(desk: Desk) -> None:
+    await _order(desk, "BUY", "0.05")
+    await _positions(desk)
+    desk.paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path=POSITION_RISK, times=100))
+
+    assert (await desk.executor.execute(_close(notional="500"))).filled_quantity == Decimal("0.005")
+
+
 async def _known(desk: Desk, what: str) -> None:
     if what == "one side of two":
         await _hedge(desk, "LONG")

@@ -120,6 +120,21 @@ async def test_plain_and_conditional_orders_are_looked_up_at_once(
     assert (await going).state is Terminal.FILLED
 
 
+async def test_where_one_look_up_fails_what_the_other_one_finds_counts(
+    private_store: PrivateStore, open_worker: OpenWorker
+) -> None:
+    first = await open_worker()
+    stop = an_exit(first, quantity=None, close_position=True, order_type="STOP_MARKET", trigger_price="50000")
+    private_store.stop()
+    placed = await first.executor.execute(stop)
+    second = await open_worker()
+    second.paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path=LOOK_UPS[0], times=100))
+
+    found = await second.executor.execute(stop)
+
+    assert (found.state, found.order_id) == (Terminal.PLACED, placed.order_id)
+
+
 async def test_an_entry_does_not(private_store: PrivateStore, open_worker: OpenWorker) -> None:
     worker = await open_worker()
     private_store.stop()
@@ -407,6 +422,45 @@ async def test_a_store_that_takes_no_writes_still_tells_of_a_halt(
     execution = await worker.executor.execute(an_exit(worker))
 
     assert execution.reason == ("HALTED" if scope == "all" else "FILLED")
+
+
+async def test_a_store_that_takes_no_writes_tells_each_of_many_exits_of_a_halt(
+    private_store: PrivateStore, open_worker: OpenWorker
+) -> None:
+    """They share a connection, on which the verdict of the first is awaited."""
+    worker = await open_worker()
+    await worker.gate.halt(by="ops", reason="CPI print", scope="all")
+    with private_store.client() as client:
+        client.client_pause(60_000, all=False)
+
+    exits = [an_exit(worker, id=f"out-{number}") for number in range(4)]
+    executions = await asyncio.gather(*map(worker.executor.execute, exits))
+
+    assert [each.reason for each in executions] == ["HALTED"] * 4
+
+
+async def test_a_store_that_is_back_once_the_exchange_has_been_asked_tells_of_a_halt(
+    private_store: PrivateStore, open_worker: OpenWorker
+) -> None:
+    worker = await open_worker()
+    await worker.gate.halt(by="ops", reason="CPI print", scope="all")
+    private_store.pause()
+    find = worker.exchange.find_order
+
+    async def slowly(*words: Any, **more: Any) -> Any:
+        if not more["conditional"]:  # of two that are asked at once
+            private_store.resume()
+            async with asyncio.timeout(20):
+                while await worker.gate.halt_in_force() is None:
+                    pass
+        return await find(*words, **more)
+
+    worker.exchange.find_order = slowly  # type: ignore[method-assign]
+    intent = an_exit(worker)
+
+    execution = await worker.executor.execute(intent)
+
+    assert (execution.reason, worker.orders(intent)) == ("HALTED", [])
 
 
 async def _halted_by_a_person(store: PrivateStore) -> None:

@@ -113,6 +113,21 @@ async def test_what_the_streams_told_after_a_reading_counts_too(two: tuple[Desk,
     assert str((await _close(second)).filled_quantity) == "0.040"
 
 
+async def test_what_comes_while_nothing_counts_makes_no_older_memory_newer(two: tuple[Desk, Desk]) -> None:
+    first, second = two
+    second.exchange.doubt_live("a test")
+    await _opened(first, quantity="0.03", id="two")
+    await second.exchange.positions("BTCUSDT")
+    streams = second.exchange._streams
+    assert streams is not None
+    heard = tuple(streams._heard)
+    await _opened(first, symbol="ETHUSDT", quantity="0.1", id="three")  # an event of another symbol
+    await until(lambda: any("ACCOUNT_UPDATE" in each for each in set(streams._heard) - set(heard)))
+    second.paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path=POSITIONS.split()[1], times=100))
+
+    assert str((await _close(second)).filled_quantity) == "0.040"
+
+
 async def test_of_what_the_streams_and_a_reading_told_the_later_counts(two: tuple[Desk, Desk]) -> None:
     first, second = two
     second.exchange.doubt_live("a test")

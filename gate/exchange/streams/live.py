@@ -266,7 +266,7 @@ class LiveStreams:
                 self._doubt("modes")
                 return
             self._account.apply(decoded)
-            if isinstance(decoded, BalancesChanged):
+            if isinstance(decoded, BalancesChanged) and self._account.snapshot is not None:
                 self._positions_ns = time.monotonic_ns()
         except (msgspec.DecodeError, RecursionError, ExchangeFailure, InDoubt) as problem:
             if self._account.snapshot is not None:
