@@ -242,9 +242,10 @@ class Calls:
                 raise _halted(halt, failure) from None
             raise
         # Once more, and the halt beside it: where the store stands still, a third question would take as long again.
-        # The halt first, on a connection of its own: while writes are paused, nothing behind an evaluation is answered.
+        # The halt first: while writes are paused, nothing behind an evaluation is answered. Of many exits at once only
+        # the first hears of it so; the others ask again before they go (Placer._search_without_store).
         try:
-            told, reply = yield Pipeline((halt_question(self.keyspace), command), allow_ms=1)
+            told, reply = yield Pipeline((halt_question(self.keyspace), command))
         except StoreFailure as failure:
             failure.maybe_done = True
             raise
