@@ -477,9 +477,9 @@ def by_a_person(applied: bytes) -> list[bytes]:
 
 def _halted_look(halt: Halt | None, permit: Permit) -> LastLook:
     """Whether a permit that has claimed nothing still holds: only a halt binds it."""
-    if halt is None or (permit.is_exit and halt.scope not in ("all", "?")):
+    if halt is None or (permit.is_exit and not halt.stops_exits):
         return LastLook(True, "HOLDS")
-    return LastLook(False, "HALTED", f"{halt.scope} halted by {halt.by}: {halt.reason}")
+    return LastLook(False, "HALTED", str(halt))
 
 
 def _halted(halt: str, failure: StoreFailure) -> _Halted:

@@ -41,7 +41,7 @@ def stops_exits(keyspace: Keyspace, told: Reply | StoreFailure) -> str:
         damaged = str(told).startswith("WRONGTYPE")
         return explain_refusal(f"{told} key={keyspace.halt}") if damaged else ""
     halt = halt_of([None if part is None else brief(part) for part in told])
-    return "" if halt.scope == "entries" else f"{halt.scope} halted by {halt.by}: {halt.reason}"
+    return str(halt) if halt.stops_exits else ""
 
 
 def halt_of(parts: Sequence[str | None]) -> Halt:

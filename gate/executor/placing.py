@@ -148,7 +148,7 @@ class Placer:
         finally:
             asking.cancel()
         if earlier is None and halt is not None:
-            return attempt.unsent("HALTED", f"{halt.scope} halted by {halt.by}: {halt.reason}")
+            return attempt.unsent("HALTED", str(halt))
         return earlier
 
     async def _halt_of_exits(self) -> Halt | None:
@@ -157,7 +157,7 @@ class Placer:
             halt = await self._gate.halt_in_force()
         except StoreFailure:
             return None
-        return None if halt is None or halt.scope == "entries" else halt
+        return halt if halt is not None and halt.stops_exits else None
 
     async def _place_anew(self, attempt: Attempt, readings: Readings) -> Execution:
         """Sends one request for the order, and another one after a refusal that has a cure."""

@@ -99,6 +99,14 @@ class Halt(Struct, frozen=True):
     reason: str
     at_ms: int | None
 
+    @property
+    def stops_exits(self) -> bool:
+        """Whether it binds exits too: one of scope all, as in lua/include/halted.lua, or one that can't be read."""
+        return self.scope in ("all", "?")
+
+    def __str__(self) -> str:
+        return f"{self.scope} halted by {self.by}: {self.reason}"
+
 
 class Observer(Struct, frozen=True):
     """A caller that observes."""

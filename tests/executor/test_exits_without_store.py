@@ -407,13 +407,13 @@ async def test_an_old_exit_does_not_go(private_store: PrivateStore, open_worker:
 
 
 @pytest.mark.parametrize("how", ["refused", "paused"])
-@pytest.mark.parametrize("scope", ["all", "entries"])
+@pytest.mark.parametrize("scope", ["all", "entries", "by hand"])
 async def test_a_store_that_takes_no_writes_still_tells_of_a_halt(
     scope: str, how: str, private_store: PrivateStore, open_worker: OpenWorker
 ) -> None:
     worker = await open_worker()
-    await worker.gate.halt(by="ops", reason="CPI print", scope=scope)
     with private_store.client() as client:
+        client.hset("quantum:safety:halt", mapping={"scope": scope, "by": "ops", "reason": "CPI print"})
         if how == "refused":
             client.config_set("min-replicas-to-write", 1)
         else:
