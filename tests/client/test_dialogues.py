@@ -13,6 +13,7 @@ from gate.values.errors import StoreError, StoreUnavailable
 
 LATE = ReplyLate("no answer in 250 ms")
 ENTRY = Intent(id="sig-1", symbol="BTCUSDT", side="BUY", notional="200", timestamp=1_766_550_734_000)
+OF_ANOTHER_CALL = f"admitted somebodys-token1 7 {ENTRY.fingerprint} 1766550734000 BTCUSDT BUY 30000 0 - 0"
 NO_HALT: list[bytes | None] = [None] * 4
 HALT_OF_ALL: list[bytes | None] = [b"all", b"ops", b"CPI print", b"1"]
 EXIT = Intent(id="out-1", symbol="BTCUSDT", side="CLOSE", close_position=True, timestamp=1_766_550_734_000)
@@ -21,10 +22,9 @@ EXIT = Intent(id="out-1", symbol="BTCUSDT", side="CLOSE", close_position=True, t
 def test_a_permit_with_another_calls_token_is_no_permit() -> None:
     asking = Calls("quantum", Policy()).evaluate(ENTRY)
     next(asking)
-    line = f"admitted somebodys-token1 7 {ENTRY.fingerprint} 1766550734000 BTCUSDT BUY 30000 0 - 0"
 
     with pytest.raises(StopIteration) as answered:
-        asking.send(line.encode())
+        asking.send(OF_ANOTHER_CALL.encode())
 
     verdict = answered.value.value
     assert (verdict.admitted, verdict.reason) == (False, Reason.STORE_ERROR)
@@ -98,6 +98,21 @@ def test_what_was_admitted_unheard_is_not_lost_by_a_delivery_that_reaches_no_sto
     calls, away = Calls("quantum", Policy()), StoreUnavailable("refused")
     _asked(intent, LATE, LATE, calls=calls)
     _asked(intent, *([away] * (1 + intent.is_exit)), calls=calls)
+    assert calls._unheard
+
+
+@pytest.mark.parametrize("reply", [b"NONSENSE -2 x", OF_ANOTHER_CALL.encode()], ids=["unreadable", "another's"])
+@pytest.mark.parametrize(("told", "reason"), [(NO_HALT, Reason.STORE_ERROR), (HALT_OF_ALL, Reason.HALTED)])
+def test_an_exit_whose_reply_is_no_verdict_on_it_is_held_by_a_halt_of_all(
+    reply: bytes, told: object, reason: Reason
+) -> None:
+    asked, verdict = _asked(EXIT, reply, told)
+    assert (asked, verdict.reason) == (["evaluate", "HMGET"], reason)
+
+
+def test_an_exit_that_may_be_admitted_is_given_back_also_where_its_script_has_gone() -> None:
+    calls = Calls("quantum", Policy())
+    _asked(EXIT, LATE, [NO_HALT, ScriptMissing("NOSCRIPT")], StoreUnavailable("refused"), calls=calls)
     assert calls._unheard
 
 
