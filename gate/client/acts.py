@@ -9,17 +9,14 @@ from gate.client.copies import LOOK, Server, copies_of, followed_by_waits, serve
 from gate.client.dialogues import Calls, new_token
 from gate.client.doubtful import copies_in_state
 from gate.client.halts import halt_in_force
-from gate.client.leftovers import calls_to_clear
 from gate.client.symbols import AT_MOST, keys_of_few, known_symbols
 from gate.protocol.codec import Protocol
 from gate.protocol.explain import explain_error
-from gate.protocol.keyspace import Keyspace
 from gate.protocol.scripts import Pipeline
 from gate.protocol.texts import brief, line_of
 from gate.store.wire import Dialogue
 from gate.values.errors import InvalidField, StoreError, StoreFailure
 from gate.values.fields import check_sentence
-from gate.values.leftovers import Leftovers
 from gate.values.policy import Policy
 from gate.values.reports import Act, Copies, StillOut
 
@@ -91,19 +88,6 @@ def init(calls: Calls, by: str, reason: str) -> Dialogue[Act]:
     """Says that no order of an earlier memory is on its way. Raises InvalidField, StoreFailure."""
     audited, before, copies = yield from _control(calls, "init", by, reason, "")
     return Act("init", audited, before=_first(before), copies=copies)
-
-
-def clear_leftovers(calls: Calls, found: Leftovers, by: str, reason: str, *, others: bool) -> Dialogue[Act]:
-    """Clears them. Raises InvalidField, StoreFailure."""
-    check_sentence("by", by)
-    check_sentence("reason", reason)
-    account, lapse_ms = Keyspace(calls.keyspace.prefix), calls.policy.dedup_ttl_ms
-    audited, cleared = True, list[str]()
-    for command in calls_to_clear(account, found.found, by, reason, lapse_ms, others=others):
-        reply, _ = yield from calls.scripted("leftovers", command)
-        audited = audited and bool(reply[0])
-        cleared.extend(map(line_of, reply[1:]))
-    return Act("leftovers", audited, changed=tuple(cleared))
 
 
 def _cooldowns(calls: Calls) -> Dialogue[tuple[str, ...]]:

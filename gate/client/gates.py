@@ -15,16 +15,11 @@ import redis
 import redis.asyncio
 
 from gate.client import acts, doubtful
-from gate.client.audit import audit
 from gate.client.dialogues import Calls
-from gate.client.doctor import diagnose
 from gate.client.guarded import AsyncGuardedPermit, GuardedPermit
 from gate.client.halts import halt_in_force
-from gate.client.leftovers import Looked, find
 from gate.client.observing import observers
-from gate.client.recent import recent_intents
 from gate.client.services import SERVICES, Traces, seen_services
-from gate.client.status import status
 from gate.client.symbols import known_symbols
 from gate.config import Config
 from gate.protocol.codec import identify
@@ -34,22 +29,26 @@ from gate.store.connect import connect, connect_async, refuse_cluster_without_ha
 from gate.store.server_wire import AsyncServerWire, ServerWire
 from gate.store.shapes import as_asked
 from gate.store.wire import DEFAULT_TIMEOUT_MS, AsyncWire, Dialogue, Wire
-from gate.values.audit import Audit
-from gate.values.diagnosis import Diagnosis
 from gate.values.errors import InvalidField
 from gate.values.intent import Intent
 from gate.values.last_look import LastLook
-from gate.values.leftovers import Leftovers
 from gate.values.outcome import Outcome, Settlement
 from gate.values.policy import Policy, PolicyInForce
-from gate.values.recent import RecentIntents
 from gate.values.record import Record
 from gate.values.reports import Absence, Act, Halt, InDoubt, Inspection, Observer, SeenServices, Status, StillOut
 from gate.values.verdict import Permit, Verdict
 
 if TYPE_CHECKING:
+    from gate.client.leftovers import Looked
     from gate.store.embedded import EmbeddedStore
+    from gate.values.audit import Audit
+    from gate.values.diagnosis import Diagnosis
     from gate.values.found_order import AsyncFindOrder, FindOrder
+    from gate.values.leftovers import Leftovers
+    from gate.values.recent import RecentIntents
+
+# What only a person asks is imported where it is asked, since it takes a sixth of the time in which a gate is loaded.
+# What a worker calls, and every act, is loaded with the gate: when it is needed, the package's files may be gone.
 
 T = TypeVar("T")
 
@@ -226,6 +225,8 @@ class Gate:
 
     def status(self) -> Status:
         """Every switch, lock and window that is on, with the time it has left. Raises StoreFailure."""
+        from gate.client.status import status
+
         return self._carry(status(self._calls))
 
     def ever_run(self) -> bool:
@@ -255,6 +256,8 @@ class Gate:
 
         `within_ms`: only what is no older. Raises InvalidField, and StoreFailure where nothing can be read.
         """
+        from gate.client.audit import audit
+
         return self._carry(audit(self._calls.keyspace.prefix, at_most, within_ms))
 
     def recent_intents(
@@ -265,6 +268,8 @@ class Gate:
         Finds them by SCAN. `looked` is told from time to time how many records have been looked at. Raises
         InvalidField, StoreFailure.
         """
+        from gate.client.recent import recent_intents
+
         return self._carry(recent_intents(self._calls, at_most, symbol, looked))
 
     def halt(self, *, by: str, reason: str, scope: str = "entries") -> Act:
@@ -364,6 +369,8 @@ class Gate:
 
         `looked` is told from time to time how many keys have been looked at.
         """
+        from gate.client.leftovers import find
+
         return self._carry(find(Keyspace(self.prefix), looked))
 
     def diagnose(self, looked: Looked | None = None, *, proof: bool = True) -> Diagnosis:
@@ -372,6 +379,8 @@ class Gate:
         `proof`: has every guard deny, under a prefix of its own below the account's; without, nothing is written.
         `looked` is told from time to time how many keys have been looked at.
         """
+        from gate.client.doctor import diagnose
+
         return self._carry(diagnose(self._calls, looked, proof=proof))
 
     def clear_leftovers(self, found: Leftovers, *, by: str, reason: str, others: bool = False) -> Act:
@@ -380,7 +389,9 @@ class Gate:
         Each is judged once more, so nothing is cleared that is the gate's by now. `others`: also keys of names that the
         gate doesn't have. `Act.changed` has the keys. Raises InvalidField, StoreFailure.
         """
-        return self._carry(acts.clear_leftovers(self._calls, found, by, reason, others=others))
+        from gate.client.leftovers import clear
+
+        return self._carry(clear(self._calls, found, by, reason, others=others))
 
     @contextmanager
     def guard(
@@ -578,6 +589,8 @@ class AsyncGate:
 
     async def status(self) -> Status:
         """As Gate.status."""
+        from gate.client.status import status
+
         return await self._carry(status(self._calls))
 
     async def ever_run(self) -> bool:
@@ -598,12 +611,16 @@ class AsyncGate:
 
     async def audit(self, at_most: int = 100, *, within_ms: int | None = None) -> Audit:
         """As Gate.audit."""
+        from gate.client.audit import audit
+
         return await self._carry(audit(self._calls.keyspace.prefix, at_most, within_ms))
 
     async def recent_intents(
         self, at_most: int = 100, *, symbol: str | None = None, looked: Looked | None = None
     ) -> RecentIntents:
         """As Gate.recent_intents."""
+        from gate.client.recent import recent_intents
+
         return await self._carry(recent_intents(self._calls, at_most, symbol, looked))
 
     async def halt(self, *, by: str, reason: str, scope: str = "entries") -> Act:
@@ -673,15 +690,21 @@ class AsyncGate:
 
     async def leftovers(self, looked: Looked | None = None) -> Leftovers:
         """As Gate.leftovers."""
+        from gate.client.leftovers import find
+
         return await self._carry(find(Keyspace(self.prefix), looked))
 
     async def diagnose(self, looked: Looked | None = None, *, proof: bool = True) -> Diagnosis:
         """As Gate.diagnose."""
+        from gate.client.doctor import diagnose
+
         return await self._carry(diagnose(self._calls, looked, proof=proof))
 
     async def clear_leftovers(self, found: Leftovers, *, by: str, reason: str, others: bool = False) -> Act:
         """As Gate.clear_leftovers."""
-        return await self._carry(acts.clear_leftovers(self._calls, found, by, reason, others=others))
+        from gate.client.leftovers import clear
+
+        return await self._carry(clear(self._calls, found, by, reason, others=others))
 
     @asynccontextmanager
     async def guard(

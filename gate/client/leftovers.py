@@ -7,14 +7,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Final
 
+from gate.client.dialogues import Calls
 from gate.protocol.keyspace import Keyspace
 from gate.protocol.scripts import Call, Command, Pipeline, script
-from gate.protocol.texts import LONGEST_NAME, MOST_PAGES, NO_END, brief
+from gate.protocol.texts import LONGEST_NAME, MOST_PAGES, NO_END, brief, line_of
 from gate.store.wire import Dialogue
 from gate.values.errors import StoreError, StoreFailure
+from gate.values.fields import check_sentence
 from gate.values.keys import KEYS, Key
 from gate.values.leftovers import Leftover, Leftovers, Remedy
 from gate.values.record import Phase, decode_record
+from gate.values.reports import Act
 
 Looked = Callable[[int], None]
 """Is told how many keys have been looked at."""
@@ -49,7 +52,20 @@ def find(keyspace: Keyspace, looked: Looked | None = None) -> Dialogue[Leftovers
             return Leftovers(tuple(found[key] for key in sorted(found)), count, cursor == b"0")
 
 
-def calls_to_clear(
+def clear(calls: Calls, found: Leftovers, by: str, reason: str, *, others: bool) -> Dialogue[Act]:
+    """Clears them. Raises InvalidField, StoreFailure."""
+    check_sentence("by", by)
+    check_sentence("reason", reason)
+    account, lapse_ms = Keyspace(calls.keyspace.prefix), calls.policy.dedup_ttl_ms
+    audited, cleared = True, list[str]()
+    for command in _calls_to_clear(account, found.found, by, reason, lapse_ms, others=others):
+        reply, _ = yield from calls.scripted("leftovers", command)
+        audited = audited and bool(reply[0])
+        cleared.extend(map(line_of, reply[1:]))
+    return Act("leftovers", audited, changed=tuple(cleared))
+
+
+def _calls_to_clear(
     keyspace: Keyspace, found: Iterable[Leftover], by: str, reason: str, lapse_ms: int, *, others: bool
 ) -> list[Command]:
     """The calls that clear them: each for leftovers of one kind."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
@@ -232,6 +231,8 @@ def _options(kind: str, scheme: str, query: str, hidden: str) -> dict[str, str]:
 
 def unknown_option(name: str, known: frozenset[str]) -> str:
     """What is wrong with an option that isn't known. It isn't quoted: it may be a part of a password."""
+    from difflib import get_close_matches  # imported here, since only a slip needs it
+
     near = get_close_matches(name[:60], sorted(known), n=1)
     instead = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(known))}"
     return f"has an unknown option: {instead}"

@@ -34,6 +34,15 @@ def test_importing_the_gate_loads_none_of_the_heavy_packages(statement: str) -> 
     assert loaded & HEAVY == set()
 
 
+def test_a_gate_loads_what_a_halt_needs_and_not_what_only_a_person_asks() -> None:
+    program = "from gate import Gate\nimport sys\nGate.from_url('redis://h')\nprint(*sys.modules)"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    loaded = set(result.stdout.split())
+    assert {"gate.client.acts", "gate.client.guarded", "gate.client.doubtful"} <= loaded
+    asked = ("audit", "doctor", "leftovers", "proof", "recent", "status")
+    assert loaded.isdisjoint(f"gate.client.{name}" for name in asked)
+
+
 def test_the_version_is_known_without_a_search_for_the_installation() -> None:
     """importlib.metadata would look through every installed package."""
     program = "import gate, sys\nassert gate.__version__\nprint('importlib.metadata' in sys.modules)"
