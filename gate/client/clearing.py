@@ -7,8 +7,9 @@ out at the first look is waited for by this process's own clock: a step of the s
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
 from typing import Final
+
+from msgspec import Struct, structs
 
 from gate.protocol.texts import line_of
 from gate.values.errors import StoreError, shown
@@ -19,8 +20,7 @@ _PAUSES_S: Final = (0.05, 0.1, 0.2, 0.3)
 """Between two looks; the last one goes on. 30 s take about 100 looks."""
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(Struct, frozen=True):
     """What still_out.lua replied. Times are the store's."""
 
     now_ms: int
@@ -50,7 +50,7 @@ def decode_look(reply: list[bytes]) -> Look:
 def together(enforcing: Look, observing: Look) -> Look:
     """One look of both. A person's halt binds observing callers too. Whether memory was lost is told by the enforcing
     callers' keys alone: most accounts have no others."""
-    return replace(
+    return structs.replace(
         enforcing,
         lock_ttl_ms=max(enforcing.lock_ttl_ms, observing.lock_ttl_ms),
         unread=enforcing.unread + observing.unread,

@@ -5,8 +5,9 @@ WAIT and WAITAOF answer for what their own connection has written, so they go ou
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from gate.protocol.scripts import Command, Pipeline
 from gate.store.wire import Reply
@@ -22,8 +23,7 @@ _LONGEST_USER: Final = 100
 _DISK_MS: Final = 1200  # `appendfsync everysec` writes to disk once in a second
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
+class Server(Struct, frozen=True):
     """A server before an act. None: unknown."""
 
     replicas: int | None = None

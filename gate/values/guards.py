@@ -6,9 +6,8 @@ this table. A new guard needs a line in this table, its check in guards.lua, and
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 
 class Reason(StrEnum):
@@ -47,8 +46,7 @@ class Exits(StrEnum):
     """The guard lets exits pass, but counts them in its window."""
 
 
-@dataclass(frozen=True, slots=True)
-class Guard:
+class Guard(NamedTuple):
     """One check of the script."""
 
     name: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 OLDEST_REDIS: Final = 7
 _FIELD: Final = re.compile(r"^(\w+):(.*?)\r?$", re.MULTILINE)
@@ -17,8 +18,7 @@ _MENDED: Final[dict[str, dict[tuple[int, int], int]]] = {
 """Of each release, the first version without CVE-2025-49844."""
 
 
-@dataclass(frozen=True, slots=True)
-class ServerFacts:
+class ServerFacts(Struct, frozen=True):
     """A server's own account of itself, from INFO. What it doesn't say is empty, or None."""
 
     name: str = ""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
-from msgspec import structs
+from msgspec import Struct, structs
 
 from gate.values.fields import plain
 from gate.values.guards import GUARDS, Reason
@@ -19,8 +18,7 @@ from gate.values.verdict import Mode, Permit, Verdict
 GUARD_OF: Final = {guard.reason: guard.name for guard in GUARDS}
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(Struct, frozen=True):
     """A verdict on an intent, with the answers of all guards."""
 
     intent: Intent
