@@ -12,10 +12,12 @@ from __future__ import annotations
 import re
 import time
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, Decimal
 from enum import StrEnum
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from gate.values.errors import shown
 
@@ -33,8 +35,7 @@ class Consequence(StrEnum):
     STOP = "keys don't work, no trading, or a ban: safe mode, and rest the account as long as the exchange says"
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Struct, frozen=True):
     """What a failed request says about its order. The rows of the tables below have no code and no detail."""
 
     may_exist: bool
