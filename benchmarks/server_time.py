@@ -109,6 +109,7 @@ def _locked(client: redis.Redis) -> Callable[[], Step]:
 
 def _in_safe_mode(client: redis.Redis) -> Callable[[], Step]:
     account = Account("stopped", on=client)
+    client.execute_command(*_admit(client, account).clean_up[0])  # an account that has traded
     client.set(account.keyspace.safe_mode, "5 failures in 300 s", ex=900)
     return lambda: Step(account.evaluate(account.intent()), b"SAFE_MODE ")
 

@@ -2,7 +2,7 @@
 -- The verdict on one intent. An admission also writes its record, its lock and its slots in the windows, in this call.
 -- All reads come before the first write, so an error leaves nothing half done.
 --
--- The loader (gate/protocol/scripts.py) replaces `KEYS.halt` and `ARGV.texts` by the numbers below.
+-- The loader (gate/protocol/scripts.py) replaces `KEYS.halt` and `ARGV.asked` by the numbers below.
 -- Lua's arithmetic turns a text into a number, but its comparison doesn't.
 --
 -- KEYS   1 record            P:exec:processed:{intent_id}       string  the intent's record
@@ -33,23 +33,23 @@
 --       17… placed           P:exec:placed                      list    only of a caller that wants to hear of them: the
 --                                                               entries that were placed last; see note_placed
 --
--- ARGV   1 texts             packed: who asks for what; see asked.lua
+-- ARGV   1 asked             packed: who asks for what. First what every verdict needs, see asked.lua and question.lua:
 --                            is_exit            1 for an intent that can only reduce, else 0
 --                            observes           1 for a caller that only observes, else 0. Its keys are its own, but for
 --                                               the halt
 --                            intent_id
 --                            token              made by the caller for this call and its replay
 --                            fingerprint        of the intent
+--                            policy             fingerprint of the caller's policy
+--                            the intent's time, the highest fence that the caller has seen, nine of the figures
+--                            Then what an admission writes, see written.lua:
 --                            symbol
 --                            side               BUY, SELL; CLOSE for an exit whose side only the exchange knows
 --                            reserve            margin to reserve, in whole millionths
---                            policy             fingerprint of the caller's policy
 --                            rate_symbol_window_ms, lock_ttl_ms, dedup_ttl_ms  figures that go into a command as they are
 --                            placed_after       with the key placed, and without a zero byte: as last_look's
---        2 numbers           what every verdict counts with, packed: the intent's time, the highest fence that the
---                            caller has seen, and nine of the figures; see question.lua
---        3 figures           all figures of that policy, as figure_of reads them: ` name=value … `
---        4 server            the server's run id, as its connection has learnt it. Behind it, after a space, why the
+--        2 figures           all figures of that policy, as figure_of reads them: ` name=value … `
+--        3 server            the server's run id, as its connection has learnt it. Behind it, after a space, why the
 --                            server isn't trusted: `evicts`, or `lacks …`, a right; see identify.lua
 --
 -- Reply  one line of text. Its first word tells which:
@@ -78,9 +78,7 @@ end
 
 --@include integer
 --@include read
---@include window_wait
 --@include halted
---@include server_now
 --@include question
 
 if not reason then
@@ -100,7 +98,7 @@ if finds_new_memory or reason == 'FAILURE_LIMIT' or reason == 'RATE_GLOBAL' then
   --@include halts_by_itself
   --@include switch_on
   --@include trip
-  local figures = ARGV.figures
+  local figures, now_text = ARGV.figures, integer(now)
   if finds_new_memory then
     --@include note_new_memory
   elseif reason == 'FAILURE_LIMIT' then
@@ -117,6 +115,9 @@ end
 
 if reason and not observes then return reason .. ' ' .. wait .. ' ' .. detail end
 
+-- As integer(now), which takes longer.
+local now_text = time[1] .. string.sub('00000' .. time[2], -6, -4)
+--@include written
 --@include record_text
 if reason then
   -- A caller that observes goes on, but not past a person's halt, whichever guard has come before that.
@@ -165,7 +166,7 @@ local TRIMMED_AT_ONCE = 16
 local told
 if KEYS[KEYS.from.placed] then
   --@include placed_since
-  local lines = placed_since(KEYS[KEYS.from.placed], string.sub(ARGV.texts, texts_end))
+  local lines = placed_since(KEYS[KEYS.from.placed], string.sub(ARGV.asked, written_end))
   told = lines and '\n' .. now_text .. '\n' .. lines
 end
 

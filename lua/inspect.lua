@@ -12,13 +12,11 @@ local from, reason, wait, detail, place = 1, nil, nil, nil, nil
 --@include claimed
 --@include integer
 --@include read
---@include window_wait
 --@include halted
---@include server_now
 --@include question
 
 -- Where the state is damaged, the guards that read it say so.
-local rows = {now_text, in_force or redis.pcall('HGET', KEYS.state, 'policy') or ''}
+local rows = {integer(now), in_force or redis.pcall('HGET', KEYS.state, 'policy') or ''}
 if type(rows[2]) == 'table' then rows[2] = '' end
 -- A verdict notices a record, or a set, of the wrong type when it writes it.
 if not reason then read('GET', KEYS.record) end

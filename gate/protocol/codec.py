@@ -34,7 +34,7 @@ _NUMBERS: Final = (
 _ASKED: Final = struct.Struct(">2d")
 """What stands before them: the intent's time, and the highest fence that the caller has seen."""
 _TEXTS: Final = ("rate_symbol_window_ms", "lock_ttl_ms", "dedup_ttl_ms")
-"""The figures that go into a command as they are, in the order of lua/include/asked.lua."""
+"""The figures that go into a command as they are, in the order of lua/include/written.lua."""
 _LONGEST_DETAIL: Final = 1000
 _LOCK_ASKED_AGAIN_MS: Final = 250
 """How soon to ask for a lock again that was taken just now. Most orders are settled by then."""
@@ -64,10 +64,10 @@ class Protocol:
             "figures": "".join(f" {name}={text}" for name, text in figures.items()) + " ",  # as the state keeps them
         }
         self._numbers: Final = struct.pack(f">{len(_NUMBERS)}d", *(int(figures[name]) for name in _NUMBERS))
-        # What the texts of a verdict begin and end with, for entries and for exits: lua/include/asked.lua reads them.
+        # What a verdict's question begins with, for entries and for exits, and what it ends with.
         observes = "\1" if keyspace.observing else "\0"
-        self._texts_begin: Final = ("\0" + observes, "\1" + observes)
-        self._texts_end: Final = "\0".join((self.policy_fingerprint, *(figures[name] for name in _TEXTS), ""))
+        self._asked_begin: Final = ("\0" + observes, "\1" + observes)
+        self._asked_end: Final = "\0".join((*(figures[name] for name in _TEXTS), ""))
         self._figures: Final = str(fixed["figures"])
         of_exits = {**fixed, "inflight": keyspace.exits}
         self._evaluate: Final = tuple(EncodedCall("EVALSHA", script("evaluate"), each) for each in (fixed, of_exits))
@@ -117,11 +117,17 @@ class Protocol:
             raise InvalidIntent("reserve", reserve, "is more margin than 100,000,000; check size and leverage")
         # A tiny figure can't be multiplied where the caller's decimals trap that, as ccxt sets them at its import.
         millionths = int((max(reserve, _MILLIONTH) * MILLIONTHS).to_integral_value(ROUND_UP)) if reserve else 0
-        texts = (intent.id, token, intent.fingerprint, intent.symbol, intent.side, str(millionths), self._texts_end)
+        begin = self._asked_begin[intent.is_exit]
+        parts = (
+            f"{begin}{intent.id}\0{token}\0{intent.fingerprint}\0{self.policy_fingerprint}\0".encode(),
+            _ASKED.pack(intent.timestamp_ms, fence_seen),
+            self._numbers,
+            f"{intent.symbol}\0{intent.side}\0{millionths}\0{self._asked_end}".encode(),
+            after,
+        )
         return {
             **self.keyspace.of_intent(intent.id, intent.symbol, intent.side),
-            "texts": (self._texts_begin[intent.is_exit] + "\0".join(texts)).encode() + after,
-            "numbers": _ASKED.pack(intent.timestamp_ms, fence_seen) + self._numbers,
+            "asked": b"".join(parts),
         }
 
     def settle(self, permit: Permit, outcome: Outcome) -> Encoded:

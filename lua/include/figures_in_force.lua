@@ -12,8 +12,8 @@ if in_force and in_force ~= policy then
   if not applied then figures = redis.pcall('HGET', KEYS.state, 'figures') end
 end
 if type(figures) == 'string' then
-  dedup_ttl_text = figure_of(figures, 'dedup_ttl_ms') or dedup_ttl_text
-  dedup_ttl = tonumber(dedup_ttl_text)
+  dedup_ttl_text = figure_of(figures, 'dedup_ttl_ms')
+  dedup_ttl = tonumber(dedup_ttl_text or dedup_ttl)
   global_window = tonumber(figure_of(figures, 'rate_global_window_ms') or global_window)
   max_age = tonumber(figure_of(figures, 'max_age_ms') or max_age)
   skew = tonumber(string.match(figures, ' skew_ms=(%d+) ') or skew)  -- which may be 0

@@ -56,12 +56,14 @@ end
 -- that the guards behind it read, and those of which MGET tells nothing where their type is wrong.
 -- nothing_on     no key of a stop exists
 -- nothing_known  nor a lock, nor the symbol's window
+-- denied_anyway  the lock, or a full window of the symbol, denies if nothing before it does. Then it isn't asked whether the
+--                account's list is still there, see memory.lua: a verdict that isn't denied so asks that in time
 local asks_once = from <= GUARDS.STALE and not is_exit
 local nothing_on, nothing_known, symbol_entry
+local denied_anyway = held
 if asks_once then
   local texts = applied and 1 or 0
   if held then
-    -- It denies, if nothing before it does.
     nothing_on = redis.call('EXISTS', KEYS.halt, KEYS.safe_mode, KEYS.failures, KEYS.cooldown_global,
       KEYS.cooldown_symbol) == 0
   else
@@ -71,11 +73,12 @@ if asks_once then
     if others == 1 then
       -- Mostly the symbol's window. If it has an entry where it would be full, it is the one that exists.
       symbol_entry = redis.pcall('LINDEX', KEYS.rate_symbol, symbol_limit - 1)
+      denied_anyway = type(symbol_entry) == 'string' and (tonumber(symbol_entry) or 0) + symbol_window > now
       nothing_on = type(symbol_entry) == 'string' or redis.call('EXISTS', KEYS.record, KEYS.applied, KEYS.lock,
         KEYS.halt, KEYS.safe_mode, KEYS.failures, KEYS.cooldown_global, KEYS.cooldown_symbol) == texts
     end
   end
-  if not nothing_on and not nothing_known then
+  if not nothing_on and not nothing_known and redis.call('EXISTS', KEYS.record, KEYS.applied) > texts then
     read('GET', KEYS.record)
     read('GET', KEYS.applied)
   end
@@ -99,9 +102,8 @@ if from <= GUARDS.MEMORY_YOUNG then
   end
 end
 
--- A person, the switches, the lock. What they need is included here: a function is made anew by each call that comes by.
+-- A person, the switches, the lock.
 if not nothing_known then
-  --@include time_left
   -- A person has halted the account.
   local halt = from <= GUARDS.HALTED and not nothing_on and halted(is_exit)
   if halt then
@@ -111,6 +113,8 @@ if not nothing_known then
 
   -- Safe mode, too many failures, cooldowns.
   if not nothing_on and not is_exit then
+    -- Included here, for a function is made anew by each call that comes by.
+    --@include time_left
     --@include switched_on
     local why = from <= GUARDS.SAFE_MODE and switched_on(KEYS.safe_mode)
     if why then
@@ -121,7 +125,7 @@ if not nothing_known then
     if from <= GUARDS.FAILURE_LIMIT then
       local figures = ARGV.figures
       local entry = read('LINDEX', KEYS.failures, string.match(figures, ' failure_limit=(%d+) ') - 1)
-      if window_wait(KEYS.failures, entry, string.match(figures, ' failure_window_ms=(%d+) '), now) then
+      if entry and number_at(KEYS.failures, entry) + string.match(figures, ' failure_window_ms=(%d+) ') > now then
         local rest = string.match(figures, ' safe_mode_ttl_ms=(%d+) ')
         reason, wait, detail, place = 'FAILURE_LIMIT', rest, '', GUARDS.FAILURE_LIMIT
         break
@@ -143,7 +147,8 @@ if not nothing_known then
 
   -- A symbol and side has one live permit of an entry at most. Exits need no lock: two can't close more than there is.
   if from <= GUARDS.LOCKED and not is_exit and (held or not nothing_on and read('GET', KEYS.lock)) then
-    reason, wait, detail, place = 'LOCKED', time_left(KEYS.lock), '', GUARDS.LOCKED
+    local left = redis.call('PTTL', KEYS.lock)
+    reason, wait, detail, place = 'LOCKED', left < 0 and '-1' or integer(left), '', GUARDS.LOCKED
     break
   end
 end
@@ -161,19 +166,20 @@ if from <= GUARDS.IN_FLIGHT_LIMIT then
   end
 end
 
--- Not too many orders in a window.
+-- Not too many orders in a window. A list holds times, newest first: its window is full while the entry at the limit's place
+-- is younger than the window is long.
 if from <= GUARDS.RATE_SYMBOL and not nothing_known then
   if type(symbol_entry) ~= 'string' then symbol_entry = read('LINDEX', KEYS.rate_symbol, symbol_limit - 1) end
-  local full_for = window_wait(KEYS.rate_symbol, symbol_entry, symbol_window, now)
-  if full_for then
+  local full_for = symbol_entry and number_at(KEYS.rate_symbol, symbol_entry) + symbol_window - now
+  if full_for and full_for > 0 then
     reason, wait, detail, place = 'RATE_SYMBOL', integer(full_for), '', GUARDS.RATE_SYMBOL
     break
   end
 end
 if from <= GUARDS.RATE_GLOBAL then
   if not nothing_known then global_entry = read('LINDEX', KEYS.rate_global, global_limit - 1) end
-  local full_for = window_wait(KEYS.rate_global, global_entry, global_window, now)
-  if full_for then
+  local full_for = global_entry and number_at(KEYS.rate_global, global_entry) + global_window - now
+  if full_for and full_for > 0 then
     -- The denial trips the account's cooldown, which may last longer than the window is full.
     local rest = string.match(ARGV.figures, ' cooldown_global_ms=(%d+) ')
     reason, wait, detail, place = 'RATE_GLOBAL', integer(math.max(full_for, rest)), '', GUARDS.RATE_GLOBAL

@@ -7,17 +7,17 @@
 local members = read('ZCARD', KEYS.inflight)
 local fits = members == card and now >= counted  -- else somebody has changed the set, or the clock has gone back
 if fits and now >= earliest then
-  local lapsed = read('ZRANGEBYSCORE', KEYS.inflight, '(' .. integer(counted), now_text)
+  local lapsed = read('ZRANGEBYSCORE', KEYS.inflight, '(' .. integer(counted), integer(now))
   for i = 1, #lapsed do
     live, reserved = live - 1, reserved - number_at(KEYS.inflight, string.match(lapsed[i], '^(%d+):'))
   end
-  local next_one = read('ZRANGEBYSCORE', KEYS.inflight, '(' .. now_text, '+inf', 'WITHSCORES', 'LIMIT', '0', '1')
+  local next_one = read('ZRANGEBYSCORE', KEYS.inflight, '(' .. integer(now), '+inf', 'WITHSCORES', 'LIMIT', '0', '1')
   counted, earliest = now, next_one[2] and number_at(KEYS.inflight, next_one[2]) or 9007199254740991
 end
 -- Before the limit denies, it counts anew: what is kept may have drifted.
 if not fits or live >= max_in_flight then
   card, live, reserved, counted, earliest = members, 0, 0, now, 9007199254740991
-  local all = read('ZRANGEBYSCORE', KEYS.inflight, '(' .. now_text, '+inf', 'WITHSCORES')
+  local all = read('ZRANGEBYSCORE', KEYS.inflight, '(' .. integer(now), '+inf', 'WITHSCORES')
   for i = 1, #all, 2 do
     live, reserved = live + 1, reserved + number_at(KEYS.inflight, string.match(all[i], '^(%d+):'))
   end

@@ -45,10 +45,15 @@ FIGURES = struct.pack(">9d", 1, 30_000, 5, 60_000, 30_000, 3_600_000, 600_000, 5
 FINGERPRINT = PROTOCOL.policy.fingerprint
 
 
-def texts(begin: bytes, token: str, reserve: int) -> bytes:
-    asked = ("sig-81", token, INTENT.fingerprint, "BTCUSDT", "BUY", str(reserve))
-    figures = ("30000", "30000", "3600000")
-    return begin + b"".join(text.encode() + b"\0" for text in (*asked, FINGERPRINT, *figures))
+def asks(begin: bytes, token: str, reserve: int, fence_seen: int = 41) -> bytes:
+    """What a verdict on INTENT is asked, written out."""
+
+    def packed(*texts: str) -> bytes:
+        return b"".join(text.encode() + b"\0" for text in texts)
+
+    numbers = struct.pack(">2d", 1_766_550_734_000, fence_seen) + FIGURES
+    written = packed("BTCUSDT", "BUY", str(reserve), "30000", "30000", "3600000")
+    return begin + packed("sig-81", token, INTENT.fingerprint, FINGERPRINT) + numbers + written
 
 
 def words(call: Encoded) -> tuple[str | bytes, ...]:
@@ -71,8 +76,8 @@ PERMIT = Permit(
 
 def test_evaluate() -> None:
     assert words(PROTOCOL.evaluate(INTENT, "t0ken", 41, Decimal("50.0000001"))) == (
-        *("EVALSHA", script("evaluate").sha, "16", *KEYS, texts(b"\0\0", "t0ken", 50_000_001)),
-        *(struct.pack(">2d", 1_766_550_734_000, 41) + FIGURES, FIGURES_TEXT, "run id"),
+        *("EVALSHA", script("evaluate").sha, "16", *KEYS, asks(b"\0\0", "t0ken", 50_000_001)),
+        *(FIGURES_TEXT, "run id"),
     )
 
 
@@ -90,7 +95,7 @@ def test_a_caller_that_observes_says_so_and_has_keys_of_its_own_but_for_the_halt
     observing = Protocol(Keyspace("{acct7}", observing=True), Policy(failure_limit=7, mode="observe"))
     own = tuple(key if key.endswith(":halt") else key.replace("{acct7}:", "{acct7}:observe:") for key in KEYS)
     assert words(observing.evaluate(INTENT, "t0ken", 41, Decimal(50)))[:20] == (
-        *("EVALSHA", script("evaluate").sha, "16", *own, texts(b"\0\1", "t0ken", 50_000_000)),
+        *("EVALSHA", script("evaluate").sha, "16", *own, asks(b"\0\1", "t0ken", 50_000_000)),
     )
     assert words(observing.last_look(PERMIT, 6_500))[-2] == "1"
     for act, prefix in (("halt", "{acct7}:"), ("resume", "{acct7}:"), ("reset", "{acct7}:observe:")):
@@ -99,8 +104,8 @@ def test_a_caller_that_observes_says_so_and_has_keys_of_its_own_but_for_the_halt
 
 def test_inspect() -> None:
     assert PROTOCOL.inspect(INTENT) == (
-        *("EVALSHA_RO", script("inspect").sha, 16, *KEYS, texts(b"\0\0", "-", 50_000_000)),
-        *(struct.pack(">2d", 1_766_550_734_000, 0) + FIGURES, FIGURES_TEXT, SERVER),
+        *("EVALSHA_RO", script("inspect").sha, 16, *KEYS, asks(b"\0\0", "-", 50_000_000, fence_seen=0)),
+        *(FIGURES_TEXT, SERVER),
     )
 
 

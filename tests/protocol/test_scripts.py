@@ -109,7 +109,7 @@ OF_AN_INTENT = (
     "reasons applied journal trip"
 )
 OF_A_SETTLEMENT = f"{OF_AN_INTENT} exits placed"
-OF_A_VERDICT = "texts numbers figures server"
+OF_A_VERDICT = "asked figures server"
 CALLED_WITH = {
     "evaluate": (OF_AN_INTENT, OF_A_VERDICT),
     "inspect": (OF_AN_INTENT, OF_A_VERDICT),
@@ -188,7 +188,7 @@ def test_each_shortcut_names_every_key_that_the_guards_behind_it_read() -> None:
     text = re.sub(
         r"if not nothing_known then global_entry = .* end\n", "", text
     )  # where it holds, this was read before
-    behind_a_lock, all_of_them, without_window = (
+    behind_a_lock, all_of_them, without_window, of_another_type = (
         set(re.findall(r"KEYS\.(\w+)", keys)) for keys in re.findall(r"redis\.call\('EXISTS', ([^)]*)\)", text)
     )
     claimed = re.sub(r"--[^\n]*", "", (LUA / "include" / "claimed.lua").read_text("utf-8"))
@@ -198,6 +198,7 @@ def test_each_shortcut_names_every_key_that_the_guards_behind_it_read() -> None:
     assert behind_a_lock == stops
     assert without_window == stops | texts
     assert all_of_them == stops | texts | {"rate_symbol"}
+    assert of_another_type == texts - {"lock"}, "the lock is read by its guard"
 
 
 def _blocks_that_ask(question: str, text: str) -> list[str]:
