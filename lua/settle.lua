@@ -243,19 +243,19 @@ end
 
 -- Penalties: once for each token.
 local found = forgotten and 'memory' or shows_up_late and 'late' or '-'
+local why = ARGV.penalty_reason ~= '' and ARGV.penalty_reason or code
 if trips_safe_mode or one_too_many then
-  local why = code .. ' on ' .. symbol
+  local tripped_by = symbol .. ': ' .. why
   if not trips_safe_mode then
-    why = failure_limit .. ' failures in ' .. failure_window / 1000 .. ' s, the last: ' .. why
+    tripped_by = failure_limit .. ' failures in ' .. failure_window / 1000 .. ' s, the last on ' .. tripped_by
   end
-  if trip_safe_mode(KEYS.safe_mode, KEYS.failures, noted_in(), safe_mode_ttl, now_text, why) then
+  if trip_safe_mode(KEYS.safe_mode, KEYS.failures, noted_in(), safe_mode_ttl, now_text, tripped_by) then
     found = found == '-' and 'safe_mode' or 'safe_mode,' .. found
   end
 elseif counts_failure and type(redis.pcall('LPUSH', KEYS.failures, now_text)) == 'number' then
   redis.call('LTRIM', KEYS.failures, '0', failure_limit - 1)
   redis.call('PEXPIRE', KEYS.failures, failure_window)
 end
-local why = ARGV.penalty_reason ~= '' and ARGV.penalty_reason or code
 if symbol_cooldown then
   trip_cooldown(KEYS.cooldown_symbol, noted_in(), symbol_cooldown, now_text, 'cooldown_symbol ' .. symbol, why)
 end

@@ -16,6 +16,7 @@ NOT_PLACED: Final = "NOT_PLACED"
 _WORD: Final = re.compile(r"\S{1,64}")
 _LONGEST_DETAIL: Final = 120
 _LONGEST_REASON: Final = 64
+_LONGEST_WHY: Final = 120
 
 
 class OutcomeKind(StrEnum):
@@ -147,13 +148,13 @@ class Outcome:
 
     @property
     def why(self) -> str:
-        """What a switch says that this trips: its penalty's reason, else code and detail, cut to one short line."""
+        """What a switch says that this trips: its penalty's reason, else code and detail, 120 characters at most."""
         if self.penalty is not None and self.penalty.reason:
             return self.penalty.reason
         said = self.note if self.note.isprintable() else self.code
         if self.kind is OutcomeKind.UNKNOWN:
             said = f"unknown whether an order exists: {said}"
-        return said if len(said) <= _LONGEST_REASON else f"{said[: _LONGEST_REASON - 1]}…"
+        return said if len(said) <= _LONGEST_WHY else f"{said[: _LONGEST_WHY - 1]}…"
 
 
 class Settled(StrEnum):

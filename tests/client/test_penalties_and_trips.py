@@ -119,9 +119,9 @@ def test_a_penalty_may_trip_safe_mode_at_once(kind: str, redis_client: redis.Red
     assert (settlement.status, settlement.tripped_safe_mode) == (Settled.SETTLED, True)
     assert 600_000 < redis_client.pttl(at.SAFE_MODE) <= 700_000
     verdict = gate.evaluate(at.entry("sig-2", "ETHUSDT"))
-    assert (verdict.reason, verdict.detail) == (Reason.SAFE_MODE, f"{OUTCOMES[kind].code} on BTCUSDT")
+    assert (verdict.reason, verdict.detail) == (Reason.SAFE_MODE, f"BTCUSDT: {OUTCOMES[kind].why}")
     assert [(act["what"], act["by"], act["reason"]) for act in at.audit(redis_client)] == [
-        ("trip safe_mode", "gate", f"{OUTCOMES[kind].code} on BTCUSDT")
+        ("trip safe_mode", "gate", f"BTCUSDT: {OUTCOMES[kind].why}")
     ]
     at.admitted(gate.evaluate(at.exit_("sig-3", "ETHUSDT")))
 
@@ -154,7 +154,7 @@ def test_a_failure_that_trips_at_once_trips_once_and_the_count_begins_anew(
     for number in range(failures_before):
         assert not fail(gate, number)
     assert fail(gate, 9, Penalty(count_failure=True, safe_mode=True))
-    assert reason_of(redis_client, "safe_mode") == "-2019 on BTCUSDT"
+    assert reason_of(redis_client, "safe_mode").startswith("BTCUSDT: -2019")
     assert redis_client.exists(at.FAILURES) == 0
     assert len(at.audit(redis_client)) == 1
 
@@ -171,11 +171,11 @@ def test_a_trip_sets_a_switch_to_1_and_nothing_else(redis_client: redis.Redis, o
     assert {redis_client.get(key) for key in (at.SAFE_MODE, at.COOLDOWN_GLOBAL, at.COOLDOWN_SYMBOL)} == {b"1"}
     told = {each.name: each.detail for each in gate.status().standing if each.on}
     assert (told["safe_mode"], told["cooldown_global"], told["cooldown_symbol"]) == (
-        "-2019 on BTCUSDT",
+        "BTCUSDT: margin",
         "margin",
         "margin",
     )
-    assert gate.evaluate(at.entry()).detail == "-2019 on BTCUSDT"
+    assert gate.evaluate(at.entry()).detail == "BTCUSDT: margin"
     redis_client.delete(at.SAFE_MODE)
     assert gate.evaluate(at.entry()).detail == "margin"
     gate.reset("all", by="ops", reason="topped up")

@@ -36,7 +36,7 @@ async def test_five_margin_failures_in_five_minutes_trip_safe_mode_for_fifteen(
     denied = await desk.executor.execute(desk.intent("ADAUSDT"))
     assert denied.reason == Reason.SAFE_MODE
     [tripped] = [act for act in at.audit(redis_client) if act["what"] == "trip safe_mode"]
-    assert tripped["reason"].startswith("5 failures in 300 s, the last: INSUFFICIENT_MARGIN")
+    assert tripped["reason"].startswith("5 failures in 300 s, the last on BNBUSDT: INSUFFICIENT_MARGIN")
 
 
 async def test_a_symbol_without_margin_rests_and_the_others_go_on(open_desk: OpenDesk) -> None:

@@ -184,7 +184,7 @@ def test_the_trips_of_a_worker_bind_and_are_noted_where_it_may_write(
         assert longest_ms - 20_000 < redis_client.pttl(key) <= longest_ms
     assert not redis_client.exists(at.TRIP)
     denied = gate.evaluate(at.entry("sig-2"))
-    assert (denied.reason, "-2019 on BTCUSDT" in denied.detail) == (Reason.SAFE_MODE, True)
+    assert (denied.reason, "BTCUSDT: -2019 Margin" in denied.detail) == (Reason.SAFE_MODE, True)
     assert [each["what"] for each in at.audit(redis_client)] == [
         *("trip safe_mode", "trip cooldown_symbol BTCUSDT", "trip cooldown_global"),
     ]

@@ -32,8 +32,8 @@ def test_what_it_trips_says_why_in_one_short_line() -> None:
     assert Outcome.unknown("timed out").why == "unknown whether an order exists: UNKNOWN timed out"
     assert Outcome.rejected(-2019, penalty=Penalty(reason="near the limits")).why == "near the limits"
     assert Outcome.rejected(-1, "\x1b[2J").why == "-1", "nothing that could change a terminal"
-    long = Outcome.rejected(-1, "x" * 100).why
-    assert (len(long), long[-1]) == (64, "…")
+    long = Outcome.rejected(-1, "x" * 120).why
+    assert (len(long), long[-1]) == (120, "…")
 
 
 def test_what_may_be_tried_again_unless_told_otherwise() -> None:
