@@ -54,6 +54,16 @@ async def test_an_event_comes_twice(paper_exchange: PaperExchange) -> None:
         assert [await told(line) for _ in range(3)] == ["a", "a", "b"]
 
 
+async def test_a_fault_that_is_armed_after_an_answer_strikes_none_of_its_events(paper_exchange: PaperExchange) -> None:
+    """The events are made after the answer, but before anything else happens."""
+    async with user_stream(paper_exchange) as line:
+        for number in range(20):
+            place(paper_exchange, f"{number}")
+            paper_exchange.inject(Fault(kind=FaultKind.LOSE_EVENT))
+            assert await told(line) == f"{number}"
+            paper_exchange.clear_faults()
+
+
 async def test_a_fault_chooses_its_events_by_symbol_and_name(paper_exchange: PaperExchange) -> None:
     paper_exchange.inject(
         Fault(kind=FaultKind.LOSE_EVENT, event="ACCOUNT_UPDATE"), Fault(kind=FaultKind.LOSE_EVENT, symbol="ETHUSDT")

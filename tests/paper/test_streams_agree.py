@@ -12,6 +12,7 @@ import pytest
 
 from gate.paper import ExchangeError
 from gate.paper.books.account import AccountBooks
+from gate.paper.books.happenings import Happening
 from gate.paper.books.orders import Order
 from gate.paper.market.decimals import eight, fixed
 from gate.paper.market.market_data import built_in
@@ -20,8 +21,9 @@ from gate.paper.market.terms import AlgoStatus, PositionSide
 from gate.paper.rest import account_answers
 from gate.paper.rest.answers import order_state
 from gate.paper.serving.settings import Account, Settings
-from gate.paper.serving.venue import Venue
+from gate.paper.serving.venue import Request, Venue
 from gate.paper.streams.event import Event
+from gate.paper.streams.user_events import user_event
 from gate.paper.trading.conditional import cancel_algo, place_algo
 from gate.paper.trading.params import Params
 from gate.paper.trading.tickets import read_algo_ticket, read_ticket
@@ -135,6 +137,56 @@ def test_the_events_add_up_to_the_books(seed: int, isolated: bool, hedge: bool) 
         compare(venue, books, follower)
     assert follower.fills
     assert follower.positions
+
+
+@pytest.mark.parametrize("hedge", [False, True], ids=["one way", "hedge"])
+@pytest.mark.parametrize("seed", range(4))
+def test_events_that_wait_for_the_answer_tell_how_the_books_stood(seed: int, hedge: bool) -> None:
+    venue = Venue(Settings(market=built_in(), accounts=[Account(balance="800")], limits=None))
+    trader = Trader(venue, seed)
+    books, at_once, heard = trader.books, list[Event](), list[Event]()
+    books.hedge = hedge
+    hears = books.listener
+
+    def listener(happening: Happening) -> None:
+        at_once.append(user_event(venue.exchange, books, happening))
+        hears(happening)
+
+    books.listener = listener
+    venue.hub.join(books.listen_key.open(trader.now_ms), lambda _, event: heard.append(event))
+    for _ in range(STEPS):
+        with venue.hub.keeping(), suppress(ExchangeError):
+            trader.chance.choice([trader.market, trader.limit, trader.stop, trader.end, trader.pay])()
+        venue.tick()  # as before everything that comes from outside
+        trader.move()
+    assert heard == at_once
+    assert len(heard) > STEPS // 2
+
+
+def test_the_events_of_a_request_are_told_after_its_answer_and_before_the_next_one() -> None:
+    venue = Venue(Settings(market=built_in(), accounts=[Account()]))
+    books, heard = next(iter(venue.exchange.accounts.values())), list[str]()
+    venue.hub.join(books.listen_key.open(venue.clock.now_ms()), lambda _, event: heard.append(event.name))
+    pay = Request("POST", "/fapi/v1/listenKey", "", "", "paper-key", "127.0.0.1")
+
+    with venue.hub.keeping():
+        books.set_wallet("USDT", Decimal(1), venue.clock.now_ms())
+    assert heard == []
+    venue.answer_first(venue.arrive(pay))
+    assert heard == ["ACCOUNT_UPDATE"]
+
+
+def test_nothing_is_told_after_the_end_of_a_listen_key() -> None:
+    venue = Venue(Settings(market=built_in(), accounts=[Account()]))
+    books, heard = next(iter(venue.exchange.accounts.values())), list[str]()
+    venue.hub.join(books.listen_key.open(venue.clock.now_ms()), lambda _, event: heard.append(event.name))
+
+    with venue.hub.keeping():
+        books.set_wallet("USDT", Decimal(1), venue.clock.now_ms())
+    books.expire_listen_key(venue.clock.now_ms(), at_once=True)
+    venue.tick()
+
+    assert heard == ["listenKeyExpired"]
 
 
 def compare(venue: Venue, books: AccountBooks, follower: Follower) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping
+from copy import copy
 from decimal import Decimal
 
 import msgspec
@@ -71,6 +72,18 @@ class AccountBooks:
         self.transfers: deque[Transfer] = deque(maxlen=_MOST_TRANSFERS)
         self.listen_key = ListenKey()
         self.listener: Listener = nobody
+
+    def as_it_stands(self) -> AccountBooks:
+        """A copy to reckon with: what later changes do to wallets, positions, open orders and settings isn't in it."""
+        stands = copy(self)
+        stands.wallets, stands.positions, stands.realized = (
+            dict(self.wallets),
+            dict(self.positions),
+            dict(self.realized),
+        )
+        stands.open_orders, stands._leverage = dict(self.open_orders), dict(self._leverage)
+        stands.isolated = set(self.isolated)
+        return stands
 
     def leverage(self, symbol: Symbol) -> int:
         return self._leverage.get(symbol.name, min(DEFAULT_LEVERAGE, symbol.max_leverage))

@@ -81,8 +81,14 @@ class HttpEdge:
         )
         fault = self._venue.fault_for(arrival)
         if fault is None:
-            return _response(self._venue.answer(arrival))
+            return self._answered(arrival)
         return await self._suffer(fault, arrival, http)
+
+    def _answered(self, arrival: Arrival, skew_ms: int = 0, *, self_trade: bool = False) -> web.Response:
+        """The answer of now. aiohttp writes it before the loop turns; then its events are made."""
+        reply = self._venue.answer_first(arrival, skew_ms, self_trade=self_trade)
+        asyncio.get_running_loop().call_soon(self._venue.hub.tell)
+        return _response(reply)
 
     async def _control(self, method: str, path: str, body: bytes) -> web.Response:
         if (method, path) == ("POST", "/paper/release"):
@@ -107,9 +113,9 @@ class HttpEdge:
     async def _suffer(self, fault: Fault, arrival: Arrival, http: web.BaseRequest) -> web.StreamResponse:
         """Play a fault: the request takes effect if the fault accepts it; then the client gets the fault's answer."""
         if fault.kind is FaultKind.CLOCK_SKEW:
-            return _response(self._venue.answer(arrival, fault.skew_ms))
+            return self._answered(arrival, fault.skew_ms)
         if fault.kind is FaultKind.EXPIRED_IN_MATCH:
-            return _response(self._venue.answer(arrival, self_trade=True))
+            return self._answered(arrival, self_trade=True)
         if fault.kind is FaultKind.DELAY:
             return await self._after_delay(fault, arrival, http)
         reply = None
@@ -132,7 +138,7 @@ class HttpEdge:
             if self._stopping:  # a request that was held when the server stopped never takes effect
                 hang_up(http.transport, reset=False)
                 return web.Response()
-            return _response(self._venue.answer(arrival))
+            return self._answered(arrival)
 
     async def _slow_body(self, fault: Fault, reply: Reply, http: web.BaseRequest) -> web.StreamResponse:
         """Sends half of the body at once, and the other half after the delay or the release."""

@@ -140,6 +140,15 @@ class Venue:
     def fault_for(self, arrival: Arrival) -> Fault | None:
         return self.faults.strike(arrival.view)
 
+    def answer_first(self, arrival: Arrival, skew_ms: int = 0, *, self_trade: bool = False) -> Reply:
+        """As `answer`, without the events of the request: they are told by `hub.tell`, once the answer is on its way.
+
+        An exchange doesn't make them while the answer waits.
+        """
+        self.tick()
+        with self.hub.keeping():
+            return self._take_effect(arrival, skew_ms, self_trade=self_trade)
+
     def answer(self, arrival: Arrival, skew_ms: int = 0, *, self_trade: bool = False) -> Reply:
         """Let a request take effect now. Returns the exchange's reply.
 
@@ -268,7 +277,9 @@ class Venue:
         liquidate_fallen(self.exchange, at_ms)
 
     def tick(self) -> None:
-        """Do what is due: late requests, countdowns, steps of the walk, and unwritten lines of the ledger file."""
+        """Do what is due: untold events, late requests, countdowns, steps of the walk, and unwritten lines of the
+        ledger file."""
+        self.hub.tell()
         self.ledger.catch_up()
         now_ms = self.clock.now_ms()
         while self._late and self._late[0][0] <= now_ms:
