@@ -118,6 +118,10 @@ class BinanceFutures:
         """Those that were read last, without asking; None for a symbol that isn't among them."""
         return self._symbols.known_filters(symbol)
 
+    def filters_at_hand(self, symbol: str) -> Filters | None:
+        """As `filters` at any age, where nothing has to be read for it; None where something has."""
+        return self._symbols.at_hand(symbol)
+
     def forget_filters(self) -> None:
         """Reads them anew at the next order: an answer has shown that they changed."""
         self._symbols.forget()
@@ -130,15 +134,19 @@ class BinanceFutures:
     async def hedge_mode(self) -> bool:
         """Whether the account holds long and short positions side by side. Read once, until it is forgotten; not at all
         where the streams tell it."""
+        known = self.known_hedge_mode()
+        if known is not None:
+            return known
+        said = value_of(await self._rest.read("futures_account_config"), "dualSidePosition")
+        if not isinstance(said, bool):
+            raise unreadable("dualSidePosition", said)
+        self._hedge_mode = said
+        return said
+
+    def known_hedge_mode(self) -> bool | None:
+        """As `hedge_mode`, without asking; None where it would have to be read."""
         told = None if self._streams is None else self._streams.hedge_mode
-        if told is not None:
-            return told
-        if self._hedge_mode is None:
-            said = value_of(await self._rest.read("futures_account_config"), "dualSidePosition")
-            if not isinstance(said, bool):
-                raise unreadable("dualSidePosition", said)
-            self._hedge_mode = said
-        return self._hedge_mode
+        return self._hedge_mode if told is None else told
 
     def forget_hedge_mode(self) -> None:
         """Reads it anew at the next order: an answer has shown that it changed."""
@@ -220,35 +228,10 @@ class BinanceFutures:
 
         Where ours was off by more than it allows, it is set by then, and the order refused: it isn't signed anew here.
         """
-        parameters = {
-            "symbol": order.symbol,
-            "side": order.side,
-            "type": order.order_type,
-            # The library drops newClientOrderId from a conditional order, silently, and makes up a clientAlgoId.
-            "clientAlgoId" if order.conditional else "newClientOrderId": order.client_order_id,
-        }
-        if order.close_position:
-            parameters["closePosition"] = "true"  # with a quantity or reduceOnly beside it, it is refused
-        else:
-            parameters["quantity"] = plain(order.quantity)
-        if not order.conditional:
-            parameters["newOrderRespType"] = "RESULT"
-        if order.price is not None:
-            parameters["price"] = plain(order.price)
-        if order.time_in_force is not None:
-            parameters["timeInForce"] = order.time_in_force
-        if order.trigger_price is not None:
-            parameters["triggerPrice"] = plain(order.trigger_price)
-        if order.working_type is not None:
-            parameters["workingType"] = order.working_type
-        if order.position_side is not None:
-            parameters["positionSide"] = order.position_side  # hedge mode, where reduceOnly is forbidden
-        elif order.reduce_only:
-            parameters["reduceOnly"] = "true"  # True would be sent as "True"
         self._sent_ns[order.symbol] = time.monotonic_ns()
         try:
             answer = await self._rest.ask_once(
-                "futures_create_order", timeout_ms / 1000, validity.span_ms, validity.from_ms, **parameters
+                "futures_create_order", timeout_ms / 1000, validity.span_ms, validity.from_ms, **_parameters(order)
             )
         except ExchangeFailure as failed:
             if failed.failure.code in CLOCK_CODES:
@@ -343,6 +326,36 @@ class BinanceFutures:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+
+def _parameters(order: OrderRequest) -> dict[str, str]:
+    """As the exchange's API names them."""
+    parameters = {
+        "symbol": order.symbol,
+        "side": order.side,
+        "type": order.order_type,
+        # The library drops newClientOrderId from a conditional order, silently, and makes up a clientAlgoId.
+        "clientAlgoId" if order.conditional else "newClientOrderId": order.client_order_id,
+    }
+    if order.close_position:
+        parameters["closePosition"] = "true"  # with a quantity or reduceOnly beside it, it is refused
+    else:
+        parameters["quantity"] = plain(order.quantity)
+    if not order.conditional:
+        parameters["newOrderRespType"] = "RESULT"
+    if order.price is not None:
+        parameters["price"] = plain(order.price)
+    if order.time_in_force is not None:
+        parameters["timeInForce"] = order.time_in_force
+    if order.trigger_price is not None:
+        parameters["triggerPrice"] = plain(order.trigger_price)
+    if order.working_type is not None:
+        parameters["workingType"] = order.working_type
+    if order.position_side is not None:
+        parameters["positionSide"] = order.position_side  # hedge mode, where reduceOnly is forbidden
+    elif order.reduce_only:
+        parameters["reduceOnly"] = "true"  # True would be sent as "True"
+    return parameters
 
 
 def _sockets(address: str | None, *, demo: bool) -> str:

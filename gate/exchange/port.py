@@ -246,11 +246,17 @@ class Exchange(Protocol):
     def known_filters(self, symbol: str) -> Filters | None:
         """Those that were read last, without asking."""
 
+    def filters_at_hand(self, symbol: str) -> Filters | None:
+        """As `filters` at any age, where nothing has to be read for it; None where something has."""
+
     async def mark_price(self, symbol: str) -> Decimal:
         """The price by which notional is measured."""
 
     async def hedge_mode(self) -> bool:
         """Whether the account holds long and short positions side by side."""
+
+    def known_hedge_mode(self) -> bool | None:
+        """As `hedge_mode`, without asking; None where it would have to be read."""
 
     async def symbol_config(self, symbol: str) -> SymbolConfig:
         """Leverage, what it allows, and the fee."""

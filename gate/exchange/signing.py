@@ -1,9 +1,15 @@
-"""python-binance's client, signing by a moment that its caller has taken."""
+"""python-binance's client, signing by a moment that its caller has taken; and with less work for each request.
+
+After a request's round trip a process runs from cold caches: what takes microseconds while it is busy takes ten times
+as long then, and what isn't executed at all takes none.
+"""
 
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
+import msgspec
 from binance import AsyncClient
 
 from gate.exchange.bounded import ACCEPTED
@@ -22,6 +28,24 @@ class TimedClient(AsyncClient):  # type: ignore[misc]  # the library has no type
 
     def _get_headers(self) -> dict[str, str]:
         return {**super()._get_headers(), "Accept-Encoding": ACCEPTED}
+
+    def _get_request_kwargs(self, method: str, *arguments: Any, **named: Any) -> dict[str, Any]:
+        made: dict[str, Any] = super()._get_request_kwargs(method, *arguments, **named)
+        data = made.get("data")
+        if isinstance(data, list):
+            # What aiohttp makes of a list, by way of a form: that takes it longer than all the rest of a request.
+            made["data"] = urlencode(data, doseq=True).encode()
+        return made
+
+    async def _handle_response(self, response: Any) -> Any:
+        """As the library's, which takes the text twice, and looks for its encoding each time."""
+        if response.status == 200 and response.content_type == "application/json":
+            body = await response.read()
+            try:
+                return msgspec.json.decode(body) if body else {}
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                pass  # the library judges it: another encoding, or no JSON
+        return await super()._handle_response(response)
 
     def _generate_signature(self, data: dict[str, Any], *arguments: Any, **named: Any) -> str:
         if self.signed_ms is not None:

@@ -54,6 +54,10 @@ class Symbols:
             filters = self._filters[symbol] = decode_filters(found)
         return filters
 
+    def at_hand(self, symbol: str) -> Filters | None:
+        """Those that were read last, unless they are to be read anew."""
+        return None if self._read_at_s is None else self.known_filters(symbol)
+
     def margin_asset(self, symbol: str) -> str | None:
         """What a symbol's margin is in; None where that isn't known."""
         found = self._rows.get(symbol)

@@ -94,8 +94,10 @@ class Usage:
     def note(self, headers: Mapping[str, str], now_ms: int) -> None:
         """Keeps the figures of an answer's headers. `now_ms`: the best estimate of the exchange's clock."""
         for limit in self.limits:
-            with suppress(KeyError, ValueError):
-                self._seen[limit.header] = int(headers[limit.header]), now_ms
+            told = headers.get(limit.header)
+            if told is not None:
+                with suppress(ValueError):
+                    self._seen[limit.header] = int(told), now_ms
 
     def uses(self, now_ms: int) -> tuple[LimitUse, ...]:
         """The use of every limit, as the last answers tell it."""

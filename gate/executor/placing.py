@@ -279,7 +279,7 @@ class Placer:
                 execution = self._own_look(attempt, cover)
         if execution is None:
             execution = await self._send(attempt, plan, validity)
-        return replace(execution, margin=cover)
+        return execution if cover is None else replace(execution, margin=cover)
 
     async def _close_by_reading(self, attempt: Attempt, plan: OrderPlan) -> Execution:
         """Closes what a reading tells is open. Where there is none soon, what the streams told is more than nothing."""

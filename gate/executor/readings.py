@@ -81,8 +81,9 @@ class Readings:
         """Whether the account is in hedge mode; the attempt keeps it."""
         attempt = self._attempt
         if attempt.hedge_mode is None:
-            if self.live is not None:
-                attempt.hedge_mode = self.live.hedge_mode
+            known = self._exchange.known_hedge_mode() if self.live is None else self.live.hedge_mode
+            if known is not None:
+                attempt.hedge_mode = known
             else:
                 attempt.hedge_mode = await (self._hedge_mode or _first_hedge_mode(self._exchange, attempt))
         return attempt.hedge_mode
@@ -106,6 +107,11 @@ class Readings:
 
     async def filters(self) -> Filters | None:
         """As read_filters."""
+        attempt = self._attempt
+        if self._filters is None and attempt.intent.is_exit:
+            known = self._exchange.filters_at_hand(attempt.intent.symbol)
+            if known is not None:
+                return known
         return await (self._filters or read_filters(self._exchange, self._attempt))
 
     async def mark_price(self) -> Decimal:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import time
 from collections.abc import AsyncIterator
 from decimal import Decimal
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl
 
 import pytest
 import pytest_asyncio
+from aiohttp import FormData
+from binance import AsyncClient
+from binance.exceptions import BinanceRequestException
 
 from gate.exchange.failures import ExchangeFailure
 from gate.exchange.port import OrderAnswer, OrderRequest, Validity
@@ -37,7 +41,7 @@ async def test_the_library_sends_and_signs_the_moment_that_it_is_given(client: T
 
     sent = client._get_request_kwargs(method, True, data={"symbol": "BTCUSDT"})
 
-    query = sent["params"] if method == "get" else urlencode(sent["data"])
+    query = sent["params"] if method == "get" else sent["data"].decode()
     signed, _, signature = query.partition("&signature=")
     assert f"timestamp={NOON_MS}" in signed
     assert signature == hmac.new(SECRET.encode(), signed.encode(), hashlib.sha256).hexdigest()
@@ -47,9 +51,72 @@ async def test_the_moment_is_for_one_request(client: TimedClient) -> None:
     client.signed_ms = NOON_MS
     client._get_request_kwargs("post", True, data={"symbol": "BTCUSDT"})
 
-    sent = dict(client._get_request_kwargs("post", True, data={"symbol": "BTCUSDT"})["data"])
+    sent = dict(parse_qsl(client._get_request_kwargs("post", True, data={"symbol": "BTCUSDT"})["data"].decode()))
 
     assert abs(int(sent["timestamp"]) - time.time_ns() // 1_000_000) < 60_000
+
+
+@pytest.mark.parametrize("symbol", ["BTCUSDT", "币安人生USDT"])
+async def test_a_body_is_the_one_that_aiohttp_would_make(client: TimedClient, symbol: str) -> None:
+    parameters = {"symbol": symbol, "quantity": "0.01", "newClientOrderId": "g-a_b-C", "note": "a b&c=d+e", "no": None}
+    client.signed_ms = NOON_MS
+    of_the_library = AsyncClient._get_request_kwargs(client, "post", True, data=dict(parameters))["data"]
+    client.signed_ms = NOON_MS
+
+    sent = client._get_request_kwargs("post", True, data=dict(parameters))
+
+    assert sent["data"] == FormData(of_the_library)()._value
+    assert len(parse_qsl(sent["data"].decode())) == len(of_the_library) == 7
+
+
+class Told:
+    """An answer of the exchange, as aiohttp gives it."""
+
+    status = 200
+
+    def __init__(self, body: bytes, content_type: str = "application/json") -> None:
+        self._body, self.content_type = body, content_type
+
+    async def read(self) -> bytes:
+        return self._body
+
+    async def text(self) -> str:
+        return self._body.decode()
+
+    async def json(self) -> object:
+        if self.content_type != "application/json":
+            raise ContentTypeError
+        return json.loads(self._body)
+
+
+class ContentTypeError(Exception):
+    pass
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{}", rb'{"a": [1, 1.5, "\u00e9", null, true, 12345678901234567890123]}', b'{"a": NaN}', rb'"\ud800"'],
+)
+async def test_an_answer_is_read_as_the_library_reads_it(client: TimedClient, body: bytes) -> None:
+    assert repr(await client._handle_response(Told(body))) == repr(
+        await AsyncClient._handle_response(client, Told(body))
+    )
+
+
+@pytest.mark.parametrize(
+    ("told", "error"),
+    [
+        (Told(b"<html>"), BinanceRequestException),
+        (Told(b'{"a": "\xff"}'), UnicodeDecodeError),
+        (Told(b"{}", "text/html"), ContentTypeError),
+    ],
+    ids=["no JSON", "no UTF-8", "another type"],
+)
+async def test_what_the_library_refuses_to_read_stays_refused(
+    client: TimedClient, told: Told, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        await client._handle_response(told)
 
 
 async def test_the_exchange_refuses_an_order_that_is_sent_after_its_validity(desk: Desk) -> None:

@@ -108,6 +108,7 @@ def waits_before_sending(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         return await filters(symbol, **more)
 
     monkeypatch.setattr(desk.exchange, "filters", after_a_turn)
+    monkeypatch.setattr(desk.exchange, "filters_at_hand", lambda symbol: None)
 
 
 OpenDesk = Callable[..., Awaitable[Desk]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 import redis
 
 from gate.exchange.failures import ExchangeFailure, OrderNotFound, failure_of
@@ -109,7 +110,7 @@ async def test_a_fault_of_our_own_before_sending_is_answered_and_gives_the_inten
 
 
 async def test_an_exit_whose_permit_the_store_forgot_may_come_again(
-    open_desk: OpenDesk, redis_client: redis.Redis
+    open_desk: OpenDesk, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     desk = await open_desk()
     await desk.executor.execute(desk.intent(quantity="0.01"))
@@ -121,6 +122,7 @@ async def test_an_exit_whose_permit_the_store_forgot_may_come_again(
         return await hedge_mode()
 
     desk.exchange.hedge_mode = then_forget  # type: ignore[method-assign]  # between the verdict and the last look
+    monkeypatch.setattr(desk.exchange, "known_hedge_mode", lambda: None)
     leaving = desk.intent(side="SELL", quantity="0.01", reduce_only=True)
 
     lost = await desk.executor.execute(leaving)
