@@ -104,8 +104,8 @@ class OneKind:
             for command in prepare:
                 pipeline.execute_command(*command)
             places.append(len(pipeline))
-            # One more after every 24: benchmarks/batches.py tells why.
-            for command in (call, *[empty] * (2 if number % 24 == 0 else 1), *restore):
+            # One more after every 48: benchmarks/batches.py tells why.
+            for command in (call, *[empty] * (2 if number % 48 == 0 else 1), *restore):
                 pipeline.execute_command(*command)
         self._client.config_resetstat()
         replies = pipeline.execute(raise_on_error=False)

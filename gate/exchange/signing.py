@@ -39,12 +39,13 @@ class TimedClient(AsyncClient):  # type: ignore[misc]  # the library has no type
 
     async def _handle_response(self, response: Any) -> Any:
         """As the library's, which takes the text twice, and looks for its encoding each time."""
-        if response.status == 200 and response.content_type == "application/json":
+        usual = response.status == 200 and response.content_type == "application/json"
+        if usual and (response.charset or "utf-8").lower() == "utf-8":
             body = await response.read()
             try:
                 return msgspec.json.decode(body) if body else {}
-            except (msgspec.DecodeError, UnicodeDecodeError):
-                pass  # the library judges it: another encoding, or no JSON
+            except msgspec.DecodeError:
+                pass  # the library judges it
         return await super()._handle_response(response)
 
     def _generate_signature(self, data: dict[str, Any], *arguments: Any, **named: Any) -> str:

@@ -56,14 +56,12 @@ end
 -- that the guards behind it read, and those of which MGET tells nothing where their type is wrong.
 -- nothing_on     no key of a stop exists
 -- nothing_known  nor a lock, nor the symbol's window
--- denied_anyway  the lock, or a full window of the symbol, denies if nothing before it does. Then it isn't asked whether the
---                account's list is still there, see memory.lua: a verdict that isn't denied so asks that in time
 local asks_once = from <= GUARDS.STALE and not is_exit
 local nothing_on, nothing_known, symbol_entry
-local denied_anyway = held
 if asks_once then
   local texts = applied and 1 or 0
   if held then
+    -- It denies, if nothing before it does.
     nothing_on = redis.call('EXISTS', KEYS.halt, KEYS.safe_mode, KEYS.failures, KEYS.cooldown_global,
       KEYS.cooldown_symbol) == 0
   else
@@ -73,7 +71,6 @@ if asks_once then
     if others == 1 then
       -- Mostly the symbol's window. If it has an entry where it would be full, it is the one that exists.
       symbol_entry = redis.pcall('LINDEX', KEYS.rate_symbol, symbol_limit - 1)
-      denied_anyway = type(symbol_entry) == 'string' and (tonumber(symbol_entry) or 0) + symbol_window > now
       nothing_on = type(symbol_entry) == 'string' or redis.call('EXISTS', KEYS.record, KEYS.applied, KEYS.lock,
         KEYS.halt, KEYS.safe_mode, KEYS.failures, KEYS.cooldown_global, KEYS.cooldown_symbol) == texts
     end

@@ -42,8 +42,7 @@ else
     new_memory = 'the server\'s clock has gone back by ' .. integer(last - now) .. ' ms'
   elseif last_fence < fence_seen then
     new_memory = 'the last fence is ' .. integer(last_fence) .. ', and ' .. integer(fence_seen) .. ' was given'
-  elseif not denied_anyway and not global_entry and lapses and lapses - now > 1000
-    and redis.pcall('EXISTS', KEYS.rate_global) == 0 then
+  elseif not global_entry and lapses and lapses - now > 1000 and redis.pcall('EXISTS', KEYS.rate_global) == 0 then
     -- The clocks by which a server lets keys lapse and answers TIME are a few ms apart; a second is more than enough.
     new_memory = 'the list of admissions is gone before its time: the clock was ahead, or the key was deleted'
   end

@@ -74,19 +74,19 @@ class Told:
 
     status = 200
 
-    def __init__(self, body: bytes, content_type: str = "application/json") -> None:
-        self._body, self.content_type = body, content_type
+    def __init__(self, body: bytes, content_type: str = "application/json", charset: str | None = None) -> None:
+        self._body, self.content_type, self.charset = body, content_type, charset
 
     async def read(self) -> bytes:
         return self._body
 
     async def text(self) -> str:
-        return self._body.decode()
+        return self._body.decode(self.charset or "utf-8")
 
     async def json(self) -> object:
         if self.content_type != "application/json":
             raise ContentTypeError
-        return json.loads(self._body)
+        return json.loads(await self.text())
 
 
 class ContentTypeError(Exception):
@@ -103,14 +103,20 @@ async def test_an_answer_is_read_as_the_library_reads_it(client: TimedClient, bo
     )
 
 
+@pytest.mark.parametrize("charset", ["UTF-8", "gbk", "utf-16", "latin-1"])
+async def test_an_answer_is_read_in_the_encoding_that_it_says(client: TimedClient, charset: str) -> None:
+    symbol = "Ã©" if charset == "latin-1" else "币安人生USDT"
+    told = Told(json.dumps({"symbol": symbol}, ensure_ascii=False).encode(charset), charset=charset)
+    assert await client._handle_response(told) == {"symbol": symbol}
+
+
 @pytest.mark.parametrize(
     ("told", "error"),
     [
         (Told(b"<html>"), BinanceRequestException),
-        (Told(b'{"a": "\xff"}'), UnicodeDecodeError),
         (Told(b"{}", "text/html"), ContentTypeError),
     ],
-    ids=["no JSON", "no UTF-8", "another type"],
+    ids=["no JSON", "another type"],
 )
 async def test_what_the_library_refuses_to_read_stays_refused(
     client: TimedClient, told: Told, error: type[Exception]

@@ -64,6 +64,15 @@ async def test_a_fault_that_is_armed_after_an_answer_strikes_none_of_its_events(
             paper_exchange.clear_faults()
 
 
+async def test_the_events_follow_the_answer_though_nothing_else_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a further request nor the exchange's own clock brings them."""
+    monkeypatch.setattr("gate.paper.serving.http_edge._TICK_S", 3_600)
+    with PaperExchange() as paper:
+        async with user_stream(paper) as line:
+            place(paper, "a")
+            assert await told(line) == "a"
+
+
 async def test_a_fault_chooses_its_events_by_symbol_and_name(paper_exchange: PaperExchange) -> None:
     paper_exchange.inject(
         Fault(kind=FaultKind.LOSE_EVENT, event="ACCOUNT_UPDATE"), Fault(kind=FaultKind.LOSE_EVENT, symbol="ETHUSDT")

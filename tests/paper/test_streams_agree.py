@@ -142,6 +142,7 @@ def test_the_events_add_up_to_the_books(seed: int, isolated: bool, hedge: bool) 
 @pytest.mark.parametrize("hedge", [False, True], ids=["one way", "hedge"])
 @pytest.mark.parametrize("seed", range(4))
 def test_events_that_wait_for_the_answer_tell_how_the_books_stood(seed: int, hedge: bool) -> None:
+    """How much is open, at which margin type, which leverage, and what the wallets hold."""
     venue = Venue(Settings(market=built_in(), accounts=[Account(balance="800")], limits=None))
     trader = Trader(venue, seed)
     books, at_once, heard = trader.books, list[Event](), list[Event]()
@@ -174,6 +175,20 @@ def test_the_events_of_a_request_are_told_after_its_answer_and_before_the_next_o
     assert heard == []
     venue.answer_first(venue.arrive(pay))
     assert heard == ["ACCOUNT_UPDATE"]
+
+
+def test_who_joins_hears_nothing_of_before() -> None:
+    venue = Venue(Settings(market=built_in(), accounts=[Account()]))
+    books, first, second = next(iter(venue.exchange.accounts.values())), list[str](), list[str]()
+    key = books.listen_key.open(venue.clock.now_ms())
+    venue.hub.join(key, lambda _, event: first.append(event.name))
+
+    with venue.hub.keeping():
+        books.set_wallet("USDT", Decimal(1), venue.clock.now_ms())
+    venue.hub.join(key, lambda _, event: second.append(event.name))
+    venue.hub.tell()
+
+    assert (first, second) == (["ACCOUNT_UPDATE"], [])
 
 
 def test_nothing_is_told_after_the_end_of_a_listen_key() -> None:

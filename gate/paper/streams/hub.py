@@ -33,7 +33,6 @@ class Hub:
     @contextmanager
     def keeping(self) -> Iterator[None]:
         """What happens to accounts in this block is told by `tell`: a request's answer doesn't wait for the events."""
-        self.tell()
         self._keeps = True
         try:
             yield
