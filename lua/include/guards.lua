@@ -163,8 +163,8 @@ if from <= GUARDS.IN_FLIGHT_LIMIT then
   end
 end
 
--- Not too many orders in a window. A list holds times, newest first: its window is full while the entry at the limit's place
--- is younger than the window is long.
+-- Not too many orders in a window. A list holds times, newest first: its window is full while the entry at the limit's
+-- place is younger than the window is long.
 if from <= GUARDS.RATE_SYMBOL and not nothing_known then
   if type(symbol_entry) ~= 'string' then symbol_entry = read('LINDEX', KEYS.rate_symbol, symbol_limit - 1) end
   local full_for = symbol_entry and number_at(KEYS.rate_symbol, symbol_entry) + symbol_window - now

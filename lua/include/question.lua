@@ -3,7 +3,8 @@
 -- call.
 -- Needs what asked.lua reads and claimed.lua finds; ARGV.asked
 --
--- The server's clock, asked once: seconds, and microseconds of the second. In whole ms; most that is denied needs no text of it.
+-- The server's clock, asked once, as server_now does: seconds, and microseconds of the second. In whole ms; most that is
+-- denied needs no text of it.
 local time = redis.call('TIME')
 local micros = time[2] + 0
 local now = time[1] * 1000 + (micros - micros % 1000) / 1000
