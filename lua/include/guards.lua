@@ -99,8 +99,9 @@ if from <= GUARDS.MEMORY_YOUNG then
   end
 end
 
--- A person, the switches, the lock.
+-- A person, the switches, the lock. What they need is included here: a function is made anew by each call that comes by.
 if not nothing_known then
+  --@include time_left
   -- A person has halted the account.
   local halt = from <= GUARDS.HALTED and not nothing_on and halted(is_exit)
   if halt then
@@ -110,8 +111,6 @@ if not nothing_known then
 
   -- Safe mode, too many failures, cooldowns.
   if not nothing_on and not is_exit then
-    -- Included here, for a function is made anew by each call that comes by.
-    --@include time_left
     --@include switched_on
     local why = from <= GUARDS.SAFE_MODE and switched_on(KEYS.safe_mode)
     if why then
@@ -144,8 +143,7 @@ if not nothing_known then
 
   -- A symbol and side has one live permit of an entry at most. Exits need no lock: two can't close more than there is.
   if from <= GUARDS.LOCKED and not is_exit and (held or not nothing_on and read('GET', KEYS.lock)) then
-    local left = redis.call('PTTL', KEYS.lock)
-    reason, wait, detail, place = 'LOCKED', left < 0 and '-1' or integer(left), '', GUARDS.LOCKED
+    reason, wait, detail, place = 'LOCKED', time_left(KEYS.lock), '', GUARDS.LOCKED
     break
   end
 end

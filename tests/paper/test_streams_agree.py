@@ -177,6 +177,28 @@ def test_the_events_of_a_request_are_told_after_its_answer_and_before_the_next_o
     assert heard == ["ACCOUNT_UPDATE"]
 
 
+def test_a_copy_of_the_books_stays_as_it_stands() -> None:
+    venue = Venue(Settings(market=built_in(), accounts=[Account()]))
+    trader = Trader(venue, 1)
+    books, symbol = trader.books, venue.exchange.symbol("BTCUSDT")
+    stands = books.as_it_stands()
+    before = (dict(books.wallets), dict(books.realized), books.leverage(symbol))
+
+    books.set_margin_type(symbol, isolated=True, now_ms=0)
+    books.set_leverage(symbol, 7, 0)
+    for _ in range(STEPS):
+        trader.act()
+
+    assert books.isolated
+    assert books.open_orders
+    assert books.wallets != stands.wallets
+    assert not stands.isolated
+    assert not stands.positions
+    assert not stands.open_orders
+    assert (stands.wallets, stands.realized, stands.leverage(symbol)) == before
+    assert books.realized != stands.realized
+
+
 def test_who_joins_hears_nothing_of_before() -> None:
     venue = Venue(Settings(market=built_in(), accounts=[Account()]))
     books, first, second = next(iter(venue.exchange.accounts.values())), list[str](), list[str]()
