@@ -28,7 +28,7 @@ from gate.executor.leverage import LeverageTurns
 from gate.executor.look_up import look_once, look_up
 from gate.executor.margin import MarginCheck
 from gate.executor.order_news import OrderNews
-from gate.executor.order_plan import OrderPlan, PlanRefusal, plan_order
+from gate.executor.order_plan import OrderPlan, PlanRefusal, plan_order, unfiltered
 from gate.executor.preflight import Need, Preflight, grown_stale
 from gate.executor.readings import Readings, SymbolFigures, read_hedge_mode, read_latest_filters
 from gate.executor.resting import CANCELS_TAKE_MS, cancel_resting, what_rests, words_for
@@ -215,14 +215,16 @@ class Placer:
         intent = attempt.intent
         filters = await readings.filters()
         if filters is None:
-            filters = await read_latest_filters(self._exchange, intent.symbol)
+            filters = await read_latest_filters(self._exchange, attempt)
+        if filters is None and intent.is_exit and intent.notional is None:
+            filters = unfiltered(intent.symbol)  # it may be listed since the last reading: the exchange knows
         if filters is None:
             return attempt.unfit(PlanRefusal("UNKNOWN_SYMBOL", f"the exchange has no symbol {intent.symbol}"))
         mark_price = await readings.mark_price()
         terms = {"hedge_mode": hedge_mode, "as_much_as_may_be": attempt.closes_all}
         plan = plan_order(intent, filters, mark_price, **terms)
         if isinstance(plan, PlanRefusal):
-            filters = await read_latest_filters(self._exchange, intent.symbol) or filters
+            filters = await read_latest_filters(self._exchange, attempt) or filters
             plan = plan_order(intent, filters, mark_price, **terms)
         if isinstance(plan, PlanRefusal):
             return attempt.unfit(plan)

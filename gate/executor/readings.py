@@ -25,6 +25,7 @@ from gate.values.verdict import Permit
 T = TypeVar("T")
 
 _FRESH_FILTERS_S: Final = 60
+_FRESH_FILTERS_OF_AN_EXIT_S: Final = 1
 _LONGEST_WAIT_OF_AN_EXIT_S: Final = 1.0
 
 
@@ -169,9 +170,14 @@ async def read_filters(exchange: Exchange, attempt: Attempt) -> Filters | None:
     return known or unfiltered(intent.symbol)
 
 
-async def read_latest_filters(exchange: Exchange, symbol: str) -> Filters | None:
-    """The present filters, since old filters must not refuse an intent for good."""
-    return await exchange.filters(symbol, no_older_than_s=_FRESH_FILTERS_S)
+async def read_latest_filters(exchange: Exchange, attempt: Attempt) -> Filters | None:
+    """The present filters, since old filters must not refuse an intent for good; None if the exchange doesn't have the
+    symbol, or doesn't say so soon to an exit."""
+    intent = attempt.intent
+    if not intent.is_exit:
+        return await exchange.filters(intent.symbol, no_older_than_s=_FRESH_FILTERS_S)
+    reading = exchange.filters(intent.symbol, no_older_than_s=_FRESH_FILTERS_OF_AN_EXIT_S)
+    return await _soon(reading, attempt.permit)
 
 
 def wants_mark_price(intent: Intent) -> bool:

@@ -114,6 +114,57 @@ async def test_filters_that_were_read_long_ago_refuse_no_entry_for_good(desk: De
     assert (await desk.executor.execute(desk.intent())).state is Terminal.FILLED
 
 
+async def _has_read(desk: Desk, seconds_ago: float, **rows: object) -> None:
+    """The executor's list of symbols: read so long ago, when it was as told."""
+    await desk.exchange.filters("BTCUSDT")
+    symbols: Any = desk.exchange._symbols
+    listed = {**symbols._rows, **rows}
+    symbols._rows = {symbol: row for symbol, row in listed.items() if row is not None}
+    symbols._filters = {}
+    symbols._read_at_s -= seconds_ago
+
+
+@pytest.mark.parametrize("kind", [None, FaultKind.DELAY, FaultKind.INTERNAL_503])
+async def test_an_exit_of_a_symbol_that_was_listed_this_moment_goes(
+    open_desk: OpenDesk, kind: FaultKind | None
+) -> None:
+    """A list that hangs for long isn't waited for: this permit would run out meanwhile."""
+    desk = await open_desk(Policy(lock_ttl_ms=2_500))
+    await _open(desk)
+    await _has_read(desk, 0 if kind is None else 2, BTCUSDT=None)
+    if kind is not None:
+        _fail(desk, EXCHANGE_INFO, kind)
+
+    assert (await _close(desk)).state is Terminal.FILLED
+
+
+async def test_an_exit_by_notional_of_a_symbol_that_was_listed_a_moment_ago_goes(desk: Desk) -> None:
+    await _open(desk)
+    await _has_read(desk, 2, BTCUSDT=None)
+
+    assert (await _close(desk, notional="1000")).state is Terminal.FILLED
+
+
+async def test_an_exit_that_filters_of_a_moment_ago_refuse_goes_by_those_of_now(desk: Desk) -> None:
+    await _open(desk)
+    await desk.exchange.filters("BTCUSDT")
+    row: Any = desk.exchange._symbols._rows["BTCUSDT"]
+    coarse = [
+        {**each, "minQty": "1", "stepSize": "1"} if "LOT_SIZE" in each["filterType"] else each
+        for each in row["filters"]
+    ]
+    await _has_read(desk, 2, BTCUSDT={**row, "filters": coarse})
+
+    assert (await _close(desk)).state is Terminal.FILLED
+
+
+async def test_an_exit_of_a_symbol_that_the_exchange_does_not_have_is_refused_by_the_exchange(desk: Desk) -> None:
+    execution = await desk.executor.execute(desk.intent("NOSUCHUSDT", "SELL", quantity="0.01", reduce_only=True))
+
+    assert (execution.state, execution.reason) == (Terminal.REJECTED_EXCHANGE, "-1121")
+    assert not execution.retryable
+
+
 async def test_an_exit_tries_the_other_position_mode_where_it_can_not_be_read(desk: Desk) -> None:
     await desk.exchange.hedge_mode()
     await desk.exchange._rest.client.futures_change_position_mode(dualSidePosition="true")
