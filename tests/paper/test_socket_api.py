@@ -16,6 +16,7 @@ import pytest
 from binance import Client
 
 from gate.paper import Fault, FaultKind, PaperExchange, RateLimits
+from gate.paper.serving.socket_line import Parcel, SocketLine, Text
 from tests.paper.sockets import Json, Line, connected, user_stream
 
 MARKET = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "0.002", "newClientOrderId": "mine"}
@@ -65,6 +66,30 @@ async def test_an_order_s_life(client: Client, paper_exchange: PaperExchange) ->
         gone = await line.call("order.cancel", symbol="BTCUSDT", origClientOrderId="rests")
         assert gone["result"]["status"] == "CANCELED"
     assert [row["clientOrderId"] for row in paper_exchange.ledger()] == ["rests"]
+
+
+@pytest.mark.parametrize(
+    "fault", [None, Fault(kind=FaultKind.CLOCK_SKEW, skew_ms=1), Fault(kind=FaultKind.EXPIRED_IN_MATCH)]
+)
+async def test_an_order_s_answer_does_not_wait_for_its_events(
+    paper_exchange: PaperExchange, monkeypatch: pytest.MonkeyPatch, fault: Fault | None
+) -> None:
+    said: list[str] = []
+    put = SocketLine.put
+
+    def noted(line: SocketLine, *parcels: Parcel) -> None:
+        said.extend(parcel.text.decode() for parcel in parcels if isinstance(parcel, Text))
+        put(line, *parcels)
+
+    monkeypatch.setattr(SocketLine, "put", noted)
+    if fault is not None:
+        paper_exchange.inject(fault)
+    async with user_stream(paper_exchange) as stream, api(paper_exchange) as line:
+        await line.call("order.place", **MARKET)
+        await stream.until("ORDER_TRADE_UPDATE")
+
+    assert '"result"' in said[0]
+    assert any("ORDER_TRADE_UPDATE" in each for each in said[1:])
 
 
 async def test_a_conditional_order_s_life(client: Client, paper_exchange: PaperExchange) -> None:

@@ -39,7 +39,7 @@ class SocketApi:
         arrival = self._venue.arrive(request, call.params)
         fault = self._venue.fault_for(arrival)
         if fault is None:
-            self._answer(call, self._venue.answer(arrival))
+            self._answer_now(call, arrival)
             return
         task = asyncio.create_task(self._suffer(call, arrival, fault))
         self._suffering.add(task)
@@ -49,17 +49,22 @@ class SocketApi:
         for task in self._suffering:
             task.cancel()
 
+    def _answer_now(self, call: SocketCall, arrival: Arrival, skew_ms: int = 0, *, self_trade: bool = False) -> None:
+        """The answer of now. Then its events are made, as behind an answer over HTTP."""
+        self._answer(call, self._venue.answer_first(arrival, skew_ms, self_trade=self_trade))
+        asyncio.get_running_loop().call_soon(self._venue.hub.tell)
+
     def _answer(self, call: SocketCall, reply: Reply) -> None:
         self._line.say(socket_answer(call, reply.status, reply.body, self._venue.limits_of(reply)))
 
     async def _suffer(self, call: SocketCall, arrival: Arrival, fault: Fault) -> None:
         if fault.kind is FaultKind.CLOCK_SKEW:
-            self._answer(call, self._venue.answer(arrival, fault.skew_ms))
+            self._answer_now(call, arrival, fault.skew_ms)
         elif fault.kind is FaultKind.EXPIRED_IN_MATCH:
-            self._answer(call, self._venue.answer(arrival, self_trade=True))
+            self._answer_now(call, arrival, self_trade=True)
         elif fault.kind is FaultKind.DELAY:
             async with self._holds.hold(fault.delay_ms):
-                self._answer(call, self._venue.answer(arrival))
+                self._answer_now(call, arrival)
         else:
             reply = None
             if fault.late_ms is not None:
