@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import redis
@@ -10,6 +13,8 @@ import redis
 from tests.servers.ports import free_port
 from tests.servers.session import holds_only_a_whole_memory
 from tests.servers.store import PrivateStore, Store
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_shared_store_holds_no_more_than_a_whole_memory_when_a_test_begins(
@@ -97,3 +102,12 @@ def test_a_private_store_takes_arguments_for_its_server(new_private_store: Calla
 def test_a_port_is_given_once_while_its_server_may_be_on_the_way() -> None:
     given = [free_port() for _ in range(400)]
     assert len(set(given)) == len(given)
+
+
+def test_no_other_process_is_given_a_port_of_this_one() -> None:
+    own = {free_port() for _ in range(100)}
+    asks = "from tests.servers.ports import free_port; print(*(free_port() for _ in range(400)))"
+
+    for _ in range(3):
+        asked = subprocess.run([sys.executable, "-c", asks], cwd=ROOT, capture_output=True, text=True, check=True)
+        assert own.isdisjoint(map(int, asked.stdout.split()))
