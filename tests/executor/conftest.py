@@ -7,14 +7,14 @@ import itertools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, cast
 
 import pytest
 import redis
 
-from gate import AsyncGate, Intent, Policy
+from gate import AsyncGate, Intent, Phase, Policy, Record
 from gate.exchange.binance import BinanceFutures
 from gate.exchange.port import Filters
 from gate.executor import Executor
@@ -24,7 +24,7 @@ from tests.client.account import STATE, server_ms
 from tests.client.gates import GateInRoles, urls_in_roles
 from tests.paper.arrivals import hear_arrivals
 from tests.servers.session import declare_whole
-from tests.servers.store import Store
+from tests.servers.store import PrivateStore, Store
 from tests.servers.users import IN_ROLES
 
 ROOMY = Policy(rate_symbol_limit=100, rate_global_limit=1000)
@@ -166,3 +166,47 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     hear_arrivals(monkeypatch, heard)
     return asked
+
+
+LOOK_UPS = ("/fapi/v1/order", "/fapi/v1/algoOrder")
+BRIEF_MS = 300
+"""How long the workers of `open_worker` wait for the store. One that stands still costs an exit that much."""
+
+OpenWorker = Callable[..., Awaitable[Desk]]
+
+
+@pytest.fixture
+async def open_worker(private_store: PrivateStore, paper: PaperExchange) -> AsyncIterator[OpenWorker]:
+    """Opens workers, each like a process of its own, on a store that the test may harm. Begins with a position."""
+    with private_store.client() as client:
+        declare_whole(client)
+    async with AsyncExitStack() as stack:
+
+        async def open_one(**figures: Any) -> Desk:
+            policy, url = replace(ROOMY, **figures), private_store.url
+            gate = await stack.enter_async_context(AsyncGate.from_url(url, policy=policy, timeout_ms=BRIEF_MS))
+            exchange = BinanceFutures(paper.key, paper.secret, base_url=paper.url, recv_window_ms=5_000, streams=False)
+            await stack.enter_async_context(exchange)
+            desk = Desk(gate, exchange, Executor(gate, exchange), paper)
+            if not paper.ledger():
+                await exchange._rest.client.futures_create_order(
+                    symbol="BTCUSDT", side="BUY", type="MARKET", quantity="0.1"
+                )
+            return desk
+
+        yield open_one
+
+
+def an_exit(desk: Desk, **more: Any) -> Intent:
+    """An intent that sells a tenth of what a worker holds, unless said otherwise."""
+    return desk.intent(side="SELL", reduce_only=True, **({"quantity": "0.01"} | more))
+
+
+async def recorded(desk: Desk, intent: Intent) -> Record:
+    """The record, once the store has one that is settled."""
+    async with asyncio.timeout(20):
+        while True:
+            record = await desk.gate.lookup(intent.id)
+            if record is not None and record.phase is not Phase.ADMITTED:
+                return record
+            await asyncio.sleep(0.05)

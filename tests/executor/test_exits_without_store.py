@@ -5,59 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any
 
 import pytest
 
-from gate import AsyncGate, Intent, InvalidField, Outcome, Permit, Phase, Record, Settled, Settlement, Verdict
-from gate.client.dialogues import Calls
-from gate.exchange.binance import BinanceFutures
+from gate import Intent, InvalidField, Outcome, Permit, Phase, Settled, Settlement
 from gate.executor import Executor
-from gate.executor.execution import Execution, Terminal
-from gate.executor.reconcile import reconcile
+from gate.executor.execution import Terminal
 from gate.paper import Fault, FaultKind, PaperExchange
-from tests.client.account import STATE, server_ms
-from tests.executor.conftest import ROOMY, Desk, OpenDesk, until
-from tests.servers.session import declare_whole
+from tests.client.account import STATE
+from tests.executor.conftest import LOOK_UPS, ROOMY, Desk, OpenDesk, OpenWorker, an_exit, recorded, until
 from tests.servers.store import PrivateStore
 from tests.servers.wire import Wire
 
 ORDER = "/fapi/v1/order"
-LOOK_UPS = ("/fapi/v1/order", "/fapi/v1/algoOrder")
-BRIEF_MS = 300
-"""How long the workers of these tests wait for the store. One that stands still costs an exit that much."""
-
-OpenWorker = Callable[..., Awaitable[Desk]]
-
-
-@pytest.fixture
-async def open_worker(private_store: PrivateStore, paper: PaperExchange) -> AsyncIterator[OpenWorker]:
-    """Opens workers, each like a process of its own, on a store that the test may harm. Begins with a position."""
-    with private_store.client() as client:
-        declare_whole(client)
-    async with AsyncExitStack() as stack:
-
-        async def open_one(**figures: Any) -> Desk:
-            policy, url = replace(ROOMY, **figures), private_store.url
-            gate = await stack.enter_async_context(AsyncGate.from_url(url, policy=policy, timeout_ms=BRIEF_MS))
-            exchange = BinanceFutures(paper.key, paper.secret, base_url=paper.url, recv_window_ms=5_000, streams=False)
-            await stack.enter_async_context(exchange)
-            desk = Desk(gate, exchange, Executor(gate, exchange), paper)
-            if not paper.ledger():
-                await exchange._rest.client.futures_create_order(
-                    symbol="BTCUSDT", side="BUY", type="MARKET", quantity="0.1"
-                )
-            return desk
-
-        yield open_one
-
-
-def an_exit(desk: Desk, **more: Any) -> Intent:
-    return desk.intent(side="SELL", reduce_only=True, **({"quantity": "0.01"} | more))
 
 
 def harm(store: PrivateStore, how: str, intent: Intent) -> None:
@@ -72,16 +34,6 @@ def harm(store: PrivateStore, how: str, intent: Intent) -> None:
         case "takes no writes":
             with store.client() as client:
                 client.config_set("min-replicas-to-write", 1)
-
-
-async def recorded(desk: Desk, intent: Intent) -> Record:
-    """The record, once the store has one that is settled."""
-    async with asyncio.timeout(20):
-        while True:
-            record = await desk.gate.lookup(intent.id)
-            if record is not None and record.phase is not Phase.ADMITTED:
-                return record
-            await asyncio.sleep(0.05)
 
 
 @pytest.mark.parametrize("how", ["killed", "stands still", "fails", "takes no writes"])
@@ -195,18 +147,6 @@ async def test_what_this_process_has_sent_with_the_store_goes_no_second_time_wit
 
     assert (again.state, again.reason) == (Terminal.DENIED, "DUPLICATE")
     assert len(worker.orders(intent)) == 1
-
-
-async def test_before_it_is_recorded_this_process_knows_better_than_the_store(
-    private_store: PrivateStore, open_worker: OpenWorker
-) -> None:
-    worker = await open_worker()
-    intent = an_exit(worker)
-    placed = await _sent_and_died(worker, private_store, intent)
-
-    again = await worker.executor.execute(intent)
-
-    assert (again.state, again.reason, again.order_id) == (Terminal.DENIED, "DUPLICATE", placed.order_id)
 
 
 @pytest.mark.parametrize("conditional", [False, True], ids=["plain", "algo"])
@@ -365,36 +305,6 @@ async def test_what_was_not_sent_gives_the_unheard_claim_back(
     assert await desk.gate.lookup(intent.id) is None
 
 
-@pytest.mark.parametrize("refusal", [-1008, None], ids=["overloaded", "no look-up"])
-async def test_an_exit_that_was_not_sent_comes_again_though_its_store_was_lost_after_the_admission(
-    refusal: int | None, private_store: PrivateStore, open_worker: OpenWorker, paper: PaperExchange
-) -> None:
-    worker = await open_worker()
-    filters = worker.exchange.filters
-
-    async def then_lose_the_store(symbol: str, **more: Any) -> Any:
-        worker.exchange.filters = filters  # type: ignore[method-assign]
-        found = await filters(symbol, **more)
-        private_store.pause()
-        return found
-
-    worker.exchange.filters = then_lose_the_store  # type: ignore[method-assign]  # the moment before the last look
-    if refusal:
-        paper.inject(Fault(kind=FaultKind.ERROR, method="POST", path=ORDER, code=refusal, times=1000))
-    else:
-        for path in LOOK_UPS:
-            paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path=path, times=1000))
-    intent = an_exit(worker)
-
-    refused = await worker.executor.execute(intent)
-    assert (refused.retryable, worker.orders(intent)) == (True, [])
-
-    paper.clear_faults()
-    private_store.resume()
-    await worker.gate.give_back()
-    assert (await worker.executor.execute(intent)).state is Terminal.FILLED
-
-
 async def test_an_old_exit_does_not_go(private_store: PrivateStore, open_worker: OpenWorker) -> None:
     """A late close would close what was opened since."""
     worker = await open_worker()
@@ -404,120 +314,6 @@ async def test_an_old_exit_does_not_go(private_store: PrivateStore, open_worker:
     stale = await worker.executor.execute(an_exit(worker, timestamp=time.time_ns() // 1_000_000 - old_ms))
 
     assert (stale.reason, stale.still_open) == ("STALE", {"BOTH": Decimal("0.1")})
-
-
-@pytest.mark.parametrize("how", ["refused", "paused"])
-@pytest.mark.parametrize("scope", ["all", "entries", "by hand"])
-async def test_a_store_that_takes_no_writes_still_tells_of_a_halt(
-    scope: str, how: str, private_store: PrivateStore, open_worker: OpenWorker
-) -> None:
-    worker = await open_worker()
-    with private_store.client() as client:
-        client.hset("quantum:safety:halt", mapping={"scope": scope, "by": "ops", "reason": "CPI print"})
-        if how == "refused":
-            client.config_set("min-replicas-to-write", 1)
-        else:
-            client.client_pause(60_000, all=False)
-
-    execution = await worker.executor.execute(an_exit(worker))
-
-    assert execution.reason == ("HALTED" if scope == "all" else "FILLED")
-
-
-async def test_a_store_that_takes_no_writes_tells_each_of_many_exits_of_a_halt(
-    private_store: PrivateStore, open_worker: OpenWorker
-) -> None:
-    """They share a connection, on which the verdict of the first is awaited."""
-    worker = await open_worker()
-    await worker.gate.halt(by="ops", reason="CPI print", scope="all")
-    with private_store.client() as client:
-        client.client_pause(60_000, all=False)
-
-    exits = [an_exit(worker, id=f"out-{number}") for number in range(4)]
-    executions = await asyncio.gather(*map(worker.executor.execute, exits))
-
-    assert [each.reason for each in executions] == ["HALTED"] * 4
-
-
-async def test_a_store_that_is_back_once_the_exchange_has_been_asked_tells_of_a_halt(
-    private_store: PrivateStore, open_worker: OpenWorker
-) -> None:
-    worker = await open_worker()
-    await worker.gate.halt(by="ops", reason="CPI print", scope="all")
-    private_store.pause()
-    find = worker.exchange.find_order
-
-    async def slowly(*words: Any, **more: Any) -> Any:
-        if not more["conditional"]:  # of two that are asked at once
-            private_store.resume()
-            async with asyncio.timeout(20):
-                while await worker.gate.halt_in_force() is None:
-                    pass
-        return await find(*words, **more)
-
-    worker.exchange.find_order = slowly  # type: ignore[method-assign]
-    intent = an_exit(worker)
-
-    execution = await worker.executor.execute(intent)
-
-    assert (execution.reason, worker.orders(intent)) == ("HALTED", [])
-
-
-async def _halted_by_a_person(store: PrivateStore) -> None:
-    async with AsyncGate.from_url(store.url) as another:
-        await another.halt(by="ops", reason="CPI print", scope="all")
-
-
-async def test_a_halt_since_the_admission_stops_an_exit_whose_last_look_came_too_late(
-    private_store: PrivateStore, open_worker: OpenWorker
-) -> None:
-    """The store answers again by the time at which the exchange has been asked."""
-    worker = await open_worker()
-    filters, find = worker.exchange.filters, worker.exchange.find_order
-
-    async def then_halt(symbol: str, **more: Any) -> Any:
-        found = await filters(symbol, **more)
-        await _halted_by_a_person(private_store)
-        private_store.pause()
-        return found
-
-    async def then_resume(*words: Any, **more: Any) -> Any:
-        if not more["conditional"]:  # of two that are asked at once
-            private_store.resume()
-        return await find(*words, **more)
-
-    worker.exchange.filters = then_halt  # type: ignore[method-assign]  # the moment before the last look
-    worker.exchange.find_order = then_resume  # type: ignore[method-assign]
-    intent = an_exit(worker)
-
-    execution = await worker.executor.execute(intent)
-
-    assert (execution.state, execution.reason) == (Terminal.REJECTED_EXCHANGE, "HALTED")
-    assert worker.orders(intent) == []
-
-
-async def test_a_halt_stops_an_exit_whose_verdict_is_read_after_its_permit_has_run_out(
-    private_store: PrivateStore, open_worker: OpenWorker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The process stood still meanwhile. The store was up all the time."""
-    worker = await open_worker()
-    intent = an_exit(worker)
-    await _halted_by_a_person(private_store)
-    with private_store.client() as client:
-        client.delete("quantum:safety:halt")
-    monkeypatch.setattr(Permit, "live", property(lambda _: False))
-    saw = Calls.saw
-
-    def then_halted(calls: Calls, fence: int) -> None:
-        saw(calls, fence)
-        with private_store.client() as client:
-            client.hset("quantum:safety:halt", mapping={"scope": "all", "by": "ops", "reason": "CPI print", "at": "1"})
-
-    monkeypatch.setattr(Calls, "saw", then_halted)
-
-    execution = await worker.executor.execute(intent)
-
-    assert (execution.reason, worker.orders(intent)) == ("HALTED", [])
 
 
 async def test_an_order_of_the_entry_is_not_taken_for_the_exits(
@@ -535,61 +331,6 @@ async def test_an_order_of_the_entry_is_not_taken_for_the_exits(
     assert f"BUY order {entry.order_id}" in conflict.detail
 
 
-@pytest.mark.parametrize("with_store", [True, False])
-async def test_an_exit_that_is_cancelled_before_it_was_sent_comes_again(
-    with_store: bool, private_store: PrivateStore, open_worker: OpenWorker, paper: PaperExchange
-) -> None:
-    """As by a time-out of the caller's, while the exchange is slow to answer a look-up."""
-    worker = await open_worker()
-    intent = an_exit(worker)
-    if with_store:
-        with private_store.client() as client:
-            client.hset(STATE, "since", server_ms(client))  # permits say verify
-    else:
-        private_store.pause()
-    paper.inject(Fault(kind=FaultKind.DELAY, method="GET", path="/fapi/v1/order"))
-    broken_off = asyncio.create_task(worker.executor.execute(intent))
-    await asyncio.to_thread(paper.wait_held)
-    broken_off.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await broken_off
-    paper.release_held()
-    paper.clear_faults()
-    if not with_store:
-        private_store.resume()
-
-    assert (await worker.executor.execute(intent)).state is Terminal.FILLED
-    assert len(worker.orders(intent)) == 1
-
-
-async def test_an_exit_that_is_cancelled_while_the_store_is_asked_is_not_sent(
-    private_store: PrivateStore, open_worker: OpenWorker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A caller that has given up doesn't expect an order any more."""
-    worker = await open_worker()
-    intent, asking, go_on = an_exit(worker), asyncio.Event(), asyncio.Event()
-    private_store.pause()
-    evaluate = worker.gate.evaluate
-
-    async def slowly(*words: Any, **more: Any) -> Verdict:
-        asking.set()
-        await go_on.wait()
-        return await evaluate(*words, **more)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(worker.gate, "evaluate", slowly)
-        broken_off = asyncio.create_task(worker.executor.execute(intent))
-        await asking.wait()
-        broken_off.cancel()
-        await asyncio.sleep(0)  # until the pass knows of it
-        go_on.set()
-        with pytest.raises(asyncio.CancelledError):
-            await broken_off
-
-    assert worker.orders(intent) == []
-    assert (await worker.executor.execute(intent)).state is Terminal.FILLED, "it may come again"
-
-
 async def test_only_an_exit_gets_a_permit_without_the_store(open_worker: OpenWorker) -> None:
     worker = await open_worker()
     with pytest.raises(InvalidField, match="is an entry; without the store only exits go"):
@@ -597,108 +338,6 @@ async def test_only_an_exit_gets_a_permit_without_the_store(open_worker: OpenWor
     keeps_back = await open_worker(exits_without_store=False)
     with pytest.raises(InvalidField, match="no exit goes without the store"):
         keeps_back.gate.permit_without_store(an_exit(keeps_back))
-
-
-async def test_a_store_that_is_lost_after_the_admission_stops_no_exit(
-    private_store: PrivateStore, open_worker: OpenWorker
-) -> None:
-    worker = await open_worker()
-    filters = worker.exchange.filters
-
-    async def then_lose_the_store(symbol: str, **more: Any) -> Any:
-        found = await filters(symbol, **more)
-        private_store.pause()
-        return found
-
-    worker.exchange.filters = then_lose_the_store  # type: ignore[method-assign]  # the moment before the last look
-    intent = an_exit(worker)
-
-    execution = await worker.executor.execute(intent)
-
-    assert (execution.state, execution.without_store) == (Terminal.FILLED, True)
-    private_store.resume()
-    record = await recorded(worker, intent)
-    assert (record.phase, record.order_id) == (Phase.PLACED, execution.order_id)
-
-
-async def _sent_and_died(worker: Desk, store: PrivateStore, intent: Intent) -> Execution:
-    """A worker sends an exit without the store, and dies before it can record it."""
-    store.pause()
-    execution = await worker.executor.execute(intent)
-    recording = worker.executor._without_store._recording
-    assert recording is not None
-    recording.cancel()
-    store.resume()
-    return execution
-
-
-@pytest.mark.parametrize("saw", ["nothing of it", "the store fail"])
-async def test_after_a_death_before_the_record_another_process_finds_the_order(
-    saw: str, private_store: PrivateStore, open_worker: OpenWorker
-) -> None:
-    dying, other = await open_worker(), await open_worker()
-    old_ms = 1_500 if saw == "nothing of it" else 0
-    intent = an_exit(dying, timestamp=time.time_ns() // 1_000_000 - old_ms)
-    if saw == "the store fail":
-        other.executor._without_store._failed_at_s = time.monotonic()
-    placed = await _sent_and_died(dying, private_store, intent)
-
-    taken_over = await other.executor.execute(intent)
-
-    assert taken_over.order_id == placed.order_id
-    assert len(dying.orders(intent)) == 1
-
-
-async def test_that_look_does_not_hold_an_exit_up(
-    private_store: PrivateStore, open_worker: OpenWorker, paper: PaperExchange
-) -> None:
-    """The store is whole and has no record of it. So an exchange that doesn't answer stops it no more than before."""
-    worker = await open_worker()
-    paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path="/fapi/v1/order", times=1000))
-
-    execution = await worker.executor.execute(an_exit(worker, timestamp=time.time_ns() // 1_000_000 - 5_000))
-
-    assert execution.state is Terminal.FILLED
-
-
-async def test_a_fresh_exit_pays_for_no_look(open_worker: OpenWorker, monkeypatch: pytest.MonkeyPatch) -> None:
-    worker = await open_worker()
-    asked = []
-    monkeypatch.setattr(worker.exchange, "find_order", lambda *words, **more: asked.append(words))
-    executor = Executor(worker.gate, worker.exchange, fill_prices=False)
-
-    assert await executor.execute(an_exit(worker, timestamp=time.time_ns() // 1_000_000 + 500))
-    assert asked == []
-
-
-async def test_one_in_doubt_is_found_out_once_the_store_answers(
-    private_store: PrivateStore, open_worker: OpenWorker, paper: PaperExchange
-) -> None:
-    worker = await open_worker(lock_ttl_ms=3_000)
-    private_store.pause()
-    intent = an_exit(worker)
-    paper.inject(Fault(kind=FaultKind.ACCEPT_THEN_DROP, times=1))
-    place = worker.exchange.place
-
-    async def then_fail_the_look_ups(*words: Any, **more: Any) -> Any:
-        for path in LOOK_UPS:
-            paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path=path, times=1000))
-        return await place(*words, **more)
-
-    worker.exchange.place = then_fail_the_look_ups  # type: ignore[method-assign]  # the moment before sending
-    execution = await worker.executor.execute(intent)
-    assert execution.state is Terminal.UNKNOWN
-    private_store.resume()
-    assert (await recorded(worker, intent)).phase is Phase.UNKNOWN
-
-    paper.clear_faults()
-    [found] = await reconcile(worker.gate, worker.exchange)
-
-    assert found.done
-    record = await worker.gate.lookup(intent.id)
-    assert record is not None
-    assert record.phase is Phase.PLACED
-    assert Decimal(worker.orders(intent)[0]["executedQty"]) == Decimal("0.01")
 
 
 async def test_a_policy_that_holds_exits_back_by_now_is_a_denial(
