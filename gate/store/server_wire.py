@@ -105,6 +105,9 @@ def pack_message(message: Message, server: str) -> bytes:
     return pack(addressed(message, server))
 
 
+_LONGEST_CONNECTING: Final = 10
+"""Time-outs that connecting takes at most. Each wait in it has one of its own: TCP and TLS, login, database, identity.
+A store that is 100 ms away needs more than one for all of them."""
 _MASTER_ASKED_EVERY_S: Final = 0.5
 """How often sentinels are asked, while connections serve, whether the master is still the same. After a failover the
 old one may go on as a master for ten seconds, and would admit what the new one admits too."""
@@ -295,11 +298,7 @@ class AsyncServerWire:
         self._make: Final[Callable[..., Any]] = pool.connection_class
         self._timeout: Final = timeout_ms / 1000
         self._master: Final = _Master(pool)
-        # One time-out bounds all of connecting. But while sentinels are asked, redis-py may take its cancellation for a
-        # sentinel's time-out, and go on.
-        self._settings: Final = connection_settings(
-            pool.connection_kwargs, self._timeout if self._master.named else None
-        )
+        self._settings: Final = connection_settings(pool.connection_kwargs, self._timeout)
         self._identify: Final = identify
         self._link: Link | None = None
         self._connecting: asyncio.Task[Link | StoreFailure] | None = None
@@ -311,24 +310,24 @@ class AsyncServerWire:
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             self._link, self._connecting, self._loop = None, None, loop  # a connection works only on its own event loop
-        until_s = loop.time() + self._timeout
         if isinstance(message, Pipeline):
-            return await self._carry_pipeline(message, loop, until_s)
+            return await self._carry_pipeline(message, loop)
         link = self._link
         if link is None or not link.takes_calls or self._master.named:
             link = await self._shared_link(loop)
-        call = Call(loop.create_future(), until_s)
+        call = Call(loop.create_future(), loop.time() + self._timeout)
         link.send(pack_message(message, link.server), call)
         reply = await call.answer
         if isinstance(reply, BaseException):
             raise named(_failure(reply, link), link.server)
         return reply
 
-    async def _carry_pipeline(self, pipeline: Pipeline, loop: asyncio.AbstractEventLoop, until_s: float) -> list[Reply]:
+    async def _carry_pipeline(self, pipeline: Pipeline, loop: asyncio.AbstractEventLoop) -> list[Reply]:
         # A command that blocks, blocks its connection. It gets one of its own.
         blocks = pipeline.allow_ms > 0
         link = _made(await self._connect()) if blocks else await self._shared_link(loop)
         later_s = self._timeout + pipeline.allow_ms / 1000
+        until_s = loop.time() + self._timeout
         call = Call(loop.create_future(), until_s, len(pipeline.commands), later_s)
         try:
             link.send(pack_message(pipeline, link.server), call)
@@ -371,7 +370,7 @@ class AsyncServerWire:
         connection = self._make(**self._settings)
         connected = False
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(_LONGEST_CONNECTING * self._timeout):
                 await connection.connect()
                 connected = True
                 connection.socket_timeout = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -71,6 +72,8 @@ class Wire:
         if target.startswith("rediss://"):
             raise ValueError("a wire can't read through TLS")
         self._port = free_port()
+        self.answers_after_s = 0.0
+        """How far away the server is: each of its answers is as much later."""
         self._lock = threading.Lock()
         self._faults: list[Fault] = []
         self._counts: Counter[str] = Counter()
@@ -250,6 +253,7 @@ class _Link:
         frames = Frames()
         silent = False
         while data := self._server.recv(_CHUNK):
+            time.sleep(self._wire.answers_after_s)
             for frame in frames.feed(data):
                 fault = None if is_push(frame) or not self._awaited else self._awaited.popleft()
                 if fault is not None:
