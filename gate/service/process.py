@@ -112,7 +112,8 @@ async def serve(config: Config, settings: Settings, account: Account) -> int:
             service = Service(settings, gate, exchange, executor, streams, pulse, metrics, rates, looking, updating)
             await service.run(stopping)
         except Exception:
-            return BROKEN  # it is logged
+            _log.critical("SERVICE BROKEN", exc_info=True)
+            return BROKEN
         finally:
             for each in beside:
                 each.cancel()

@@ -101,9 +101,9 @@ class Service:
             failed = next((each for each in (answering, *others) if each.done() and not each.cancelled()), None)
             await self._end([stopped, *others], answering)
         if failed is not None:
-            _log.critical("SERVICE BROKEN %s: %r", failed.get_name(), failed.exception())
-            failed.result()
-            raise RuntimeError(f"{failed.get_name()} ended by itself")
+            broken = failed.exception() or RuntimeError("a loop ended by itself")
+            broken.add_note(f"the loop: {failed.get_name()}")
+            raise broken
 
     async def _end(self, others: Sequence[asyncio.Task[Any]], answering: asyncio.Task[None]) -> None:
         self._closing = True

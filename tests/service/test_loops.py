@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
-from gate import AsyncGate, Intent
+from gate import AsyncGate, Intent, Policy
+from gate.config import Config
 from gate.exchange.binance import BinanceFutures
 from gate.executor import Execution, Executor
 from gate.service.metrics import Metrics
+from gate.service.process import Account, serve
 from gate.service.pulse import Pulse
 from gate.service.service import Service
 from gate.service.settings import read_settings
@@ -132,15 +134,35 @@ async def test_an_exit_that_fails_is_tried_again_before_an_entry_is(desk: Desk) 
     assert tried[2:] == ["exit", "exit", "entry"]
 
 
-async def test_a_loop_that_breaks_ends_the_service_with_its_reason(
-    desk: Desk, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_loop_that_breaks_ends_the_service_with_its_reason(desk: Desk) -> None:
     async with service(desk, streams=Breaking) as (of, pulse):
         async with asyncio.timeout(60):
-            with pytest.raises(ValueError, match="a bug"):
+            with pytest.raises(ValueError, match="a bug") as broken:
                 await of.run(asyncio.Event())
         assert pulse.told()["ok"] is False
-    assert "SERVICE BROKEN reading" in caplog.text
+    assert broken.value.__notes__ == ["the loop: reading"]
+
+
+def _a_bug(*_: object) -> None:
+    raise ValueError("a bug")
+
+
+@pytest.mark.parametrize("at", ["service.Service.__init__", "streams.Streams.read", "service.Service._end"])
+async def test_a_service_that_breaks_says_where(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, at: str
+) -> None:
+    monkeypatch.setattr(f"gate.service.{at}", _a_bug)
+    monkeypatch.setattr("gate.service.streams.Streams.read", _a_bug)  # so that there is an end
+    settings = read_settings({"listen": "none"}, {}, "quantum", host="here", pid=1)
+    account = Account("key", "secret", desk.paper.url, False, "paper")
+
+    async with asyncio.timeout(60):
+        code = await serve(Config(desk.url, "quantum", Policy(), None, frozenset()), settings, account)
+
+    assert code == 70
+    [broken] = [each for each in caplog.records if each.message == "SERVICE BROKEN"]
+    assert broken.exc_info is not None
+    assert "a bug" in str(broken.exc_info[1])
 
 
 async def test_what_a_dead_worker_has_left_waits_for_no_new_entry(desk: Desk) -> None:
