@@ -31,6 +31,7 @@
 --@include read
 --@include record_fields
 --@include server_now
+--@include halted
 --@include switched_on
 --@include placed_since
 
@@ -51,13 +52,8 @@ end
 
 local is_exit = ARGV.is_exit == '1'
 
--- As at the verdict: damage under a guard that stops entries doesn't stop an exit.
-local halt = is_exit and redis.pcall('HMGET', KEYS.halt, 'scope', 'by', 'reason')
-  or read('HMGET', KEYS.halt, 'scope', 'by', 'reason')
-local scope = halt[1] or (redis.call('EXISTS', KEYS.halt) == 1 and 'entries')
-if scope and (scope == 'all' or not is_exit) then
-  return 'HALTED ' .. scope .. ' halted by ' .. (halt[2] or '?') .. ': ' .. (halt[3] or '?')
-end
+local halt = halted(is_exit)
+if halt then return 'HALTED ' .. halt end
 if not is_exit and ARGV.observes ~= '1' then
   -- The lock, not only our own clock: where the server's clock has stepped, it lapses before its holder expects it.
   if read('GET', KEYS.lock) ~= ARGV.token then return 'LOCK_LOST another permit holds this symbol and side, or none' end

@@ -14,7 +14,7 @@ from gate.values.errors import StoreError, StoreFailure
 from gate.values.reports import Halt
 
 HALT_FIELDS: Final = ("scope", "by", "reason", "at")
-_UNREADABLE: Final = Halt("?", "?", "its key was damaged", None)
+UNREADABLE: Final = Halt("?", "?", "its key is damaged, so exits are stopped too", None)
 
 
 def halt_in_force(keyspace: Keyspace) -> Dialogue[Halt | None]:
@@ -25,7 +25,7 @@ def halt_in_force(keyspace: Keyspace) -> Dialogue[Halt | None]:
     try:
         parts = yield ("HMGET", key, *HALT_FIELDS)
     except StoreError:
-        return _UNREADABLE
+        return UNREADABLE
     return halt_of([None if part is None else brief(part) for part in parts])
 
 

@@ -11,7 +11,7 @@ from gate.client.abreast import Part, abreast
 from gate.client.dialogues import Calls, by_a_person
 from gate.client.doubtful import copies_in_state
 from gate.client.facts import facts_of_server
-from gate.client.halts import HALT_FIELDS, halt_of
+from gate.client.halts import HALT_FIELDS, UNREADABLE, halt_of
 from gate.client.observing import observers
 from gate.client.symbols import AT_MOST, keys_of_few, known_symbols
 from gate.protocol.codec import identify
@@ -26,7 +26,7 @@ from gate.values.guards import GUARDS
 from gate.values.keys import KEYS
 from gate.values.policy import Policy
 from gate.values.record import MILLIONTHS, Phase
-from gate.values.reports import Damage, Standing, Status
+from gate.values.reports import Damage, Halt, Standing, Status
 from gate.values.server import ServerFacts
 from gate.values.verdict import Mode
 
@@ -60,7 +60,7 @@ def status(calls: Calls) -> Dialogue[Status]:
     moment, server_says = Part(_moment()), Part(facts_of_server())
     word = Part(ask_identity(identify(keys)))
     state_says = Part(_hash(keys.state, ("fence", "since", "policy", "run_id", "lost", "figures"), of_state))
-    halted, is_halted = Part(_hash(keys.halt, HALT_FIELDS, standing)), Part(_ask("EXISTS", keys.halt))
+    halted, is_halted = Part(_halt(keys.halt, standing)), Part(_ask("EXISTS", keys.halt))
     # The pattern doesn't match records, which are by far the most keys.
     of_few, noted = Part(keys_of_few(f"{keys.base}:[es]*:[lrc]*")), Part(known_symbols(keys.symbols))
     observed, applied = Part(observers(keys.observers)), Part(_ask("GET", keys.applied))
@@ -82,7 +82,7 @@ def status(calls: Calls) -> Dialogue[Status]:
         Part(_unguarded("placed", keys.placed, standing)),
     )
     now_ms, server, state = moment.result, server_says.result, state_says.result
-    halt = halt_of(halted.result) if any(halted.result) or is_halted.result == 1 else None
+    halt = halted.result or (halt_of([None] * len(HALT_FIELDS)) if is_halted.result == 1 else None)
 
     if isinstance(applied.result, StoreError):
         yield from _damaged("applied", keys.applied, applied.result, standing)
@@ -268,6 +268,15 @@ def _held_type(reply: Reply | StoreError) -> str | None:
 
 def _ttl(left: Reply) -> int | None:
     return left if isinstance(left, int) and left >= 0 else None
+
+
+def _halt(key: str, standing: list[Standing]) -> Dialogue[Halt | None]:
+    """The halt; None where its key has none of the fields, or isn't there."""
+    found = len(standing)
+    parts = yield from _hash(key, HALT_FIELDS, standing)
+    if len(standing) > found:
+        return UNREADABLE
+    return halt_of(parts) if any(parts) else None
 
 
 def _hash(key: str, names: tuple[str, ...], standing: list[Standing]) -> Dialogue[list[str | None]]:

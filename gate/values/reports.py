@@ -217,9 +217,7 @@ class Status(Struct, frozen=True):
     @property
     def stops_exits(self) -> bool:
         """Whether exits are stopped too: by a halt of scope `all`, or by a halt that can't be read."""
-        return (self.halt is not None and self.halt.scope == "all") or any(
-            each.on and each.name == "halt" for each in self.standing
-        )
+        return self.halt is not None and self.halt.stops_exits
 
 
 EXITS_KEPT: Final = 1_000

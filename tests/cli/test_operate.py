@@ -91,11 +91,16 @@ def test_a_second_halt_says_whose_the_first_was(gate: Run, account: str) -> None
 
 def test_a_halt_that_cannot_be_read_is_replaced_and_cleared(gate: Run, redis_client: redis.Redis, account: str) -> None:
     redis_client.set("quantum:safety:halt", "1")
-    assert "It was halted already, ? by ?: its key was damaged; this halt replaces" in gate("halt", *WHO).stdout
+    assert (
+        "It was halted already, ? by ?: its key is damaged, so exits are stopped too; this halt replaces"
+        in gate("halt", *WHO).stdout
+    )
     redis_client.delete("quantum:safety:halt")
     redis_client.set("quantum:safety:halt", "1")
     resumed = gate("resume", *WHO).stdout
-    assert resumed.startswith(f"Resumed {account}: the halt (? by ?: its key was damaged) is off. Services try again")
+    assert resumed.startswith(
+        f"Resumed {account}: the halt (? by ?: its key is damaged, so exits are stopped too) is off. Services try again"
+    )
     assert not redis_client.exists("quantum:safety:halt")
 
 

@@ -92,7 +92,21 @@ def test_safe_mode_binds_entries_that_are_out(redis_client: redis.Redis, open_ga
     assert gate.last_look(entry, needed_ms=NEEDED_MS)
 
 
-@pytest.mark.parametrize("key", [at.LOCK, at.HALT, at.SAFE_MODE])
+def test_a_halt_that_can_not_be_read_stops_exits_too(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    """As at the verdict: it may be one of all."""
+    gate = open_gate(ROOMY)
+    leaving = at.admitted(gate.evaluate(at.exit_()))
+    redis_client.rpush(at.HALT, "damaged")
+    look = gate.last_look(leaving, needed_ms=NEEDED_MS)
+    assert (look.holds, look.reason) == (False, "STORE_LOST")
+    assert at.HALT in look.detail
+    assert gate.evaluate(at.exit_("sig-2")).reason == "HALTED"
+    found = gate.status()
+    assert found.halt is not None
+    assert (found.halt, found.halt.stops_exits, found.stops_exits) == (gate.halt_in_force(), True, True)
+
+
+@pytest.mark.parametrize("key", [at.LOCK, at.SAFE_MODE])
 def test_damage_stops_an_entry_and_no_exit(key: str, redis_client: redis.Redis, open_gate: OpenGate) -> None:
     gate = open_gate(ROOMY)
     entry, leaving = (at.admitted(gate.evaluate(each)) for each in (at.entry(), at.exit_("sig-2")))

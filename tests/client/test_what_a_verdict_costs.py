@@ -150,7 +150,7 @@ OF_EACH = {
     "locked": (READ | {"pttl": 1}, 1320, 20),
     "rate_symbol": (READ | {"lindex": 1}, 1320, 25),
     "exit": (READ | {"zadd": 1, "lpush": 1, "hset": 1, "set": 1}, 1319, 88),
-    "last look": ({"get": 2, "time": 1, "hmget": 1, "exists": 2, "pttl": 1, "getrange": 1, "lrange": 1}, 416, 88),
+    "last look": ({"get": 2, "time": 1, "exists": 2, "pttl": 1, "getrange": 1, "lrange": 1}, 416, 88),
     "settlement": (
         {"get": 2, "hmget": 1, "time": 1, "set": 1, "del": 1, "zrem": 1, "hdel": 1, "hset": 1, "lpush": 1},
         933,

@@ -71,7 +71,7 @@ def test_a_halt_made_by_hand_is_shown_as_far_as_it_goes(
 
 def test_a_halt_that_can_not_be_read_is_a_halt(redis_client: redis.Redis, open_gate: OpenGate) -> None:
     redis_client.set(at.HALT, "1")
-    assert open_gate().halt_in_force() == Halt("?", "?", "its key was damaged", None)
+    assert open_gate().halt_in_force() == Halt("?", "?", "its key is damaged, so exits are stopped too", None)
 
 
 def test_what_was_settled_as_absent_comes_newest_first_wherever_it_is_noted(

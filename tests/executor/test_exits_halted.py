@@ -126,3 +126,22 @@ async def test_a_halt_stops_an_exit_whose_verdict_is_read_after_its_permit_has_r
     execution = await worker.executor.execute(intent)
 
     assert (execution.reason, worker.orders(intent)) == ("HALTED", [])
+
+
+async def test_a_halt_that_is_damaged_after_the_admission_stops_an_exit_as_one_before_it(
+    private_store: PrivateStore, open_worker: OpenWorker
+) -> None:
+    worker = await open_worker()
+    filters = worker.exchange.filters
+
+    async def then_damage(symbol: str, **more: Any) -> Any:
+        with private_store.client() as client:
+            client.set("quantum:safety:halt", "all")
+        return await filters(symbol, **more)
+
+    worker.exchange.filters = then_damage  # type: ignore[method-assign]  # the moment before the last look
+    intent = an_exit(worker)
+
+    execution = await worker.executor.execute(intent)
+
+    assert (execution.reason, worker.orders(intent)) == ("HALTED", [])
