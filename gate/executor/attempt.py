@@ -144,7 +144,9 @@ class Attempt:
             state = Terminal.REJECTED_MARGIN
         else:
             state = Terminal.REJECTED_EXCHANGE
-        return self._end(state, outcome, failure.code, failure.told)
+        execution = self._end(state, outcome, failure.code, failure.told)
+        # An exit waits for what the exchange asks for. The rest that its penalty gives is for entries.
+        return structs.replace(execution, retry_after_ms=failure.silence_ms) if self.intent.is_exit else execution
 
     def absent(self, unclear: Failure) -> Execution:
         """The request failed, and the exchange has no order and can accept none any more."""

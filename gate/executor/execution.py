@@ -45,6 +45,7 @@ class Execution(Struct, frozen=True):
     detail: str = ""
     retryable: bool = False
     retry_after_ms: int | None = None
+    """How long a retry waits at least. Of an exit only what the exchange asks for: a rest of entries isn't its own."""
     client_order_id: str | None = None
     order_id: str | None = None
     """orderId; of a conditional order its algoId."""

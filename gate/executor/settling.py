@@ -42,6 +42,7 @@ async def settle_attempt(gate: AsyncGate, exchange: Exchange, attempt: Attempt, 
         inform(_log, "CLOSE_EXECUTED", intent, order=execution.order_id)
     penalty = outcome.penalty
     rest_ms = max(penalty.cooldown_symbol_ms, penalty.cooldown_global_ms) if penalty else 0
+    wait_ms = execution.retry_after_ms if intent.is_exit else rest_ms or None
     # Without a settlement the intent stays used up, so it can't be retried.
     # Without a record, nothing uses the intent up either.
     unrecorded = settlement.status is Settled.FENCED and settlement.record is None
@@ -49,7 +50,7 @@ async def settle_attempt(gate: AsyncGate, exchange: Exchange, attempt: Attempt, 
     return structs.replace(
         execution,
         retryable=retryable,
-        retry_after_ms=rest_ms if retryable and rest_ms else None,
+        retry_after_ms=wait_ms if retryable else None,
         outcome=outcome,
         settlement=settlement,
     )

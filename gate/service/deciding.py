@@ -62,7 +62,8 @@ class Deciding:
         return Ending(Terminal.UNKNOWN, "SERVICE_FAILED", detail)
 
     def again(self, held: Held, execution: Execution, *, full: bool) -> Later | None:
-        """When to try once more; None: this is the answer. What exchange or margin refused isn't tried again.
+        """When to try once more; None: this is the answer. An entry that exchange or margin refused isn't tried again.
+        An exit is, where the exchange refused it for a moment: its position is open.
 
         `full`: as many intents are in hand as may be.
         """
@@ -71,9 +72,10 @@ class Deciding:
             # Another delivery may have gone without the store too, and found what there was to close. Its record or the
             # exchange says so later.
             return Later(grown(*_EXIT_AGAIN_S, held.tries), execution.reason)
-        unsent = outcome is not None and outcome.kind is OutcomeKind.UNSENT
+        again = {OutcomeKind.UNSENT, OutcomeKind.REJECTED} if held.exit else {OutcomeKind.UNSENT}
+        no_order = outcome is not None and outcome.kind in again
         costs = execution.state is Terminal.REJECTED_MARGIN and outcome is not None and outcome.penalty is not None
-        if not execution.retryable or not (execution.state is Terminal.DENIED or unsent) or costs:
+        if not execution.retryable or not (execution.state is Terminal.DENIED or no_order) or costs:
             return None
         if not self._of.retries or full:
             return None

@@ -242,6 +242,27 @@ async def test_it_is_not_tried_for_ever_and_may_come_again(desk: Desk) -> None:
     assert refused.still_open == {"BOTH": Decimal("0.1")}
 
 
+@pytest.mark.parametrize(
+    ("fault", "wait_ms"),
+    [
+        (Fault(kind=FaultKind.ERROR, method="POST", code=-4131, times=2), None),
+        (Fault(kind=FaultKind.ERROR, method="POST", code=-2019, times=2), None),
+        (Fault(kind=FaultKind.ERROR, method="POST", code=-1021, times=2), None),
+        (Fault(kind=FaultKind.RATE_LIMITED_429, method="POST", retry_after_s=7, times=2), 7_000),
+    ],
+    ids=["-4131", "-2019", "-1021", "429"],
+)
+async def test_an_exit_waits_for_what_the_exchange_asks_and_not_for_the_rest_of_entries(
+    desk: Desk, fault: Fault, wait_ms: int | None
+) -> None:
+    await _open(desk)
+    desk.paper.inject(fault)
+
+    refused = await desk.executor.execute(_exit(desk))
+
+    assert (refused.retryable, refused.retry_after_ms) == (True, wait_ms)
+
+
 async def test_an_overloaded_exchange_gives_entries_a_rest(desk: Desk) -> None:
     _overloaded(desk, 1)
 

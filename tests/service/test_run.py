@@ -16,6 +16,7 @@ from tests.client import account as at
 from tests.service.desk import DEAD, GROUP, STREAM, Desk, payload, until
 
 ROOMY = "[policy]\nrate_symbol_limit = 1000\nrate_global_limit = 10000\nmax_in_flight = 1000\n"
+ORDER = "/fapi/v1/order"
 SHORT = ROOMY + "lock_ttl_ms = 5000\n"
 
 
@@ -152,6 +153,40 @@ def test_an_exit_passes_what_is_held(desk: Desk) -> None:
     results = desk.wait_results(2)
     assert [(row["intent_id"], row["status"]) for row in results] == [("entry-1", "filled"), ("exit", "filled")]
     assert desk.pending() == 1
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(kind=FaultKind.UNAVAILABLE_503, method="POST", path=ORDER, times=2),
+        Fault(kind=FaultKind.ERROR, method="POST", path=ORDER, times=2, code=-1001),
+        Fault(kind=FaultKind.ERROR, method="POST", path=ORDER, times=2, code=-4131),
+        Fault(kind=FaultKind.RATE_LIMITED_429, method="POST", path=ORDER, times=1, retry_after_s=1),
+    ],
+    ids=["503", "-1001", "-4131", "429"],
+)
+def test_an_exit_that_the_exchange_refuses_for_a_moment_goes_in_the_end(desk: Desk, fault: Fault) -> None:
+    desk.worker(ROOMY)
+    desk.send(payload(id="entry"))
+    desk.wait_results(1)
+    desk.paper.inject(fault)
+
+    desk.send(payload(side="CLOSE", id="close", position_size_usd=None))
+
+    assert [(row["intent_id"], row["status"]) for row in desk.wait_results(2)] == [
+        ("entry", "filled"),
+        ("close", "filled"),
+    ]
+    assert desk.paper.ledger()[-1]["status"] == "FILLED"
+
+
+def test_an_entry_that_the_exchange_refuses_for_a_moment_is_answered(desk: Desk) -> None:
+    desk.worker(ROOMY)
+    desk.paper.inject(Fault(kind=FaultKind.ERROR, method="POST", path=ORDER, times=1, code=-1001))
+    desk.send(payload())
+    assert (desk.result()["reason"], desk.result()["retryable"]) == ("-1001", "1")
+    desk.idle()
+    assert desk.paper.ledger() == []
 
 
 def test_without_retries_it_answers_at_once_and_tells_when(desk: Desk) -> None:
