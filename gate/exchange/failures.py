@@ -119,6 +119,7 @@ _STANDS_ALREADY: Final = replace(
     advice="a stop or take-profit that closes this position rests already, and protects it; cancel that one first if "
     "this one is to take its place",
 )
+_NO_SUCH_LEVERAGE: Final = replace(REFUSED, advice="symbol or account don't have this leverage: name a lower one")
 _COVERED: Final = replace(REFUSED, advice="no position is left to reduce, or reduce-only orders that rest cover it")
 UNLISTED: Final = replace(
     REFUSED, consequence=Consequence.REST_SYMBOL, advice="the gate's table doesn't know this refusal: the symbol rests"
@@ -165,14 +166,14 @@ CODES: Final[dict[int, Failure]] = {
     -2027: _REST_SYMBOL,
     -2028: _REST_SYMBOL,
     # the leverage can't be set: not valid here, not allowed to this account, or not with this position
-    -4028: REFUSED,
+    -4028: _NO_SUCH_LEVERAGE,
     -4161: REFUSED,
-    -4202: REFUSED,
-    -4203: REFUSED,
-    -4205: REFUSED,
-    -4206: REFUSED,
-    -4208: REFUSED,
-    -4209: REFUSED,
+    -4202: _NO_SUCH_LEVERAGE,
+    -4203: _NO_SUCH_LEVERAGE,
+    -4205: _NO_SUCH_LEVERAGE,
+    -4206: _NO_SUCH_LEVERAGE,
+    -4208: _NO_SUCH_LEVERAGE,
+    -4209: _NO_SUCH_LEVERAGE,
     -4403: REFUSED,
     # too many open orders, too many open stop orders
     -2025: _REST_SYMBOL,
@@ -260,6 +261,8 @@ NEVER_LEFT: Final[dict[str, Failure]] = {
 FILTER_CODES: Final = frozenset(str(code) for code, row in CODES.items() if row is _FILTERS or row is _SYMBOL_OFF)
 """Codes that show that the symbol's filters or its state have changed. The filters must be read again."""
 
+NO_SUCH_LEVERAGE: Final = frozenset(str(code) for code, row in CODES.items() if row is _NO_SUCH_LEVERAGE)
+"""Codes that no later try changes: the entry names another leverage, or none."""
 COVERED: Final = frozenset(str(code) for code, row in CODES.items() if row is _COVERED)
 """Codes of an exit that has nothing left to reduce."""
 

@@ -9,7 +9,7 @@ from typing import Final
 from msgspec import structs
 
 from gate.exchange.consequences import outcome_of, penalty_of
-from gate.exchange.failures import COVERED, Consequence, Failure
+from gate.exchange.failures import COVERED, NO_SUCH_LEVERAGE, Consequence, Failure
 from gate.exchange.port import AccountFigures, OrderAnswer, Position
 from gate.executor.execution import Execution, Terminal
 from gate.executor.margin import MarginCheck
@@ -131,6 +131,8 @@ class Attempt:
         """The exchange has another leverage than the intent names, and it couldn't be set. Nothing was sent."""
         detail = f"{differ}; it wasn't set: {failure.code} {failure.told}"
         outcome = replace(outcome_of(failure, self.policy, sent=False), code="LEVERAGE_NOT_SET", detail=detail)
+        if failure.code in NO_SUCH_LEVERAGE:
+            outcome = replace(outcome, retryable=False)  # else it holds later entries of its symbol up for nothing
         return self._end(Terminal.REJECTED_EXCHANGE, outcome, "LEVERAGE_NOT_SET", detail)
 
     def refused(self, failure: Failure) -> Execution:

@@ -176,7 +176,10 @@ async def test_a_leverage_that_the_symbol_does_not_have_is_told_by_the_exchange(
     other = await desk.executor.execute(desk.intent("OPUSDT", leverage=75))
 
     assert execution.reason == "LEVERAGE_NOT_SET"
-    assert execution.detail.endswith("-4028 Leverage 125 is not valid")
+    assert execution.detail.endswith(
+        "-4028 Leverage 125 is not valid; symbol or account don't have this leverage: name a lower one"
+    )
+    assert not execution.retryable, "it would hold later entries of its symbol up"
     assert other.state is Terminal.FILLED, "the symbol doesn't rest: the next intent may name another"
 
 
