@@ -125,12 +125,17 @@ async def cut_to_position(exchange: Exchange, attempt: Attempt) -> bool:
 
 
 def tell_what_stays_open(attempt: Attempt, plan: OrderPlan) -> str:
-    """What the order of a close doesn't close, in words; nothing where it closes all."""
+    """What the order of an exit leaves of what it was to close, in words; nothing where it leaves nothing."""
     asked = attempt.intent.quantity
-    if not attempt.closes_all or asked is None or plan.quantity >= asked:
+    if plan.cut_from is not None:
+        left = plain(plan.cut_from - plan.quantity)
+        told = f"closes {plain(plan.quantity)} of {plain(plan.cut_from)}, the largest order; "
+        told += f"{left} stays open: send a new intent"
+    elif attempt.closes_all and asked is not None and plan.quantity < asked:
+        left = plain(asked - plan.quantity)
+        told = f"closes {plain(plan.quantity)} of {plain(asked)}; {left} stays open: no order may be so small"
+    else:
         return ""
-    left = plain(asked - plan.quantity)
-    told = f"closes {plain(plan.quantity)} of {plain(asked)}, the largest order; {left} stays open: send a new intent"
     _log.warning("STAYS OPEN %s", names(attempt.intent, detail=told))
     return told
 

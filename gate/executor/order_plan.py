@@ -27,6 +27,8 @@ class OrderPlan(Struct, frozen=True):
     reduce_only: bool
     close_position: bool = False
     """A conditional order that closes what is open when it fires; its quantity is 0."""
+    cut_from: Decimal | None = None
+    """What an exit asks for, where that is more than one order may have: its quantity is the largest then."""
 
     @property
     def notional(self) -> Decimal:
@@ -83,24 +85,21 @@ def unfiltered(symbol: str) -> Filters:
     return Filters(symbol, "", True, lot, lot, PriceRange(None, Decimal(0), None, None, None), None)
 
 
-def plan_order(
-    intent: Intent, filters: Filters, mark_price: Decimal, *, hedge_mode: bool, as_much_as_may_be: bool = False
-) -> OrderPlan | PlanRefusal:
+def plan_order(intent: Intent, filters: Filters, mark_price: Decimal, *, hedge_mode: bool) -> OrderPlan | PlanRefusal:
     """The order for an intent at a mark price. The mark price may be 0 if none is needed (see needs_mark_price).
 
     Rounds the quantity down to the lot size, and prices to the tick: a buyer never pays more and a seller never gets
     less than the intent says, and a stop never triggers later. An exit may be below the minimum notional: the exchange
-    closes positions of any size.
-
-    `as_much_as_may_be`: a quantity above the largest that the exchange takes at once becomes that one.
+    closes positions of any size. One above the largest quantity that the exchange takes at once becomes that one: to
+    close a part is more than nothing.
     """
     try:
-        return _plan(intent, filters, mark_price, hedge_mode, as_much_as_may_be)
+        return _plan(intent, filters, mark_price, hedge_mode)
     except _Refused as refused:
         return refused.refusal
 
 
-def _plan(intent: Intent, filters: Filters, mark: Decimal, hedge_mode: bool, as_much_as_may_be: bool) -> OrderPlan:
+def _plan(intent: Intent, filters: Filters, mark: Decimal, hedge_mode: bool) -> OrderPlan:
     if intent.wants_position:
         raise _Refused("POSITION_UNREAD", f"which order closes {intent.symbol} isn't known")  # never to be guessed
     if not filters.trading and not intent.is_exit:
@@ -118,8 +117,9 @@ def _plan(intent: Intent, filters: Filters, mark: Decimal, hedge_mode: bool, as_
         return OrderPlan(Decimal(0), price, trigger, reference, position_side, reduce_only=False, close_position=True)
     wanted = intent.quantity if intent.quantity is not None else (intent.notional or Decimal(0)) / reference
     lot = filters.lot if intent.order_type == "LIMIT" else filters.market_lot
-    if as_much_as_may_be and lot.max_quantity is not None:
-        wanted = min(wanted, lot.max_quantity)
+    cut_from = None
+    if intent.is_exit and lot.max_quantity is not None and wanted > lot.max_quantity:
+        cut_from, wanted = wanted, lot.max_quantity
     quantity = _in_lots(intent, wanted, lot)
     notional = quantity * reference
     if filters.min_notional is not None and notional < filters.min_notional and not intent.is_exit:
@@ -129,7 +129,7 @@ def _plan(intent: Intent, filters: Filters, mark: Decimal, hedge_mode: bool, as_
             f"{plain(filters.min_notional)} of {intent.symbol}",
         )
     position_side, reduce_only = _position(intent, hedge_mode)
-    return OrderPlan(quantity, price, trigger, reference, position_side, reduce_only)
+    return OrderPlan(quantity, price, trigger, reference, position_side, reduce_only, cut_from=cut_from)
 
 
 def _reference_price(intent: Intent, price: Decimal | None, trigger: Decimal | None, mark: Decimal) -> Decimal:

@@ -221,11 +221,10 @@ class Placer:
         if filters is None:
             return attempt.unfit(PlanRefusal("UNKNOWN_SYMBOL", f"the exchange has no symbol {intent.symbol}"))
         mark_price = await readings.mark_price()
-        terms = {"hedge_mode": hedge_mode, "as_much_as_may_be": attempt.closes_all}
-        plan = plan_order(intent, filters, mark_price, **terms)
+        plan = plan_order(intent, filters, mark_price, hedge_mode=hedge_mode)
         if isinstance(plan, PlanRefusal):
             filters = await read_latest_filters(self._exchange, attempt) or filters
-            plan = plan_order(intent, filters, mark_price, **terms)
+            plan = plan_order(intent, filters, mark_price, hedge_mode=hedge_mode)
         if isinstance(plan, PlanRefusal):
             return attempt.unfit(plan)
         attempt.leaves_open = tell_what_stays_open(attempt, plan)

@@ -108,6 +108,21 @@ def test_a_limit_by_notional_is_sized_so_that_its_fill_does_not_exceed_it(asked:
 
 
 @pytest.mark.parametrize(
+    ("asked", "largest"),
+    [
+        ({"quantity": "121"}, 120),
+        ({"notional": "12500000", "mark": Decimal(100_000)}, 120),
+        ({"quantity": "1001", "order_type": "LIMIT", "price": "50000"}, 1000),
+        ({"quantity": "121", "order_type": "STOP_MARKET", "trigger_price": "50000"}, 120),
+    ],
+)
+def test_an_exit_that_is_too_large_for_one_order_becomes_the_largest(asked: dict[str, Any], largest: int) -> None:
+    plan = _plan(side="SELL", reduce_only=True, **asked)
+    wanted = Decimal(asked.get("quantity", 125))
+    assert (plan.quantity, plan.cut_from) == (Decimal(largest), wanted)
+
+
+@pytest.mark.parametrize(
     ("asked", "code"),
     [
         ({"quantity": "0.0009"}, "MIN_QUANTITY"),
