@@ -44,6 +44,10 @@ class Ending:
     average_price: Decimal | None = None
     fence: int | None = None
     mode: Mode = Mode.ENFORCE
+    still_open: str = ""
+    """What an exit has left open, such as `LONG 0.3`; empty where nothing is, or where it isn't known."""
+    notes: tuple[str, ...] = ()
+    """What was decided while the intent was read and its order planned."""
     absent: bool = False
     """Whether an order was sent, and the exchange didn't have it then. One that shows up late is told of."""
 
@@ -69,6 +73,8 @@ def ending_of(execution: Execution) -> Ending:
         average_price=execution.average_price,
         fence=permit.fence if permit else None,
         mode=execution.verdict.mode,
+        still_open=", ".join(f"{side} {plain(amount)}" for side, amount in (execution.still_open or {}).items()),
+        notes=execution.notes,
         absent=execution.outcome is not None and execution.outcome.is_absence,
     )
 
@@ -148,6 +154,8 @@ def result_fields(entry: Entry, ending: Ending, *, by: str, now_ms: int, fee_rat
         "fence": "" if ending.fence is None else str(ending.fence),
         "mode": ending.mode.value,
         "by": by,
+        "still_open": ending.still_open,
+        "notes": "; ".join(ending.notes),
     }
 
 

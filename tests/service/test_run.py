@@ -180,6 +180,31 @@ def test_an_exit_that_the_exchange_refuses_for_a_moment_goes_in_the_end(desk: De
     assert desk.paper.ledger()[-1]["status"] == "FILLED"
 
 
+def test_a_close_that_leaves_something_says_so_in_its_result(desk: Desk) -> None:
+    desk.worker(ROOMY)
+    desk.send(payload(id="entry", position_size_usd=1_000))
+    assert desk.result()["still_open"] == ""
+    desk.paper.set_price("BTCUSDT", "100000", depth="0.004")
+
+    desk.send(payload(side="CLOSE", id="close", position_size_usd=None))
+    closed = desk.wait_results(2)[1]
+
+    assert (closed["intent_id"], closed["filled_quantity"]) == ("close", "0.004")
+    assert closed["still_open"].startswith("BOTH 0.00")
+
+
+def test_an_exit_that_is_cut_says_so_in_its_result(desk: Desk) -> None:
+    desk.worker(ROOMY)
+    desk.send(payload(id="entry", position_size_usd=1_000))
+    desk.wait_results(1)
+
+    desk.send(payload(side="SELL", id="exit", position_size_usd=None, quantity=100_000, reduce_only=True))
+
+    closed = desk.wait_results(2)[1]
+    assert closed["status"] == "filled"
+    assert "the largest order" in closed["notes"]
+
+
 def test_an_entry_that_the_exchange_refuses_for_a_moment_is_answered(desk: Desk) -> None:
     desk.worker(ROOMY)
     desk.paper.inject(Fault(kind=FaultKind.ERROR, method="POST", path=ORDER, times=1, code=-1001))
