@@ -19,6 +19,8 @@ _LEAST: Final = Decimal("-1e20")
 _MOST: Final = Decimal("1e20")  # a larger number is damaged, and one with a huge exponent would take for ever to print
 _MOST_DECIMALS: Final = 30  # a smaller one would take as long
 _LONGEST_WORD: Final = 64
+FINISHED: Final = "FINISHED"
+"""The status of a conditional order when what it became has ended, filled or not."""
 _TOP_LEVEL_ASSET: Final = "USDT"
 """The asset of the account's totals; in multi-assets mode they are in USD."""
 
@@ -164,8 +166,9 @@ def decode_conditional_order(answer: Any) -> OrderAnswer:
         actual = _order_id("actualOrderId", answer.get("actualOrderId") or "")
     filled = _fill(answer.get("actualQty")) if actual is not None else Decimal(0)
     status = text(answer.get("algoStatus", ""))
-    # Quantity 0: it closes the position, however large. FINISHED alone tells only that what it became has ended.
-    if status == "FINISHED" and filled > 0 and filled >= _fill(answer.get("quantity")):
+    # FINISHED tells only that what it became has ended. Of quantity 0, which closes the position however large, nothing
+    # here tells whether that was filled.
+    if status == FINISHED and 0 < _fill(answer.get("quantity")) <= filled:
         status = "FILLED"
     return OrderAnswer(
         order_id=_order_id("algoId", answer["algoId"]),

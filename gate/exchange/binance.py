@@ -9,14 +9,16 @@ from collections.abc import Mapping
 from contextlib import suppress
 from decimal import Decimal
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
 from msgspec.structs import replace
 
 from gate.exchange.address import exchange_address, socket_address
 from gate.exchange.answers import (
+    FINISHED,
     decode_account,
     decode_leverage,
+    decode_order,
     decode_own_order,
     decode_positions,
     figure,
@@ -207,17 +209,32 @@ class BinanceFutures:
 
     async def find_order(self, symbol: str, client_order_id: str, *, conditional: bool) -> OrderAnswer:
         """The order of a client order id. Raises OrderNotFound, ExchangeFailure."""
+        if conditional:
+            answer = await self._look_up("futures_get_algo_order", symbol=symbol, clientAlgoId=client_order_id)
+        else:
+            answer = await self._look_up("futures_get_order", symbol=symbol, origClientOrderId=client_order_id)
+        found = decode_own_order(answer, client_order_id, conditional=conditional)
+        if found.status == FINISHED and found.actual_order_id is not None:
+            with suppress(OrderNotFound):  # too old; then nobody tells
+                became = decode_order(
+                    await self._look_up("futures_get_order", symbol=symbol, orderId=found.actual_order_id)
+                )
+                found = replace(
+                    found,
+                    status=became.status,
+                    filled_quantity=became.filled_quantity,
+                    average_price=became.average_price,
+                )
+        return replace(found, time_ms=max(found.time_ms, found.time_ms - int(self._rest.client.timestamp_offset)))
+
+    async def _look_up(self, method: str, **which: object) -> Any:
+        """What the exchange has of one order. Raises OrderNotFound, ExchangeFailure."""
         try:
-            if conditional:
-                answer = await self._rest.read("futures_get_algo_order", symbol=symbol, clientAlgoId=client_order_id)
-            else:
-                answer = await self._rest.read("futures_get_order", symbol=symbol, origClientOrderId=client_order_id)
+            return await self._rest.read(method, **which)
         except ExchangeFailure as failed:
             if failed.failure.code in NO_SUCH_ORDER:
                 raise OrderNotFound from None
             raise
-        found = decode_own_order(answer, client_order_id, conditional=conditional)
-        return replace(found, time_ms=max(found.time_ms, found.time_ms - int(self._rest.client.timestamp_offset)))
 
     def valid_for(self, span_ms: int) -> Validity:
         """From now on, for so long, and at most for `recv_window_ms`."""

@@ -50,6 +50,7 @@ _PAUSES_S: Final = (0.0, 1.0, 3.0, 10.0, 30.0)
 """Before each time that the exchange is asked after a gap. The last one goes on until it has answered."""
 _GRACE_S: Final = 0.25
 """How long is waited for an event that should have come with the answer, and for what follows it at once."""
+_LONGEST_LOOK_S: Final = 5.0
 _STEPS: Final = (OrderState.NEW, OrderState.TRIGGERED, OrderState.PARTIALLY_FILLED)
 
 
@@ -121,6 +122,7 @@ class OrderNews:
         self._closes_gaps = self._over = False
         self._gap = False
         self._closing: asyncio.Task[None] | None = None
+        self._looking: Final[set[asyncio.Task[None]]] = set()
         exchange.on_order(self._heard)
         exchange.on_gap(self._missed)
 
@@ -145,6 +147,10 @@ class OrderNews:
             self._gap = self._gap or not self._closing.done()
             self._closing.cancel()
             await asyncio.wait([self._closing])
+        for looking in tuple(self._looking):
+            looking.cancel()
+        if self._looking:
+            await asyncio.wait(tuple(self._looking))
         for each in tuple(self._listeners):
             each._end()
 
@@ -243,6 +249,11 @@ class OrderNews:
                 self._actual[update.actual_order_id] = client_order_id
                 if len(self._actual) > _MOST_OPEN:
                     self._actual.popitem(last=False)
+            if update.state is OrderState.CANCELLED and update.actual_order_id is not None and not update.after_gap:
+                # FINISHED: the events of what it became tell how it ended, or are lost.
+                if order.last is None or not order.last.state.ended:
+                    self._missed()
+                return
         elif order.conditional:
             update = as_conditional(update, order.algo_id or update.order_id)
         if update.state is not OrderState.LIQUIDATED:
@@ -258,8 +269,25 @@ class OrderNews:
             self._ended[client_order_id] = self._open.pop(client_order_id)
             if len(self._ended) > _MOST_ENDED:
                 self._ended.popitem(last=False)
-        if update.state is not OrderState.NEW:
+        if update.may_leave_open and self._closes_gaps:
+            looking = asyncio.create_task(self._tell_what_it_leaves(update))
+            self._looking.add(looking)
+            looking.add_done_callback(self._looking.discard)
+        elif update.state is not OrderState.NEW:
             self._tell(update)
+
+    async def _tell_what_it_leaves(self, update: OrderUpdate) -> None:
+        """Tells the end of a stop that wasn't filled whole. Its position may have been closed before, by another order:
+        the exchange is asked, since an alarm that is false too often is heeded no more."""
+        leaves_open = True
+        try:
+            async with asyncio.timeout(_LONGEST_LOOK_S):
+                held = await self._exchange.positions(update.symbol)
+            leaves_open = any(each.closing_side == update.side for each in held)
+        except (ExchangeFailure, TimeoutError):
+            pass  # whoever hears the alarm looks
+        finally:
+            self._tell(structs.replace(update, leaves_open=leaves_open))
 
     def _tell(self, update: OrderUpdate) -> None:
         what, level = "ORDER UPDATE", logging.INFO

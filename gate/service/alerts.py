@@ -154,5 +154,6 @@ def of_update(update: OrderUpdate) -> Alert | None:
         # Others of the exchange's own may have the same client order id.
         return Alert(Kind.LIQUIDATED, Turn.HAPPENED, said, once=f"{update.client_order_id}/{update.order_id}")
     said = f"{update.symbol} {update.side}, {update.client_order_id} of {update.intent_id or 'an intent of before'}, "
-    said += f"was refused when it fired: {update.detail}"
+    how = "ended when it fired, and left a position open" if update.leaves_open else "was refused when it fired"
+    said += f"{how}: {update.detail}"
     return Alert(Kind.STOP_REJECTED, Turn.HAPPENED, said, once=update.client_order_id)

@@ -157,6 +157,8 @@ def update_fields(
         "fence": told.fence,
         "mode": told.mode,
         "by": by,
+        "still_open": "",
+        "notes": "",
         "order_status": update.answer.status,
         "order_time_ms": str(update.time_ms),
         "update": str(told.updates),

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 from binance import Client
 
+from gate import Intent
 from gate.exchange.binance import BinanceFutures
 from gate.exchange.failures import ExchangeFailure
 from gate.executor import Execution, Executor, OrderState, OrderUpdate, Terminal
 from gate.executor.order_news import Updates
 from gate.paper import Fault, FaultKind, PaperExchange
-from tests.executor.conftest import Desk
+from tests.executor.conftest import Desk, until
 from tests.executor.listening import Listening, listening
 from tests.executor.test_fill_price import hits, look_up_fault
 from tests.paper.conftest import futures_client
@@ -127,6 +128,83 @@ async def test_a_stop_that_is_refused_when_it_fires_is_an_alert(heard: Desk, cap
     assert [record.message.split()[0] for record in caplog.records if record.levelno == logging.ERROR] == [
         "UNPROTECTED"
     ]
+
+
+def _lose(desk: Desk, what: str) -> None:
+    """Has events get lost: all, or those of what a stop became."""
+    if what != "nothing":
+        event = "*" if what == "all" else "ORDER_TRADE_UPDATE"
+        desk.paper.inject(Fault(kind=FaultKind.LOSE_EVENT, event=event, times=100))
+
+
+async def _end_of_a_stop(updates: Updates) -> OrderUpdate:
+    async with asyncio.timeout(10):
+        while not (update := await anext(updates)).state.ended:
+            pass
+    return update
+
+
+async def _stop(desk: Desk, **size: Any) -> Intent:
+    intent = desk.intent(side="SELL", reduce_only=True, order_type="STOP_MARKET", trigger_price="95000", **size)
+    assert (await desk.executor.execute(intent)).state is Terminal.PLACED
+    return intent
+
+
+@pytest.mark.parametrize("size", [{"quantity": "0.5"}, {"quantity": None, "close_position": True}], ids=["size", "all"])
+@pytest.mark.parametrize("lost", ["nothing", "what it became", "all"])
+async def test_a_stop_that_fires_and_leaves_a_part_open_is_an_alert(
+    heard: Desk, caplog: pytest.LogCaptureFixture, size: dict[str, Any], lost: str
+) -> None:
+    await heard.executor.execute(heard.intent(quantity="0.5"))
+    async with heard.executor as executor:
+        stop = await _stop(heard, **size)
+        updates = executor.updates()
+        _lose(heard, lost)
+        with caplog.at_level(logging.ERROR, "gate"):
+            heard.paper.set_price("BTCUSDT", "94000", depth="0.1")
+            if lost == "all":
+                ears(heard).gap()
+            last = await _end_of_a_stop(updates)
+
+    assert (last.state, last.filled_quantity, last.intent_id) == (OrderState.EXPIRED, Decimal("0.1"), stop.id)
+    assert (last.leaves_open, last.alarming, last.after_gap) == (True, True, lost != "nothing")
+    assert [record.message.split()[0] for record in caplog.records if record.levelno == logging.ERROR] == [
+        "UNPROTECTED"
+    ]
+
+
+@pytest.mark.parametrize("lost", ["nothing", "what it became", "all"])
+async def test_a_stop_that_closes_all_is_told_as_filled(heard: Desk, lost: str) -> None:
+    await heard.executor.execute(heard.intent(quantity="0.5"))
+    async with heard.executor as executor:
+        await _stop(heard, quantity=None, close_position=True)
+        updates = executor.updates()
+        _lose(heard, lost)
+        heard.paper.set_price("BTCUSDT", "94000")
+        if lost == "all":
+            ears(heard).gap()
+        last = await _end_of_a_stop(updates)
+
+    assert (last.state, last.filled_quantity, last.alarming) == (OrderState.FILLED, Decimal("0.5"), False)
+
+
+@pytest.mark.parametrize("left", ["0", "0.3"])
+async def test_a_stop_that_fires_for_more_than_is_open_alarms_where_something_is(heard: Desk, left: str) -> None:
+    """In hedge mode the exchange refuses such a one as a whole; an ordinary scale-out leads there."""
+    await heard.exchange._rest.client.futures_change_position_mode(dualSidePosition="true")
+    await heard.exchange.hedge_mode()
+    await until(lambda: heard.exchange.live("BTCUSDT"))
+    await heard.executor.execute(heard.intent(quantity="0.5", position_side="LONG"))
+    async with heard.executor as executor:
+        await _stop(heard, quantity="0.5", position_side="LONG")
+        taken = str(Decimal("0.5") - Decimal(left))
+        await executor.execute(heard.intent(side="SELL", quantity=taken, reduce_only=True, position_side="LONG"))
+        updates = executor.updates()
+        heard.paper.set_price("BTCUSDT", "94000")
+        last = await _end_of_a_stop(updates)
+
+    assert (last.state, last.filled_quantity) == (OrderState.EXPIRED, Decimal(0))
+    assert last.alarming is (left != "0")
 
 
 async def test_a_liquidation_is_an_alert_and_told_once(heard: Desk, caplog: pytest.LogCaptureFixture) -> None:

@@ -330,6 +330,20 @@ def test_a_stop_that_is_refused_when_it_fires_is_told_and_so_is_a_liquidation(de
     assert {"alert stop_rejected", "alert liquidated"} <= set(audited(desk))
 
 
+def test_a_stop_that_leaves_a_part_of_its_position_open_is_told(desk: Desk, receiver: Receiver) -> None:
+    worker = desk.worker(GATE_ALERT_URL=receiver.url).consumes()
+    until(lambda: worker.health()["streams"] == "ok", told=lambda: worker.log)
+    desk.send(payload(id="entry", position_size_usd=10_000))
+    desk.wait_results(1)
+    stop: dict[str, Any] = {"type": "STOP_MARKET", "stopPrice": 95_000, "side": "SELL", "closePosition": True}
+    desk.send(payload(id="stop", entry_price=None, position_size_usd=None, **stop))
+    assert desk.wait_results(2)[1]["state"] == "PLACED"
+    desk.paper.set_price("BTCUSDT", "94000", depth="0.01")
+
+    left = "STOP REJECTED: BTCUSDT SELL, .* of stop, ended when it fired, and left a position open: EXPIRED"
+    until(lambda: any(re.search(left, each) for each in receiver.texts()), told=lambda: (receiver.texts(), worker.log))
+
+
 def test_lost_memory_is_told(harmed: Desk, receiver: Receiver) -> None:
     harmed.worker(QUICK, GATE_ALERT_URL=receiver.url).consumes()
     harmed.client.delete("quantum:exec:state")

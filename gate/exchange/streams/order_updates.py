@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from msgspec import Struct, structs
 
-from gate.exchange.answers import figure, text, unreadable, whole
+from gate.exchange.answers import FINISHED, figure, text, unreadable, whole
 from gate.exchange.port import OrderAnswer
 from gate.exchange.streams.events import order_reduces
 from gate.values.errors import cut
@@ -57,9 +57,10 @@ _CONDITIONAL: Final = {
     "TRIGGERING": OrderState.TRIGGERED,
     "TRIGGERED": OrderState.TRIGGERED,
     "FILLED": OrderState.FILLED,
-    "FINISHED": OrderState.CANCELLED,  # unless all of it is filled
+    FINISHED: OrderState.CANCELLED,  # unless all of it is filled
     "CANCELED": OrderState.CANCELLED,
     "EXPIRED": OrderState.EXPIRED,
+    "EXPIRED_IN_MATCH": OrderState.EXPIRED,
     "REJECTED": OrderState.REJECTED,
 }
 
@@ -91,13 +92,26 @@ class OrderUpdate(Struct, frozen=True):
     """Whether it can only reduce a position."""
     after_gap: bool = False
     """Whether the exchange had to be asked, because events may have been lost."""
+    leaves_open: bool = False
+    """Of a stop that fired and ended before all of it was filled: whether a position is open that it was to close, or
+    may be, where the exchange doesn't say."""
     intent_id: str | None = None
     """None for an order that another process has sent, or an earlier life of this one."""
 
     @property
     def alarming(self) -> bool:
-        """Whether a person should hear of it: a stop that was refused when it fired, a liquidation."""
-        return self.state is OrderState.LIQUIDATED or (self.conditional and self.state is OrderState.REJECTED)
+        """Whether a person should hear of it: a stop that was refused when it fired, or that left a position open, a
+        liquidation."""
+        refused = self.conditional and self.state is OrderState.REJECTED
+        return self.state is OrderState.LIQUIDATED or refused or self.leaves_open
+
+    @property
+    def may_leave_open(self) -> bool:
+        """Whether it is of a stop that ended before all of it was filled, and not by a person's cancellation."""
+        ended = self.state is OrderState.EXPIRED or (
+            self.state is OrderState.CANCELLED and self.actual_order_id is not None  # what it became was cancelled
+        )
+        return self.conditional and self.reduces and ended
 
     @property
     def answer(self) -> OrderAnswer:
@@ -164,8 +178,8 @@ def _of_a_conditional_order(order: Mapping[str, Any], at_ms: object) -> OrderUpd
         raise unreadable("status", status)
     actual = text(order.get("ai") or "")
     filled = figure("aq", order.get("aq") or "0", least=Decimal(0)) if actual else Decimal(0)
-    # Quantity 0: it closes the position, however large.
-    if status == "FINISHED" and filled and filled >= figure("q", order.get("q") or "0", least=Decimal(0)):
+    # Of quantity 0, which closes the position however large, nothing here tells whether all was filled.
+    if status == FINISHED and 0 < figure("q", order.get("q") or "0", least=Decimal(0)) <= filled:
         state = OrderState.FILLED
     return OrderUpdate(
         client_order_id=_word(order, "caid"),
