@@ -33,9 +33,10 @@ local before = read('GET', KEYS.answered)
 local no_order = ARGV.no_order == '1'
 local answered = before and (no_order or string.sub(before, 1, 9) ~= 'no_order ')
 local pending = #read('XPENDING', KEYS.entries, ARGV.group, ARGV.entry, ARGV.entry, 1) > 0
--- An entry that is there and not pending was answered by another worker. One that is gone may have been lost with the
--- store's memory; nobody else answers it then.
-local by_another = not before and not pending and #read('XRANGE', KEYS.entries, ARGV.entry, ARGV.entry) > 0
+-- An entry that is there and not pending was answered by another worker, so long ago that nothing tells of it. One that is
+-- gone may have been lost with the store's memory; nobody else answers it then. Nor does anybody answer an order whose
+-- consumer a person has deleted: what is kept of an order's answer lives for an hour at least, so its absence counts.
+local by_another = no_order and not before and not pending and #read('XRANGE', KEYS.entries, ARGV.entry, ARGV.entry) > 0
 -- Updates may have told more of this very order: of one that showed up after its absence was told, and whose other delivery
 -- is answered now. Its result doesn't put that back. Both texts are of one encoder, and no text in them has a bare quote.
 local of_order = '"order_id":"([^"]+)"'

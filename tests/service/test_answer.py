@@ -77,12 +77,18 @@ def test_a_second_entry_of_the_intent_is_acknowledged_without_a_result(redis_cli
     assert (redis_client.xlen(RESULTS), pending(redis_client)) == (1, 0)
 
 
-def test_an_entry_that_another_worker_has_answered_long_ago_is_not_answered(
+def test_an_entry_that_another_worker_has_denied_long_ago_is_not_denied_again(
     redis_client: redis.Redis, entry: str
 ) -> None:
-    assert answer(redis_client, entry) == 1
+    assert answer(redis_client, entry, no_order=True) == 1
     redis_client.delete(MARK)  # it has lapsed
-    assert answer(redis_client, entry) == 0
+    assert answer(redis_client, entry, no_order=True) == 0
+
+
+def test_an_order_is_told_though_its_consumer_was_deleted_meanwhile(redis_client: redis.Redis, entry: str) -> None:
+    redis_client.xgroup_delconsumer(STREAM, GROUP, "me")
+    assert [answer(redis_client, entry), answer(redis_client, entry)] == [1, 0]
+    assert results(redis_client) == ["FILLED"]
 
 
 def test_a_denial_is_told_once(redis_client: redis.Redis, entry: str) -> None:
