@@ -38,6 +38,9 @@ class Metrics:
         )
         self.dead: Final = Counter("gate_dead_letters", "Entries that couldn't be read.", registry=own)
         self.taken_over: Final = Counter("gate_taken_over", "Entries taken over from other consumers.", registry=own)
+        self.gone: Final = Counter(
+            "gate_entries_gone", "Entries trimmed from the stream before they were answered.", registry=own
+        )
         self.retries: Final = Counter(
             "gate_retries", "Tries put off until the wait is over, by reason.", ["reason"], registry=own
         )

@@ -38,6 +38,7 @@ _STALE_KEPT_MS: Final = 60_000
 """How long it is known that a stale intent was answered. A backlog of a million mustn't fill the store."""
 _MOST_FIELDS: Final = 1_000
 """Of an entry that can't be read. A script passes on 7,900 words in one command at most."""
+_NAMED_AT_MOST: Final = 20
 _CANCELLED_WITHIN_S: Final = 10.0
 _WRITTEN_WITHIN_S: Final = 5.0
 
@@ -239,7 +240,12 @@ class Service:
                 await self._streams.keep([*self._in_hand])
                 after = "0-0"
                 while True:
-                    after, entries = await self._streams.take_over(self._rested_ms, after)
+                    after, entries, gone = await self._streams.take_over(self._rested_ms, after)
+                    if gone:
+                        _log.error(
+                            "ENTRIES GONE %d were trimmed from the stream unanswered: %s", len(gone), _some(gone)
+                        )
+                        self._metrics.gone.inc(len(gone))
                     theirs = [row for row in entries if row[0] not in self._in_hand]
                     if theirs:
                         _log.info("TAKEN OVER %d entries, the first is %s", len(theirs), theirs[0][0])
@@ -364,6 +370,11 @@ class Service:
             self._in_hand.pop(each, None)
         self._count()
         self._room.set()
+
+
+def _some(ids: Sequence[str]) -> str:
+    named = ", ".join(ids[:_NAMED_AT_MOST])
+    return named if len(ids) <= _NAMED_AT_MOST else f"{named} and {len(ids) - _NAMED_AT_MOST} more"
 
 
 async def _cancelled(tasks: Sequence[asyncio.Task[Any]]) -> None:

@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import redis.asyncio
 from redis.exceptions import ConnectionError as ConnectionFailed
@@ -34,6 +34,16 @@ _OPEN: Final = "open"
 """Behind the beginning of the orders' keys: those of which more may come."""
 
 Fields = Mapping[bytes, bytes]
+
+
+class TakenOver(NamedTuple):
+    """A page of what rests with consumers."""
+
+    after: str
+    """Where to go on; `0-0` at the end."""
+    entries: list[tuple[str, Fields]]
+    gone: list[str]
+    """Ids of entries that the stream doesn't have any more. They aren't pending any more either."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +129,14 @@ class Streams:
             await self.begin()  # the store has lost its memory
             return []
 
-    async def take_over(self, rested_ms: int, after: str = "0-0") -> tuple[str, list[tuple[str, Fields]]]:
-        """Entries that rest with their consumers for so long, a page of them. With where to go on; `0-0` at the end."""
+    async def take_over(self, rested_ms: int, after: str = "0-0") -> TakenOver:
+        """Entries that rest with their consumers for so long, a page of them."""
         of = self._of
         reply: Any = await self._client.xautoclaim(
             of.stream, of.group, of.consumer, min_idle_time=rested_ms, start_id=after, count=_PAGE
         )
-        return _text(reply[0]), [(_text(number), fields) for number, fields in reply[1] if fields]
+        entries = [(_text(number), fields) for number, fields in reply[1] if fields]
+        return TakenOver(_text(reply[0]), entries, [_text(number) for number in reply[2]])
 
     async def keep(self, entry_ids: Sequence[str]) -> None:
         """Says that these are in hand, so that nobody takes them over."""

@@ -334,6 +334,13 @@ def test_what_is_held_at_a_clean_stop_goes_to_another_worker_at_once(desk: Desk)
     desk.idle()
 
 
+def test_entries_that_were_trimmed_before_a_dead_worker_answered_them_are_named(desk: Desk) -> None:
+    entry = desk.left_by_a_dead_worker(payload(id="lost"))
+    desk.client.xtrim(STREAM, maxlen=0, approximate=False)
+    desk.worker().said(f"ENTRIES GONE 1 were trimmed from the stream unanswered: {entry}")
+    until(lambda: desk.pending() == 0)
+
+
 def test_a_second_signal_ends_it_at_once(desk: Desk) -> None:
     desk.paper.inject(Fault(kind=FaultKind.DELAY))
     worker = desk.worker().consumes()
