@@ -167,9 +167,13 @@ class Attempt:
 
         An exit may come again: it says verify again then, as long as such an order can matter.
         """
-        said = f"{self.unanswered.code} {self.unanswered.told}; so " if self.unanswered else ""
         since = "that the store doesn't know of" if self.without_store else "from before the store's memory"
-        detail = f"nothing was sent: {said}the exchange doesn't say whether an order {since} exists"
+        if self.unanswered:
+            said = f"{self.unanswered.code} {self.unanswered.told}; so the exchange doesn't say whether an order"
+            detail = f"nothing was sent: {said} {since} exists"
+        else:
+            said = "the exchange has none, and the permit ended before that proves that none comes"
+            detail = f"nothing was sent: an order {since} may be on its way; {said}; see lock_ttl_ms"
         # What stops the asking is the cause: keys that don't work, a ban. The memory is only why it was asked.
         lost = "STORE_LOST" if self.without_store else "MEMORY_LOST"
         code = self.stopped_by.code if self.stopped_by else lost

@@ -23,6 +23,8 @@ _NAMED: Final = 10
 _FIGURE: Final = re.compile(r"\d{1,20}", re.ASCII)
 # The recvWindow and the exchange's tolerance (6.5 s), the least time that a permit must have left (1.5 s), and spare.
 _FOR_NEW_MEMORY_MS: Final = 10_000
+_LEAST_FOR_AN_ORDER_MS: Final = 2_000
+"""An executor needs 1.5 s of a permit, and what comes before the order takes some."""
 _MAY_BE_ZERO: Final = frozenset({"skew_ms"})
 _SWITCHES: Final = frozenset({"exits_without_store", "cancel_conflicting_exits"})
 MODES: Final = ("enforce", "observe")
@@ -141,15 +143,20 @@ class Policy:
                 f"rate_symbol_limit {self.rate_symbol_limit} in {self.rate_symbol_window_ms} ms never binds: the "
                 f"global limit of {self.rate_global_limit} in {self.rate_global_window_ms} ms is reached first"
             )
-        if self.lock_ttl_ms < 5_000:
+        if self.lock_ttl_ms < _LEAST_FOR_AN_ORDER_MS:
+            found.append(
+                f"lock_ttl_ms {self.lock_ttl_ms} is below {_LEAST_FOR_AN_ORDER_MS}: an executor sends no order by a "
+                "permit that lives so shortly, and no exit either"
+            )
+        elif self.lock_ttl_ms < 5_000:
             found.append(
                 f"lock_ttl_ms {self.lock_ttl_ms} leaves an order {self.order_timeout_ms} ms; below 5000 slow "
                 "answers of the exchange end as unknown"
             )
         elif self.lock_ttl_ms < _FOR_NEW_MEMORY_MS:
             found.append(
-                f"lock_ttl_ms {self.lock_ttl_ms} is below {_FOR_NEW_MEMORY_MS}: while a store's memory is new, the "
-                "first orders wait longer than their permits live"
+                f"lock_ttl_ms {self.lock_ttl_ms} is below {_FOR_NEW_MEMORY_MS}: while a store's memory is new or "
+                "damaged, an order waits longer than its permit lives, so that none goes, and no exit either"
             )
         if self.mode == "observe":
             found.append(

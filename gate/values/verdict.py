@@ -10,6 +10,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from gate.values.errors import InvalidField
 from gate.values.guards import Reason
 from gate.values.last_look import LastLook
 from gate.values.record import Record
@@ -24,11 +25,12 @@ class Mode(StrEnum):
     OBSERVE = "observe"
 
 
-# Every call makes both of these. As frozen dataclasses of so many fields they would take ten times as long.
-_ALGO_TYPES: Final = frozenset({"STOP", "STOP_MARKET", "TAKE_PROFIT", "TAKE_PROFIT_MARKET", "TRAILING_STOP_MARKET"})
+_PLAIN_TYPES: Final = ("MARKET", "LIMIT")
+_ALGO_TYPES: Final = ("STOP", "STOP_MARKET", "TAKE_PROFIT", "TAKE_PROFIT_MARKET", "TRAILING_STOP_MARKET")
 """What the exchange takes at its endpoint for conditional orders only, since December 2025."""
 
 
+# Every call makes one, and a Verdict. As frozen dataclasses of so many fields they would take ten times as long.
 class Permit(Struct, frozen=True):
     """The right to send one order for one intent, until its deadline."""
 
@@ -64,8 +66,12 @@ class Permit(Struct, frozen=True):
     def id_parameter(self, order_type: str) -> dict[str, str]:
         """The order's parameter that carries `client_order_id`: newClientOrderId, of a conditional type clientAlgoId.
 
-        python-binance drops the wrong one without a word, and makes up an id by which nobody finds the order.
+        python-binance drops the wrong one without a word, and makes up an id by which nobody finds the order. So raises
+        InvalidField for what is none of the exchange's types, as it writes them.
         """
+        if order_type not in _PLAIN_TYPES + _ALGO_TYPES:
+            types = ", ".join(_PLAIN_TYPES + _ALGO_TYPES)
+            raise InvalidField("order_type", order_type, f"is no type of the exchange's; give one of {types}")
         return {"clientAlgoId" if order_type in _ALGO_TYPES else "newClientOrderId": self.client_order_id}
 
     def decided_ms(self, said_ms: int) -> int:

@@ -624,6 +624,15 @@ def test_an_order_goes_under_the_permits_id_whatever_its_type(
     assert "ANOTHER ID" not in caplog.text
 
 
+@pytest.mark.parametrize("kind", ["stop_market", "FOO", "", None])
+def test_a_type_that_is_none_of_the_exchanges_is_refused_before_it_hides_the_order(
+    kind: Any, gate: Gate, redis_client: redis.Redis
+) -> None:
+    permit = at.admitted(gate.evaluate(at.entry()))
+    with pytest.raises(InvalidField, match=r"order_type: .* is no type of the exchange's; give one of MARKET"):
+        permit.id_parameter(kind)
+
+
 def test_an_order_under_another_id_is_an_error_in_the_log(
     gate: Gate, client: Client, redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
