@@ -42,7 +42,10 @@ def words_for(attempt: Attempt, rests: tuple[RestingOrder, ...] | None) -> str:
     if not rests:
         return "nothing rests against the position"
     more = f" and {len(rests) - _SHOWN} more" if len(rests) > _SHOWN else ""
-    return f"against the position of {attempt.intent.symbol} rest {_shown(rests[:_SHOWN])}{more}"
+    told = f"against the position of {attempt.intent.symbol} rest {_shown(rests[:_SHOWN])}{more}"
+    if all(each.conditional for each in rests):
+        return f"{told}: conditional orders, which cover nothing before they fire"
+    return f"{told}: cancel the plain ones, or have the policy's cancel_conflicting_exits do it"
 
 
 async def cancel_resting(exchange: Exchange, attempt: Attempt, rests: tuple[RestingOrder, ...]) -> bool:

@@ -208,13 +208,16 @@ def test_a_replica_that_hangs_is_said_and_the_act_is_done(bare: Run) -> None:
         assert (answer["kept"]["on_replicas"], answer["kept"]["survives_failover"]) == (0, False)
 
 
+HELD = "Services try again the fresh intents that they held."
+
+
 def test_reset_names_what_it_has_switched_off(gate: Run, redis_client: redis.Redis, account: str) -> None:
     redis_client.set("quantum:safety:safe_mode", "1")
     redis_client.set("quantum:safety:cooldown_symbol:BTCUSDT", "1")
     cooldowns = gate("reset", "cooldowns", *WHO).stdout
-    assert cooldowns == f"Reset cooldowns of {account}: quantum:safety:cooldown_symbol:BTCUSDT off.\n{KEPT}"
+    assert cooldowns == f"Reset cooldowns of {account}: quantum:safety:cooldown_symbol:BTCUSDT off. {HELD}\n{KEPT}"
     assert gate("reset", "failures", *WHO).stdout == f"Reset failures of {account}: nothing was on.\n{KEPT}"
-    assert gate("reset", "all", *WHO).stdout == f"Reset all of {account}: quantum:safety:safe_mode off.\n{KEPT}"
+    assert gate("reset", "all", *WHO).stdout == f"Reset all of {account}: quantum:safety:safe_mode off. {HELD}\n{KEPT}"
 
 
 @pytest.mark.parametrize(

@@ -161,7 +161,8 @@ def reset(flags: Flags, what: str, by: str, reason: str, as_json: bool) -> None:
     \b
       gate reset safe_mode --by ops --reason "balance topped up"
 
-    A halt stays on; `gate resume` ends it. Records, locks and windows stay too, since they keep the limits exact.
+    Services try again at once the fresh intents that they held: entries of minutes ago may go. A halt stays on;
+    `gate resume` ends it. Records, locks and windows stay too, since they keep the limits exact.
     """
     config = configured(flags, needs_policy=False)
     with acting(config, "reset", "reset", as_json) as gate:
@@ -289,4 +290,4 @@ def reset_sentence(act: Act, what: str, account: str) -> str:
     """The result of a reset, in words."""
     if not act.changed:
         return f"Reset {what} of {account}: nothing was on."
-    return f"Reset {what} of {account}: {', '.join(act.changed)} off."
+    return f"Reset {what} of {account}: {', '.join(act.changed)} off. {_HELD}"

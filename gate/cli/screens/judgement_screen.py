@@ -23,10 +23,13 @@ _ENDED_BY: Final = {
     Reason.HALTED: "`gate resume` ends it.",
     Reason.POLICY_MISMATCH: "Take the figures in force over, or `gate policy apply` changes them.",
     Reason.IN_FLIGHT_LIMIT: "Retry when one of them is settled.",
-    Reason.SAFE_MODE: "It has no TTL: `gate reset safe_mode` ends it.",
-    Reason.COOLDOWN_GLOBAL: "It has no TTL: `gate reset cooldowns` ends it.",
-    Reason.COOLDOWN_SYMBOL: "It has no TTL: `gate reset cooldowns` ends it.",
 }
+_RESET_BY: Final = {
+    Reason.SAFE_MODE: "`gate reset safe_mode`",
+    Reason.COOLDOWN_GLOBAL: "`gate reset cooldowns`",
+    Reason.COOLDOWN_SYMBOL: "`gate reset cooldowns`",
+}
+"""What ends a trip before its time."""
 
 
 def show_judgement(judgement: Judgement, *, asked_to_commit: bool) -> None:
@@ -59,9 +62,12 @@ def _retry(verdict: Verdict) -> str:
         return "It may pass when its time has come; check the clock of its producer."
     if not verdict.retryable:
         return "No retry will change that."
-    if verdict.retry_after_ms is None:
-        return _ENDED_BY.get(verdict.reason, "No retry will change that until somebody ends the cause.")
-    return f"Retry in {span(verdict.retry_after_ms)}."
+    reset = _RESET_BY.get(verdict.reason)
+    if verdict.retry_after_ms is not None:
+        return f"Retry in {span(verdict.retry_after_ms)}" + (f", or after {reset}." if reset else ".")
+    if reset:
+        return f"It has no TTL: {reset} ends it."
+    return _ENDED_BY.get(verdict.reason, "No retry will change that until somebody ends the cause.")
 
 
 def described(intent: Intent) -> list[str]:

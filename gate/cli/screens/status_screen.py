@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from gate.cli.screens.rows import Row, Screen
 from gate.cli.screens.screen import screen
 from gate.cli.screens.wording import ago, moment, printable, span
@@ -15,6 +17,9 @@ _SOME_SYMBOLS = (
     "Symbols: those with a permit in the last 90 days, 1,000 at most. The server has too many keys to look through, or "
     "doesn't say how many: a cooldown that a hand has set for another symbol isn't shown."
 )
+
+
+_TRIPS: Final = ("safe_mode", "cooldown_global", "cooldown_symbol")
 
 
 def show_status(found: Status, store: str, to: Screen | None = None) -> None:
@@ -102,6 +107,8 @@ def facts(found: Status) -> list[tuple[str, str]]:
         live, reserved, doubt = str(found.in_flight), plain(found.reserved), str(found.in_doubt)
     fence = "?" if "state" in broken else str(found.fence)
     lines = _observers(found)
+    if any(each.on and each.name in _TRIPS and each.damage is None for each in found.standing):
+        lines.append(("`gate reset` ends safe mode and cooldowns before their time, once their cause is gone.", ""))
     if not found.ever_seen:
         never = "No gate has ever run under this prefix here, or the store has forgotten it"
         lines.append((f"{never}: is it the right account? If it is new, gate init says so.", "bold yellow"))
