@@ -243,7 +243,7 @@ class Calls:
             raise
         # Once more, and the halt beside it: where the store stands still, a third question would take as long again.
         # The halt first: while writes are paused, nothing behind an evaluation is answered. Of many exits at once only
-        # the first hears of it so; the others ask again before they go (Placer._search_without_store).
+        # the first hears of it so; the others ask again before they go.
         try:
             told, reply = yield Pipeline((halt_question(self.keyspace), command))
         except StoreFailure as failure:

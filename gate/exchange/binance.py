@@ -61,7 +61,7 @@ RECV_WINDOW_MS: Final = 5_000
 
 
 class BinanceFutures:
-    """One account. Every method raises ExchangeFailure. Close it, or use it in an `async with` block."""
+    """One account. What asks the exchange may raise ExchangeFailure. Close it, or use it in an `async with` block."""
 
     def __init__(
         self,

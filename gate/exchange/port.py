@@ -231,7 +231,7 @@ GapListener = Callable[[], None]
 
 
 class Exchange(Protocol):
-    """What the executor asks of an exchange. Every method raises ExchangeFailure."""
+    """What the executor asks of an exchange. Whatever asks it something may raise ExchangeFailure."""
 
     recv_window_ms: int
     key_digest: str

@@ -33,7 +33,6 @@ from gate.values.errors import InvalidIntent
 from gate.values.guards import Reason
 from gate.values.intent import Intent
 from gate.values.log_words import Line, log_of, names, pairs
-from gate.values.policy import Policy
 from gate.values.verdict import Verdict
 
 _log: Final = log_of("gate.executor")
@@ -59,7 +58,6 @@ class Executor:
         self,
         gate: AsyncGate,
         exchange: Exchange,
-        policy: Policy | None = None,
         *,
         fill_prices: bool = True,
         late: LateOrders | None = None,
@@ -71,7 +69,6 @@ class Executor:
         """
         self._gate: Final = gate
         self._exchange: Final = exchange
-        self._own_policy: Final = policy
         self._late: Final = late or LateOrders()
         self._news: Final = OrderNews(exchange, self._late.hears)
         self._placer: Final = Placer(gate, exchange, self._news, timings=timings or UNTIMED)
@@ -145,16 +142,11 @@ class Executor:
         await self._without_store.close()
         await self._gate.leave_account(self._exchange.key_digest)
 
-    @property
-    def _policy(self) -> Policy:
-        # Read anew for each intent: a gate without a policy of its own follows the one in force.
-        return self._own_policy or self._gate.policy
-
     async def _execute_once(self, intent: Intent) -> Execution:
         again = self._without_store.unrecorded(intent)
         if again is not None:
             return _denied(intent.id, names_in(intent), again, intent.notes)
-        before = await self._placer.preflight.before_verdict(intent, self._policy)
+        before = await self._placer.preflight.before_verdict(intent, self._gate.policy)
         passage = Passage()
         settled = await passage.carry(self._verdict_to_settlement(intent, before, passage))
         if isinstance(settled, Execution):
@@ -168,7 +160,7 @@ class Executor:
         asked_s = perf_counter()
         verdict = await self._gate.evaluate(intent, reserve=before.reserve, placed_after=before.placed_after)
         self._timings.verdict(perf_counter() - asked_s)
-        attempt = Attempt(intent, verdict, verdict.permit, self._policy) if verdict.permit else None
+        attempt = Attempt(intent, verdict, verdict.permit, self._gate.policy) if verdict.permit else None
         if passage.cancelled is not None:
             if attempt:
                 # Nobody will use the permit. Giving it back keeps it from holding up other intents, and lets an exit
@@ -176,7 +168,7 @@ class Executor:
                 await settle_attempt(self._gate, self._exchange, attempt, attempt.broken_off(passage.cancelled))
             raise passage.cancelled
         if attempt is None:
-            going = self._without_store.attempt(intent, verdict, self._policy)
+            going = self._without_store.attempt(intent, verdict, self._gate.policy)
             if isinstance(going, Verdict):
                 return _denied(intent.id, names_in(intent), going, intent.notes)
             attempt = going

@@ -286,7 +286,7 @@ class Protocol:
         reply tells only that there is one: an exit that passes under another."""
         if not intent.is_exit and reply.startswith(b"admitted "):
             return None
-        words = line_of(reply).removeprefix("OBSERVED ").split(" ", 10)
+        words = line_of(reply).split(" ", 10)
         if words[0] == "POLICY_MISMATCH":
             return " ".join(words[2:])
         return "" if words[0] == "admitted" and "d" in "".join(words[9:10]) else None

@@ -18,7 +18,7 @@ from gate.values.reports import ACCOUNT_WIDE, Status
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _FAST: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _SLOW: Final = (*_FAST, 60, 300, 600)
-SWITCHES: Final = tuple(sorted({*ACCOUNT_WIDE, "halt"}))
+SWITCHES: Final = tuple(sorted(ACCOUNT_WIDE))
 
 
 class Metrics:

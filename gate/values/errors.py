@@ -31,7 +31,7 @@ def pasted(text: str) -> str:
 
 
 class GateError(Exception):
-    """Base of everything that gate raises on purpose."""
+    """Base of what gate raises on purpose, but for an exchange's failures: ExchangeFailure, OrderNotFound."""
 
 
 class InvalidField(GateError, ValueError):

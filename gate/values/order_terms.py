@@ -15,5 +15,6 @@ TIMES_IN_FORCE: Final[tuple[str, ...]] = get_args(TimeInForce)
 WORKING_TYPES: Final[tuple[str, ...]] = get_args(WorkingType)
 SIDES: Final[tuple[str, ...]] = get_args(Side)
 OPENING: Final = frozenset({("BUY", "LONG"), ("SELL", "SHORT")})
+"""Side and position side of the orders that make a position larger, in hedge mode."""
 CLOSING: Final = frozenset({("SELL", "LONG"), ("BUY", "SHORT")})
-"""What an order's side does to the position of a position side."""
+"""The same of those that make it smaller."""

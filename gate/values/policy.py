@@ -19,6 +19,7 @@ LONGEST_MS: Final = 30 * 24 * 3600 * 1000
 """The longest time in the gate: 30 days."""
 _MOST: Final = 100_000
 _MOST_DECIMALS: Final = 28
+_LONGEST_NAME: Final = 40
 _NAMED: Final = 10
 _FIGURE: Final = re.compile(r"\d{1,20}", re.ASCII)
 # The recvWindow and the exchange's tolerance (6.5 s), the least time that a permit must have left (1.5 s), and spare.
@@ -250,14 +251,14 @@ def _value(name: str, text: str) -> object:
 
 def _name(name: object) -> str:
     """A name that isn't one of the gate's, as a message tells it."""
-    return name if isinstance(name, str) and name.isidentifier() and len(name) <= _MOST_DECIMALS else shown(name)
+    return name if isinstance(name, str) and name.isidentifier() and len(name) <= _LONGEST_NAME else shown(name)
 
 
 def _meant(name: object) -> str:
     """What to write in place of a name that is a slip of one of the gate's."""
     from difflib import get_close_matches  # imported here, since only a slip needs it
 
-    figures, said = [each.name for each in fields(Policy)], str(name)[:_MOST_DECIMALS]
+    figures, said = [each.name for each in fields(Policy)], str(name)[:_LONGEST_NAME]
     near = get_close_matches(said, figures, 1, 0.8) or [each for each in figures if each.startswith(f"{said}_")]
     return f"; write {' or '.join(near)}" if near else "; `gate policy show` lists them all"
 

@@ -25,10 +25,11 @@ class GuardReport(Struct, frozen=True):
     key: str
     """The key that the guard reads; empty for the guard of the intent's age."""
     reason: Reason | None = None
-    """The detail of the verdict if this guard is the first that denies."""
+    """Why it denies; None when it passes."""
     wait_ms: int | None = None
     """How long the guard continues to deny; None when it passes, or when that is unknown. Of a lock: at most."""
     detail: str = ""
+    """The detail of the verdict if this guard is the first that denies."""
     exempt: bool = False
     """The intent is an exit and the guard doesn't judge exits. It counts as passed."""
     age_ms: int | None = None

@@ -1,7 +1,7 @@
 -- Why is a switch (safe mode, a cooldown) on? Nil when it is off. '0' means off: operators set it by hand. A switch that
 -- a trip has set holds '1', and its reason is in the hash beside it; where that is damaged, or of another trip, '1' is all
 -- that is known.
--- Needs KEYS.reasons
+-- Needs read; KEYS.reasons
 local function switched_on(key)
   -- A person may have written any text, of any length.
   local value = read('GETRANGE', key, '0', '999')

@@ -18,6 +18,7 @@ from gate.cli.exchange_keys import (
     needed_keys,
     secret_from_environment,
 )
+from gate.cli.failures import NO_ANSWER
 from gate.cli.screens.wording import one_line
 from gate.cli.session import account_of, configured, json_option, say_json, without_log
 from gate.config import Config, Flags, InvalidConfig
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from gate.service.settings import Settings
 
 _NOT_FIT: Final = 1
-_NO_STORE: Final = 3
 
 
 @click.command()
@@ -89,7 +89,7 @@ def run(
             _say(config, settings, found, as_json)
             if any(not each.ok for each in found):
                 wrong_store = any(each.of_store and not each.ok for each in found)
-                raise click.exceptions.Exit(_NO_STORE if wrong_store else _NOT_FIT)
+                raise click.exceptions.Exit(NO_ANSWER if wrong_store else _NOT_FIT)
             return
         raise click.exceptions.Exit(_serve(config, settings, keys))
     except InvalidField as invalid:

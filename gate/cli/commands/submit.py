@@ -13,7 +13,7 @@ import click
 
 from gate.cli.commands.described import intent_options, name_of, object_in, read_text
 from gate.cli.commands.halting import prefix_doubt
-from gate.cli.failures import NoAnswer, complain
+from gate.cli.failures import NO_ANSWER, NoAnswer, complain
 from gate.cli.screens.wording import one_line, span
 from gate.cli.session import configured, json_option, say_json, store_of, warn, without_log
 from gate.config import Config, Flags
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from gate.service.submission import Submission
 
 _NOT_PLACED: Final = 1
-_NO_ANSWER: Final = 3
 _PLACED: Final = ("FILLED", "PLACED")
 _NEEDED: Final = {"intent_id": "--id", "symbol": "--symbol", "side": "--side"}
 _LONGEST_WAIT_S: Final = 3_600
@@ -137,7 +136,7 @@ def submit(
     if result is None:
         if not as_json:
             complain(f"no result within {wait_s} s. {done.waits}", "gate submit")
-        raise click.exceptions.Exit(_NO_ANSWER)
+        raise click.exceptions.Exit(NO_ANSWER)
     if result.get("state") not in _PLACED:
         raise click.exceptions.Exit(_NOT_PLACED)
 
