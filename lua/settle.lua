@@ -91,6 +91,12 @@ if not text or ARGV.counts_failure == '1' or ARGV.trips_safe_mode == '1' then
   dedup_ttl = figure_of(figures, 'dedup_ttl_ms') or integer(math.max(ARGV.dedup_ttl_ms, 86400000))
 end
 
+-- What is settled, by the record, its copy in the state, and the admission that the caller sends along:
+--   a record                                  the record
+--   none, but a copy                          the copy: the record has lapsed
+--   neither: an exit without the store        the admission, of which this writes the first record
+--   neither: a record would still be there    the admission: the store has lost memory (`forgotten`)
+--   neither: a record would have lapsed       the admission, if an order was placed; else it is FENCED
 local lapsed = not text
 local unrecorded = lapsed and not record_fields(copy)
 local forgotten, without_store = false, nil

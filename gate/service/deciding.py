@@ -30,6 +30,8 @@ _EXIT_AGAIN_S: Final = (0.25, 2.0)
 _EARLIER_AGAIN_S: Final = (0.2, 2.0)
 """The same, while another delivery of the intent is on its way."""
 _FAULTS_AT_MOST: Final = 5
+_ASKS_THE_PRODUCER: Final = frozenset({"TWO_POSITIONS"})
+"""What a retry may cure, but not soon: its producer has to say more."""
 
 
 class Later(NamedTuple):
@@ -77,7 +79,7 @@ class Deciding:
         costs = execution.state is Terminal.REJECTED_MARGIN and outcome is not None and outcome.penalty is not None
         if not execution.retryable or not (execution.state is Terminal.DENIED or no_order) or costs:
             return None
-        if not self._of.retries or full:
+        if not self._of.retries or full or execution.reason in _ASKS_THE_PRODUCER:
             return None
         if execution.retry_after_ms is not None:
             wait_s = max(execution.retry_after_ms, 1) / 1000

@@ -53,29 +53,32 @@ if from <= GUARDS.POLICY_MISMATCH and not is_exit then
 end
 
 -- For speed, one EXISTS replaces the reads of what is missing: a missing key can't deny and isn't damaged. It names every key
--- that the guards behind it read, and those of which MGET tells nothing where their type is wrong.
--- nothing_on     no key of a stop exists
--- nothing_known  nor a lock, nor the symbol's window
+-- that the guards behind it read, and record and applied policy, of which MGET tells nothing where their type is wrong. The
+-- applied policy, where there is one, is no stop and isn't counted.
+--   what else exists            then
+--   nothing                     nothing_known: no guard behind this has anything to read
+--   the symbol's window alone   nothing_on: no stop is on, the windows are asked
+--   anything else               each guard reads its own key
 local asks_once = from <= GUARDS.STALE and not is_exit
 local nothing_on, nothing_known, symbol_entry
 if asks_once then
-  local texts = applied and 1 or 0
+  local policies = applied and 1 or 0
   if held then
     -- It denies, if nothing before it does.
     nothing_on = redis.call('EXISTS', KEYS.halt, KEYS.safe_mode, KEYS.failures, KEYS.cooldown_global,
       KEYS.cooldown_symbol) == 0
   else
     local others = redis.call('EXISTS', KEYS.record, KEYS.applied, KEYS.lock, KEYS.halt, KEYS.safe_mode, KEYS.failures,
-      KEYS.cooldown_global, KEYS.cooldown_symbol, KEYS.rate_symbol) - texts
+      KEYS.cooldown_global, KEYS.cooldown_symbol, KEYS.rate_symbol) - policies
     nothing_known = others == 0
     if others == 1 then
       -- Mostly the symbol's window. If it has an entry where it would be full, it is the one that exists.
       symbol_entry = redis.pcall('LINDEX', KEYS.rate_symbol, symbol_limit - 1)
       nothing_on = type(symbol_entry) == 'string' or redis.call('EXISTS', KEYS.record, KEYS.applied, KEYS.lock,
-        KEYS.halt, KEYS.safe_mode, KEYS.failures, KEYS.cooldown_global, KEYS.cooldown_symbol) == texts
+        KEYS.halt, KEYS.safe_mode, KEYS.failures, KEYS.cooldown_global, KEYS.cooldown_symbol) == policies
     end
   end
-  if not nothing_on and not nothing_known and redis.call('EXISTS', KEYS.record, KEYS.applied) > texts then
+  if not nothing_on and not nothing_known and redis.call('EXISTS', KEYS.record, KEYS.applied) > policies then
     read('GET', KEYS.record)
     read('GET', KEYS.applied)
   end

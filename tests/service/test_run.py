@@ -193,6 +193,23 @@ def test_a_close_that_leaves_something_says_so_in_its_result(desk: Desk) -> None
     assert closed["still_open"].startswith("BOTH 0.00")
 
 
+def test_a_close_of_two_positions_is_answered_at_once(desk: Desk) -> None:
+    """Waiting wouldn't cure it."""
+    client = Client(desk.paper.key, desk.paper.secret, ping=False)
+    client.FUTURES_URL = desk.paper.futures_url
+    client.futures_change_position_mode(dualSidePosition="true")
+    for side, position_side in (("BUY", "LONG"), ("SELL", "SHORT")):
+        client.futures_create_order(
+            symbol="BTCUSDT", side=side, positionSide=position_side, type="MARKET", quantity="0.01"
+        )
+    desk.worker(ROOMY)
+
+    desk.send(payload(side="CLOSE", id="close", position_size_usd=None))
+
+    assert (desk.result()["reason"], desk.result()["retryable"]) == ("TWO_POSITIONS", "1")
+    assert desk.result()["still_open"] == "LONG 0.01, SHORT -0.01"
+
+
 def test_an_exit_that_is_cut_says_so_in_its_result(desk: Desk) -> None:
     desk.worker(ROOMY)
     desk.send(payload(id="entry", position_size_usd=1_000))
