@@ -8,6 +8,8 @@ from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from gate.exchange.failures import ExchangeFailure, Failure
 from gate.exchange.port import AccountFigures, Filters, LotSize, OrderAnswer, Position, PriceRange
 from gate.values.errors import cut, shown
@@ -44,6 +46,9 @@ def decode_filters(symbol: Mapping[str, Any]) -> Filters:
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise unreadable(f"filters of {name}", error) from None
+    except ExchangeFailure as failed:
+        told = f"filters of {name}: {failed.failure.detail}"
+        raise ExchangeFailure(replace(failed.failure, detail=told)) from None
 
 
 def _lot(*filters: Mapping[str, Any]) -> LotSize:

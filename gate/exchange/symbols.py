@@ -6,6 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from gate.exchange.answers import decode_filters, unreadable
@@ -28,13 +29,15 @@ class Symbols:
         self._rows: dict[str, Mapping[str, Any]] = {}
         self._read_at_s: float | None = None
         self._filters: dict[str, Filters] = {}
+        self._older: Final[dict[str, Filters]] = {}
         self._renewal: asyncio.Task[None] | None = None
         self._renewed_at_s = -math.inf
 
     async def filters(self, symbol: str, no_older_than_s: float) -> Filters | None:
         """What the exchange allows for a symbol; None for one that it doesn't have. Older ones where newer can't be
         read: the exchange checks them itself, and an exit must not wait. Nor does an order once an hour, where those of
-        the day are known: newer ones are read beside it. Raises ExchangeFailure while none were ever read."""
+        the day are known: newer ones are read beside it. Raises ExchangeFailure while none were ever read, and for a
+        symbol whose own can't be read."""
         age_s = math.inf if self._read_at_s is None else time.monotonic() - self._read_at_s
         if no_older_than_s == FILTERS_AGE_S < age_s < _FILTERS_OLD_S and symbol in self._rows:
             self._renew()
@@ -44,10 +47,16 @@ class Symbols:
             except ExchangeFailure:
                 if not self._rows:
                     raise
-        return self.known_filters(symbol)
+        return self._decoded(symbol)
 
     def known_filters(self, symbol: str) -> Filters | None:
-        """Those that were read last, without asking; None for a symbol that isn't among them."""
+        """Those that were read last, without asking; None for a symbol that isn't among them. An exit goes by these, so
+        where a symbol's own can't be read: those that could be before, or None."""
+        with suppress(ExchangeFailure):
+            return self._decoded(symbol)
+        return self._older.get(symbol)
+
+    def _decoded(self, symbol: str) -> Filters | None:
         # One by one: an odd symbol must not stop the others.
         filters = self._filters.get(symbol)
         if filters is None and (found := self._rows.get(symbol)) is not None:
@@ -90,6 +99,7 @@ class Symbols:
             raise unreadable("exchangeInfo", None) from None
         if not rows:
             raise unreadable("exchangeInfo", "without symbols")
+        self._older.update(self._filters)
         self._rows, self._read_at_s, self._filters = rows, time.monotonic(), {}
         self._rest.usage.published(decode_limits(info.get("rateLimits")))
         self._rest.ask_for_own_limits()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from decimal import Decimal
 from typing import Any
 
 import msgspec
 import pytest
 
-from gate import Policy
+from gate import Intent, Policy
 from gate.executor.execution import Execution, Terminal
 from gate.paper import Fault, FaultKind
 from tests.executor.conftest import Desk, OpenDesk
@@ -45,6 +46,48 @@ async def test_filters_that_can_not_be_read_do_not_stop_an_exit(desk: Desk, kind
     closed = await _close(desk, quantity="0.0105" if known else "0.01")  # off the lot size, if that is known
 
     assert closed.state is Terminal.FILLED
+
+
+def _damage(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on, the filters of BTCUSDT in exchangeInfo have a bound that is no number."""
+    venue = desk.paper._venue
+    assert venue is not None
+    symbols: Any = venue.exchange.market.symbols
+    symbol = symbols["BTCUSDT"]
+    published: Any = msgspec.to_builtins(symbol.published)
+    for each in published["filters"]:
+        if "LOT_SIZE" in each["filterType"]:
+            each["maxQty"] = "NaN"
+    monkeypatch.setitem(symbols, "BTCUSDT", msgspec.structs.replace(symbol, published=published))
+
+
+@pytest.mark.parametrize("size", [{"side": "SELL", "quantity": "0.01"}, {"side": "CLOSE"}], ids=["sized", "whole"])
+async def test_filters_with_a_figure_that_is_none_stop_entries_and_no_exit(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, size: dict[str, Any]
+) -> None:
+    await _open(desk)
+    _damage(desk, monkeypatch)
+
+    entry = await desk.executor.execute(desk.intent())
+    timestamp = time.time_ns() // 1_000_000
+    closed = await desk.executor.execute(
+        Intent(id="exit", symbol="BTCUSDT", timestamp=timestamp, reduce_only=True, **size)
+    )
+
+    assert (entry.state, entry.reason) == (Terminal.REJECTED_EXCHANGE, "UNREADABLE")
+    assert entry.detail == "filters of BTCUSDT: maxQty is 'NaN'"
+    assert (closed.state, closed.filled_quantity) == (Terminal.FILLED, Decimal("0.010"))
+
+
+async def test_an_exit_goes_by_older_filters_where_a_figure_of_the_present_ones_is_none(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await _open(desk)
+    await desk.exchange.filters("BTCUSDT")
+    _damage(desk, monkeypatch)
+    desk.exchange.forget_filters()
+
+    assert (await _close(desk, quantity="0.0105")).state is Terminal.FILLED  # off the lot size
 
 
 async def test_filters_that_an_answer_has_shown_to_be_old_are_read_anew_for_exits_too(desk: Desk) -> None:
