@@ -236,6 +236,7 @@ STATUSES: Final[dict[int, Failure]] = {
     429: _TOO_FAST,
     418: _BANNED,
     403: _BANNED,  # the exchange's firewall
+    451: _BANNED,  # the exchange doesn't serve the place that the request comes from
 }
 
 # The beginnings of the exchange's own 503 messages, which have no code. A 503 with another text may be a proxy's.

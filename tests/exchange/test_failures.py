@@ -170,7 +170,7 @@ async def test_what_the_exchanges_text_leaves_out_is_said_in_result_record_and_l
     assert execution.retryable or (record is not None and advice in record.note)
 
 
-@pytest.mark.parametrize("status", [400, 401, 404, 451])
+@pytest.mark.parametrize("status", [400, 401, 404])
 async def test_a_refusal_that_no_row_tells_of_rests_the_symbol(desk: Desk, status: int) -> None:
     desk.paper.inject(Fault(kind=FaultKind.ERROR, status=status, code=-9999, msg=""))
 
@@ -183,6 +183,22 @@ async def test_a_refusal_that_no_row_tells_of_rests_the_symbol(desk: Desk, statu
     assert rests.detail.startswith("-9999 the gate's table doesn't know this refusal: ")
     assert other.state is Terminal.FILLED
     assert exit_.state is not Terminal.DENIED
+
+
+async def test_a_place_that_the_exchange_does_not_serve_stops_entries_of_the_account_and_no_exit(desk: Desk) -> None:
+    await desk.executor.execute(desk.intent(quantity="0.01"))
+    text = "Service unavailable from a restricted location according to 'b. Eligibility'"
+    desk.paper.inject(Fault(kind=FaultKind.ERROR, times=1, status=451, code=0, msg=text))
+
+    refused = await desk.executor.execute(desk.intent())
+    stopped = await desk.executor.execute(desk.intent("ETHUSDT"))
+    closed = await desk.executor.execute(desk.intent(side="SELL", quantity="0.01", reduce_only=True))
+
+    assert (refused.state, refused.reason, refused.retryable) == (Terminal.REJECTED_EXCHANGE, "HTTP_451", True)
+    assert refused.detail == text
+    assert (stopped.state, stopped.reason) == (Terminal.DENIED, "SAFE_MODE")
+    assert desk.exchange.rest_ms() is not None
+    assert closed.state is Terminal.FILLED
 
 
 async def test_only_reduce_only_is_taken_so_entries_rest_and_exits_go_on(desk: Desk) -> None:

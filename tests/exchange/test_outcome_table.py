@@ -143,6 +143,7 @@ ANSWERS: list[tuple[int, int | None, str, Row]] = [
     (401, None, "", UNLISTED),
     (404, None, "", UNLISTED),
     (403, None, "", BANNED),
+    (451, None, "", BANNED),
     (418, None, "", BANNED),
     (418, -1003, "", BANNED),
     (403, -1003, "", BANNED),
