@@ -12,8 +12,10 @@ import pytest
 from binance import Client
 
 from gate import Intent
+from gate.exchange.answers import decode_order
 from gate.exchange.binance import BinanceFutures
 from gate.exchange.failures import ExchangeFailure
+from gate.exchange.streams.order_updates import update_of
 from gate.executor import Execution, Executor, OrderState, OrderUpdate, Terminal
 from gate.executor.order_news import Updates
 from gate.paper import Fault, FaultKind, PaperExchange
@@ -219,6 +221,33 @@ async def test_a_liquidation_is_an_alert_and_told_once(heard: Desk, caplog: pyte
     assert (gone.state, gone.alarming, gone.symbol, gone.side) == (OrderState.LIQUIDATED, True, "BTCUSDT", "SELL")
     assert gone.intent_id is None
     assert [record.message.split()[0] for record in caplog.records if record.levelno == logging.ERROR] == ["LIQUIDATED"]
+
+
+@pytest.mark.parametrize("status", ["NEW_INSURANCE", "NEW_ADL"])
+async def test_an_order_by_which_the_exchange_closes_a_position_is_an_alert_and_no_gap(
+    heard: Desk, caplog: pytest.LogCaptureFixture, status: str
+) -> None:
+    """Whatever its client order id: the status alone says it."""
+    updates = heard.executor.updates()
+    order = {"c": "theirs", "s": "BTCUSDT", "S": "SELL", "i": 7, "X": status, "x": "TRADE", "o": "MARKET", "ap": "5"}
+    with caplog.at_level(logging.WARNING, "gate"):
+        for filled in ("0", "0.01"):
+            ears(heard).tell({"e": "ORDER_TRADE_UPDATE", "T": 1, "o": order | {"z": filled}})
+        (gone,) = await told(updates, 1)
+
+    assert (gone.state, gone.alarming, gone.filled_quantity) == (OrderState.LIQUIDATED, True, Decimal("0.01"))
+    assert (gone.order_id, gone.detail) == ("7", status)
+    assert [record.message.split()[0] for record in caplog.records] == ["LIQUIDATED"]
+
+
+@pytest.mark.parametrize(("filled", "state"), [("0", OrderState.NEW), ("0.01", OrderState.LIQUIDATED)])
+@pytest.mark.parametrize("status", ["NEW_INSURANCE", "NEW_ADL"])
+def test_an_answer_tells_of_such_an_order_as_its_event_does(status: str, filled: str, state: OrderState) -> None:
+    answer = {"orderId": 7, "clientOrderId": "theirs", "status": status, "executedQty": filled, "avgPrice": "5"}
+    update = update_of(decode_order(answer), "BTCUSDT", conditional=False)
+
+    assert update is not None
+    assert update.state is state
 
 
 async def test_doubled_events_are_told_once_and_orders_of_others_never(heard: Desk, client: Client) -> None:

@@ -14,7 +14,7 @@ from msgspec import Struct
 from gate.exchange.answers import figure, only_reduces, text, unreadable, whole
 
 _ENDED: Final = ("FILLED", "CANCELED", "EXPIRED", "EXPIRED_IN_MATCH", "REJECTED")
-_OPEN: Final = ("NEW", "PARTIALLY_FILLED")
+_OPEN: Final = ("NEW", "PARTIALLY_FILLED", "NEW_INSURANCE", "NEW_ADL")
 SIDES: Final = ("LONG", "SHORT", "BOTH")
 
 Key = tuple[str, str]

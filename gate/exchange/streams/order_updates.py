@@ -16,6 +16,8 @@ from gate.values.errors import cut
 
 _CLOSED_BY_THE_EXCHANGE: Final = ("autoclose-", "adl_autoclose", "settlement_autoclose-")
 """How the client order ids begin of orders that the exchange itself sends."""
+_OF_THE_EXCHANGE: Final = ("NEW_INSURANCE", "NEW_ADL")
+"""Statuses of such orders: its fund takes a position over, or it is deleveraged."""
 _LONGEST_REASON: Final = 200
 
 
@@ -45,6 +47,7 @@ class OrderState(StrEnum):
 
 _PLAIN: Final = {
     "NEW": OrderState.NEW,
+    **dict.fromkeys(_OF_THE_EXCHANGE, OrderState.NEW),  # LIQUIDATED with the first fill
     "PARTIALLY_FILLED": OrderState.PARTIALLY_FILLED,
     "FILLED": OrderState.FILLED,
     "CANCELED": OrderState.CANCELLED,
@@ -151,7 +154,7 @@ def _of_a_plain_order(order: Mapping[str, Any], at_ms: object) -> OrderUpdate:
     if state is None:
         raise unreadable("status", status)
     filled = figure("z", order["z"], least=Decimal(0))
-    by_the_exchange = order.get("x") == "CALCULATED" or order.get("o") == "LIQUIDATION"
+    by_the_exchange = status in _OF_THE_EXCHANGE or order.get("x") == "CALCULATED" or order.get("o") == "LIQUIDATION"
     if filled and (by_the_exchange or client.startswith(_CLOSED_BY_THE_EXCHANGE)):
         state = OrderState.LIQUIDATED
     fee = order.get("n")
@@ -209,6 +212,8 @@ def update_of(order: OrderAnswer, symbol: str, *, conditional: bool) -> OrderUpd
         return None
     if state is OrderState.TRIGGERED and order.filled_quantity:
         state = OrderState.PARTIALLY_FILLED
+    if order.status in _OF_THE_EXCHANGE and order.filled_quantity:
+        state = OrderState.LIQUIDATED
     return OrderUpdate(
         client_order_id=order.client_order_id,
         symbol=symbol,

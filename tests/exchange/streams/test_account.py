@@ -141,6 +141,15 @@ def test_a_fill_stays_held_until_its_position_is_told() -> None:
     assert book.free == Decimal(1_000) - 100 - Decimal("0.5") - Decimal("1e-7")
 
 
+@pytest.mark.parametrize("status", ["NEW_INSURANCE", "NEW_ADL"])
+def test_an_order_of_the_exchange_s_own_counts_as_any_other(status: str) -> None:
+    book = Book()
+    book.hear(order(AFTER_MS, status), order(AFTER_MS, status, "10", "10"))
+    assert book.free == 1_000 - HELD
+    book.hear(balances(AFTER_MS, "999.5", "10"))
+    assert book.free == Decimal(1_000) - 100 - Decimal("0.5") - Decimal("1e-7")
+
+
 def test_what_is_left_of_an_order_that_has_ended_holds_nothing() -> None:
     book = Book()
     book.hear(order(AFTER_MS, "EXPIRED", "4", "4"))
