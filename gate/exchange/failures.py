@@ -12,7 +12,8 @@ from __future__ import annotations
 import re
 import time
 from contextlib import suppress
-from decimal import ROUND_CEILING, Decimal
+from datetime import UTC
+from decimal import ROUND_CEILING, Decimal, InvalidOperation
 from enum import StrEnum
 from typing import Final
 
@@ -294,7 +295,7 @@ def failure_of(error: BaseException, *, now_ms: int | None = None) -> Failure:
             _whole(getattr(error, "status_code", 0)),
             getattr(error, "code", None),
             getattr(error, "message", None) or "",
-            retry_after_s(getattr(error, "response", None)),
+            retry_after_s(getattr(error, "response", None), now_ms=now_ms),
             now_ms=now_ms,
         )
     return failure_of_transport(error)
@@ -337,7 +338,7 @@ def failure_of_answer(
     # Of any shape and length, from a body that need not be the exchange's.
     code, message = _whole(code), (message if isinstance(message, str) else shown(message))[:_LONGEST_TEXT]
     row = _row_of(status, code, message)
-    # The header first: it needs no clock. But this interface doesn't promise it; the text of a ban has its end.
+    # The header first: it mostly needs no clock. But this interface doesn't promise it; the text of a ban has its end.
     said_ms = (retry_after_s or 0) * 1000 or (_ban_left_ms(message, now_ms) if row == _BANNED else 0)
     return replace(
         row,
@@ -352,7 +353,7 @@ def _ban_left_ms(message: str, now_ms: int | None) -> int:
     until = _BANNED_UNTIL.search(message)
     if until is None:
         return 0
-    left_ms = int(until[1]) - (time.time_ns() // 1_000_000 if now_ms is None else now_ms)
+    left_ms = int(until[1]) - _now_ms(now_ms)
     return max(0, min(left_ms, int(_LONGEST_BAN_S) * 1000))
 
 
@@ -367,17 +368,34 @@ def failure_of_transport(error: BaseException) -> Failure:
     return replace(row, code=word, detail=detail)
 
 
-def retry_after_s(response: object) -> int | None:
-    """The Retry-After header of a response in seconds, rounded up, at most three days.
+def retry_after_s(response: object, *, now_ms: int | None = None) -> int | None:
+    """The Retry-After header of a response in seconds, rounded up, at most three days. It may be a date, too.
 
     None for a missing or unreadable header. Raises nothing.
     """
     headers = getattr(response, "headers", None)
     with suppress(LookupError, TypeError, ArithmeticError, ValueError):
-        seconds = Decimal(str(headers["Retry-After"]))  # type: ignore[index]  # None has no items, and says so
+        said = str(headers["Retry-After"])  # type: ignore[index]  # None has no items, and says so
+        try:
+            seconds = Decimal(said)
+        except InvalidOperation:
+            seconds = _seconds_until(said, now_ms)
         if seconds.is_finite() and seconds >= 0:
             return int(min(seconds, _LONGEST_BAN_S).to_integral_value(ROUND_CEILING))
     return None
+
+
+def _seconds_until(date: str, now_ms: int | None) -> Decimal:
+    """How long it is until a date of a header, which is in GMT; 0 where it is over. Raises ValueError."""
+    from email.utils import parsedate_to_datetime  # seldom needed, and slow to load
+
+    moment = parsedate_to_datetime(date)
+    at_s = int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+    return max(Decimal(0), at_s - Decimal(_now_ms(now_ms)) / 1000)
+
+
+def _now_ms(now_ms: int | None) -> int:
+    return time.time_ns() // 1_000_000 if now_ms is None else now_ms
 
 
 def _row_of(status: int, code: int, message: str) -> Failure:

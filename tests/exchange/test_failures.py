@@ -7,6 +7,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +19,15 @@ from binance.exceptions import BinanceAPIException
 
 from gate import Gate, Intent, Outcome, Penalty, Phase, Policy
 from gate.exchange.consequences import outcome_of, penalty_of
-from gate.exchange.failures import Consequence, ExchangeFailure, Failure, failure_of, failure_of_answer, posted
+from gate.exchange.failures import (
+    Consequence,
+    ExchangeFailure,
+    Failure,
+    failure_of,
+    failure_of_answer,
+    posted,
+    retry_after_s,
+)
 from gate.executor.execution import Terminal
 from gate.paper import Account, Fault, FaultKind, PaperExchange
 from gate.values.outcome import OutcomeKind
@@ -74,12 +85,40 @@ async def test_a_code_is_a_code_also_as_a_text(caller: Caller) -> None:
         ("inf", 60_000),
         ("nan", 60_000),
         ("1e999999999999999999999", 60_000),
-        ("Wed, 21 Oct 2026 07:28:00 GMT", 60_000),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 60_000),
+        ("Wed, 21 Oct 9998 07:28:00 GMT", 259_200_000),
+        ("Wed, 21 Oct 99999 07:28:00 GMT", 60_000),
+        ("Wed, 21 Oct 2026", 60_000),
     ],
 )
 async def test_any_retry_after_can_be_read(caller: Caller, header: str, rest_ms: int) -> None:
     with raw_server(lambda _: http("429 Too Many", "{}", more=f"Retry-After: {header}")) as url:
         assert judged(await caller(url)).rest_ms == rest_ms
+
+
+@CALLERS
+async def test_a_retry_after_that_is_a_date_lasts_until_then(caller: Caller) -> None:
+    until = format_datetime(datetime.now(UTC) + timedelta(hours=2), usegmt=True)
+    with raw_server(lambda _: http("418 I'm a teapot", "{}", more=f"Retry-After: {until}")) as url:
+        rest_ms = judged(await caller(url)).rest_ms
+
+    assert rest_ms is not None
+    assert 7_100_000 < rest_ms <= 7_200_000
+
+
+@pytest.mark.parametrize(
+    ("date", "now_ms", "seconds"),
+    [
+        ("Fri, 15 Jan 2027 08:00:20 GMT", NOW_MS, 20),
+        ("Fri, 15 Jan 2027 08:00:20 GMT", NOW_MS - 1, 21),
+        ("Fri, 15 Jan 2027 08:00:20", NOW_MS, 20),
+        ("Fri, 15 Jan 2027 09:00:20 +0100", NOW_MS, 20),
+        ("Fri, 15 Jan 2027 08:00:00 GMT", NOW_MS, 0),
+        ("Fri, 15 Jan 2027 07:59:59 GMT", NOW_MS, 0),
+    ],
+)
+def test_such_a_date_counts_by_the_exchanges_clock_and_is_never_below_0(date: str, now_ms: int, seconds: int) -> None:
+    assert retry_after_s(SimpleNamespace(headers={"Retry-After": date}), now_ms=now_ms) == seconds
 
 
 BANNED_UNTIL = "Way too many requests; IP banned until {}. Please use the websocket for live updates to avoid bans."

@@ -322,6 +322,8 @@ class _Response:
 @given(st.integers(0, 999), scalars | words, json_values, figures | st.text(max_size=20))
 @example(418, -1003, "Way too many requests; banned until 9999999999999", "<tiny exponent>")
 @example(400, "<5,001 digits>", "<992 lists>", "<huge exponent>")
+@example(429, None, "", "1 Jan 9999 23:59:59 -2359")
+@example(429, None, "", "1 Jan 1 0:0:0 +9999")
 def test_every_error_answer_means_something(status: int, code: Any, message: Any, retry_after: str) -> None:
     header = unmasked(retry_after)
     seconds = retry_after_s(_Response(header if isinstance(header, str) else "-"))  # a header is text
