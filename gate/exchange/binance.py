@@ -301,6 +301,10 @@ class BinanceFutures:
         banned for longer."""
         return self._rest.rest_ms(share)
 
+    def silenced_by(self) -> str:
+        """The answer after which the exchange wants to hear nothing; empty while it may be asked."""
+        return self._rest.silenced_by()
+
     def live(self, symbol: str) -> LiveFigures | None:
         """What the streams tell of a symbol at this moment; None where a figure is absent, stale or in doubt."""
         return None if self._streams is None else self._streams.figures(symbol)

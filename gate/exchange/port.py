@@ -304,6 +304,9 @@ class Exchange(Protocol):
     def rest_ms(self, share: Decimal = NEAR) -> int | None:
         """How long to ask nothing that can wait: from `share` of a limit on, and as an answer has said. None: ask."""
 
+    def silenced_by(self) -> str:
+        """The answer after which the exchange wants to hear nothing; empty while it may be asked."""
+
     def live(self, symbol: str) -> LiveFigures | None:
         """What the streams tell of a symbol at this moment, without asking. None where a figure is absent, stale or in
         doubt: then a reading decides. From the first call on the symbol is watched."""

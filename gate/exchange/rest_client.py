@@ -63,6 +63,7 @@ class RestClient:
         self._unanswered: Final[set[asyncio.Task[Any] | None]] = set()
         self._limits_reading: asyncio.Task[None] | None = None
         self._rests_until_ns = 0
+        self._rests_after = ""
         # The exchange's clock at a moment of ours that doesn't step. Until the exchange tells its time, the machine's.
         self._set_at = time.time_ns() // 1_000_000, time.monotonic_ns()
 
@@ -98,6 +99,7 @@ class RestClient:
                 self.usage.requests["none"] += 1
         if (rest_ms := failure.silence_ms) is not None:
             self._rests_until_ns = max(self._rests_until_ns, time.monotonic_ns() + rest_ms * 1_000_000)
+            self._rests_after = f"{failure.code}: {failure.told}"
         # Not inside the handler: the chain of this exception would keep the library's, and with it the signed URL.
         raise ExchangeFailure(failure)
 
@@ -136,6 +138,10 @@ class RestClient:
         banned for longer. None while less than `share` of each limit is used."""
         left_ms, near_ms = self._silence_ms(), self.near_limit_ms(share)
         return max(left_ms, near_ms or 0) if left_ms > 0 or near_ms is not None else None
+
+    def silenced_by(self) -> str:
+        """The answer after which the exchange wants to hear nothing; empty while it may be asked."""
+        return self._rests_after if self._silence_ms() > 0 else ""
 
     async def until_it_may_ask(self) -> None:
         """Returns once the exchange wants no silence any more."""

@@ -103,7 +103,7 @@ class Looking:
         while True:
             try:
                 # Whoever goes on asking during a ban is banned for longer.
-                if self.pulse.exchange in _WELL or self._exchange.rest_ms() is None:
+                if self._exchange.rest_ms() is None:
                     away = await self._probe()
                     due = self._loop.time() - signed_s >= (_SIGNED_AGAIN_S if refused else _SIGNED_EVERY_S)
                     # While it is away it is asked nothing more: what it doesn't answer would count until the next time.
@@ -111,6 +111,8 @@ class Looking:
                         signed_s = self._loop.time()
                         refused = await self._look_at_margin()
                     self._heard_of_exchange(away or refused)
+                elif self.pulse.exchange in _WELL and (silenced_by := self._exchange.silenced_by()):
+                    self._heard_of_exchange(silenced_by)
             except Exception:
                 _log.exception("looking failed")
             await asyncio.sleep(_PROBE_EVERY_S if self.pulse.exchange in _WELL else _PROBE_AGAIN_S)

@@ -12,12 +12,14 @@ import pytest
 
 from gate import AsyncGate, Gate, Policy
 from gate.exchange.binance import BinanceFutures
+from gate.exchange.failures import ExchangeFailure
 from gate.paper import Fault, FaultKind
 from gate.service.alert_settings import AlertSettings
 from gate.service.looking import Looking
 from gate.service.settings import read_settings
 from gate.service.streams import Streams
 from gate.store.connect import plain_client
+from tests.paper.arrivals import hear_arrivals
 from tests.service.alerting import told
 from tests.service.desk import GROUP, STREAM, Desk, payload, until
 from tests.service.webhooks import Receiver
@@ -224,6 +226,24 @@ async def test_an_exchange_that_has_banned_is_not_asked_until_the_ban_is_over(
         await asyncio.to_thread(until, lambda: asked)
         assert next(rests, None) is None, "it was asked only when the rest was over"
         looks.cancel()
+
+
+async def test_a_ban_that_another_request_has_met_is_told_without_a_question(
+    desk: Desk, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.paper.inject(Fault(kind=FaultKind.BANNED_418, method="GET", path="/fapi/v3/positionRisk", retry_after_s=600))
+    async with looking(desk, receiver, AlertSettings(), Streamless) as of:
+        with pytest.raises(ExchangeFailure):
+            await of._exchange.positions("BTCUSDT")
+        asked: list[str] = []
+        hear_arrivals(monkeypatch, lambda _, arrival: asked.append(arrival.request.path))
+        looks = asyncio.create_task(of.keep_looking(asyncio.Event()))
+        await asyncio.to_thread(until, lambda: of.pulse.exchange != "not asked yet")
+        looks.cancel()
+        of.look_at_itself()
+    assert asked == []
+    assert "-1003: " in of.pulse.exchange
+    assert [(each["kind"], each["turn"]) for each in receiver.posted] == [("exchange", "begins")]
 
 
 async def test_near_the_exchange_s_limits_the_account_is_not_asked_for(
