@@ -15,6 +15,7 @@ from gate.exchange.port import AccountFigures, Filters, LotSize, OrderAnswer, Po
 from gate.values.errors import cut, shown
 
 _EXITS_OF_HEDGE_MODE: Final = frozenset({("LONG", "SELL"), ("SHORT", "BUY")})
+_ZERO: Final = Decimal(0)
 _ABOVE_ZERO: Final = Decimal("1e-18")
 _ORDER_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _LEAST: Final = Decimal("-1e20")
@@ -220,7 +221,7 @@ def figure(name: str, value: object, least: Decimal | None = _ABOVE_ZERO) -> Dec
             read = Decimal(value)
             printable = read.is_finite() and (not read or read.adjusted() >= -_MOST_DECIMALS)
             if printable and _LEAST < read < _MOST and (least is None or read >= least):
-                return read
+                return read or _ZERO  # as text, 0.00000000 would be 0E-8
         except InvalidOperation:
             pass
     raise unreadable(name, value)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from binance import Client
+from msgspec import structs
 
 from gate import Intent
 from gate.exchange.answers import decode_order
@@ -98,6 +99,22 @@ async def test_cancellations_and_expiries_are_told(heard: Desk, client: Client) 
     await heard.executor.execute(at_once)
     (expired,) = await told(updates, 1)
     assert (expired.state, expired.intent_id) == (OrderState.EXPIRED, at_once.id)
+
+
+async def test_what_is_not_filled_is_0_whatever_decimals_the_exchange_writes_it_with(
+    heard: Desk, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The text of a Decimal of 0.00000000 is 0E-8."""
+    assert heard.paper._venue is not None
+    symbols: Any = heard.paper._venue.exchange.market.symbols
+    monkeypatch.setitem(symbols, "BTCUSDT", structs.replace(symbols["BTCUSDT"], quantity_precision=8))
+    updates = heard.executor.updates()
+    resting = await heard.executor.execute(heard.intent(quantity="0.002", order_type="LIMIT", price="90000"))
+    answer = client.futures_cancel_order(symbol="BTCUSDT", origClientOrderId=resting.client_order_id)
+    (cancelled,) = await told(updates, 1)
+
+    assert answer["executedQty"] == "0.00000000"
+    assert (str(resting.filled_quantity), str(cancelled.filled_quantity)) == ("0", "0")
 
 
 async def test_a_stop_is_told_when_it_fires_and_when_what_it_became_is_filled(heard: Desk) -> None:
