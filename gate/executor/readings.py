@@ -27,6 +27,8 @@ T = TypeVar("T")
 _FRESH_FILTERS_S: Final = 60
 _FRESH_FILTERS_OF_AN_EXIT_S: Final = 1
 _LONGEST_WAIT_OF_AN_EXIT_S: Final = 1.0
+_LONGEST_WAIT_FOR_FIRST_FILTERS_S: Final = 3.0
+"""Where none were ever read, a quantity off the lot size is refused for good."""
 
 
 class SymbolFigures(Struct, frozen=True):
@@ -160,8 +162,11 @@ async def read_filters(exchange: Exchange, attempt: Attempt) -> Filters | None:
     if not intent.is_exit:
         return await exchange.filters(intent.symbol)
     # An exit uses the known filters at any age, and goes on without any if there are none: the exchange checks it.
+    longest_s = _longest_wait_s(attempt.permit)
+    if attempt.asked.quantity is not None and exchange.known_filters(intent.symbol) is None:
+        longest_s = min(_LONGEST_WAIT_FOR_FIRST_FILTERS_S, attempt.permit.remaining_ms / 3000)
     try:
-        async with asyncio.timeout(_longest_wait_s(attempt.permit)):
+        async with asyncio.timeout(longest_s):
             return await exchange.filters(intent.symbol, no_older_than_s=math.inf)
     except (ExchangeFailure, TimeoutError):
         known = exchange.known_filters(intent.symbol)

@@ -90,6 +90,19 @@ async def test_an_exit_goes_by_older_filters_where_a_figure_of_the_present_ones_
     assert (await _close(desk, quantity="0.0105")).state is Terminal.FILLED  # off the lot size
 
 
+async def test_a_first_reading_of_filters_is_waited_for_longer_so_that_the_exit_can_be_rounded(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The exchange would refuse it, and for good."""
+    await _open(desk, "0.02")
+    monkeypatch.setattr("gate.executor.readings._LONGEST_WAIT_OF_AN_EXIT_S", 0.05)
+    desk.paper.inject(Fault(kind=FaultKind.DELAY, method="GET", path=EXCHANGE_INFO, delay_ms=300))
+
+    closed = await _close(desk, quantity="0.0155555")
+
+    assert (closed.state, closed.filled_quantity) == (Terminal.FILLED, Decimal("0.015"))
+
+
 async def test_filters_that_an_answer_has_shown_to_be_old_are_read_anew_for_exits_too(desk: Desk) -> None:
     await _open(desk)
     await desk.exchange.filters("BTCUSDT")
