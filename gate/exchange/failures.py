@@ -260,7 +260,9 @@ NEVER_LEFT: Final[dict[str, Failure]] = {
 }
 
 # Compared by identity: other rows may be equal to these without meaning the filters.
-FILTER_CODES: Final = frozenset(str(code) for code, row in CODES.items() if row is _FILTERS or row is _SYMBOL_OFF)
+OFF_THE_FILTERS: Final = frozenset(str(code) for code, row in CODES.items() if row is _FILTERS)
+"""Codes of a size or a price that the symbol's filters don't allow."""
+FILTER_CODES: Final = OFF_THE_FILTERS | {str(code) for code, row in CODES.items() if row is _SYMBOL_OFF}
 """Codes that show that the symbol's filters or its state have changed. The filters must be read again."""
 
 NO_SUCH_LEVERAGE: Final = frozenset(str(code) for code, row in CODES.items() if row is _NO_SUCH_LEVERAGE)

@@ -11,7 +11,15 @@ from typing import Final
 from msgspec.structs import replace
 
 from gate.client.gates import AsyncGate
-from gate.exchange.failures import COVERED, FILTER_CODES, OVERLOADED, ExchangeFailure, Failure, OrderNotFound
+from gate.exchange.failures import (
+    COVERED,
+    FILTER_CODES,
+    OFF_THE_FILTERS,
+    OVERLOADED,
+    ExchangeFailure,
+    Failure,
+    OrderNotFound,
+)
 from gate.exchange.port import (
     CLOCK_LEAD_MS,
     LEAST_TO_SEND_MS,
@@ -173,6 +181,8 @@ class Placer:
                 otherwise = not attempt.hedge_mode
                 attempt.hedge_mode = await read_hedge_mode(self._exchange, attempt, otherwise=otherwise)
             came = await self._once_more(attempt, came)
+        if attempt.intent.is_exit and _refused_by(came, OFF_THE_FILTERS):
+            came = await self._once_more(attempt, came)  # by filters that are read anew: it may have gone without any
         if _refused_by(came, COVERED) and await cut_to_position(self._exchange, attempt):
             came = await self._once_more(attempt, came)
         if attempt.intent.is_exit and _refused_by(came, COVERED):

@@ -107,11 +107,20 @@ async def test_filters_that_an_answer_has_shown_to_be_old_are_read_anew_for_exit
     await _open(desk)
     await desk.exchange.filters("BTCUSDT")
     desk.paper.inject(Fault(kind=FaultKind.ERROR, times=1, code=-1111, msg="Precision is over the maximum"))
-    await _close(desk)
     read_at = desk.exchange._symbols._read_at_s
 
     assert (await _close(desk)).state is Terminal.FILLED
     assert desk.exchange._symbols._read_at_s != read_at
+
+
+async def test_an_exit_that_went_by_no_filters_is_sent_again_by_those_that_are_read_then(desk: Desk) -> None:
+    """A cold start, and a list of symbols that comes too late: the exchange refuses what is off the lot size."""
+    await _open(desk, "0.02")
+    desk.paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path=EXCHANGE_INFO, times=1))
+
+    closed = await _close(desk, quantity="0.0155555")
+
+    assert (closed.state, closed.filled_quantity) == (Terminal.FILLED, Decimal("0.015"))
 
 
 async def test_an_exit_by_notional_without_any_filters_may_come_again(desk: Desk) -> None:
