@@ -92,6 +92,7 @@ class Attempt:
             actual_order_id=order.actual_order_id,
             filled_quantity=order.filled_quantity,
             average_price=order.average_price,
+            side=order.side,
         )
 
     def unsent(self, code: str, detail: str) -> Execution:

@@ -67,6 +67,8 @@ class Execution(Struct, frozen=True):
     notes: tuple[str, ...] = ()
     """What reading the intent has decided, such as a leverage that was rounded down (see `Intent.notes`); and what
     stays open of a position that is too large for one order."""
+    side: str = ""
+    """Of the order that the exchange has: BUY or SELL, also of an intent to close; empty where it isn't known."""
 
     @property
     def retry_after(self) -> timedelta | None:

@@ -42,6 +42,8 @@ class Ending:
     client_order_id: str | None = None
     filled_quantity: Decimal = _NONE
     average_price: Decimal | None = None
+    side: str = ""
+    """Of the order: BUY or SELL; empty where it isn't known."""
     fence: int | None = None
     mode: Mode = Mode.ENFORCE
     still_open: str = ""
@@ -71,6 +73,7 @@ def ending_of(execution: Execution) -> Ending:
         client_order_id=execution.client_order_id,
         filled_quantity=execution.filled_quantity,
         average_price=execution.average_price,
+        side=execution.side,
         fence=permit.fence if permit else None,
         mode=execution.verdict.mode,
         still_open=", ".join(f"{side} {plain(amount)}" for side, amount in (execution.still_open or {}).items()),
@@ -112,6 +115,7 @@ def ending_of_record(
         order_id=order.order_id,
         filled_quantity=order.filled_quantity,
         average_price=order.average_price,
+        side=order.side,
         **known,  # type: ignore[arg-type]
     )
 
@@ -140,8 +144,9 @@ class Asked:
 def result_fields(entry: Entry, ending: Ending, *, by: str, now_ms: int, fee_rate: Decimal | None) -> dict[str, str]:
     """The fields of the result, in the order in which they are written. `fee_rate`: of a taker, where it is known."""
     asked, price, filled = Asked.by(entry), ending.average_price, ending.filled_quantity
+    status = _STATUS.get(ending.state, "rejected")
     return {
-        **old_fields(asked, price, filled, ending.order_id, _STATUS.get(ending.state, "rejected"), now_ms, fee_rate),
+        **old_fields(asked, ending.side, price, filled, ending.order_id, status, now_ms, fee_rate),
         "intent_id": asked.intent_id,
         "state": ending.state.value,
         "reason": ending.reason,
@@ -161,6 +166,7 @@ def result_fields(entry: Entry, ending: Ending, *, by: str, now_ms: int, fee_rat
 
 def old_fields(
     asked: Asked,
+    side: str,
     price: Decimal | None,
     filled: Decimal,
     order_id: str | None,
@@ -168,7 +174,8 @@ def old_fields(
     now_ms: int,
     fee_rate: Decimal | None,
 ) -> dict[str, str]:
-    """The fields of the service that this one replaces. `price`: the average of what is filled."""
+    """The fields of the service that this one replaces. `side`: of the order, empty where it isn't known; `price`: the
+    average of what is filled."""
     value = filled * price if price is not None else None
     fee = value * fee_rate if value is not None and fee_rate is not None else _NONE
     return {
@@ -180,17 +187,17 @@ def old_fields(
         "timestamp": datetime.fromtimestamp(now_ms / 1000, UTC).replace(tzinfo=None).isoformat(),
         "order_id": order_id or "",
         "status": status,
-        "slippage_pct": _number(_slippage(asked, price)),
+        "slippage_pct": _number(_slippage(asked, side, price)),
         "fee_usd": _number(fee),
     }
 
 
-def _slippage(asked: Asked, price: Decimal | None) -> Decimal:
+def _slippage(asked: Asked, side: str, price: Decimal | None) -> Decimal:
     """By how many percent the fill is worse than the expected price; below zero where it is better."""
-    expected = asked.expected_price
-    if price is None or expected is None:
-        return _NONE
-    worse = price - expected if asked.action == "BUY" else expected - price
+    expected, side = asked.expected_price, side or asked.action
+    if price is None or expected is None or side not in ("BUY", "SELL"):
+        return _NONE  # only its order tells whether a CLOSE buys or sells
+    worse = price - expected if side == "BUY" else expected - price
     return worse / expected * 100
 
 

@@ -144,7 +144,7 @@ def update_fields(
     """The fields of an update: those of a result, and some more. `told`: with that update."""
     now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
     return {
-        **old_fields(told.asked, told.price, told.filled, told.order_id, told.status, now_ms, fee_rate),
+        **old_fields(told.asked, update.side, told.price, told.filled, told.order_id, told.status, now_ms, fee_rate),
         "intent_id": told.asked.intent_id,
         "state": UPDATE,
         "reason": update.state.value,

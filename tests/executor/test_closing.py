@@ -67,6 +67,7 @@ async def test_all_that_is_open_is_closed_whichever_side_it_is(
     execution = await desk.executor.execute(_close(**fields))
 
     assert (execution.state, execution.filled_quantity) == (Terminal.FILLED, Decimal("0.015"))
+    assert execution.side == closed
     (order,) = _sent(desk)
     assert (order["side"], order["reduceOnly"], order["positionSide"]) == (closed, True, "BOTH")
     assert await _positions(desk) == {}

@@ -443,6 +443,17 @@ def test_an_exit_that_another_delivery_has_filled_without_the_store_is_told_as_f
     desk.worker()
     result = desk.result()
     assert (result["status"], result["order_id"]) == ("filled", str(placed["orderId"]))
+    assert float(result["slippage_pct"]) < 0, "sold for more than was expected"
+
+
+def test_a_short_that_is_closed_for_more_than_was_expected_has_slipped(desk: Desk) -> None:
+    desk.worker()
+    desk.send(payload(id="entry", side="SELL"))
+    desk.wait_results()
+    desk.send(payload(id="exit", side="CLOSE", position_size_usd=None))
+    _, result = desk.wait_results(2)
+    assert (result["action"], result["status"]) == ("CLOSE", "filled")
+    assert float(result["slippage_pct"]) > 0
 
 
 def test_what_the_replaced_service_has_sent_is_a_duplicate(desk: Desk) -> None:

@@ -190,6 +190,14 @@ def test_an_update_has_the_fields_of_a_result_and_its_figures_are_of_the_whole_o
     assert (fields["leverage"], fields["action"], fields["update"], fields["by"]) == ("3", "SELL", "1", "me")
 
 
+@pytest.mark.parametrize(("side", "slippage"), [("BUY", "-1"), ("SELL", "1"), ("", "0")])
+def test_an_update_of_a_close_is_worse_or_better_by_the_side_of_its_order(side: str, slippage: str) -> None:
+    of = structs.replace(update("PARTIALLY_FILLED", "2", price="99"), side=side)
+    now = ToldOrder(replace(ASKED, action="CLOSE"), state="NEW", order_id="81").after(of)
+    assert now is not None
+    assert update_fields(now, of, by="me", fee_rate=None)["slippage_pct"] == slippage
+
+
 def test_what_the_exchange_does_by_itself_is_of_no_intent() -> None:
     of = update("LIQUIDATED", "2", price="99")
     now = of_nobody(of).after(of)

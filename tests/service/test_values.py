@@ -145,6 +145,16 @@ def test_a_fill_is_told_in_figures_that_are_right() -> None:
     assert fields["timestamp"] == "2025-12-24T04:32:14.062000"
 
 
+@pytest.mark.parametrize(
+    ("side", "slippage"), [("BUY", "1"), ("SELL", "-1"), ("", "0")], ids=["of a short", "of a long", "unknown"]
+)
+def test_whether_the_fill_of_a_close_is_worse_depends_on_the_side_of_its_order(side: str, slippage: str) -> None:
+    filled = Ending(
+        Terminal.FILLED, "FILLED", filled_quantity=Decimal(2), average_price=Decimal(101), fence=7, side=side
+    )
+    assert told(filled, side="CLOSE", entry_price=100, position_size_usd=None)["slippage_pct"] == slippage
+
+
 def test_every_old_figure_is_a_number_whatever_is_known() -> None:
     fields = told(Ending(Terminal.DENIED, "STALE"), entry_price=None, position_size_usd=None, quantity="1e-7")
     for name in ("entry_price", "position_size_usd", "leverage", "slippage_pct", "fee_usd"):
