@@ -66,7 +66,7 @@ class Reconciled:
     retry_after_ms: int | None = None
     """How long to send no request, if the exchange says so."""
     permit: Permit | None = None
-    """The permit that it was settled with; None for LAPSED."""
+    """The intent's; None for LAPSED."""
 
     @property
     def done(self) -> bool:
@@ -117,7 +117,12 @@ async def _ask_safely(
 
 def _unreadable(permit: Permit, detail: str, retry_after_ms: int | None = None) -> Reconciled:
     return Reconciled(
-        permit.intent_id, permit.client_order_id, Finding.UNREADABLE, detail, retry_after_ms=retry_after_ms
+        permit.intent_id,
+        permit.client_order_id,
+        Finding.UNREADABLE,
+        detail,
+        retry_after_ms=retry_after_ms,
+        permit=permit,
     )
 
 
@@ -156,7 +161,8 @@ async def reconcile_all(gate: AsyncGate, exchange: Exchange) -> list[Reconciled]
             if late is not None:
                 order, settlement = late
                 detail = f"order {order.order_id} {order.status}, late: it was settled as absent"
-                found.append(Reconciled(permit.intent_id, permit.client_order_id, Finding.PLACED, detail, settlement))
+                names = permit.intent_id, permit.client_order_id
+                found.append(Reconciled(*names, Finding.PLACED, detail, settlement, permit=permit))
     return found
 
 
@@ -225,7 +231,7 @@ async def _ask(gate: AsyncGate, exchange: Exchange, record: Record, permit: Perm
     except OrderNotFound:
         # Nothing is sent after the deadline. The exchange accepts nothing later than its clock may lag behind ours.
         if now_ms - permit.deadline_ms <= CLOCK_LEAD_MS:
-            return Reconciled(record.intent_id, permit.client_order_id, Finding.WAIT)
+            return Reconciled(record.intent_id, permit.client_order_id, Finding.WAIT, permit=permit)
         # Without the admission: where its holder has just given it back, that is no loss of memory.
         unsure = structs.replace(permit, admission="")
         settlement = await gate.settle(unsure, Outcome.not_placed("reconciled: the exchange has no such order"))
@@ -235,4 +241,4 @@ async def _ask(gate: AsyncGate, exchange: Exchange, record: Record, permit: Perm
     settlement = await gate.settle(permit, Outcome.placed(order.order_id))
     fired = f", fired as {order.actual_order_id}" if order.actual_order_id else ""
     detail = f"order {order.order_id} {order.status}{fired}"
-    return Reconciled(record.intent_id, permit.client_order_id, Finding.PLACED, detail, settlement)
+    return Reconciled(record.intent_id, permit.client_order_id, Finding.PLACED, detail, settlement, permit=permit)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from decimal import Decimal
 
 import pytest
@@ -67,6 +68,34 @@ async def test_an_order_that_a_dead_worker_placed_is_recorded(desk: Desk, redis_
     assert record is not None
     assert (record.phase, record.order_id) == (Phase.PLACED, str(order["orderId"]))
     assert (await desk.gate.status()).in_doubt == 0
+
+
+@pytest.mark.parametrize(
+    ("finding", "past_ms", "fault"),
+    [
+        (Finding.PLACED, 10_000, None),
+        (Finding.NOT_PLACED, 10_000, None),
+        (Finding.WAIT, 500, None),
+        (Finding.UNREADABLE, 10_000, FaultKind.INTERNAL_503),
+    ],
+)
+async def test_the_log_has_symbol_and_side_of_whatever_is_found(
+    finding: Finding,
+    past_ms: int,
+    fault: FaultKind | None,
+    desk: Desk,
+    redis_client: redis.Redis,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "gate.reconcile")
+    intent = await abandoned(desk, redis_client, sent=finding is Finding.PLACED, past_ms=past_ms)
+    if fault is not None:
+        desk.paper.inject(Fault(kind=fault, method="GET", path="/fapi/v1/order"))
+
+    await reconcile(desk.gate, desk.exchange)
+
+    [line] = [each.getMessage() for each in caplog.records if each.name == "gate.reconcile"]
+    assert line.startswith(f"RECONCILED id={intent.id} symbol=BTCUSDT side=BUY finding={finding.value}")
 
 
 async def test_what_may_have_been_sent_is_never_admitted_again(desk: Desk, redis_client: redis.Redis) -> None:
