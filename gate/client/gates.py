@@ -475,7 +475,8 @@ class AsyncGate:
         keyspace = _keyspace(prefix, policy)
         if isinstance(client, redis.asyncio.RedisCluster):
             refuse_cluster_without_hash_tag(keyspace)
-            wire: AsyncWire = AsyncClusterWire(lambda: client, keyspace.state, timeout_ms, identify(keyspace))
+            asking = identify(keyspace)
+            wire: AsyncWire = AsyncClusterWire(lambda: client, keyspace.state, timeout_ms, asking, owns_client=False)
         else:
             wire = AsyncServerWire(client, timeout_ms, identify(keyspace))
         self._set_up(wire, None, prefix, policy, find_order)

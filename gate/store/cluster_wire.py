@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -89,12 +90,23 @@ class ClusterWire:
 class AsyncClusterWire:
     """ClusterWire for asyncio."""
 
-    def __init__(self, make_client: Callable[[], Any], slot_key: str, timeout_ms: int, identify: Command) -> None:
+    def __init__(
+        self,
+        make_client: Callable[[], Any],
+        slot_key: str,
+        timeout_ms: int,
+        identify: Command,
+        *,
+        owns_client: bool,
+    ) -> None:
+        """`owns_client`: whether the client is made for this wire, which closes it then."""
         self._make_client: Final = make_client
+        self._owns_client: Final = owns_client
         self._slot_key: Final = slot_key
         self._timeout_ms: Final = timeout_ms
         self._identify: Final = identify
         self._client: Any = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._forgotten = False
         self._wire: AsyncServerWire | None = None
 
@@ -114,20 +126,21 @@ class AsyncClusterWire:
 
     def beside(self, slot_key: str, identify: Command) -> AsyncClusterWire:
         """As ClusterWire.beside."""
-        return AsyncClusterWire(self._make_client, slot_key, self._timeout_ms, identify)
+        return AsyncClusterWire(self._make_client, slot_key, self._timeout_ms, identify, owns_client=self._owns_client)
 
     async def _node(self, holder: NodeAddress | None = None) -> AsyncServerWire:
         if self._wire is None:
             try:
                 if self._client is None:
-                    self._client = self._make_client()
-                await self._client.initialize()
+                    self._client, self._loop = self._make_client(), asyncio.get_running_loop()
+                client = self._client  # close may take it away meanwhile
+                await client.initialize()
                 if self._forgotten:
                     with suppress(*_NO_CLUSTER):
-                        await self._client.nodes_manager.initialize()
+                        await client.nodes_manager.initialize()
                 if self._wire is not None:
                     return self._wire  # another caller was quicker
-                node = _holding(self._client, self._slot_key, holder)
+                node = _holding(client, self._slot_key, holder)
                 if node is None:
                     raise StoreUnavailable(f"no cluster node holds the slot of {self._slot_key}")
                 self._wire = AsyncServerWire(_NodeClient(node), self._timeout_ms, self._identify)  # type: ignore[arg-type]
@@ -142,9 +155,14 @@ class AsyncClusterWire:
         await wire.close()
 
     async def close(self) -> None:
-        """Closes every connection."""
+        """Closes every connection, also those by which the client has read the layout."""
         if self._wire is not None:
             await self._wire.close()
+        # On another event loop than that of its connections they can't be closed.
+        if self._owns_client and self._client is not None and self._loop is asyncio.get_running_loop():
+            client, self._client = self._client, None
+            with suppress(*_NO_CLUSTER):  # a connection that breaks while it is closed is closed
+                await client.aclose()
 
 
 def _where_it_is(message: Message, reply: Reply) -> Reply:

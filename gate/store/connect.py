@@ -221,7 +221,7 @@ def connect_async(
         refuse_cluster_without_hash_tag(keyspace)
         nodes = [redis.asyncio.cluster.ClusterNode(host, port) for host, port in address.hosts]
         make = lambda: redis.asyncio.RedisCluster(startup_nodes=nodes, **settings)  # noqa: E731
-        return AsyncClusterWire(make, keyspace.state, timeout_ms, asking), embedded
+        return AsyncClusterWire(make, keyspace.state, timeout_ms, asking, owns_client=True), embedded
     if address.scheme.endswith("+sentinel"):
         own = _sentinel_settings(address, timeout_ms, redis.asyncio.retry.Retry(NoBackoff(), 0))
         sentinels: Any = _AsyncSentinels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -132,6 +133,43 @@ def test_a_prefix_without_a_hash_tag_is_refused_on_a_cluster(
         "prefix: 'quantum' has no hash tag, which a cluster needs to keep all keys of an account in one slot: "
         "use {quantum}"
     )
+
+
+def connections(node: ProcessStore) -> set[str]:
+    """The numbers of all that are open, but for that which asks."""
+    with node.client() as client:
+        own = client.client_id()
+        rows: Any = client.client_list()
+        return {each["id"] for each in rows} - {str(own)}
+
+
+def test_gates_that_are_closed_leave_no_connection_to_a_cluster(cluster: ProcessStore, open_gate: OpenGate) -> None:
+    gates = []
+    for number in range(3):
+        gates.append(open_gate(ROOMY, url=cluster_url(cluster), prefix=f"{{acct{number}}}"))
+        gates[-1].init(by="ops", reason="a new account")
+        gates[-1].leave_trace()
+        assert connections(cluster)
+        gates[-1].close()
+        wait_until(lambda: not connections(cluster))
+
+
+def test_a_gate_on_a_cluster_may_be_closed_on_another_event_loop(cluster: ProcessStore) -> None:
+    gate = AsyncGate.from_url(cluster_url(cluster), prefix=TAGGED, policy=ROOMY)
+    asyncio.run(gate.init(by="ops", reason="a new account"))
+    asyncio.run(gate.close())
+
+
+async def test_a_cluster_client_that_was_passed_stays_open(cluster: ProcessStore) -> None:
+    client = redis.asyncio.RedisCluster(host="127.0.0.1", port=port_of(cluster))
+    await client.initialize()
+    theirs = connections(cluster)
+    async with AsyncGate(client=client, prefix=TAGGED, policy=ROOMY, timeout_ms=5_000) as gate:
+        await gate.init(by="ops", reason="a new account")
+        assert theirs < connections(cluster)
+    await asyncio.to_thread(wait_until, lambda: not connections(cluster) - theirs)
+    assert connections(cluster) == theirs
+    await client.aclose()
 
 
 def test_an_existing_cluster_client_is_used(cluster: ProcessStore) -> None:
