@@ -4,6 +4,8 @@
 --
 -- KEYS   as in settle.lua, for any intent
 --
+-- ARGV   1 halts             1: may this user also do what a loss of memory takes where the policy halts then; else 0
+--
 -- Reply  lines of text. The first is the server's word. Its run id, which changes when the server restarts, and differs
 --        from those of its replicas. Then, if there is something to say:
 --   … evicts               the server may evict keys, so records may be missing one by one
@@ -54,6 +56,12 @@ for _, switch in ipairs({KEYS.safe_mode, KEYS.cooldown_global, KEYS.cooldown_sym
   needed[#needed + 1] = {'PTTL', switch}
   needed[#needed + 1] = {'PEXPIRETIME', switch}
   needed[#needed + 1] = {'EXISTS', switch}
+end
+-- Whoever may not write the halt must be able to add one, as halts_by_itself does.
+if ARGV.halts == '1' and not redis.acl_check_cmd('HSET', KEYS.halt, 'scope', '') then
+  needed[#needed + 1] = {'DEL', KEYS.trip}
+  needed[#needed + 1] = {'HSET', KEYS.trip, 'scope', ''}
+  needed[#needed + 1] = {'RENAMENX', KEYS.trip, KEYS.halt}
 end
 
 local lacks = ''

@@ -35,11 +35,14 @@ def diagnose(calls: Calls, looked: Looked | None = None, *, proof: bool = True) 
     replies = yield LOOK
     off_ms = yield from _clock_apart()  # the connection is there by now: it isn't counted
     found = yield from status(calls)
+    # What only a loss of memory takes holds up no other entry: connections don't ask for it.
+    halts = found.policy.after_memory_loss == "halt" and not calls.keyspace.observing
+    may_halt = (yield from ask_identity(identify(calls.keyspace, halts=True))) if halts else word
     checks = [
         *_server(found),
         _replicas(server_of(replies).replicas),
         _clock(off_ms, found.policy.skew_ms),
-        _rights(word),
+        _rights(word, may_halt),
         *_account(found),
         *_policy(found),
     ]
@@ -95,12 +98,17 @@ def _clock(off_ms: int, skew_ms: int) -> Check:
     return Check("clock", _OK, says)
 
 
-def _rights(word: str) -> Check:
+def _rights(word: str, may_halt: str) -> Check:
     server, _, lacks = word.partition(" lacks ")
     if lacks:
         return Check("rights", _WARNING, f"this user lacks {lacks}: a worker with it gets no entry admitted")
     if server.startswith("?"):
         return Check("rights", _WRONG, f"the server doesn't say which one it is, so it admits no entry: {word[2:]}")
+    lacks = may_halt.partition(" lacks ")[2]
+    if lacks:
+        says = f"this user lacks {lacks}, by which after_memory_loss = halt halts"
+        none = "a worker with it gets no entry admitted after a loss, nor on a new account before gate init"
+        return Check("rights", _WARNING, f"{says}: {none}. docs/security.md has the clause")
     return Check("rights", _OK, "this user may do all that verdicts and settlements need")
 
 

@@ -394,10 +394,11 @@ class Protocol:
         return cut(explain_denial(reason, detail, self.policy, self.keyspace, prior, endless, wait_ms), _LONGEST_DETAIL)
 
 
-def identify(keyspace: Keyspace) -> Command:
-    """The call that asks a server who it is, and what its user may not do."""
+def identify(keyspace: Keyspace, *, halts: bool = False) -> Command:
+    """The call that asks a server who it is, and what its user may not do. `halts`: also of what it takes to halt after
+    a loss of memory."""
     call = Call("EVALSHA_RO", script("identify"), keyspace.of_account())
-    return call(**keyspace.of_intent("-", "-", "-"))
+    return call(**keyspace.of_intent("-", "-", "-"), halts=int(halts))
 
 
 def _age_ms(reason: Reason, detail: str) -> int | None:

@@ -438,6 +438,50 @@ def test_a_user_that_lacks_a_right_of_a_worker(user_without: Callable[[str], str
     assert one(found, "guards")[0] is Grade.WARNING
 
 
+@pytest.mark.parametrize(
+    ("rules", "lacks"),
+    [
+        ([f"(+hset ~{at.TRIP})", "-renamenx"], f"RENAMENX {at.TRIP}"),
+        ([f"(+hset ~{at.TRIP})", "-del", "(+del ~quantum:exec:processed:* ~quantum:exec:lock:*)"], f"DEL {at.TRIP}"),
+        ([], f"HSET {at.TRIP}"),
+    ],
+    ids=["RENAMENX", "DEL", "HSET"],
+)
+def test_a_user_that_can_not_halt_after_a_loss_though_the_policy_wants_that(
+    rules: list[str],
+    lacks: str,
+    user_without: Callable[[str], str],
+    redis_client: redis.Redis,
+    open_sync_gate: OpenGate,
+) -> None:
+    url = user_without("hset")
+    redis_client.execute_command("ACL", "SETUSER", "short", f"(+hset ~{at.STATE} ~{at.REASONS})", *rules)
+
+    def told(after_memory_loss: str) -> tuple[Grade, str]:
+        policy = Policy(after_memory_loss=after_memory_loss)
+        return one(open_sync_gate(policy, url=url).diagnose(proof=False), "rights")
+
+    grade, says = told("halt")
+    assert grade is Grade.WARNING
+    assert says.startswith(f"this user lacks {lacks}, by which after_memory_loss = halt halts")
+    assert told("verify")[0] is Grade.OK
+
+
+def test_who_may_write_the_halt_needs_no_other_right_to_halt_after_a_loss(
+    user_without: Callable[[str], str], open_sync_gate: OpenGate
+) -> None:
+    gate = open_sync_gate(Policy(after_memory_loss="halt"), url=user_without("renamenx"))
+    assert one(gate.diagnose(proof=False), "rights")[0] is Grade.OK
+
+
+def test_the_clause_of_worker_acl_is_all_that_halting_after_a_loss_takes(store: Store, open_gate: OpenGate) -> None:
+    halting = Policy(after_memory_loss="halt")
+    clause = f"(+renamenx ~{at.TRIP} %W~{at.HALT})"
+    urls = url_of_user(store, "worker"), url_of_user(store, "worker", name="halting", more=(clause,))
+    without, with_it = (one(open_gate(halting, url=url).diagnose(proof=False), "rights")[0] for url in urls)
+    assert (without, with_it) == (Grade.WARNING, Grade.OK)
+
+
 def test_a_server_that_does_not_say_which_one_it_is_admits_no_entry(
     user_without: Callable[[str], str], open_sync_gate: OpenGate
 ) -> None:

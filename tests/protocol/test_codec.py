@@ -211,4 +211,6 @@ def test_control() -> None:
 
 def test_identify() -> None:
     keys = (*(key.replace("sig-81", "-").replace("BTCUSDT:BUY", "-:-").replace("BTCUSDT", "-") for key in KEYS),)
-    assert identify(Keyspace("{acct7}")) == ("EVALSHA_RO", script("identify").sha, 18, *keys, EXITS, PLACED)
+    asked = "EVALSHA_RO", script("identify").sha, 18, *keys, EXITS, PLACED
+    assert identify(Keyspace("{acct7}")) == (*asked, 0)
+    assert identify(Keyspace("{acct7}"), halts=True) == (*asked, 1)

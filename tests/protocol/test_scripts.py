@@ -128,7 +128,7 @@ CALLED_WITH = {
         "intent_id token is_exit needed_ms observes placed_after",
     ),
     "still_out": ("inflight state halt applied exits", "since_ms exits_too server"),
-    "identify": (OF_A_SETTLEMENT, ""),
+    "identify": (OF_A_SETTLEMENT, "halts"),
     "leftovers": ("audit state applied", "by reason belongs lapse_ms"),
     "takes_writes": ("state", ""),
     "answer": (
