@@ -17,6 +17,11 @@ LONGEST_NAME: Final = 1024
 """The most bytes of a key's name. No key of the gate has so many."""
 
 
+def as_text(reply: bytes | str) -> str:
+    """A name or a value, whole, whatever bytes a hand has given it."""
+    return reply.decode(errors="replace") if isinstance(reply, bytes) else reply
+
+
 def line_of(reply: bytes) -> str:
     """A line that a script wrote, or the figures of a policy. One byte too many shows that it is neither."""
     return reply[: LONGEST_LINE + 1].decode(errors="replace")

@@ -12,6 +12,7 @@ import redis.asyncio
 from redis.exceptions import NoPermissionError, ResponseError
 
 from gate.protocol.keyspace import Keyspace
+from gate.protocol.texts import as_text
 from gate.service.alerts import OF_ACCOUNT, Alert, Turn
 from gate.values.log_words import log_of
 
@@ -51,9 +52,9 @@ class News:
             except ResponseError as error:  # a damaged key hides not what stands in the others
                 refused = error
                 continue
-            came_to[key] = _text(rows[-1][0]) if rows else after
+            came_to[key] = as_text(rows[-1][0]) if rows else after
             for entry_id, fields in rows:
-                found.append((_text(entry_id), {_text(name): _text(value) for name, value in fields.items()}))
+                found.append((as_text(entry_id), {as_text(name): as_text(value) for name, value in fields.items()}))
         self._after.update(came_to)  # only now: a store that goes away in between hides nothing
         if refused is not None and not found:
             raise refused
@@ -68,7 +69,7 @@ class News:
             rows += page
             if len(page) < _AT_ONCE:
                 break
-            until = f"({_text(page[-1][0])}"
+            until = f"({as_text(page[-1][0])}"
         else:
             _log.warning("NEWS NOT READ key=%s after=%s before=%s", key, after, until[1:])
         return rows[::-1]
@@ -97,7 +98,3 @@ class News:
                 raise
             self._writes = self._journal  # from now on: each refusal is a line of the server's ACL LOG
             await self._client.xadd(self._writes, fields, maxlen=_KEPT, approximate=True)
-
-
-def _text(value: bytes) -> str:
-    return value.decode("utf-8", "replace")

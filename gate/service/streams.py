@@ -16,6 +16,7 @@ from redis.exceptions import ConnectionError as ConnectionFailed
 from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
 
 from gate.protocol.scripts import Call, script
+from gate.protocol.texts import as_text
 from gate.service.settings import Settings
 from gate.service.told import OPEN_MS, ToldOrder
 
@@ -135,8 +136,8 @@ class Streams:
         reply: Any = await self._client.xautoclaim(
             of.stream, of.group, of.consumer, min_idle_time=rested_ms, start_id=after, count=_PAGE
         )
-        entries = [(_text(number), fields) for number, fields in reply[1] if fields]
-        return TakenOver(_text(reply[0]), entries, [_text(number) for number in reply[2]])
+        entries = [(as_text(number), fields) for number, fields in reply[1] if fields]
+        return TakenOver(as_text(reply[0]), entries, [as_text(number) for number in reply[2]])
 
     async def keep(self, entry_ids: Sequence[str]) -> None:
         """Says that these are in hand, so that nobody takes them over."""
@@ -193,7 +194,7 @@ class Streams:
     async def open_orders(self) -> list[tuple[str, int]]:
         """The client order ids of the orders of which more may come, and when that was noted; the oldest first."""
         rows: Any = await self._client.zrange(self._of.orders + _OPEN, 0, -1, withscores=True)
-        return [(_text(row), int(noted_ms)) for row, noted_ms in rows]
+        return [(as_text(row), int(noted_ms)) for row, noted_ms in rows]
 
     async def no_more_of(self, keys: Sequence[str], keep_ms: int) -> None:
         """Says that nothing more comes of these orders. What was told of them stays so long."""
@@ -234,7 +235,7 @@ class Streams:
         """Where the group stands."""
         rows: Any = await self._client.xinfo_groups(self._of.stream)
         for row in rows:
-            if _text(row["name"]) == self._of.group:
+            if as_text(row["name"]) == self._of.group:
                 lag = row.get("lag")
                 return Backlog(None if lag is None else int(lag), int(row["pending"]), int(row["consumers"]))
         return Backlog(None, 0, 0)
@@ -283,7 +284,7 @@ async def _sent(pipeline: Any) -> list[bool | Exception]:
 
 def is_last(mark: bytes | str | None) -> bool:
     """Whether what lua/answer.lua has noted of an intent is its last answer."""
-    return mark is not None and not _text(mark).startswith(_NO_ORDER)
+    return mark is not None and not as_text(mark).startswith(_NO_ORDER)
 
 
 def said_of(error: BaseException) -> str:
@@ -297,9 +298,5 @@ def _entries(reply: Any) -> list[tuple[str, Fields]]:
     found: list[tuple[str, Fields]] = []
     for _, entries in rows or ():
         pages = entries[0] if entries and isinstance(entries[0], list) else entries
-        found += [(_text(number), fields or {}) for number, fields in pages]
+        found += [(as_text(number), fields or {}) for number, fields in pages]
     return found
-
-
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 import redis.asyncio
 from redis.exceptions import NoPermissionError, ResponseError
 
+from gate.protocol.texts import as_text
 from gate.service.intake import DeadLetter, Entry, read_entry
 from gate.service.settings import Settings
 from gate.service.streams import is_last
@@ -82,11 +83,11 @@ class Submission:
     async def newest_result(self) -> str:
         """The id of the newest result, `0-0` without one: what comes later is behind it."""
         rows: Any = await self._client.xrevrange(self._of.results, count=1)
-        return _text(rows[0][0]) if rows else "0-0"
+        return as_text(rows[0][0]) if rows else "0-0"
 
     async def add(self, fields: Mapping[str, str]) -> str:
         """Puts the entry on the stream. Returns its id."""
-        return _text(await self._client.xadd(self._of.stream, dict(fields)))  # type: ignore[arg-type]
+        return as_text(await self._client.xadd(self._of.stream, dict(fields)))  # type: ignore[arg-type]
 
     async def whereabouts(self, entry_id: str) -> Whereabouts:
         """Where an entry is that has no result yet."""
@@ -96,14 +97,14 @@ class Submission:
             groups: Any = await self._client.xinfo_groups(of.stream)
             rows: Any = await self._client.xpending_range(of.stream, of.group, entry_id, entry_id, 1)
             if rows:
-                return Whereabouts(Where.IN_HAND, _text(rows[0]["consumer"]))
+                return Whereabouts(Where.IN_HAND, as_text(rows[0]["consumer"]))
         except NoPermissionError:
             return Whereabouts(Where.UNKNOWN)
         except ResponseError as error:
             if not str(error).startswith("NOGROUP"):
                 raise
             return Whereabouts(Where.UNREAD)
-        read_to = next((_text(row["last-delivered-id"]) for row in groups if _text(row["name"]) == of.group), "0-0")
+        read_to = next((as_text(row["last-delivered-id"]) for row in groups if as_text(row["name"]) == of.group), "0-0")
         return Whereabouts(Where.UNREAD if _order(read_to) < _order(entry_id) else Where.DONE)
 
     async def result(self, intent_id: str, after: str, within_s: float) -> dict[str, str] | None:
@@ -113,8 +114,8 @@ class Submission:
             wait_ms = max(1, min(_READ_WAITS_MS, int(left_s * 1000)))
             rows: Any = await self._client.xread({self._of.results: after}, count=_PAGE, block=wait_ms)
             for entry_id, fields in rows[0][1] if rows else ():
-                after = _text(entry_id)
-                told = {_text(name): _text(value) for name, value in fields.items()}
+                after = as_text(entry_id)
+                told = {as_text(name): as_text(value) for name, value in fields.items()}
                 if told.get("intent_id") == intent_id and told.get("state") != UPDATE:
                     return told
         return None
@@ -123,7 +124,3 @@ class Submission:
 def _order(entry_id: str) -> tuple[int, int]:
     ms, _, number = entry_id.partition("-")
     return int(ms), int(number)
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value

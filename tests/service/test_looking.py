@@ -17,7 +17,7 @@ from gate.paper import Fault, FaultKind
 from gate.service.alert_settings import AlertSettings
 from gate.service.looking import Looking
 from gate.service.settings import read_settings
-from gate.service.streams import Streams
+from gate.service.streams import Backlog, Streams
 from gate.store.connect import plain_client
 from tests.paper.arrivals import hear_arrivals
 from tests.service.alerting import told
@@ -264,6 +264,16 @@ async def test_near_the_exchange_s_limits_the_account_is_not_asked_for(
         await asyncio.to_thread(until, lambda: looked)
         assert next(near, None) is None
         looks.cancel()
+
+
+async def test_a_foreign_group_whose_name_is_no_text_hides_nothing(desk: Desk, receiver: Receiver) -> None:
+    desk.client.xgroup_create(STREAM, b"caf\xe9", id="0", mkstream=True)
+    desk.client.xgroup_create(STREAM, GROUP, id="0")
+    desk.send(payload())
+    async with looking(desk, receiver, AlertSettings()) as of:
+        await of.look()
+        assert (of.pulse.lag, of.pulse.pending) == (1, 0)
+        assert await of._streams.look() == (True, Backlog(lag=1, pending=0, consumers=0))
 
 
 async def test_a_resume_after_the_news_were_read_is_named_all_the_same(desk: Desk, receiver: Receiver) -> None:
