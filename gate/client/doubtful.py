@@ -105,7 +105,7 @@ def _records_or_copies(calls: Calls, ids: Sequence[str]) -> Dialogue[dict[str, R
     copies = yield from copies_in_state(calls, [intent_id for intent_id in ids if intent_id not in found])
     found |= {each: copy for each, copy in copies.items() if copy.deadline_ms is not None}
     for record in found.values():
-        calls.saw(record.fence)
+        calls.saw(record.fence, record.line)
     return found
 
 

@@ -1,5 +1,6 @@
 -- Which fence comes next? As text. And, when the permit must say verify, the least age in ms of an order that the memory may
--- have lost. On a damaged state, an exit gets a fence from the clock, higher than any counter's. A part of evaluate.
+-- have lost. On a damaged state, an exit gets a fence from the clock, higher than any counter's; callers know it by its first
+-- digits, which are the record's admitted_ms. A part of evaluate.
 -- Needs integer, what asked.lua reads and question.lua declares
 local fence, verify_age
 if damaged then

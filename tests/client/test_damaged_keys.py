@@ -158,8 +158,31 @@ def test_two_exits_past_an_unreadable_state_have_different_fences(
     assert second.verify
     redis_client.delete(at.STATE)
     repaired = at.admitted(gate.evaluate(at.exit_("sig-4", "ADAUSDT")))
-    assert repaired.fence > second.fence
+    assert repaired.fence > before.fence
     assert repaired.verify
+
+
+@pytest.mark.parametrize("saw", ["its permit", "its record", "a duplicate", "what is in doubt"])
+def test_an_exit_past_a_damaged_state_does_not_make_the_mended_one_look_lost(
+    saw: str, redis_client: redis.Redis, open_sync_gate: OpenGate
+) -> None:
+    gate = open_sync_gate()
+    assert gate.settle(at.admitted(gate.evaluate(at.entry())), Outcome.placed(1))
+    since = redis_client.hget(at.STATE, "since")
+    redis_client.hset(at.STATE, "since", "yesterday")
+    exits = open_sync_gate() if saw != "its permit" else gate
+    permit = at.admitted(exits.evaluate(at.exit_("exit-1")))
+    assert permit.fence > 10**15, "made of the clock"
+    redis_client.hset(at.STATE, "since", since)
+    if saw == "its record":
+        assert gate.lookup("exit-1") is not None
+    elif saw == "a duplicate":
+        assert gate.evaluate(at.exit_("exit-1")).reason is Reason.DUPLICATE
+    elif saw == "what is in doubt":
+        redis_client.zadd(at.EXITS, {f"0:{permit.intent_id}": 1})
+        assert [each.record.fence for each in gate.in_doubt().permits] == [permit.fence]
+    assert gate.evaluate(at.entry("next", "ETHUSDT")).reason is Reason.ADMITTED
+    assert not redis_client.hexists(at.STATE, "lost")
 
 
 @pytest.mark.parametrize(

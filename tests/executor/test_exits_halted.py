@@ -116,8 +116,8 @@ async def test_a_halt_stops_an_exit_whose_verdict_is_read_after_its_permit_has_r
     monkeypatch.setattr(Permit, "live", property(lambda _: False))
     saw = Calls.saw
 
-    def then_halted(calls: Calls, fence: int) -> None:
-        saw(calls, fence)
+    def then_halted(calls: Calls, fence: int, line: str) -> None:
+        saw(calls, fence, line)
         with private_store.client() as client:
             client.hset("quantum:safety:halt", mapping={"scope": "all", "by": "ops", "reason": "CPI print", "at": "1"})
 
