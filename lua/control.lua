@@ -103,7 +103,9 @@ if act == 'reset' then
     if redis.call('DEL', keys[i]) == 1 then cleared[#cleared + 1] = keys[i] end
     redis.pcall('HDEL', KEYS.reasons, string.match(keys[i], '.*:safety:(.*)$') or '')
   end
-  return done('reset ' .. what, unpack(cleared, 1, 4000))
+  local reply = done('reset ' .. what)
+  for i = 1, #cleared do reply[i + 1] = cleared[i] end  -- unpack takes no more than 8,000, less what Lua itself needs
+  return reply
 end
 
 if act == 'policy' then
