@@ -13,7 +13,7 @@ from gate.protocol.scripts import Message, Pipeline
 from gate.protocol.texts import brief, line_of
 from gate.store.failures import ReplyLost
 from gate.store.wire import Dialogue, Reply
-from gate.values.errors import StoreError, StoreUnavailable
+from gate.values.errors import InvalidField, StoreError, StoreUnavailable
 from gate.values.outcome import NOT_PLACED
 from gate.values.record import Phase, Record, decode_record
 from gate.values.reports import Absence, DoubtfulPermit, InDoubt
@@ -24,7 +24,11 @@ _SETTLED_AS_ABSENT: Final = b"settled as absent"  # lua/settle.lua
 
 
 def in_doubt(calls: Calls, at_most: int, skip: int) -> Dialogue[InDoubt]:
-    """Permits past their deadline without a final outcome, the oldest first. Raises StoreFailure."""
+    """Permits past their deadline without a final outcome, the oldest first. Raises InvalidField, StoreFailure."""
+    if at_most < 1:
+        raise InvalidField("at_most", at_most, "is not above 0")
+    if skip < 0:
+        raise InvalidField("skip", skip, "is below 0")
     seconds, micros = yield ("TIME",)
     now_ms = int(seconds) * 1000 + int(micros) // 1000
     members = yield from _past_deadlines(calls, now_ms, at_most, skip)

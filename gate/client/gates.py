@@ -241,7 +241,10 @@ class Gate:
         return self._carry(halt_in_force(self._calls.keyspace))
 
     def in_doubt(self, at_most: int = 100, skip: int = 0) -> InDoubt:
-        """Permits past their deadline without a final outcome, the oldest first. Raises StoreFailure."""
+        """Permits past their deadline without a final outcome, the oldest first: `at_most`, after `skip` of them.
+
+        Raises InvalidField, StoreFailure.
+        """
         return self._carry(doubtful.in_doubt(self._calls, at_most, skip))
 
     def absences(self, within_ms: int, known: Collection[str] = ()) -> tuple[Absence, ...]:

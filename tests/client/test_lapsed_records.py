@@ -9,7 +9,7 @@ import pytest
 import redis
 from msgspec import structs
 
-from gate import Outcome, Penalty, Permit, Phase, Policy, Reason, Settled
+from gate import InvalidField, Outcome, Penalty, Permit, Phase, Policy, Reason, Settled
 from tests.client import account as at
 from tests.client.gates import AnyGate, OpenGate
 from tests.model.passing_time import let_pass
@@ -127,6 +127,14 @@ def test_a_permit_is_fenced_once_its_intent_is_admitted_again(
         assert at.contents(redis_client) == held
         let_pass(redis_client, DAY_MS)
     assert gate.settle(new, OUTCOMES[kind]).status is Settled.SETTLED
+
+
+@pytest.mark.parametrize(("at_most", "skip", "field"), [(0, 0, "at_most"), (-1, 0, "at_most"), (1, -1, "skip")])
+def test_a_count_of_what_is_in_doubt_that_means_nothing_is_refused(
+    at_most: int, skip: int, field: str, open_gate: OpenGate
+) -> None:
+    with pytest.raises(InvalidField, match=f"^{field}: "):
+        open_gate().in_doubt(at_most, skip)
 
 
 def test_what_is_in_doubt_is_shown_with_its_symbol(redis_client: redis.Redis, open_gate: OpenGate) -> None:
