@@ -15,7 +15,7 @@ from contextlib import suppress
 from datetime import UTC
 from decimal import ROUND_CEILING, Decimal, InvalidOperation
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -77,6 +77,9 @@ class ExchangeFailure(Exception):
     def __init__(self, failure: Failure) -> None:
         self.failure = failure
         super().__init__(f"{failure.code}: {failure.detail}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.failure,)
 
 
 class OrderNotFound(Exception):

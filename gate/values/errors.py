@@ -98,3 +98,6 @@ class AccountTaken(GateError):
             "that prefix, or stop what runs under it. The account is free 70 s after a clean stop, else after five "
             "minutes"
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.prefix, self.holder)

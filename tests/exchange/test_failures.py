@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import subprocess
 import sys
 import time
@@ -55,6 +56,12 @@ POLICY = Policy(
 )
 NOW_MS = 1_800_000_000_000
 SWITCHES = {"failures", "cooldown_symbol", "cooldown_global", "safe_mode"}
+
+
+def test_a_failure_goes_from_one_process_to_another() -> None:
+    failed = ExchangeFailure(Failure(may_exist=True, code="-1007", detail="timeout", rest_ms=5_000))
+    copy = pickle.loads(pickle.dumps(failed))  # noqa: S301  # its own bytes
+    assert (copy.failure, str(copy)) == (failed.failure, str(failed))
 
 
 @CALLERS

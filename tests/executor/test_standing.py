@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import pickle
 from collections.abc import AsyncIterator
 
 import pytest
@@ -54,7 +55,8 @@ async def test_the_blocking_executor_refuses_it_too(open_desk: OpenDesk, store: 
     async with desk.executor:
         with pytest.raises(AccountTaken) as raised:
             BlockingExecutor(store.url, paper.key, paper.secret, prefix="acct7", base_url=paper.url)
-    assert (raised.value.prefix, raised.value.holder) == ("acct7", "quantum")
+    for error in (raised.value, pickle.loads(pickle.dumps(raised.value))):  # noqa: S301  # its own bytes
+        assert (error.prefix, error.holder, str(error)) == ("acct7", "quantum", str(raised.value))
 
 
 async def test_an_executor_at_work_is_seen(open_desk: OpenDesk, other: AsyncGate) -> None:
