@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from gate.config import InvalidConfig
+from gate.protocol.texts import whole_or_none
 from gate.service.alert_settings import AlertSettings, read_alerts
 from gate.service.intake import IdTemplate
 from gate.values.errors import shown
@@ -174,10 +175,11 @@ def read_settings(
         text, (least, most) = environ.get(variable, "").strip(), _NUMBERS[name]
         if not text:
             continue
-        if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
-            faults.append(f"{variable}: {text!r} is not a whole number from {least} to {most}")
+        number = whole_or_none(text)
+        if number is None or not least <= number <= most:
+            faults.append(f"{variable}: {shown(text)} is not a whole number from {least} to {most}")
         else:
-            found[name] = int(text)
+            found[name] = number
     yes_or_no = {name: table.get(name, True) for name in _YES_OR_NO}
     faults += [
         f"service.{name}: {value!r} is neither true nor false"

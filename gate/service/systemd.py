@@ -8,6 +8,9 @@ import socket
 from collections.abc import Mapping
 from typing import Final
 
+_MOST_DIGITS: Final = 20
+"""Of a time in µs, as systemd keeps one."""
+
 
 class Systemd:
     """The socket of NOTIFY_SOCKET."""
@@ -18,7 +21,8 @@ class Systemd:
         self._address: Final = "\0" + path[1:] if path.startswith("@") else path
         for_us = environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         spelled = environ.get("WATCHDOG_USEC", "")
-        self.watchdog_s: Final = int(spelled) / 1e6 if for_us and spelled.isdigit() and int(spelled) else None
+        is_time = len(spelled) <= _MOST_DIGITS and spelled.isascii() and spelled.isdigit()
+        self.watchdog_s: Final = int(spelled) / 1e6 if for_us and is_time and int(spelled) else None
         """Within which time systemd wants to hear that the service is alive; None: it doesn't ask."""
 
     def tell(self, *lines: str) -> None:

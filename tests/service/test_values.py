@@ -16,6 +16,7 @@ from gate.service.intake import DeadLetter, Entry, IdTemplate, read_entry
 from gate.service.pulse import Pulse
 from gate.service.results import Ending, result_fields
 from gate.service.settings import Listen, Settings, read_settings
+from gate.service.systemd import Systemd
 from tests.service.desk import payload
 
 NOW_MS = 1_766_550_734_062
@@ -190,6 +191,21 @@ def test_the_old_variables_go_before_the_file() -> None:
     found = settings(table, EXEC_CONCURRENCY="13", XREADGROUP_COUNT="14", INTENT_MAX_AGE_SEC="15")
     assert (found.concurrency, found.read_count, found.max_age_s) == (13, 14, 15)
     assert settings(table).concurrency == 3
+
+
+@pytest.mark.parametrize("spelled", ["9" * 5_000, "²", "1_0", "-1", "0", "1001", "many"], ids=lambda text: text[:9])
+def test_a_variable_that_is_no_such_number_is_a_fault_by_its_name(spelled: str) -> None:
+    with pytest.raises(InvalidConfig, match=r"^EXEC_CONCURRENCY: .{1,90} is not a whole number from 1 to 1000$"):
+        settings(EXEC_CONCURRENCY=spelled)
+
+
+@pytest.mark.parametrize(
+    ("spelled", "watchdog_s"),
+    [("3000000", 3.0), ("", None), ("0", None), ("²", None), ("many", None), ("-1", None), ("9" * 5_000, None)],
+    ids=lambda value: str(value)[:9],
+)
+def test_a_watchdogs_time_that_is_none_is_ignored(spelled: str, watchdog_s: float | None) -> None:
+    assert Systemd({"WATCHDOG_USEC": spelled}).watchdog_s == watchdog_s
 
 
 @pytest.mark.parametrize(
