@@ -58,6 +58,8 @@ _ACCOUNT_WEIGHT: Final = 5
 """What one reading of the account counts among the exchange's limits."""
 RECV_WINDOW_MS: Final = 5_000
 """The exchange refuses a request that reaches it later than that after signing. Its documentation advises 5000."""
+_LONGEST_RECV_WINDOW_MS: Final = 60_000
+"""The exchange refuses a longer one."""
 
 
 class BinanceFutures:
@@ -83,6 +85,11 @@ class BinanceFutures:
         for name, value in (("api_key", api_key), ("api_secret", api_secret)):
             if not value:
                 raise InvalidField(name, None, "is missing", missing=True)
+        if type(recv_window_ms) is not int or not 1 <= recv_window_ms <= _LONGEST_RECV_WINDOW_MS:
+            most = f"a whole number from 1 to {_LONGEST_RECV_WINDOW_MS}"
+            raise InvalidField(
+                "recv_window_ms", recv_window_ms, f"is not {most}: give {RECV_WINDOW_MS}, or leave it out"
+            )
         address = None if base_url is None else exchange_address(base_url)
         if address is not None and demo:
             raise InvalidField("base_url", address, "and demo name two exchanges: give one of them")

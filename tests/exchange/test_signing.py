@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 from decimal import Decimal
+from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
@@ -16,10 +17,12 @@ from aiohttp import FormData
 from binance import AsyncClient
 from binance.exceptions import BinanceRequestException
 
+from gate.exchange.binance import BinanceFutures
 from gate.exchange.failures import ExchangeFailure
 from gate.exchange.port import OrderAnswer, OrderRequest, Validity
 from gate.exchange.signing import TimedClient
 from gate.executor.execution import Terminal
+from gate.values.errors import InvalidField
 from gate.values.policy import Policy
 from tests.executor.conftest import Desk, OpenDesk
 
@@ -32,6 +35,21 @@ async def client() -> AsyncIterator[TimedClient]:
     client = TimedClient("key", SECRET)
     yield client
     await client.close_connection()
+
+
+@pytest.mark.parametrize("window_ms", [-5_000, 0, 60_001, 5_000.5, True, None])
+async def test_a_recv_window_that_the_exchange_would_refuse_is_refused(window_ms: Any) -> None:
+    with pytest.raises(InvalidField) as caught:
+        BinanceFutures("key", SECRET, base_url="http://127.0.0.1:1", recv_window_ms=window_ms, streams=False)
+    said = "is not a whole number from 1 to 60000: give 5000, or leave it out"
+    assert str(caught.value) == f"recv_window_ms: {window_ms!r} {said}"
+
+
+@pytest.mark.parametrize("window_ms", [1, 60_000])
+async def test_the_shortest_and_the_longest_recv_window_are_taken(window_ms: int) -> None:
+    address = "http://127.0.0.1:1"
+    async with BinanceFutures("key", SECRET, base_url=address, recv_window_ms=window_ms, streams=False) as exchange:
+        assert exchange.recv_window_ms == window_ms
 
 
 @pytest.mark.parametrize("method", ["post", "get"])
