@@ -223,7 +223,7 @@ ALGO: Mapping[str, Any] = {
     [
         ({}, "FILLED", "0.010", "8389765"),
         ({"actualOrderId": 8389765}, "FILLED", "0.010", "8389765"),
-        ({"quantity": "0"}, "FILLED", "0.010", "8389765"),
+        ({"quantity": "0"}, "FINISHED", "0.010", "8389765"),
         ({"actualQty": "0.004"}, "FINISHED", "0.004", "8389765"),
         ({"actualQty": "0"}, "FINISHED", "0", "8389765"),
         ({"actualQty": None}, "FINISHED", "0", "8389765"),
