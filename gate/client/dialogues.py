@@ -348,6 +348,8 @@ class Calls:
 
     def settle(self, permit: Permit, outcome: Outcome) -> Dialogue[Settlement]:
         """Reports an outcome. A store failure is part of the answer; it is never raised."""
+        if not isinstance(permit, Permit):  # a verdict is given easily, and None after a denial
+            raise InvalidField("permit", permit, "is no Permit; give the permit of a verdict that admits")
         if permit.token == _UNCLAIMED:
             return Settlement(Settled.OBSERVED)
         try:

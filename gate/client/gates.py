@@ -198,12 +198,14 @@ class Gate:
         return self._calls.permit_without_store(intent)
 
     def settle(self, permit: Permit, outcome: Outcome) -> Settlement:
-        """Reports the outcome of an admitted intent. Can be repeated. Never raises for a store failure."""
+        """Reports the outcome of an admitted intent. Can be repeated. Never raises for a store failure. Raises
+        InvalidField for what is no permit."""
         return self._carry(self._calls.settle(permit, outcome))
 
-    def inspect(self, intent: Intent) -> Inspection:
-        """Returns every guard's answer; writes nothing. Raises InvalidIntent (more margin than 1e8), StoreFailure."""
-        return self._carry(self._calls.inspect(intent))
+    def inspect(self, intent: Intent | Mapping[str, object]) -> Inspection:
+        """Returns every guard's answer; writes nothing. Raises StoreFailure, and InvalidIntent, also where the margin
+        is above 1e8."""
+        return self._carry(self._calls.inspect(Intent.read(intent)))
 
     def lookup(self, intent_id: str) -> Record | None:
         """The record of an intent, or None. Raises StoreFailure."""
@@ -575,9 +577,9 @@ class AsyncGate:
         """As Gate.settle."""
         return await self._carry(self._calls.settle(permit, outcome))
 
-    async def inspect(self, intent: Intent) -> Inspection:
+    async def inspect(self, intent: Intent | Mapping[str, object]) -> Inspection:
         """As Gate.inspect."""
-        return await self._carry(self._calls.inspect(intent))
+        return await self._carry(self._calls.inspect(Intent.read(intent)))
 
     async def lookup(self, intent_id: str) -> Record | None:
         """As Gate.lookup."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import redis
 
-from gate import Policy, Reason
+from gate import InvalidIntent, Policy, Reason
 from tests.client import account as at
 from tests.client.gates import OpenGate
 
@@ -16,6 +16,21 @@ def test_guards_that_leave_an_exit_alone_say_so(redis_client: redis.Redis, open_
     exempt = [report for report in gate.inspect(at.exit_()).guards if report.exempt]
     assert {report.guard for report in exempt} >= {"safe_mode", "failures", "rate_symbol", "rate_global"}
     assert all(report.passed for report in exempt)
+
+
+def test_an_intent_may_come_as_a_mapping_as_in_a_verdict(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    gate = open_gate()
+    intent = at.entry()
+    told = {
+        "id": intent.id,
+        "symbol": intent.symbol,
+        "side": intent.side,
+        "notional": "100",
+        "timestamp": intent.timestamp_ms,
+    }
+    assert gate.inspect(told).admitted
+    with pytest.raises(InvalidIntent, match="symbol"):
+        gate.inspect({**told, "symbol": ""})
 
 
 @pytest.mark.parametrize("age_ms", [700_000, -60_000], ids=["old", "from the future"])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import redis
 from msgspec import structs
 
-from gate import Outcome, Permit, Phase, Policy, Reason, Settled
+from gate import InvalidField, Outcome, Permit, Phase, Policy, Reason, Settled
 from tests.client import account as at
 from tests.client.gates import OpenGate
 from tests.servers.session import declare_whole
@@ -24,6 +26,16 @@ OUTCOMES = {
 
 def another_holder(permit: Permit) -> Permit:
     return structs.replace(permit, token=permit.token[::-1])
+
+
+def test_what_is_no_permit_is_refused_by_name(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    """A verdict is taken for its permit easily."""
+    gate = open_gate()
+    nothing: Any = None
+    verdict: Any = gate.evaluate(at.entry())
+    for given in (verdict, nothing):
+        with pytest.raises(InvalidField, match=r"permit: .*is no Permit; give the permit of a verdict that admits"):
+            gate.settle(given, OUTCOMES["placed"])
 
 
 @pytest.mark.parametrize("kind", OUTCOMES)
