@@ -20,9 +20,10 @@ from gate.client.halts import halt_in_force, halt_question, stops_exits
 from gate.client.observing import Observing
 from gate.client.symbols import NotingSymbols
 from gate.client.unheard import Unheard, UnheardCalls
-from gate.protocol.codec import Protocol, decode_last_look, decode_settlement
+from gate.protocol.codec import Protocol, decode_settlement
 from gate.protocol.explain import explain_error, explain_no_answer, explain_refusal, explain_refused_write
 from gate.protocol.keyspace import Keyspace
+from gate.protocol.last_look import decode_last_look
 from gate.protocol.scripts import Encoded, Message, Pipeline, script
 from gate.protocol.texts import brief, line_of, whole_or_none
 from gate.store.failures import Forbidden, ReplyLate, ReplyLost, ScriptMissing

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import struct
 from decimal import ROUND_UP, Decimal, InvalidOperation
-from functools import lru_cache
 from typing import Final
 
 from gate.protocol.explain import explain_denial
 from gate.protocol.keyspace import Keyspace
+from gate.protocol.last_look import HOLDS, NONE_YET, look_of_a_verdict
 from gate.protocol.scripts import SCRIPTS, SERVER, Call, Command, Encoded, EncodedCall, script
-from gate.protocol.texts import line_of
-from gate.values.errors import InvalidIntent, StoreError, cut, shown
+from gate.protocol.texts import line_of, unreadable
+from gate.values.errors import InvalidIntent, cut, shown
 from gate.values.fields import read_whole
 from gate.values.guards import GUARDS, Reason
 from gate.values.intent import Intent
-from gate.values.last_look import LastLook, PlacedOrder, PlacedOrders
+from gate.values.last_look import LastLook
 from gate.values.outcome import Outcome, Penalty, Settled, Settlement
 from gate.values.policy import Policy
 from gate.values.record import LONGEST_LINE, MILLIONTHS, Record, decode_record
@@ -99,7 +99,7 @@ class Protocol:
 
         `placed_after`: as of last_look.
         """
-        after = b"" if placed_after is None else (placed_after or _NONE_YET).encode(errors="replace")
+        after = b"" if placed_after is None else (placed_after or NONE_YET).encode(errors="replace")
         calls = self._evaluate if placed_after is None else self._evaluate_and_look
         return calls[intent.is_exit](**self._question(intent, token, fence_seen, reserve, after))
 
@@ -160,7 +160,7 @@ class Protocol:
             token=permit.token,
             is_exit=1 if permit.is_exit else 0,
             needed_ms=needed_ms,
-            placed_after="" if placed_after is None else placed_after or _NONE_YET,
+            placed_after="" if placed_after is None else placed_after or NONE_YET,
         )
 
     def still_out(self, since_ms: int, exits_too: bool, *, observing: bool = False) -> Command:
@@ -209,15 +209,15 @@ class Protocol:
 
         `started_ns`: the monotonic clock before the call. `placed_after`: as the call was made with.
         """
-        look = _HOLDS if placed_after is None else None
+        look = HOLDS if placed_after is None else None
         if placed_after is not None and reply.startswith(b"admitted "):
             reply, _, told = reply.partition(b"\n")
-            look = _look_of_a_verdict(told, placed_after)
+            look = look_of_a_verdict(told, placed_after)
         text = line_of(reply)  # a person may have written a switch's text, in any encoding and of any length
         try:
             return self._verdict(text, intent, reserve, started_ns, look)
         except (ValueError, LookupError):
-            raise _unreadable("a verdict", text) from None
+            raise unreadable("a verdict", text) from None
 
     def _verdict(self, text: str, intent: Intent, reserve: Decimal, started_ns: int, look: LastLook | None) -> Verdict:
         word, _, rest = text.partition(" ")
@@ -351,7 +351,7 @@ class Protocol:
         try:
             return self._inspection(reply, intent)
         except ValueError:
-            raise _unreadable("the guards' answers", reply) from None
+            raise unreadable("the guards' answers", reply) from None
 
     def _inspection(self, reply: list[object], intent: Intent) -> Inspection:
         now, _, *rows = reply
@@ -406,15 +406,6 @@ def _age_ms(reason: Reason, detail: str) -> int | None:
     return read_whole(detail) if reason is Reason.STALE else None
 
 
-_LONGEST_LOOK: Final = 32_768
-"""Of 39 lines, with ids of 128 characters of four bytes, and some to spare."""
-_NO_LINE: Final = "?"
-"""Stands for the newest line where the list is damaged or gone. A later look doesn't find it: an empty list doesn't
-tell what was placed before somebody mended it."""
-_NONE_YET: Final = "-"
-"""Stands for it in the call of a caller that hasn't looked yet."""
-_HOLDS: Final = LastLook(True, "HOLDS")
-_LOOKS: Final = frozenset({"HOLDS", "DEADLINE", "PERMIT_LOST", "LOCK_LOST", "HALTED", "SAFE_MODE"})
 _SETTLED: Final = frozenset({Settled.SETTLED, Settled.ALREADY, Settled.CONFLICT, Settled.FENCED})
 _DENIALS: Final = frozenset(guard.reason for guard in GUARDS)
 
@@ -427,64 +418,11 @@ def _reason(word: str) -> Reason:
     return reason
 
 
-def _unreadable(what: str, reply: object) -> StoreError:
-    return StoreError(f"the store's answer isn't {what}: {shown(reply)}")
-
-
-def decode_last_look(reply: bytes, placed_after: str | None = None, *, is_exit: bool = False) -> LastLook:
-    """The answer from last_look's line. Nothing but its one word lets an order pass. Raises StoreError for others.
-
-    `is_exit`: of an exit, which passes without orders where they can't be read.
-    """
-    if reply.startswith(b"HOLDS "):
-        try:
-            return LastLook(True, "HOLDS", placed=_placed_orders(reply[6:], placed_after))
-        except StoreError:
-            if not is_exit:
-                raise
-            return _HOLDS
-    word, _, detail = line_of(reply).partition(" ")
-    if word not in _LOOKS:
-        raise _unreadable("a last look", reply)
-    return LastLook(word == "HOLDS", word, cut(detail))
-
-
-def _look_of_a_verdict(told: bytes, placed_after: str) -> LastLook | None:
-    """What a verdict tells in place of a last look. None: it doesn't, or not so that it could be read."""
-    try:
-        return LastLook(True, "HOLDS", placed=_placed_orders(told, placed_after)) if told else None
-    except StoreError:
-        return None
-
-
-def _placed_orders(told: bytes, placed_after: str | None) -> PlacedOrders:
-    if placed_after is None or len(told) > _LONGEST_LOOK:
-        raise _unreadable("a last look", told)
-    now, *lines = told.decode(errors="replace").split("\n")
-    try:
-        if (end := lines.pop()) not in ("", "-"):
-            raise ValueError("is no line")
-        cut_off = end == "-"
-        newest = lines[0] if lines else _NO_LINE if cut_off else ""
-        known = bool(lines) and lines[-1] == placed_after
-        orders = tuple(map(_placed_order, lines[:-1] if known else lines))
-        return PlacedOrders(read_whole(now), orders, known or not cut_off, newest)
-    except (IndexError, ValueError):
-        raise _unreadable("a last look", told) from None
-
-
-@lru_cache(maxsize=256)  # of twenty that look at once, each is told of the orders of the others
-def _placed_order(line: str) -> PlacedOrder:
-    fence, settled, reserved, intent_id = line.split(" ", 3)
-    read_whole(fence)
-    return PlacedOrder(intent_id, read_whole(settled), Decimal(read_whole(reserved)) / MILLIONTHS)
-
-
 def decode_settlement(reply: bytes, intent_id: str) -> Settlement:
     """The answer from settle's line. Raises StoreError for others."""
     word, _, rest = line_of(reply).partition(" ")
     if word not in _SETTLED:
-        raise _unreadable("a settlement", reply)
+        raise unreadable("a settlement", reply)
     found: list[str] = []
     if word == "SETTLED":
         words, _, rest = rest.partition(" ")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gate.values.errors import cut
+from gate.values.errors import StoreError, cut, shown
 from gate.values.fields import read_whole
 from gate.values.record import LONGEST_LINE
 
@@ -38,3 +38,8 @@ def whole_or_none(text: str | None) -> int | None:
         return None if text is None else read_whole(text)
     except ValueError:
         return None
+
+
+def unreadable(what: str, reply: object) -> StoreError:
+    """The failure of a reply that isn't what it should be."""
+    return StoreError(f"the store's answer isn't {what}: {shown(reply)}")

@@ -8,8 +8,9 @@ from decimal import Decimal
 import pytest
 
 from gate import Intent, LastLook, Outcome, Penalty, Permit, PlacedOrder, PlacedOrders, Policy, StoreError
-from gate.protocol.codec import Protocol, decode_last_look, identify
+from gate.protocol.codec import Protocol, identify
 from gate.protocol.keyspace import Keyspace
+from gate.protocol.last_look import decode_last_look
 from gate.protocol.scripts import SERVER, Encoded, script
 
 PROTOCOL = Protocol(Keyspace("{acct7}"), Policy(failure_limit=7))
