@@ -91,7 +91,8 @@ class Gate:
         keyspace = _keyspace(prefix, policy)
         if isinstance(client, redis.RedisCluster):
             refuse_cluster_without_hash_tag(keyspace)
-            wire: Wire = ClusterWire(lambda: client, keyspace.state, timeout_ms, identify(keyspace))
+            asking = identify(keyspace)
+            wire: Wire = ClusterWire(lambda: client, keyspace.state, timeout_ms, asking, owns_client=False)
         else:
             wire = ServerWire(client, timeout_ms, identify(keyspace))
         self._set_up(wire, None, prefix, policy, find_order)

@@ -26,8 +26,18 @@ _NO_CLUSTER: Final = (RedisError, RedisClusterException, OSError, LookupError, T
 class ClusterWire:
     """A wire to the cluster node that holds the account's slot. Follows the slot to another node."""
 
-    def __init__(self, make_client: Callable[[], Any], slot_key: str, timeout_ms: int, identify: Command) -> None:
+    def __init__(
+        self,
+        make_client: Callable[[], Any],
+        slot_key: str,
+        timeout_ms: int,
+        identify: Command,
+        *,
+        owns_client: bool,
+    ) -> None:
+        """`owns_client`: whether the client is made for this wire, which closes it then."""
         self._make_client: Final = make_client
+        self._owns_client: Final = owns_client
         self._slot_key: Final = slot_key
         self._timeout_ms: Final = timeout_ms
         self._identify: Final = identify
@@ -52,7 +62,7 @@ class ClusterWire:
 
     def beside(self, slot_key: str, identify: Command) -> ClusterWire:
         """A wire to the node that holds another key's slot."""
-        return ClusterWire(self._make_client, slot_key, self._timeout_ms, identify)
+        return ClusterWire(self._make_client, slot_key, self._timeout_ms, identify, owns_client=self._owns_client)
 
     def _node(self, holder: NodeAddress | None = None) -> ServerWire:
         with self._lock:
@@ -82,9 +92,16 @@ class ClusterWire:
         wire.close()
 
     def close(self) -> None:
-        """Closes every connection."""
+        """Closes every connection, also those by which older versions of redis-py have read the layout."""
         if self._wire is not None:
             self._wire.close()
+        with self._lock:
+            client = self._client if self._owns_client else None
+            if client is not None:
+                self._client, self._wire = None, None
+        if client is not None:
+            with suppress(*_NO_CLUSTER):  # a connection that breaks while it is closed is closed
+                client.close()
 
 
 class AsyncClusterWire:
@@ -99,7 +116,7 @@ class AsyncClusterWire:
         *,
         owns_client: bool,
     ) -> None:
-        """`owns_client`: whether the client is made for this wire, which closes it then."""
+        """As ClusterWire."""
         self._make_client: Final = make_client
         self._owns_client: Final = owns_client
         self._slot_key: Final = slot_key

@@ -153,7 +153,7 @@ def connect(url: str, keyspace: Keyspace, timeout_ms: int = DEFAULT_TIMEOUT_MS) 
         refuse_cluster_without_hash_tag(keyspace)
         nodes = [redis.cluster.ClusterNode(host, port) for host, port in address.hosts]
         make = lambda: redis.RedisCluster(startup_nodes=nodes, **settings)  # noqa: E731
-        return ClusterWire(make, keyspace.state, timeout_ms, asking), embedded
+        return ClusterWire(make, keyspace.state, timeout_ms, asking, owns_client=True), embedded
     if address.scheme.endswith("+sentinel"):
         own = _sentinel_settings(address, timeout_ms, no_retries())
         sentinels: Any = _Sentinels

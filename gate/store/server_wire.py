@@ -373,8 +373,8 @@ class AsyncServerWire:
             async with asyncio.timeout(_LONGEST_CONNECTING * self._timeout):
                 await connection.connect()
                 connected = True
-                connection.socket_timeout = None
                 server = await _ask_async(connection, self._identify)
+            connection.socket_timeout = None
             return Link(connection, server, self._timeout)
         except BaseException as error:
             await connection.disconnect(nowait=True)

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import redis
 
+from gate import AsyncGate
 from tests.client import account as at
 from tests.client.gates import OpenGate
 from tests.servers.wire import Wire
+
+
+async def test_a_store_that_stands_still_in_a_handshake_costs_one_time_out_a_try(wire: Wire) -> None:
+    wire.withhold_next_reply("EVALSHA_RO")
+    wire.withhold_next_reply("EVALSHA_RO")
+    async with AsyncGate.from_url(wire.url, timeout_ms=500) as gate:
+        async with asyncio.timeout(4):  # ten time-outs are five seconds
+            verdict = await gate.evaluate(at.entry())
+    assert verdict.reason == "STORE_UNAVAILABLE"
 
 
 def test_a_store_serves_whose_answers_are_each_in_time(
