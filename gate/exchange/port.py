@@ -190,7 +190,12 @@ class OrderAnswer(Struct, frozen=True):
     @property
     def ended_unfilled(self) -> bool:
         """Whether it has ended without a fill: the exchange had it, and nothing came of it."""
-        return self.filled_quantity == 0 and self.status in ("EXPIRED", "EXPIRED_IN_MATCH", "CANCELED", "REJECTED")
+        return self.filled_quantity == 0 and self.ended_early
+
+    @property
+    def ended_early(self) -> bool:
+        """Whether it has ended before all of it was filled."""
+        return self.status in ("EXPIRED", "EXPIRED_IN_MATCH", "CANCELED", "REJECTED")
 
 
 class Validity(Struct, frozen=True):

@@ -128,9 +128,9 @@ def tell_what_stays_open(attempt: Attempt, plan: OrderPlan) -> str:
     """What the order of an exit leaves of what it was to close, in words; nothing where it leaves nothing."""
     asked = attempt.intent.quantity
     if plan.cut_from is not None:
+        told = f"closes {plain(plan.quantity)} of {plain(plan.cut_from)}, the largest order"
         left = plain(plan.cut_from - plan.quantity)
-        told = f"closes {plain(plan.quantity)} of {plain(plan.cut_from)}, the largest order; "
-        told += f"{left} stays open: send a new intent"
+        told += f"; {left} stays open: send a new intent" if attempt.closes_all else ": send a new intent for the rest"
     elif attempt.closes_all and asked is not None and plan.quantity < asked:
         left = plain(asked - plan.quantity)
         told = f"closes {plain(plan.quantity)} of {plain(asked)}; {left} stays open: no order may be so small"

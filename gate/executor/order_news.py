@@ -122,7 +122,8 @@ class OrderNews:
         self._closes_gaps = self._over = False
         self._gap = False
         self._closing: asyncio.Task[None] | None = None
-        self._looking: Final[set[asyncio.Task[None]]] = set()
+        self._looking: Final[dict[asyncio.Task[None], OrderUpdate]] = {}
+        self._asking: Final[set[asyncio.Task[ExchangeFailure | None]]] = set()
         exchange.on_order(self._heard)
         exchange.on_gap(self._missed)
 
@@ -147,10 +148,12 @@ class OrderNews:
             self._gap = self._gap or not self._closing.done()
             self._closing.cancel()
             await asyncio.wait([self._closing])
-        for looking in tuple(self._looking):
-            looking.cancel()
-        if self._looking:
-            await asyncio.wait(tuple(self._looking))
+        beside = {*self._looking, *self._asking}
+        for task in beside:
+            task.cancel()
+        if beside:
+            await asyncio.wait(beside)
+            await asyncio.sleep(0)  # what follows their ends is called by the loop
         for each in tuple(self._listeners):
             each._end()
 
@@ -252,7 +255,7 @@ class OrderNews:
             if update.state is OrderState.CANCELLED and update.actual_order_id is not None and not update.after_gap:
                 # FINISHED: the events of what it became tell how it ended, or are lost.
                 if order.last is None or not order.last.state.ended:
-                    self._missed()
+                    self._ask_alone(client_order_id, order)
                 return
         elif order.conditional:
             update = as_conditional(update, order.algo_id or update.order_id)
@@ -271,23 +274,44 @@ class OrderNews:
                 self._ended.popitem(last=False)
         if update.may_leave_open and self._closes_gaps:
             looking = asyncio.create_task(self._tell_what_it_leaves(update))
-            self._looking.add(looking)
-            looking.add_done_callback(self._looking.discard)
+            self._looking[looking] = update
+            looking.add_done_callback(self._looked)
         elif update.state is not OrderState.NEW:
             self._tell(update)
 
     async def _tell_what_it_leaves(self, update: OrderUpdate) -> None:
         """Tells the end of a stop that wasn't filled whole. Its position may have been closed before, by another order:
         the exchange is asked, since an alarm that is false too often is heeded no more."""
-        leaves_open = True
-        try:
-            async with asyncio.timeout(_LONGEST_LOOK_S):
-                held = await self._exchange.positions(update.symbol)
-            leaves_open = any(each.closing_side == update.side for each in held)
-        except (ExchangeFailure, TimeoutError):
-            pass  # whoever hears the alarm looks
-        finally:
-            self._tell(structs.replace(update, leaves_open=leaves_open))
+        await asyncio.sleep(_GRACE_S)  # the position's event may come behind the order's
+        live = self._exchange.live(update.symbol)
+        held = live.positions if live is not None and not live.awaits_position else None
+        if held is None and self._exchange.rest_ms() is None:
+            with suppress(ExchangeFailure, TimeoutError):
+                async with asyncio.timeout(_LONGEST_LOOK_S):
+                    held = await self._exchange.positions(update.symbol)
+        # Where nobody says, whoever hears the alarm looks.
+        leaves_open = held is None or any(each.closing_side == update.side for each in held)
+        self._tell(structs.replace(update, leaves_open=leaves_open))
+
+    def _looked(self, looking: asyncio.Task[None]) -> None:
+        """Its end is told even where the executor has ended first."""
+        update = self._looking.pop(looking)
+        if looking.cancelled():
+            self._tell(structs.replace(update, leaves_open=True))
+
+    def _ask_alone(self, client_order_id: str, order: _Order) -> None:
+        """Asks for one order of which something is missing."""
+        if not self._closes_gaps:
+            self._gap = True
+            return
+        asking = asyncio.create_task(self._ask_for(client_order_id, order))
+        self._asking.add(asking)
+        asking.add_done_callback(self._asked)
+
+    def _asked(self, asking: asyncio.Task[ExchangeFailure | None]) -> None:
+        self._asking.discard(asking)
+        if not asking.cancelled() and asking.result() is not None:
+            self._missed()  # so that it is asked for again
 
     def _tell(self, update: OrderUpdate) -> None:
         what, level = "ORDER UPDATE", logging.INFO

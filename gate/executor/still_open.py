@@ -54,7 +54,8 @@ class StillOpen:
             return execution
         try:
             async with asyncio.timeout(_LONGEST_S):
-                held = await self._positions(intent.symbol, anew=closed_all or cut_short)
+                # What another delivery has read before this exit's end is old: only a denial has changed nothing.
+                held = await self._positions(intent.symbol, anew=execution.state is not Terminal.DENIED)
         except Exception as failed:  # whatever it is, the execution has its end
             _log.warning("STILL OPEN UNKNOWN %s", names(intent, detail=str(failed) or type(failed).__name__))
             return execution

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
+from msgspec import structs
+
 from gate.client.gates import AsyncGate
 from gate.executor.attempt import Attempt
 from gate.executor.execution import Execution
@@ -62,6 +64,8 @@ class ExitsWithoutStore:
     def __init__(self, gate: AsyncGate) -> None:
         self._gate: Final = gate
         self._sent: dict[str, None] = {}
+        self._held_elsewhere: dict[str, float] = {}
+        """Until when another's permit lives, on the monotonic clock."""
         self._going: set[str] = set()
         self._unrecorded: dict[str, _Unrecorded] = {}
         self._recording: asyncio.Task[None] | None = None
@@ -80,6 +84,7 @@ class ExitsWithoutStore:
     def attempt(self, intent: Intent, verdict: Verdict, policy: Policy) -> Attempt | Verdict:
         """The attempt of an exit that the store can't judge; a denial where that isn't allowed, or was done before."""
         if verdict.reason not in _CANT_JUDGE:
+            self._note_another_holder(intent, verdict, policy)
             return verdict
         self._failed_at_s = time.monotonic()
         if not (intent.is_exit and policy.exits_without_store and self._gate.policy.exits_without_store):
@@ -91,12 +96,24 @@ class ExitsWithoutStore:
             again = Verdict(False, Reason.DUPLICATE, f"this process has sent it; of the store: {verdict.detail}")
         if again is not None:
             return again
+        if time.monotonic() < self._held_elsewhere.get(intent.id, 0.0):
+            held = "another delivery holds its permit, and may be about to send it"
+            return structs.replace(verdict, detail=f"{held}; of the store: {verdict.detail}")
         try:
             permit = self._gate.permit_without_store(intent)
         except InvalidField:  # the policy in force, which was learnt just now, holds exits back
             return verdict
         _log.warning("WITHOUT STORE %s", names(intent, reason=verdict.reason, detail=verdict.detail))
         return Attempt(intent, verdict, permit, policy)
+
+    def _note_another_holder(self, intent: Intent, verdict: Verdict, policy: Policy) -> None:
+        """Until that one's permit has run out, the exit doesn't go from here without the store: two at one moment find
+        no order of each other at the exchange."""
+        prior = verdict.prior
+        if intent.is_exit and prior is not None and prior.phase is Phase.ADMITTED:
+            self._held_elsewhere[intent.id] = time.monotonic() + policy.lock_ttl_ms / 1000
+            if len(self._held_elsewhere) > _KEPT_AT_MOST:
+                del self._held_elsewhere[next(iter(self._held_elsewhere))]
 
     def may_have_gone(self, attempt: Attempt) -> bool:
         """Whether another process may have sent an exit without the store, and ended before it was recorded.

@@ -19,7 +19,7 @@ from gate.service.waiting import Held
 from gate.values.errors import StoreFailure
 from gate.values.intent import Intent
 from gate.values.log_words import log_of, names
-from gate.values.outcome import OutcomeKind
+from gate.values.outcome import Outcome, OutcomeKind
 from gate.values.record import Phase, Record
 
 _log: Final = log_of("gate.service")
@@ -30,6 +30,10 @@ _EXIT_AGAIN_S: Final = (0.25, 2.0)
 _EARLIER_AGAIN_S: Final = (0.2, 2.0)
 """The same, while another delivery of the intent is on its way."""
 _FAULTS_AT_MOST: Final = 5
+_LONGEST_AFTER_A_REFUSAL_S: Final = 5.0
+_REFUSED_AT_MOST: Final = 4
+"""How often an exit is tried again that the exchange has refused: for some four seconds. A close that comes later might
+meet a position that was opened since."""
 _ASKS_THE_PRODUCER: Final = frozenset({"TWO_POSITIONS"})
 """What a retry may cure, but not soon: its producer has to say more."""
 
@@ -41,6 +45,8 @@ class Later(NamedTuple):
     reason: str
     alone: bool = False
     """Whether its symbol's other intents needn't wait for it: its order was sent before them."""
+    refused: bool = False
+    """Whether the exchange has refused its order. Later entries of its symbol wait for it then."""
 
 
 class Deciding:
@@ -74,10 +80,10 @@ class Deciding:
             # Another delivery may have gone without the store too, and found what there was to close. Its record or the
             # exchange says so later.
             return Later(grown(*_EXIT_AGAIN_S, held.tries), execution.reason)
-        again = {OutcomeKind.UNSENT, OutcomeKind.REJECTED} if held.exit else {OutcomeKind.UNSENT}
-        no_order = outcome is not None and outcome.kind in again
+        unsent = outcome is not None and outcome.kind is OutcomeKind.UNSENT
+        refused = _refused_for_a_moment(held, outcome)
         costs = execution.state is Terminal.REJECTED_MARGIN and outcome is not None and outcome.penalty is not None
-        if not execution.retryable or not (execution.state is Terminal.DENIED or no_order) or costs:
+        if not execution.retryable or not (execution.state is Terminal.DENIED or unsent or refused) or costs:
             return None
         if not self._of.retries or full or execution.reason in _ASKS_THE_PRODUCER:
             return None
@@ -87,7 +93,9 @@ class Deciding:
             wait_s = grown(*(_EXIT_AGAIN_S if held.exit else _ENTRY_AGAIN_S), held.tries)
         if wait_s * 1000 >= self.left_ms(held.entry.intent):
             return None  # it would be stale by then
-        return Later(wait_s, execution.reason)
+        if refused and (held.refused >= _REFUSED_AT_MOST or wait_s > _LONGEST_AFTER_A_REFUSAL_S):
+            return None
+        return Later(wait_s, execution.reason, refused=refused)
 
     def left_ms(self, intent: Intent) -> int:
         """How long the intent is fresh."""
@@ -130,6 +138,14 @@ class Deciding:
             return await find_order_of_any_type(self._exchange, record.symbol, client_order_id, decided_ms)
         except (ExchangeFailure, OrderNotFound):
             return None
+
+
+def _refused_for_a_moment(held: Held, outcome: Outcome | None) -> bool:
+    """Whether the exchange has refused an exit in a way that may pass. Not in a ban, nor with keys that don't work: who
+    goes on is banned for longer. And not a stop: who sent it should hear at once that it doesn't stand."""
+    if outcome is None or outcome.kind is not OutcomeKind.REJECTED or held.entry.intent.is_conditional:
+        return False
+    return held.exit and not (outcome.penalty is not None and outcome.penalty.safe_mode)
 
 
 def answered_as(intent: Intent) -> str:

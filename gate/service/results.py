@@ -50,6 +50,8 @@ class Ending:
     """What an exit has left open, such as `LONG 0.3`; empty where nothing is, or where it isn't known."""
     notes: tuple[str, ...] = ()
     """What was decided while the intent was read and its order planned."""
+    ended: bool = False
+    """Of a PLACED one: whether its order has ended, filled in part, so that no update follows."""
     absent: bool = False
     """Whether an order was sent, and the exchange didn't have it then. One that shows up late is told of."""
 
@@ -58,6 +60,11 @@ class Ending:
         """Whether no order has come of this delivery. Of another one it may: after a denial, or of an exit of which two
         deliveries met a store that was away."""
         return self.order_id is None and _STATUS.get(self.state) is None
+
+    @property
+    def nothing_came(self) -> bool:
+        """The same, or its order has ended without a fill: then the result of another delivery counts, too."""
+        return not self.filled_quantity and _STATUS.get(self.state) is None
 
 
 def ending_of(execution: Execution) -> Ending:
@@ -116,6 +123,7 @@ def ending_of_record(
         filled_quantity=order.filled_quantity,
         average_price=order.average_price,
         side=order.side,
+        ended=order.ended_early and not order.ended_unfilled,
         **known,  # type: ignore[arg-type]
     )
 
@@ -144,7 +152,7 @@ class Asked:
 def result_fields(entry: Entry, ending: Ending, *, by: str, now_ms: int, fee_rate: Decimal | None) -> dict[str, str]:
     """The fields of the result, in the order in which they are written. `fee_rate`: of a taker, where it is known."""
     asked, price, filled = Asked.by(entry), ending.average_price, ending.filled_quantity
-    status = _STATUS.get(ending.state, "rejected")
+    status = "filled" if ending.ended else _STATUS.get(ending.state, "rejected")
     return {
         **old_fields(asked, ending.side, price, filled, ending.order_id, status, now_ms, fee_rate),
         "intent_id": asked.intent_id,

@@ -312,7 +312,7 @@ class Service:
     def _put_off(self, held: Held, later: Later) -> None:
         self._metrics.retries.labels(later.reason).inc()
         again = Held(held.entry, alone=held.alone or later.alone, taken_s=held.taken_s)
-        again.tries, again.faults = held.tries + 1, held.faults
+        again.tries, again.faults, again.refused = held.tries + 1, held.faults, held.refused + later.refused
         again.due_s = self._loop.time() + later.wait_s
         self._in_hand[held.entry.entry_id] = again
         self._waiting.add(again)
@@ -359,7 +359,7 @@ class Service:
             answered_as(entry.intent),
             keep_ms,
             dict(fields.items()),
-            ending.no_order,
+            ending.nothing_came,
             ending.client_order_id or "",
             told_by(entry, ending),
         )

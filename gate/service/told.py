@@ -116,6 +116,8 @@ def told_by(entry: Entry, ending: Ending) -> ToldOrder | None:
         state = ""
     elif ending.state is Terminal.FILLED:
         state = OrderState.FILLED.value
+    elif ending.ended:
+        state = OrderState.EXPIRED.value
     elif ending.state is Terminal.PLACED:
         state = (OrderState.PARTIALLY_FILLED if ending.filled_quantity else OrderState.NEW).value
     else:  # the exchange had it, and nothing came of it

@@ -3,14 +3,15 @@
 Entries of a symbol go one after the other, in the order of the stream. One that has to wait keeps its place: the
 others of its symbol wait behind it. An exit goes before every entry that waits, and beside all that are at work. Only
 where an older entry of its symbol is just about to be sent, it gives that a second: it may be what it is to close. An
-intent that is too old to be admitted waits for nobody: all that is left to do is to answer it.
+intent that is too old to be admitted waits for nobody: all that is left to do is to answer it. While an exit that the
+exchange has refused is to be tried again, entries of its symbol wait: it must not close what they open.
 """
 
 from __future__ import annotations
 
 import bisect
 import heapq
-from collections import deque
+from collections import Counter, deque
 from typing import Final
 
 from gate.service.intake import Entry
@@ -22,7 +23,7 @@ GRACE_S: Final = 1.0
 class Held:
     """An intent in hand."""
 
-    __slots__ = ("alone", "due_s", "entry", "exit", "faults", "taken_s", "timed", "tries")
+    __slots__ = ("alone", "due_s", "entry", "exit", "faults", "refused", "taken_s", "timed", "tries")
 
     def __init__(self, entry: Entry, *, alone: bool, taken_s: float = 0.0) -> None:
         self.entry: Final = entry
@@ -39,6 +40,8 @@ class Held:
         """How often it was tried, and is to be tried again."""
         self.faults = 0
         """How often trying it has failed by an exception."""
+        self.refused = 0
+        """Of an exit: how often the exchange has refused it for a moment."""
 
 
 class Waiting:
@@ -55,6 +58,7 @@ class Waiting:
         self._due: list[tuple[float, int, Held]] = []
         self._timed_alone = 0
         self._behind: dict[str, list[Held]] = {}
+        self._refused: Counter[str] = Counter()
         self._numbers = 0
 
     def __len__(self) -> int:
@@ -85,6 +89,8 @@ class Waiting:
     def add(self, held: Held, now_s: float = 0.0) -> None:
         """Takes an intent in, or back for another try at its `due_s`."""
         symbol = held.entry.intent.symbol
+        if held.refused:
+            self._refused[symbol] += 1
         if held.alone:
             if held.exit and not held.due_s and not held.tries and self._moves_before(held):
                 held.due_s = now_s + GRACE_S
@@ -109,8 +115,8 @@ class Waiting:
         while self._ready and self._at_work[False] < self._concurrency:
             symbol = self._ready.popleft()
             lane = self._lanes.get(symbol)
-            if symbol in self._busy or not lane or lane[0][1].due_s:
-                continue  # offered twice, or an older one has come that waits for its time
+            if symbol in self._busy or symbol in self._refused or not lane or lane[0][1].due_s:
+                continue  # offered twice, or it is offered again by what it waits for
             order, first = lane.pop(0)
             self._busy[symbol] = order
             return self._started(first)
@@ -119,9 +125,15 @@ class Waiting:
     def done(self, held: Held) -> None:
         """It isn't at work any more. Where it is to be tried again, `add` comes first, so that it keeps its place."""
         self._at_work[held.exit] -= 1
+        symbol = held.entry.intent.symbol
+        if held.refused:
+            self._refused[symbol] -= 1
+            if not self._refused[symbol]:
+                del self._refused[symbol]
+                if self._lanes.get(symbol) and symbol not in self._busy:
+                    self._offer(symbol)
         if held.alone:
             return
-        symbol = held.entry.intent.symbol
         self._busy.pop(symbol, None)
         if self._lanes.get(symbol):
             self._offer(symbol)

@@ -303,6 +303,18 @@ async def test_what_is_still_open_is_asked_only_of_an_exit_that_ended_without_an
     assert (execution.still_open, asked) == (None, [])
 
 
+async def test_what_was_open_before_an_exit_is_not_told_as_what_it_leaves(desk: Desk) -> None:
+    await _open(desk)
+    await desk.gate.halt(by="ops", reason="a test", scope="all")
+    assert (await desk.executor.execute(_exit(desk))).still_open == {"BOTH": Decimal("0.1")}
+    await desk.gate.resume(by="ops", reason="a test")
+    await desk.executor.execute(_exit(desk, quantity="0.1", order_type="MARKET", price=None))
+
+    nothing = await desk.executor.execute(desk.intent(side="CLOSE", close_position=True, quantity=None, notional=None))
+
+    assert (nothing.reason, nothing.still_open) == ("NOTHING_TO_CLOSE", {})
+
+
 async def test_deliveries_of_one_denied_exit_share_a_reading(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     await _open(desk)
     await desk.gate.halt(by="ops", reason="a test", scope="all")

@@ -87,6 +87,26 @@ async def test_where_one_look_up_fails_what_the_other_one_finds_counts(
     assert (found.state, found.order_id) == (Terminal.PLACED, placed.order_id)
 
 
+async def test_an_exit_that_another_delivery_is_about_to_send_waits_for_its_permits_end(
+    private_store: PrivateStore, open_worker: OpenWorker
+) -> None:
+    """At the exchange two at one moment find no order of each other."""
+    first, second = await open_worker(lock_ttl_ms=3_000), await open_worker(lock_ttl_ms=3_000)
+    intent = an_exit(first)
+    assert (await first.gate.evaluate(intent)).admitted
+    assert (await second.executor.execute(intent)).reason == "DUPLICATE"
+    private_store.stop()
+
+    waits = await second.executor.execute(intent)
+
+    assert (waits.state, waits.reason, waits.retryable) == (Terminal.DENIED, "STORE_UNAVAILABLE", True)
+    assert waits.detail.startswith("another delivery holds its permit")
+    async with asyncio.timeout(20):
+        while not (went := await second.executor.execute(intent)):
+            pass
+    assert (went.state, went.without_store, len(second.orders(intent))) == (Terminal.FILLED, True, 1)
+
+
 async def test_an_entry_does_not(private_store: PrivateStore, open_worker: OpenWorker) -> None:
     worker = await open_worker()
     private_store.stop()

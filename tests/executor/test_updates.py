@@ -192,6 +192,58 @@ async def test_a_stop_that_fires_and_leaves_a_part_open_is_an_alert(
     ]
 
 
+async def _expired(desk: Desk, executor: Executor, client: Client) -> Updates:
+    """What is told of a stop that fires after its position was closed."""
+    await desk.executor.execute(desk.intent(quantity="0.5"))
+    await _stop(desk, quantity="0.5")
+    updates = executor.updates()
+    client.futures_create_order(symbol="BTCUSDT", side="SELL", type="MARKET", quantity="0.5")
+    return updates
+
+
+async def test_during_a_ban_nothing_is_asked_for_an_alarm(
+    heard: Desk, client: Client, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with heard.executor as executor:
+        updates = await _expired(heard, executor, client)
+        ears(heard).lives = False
+        monkeypatch.setattr(heard.exchange, "rest_ms", lambda *_: 30_000)
+        asked.clear()
+        heard.paper.set_price("BTCUSDT", "94000")
+        last = await _end_of_a_stop(updates)
+
+    assert (last.state, last.alarming) == (OrderState.EXPIRED, True)
+    assert "GET /fapi/v3/positionRisk" not in asked
+
+
+async def test_the_end_of_a_stop_is_told_though_the_executor_ends_first(heard: Desk, client: Client) -> None:
+    async with heard.executor as executor:
+        updates = await _expired(heard, executor, client)
+        heard.paper.set_price("BTCUSDT", "94000")
+        await until(lambda: executor._news._looking)
+    assert [each.state async for each in updates][-1] is OrderState.EXPIRED
+
+
+async def test_of_one_order_whose_events_are_lost_no_other_is_asked_for(heard: Desk, asked: list[str]) -> None:
+    async with heard.executor as executor:
+        await heard.executor.execute(heard.intent(quantity="0.5"))
+        for number in range(3):
+            resting = heard.intent(quantity="0.002", order_type="LIMIT", price=f"{90_000 - number}")
+            await executor.execute(resting)
+        await _stop(heard, quantity=None, close_position=True)
+        updates = executor.updates()
+        _lose(heard, "what it became")
+        asked.clear()
+        heard.paper.set_price("BTCUSDT", "94000")
+        last = await _end_of_a_stop(updates)
+
+    assert last.state is OrderState.FILLED
+    assert [each for each in asked if each in ("GET /fapi/v1/order", "GET /fapi/v1/algoOrder")] == [
+        "GET /fapi/v1/algoOrder",
+        "GET /fapi/v1/order",
+    ]
+
+
 @pytest.mark.parametrize("lost", ["nothing", "what it became", "all"])
 async def test_a_stop_that_closes_all_is_told_as_filled(heard: Desk, lost: str) -> None:
     await heard.executor.execute(heard.intent(quantity="0.5"))

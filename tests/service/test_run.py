@@ -180,6 +180,63 @@ def test_an_exit_that_the_exchange_refuses_for_a_moment_goes_in_the_end(desk: De
     assert desk.paper.ledger()[-1]["status"] == "FILLED"
 
 
+def test_an_exit_that_is_refused_for_longer_is_answered(desk: Desk) -> None:
+    worker = desk.worker(ROOMY)
+    desk.send(payload(id="entry"))
+    desk.wait_results(1)
+    desk.paper.inject(Fault(kind=FaultKind.ERROR, method="POST", path=ORDER, code=-4131, times=1_000))
+
+    desk.send(payload(side="CLOSE", id="close", position_size_usd=None))
+
+    refused = desk.wait_results(2)[1]
+    assert (refused["reason"], refused["retryable"]) == ("-4131", "1")
+    assert refused["still_open"].startswith("BOTH 0.00")
+    assert worker.log.count("REJECTED_EXCHANGE id=close") == 5
+
+
+@pytest.mark.parametrize(
+    ("fault", "more"),
+    [
+        (Fault(kind=FaultKind.BANNED_418, method="POST", retry_after_s=1, times=1_000), {"side": "CLOSE"}),
+        (Fault(kind=FaultKind.ERROR, method="POST", status=401, code=-2015, times=1_000), {"side": "CLOSE"}),
+        (
+            Fault(kind=FaultKind.ERROR, method="POST", path="/fapi/v1/algoOrder", code=-4131, times=1_000),
+            {"side": "SELL", "type": "STOP_MARKET", "stopPrice": 95_000, "closePosition": True, "entry_price": None},
+        ),
+    ],
+    ids=["a ban", "keys that do not work", "a stop"],
+)
+def test_what_a_second_try_makes_worse_is_answered_at_once(desk: Desk, fault: Fault, more: dict[str, Any]) -> None:
+    worker = desk.worker(ROOMY)
+    desk.send(payload(id="entry"))
+    desk.wait_results(1)
+    desk.paper.inject(fault)
+
+    desk.send(payload(id="exit", position_size_usd=None, **more))
+
+    assert desk.wait_results(2)[1]["state"] == "REJECTED_EXCHANGE"
+    assert worker.log.count("REJECTED_EXCHANGE id=exit") == 1
+
+
+def test_a_close_that_is_tried_again_closes_nothing_that_came_after_it(desk: Desk) -> None:
+    worker = desk.worker(ROOMY)
+    desk.send(payload(id="entry"))
+    desk.wait_results(1)
+    desk.paper.inject(Fault(kind=FaultKind.UNAVAILABLE_503, method="POST", path=ORDER, times=2))
+    desk.send(payload(side="CLOSE", id="close", position_size_usd=None))
+    worker.said("REJECTED_EXCHANGE id=close")
+
+    desk.send(payload(id="after"))
+
+    done = desk.wait_results(3)
+    assert [(row["intent_id"], row["status"]) for row in done] == [
+        ("entry", "filled"),
+        ("close", "filled"),
+        ("after", "filled"),
+    ]
+    assert done[1]["filled_quantity"] == done[0]["filled_quantity"]
+
+
 def test_a_close_that_leaves_something_says_so_in_its_result(desk: Desk) -> None:
     desk.worker(ROOMY)
     desk.send(payload(id="entry", position_size_usd=1_000))
@@ -219,7 +276,7 @@ def test_an_exit_that_is_cut_says_so_in_its_result(desk: Desk) -> None:
 
     closed = desk.wait_results(2)[1]
     assert closed["status"] == "filled"
-    assert "the largest order" in closed["notes"]
+    assert closed["notes"].endswith("of 100000, the largest order: send a new intent for the rest")
 
 
 def test_an_entry_that_the_exchange_refuses_for_a_moment_is_answered(desk: Desk) -> None:

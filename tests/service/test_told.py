@@ -8,6 +8,7 @@ from decimal import Decimal
 import pytest
 from msgspec import structs
 
+from gate.exchange.port import OrderAnswer
 from gate.executor import Execution, OrderState, OrderUpdate, Terminal
 from gate.service.results import Asked, Ending, ending_of, ending_of_record, result_fields
 from gate.service.told import ToldOrder, of_nobody, told_by, update_fields
@@ -60,6 +61,19 @@ def test_each_step_is_told_once_and_what_is_filled_never_gets_less() -> None:
         ("PARTIALLY_FILLED", "2"),
         ("CANCELLED", "2"),
     ]
+
+
+def test_of_an_order_that_had_ended_before_its_result_nothing_is_awaited() -> None:
+    """A worker died before the answer, and another tells the order's end. No event of it comes any more."""
+    record = decode_record("sig-1", f"placed {'t' * 8} 7 {'f' * 8} 1 BTCUSDT SELL 30000 0 x 81")
+    order = OrderAnswer("81", "g-1", "EXPIRED", Decimal("0.1"), Decimal(100), 1, side="SELL", reduces=True)
+    ending = ending_of_record(record, "g-1", order, Mode.ENFORCE)
+    assert ending is not None
+    now = told_by(read(), ending)
+    assert now is not None
+    assert (now.open, now.status) == (False, "filled")
+    result = result_fields(read(), ending, by="me", now_ms=0, fee_rate=None)
+    assert (result["state"], result["status"], result["filled_quantity"]) == ("PLACED", "filled", "0.1")
 
 
 def test_whatever_comes_of_an_order_in_doubt_is_news() -> None:

@@ -135,6 +135,14 @@ def test_which_results_tell_of_no_order(ending: Ending, no_order: bool) -> None:
     assert ending.no_order is no_order
 
 
+def test_an_order_that_ended_unfilled_keeps_no_other_deliverys_result_back() -> None:
+    """Two deliveries of an exit without the store: one's order expires, the other's is filled."""
+    expired = Ending(Terminal.REJECTED_EXCHANGE, "EXPIRED", order_id="81", client_order_id="g-1")
+    assert (expired.no_order, expired.nothing_came) == (False, True)
+    assert not Ending(Terminal.PLACED, "EXPIRED", order_id="81", filled_quantity=Decimal(1)).nothing_came
+    assert not Ending(Terminal.FILLED, "FILLED", order_id="81", filled_quantity=Decimal(1)).nothing_came
+
+
 def test_a_fill_is_told_in_figures_that_are_right() -> None:
     filled = Ending(Terminal.FILLED, "FILLED", filled_quantity=Decimal(200), average_price=Decimal("1.5"), fence=7)
     fields = told(filled)
