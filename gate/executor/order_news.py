@@ -296,7 +296,7 @@ class OrderNews:
     def _looked(self, looking: asyncio.Task[None]) -> None:
         """Its end is told even where the executor has ended first."""
         update = self._looking.pop(looking)
-        if looking.cancelled():
+        if looking.cancelled() or looking.exception() is not None:
             self._tell(structs.replace(update, leaves_open=True))
 
     def _ask_alone(self, client_order_id: str, order: _Order) -> None:

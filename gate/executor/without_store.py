@@ -150,6 +150,8 @@ class ExitsWithoutStore:
             return
         if outcome.retryable:
             self._sent.pop(attempt.intent.id, None)
+            if not attempt.without_store:
+                self._held_elsewhere.pop(attempt.intent.id, None)  # the permit that was seen was this one
         elif attempt.without_store and not settlement:
             self._unrecorded[attempt.intent.id] = waiting = _Unrecorded(attempt.permit, outcome)
             if self._closed:

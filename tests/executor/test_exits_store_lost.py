@@ -33,6 +33,27 @@ async def test_before_it_is_recorded_this_process_knows_better_than_the_store(
     assert (again.state, again.reason, again.order_id) == (Terminal.DENIED, "DUPLICATE", placed.order_id)
 
 
+async def test_a_delivery_that_was_denied_beside_the_permits_own_holds_nothing_up(
+    private_store: PrivateStore, open_worker: OpenWorker, paper: PaperExchange
+) -> None:
+    worker = await open_worker()
+    intent, filters = an_exit(worker), worker.exchange.filters
+
+    async def then_deliver_again(symbol: str, **more: Any) -> Any:
+        worker.exchange.filters = filters  # type: ignore[method-assign]
+        assert (await worker.executor.execute(intent)).reason == "DUPLICATE"
+        return await filters(symbol, **more)
+
+    worker.exchange.filters = then_deliver_again  # type: ignore[method-assign]
+    paper.inject(Fault(kind=FaultKind.ERROR, method="POST", path=ORDER, code=-1001, times=1))
+    assert (await worker.executor.execute(intent)).retryable
+    private_store.stop()
+
+    again = await worker.executor.execute(intent)
+
+    assert (again.state, again.without_store) == (Terminal.FILLED, True)
+
+
 @pytest.mark.parametrize("refusal", [-1008, None], ids=["overloaded", "no look-up"])
 async def test_an_exit_that_was_not_sent_comes_again_though_its_store_was_lost_after_the_admission(
     refusal: int | None, private_store: PrivateStore, open_worker: OpenWorker, paper: PaperExchange
