@@ -180,6 +180,21 @@ def test_an_exit_that_the_exchange_refuses_for_a_moment_goes_in_the_end(desk: De
     assert desk.paper.ledger()[-1]["status"] == "FILLED"
 
 
+def test_the_result_of_an_order_that_ended_unfilled_keeps_no_other_deliverys_back(desk: Desk) -> None:
+    desk.worker(ROOMY)
+    desk.send(payload(id="entry"))
+    desk.wait_results(1)
+    desk.paper.inject(Fault(kind=FaultKind.EXPIRED_IN_MATCH, method="POST", path=ORDER, times=1))
+
+    desk.send(payload(side="CLOSE", id="close", position_size_usd=None))
+
+    expired = desk.wait_results(2)[1]
+    assert (expired["reason"], expired["status"], bool(expired["order_id"])) == ("EXPIRED_IN_MATCH", "rejected", True)
+    [mark] = desk.client.keys("quantum:stream:answered:close:*")
+    told: Any = desk.client.get(mark)
+    assert told.startswith(b"no_order ")
+
+
 def test_an_exit_that_is_refused_for_longer_is_answered(desk: Desk) -> None:
     worker = desk.worker(ROOMY)
     desk.send(payload(id="entry"))
