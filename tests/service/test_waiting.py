@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import random
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -36,14 +38,19 @@ class Hand:
             self.taken[started[-1]] = held
         return started
 
-    def done(self, number: int, *, again_s: float | None = None) -> list[int]:
+    def done(self, number: int, *, again_s: float | None = None, refused: bool = False) -> list[int]:
         """Ends one, and takes what starts then."""
         held = self.taken.pop(number)
         if again_s is not None:
-            held.due_s, held.tries = again_s, held.tries + 1
-            self.waiting.add(held)
+            again = Held(held.entry, alone=held.alone)
+            again.due_s, again.tries, again.refused = again_s, held.tries + 1, held.refused + refused
+            self.waiting.add(again)
         self.waiting.done(held)
         return self.take()
+
+    def refused(self, number: int, *, again_s: float) -> list[int]:
+        """Ends one that the exchange has refused for a moment, and takes what starts then."""
+        return self.done(number, again_s=again_s, refused=True)
 
 
 def test_entries_of_a_symbol_go_one_after_the_other_and_symbols_side_by_side() -> None:
@@ -210,7 +217,6 @@ def test_waking_the_tried_counts_for_one_that_waits_behind_an_older_one() -> Non
 
 def test_whatever_comes_in_whatever_order_everything_is_taken_once_it_may() -> None:
     """A walk of a thousand steps against the rules: one entry of a symbol at a time, the oldest first, none lost."""
-    import random
 
     chance = random.Random(7)
     hand, now_s, ended = Hand(concurrency=4), 0.0, 0
@@ -232,3 +238,45 @@ def test_whatever_comes_in_whatever_order_everything_is_taken_once_it_may() -> N
         if chance.random() < 0.05:
             hand.waiting.wake_tried()
     assert len(hand.waiting) == hand.waiting.at_work == hand.waiting.held_back == 0
+
+
+def test_entries_of_a_symbol_wait_for_an_exit_that_was_refused_and_others_do_not() -> None:
+    hand = Hand()
+    hand.exit(1)
+    assert hand.take() == [1]
+    hand.add(2)
+    hand.add(3, "ETHUSDT")
+    assert hand.refused(1, again_s=5.0) == [3]
+    hand.waiting.wake(5.0)
+    assert hand.take() == [1]
+    assert hand.refused(1, again_s=7.0) == []
+    hand.waiting.wake(7.0)
+    assert hand.take() == [1]
+    assert hand.done(1) == [2]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_nothing_is_stuck_and_no_entry_starts_before_a_refused_exit_of_its_symbol_has_ended(seed: int) -> None:
+    chance, hand, now_s, number = random.Random(seed), Hand(3), 0.0, 0
+    refused, at_work = Counter[str](), list[int]()
+    while number < 40 or at_work or len(hand.waiting):
+        now_s += chance.random() * 0.3
+        if number < 40 and chance.random() < 0.5:
+            number += 1
+            hand.add(number, chance.choice(["AUSDT", "BUSDT"]), reduce_only=chance.random() < 0.4)
+        hand.waiting.wake(now_s)
+        for started in hand.take():
+            held = hand.taken[started]
+            assert held.exit or not refused[held.entry.intent.symbol]
+            at_work.append(started)
+        if at_work and chance.random() < 0.7:
+            ended = at_work.pop(chance.randrange(len(at_work)))
+            held = hand.taken[ended]
+            first, symbol = not held.refused, held.entry.intent.symbol
+            if held.exit and held.tries < 4 and chance.random() < 0.5:
+                refused[symbol] += first
+                at_work += hand.refused(ended, again_s=now_s + chance.random())
+            else:
+                refused[symbol] -= not first
+                at_work += hand.done(ended)
+    assert hand.waiting.at_work == 0
