@@ -15,7 +15,7 @@ from msgspec import structs
 from gate import Intent
 from gate.exchange.answers import decode_order
 from gate.exchange.binance import BinanceFutures
-from gate.exchange.failures import ExchangeFailure
+from gate.exchange.failures import ExchangeFailure, Failure
 from gate.exchange.streams.order_updates import update_of
 from gate.executor import Execution, Executor, OrderState, OrderUpdate, Terminal
 from gate.executor.order_news import Updates
@@ -222,6 +222,41 @@ async def test_the_end_of_a_stop_is_told_though_the_executor_ends_first(heard: D
         heard.paper.set_price("BTCUSDT", "94000")
         await until(lambda: executor._news._looking)
     assert [each.state async for each in updates][-1] is OrderState.EXPIRED
+
+
+async def test_a_bug_in_the_look_for_an_alarm_keeps_no_end_back(
+    heard: Desk, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def has_a_bug(symbol: str) -> Any:
+        raise ValueError("a bug")
+
+    async with heard.executor as executor:
+        updates = await _expired(heard, executor, client)
+        ears(heard).lives = False
+        monkeypatch.setattr(heard.exchange, "positions", has_a_bug)
+        heard.paper.set_price("BTCUSDT", "94000")
+        last = await _end_of_a_stop(updates)
+
+    assert (last.state, last.alarming) == (OrderState.EXPIRED, True)
+
+
+async def test_a_look_up_of_one_order_that_fails_is_made_up_for(heard: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    find = heard.exchange.find_order
+
+    async def fails_once(*words: Any, **more: Any) -> Any:
+        monkeypatch.setattr(heard.exchange, "find_order", find)
+        raise ExchangeFailure(Failure(may_exist=True, code="HTTP_503"))
+
+    await heard.executor.execute(heard.intent(quantity="0.5"))
+    async with heard.executor as executor:
+        await _stop(heard, quantity=None, close_position=True)
+        updates = executor.updates()
+        monkeypatch.setattr(heard.exchange, "find_order", fails_once)
+        _lose(heard, "what it became")
+        heard.paper.set_price("BTCUSDT", "94000")
+        last = await _end_of_a_stop(updates)
+
+    assert (last.state, last.after_gap) == (OrderState.FILLED, True)
 
 
 async def test_of_one_order_whose_events_are_lost_no_other_is_asked_for(heard: Desk, asked: list[str]) -> None:

@@ -213,13 +213,14 @@ def test_an_exit_that_is_refused_for_longer_is_answered(desk: Desk) -> None:
     ("fault", "more"),
     [
         (Fault(kind=FaultKind.BANNED_418, method="POST", retry_after_s=1, times=1_000), {"side": "CLOSE"}),
+        (Fault(kind=FaultKind.RATE_LIMITED_429, method="POST", retry_after_s=30, times=1), {"side": "CLOSE"}),
         (Fault(kind=FaultKind.ERROR, method="POST", status=401, code=-2015, times=1_000), {"side": "CLOSE"}),
         (
             Fault(kind=FaultKind.ERROR, method="POST", path="/fapi/v1/algoOrder", code=-4131, times=1_000),
             {"side": "SELL", "type": "STOP_MARKET", "stopPrice": 95_000, "closePosition": True, "entry_price": None},
         ),
     ],
-    ids=["a ban", "keys that do not work", "a stop"],
+    ids=["a ban", "a long rest", "keys that do not work", "a stop"],
 )
 def test_what_a_second_try_makes_worse_is_answered_at_once(desk: Desk, fault: Fault, more: dict[str, Any]) -> None:
     worker = desk.worker(ROOMY)
