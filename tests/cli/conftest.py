@@ -31,6 +31,14 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def short(tmp_path: Any) -> tuple[str, str]:
+    """The options for a policy whose permits live for 2.5 s: a halt doesn't wait for longer."""
+    file = tmp_path / "gate.toml"
+    file.write_text("[policy]\nlock_ttl_ms = 2500\n")
+    return "--config", str(file)
+
+
+@pytest.fixture
 def bare() -> Run:
     """Runs `gate` without naming a store: bare("status")."""
 

@@ -28,15 +28,6 @@ from tests.servers.store import Store
 
 Run = Callable[..., Result]
 EVAL = ("eval", "--id", "sig-81", "--symbol", "BTCUSDT", "--side", "BUY", "--notional", "200", "--commit")
-SHORT = "[policy]\nlock_ttl_ms = 2500\n"
-
-
-@pytest.fixture
-def short(tmp_path: Any) -> tuple[str, str]:
-    """A policy whose permits live for 2.5 s."""
-    file = tmp_path / "gate.toml"
-    file.write_text(SHORT)
-    return "--config", str(file)
 
 
 @pytest.fixture
@@ -388,9 +379,11 @@ def test_no_line_of_the_log_stands_between_the_answers(store: Store, at_hand: Cl
 def test_flattening_works_without_the_store_and_says_so(
     bare: Run, at_hand: Client, paper_exchange: PaperExchange
 ) -> None:
-    for store in ("--url", "redis://127.0.0.1:1/0"), ():
+    slips = ("--url", "redis://u:s3cret@127.0.0.1:1/0?socket_timeot=1"), ("--url", "redis+cluster://127.0.0.1:1")
+    for store in ("--url", "redis://127.0.0.1:1/0"), (), *slips:
         some_trade(at_hand)
         done = bare(*store, "flatten", "--yes", *WHO)
+        assert "s3cret" not in done.output
         assert done.exit_code == 3
         assert f"Flat at {paper_exchange.url}: asked again, it has no order" in done.stdout
         assert "NOT halted: " in done.stderr

@@ -104,12 +104,15 @@ def test_a_halt_that_cannot_be_read_is_replaced_and_cleared(gate: Run, redis_cli
     assert not redis_client.exists("quantum:safety:halt")
 
 
-def test_a_halt_of_an_account_that_nobody_knows_warns(gate: Run, redis_client: redis.Redis, store: Store) -> None:
+def test_a_halt_of_an_account_that_nobody_knows_warns(
+    gate: Run, redis_client: redis.Redis, store: Store, short: tuple[str, str]
+) -> None:
     for form, lines in ([], (2, 3)), (["--json"], (1, 1)):
         done = gate("--prefix", "qantum", "halt", "--no-wait", *WHO, *form)
         assert (done.exit_code, (done.stdout.count("\n"), done.stderr.count("\n"))) == (0, lines)
         assert "has never run under the prefix qantum here (no qantum:exec:state)" in done.stderr
-    assert "But only under the prefix elsewhere: see the warning." in gate("--prefix", "elsewhere", "halt", *WHO).stdout
+    answer = gate(*short, "--prefix", "elsewhere", "halt", *WHO).stdout
+    assert "But only under the prefix elsewhere: see the warning." in answer
     assert f"qantum at {store.url}" in gate("--prefix", "qantum", "resume", *WHO).stdout
 
 

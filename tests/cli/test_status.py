@@ -130,7 +130,7 @@ def test_the_exit_code_tells_whether_entries_pass(
     assert code() == 0, "one symbol rests, the account doesn't"
     for stop, end in (
         (("halt", "--no-wait", *WHO), ("resume", *WHO)),
-        (("halt", "--scope", "all", *WHO), ("resume", *WHO)),
+        (("halt", "--scope", "all", "--no-wait", *WHO), ("resume", *WHO)),
     ):
         gate(*stop)
         assert (code(), code("--json")) == (1, 1)

@@ -16,7 +16,8 @@ from gate.cli.screens.wording import one_line
 from gate.cli.session import account_of, by_option, configured, json_option, reason_option, say_json, warn, without_log
 from gate.config import Config, Flags, InvalidConfig
 from gate.exchange.address import exchange_address
-from gate.values.errors import StoreFailure
+from gate.store.masking import masked
+from gate.values.errors import InvalidField, StoreFailure
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -150,12 +151,12 @@ def _halt_and_clear(config: Config, keys: ExchangeKeys, by: str, reason: str, do
     from gate.client.gates import Gate
 
     try:
-        url = config.store_url
-    except InvalidConfig as none:
-        done.store_problem = one_line(str(none))
+        opened_gate = Gate.from_url(config.store_url, prefix=config.prefix, policy=config.pinned)
+    except (InvalidConfig, InvalidField, StoreFailure) as refused:  # an address with a slip in it traps no position
+        done.store_problem = masked(one_line(str(refused))).rstrip(".")
         done.exchange = _flattened(keys, None, as_json)
         return
-    with Gate.from_url(url, prefix=config.prefix, policy=config.policy) as gate:
+    with opened_gate as gate:
         said = _halt(gate, by, reason, account_of(config), done)
         if done.doubt is not None:
             warn(done.doubt.warning)
