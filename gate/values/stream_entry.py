@@ -9,10 +9,12 @@ from operator import itemgetter
 from typing import Any, Final, TypeVar
 
 from gate.values.errors import InvalidIntent, shown
+from gate.values.order_terms import TIMES_IN_FORCE
 from gate.values.stream_envelope import blank
 from gate.values.stream_words import (
     FIGURES_OR_OTHER,
     FLAGS_OR_OTHER,
+    LASTS_OR_OTHER,
     REFUSED_TERMS,
     TERMS_OF,
     Term,
@@ -26,6 +28,7 @@ PLAIN: Final = (str, float, Decimal)
 """Of these a text can be had, whatever they hold."""
 YES: Final = frozenset({"true", "1", "yes"})
 NO: Final = frozenset({"false", "0", "no"})
+_LASTS: Final = frozenset(map(letters, (*TIMES_IN_FORCE, "GTD", "post_only")))
 _NOTHING: Final = frozenset({"none", "null", "nan", "false", "no"})
 
 
@@ -163,6 +166,8 @@ def _means(name: object, value: object) -> tuple[tuple[str, int], ...]:
     if word == "type" and not names_an_order_type(value):
         return ()
     if (word in FLAGS_OR_OTHER and not _is_flag(value)) or (word in FIGURES_OR_OTHER and not _is_figure(value)):
+        return ()
+    if word in LASTS_OR_OTHER and not (isinstance(value, str) and letters(value) in _LASTS):
         return ()
     return TERMS_OF.get(word, ())
 

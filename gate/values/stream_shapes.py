@@ -15,12 +15,18 @@ from typing import Final, TypedDict
 from gate.values.errors import InvalidIntent, shown
 from gate.values.fields import plain, read_decimal, read_time_ms
 from gate.values.order_terms import CLOSING
+from gate.values.stream_doubts import may_size
 from gate.values.stream_entry import Entry, digits, one_of, says_nothing, told, upper, yes_or_no
 from gate.values.stream_envelope import blank, opened
-from gate.values.stream_terms import Terms, read_order_type, refuse_a_hidden_exit, refuse_what_is_not_placed
-from gate.values.stream_words import UNITLESS_SIZES, letters, says_share
+from gate.values.stream_terms import (
+    Terms,
+    read_order_type,
+    refuse_a_hidden_exit,
+    refuse_unknown_terms,
+    refuse_what_is_not_placed,
+)
+from gate.values.stream_words import letters
 
-_UNITLESS: Final = frozenset(map(letters, UNITLESS_SIZES))
 _DIRECTIONS: Final = {"BUY": "BUY", "LONG": "BUY", "SELL": "SELL", "SHORT": "SELL"}
 _AGREEING: Final = Decimal("0.01")
 """Two sizes agree when they differ by no more than this share: one of them was rounded to the lot size."""
@@ -77,10 +83,11 @@ def intent_arguments(mapping: Mapping[str, object], *, received_ms: int | None =
     is_exit = reduce_only or (side, position_side) in CLOSING
 
     if not is_exit:
-        refuse_a_hidden_exit(entry)
+        refuse_a_hidden_exit(entry, side)
 
     order_type = entry.agreed("order_type", read_order_type)
     terms = Terms(entry, order_type, is_exit=is_exit)
+    refuse_unknown_terms(entry, terms.order_type)
     if closes_position:
         entry.drop_zeros(
             "ai_size_usd", "notional", "quantity"
@@ -184,7 +191,7 @@ def _size(entry: Entry, terms: Terms, *, is_exit: bool) -> tuple[Decimal | None,
     if notional is None:
         for name, value in entry.aside.items():
             word = letters(name) if isinstance(name, str) else ""
-            if (word in _UNITLESS or says_share(word)) and not blank(value):
+            if may_size(word, value) and not blank(value):
                 raise InvalidIntent(name, value, "has no unit that is known; give quantity or notional")
     return notional, None
 

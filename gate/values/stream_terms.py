@@ -10,24 +10,32 @@ from typing import Any, Final
 from gate.values.errors import InvalidIntent
 from gate.values.fields import read_decimal
 from gate.values.order_terms import ORDER_TYPES, TIMES_IN_FORCE, WORKING_TYPES
+from gate.values.stream_doubts import (
+    may_say_exit,
+    names_a_duration,
+    names_another_type,
+    one_slip_from,
+    only_of_exits,
+    slip_of_a_price,
+)
 from gate.values.stream_entry import NO, YES, Entry, is_one, is_word, one_of, says_nothing, told, upper
 from gate.values.stream_envelope import NOT_JSON, blank, read_json
 from gate.values.stream_words import (
+    EITHER_PRICE,
     FLAGS_OR_OTHER,
     LIMIT_MAKER,
-    MAY_SAY_EXIT,
     NESTS,
-    ONLY_OF_EXITS,
     ORDER_TERMS,
     ORDER_TYPE_WORDS,
     SAY_WHAT_FOR,
+    SAY_WHERE_TO,
     letters,
-    one_slip_from,
     order_type_letters,
     says_exit,
 )
 
 _OPENS: Final = frozenset({"isentry", "isopening"})
+_AGAINST: Final = {"BUY": ("SELL", "SHORT"), "SELL": ("BUY", "LONG")}
 _CONDITIONAL: Final = ("STOP_MARKET", "TAKE_PROFIT_MARKET")
 _MARKET_LASTS: Final = ("GTC", "IOC")
 """What the exchange itself writes beside an order that never waits in the book."""
@@ -61,12 +69,12 @@ class Terms:
         if limit is None:
             raise InvalidIntent("price", None, "is missing; a LIMIT order needs price or limit_price", missing=True)
         for name, value in self._entry.said("expected price"):
-            if letters(name) != "price":
+            if letters(name) not in EITHER_PRICE:
                 self._entry.aside[name] = value
         return limit
 
     def _expected(self, is_exit: bool) -> Decimal | None:
-        limits = [each for each in self._entry.said("price") if letters(each[0]) != "price"]
+        limits = [each for each in self._entry.said("price") if letters(each[0]) not in EITHER_PRICE]
         self._leave_out("price", limits, ("LIMIT",))
         name, value = self._entry.first("expected price")
         if value is None or not self._entry.said("quantity"):
@@ -137,23 +145,38 @@ def _terms_inside(value: object) -> list[str]:
     return [each for each in value if isinstance(each, str) and letters(each) in ORDER_TERMS]
 
 
-def refuse_a_hidden_exit(entry: Entry) -> None:
+def refuse_a_hidden_exit(entry: Entry, side: str) -> None:
     """Nothing that is understood says exit. Whatever else may say it is an error: the order would open a position."""
     for name, value in entry.aside.items():
         word = letters(name) if isinstance(name, str) else ""
         if word in SAY_WHAT_FOR and says_exit(value):
             problem = "says exit, and nothing else does"
-        elif (word in MAY_SAY_EXIT and is_word(value, YES)) or (word in _OPENS and is_word(value, NO)):
-            problem = "may say that the order closes"
         elif word in FLAGS_OR_OTHER and is_one(value):
             problem = "may be a flag or a figure"
-        elif not says_nothing(value) and any(each in word for each in ONLY_OF_EXITS):
+        elif (may_say_exit(word) and is_word(value, YES)) or (word in _OPENS and is_word(value, NO)):
+            problem = "may say that the order closes"
+        elif word in SAY_WHERE_TO and isinstance(value, str) and value.strip().upper() in _AGAINST[side]:
+            raise InvalidIntent(name, value, f"contradicts the order's side, {side}")
+        elif only_of_exits(word) and not says_nothing(value):
             problem = "isn't a name that is known"
         elif (meant := one_slip_from(word)) and not says_nothing(value):
             raise InvalidIntent(name, value, f"is one slip from {meant}; write that, or give the field another name")
         else:
             continue
         raise InvalidIntent(name, value, f"{problem}; give reduce_only or action CLOSE for an exit")
+
+
+def refuse_unknown_terms(entry: Entry, order_type: str) -> None:
+    """Raises InvalidIntent for a field under an unknown name that asks for another order. Of an exit, too: what went at
+    market can't be taken back. What an exit doesn't need is no such field."""
+    for name, value in entry.aside.items():
+        word = letters(name) if isinstance(name, str) else ""
+        if order_type == "MARKET" and names_another_type(word, value):
+            raise InvalidIntent(name, value, "names an order's type; write it in order_type")
+        if names_a_duration(value, order_type):
+            raise InvalidIntent(name, value, "is how long a LIMIT order waits; write it in time_in_force")
+        if (meant := slip_of_a_price(word)) and not says_nothing(value):
+            raise InvalidIntent(name, value, f"is one slip from {meant}; write that, or give the field another name")
 
 
 _TIME_IN_FORCE: Final = one_of(TIMES_IN_FORCE)

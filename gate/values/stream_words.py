@@ -9,18 +9,18 @@ import re
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-_MOST_NAMES: Final = 4_096
-_KEPT: Final = 64
+MOST_NAMES: Final = 4_096
+KEPT: Final = 64
 """No longer name is kept from one entry to the next. None of them is a name of a term."""
 _SEPARATORS: Final = str.maketrans("", "", "-_. \t")
 
 
 def letters(name: str) -> str:
     """A name or word without what doesn't matter in it."""
-    return _letters(name) if len(name) <= _KEPT else name.translate(_SEPARATORS).lower()
+    return _letters(name) if len(name) <= KEPT else name.translate(_SEPARATORS).lower()
 
 
-@lru_cache(_MOST_NAMES)  # a stream's names are the same in every entry
+@lru_cache(MOST_NAMES)  # a stream's names are the same in every entry
 def _letters(name: str) -> str:
     return name.translate(_SEPARATORS).lower()
 
@@ -49,15 +49,19 @@ TERMS: Final = (
     Term("ai_size_usd", ("ai_size_usd",), "the size in the quote asset; goes before every other notional"),
     Term("leverage", ("leverage", "lever", "lev"), "the leverage"),
     Term("ai_leverage", ("ai_leverage",), "the leverage; goes before `leverage`"),
-    Term("price", ("limit_price", "price", "order_price", "limit_px", "limit"), "the limit of a LIMIT order"),
-    Term("expected price", ("price", "entry_price"), "the price that is expected, for every other type"),
+    Term(
+        "price",
+        ("limit_price", "price", "order_price", "limit_px", "lmt_price", "lmt_px", "px", "limit"),
+        "the limit of a LIMIT order",
+    ),
+    Term("expected price", ("price", "px", "entry_price"), "the price that is expected, for every other type"),
     Term(
         "trigger_price",
-        ("trigger_price", "stop_price", "stop_px", "trigger_px", "trigger"),
+        ("trigger_price", "stop_price", "stop_px", "trigger_px", "stop_trigger", "stop_trigger_price", "trigger"),
         "the price at which a conditional order fires",
     ),
     Term("working_type", ("working_type", "trigger_price_type"), "the price that triggers"),
-    Term("time_in_force", ("time_in_force", "tif"), "for how long a LIMIT order waits"),
+    Term("time_in_force", ("time_in_force", "tif", "order_tif", "force"), "for how long a LIMIT order waits"),
     Term(
         "reduce_only",
         ("reduce_only", "is_reduce_only", "close_only", "exit_only", "is_exit", "exit", "reduce"),
@@ -76,9 +80,14 @@ REFUSED: Final = (
     Term("activation_price", ("activation_price", "activate_price"), "a trailing stop"),
     Term("price_match", ("price_match",), "a price that the exchange picks"),
     Term("price_protect", ("price_protect",), "the exchange's price protection"),
-    Term("good_till_date", ("good_till_date",), "an order that ends by itself"),
-    Term("iceberg_qty", ("iceberg_qty",), "an iceberg order"),
-    Term("post_only", ("post_only", "is_post_only"), "a post-only order: write order_type LIMIT, time_in_force GTX"),
+    Term("good_till_date", ("good_till_date", "gtd"), "an order that ends by itself"),
+    Term("iceberg_qty", ("iceberg_qty", "iceberg", "is_iceberg"), "an iceberg order"),
+    Term(
+        "post_only",
+        ("post_only", "is_post_only", "maker_only", "is_maker_only", "gtx"),
+        "a post-only order: write order_type LIMIT, time_in_force GTX",
+    ),
+    Term("fill_or_kill", ("fok", "fill_or_kill"), "a fill-or-kill order: write order_type LIMIT, time_in_force FOK"),
     Term("self_trade_prevention_mode", ("self_trade_prevention_mode", "stp_mode"), "self-trade prevention"),
 )
 """Terms of an order that the gate doesn't place: an error that names the field, unless its value says nothing."""
@@ -94,16 +103,23 @@ FLAGS_OR_OTHER: Final = frozenset({"close", "exit", "reduce"})
 """Streams use these for other things too, a closing price for one. They are read when they hold true or false. 1 may be
 either: an error, unless the entry is an exit anyway."""
 
-MAY_SAY_EXIT: Final = frozenset(
-    {"isclose", "isclosing", "closing", "closepos", "flatten", "reducing", "isreduce", "isreducing", "ro"}
-)
-"""Whether the order closes, or a candle is closed? An error in an entry, if they say yes."""
-
 SAY_WHAT_FOR: Final = frozenset(
     {"type", "intent", "intenttype", "signaltype", "kind", "purpose", "effect", "positioneffect", "positionaction"}
     | {"orderaction", "openclose", "offset", "execinst", "executioninstructions", "flags", "orderflags", "tradetype"}
+    | {"tradeside"}
 )
 """Fields that may say what an order is for: `exit` or `close` there is an error in an entry."""
+
+SAY_WHERE_TO: Final = frozenset(
+    {"direction", "dir", "tradedirection", "orderdirection", "positiondirection", "tradeside", "position", "signal"}
+)
+"""Fields that may say the order's side: in an entry, the other side there is an error."""
+
+EITHER_PRICE: Final = frozenset({"price", "px"})
+"""The limit of a LIMIT order, and the price that is expected for every other type."""
+
+LASTS_OR_OTHER: Final = frozenset({"force"})
+"""Streams use these for other things too. They are read when they hold a time in force."""
 
 FIGURES_OR_OTHER: Final = frozenset({"limit", "trigger"})
 """Streams use these for other things too, such as the name of a rule. They are read when they hold a number."""
@@ -113,10 +129,6 @@ NESTS: Final = frozenset(
 )
 """Fields that may hold an object with terms of the order inside. It isn't read: terms in it are an error."""
 
-ONLY_OF_EXITS: Final = ("reduceonly", "closeposition")
-"""No name that holds one of these means something else, such as `order.reduceOnly`. What isn't understood must not
-open a position."""
-
 LETTERS_OF: Final = {term.name: tuple(map(letters, term.words)) for term in (*TERMS, *REFUSED)}
 """The names of each term's fields, as `letters` has them."""
 
@@ -125,17 +137,10 @@ TERMS_OF: Final = {
     for word in {word for words in LETTERS_OF.values() for word in words}
 }
 """For each of these names: the terms that it is for, and its place among the names of that term."""
-ORDER_TERMS: Final = TERMS_OF.keys() - {word for name in ("symbol", "id", "timestamp") for word in LETTERS_OF[name]}
-REFUSED_TERMS: Final = {term.name: term for term in REFUSED}
-
-_SHARE_OF: Final = "(of|to|close|exit|reduce|position|pos|size|qty|quantity|amount)*"
-_SHARE: Final = re.compile(f"{_SHARE_OF}(pct|percent|percentage|fraction|ratio|share|portion){_SHARE_OF}")
-_SHARE_OF_AN_EXIT: Final = re.compile(
-    "(?=.*(close|exit|reduce|sell|partial)).*(pct|percent|fraction|ratio|share|portion|half)"
+ORDER_TERMS: Final = frozenset(
+    TERMS_OF.keys() - {word for name in ("symbol", "id", "timestamp") for word in LETTERS_OF[name]}
 )
-
-_SPELLED: Final = {letters(word): word for term in (*TERMS, *REFUSED) for word in term.words}
-_LONG_ENOUGH: Final = 6
+REFUSED_TERMS: Final = {term.name: term for term in REFUSED}
 
 ORDER_TYPE_WORDS: Final = {
     "market": "MARKET",
@@ -152,34 +157,6 @@ _TYPE: Final = re.compile(
 )
 _BETWEEN_WORDS: Final = re.compile("[,;|+]")
 _EXIT: Final = re.compile("(exit|close|reduce|flatten|flat)(buy|sell|long|short|position|trade|only|all)*")
-
-
-def one_slip_from(word: str) -> str | None:
-    """A name of a term of the order from which these letters differ by one slip: a letter too many, too few, another
-    one, or two in the wrong order. Short names are left out: too much is like them."""
-    return _one_slip_from(word) if len(word) <= _KEPT else None
-
-
-@lru_cache(_MOST_NAMES)
-def _one_slip_from(word: str) -> str | None:
-    for name in ORDER_TERMS:
-        if len(name) >= _LONG_ENOUGH and name not in FIGURES_OR_OTHER and word != name and _one_slip(word, name):
-            return _SPELLED[name]
-    return None
-
-
-def _one_slip(word: str, name: str) -> bool:
-    if abs(len(word) - len(name)) > 1:
-        return False
-    start = next((at for at, (one, other) in enumerate(zip(word, name, strict=False)) if one != other), len(word))
-    one, other = word[start:], name[start:]
-    swapped = one[:2] == other[1::-1] and one[2:] == other[2:]
-    return swapped or one[1:] == other or one == other[1:] or one[1:] == other[1:]
-
-
-def says_share(word: str) -> bool:
-    """Whether these letters name a share of the position: `pct`, `close_pct`, `reduce_by_percent`, `close_half`."""
-    return _SHARE.fullmatch(word) is not None or _SHARE_OF_AN_EXIT.search(word) is not None
 
 
 def order_type_letters(word: str) -> str:

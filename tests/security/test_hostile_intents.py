@@ -12,7 +12,7 @@ import redis
 
 from gate import Intent, InvalidIntent, Reason
 from gate.executor import Terminal
-from gate.values import stream_words
+from gate.values import stream_doubts, stream_words
 from gate.values.log_words import LONGEST
 from tests.client.gates import OpenGate, open_sync_gate
 from tests.executor.conftest import Desk, desk, open_desk, paper
@@ -150,11 +150,11 @@ def test_long_names_of_fields_are_not_kept() -> None:
     for number in range(200):
         name = f"{number}-" + "x" * 100_000
         Intent.from_mapping({**ENTRY, name: 1, f"{number}leverag": 0})
-    kept = stream_words._letters.cache_info().currsize, stream_words._one_slip_from.cache_info().currsize
-    assert max(kept) <= stream_words._MOST_NAMES
+    kept = stream_words._letters.cache_info().currsize, stream_doubts._one_slip_from.cache_info().currsize
+    assert max(kept) <= stream_words.MOST_NAMES
     before = stream_words._letters.cache_info()
     stream_words.letters("y" * 1000)
-    stream_words.one_slip_from("y" * 1000)
+    stream_doubts.one_slip_from("y" * 1000)
     after = stream_words._letters.cache_info()
     assert (after.misses, after.hits) == (before.misses, before.hits)
 
