@@ -108,8 +108,9 @@ def _look(keyspace: Keyspace, names: tuple[str, ...]) -> Dialogue[list[Leftover]
     ]
 
 
-_READ: Final = (KEYS["record"], KEYS["lock"])
 _SWITCHES: Final = (KEYS["safe_mode"], KEYS["cooldown_global"], KEYS["cooldown_symbol"])
+_READ: Final = (KEYS["record"], KEYS["lock"], *_SWITCHES)
+_OFF: Final = "0"
 
 
 def _kind(keyspace: Keyspace, name: str) -> Key | None:
@@ -144,7 +145,7 @@ def _judged(keyspace: Keyspace, name: str, holds: str, ttl_ms: int | None, said:
         return Leftover(name, kind.holds, f"{text[:20]!r} without a TTL: nobody's lock", Remedy.DELETE, ttl_ms)
     if kind is KEYS["lock"] and text.isdecimal():
         return Leftover(name, kind.holds, f"{text[:20]!r}: the replaced system's lock", Remedy.WAIT, ttl_ms)
-    if kind in _SWITCHES and endless:
+    if kind in _SWITCHES and endless and text != _OFF:
         return Leftover(name, kind.holds, f"on for good{_ends(kind, Remedy.COMMAND)}", Remedy.COMMAND, ttl_ms)
     return None
 

@@ -16,7 +16,7 @@ from gate.values.stream_words import LETTERS_OF, letters
 
 ENTRY_ID: Final = "entry_id"
 """In a template: the id of the entry in its stream, which no other entry has."""
-_PRICE_NAMES: Final = ("entryprice", "price")
+_PRICE_NAMES: Final = ("entryprice", "price", "px")
 _EMPTY: Final = ("", None)
 
 
@@ -88,12 +88,17 @@ class DeadLetter:
     intent_id: str
     """`?` where none is to be seen."""
     invalid: InvalidIntent
+    symbol: str = ""
+    """As it stands there; empty where it can't be read."""
+    action: str = ""
+    """The same."""
 
 
 def read_entry(
     entry_id: str, fields: Mapping[bytes, bytes], template: IdTemplate | None = None, *, redelivered: bool = False
 ) -> Entry | DeadLetter:
     """An intent without a time has the time of its entry; without that and an id, its id is made of the entry's."""
+    content: Mapping[Any, Any] = {}
     try:
         content = opened(fields)
         if template is not None:
@@ -102,15 +107,21 @@ def read_entry(
             content = _with_id_of(content, entry_id)
         intent = Intent.from_mapping(content, received_ms=int(entry_id.partition("-")[0]))
     except InvalidIntent as invalid:
-        return DeadLetter(entry_id, fields, str(invalid), invalid.intent_id, invalid)
+        symbol, action = _text_of(content, "symbol"), _text_of(content, "side")
+        return DeadLetter(entry_id, fields, str(invalid), invalid.intent_id, invalid, symbol, action)
     return Entry(entry_id, intent, intent.price or _expected_price(content), redelivered)
 
 
 def _with_id_of(content: Mapping[Any, Any], entry_id: str) -> dict[Any, Any]:
     """With an id of symbol and entry. Without a symbol it has no intent, and its reading says so."""
-    found = {letters(name): value for name, value in content.items() if isinstance(name, str)}
-    symbol = next((value for word in LETTERS_OF["symbol"] if isinstance(value := found.get(word), str) and value), "")
+    symbol = _text_of(content, "symbol")
     return {**content, "id": f"{symbol}_{entry_id}"} if symbol else dict(content)
+
+
+def _text_of(content: Mapping[Any, Any], term: str) -> str:
+    """The first text under a term's names; empty where there is none."""
+    found = {letters(name): value for name, value in content.items() if isinstance(name, str)}
+    return next((value for word in LETTERS_OF[term] if isinstance(value := found.get(word), str) and value), "")
 
 
 def _says(content: Mapping[Any, Any], term: str) -> bool:

@@ -13,7 +13,8 @@ from typing import Final
 
 from gate.exchange.port import OrderAnswer
 from gate.executor import Execution, Terminal
-from gate.service.intake import Entry
+from gate.service.intake import DeadLetter, Entry
+from gate.values.errors import cut
 from gate.values.fields import plain
 from gate.values.outcome import NOT_PLACED
 from gate.values.record import Phase, Record
@@ -26,6 +27,7 @@ _STATUS: Final = {
     Terminal.UNKNOWN: "pending_fill",  # it may exist: who reads `rejected` would send it again
 }
 _NONE: Final = Decimal(0)
+_LONGEST_SYMBOL: Final = 30
 _SHOWN: Final = Decimal("1e-8")
 
 
@@ -148,10 +150,17 @@ class Asked:
             value = intent.quantity * entry.expected_price
         return cls(intent.id, intent.symbol, intent.side, intent.leverage or 1, value, entry.expected_price)
 
+    @classmethod
+    def by_what_is_left(cls, letter: DeadLetter) -> Asked:
+        """By an entry that can't be read as an intent."""
+        action = letter.action.upper()
+        known = action if action in ("BUY", "SELL", "CLOSE") else ""
+        return cls(letter.intent_id, cut(letter.symbol, _LONGEST_SYMBOL), known, 1, None, None)
 
-def result_fields(entry: Entry, ending: Ending, *, by: str, now_ms: int, fee_rate: Decimal | None) -> dict[str, str]:
+
+def result_fields(asked: Asked, ending: Ending, *, by: str, now_ms: int, fee_rate: Decimal | None) -> dict[str, str]:
     """The fields of the result, in the order in which they are written. `fee_rate`: of a taker, where it is known."""
-    asked, price, filled = Asked.by(entry), ending.average_price, ending.filled_quantity
+    price, filled = ending.average_price, ending.filled_quantity
     status = "filled" if ending.ended else _STATUS.get(ending.state, "rejected")
     return {
         **old_fields(asked, ending.side, price, filled, ending.order_id, status, now_ms, fee_rate),

@@ -19,14 +19,14 @@ from gate.service.intake import DeadLetter, read_entry
 from gate.service.looking import Looking
 from gate.service.metrics import Metrics
 from gate.service.pulse import Pulse
-from gate.service.results import Ending, ending_of, result_fields
+from gate.service.results import Asked, Ending, ending_of, result_fields
 from gate.service.settings import Settings
-from gate.service.streams import STORE_FAILURES, Answer, Fields, Streams, said_of
+from gate.service.streams import NO_ENTRY, STORE_FAILURES, Answer, Fields, Streams, said_of
 from gate.service.taker_rates import TakerRates
 from gate.service.told import told_by
 from gate.service.updating import Updating
 from gate.service.waiting import Held, Waiting
-from gate.values.errors import StoreFailure
+from gate.values.errors import NOT_SEEN, StoreFailure
 from gate.values.guards import Reason
 from gate.values.log_words import log_of, names
 
@@ -229,7 +229,28 @@ class Service:
             _STALE_KEPT_MS,
             {**came, **added},
         )
+        if letter.intent_id != NOT_SEEN:
+            self._answering.add(self._refusal(letter), now_s)  # before its dead letter, which acknowledges the entry
         self._answering.add(answer, now_s)
+
+    def _refusal(self, letter: DeadLetter) -> Answer:
+        """The result of an intent that can't be read, for whoever waits for it."""
+        ending = self._judged(Ending(Terminal.DENIED, Reason.INVALID, letter.error))
+        fields = result_fields(
+            Asked.by_what_is_left(letter),
+            ending,
+            by=self._of.consumer,
+            now_ms=time.time_ns() // 1_000_000,
+            fee_rate=None,
+        )
+        return Answer(
+            NO_ENTRY,
+            self._of.results,
+            self._of.results_kept,
+            f"unread:{letter.entry_id}",
+            _STALE_KEPT_MS,
+            dict(fields.items()),
+        )
 
     # Taking over.
 
@@ -349,7 +370,7 @@ class Service:
 
     def _packed(self, held: Held, ending: Ending, fee_rate: Decimal | None) -> Answer:
         now_ms = time.time_ns() // 1_000_000
-        fields = result_fields(held.entry, ending, by=self._of.consumer, now_ms=now_ms, fee_rate=fee_rate)
+        fields = result_fields(Asked.by(held.entry), ending, by=self._of.consumer, now_ms=now_ms, fee_rate=fee_rate)
         keep_ms = _STALE_KEPT_MS if ending.reason == Reason.STALE else self._gate.policy.dedup_ttl_ms
         of, entry = self._of, held.entry
         return Answer(

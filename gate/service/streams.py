@@ -47,11 +47,16 @@ class TakenOver(NamedTuple):
     """Ids of entries that the stream doesn't have any more. They aren't pending any more either."""
 
 
+NO_ENTRY: Final = "0-0"
+"""No entry has this id: of an answer that acknowledges none, since another one of the same entry does."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What is written when an entry is done with: a result, or a dead letter."""
 
     entry_id: str
+    """The entry that it acknowledges."""
     stream: str
     most: int
     answered: str

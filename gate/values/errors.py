@@ -11,6 +11,10 @@ _LONGEST_NAME: Final = 64
 _PLAIN: Final = re.compile(r"[\w@%+=:./{}-]+")
 
 
+NOT_SEEN: Final = "?"
+"""In place of the id of an intent that shows none."""
+
+
 def shown(value: object) -> str:
     """A value as a message quotes it: at most 80 characters, and no error whatever it is."""
     try:
@@ -53,7 +57,7 @@ class InvalidField(GateError, ValueError):
 class InvalidIntent(InvalidField):
     """An intent that can't be judged."""
 
-    intent_id: str = "?"
+    intent_id: str = NOT_SEEN
     """The intent's id, as far as one is to be seen in what was handed in."""
 
     def __reduce__(self) -> tuple[Any, ...]:

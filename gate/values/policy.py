@@ -26,6 +26,7 @@ _FIGURE: Final = re.compile(r"\d{1,20}", re.ASCII)
 _FOR_NEW_MEMORY_MS: Final = 10_000
 _LEAST_FOR_AN_ORDER_MS: Final = 2_000
 """An executor needs 1.5 s of a permit, and what comes before the order takes some."""
+_LONGEST_MEMORY_WAIT_MS: Final = 300_000
 _MAY_BE_ZERO: Final = frozenset({"skew_ms"})
 _SWITCHES: Final = frozenset({"exits_without_store", "cancel_conflicting_exits"})
 MODES: Final = ("enforce", "observe")
@@ -111,7 +112,8 @@ class Policy:
                 least = 0 if each.name in _MAY_BE_ZERO else 1
                 if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
                     faults.append(f"{each.name}: {shown(value)} is not a whole number from {least} to {most}")
-        if not faults and self.dedup_ttl_ms < self.max_age_ms + self.lock_ttl_ms:
+        whole = {each.partition(":")[0] for each in faults}.isdisjoint(("dedup_ttl_ms", "max_age_ms", "lock_ttl_ms"))
+        if whole and self.dedup_ttl_ms < self.max_age_ms + self.lock_ttl_ms:
             faults.append(
                 f"dedup_ttl_ms: {self.dedup_ttl_ms} is below max_age_ms + lock_ttl_ms = "
                 f"{self.max_age_ms + self.lock_ttl_ms}: a record could lapse while its intent is still fresh"
@@ -130,7 +132,7 @@ class Policy:
         order of before be accepted any more, and until the windows, which are lost too, are empty; of a window, five
         minutes count. lua/include/guards.lua does the same."""
         windows_ms = max(self.rate_symbol_window_ms, self.rate_global_window_ms)
-        return max(self.lock_ttl_ms + 6_500, min(windows_ms, 300_000))
+        return max(self.lock_ttl_ms + 6_500, min(windows_ms, _LONGEST_MEMORY_WAIT_MS))
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -158,6 +160,24 @@ class Policy:
             found.append(
                 f"lock_ttl_ms {self.lock_ttl_ms} is below {_FOR_NEW_MEMORY_MS}: while a store's memory is new or "
                 "damaged, an order waits longer than its permit lives, so that none goes, and no exit either"
+            )
+        ahead_ms = (self.dedup_ttl_ms - self.max_age_ms) // 2
+        if self.dedup_ttl_ms < 3 * self.max_age_ms:
+            found.append(
+                f"dedup_ttl_ms {self.dedup_ttl_ms} is below three times max_age_ms {self.max_age_ms}: where the clock "
+                "of the store steps ahead and back, an intent may be sent twice"
+            )
+        elif self.rate_global_window_ms > ahead_ms:
+            found.append(
+                f"rate_global_window_ms {self.rate_global_window_ms} is longer than half of dedup_ttl_ms - max_age_ms, "
+                f"{ahead_ms}: where the clock of the store steps ahead and back, an intent may be sent twice"
+            )
+        window_ms = max(self.rate_symbol_window_ms, self.rate_global_window_ms)
+        if window_ms > _LONGEST_MEMORY_WAIT_MS and self.after_memory_loss != "halt":
+            found.append(
+                f"a window of {window_ms} ms is longer than the {_LONGEST_MEMORY_WAIT_MS} that entries wait after a "
+                "loss of memory, which empties it: it may hold more than its limit then; "
+                "after_memory_loss halt waits for a person"
             )
         if self.mode == "observe":
             found.append(

@@ -21,9 +21,20 @@ def opened(mapping: Mapping[Any, object]) -> dict[Any, Any]:
 
 
 def visible_id(mapping: Mapping[Any, object]) -> object:
-    """What stands where an entry's id should; None where nothing does. Never raises."""
+    """What stands where an entry's id should, or the id that is made of its symbol and time; None where neither is
+    there. Never raises."""
     said = {letters(name): value for name, value in mapping.items() if isinstance(name, str)}
-    return next((value for word in LETTERS_OF["id"] if isinstance(value := said.get(word), str) and value), None)
+
+    def first(term: str) -> str | None:
+        return next((value for word in LETTERS_OF[term] if isinstance(value := said.get(word), str) and value), None)
+
+    symbol, time = first("symbol"), first("timestamp")
+    return first("id") or (made_id(symbol, time) if symbol and time else None)
+
+
+def made_id(symbol: str, time: str) -> str:
+    """The id of an intent that has none of its own, of its symbol and its time as they stand there."""
+    return f"{symbol}_{time.strip()}".replace(" ", "T")
 
 
 def read_json(text: str, constant: Callable[[str], object] | None = None) -> Any:

@@ -17,7 +17,7 @@ from gate.values.fields import plain, read_decimal, read_time_ms
 from gate.values.order_terms import CLOSING
 from gate.values.stream_doubts import may_size
 from gate.values.stream_entry import Entry, digits, one_of, says_nothing, told, upper, yes_or_no
-from gate.values.stream_envelope import blank, opened
+from gate.values.stream_envelope import blank, made_id, opened
 from gate.values.stream_terms import (
     Terms,
     read_order_type,
@@ -126,7 +126,7 @@ def _id(entry: Entry, symbol: str, raw_time: object) -> str:
     if raw_time is None:
         raise InvalidIntent("id", None, "is missing, and without a timestamp none can be made", missing=True)
     time = digits("timestamp", raw_time) if isinstance(raw_time, int) else str(raw_time)
-    return f"{symbol}_{time.strip()}".replace(" ", "T")
+    return made_id(symbol, time)
 
 
 def _direction(entry: Entry, *, reduces: bool, closes_position: bool) -> tuple[str, bool, str | None]:

@@ -46,6 +46,13 @@ def leave(client: redis.Redis, keys: tuple[str, ...] = (*LEFT,)) -> None:
             client.pexpire(key, ttl_ms)
 
 
+def test_a_switch_that_is_off_for_good_is_no_leftover(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    for name in "safe_mode", "cooldown_global", "cooldown_symbol:BTCUSDT":
+        redis_client.set(f"quantum:safety:{name}", "0")
+    gate = open_gate(ROOMY)
+    assert (gate.leftovers().found, gate.inspect(at.entry()).admitted) == ((), True)
+
+
 def test_each_leftover_is_named_with_its_remedy_and_cleared_by_it(
     redis_client: redis.Redis, open_gate: OpenGate
 ) -> None:

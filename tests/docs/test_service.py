@@ -15,7 +15,7 @@ from gate.service.alerts import Kind
 from gate.service.intake import Entry, read_entry
 from gate.service.metrics import Metrics
 from gate.service.pulse import Pulse
-from gate.service.results import Ending, result_fields
+from gate.service.results import Asked, Ending, result_fields
 from gate.service.settings import Settings, read_settings
 from gate.service.told import of_nobody, update_fields
 
@@ -62,7 +62,7 @@ def test_every_alert_is_told_and_every_setting_of_alerts_with_its_default() -> N
 def test_every_field_of_a_result_is_told() -> None:
     read = read_entry("1766550734000-0", {b"symbol": b"BTCUSDT", b"side": b"BUY", b"quantity": b"1", b"id": b"a"})
     assert isinstance(read, Entry)
-    result = result_fields(read, Ending(Terminal.DENIED, "STALE"), by="me", now_ms=0, fee_rate=Decimal(0))
+    result = result_fields(Asked.by(read), Ending(Terminal.DENIED, "STALE"), by="me", now_ms=0, fee_rate=Decimal(0))
     assert [name for name, _ in rows("A result")] == list(result)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections import Counter
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from binance import Client
@@ -99,8 +99,31 @@ def test_what_cant_be_read_goes_to_the_dead_letters_once_with_the_error(desk: De
     assert (one["entry"], one["data"]) == (first, "{nonsense")
     assert "is not JSON" in one["error"]
     assert (two["intent_id"], "quantity" in two["error"]) == ("odd-1", True)
-    assert desk.results() == []
-    assert worker.consumes().health()["last_result"] is None
+    [result] = desk.results()  # whoever waits for it hears; of one without an id nobody can
+    assert [result[name] for name in ("intent_id", "symbol", "action", "status")] == [
+        "odd-1",
+        "BTCUSDT",
+        "BUY",
+        "rejected",
+    ]
+    assert (result["state"], result["reason"], result["retryable"]) == ("DENIED", "INVALID", "0")
+    assert "quantity" in result["detail"]
+    assert worker.consumes().health()["last_result"] is not None
+    assert 'gate_verdicts_total{reason="INVALID"} 1.0' in worker.get("/metrics")[1]
+
+
+def test_an_entry_that_cant_be_read_is_answered_once_however_often_it_is_delivered(desk: Desk) -> None:
+    desk.client.set(DEAD, "no stream")
+    desk.send(payload(quantity="many", intent_id="odd-1"))
+    desk.worker()
+    desk.wait_results()
+    desk.workers[0].kill()
+    desk.client.delete(DEAD)
+    [row] = cast("list[Any]", desk.client.xpending_range(STREAM, GROUP, "-", "+", 10))
+    desk.rest(row["message_id"], row["consumer"])
+    desk.worker()
+    desk.idle()
+    assert ([row["intent_id"] for row in desk.results()], len(desk.results(DEAD))) == (["odd-1"], 1)
 
 
 def test_of_an_entry_of_too_many_fields_the_dead_letter_has_the_first_ones(desk: Desk) -> None:

@@ -72,7 +72,7 @@ def test_of_an_order_that_had_ended_before_its_result_nothing_is_awaited() -> No
     now = told_by(read(), ending)
     assert now is not None
     assert (now.open, now.status) == (False, "filled")
-    result = result_fields(read(), ending, by="me", now_ms=0, fee_rate=None)
+    result = result_fields(Asked.by(read()), ending, by="me", now_ms=0, fee_rate=None)
     assert (result["state"], result["status"], result["filled_quantity"]) == ("PLACED", "filled", "0.1")
 
 
@@ -198,7 +198,7 @@ def test_an_update_has_the_fields_of_a_result_and_its_figures_are_of_the_whole_o
     now = NEW.after(of)
     assert now is not None
     fields = update_fields(now, of, by="me", fee_rate=Decimal("0.0005"), now_ms=NOW_MS)
-    result = result_fields(read(), Ending(Terminal.DENIED, "STALE"), by="me", now_ms=0, fee_rate=None)
+    result = result_fields(Asked.by(read()), Ending(Terminal.DENIED, "STALE"), by="me", now_ms=0, fee_rate=None)
     assert list(fields) == [*result, "order_status", "order_time_ms", "update"]
     assert (fields["position_size_usd"], fields["fee_usd"], fields["slippage_pct"]) == ("198", "0.099", "1")
     assert (fields["leverage"], fields["action"], fields["update"], fields["by"]) == ("3", "SELL", "1", "me")

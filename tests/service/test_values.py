@@ -14,7 +14,7 @@ from gate.config import InvalidConfig
 from gate.executor import Terminal
 from gate.service.intake import DeadLetter, Entry, IdTemplate, read_entry
 from gate.service.pulse import Pulse
-from gate.service.results import Ending, result_fields
+from gate.service.results import Asked, Ending, result_fields
 from gate.service.settings import Listen, Settings, read_settings
 from gate.service.systemd import Systemd
 from tests.service.desk import payload
@@ -94,11 +94,18 @@ def test_a_dead_letter_keeps_what_came() -> None:
     assert (found.fields, found.intent_id) == ({b"payload": b"\xff\xfe"}, "?")
 
 
+def test_a_dead_letter_without_an_id_has_the_one_that_its_symbol_and_time_make() -> None:
+    fields = {"symbol": "BTCUSDT", "timestamp": "2025-12-24 04:32:14", "action": "CLOSE", "close_pct": 50}
+    found = read_entry("1-0", {b"payload": json.dumps(fields).encode()})
+    assert isinstance(found, DeadLetter)
+    assert (found.intent_id, found.symbol, found.action) == ("BTCUSDT_2025-12-24T04:32:14", "BTCUSDT", "CLOSE")
+
+
 # Results.
 
 
 def told(ending: Ending, **fields: Any) -> dict[str, str]:
-    return result_fields(read(**fields), ending, by="me", now_ms=NOW_MS, fee_rate=Decimal("0.0005"))
+    return result_fields(Asked.by(read(**fields)), ending, by="me", now_ms=NOW_MS, fee_rate=Decimal("0.0005"))
 
 
 @pytest.mark.parametrize(

@@ -153,6 +153,10 @@ def test_the_fingerprint_is_the_same_in_every_version() -> None:
         ({"lock_ttl_ms": 1_000}, "lock_ttl_ms"),
         ({"lock_ttl_ms": 9_999}, "lock_ttl_ms"),
         ({"mode": "observe"}, "observe"),
+        ({"dedup_ttl_ms": 1_799_999}, "dedup_ttl_ms 1799999 is below three times max_age_ms 600000"),
+        ({"rate_global_window_ms": 1_500_001, "after_memory_loss": "halt"}, "of dedup_ttl_ms - max_age_ms, 1500000"),
+        ({"rate_global_window_ms": 300_001}, "a window of 300001 ms is longer than the 300000 that entries wait"),
+        ({"rate_symbol_window_ms": 300_001}, "a window of 300001 ms is longer than the 300000 that entries wait"),
     ],
 )
 def test_figures_that_defeat_each_other_are_warned_of(changes: dict[str, Any], words: str) -> None:
@@ -163,6 +167,24 @@ def test_figures_that_defeat_each_other_are_warned_of(changes: dict[str, Any], w
 
 def test_the_defaults_do_not_warn_about_themselves() -> None:
     assert Policy().warnings == ()
+
+
+def test_what_is_at_the_border_is_not_warned_of() -> None:
+    assert Policy(dedup_ttl_ms=1_800_000, rate_global_window_ms=300_000).warnings == ()
+    assert Policy(rate_global_window_ms=1_500_000, after_memory_loss="halt").warnings == ()
+
+
+def test_records_that_lapse_too_early_are_named_beside_other_faults() -> None:
+    with pytest.raises(InvalidPolicy) as caught:
+        Policy(dedup_ttl_ms=100, rate_symbol_limit=0, margin_buffer=Decimal("nan"))
+    assert [each.partition(":")[0] for each in caught.value.faults] == [
+        "rate_symbol_limit",
+        "margin_buffer",
+        "dedup_ttl_ms",
+    ]
+    with pytest.raises(InvalidPolicy) as caught:
+        Policy(dedup_ttl_ms=100, lock_ttl_ms=0)
+    assert len(caught.value.faults) == 1, "it can't be told from a figure that is none"
 
 
 OTHER = Policy(rate_global_limit=9, margin_buffer=Decimal("0.5"), leverage="match", after_memory_loss="halt")
