@@ -14,6 +14,7 @@ from gate.client.gates import AsyncGate
 from gate.config import Config
 from gate.exchange.binance import BinanceFutures
 from gate.executor import Executor
+from gate.protocol.scripts import script
 from gate.service.looking import Looking
 from gate.service.metrics import Metrics
 from gate.service.news import News
@@ -28,6 +29,7 @@ from gate.service.updating import Updating
 from gate.service.web import listening
 from gate.store.connect import plain_client
 from gate.values.log_words import log_of
+from gate.version import __version__
 
 _log: Final = log_of("gate.service")
 
@@ -52,7 +54,7 @@ class Account:
 
 
 async def serve(config: Config, settings: Settings, account: Account) -> int:
-    """Runs until SIGTERM or SIGINT; a second one ends it at once. Returns the exit code.
+    """Runs until SIGTERM, SIGINT or SIGHUP; a second one ends it at once. Returns the exit code.
 
     Raises AccountTaken, InvalidField, and OSError for an address that can't be listened on.
     """
@@ -94,9 +96,9 @@ async def serve(config: Config, settings: Settings, account: Account) -> int:
         for warning in settings.at_odds(gate.policy):
             _log.warning("SETTING %s", warning)
         _log.info(
-            "STARTED prefix=%s stream=%s group=%s consumer=%s listening=%s mode=%s exchange=%s",
+            "STARTED prefix=%s stream=%s group=%s consumer=%s listening=%s mode=%s exchange=%s version=%s scripts=%s",
             *(config.prefix, settings.stream, settings.group, settings.consumer, at or "none", gate.policy.mode),
-            account.venue,
+            *(account.venue, __version__, script("evaluate").sha[:8]),
         )
         beside = [
             asyncio.create_task(keep_telling(systemd, pulse)),
@@ -142,7 +144,10 @@ def _stop_by_signals(stopping: asyncio.Event) -> None:
         stopping.set()
 
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup leaves it: a terminal that goes ends nothing
+        numbers.append(signal.SIGHUP)
+    for number in numbers:
         loop.add_signal_handler(number, stop, number)
 
 

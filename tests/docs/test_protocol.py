@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from base64 import urlsafe_b64encode
+from dataclasses import fields
+from hashlib import blake2b
 from pathlib import Path
 
 import pytest
 
+from gate import Policy
 from gate.protocol.keyspace import Keyspace
 from gate.protocol.scripts import SCRIPTS
 from gate.protocol.scripts import script as sends
@@ -62,6 +66,16 @@ def test_inspect_and_settle_take_what_the_page_says_they_take() -> None:
     assert (sends("inspect").keys, sends("inspect").arguments) == (evaluate.keys, evaluate.arguments)
     assert sends("settle").keys.names == (*evaluate.keys.names, "exits", "placed")
     assert sends("identify").keys == sends("settle").keys
+
+
+def test_the_fingerprint_of_a_policy_is_made_as_the_page_says() -> None:
+    """A client in another language that makes another one stops the account: POLICY_MISMATCH for everybody else."""
+    assert "base64url of BLAKE2b, 9 bytes, over `name=value` of every figure" in PAGE
+    policy = Policy(mode="observe")
+    figures = [each.name for each in fields(Policy) if each.name != "mode"]
+    canonical = " ".join(f"{name}={getattr(policy, name)}" for name in figures)
+    made = urlsafe_b64encode(blake2b(canonical.encode(), digest_size=9).digest()).decode()
+    assert made == policy.fingerprint
 
 
 def test_every_script_has_a_section() -> None:

@@ -32,7 +32,7 @@ ROOMS: dict[str, set[str]] = {
     "executor": {"values", "client", "exchange"},
     "blocking": {"values", "protocol", "store", "client", "exchange", "executor"},
     # a stream of intents
-    "service": {"values", "protocol", "config", "store", "client", "exchange", "executor"},
+    "service": {"values", "protocol", "config", "store", "client", "exchange", "executor", "version"},
     # the paper exchange: nothing of the rest
     "paper.market": set(),
     "paper.books": {"paper.market"},

@@ -10,8 +10,9 @@ from typing import Any, cast
 import pytest
 from binance import Client
 
-from gate import Gate, Intent, Outcome, Policy
+from gate import Gate, Intent, Outcome, Policy, __version__
 from gate.paper import Fault, FaultKind
+from gate.protocol.scripts import script
 from tests.client import account as at
 from tests.service.desk import DEAD, GROUP, STREAM, Desk, payload, until
 
@@ -419,18 +420,35 @@ def test_a_hand_full_of_what_waits_is_emptied_so_that_exits_get_through(desk: De
 # How a process ends.
 
 
-def test_a_clean_stop_answers_what_is_at_work_and_removes_the_consumer(desk: Desk) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
+def test_a_clean_stop_answers_what_is_at_work_and_removes_the_consumer(desk: Desk, number: signal.Signals) -> None:
     desk.paper.inject(Fault(kind=FaultKind.DELAY))
     worker = desk.worker().consumes()
     desk.send(payload())
     desk.paper.wait_held()
-    worker.process.send_signal(signal.SIGTERM)
-    worker.said("STOPPING by SIGTERM")
+    worker.process.send_signal(number)
+    worker.said(f"STOPPING by {number.name}")
     desk.paper.release_held()
     assert worker.process.wait(30) == 0
     assert desk.result()["status"] == "filled"
     assert desk.consumers() == []
     desk.idle()
+
+
+def test_under_nohup_a_terminal_that_goes_ends_nothing(desk: Desk) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a child inherits it
+    try:
+        worker = desk.worker().consumes()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    worker.process.send_signal(signal.SIGHUP)
+    desk.send(payload())
+    assert (desk.result()["status"], worker.process.poll()) == ("filled", None)
+
+
+def test_the_first_line_tells_which_code_runs(desk: Desk) -> None:
+    worker = desk.worker().consumes()
+    assert f"version={__version__} scripts={script('evaluate').sha[:8]}" in worker.log
 
 
 def test_what_is_held_at_a_clean_stop_goes_to_another_worker_at_once(desk: Desk) -> None:
