@@ -21,6 +21,7 @@ PACKAGE = Path(gate.__file__).parent
 ROOMS: dict[str, set[str]] = {
     # no I/O: plain values, and calls and replies as bytes
     "values": set(),
+    "version": set(),
     "protocol": {"values"},
     # where the store is, which account, which policy
     "config": {"values", "protocol"},
@@ -42,7 +43,6 @@ ROOMS: dict[str, set[str]] = {
     "paper.serving": {"paper.market", "paper.books", "paper.trading", "paper.rest", "paper.streams"},
     "paper": {"paper.market", "paper.rest", "paper.serving"},
     # what a person starts
-    "version": set(),
     "demo": {"values", "store", "client", "exchange", "executor", "paper"},
     "cli.screens": {"values"},
     "cli": {"values", "store", "client", "config", "version", "cli.screens"},
