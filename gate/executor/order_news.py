@@ -51,7 +51,6 @@ _PAUSES_S: Final = (0.0, 1.0, 3.0, 10.0, 30.0)
 _GRACE_S: Final = 0.25
 """How long is waited for an event that should have come with the answer, and for what follows it at once."""
 _LONGEST_LOOK_S: Final = 5.0
-_STEPS: Final = (OrderState.NEW, OrderState.TRIGGERED, OrderState.PARTIALLY_FILLED)
 
 
 @dataclass(slots=True)
@@ -440,16 +439,9 @@ def _rests(attempt: Attempt) -> bool:
 
 
 def _is_news(last: OrderUpdate | None, update: OrderUpdate) -> bool:
-    """Whether an order has come further: an event may come twice, and later than an answer that says the same."""
+    """Whether it tells more than the last update that was heard under its client order id."""
     if last is None:
         return True
-    if update.state is OrderState.LIQUIDATED:
-        return update.filled_quantity > last.filled_quantity
     if update.state is OrderState.NEW and update.order_id != last.order_id and not last.conditional:
         return True  # a client order id can be used again
-    if last.state.ended or update.filled_quantity < last.filled_quantity:
-        return False
-    return update.state.ended or (_STEPS.index(update.state), update.filled_quantity) > (
-        _STEPS.index(last.state),
-        last.filled_quantity,
-    )
+    return update.is_news_after(last.state, last.filled_quantity)
