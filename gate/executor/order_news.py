@@ -10,8 +10,8 @@ import asyncio
 import logging
 import re
 import time
-from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -32,6 +32,7 @@ from gate.exchange.streams.order_updates import (
 )
 from gate.executor.attempt import Attempt
 from gate.executor.execution import Execution
+from gate.executor.updates import Updates
 from gate.values.fields import plain
 from gate.values.log_words import Line, log_of, pairs
 from gate.values.outcome import OutcomeKind
@@ -42,7 +43,6 @@ _OURS: Final = re.compile(r"g-[A-Za-z0-9_-]{32}", re.ASCII)
 """A client order id that a gate has made."""
 _MOST_OPEN: Final = 2_000
 _MOST_ENDED: Final = 2_000
-_MOST_UNREAD: Final = 1_000
 _AT_ONCE: Final = 5
 _BUDGET: Final = Decimal("0.5")
 """The share of the exchange's limits beyond which gaps wait."""
@@ -71,42 +71,6 @@ class _Order:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class Updates(AsyncIterator[OrderUpdate]):
-    """What comes of orders, one value after the other, until the executor's block ends.
-
-    Holds 1,000 that aren't read yet. Beyond that a newer value of an order replaces an older one: each tells of the
-    whole order.
-    """
-
-    def __init__(self) -> None:
-        self._unread: Final[deque[OrderUpdate]] = deque()
-        self._more: Final = asyncio.Event()
-        self._ended = False
-
-    async def __anext__(self) -> OrderUpdate:
-        while not self._unread:
-            if self._ended:
-                raise StopAsyncIteration
-            self._more.clear()
-            await self._more.wait()
-        return self._unread.popleft()
-
-    def _tell(self, update: OrderUpdate) -> None:
-        if len(self._unread) >= _MOST_UNREAD:
-            ids = [each.client_order_id for each in self._unread]
-            with suppress(ValueError):
-                del self._unread[ids.index(update.client_order_id)]
-        if len(self._unread) >= _MOST_UNREAD:
-            lost = self._unread.popleft()
-            _log.error("UPDATE LOST %s", pairs(client_order_id=lost.client_order_id, state=lost.state))
-        self._unread.append(update)
-        self._more.set()
-
-    def _end(self) -> None:
-        self._ended = True
-        self._more.set()
-
-
 class OrderNews:
     """Hears an exchange's events of orders, and tells them to whoever listens."""
 
@@ -130,7 +94,7 @@ class OrderNews:
         """From now on."""
         updates = Updates()
         if self._over:
-            updates._end()
+            updates.end()
         self._listeners.add(updates)
         return updates
 
@@ -154,7 +118,7 @@ class OrderNews:
             await asyncio.wait(beside)
             await asyncio.sleep(0)  # what follows their ends is called by the loop
         for each in tuple(self._listeners):
-            each._end()
+            each.end()
 
     def follow(self, attempt: Attempt) -> None:
         """Notes an order right before it is sent."""
@@ -321,7 +285,7 @@ class OrderNews:
         if _log.isEnabledFor(level):
             _log.log(level, "%s %s", Line(what), _words(update))
         for each in tuple(self._listeners):
-            each._tell(update)
+            each.tell(update)
 
     def _known(self, client_order_id: str) -> _Order | None:
         return self._open.get(client_order_id) or self._ended.get(client_order_id)

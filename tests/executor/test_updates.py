@@ -18,7 +18,7 @@ from gate.exchange.binance import BinanceFutures
 from gate.exchange.failures import ExchangeFailure, Failure
 from gate.exchange.streams.order_updates import update_of
 from gate.executor import Execution, Executor, OrderState, OrderUpdate, Terminal
-from gate.executor.order_news import Updates
+from gate.executor.updates import Updates
 from gate.paper import Fault, FaultKind, PaperExchange
 from tests.executor.conftest import Desk, until
 from tests.executor.listening import Listening, listening
@@ -48,7 +48,7 @@ async def told(updates: Updates, number: int) -> list[OrderUpdate]:
     async with asyncio.timeout(10):
         got = [await anext(updates) for _ in range(number)]
     await asyncio.sleep(0)
-    assert not updates._unread
+    assert not updates.unread
     return got
 
 
@@ -612,7 +612,7 @@ async def test_a_listener_that_does_not_read_keeps_the_newest_of_each_order(hear
 
     async with asyncio.timeout(10):
         got = [await anext(updates) for _ in range(1_000)]
-    assert not updates._unread
+    assert not updates.unread
     newest = {each.client_order_id: each for each in got}
     assert {(each.state, each.filled_quantity) for each in newest.values()} == {(OrderState.FILLED, Decimal(5))}
     assert len(newest) == 400
