@@ -63,7 +63,7 @@ async def test_during_a_ban_no_gap_is_closed(heard: Desk, asked: list[str]) -> N
         with pytest.raises(ExchangeFailure):
             await heard.exchange.positions("BTCUSDT")
         asked.clear()
-        heard.executor._news._missed()
+        heard.executor._news._gaps.missed()
         for _ in range(3):
             await heard.exchange.positions("BTCUSDT")
     assert set(asked) == {"GET /fapi/v3/positionRisk"}
@@ -398,8 +398,8 @@ async def test_an_order_of_an_earlier_life_is_told_too(heard: Desk) -> None:
     async with Executor(heard.gate, heard.exchange) as another:
         updates = another.updates()
         ears(heard).gap()
-        assert another._news._closing is not None
-        await another._news._closing
+        assert another._news._gaps._closing is not None
+        await another._news._gaps._closing
         heard.paper.inject(Fault(kind=FaultKind.LOSE_EVENT, event="*", times=100))
         heard.paper.set_price("BTCUSDT", "89999.9")
         ears(heard).gap()
@@ -428,8 +428,8 @@ async def test_an_order_of_before_that_the_exchange_has_forgotten_is_asked_for_o
     async with heard.executor as executor:
         executor.remember("BTCUSDT", f"g-{0:032}", "sig-1")
         for _ in range(2):
-            assert executor._news._closing is not None
-            await executor._news._closing
+            assert executor._news._gaps._closing is not None
+            await executor._news._gaps._closing
             ears(heard).gap()
     assert asked.count("GET /fapi/v1/order") == 1
 
@@ -440,11 +440,11 @@ async def test_nothing_is_asked_of_an_order_that_is_known_or_has_ended(heard: De
         sent = await executor.execute(resting)
         asked.clear()
         executor.remember("BTCUSDT", str(sent.client_order_id), resting.id)
-        assert executor._news._closing is None
+        assert executor._news._gaps._closing is None
         heard.paper.set_price("BTCUSDT", "89999.9")
-        (order,) = [executor._news._known(each.client_order_id) for each in await told(executor.updates(), 1)]
+        (order,) = [executor._news._orders.known(each.client_order_id) for each in await told(executor.updates(), 1)]
         assert order is not None
-        assert await executor._news._ask_for(str(sent.client_order_id), order) is None
+        assert await executor._news._gaps._ask_for(str(sent.client_order_id), order) is None
     assert "GET /fapi/v1/order" not in asked
 
 
@@ -469,7 +469,7 @@ async def test_after_a_gap_orders_of_others_are_not_asked_for(heard: Desk, clien
 async def test_an_exchange_that_does_not_answer_at_once_is_asked_again_and_nobody_is_troubled(
     heard: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("gate.executor.order_news._PAUSES_S", (0.0,) * 5)
+    monkeypatch.setattr("gate.executor.order_gaps._PAUSES_S", (0.0,) * 5)
     async with heard.executor as executor:
         updates = executor.updates()
         await executor.execute(heard.intent(quantity="0.002", order_type="LIMIT", price="90000"))
@@ -484,9 +484,9 @@ async def test_an_exchange_that_does_not_answer_at_once_is_asked_again_and_nobod
 
 async def closed(executor: Executor) -> None:
     """Nothing is left to ask for."""
-    assert executor._news._closing is not None
+    assert executor._news._gaps._closing is not None
     async with asyncio.timeout(10):
-        await executor._news._closing
+        await executor._news._gaps._closing
 
 
 async def rest_and_fill_unheard(heard: Desk, *prices: str) -> list[Execution]:
@@ -501,8 +501,8 @@ async def rest_and_fill_unheard(heard: Desk, *prices: str) -> list[Execution]:
 async def test_a_look_up_that_fails_keeps_back_no_other_and_only_it_is_asked_again(
     heard: Desk, asked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gate.executor.order_news._PAUSES_S", (0.0,) * 5)
-    monkeypatch.setattr("gate.executor.order_news._AT_ONCE", 1)
+    monkeypatch.setattr("gate.executor.order_gaps._PAUSES_S", (0.0,) * 5)
+    monkeypatch.setattr("gate.executor.order_gaps._AT_ONCE", 1)
     async with heard.executor as executor:
         updates = executor.updates()
         sent = await rest_and_fill_unheard(heard, "90000", "85000", "80000")
@@ -519,7 +519,7 @@ async def test_a_look_up_that_fails_keeps_back_no_other_and_only_it_is_asked_aga
 async def test_an_exchange_that_fails_for_long_is_asked_until_it_tells_and_one_line_says_so(
     heard: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("gate.executor.order_news._PAUSES_S", (0.0,) * 5)
+    monkeypatch.setattr("gate.executor.order_gaps._PAUSES_S", (0.0,) * 5)
     async with heard.executor as executor:
         updates = executor.updates()
         await rest_and_fill_unheard(heard, "90000")
@@ -537,8 +537,8 @@ async def test_an_exchange_that_fails_for_long_is_asked_until_it_tells_and_one_l
 async def test_what_has_ended_is_asked_for_first_and_a_failure_that_says_stop_is_heeded(
     heard: Desk, asked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gate.executor.order_news._PAUSES_S", (0.0, 3600.0))
-    monkeypatch.setattr("gate.executor.order_news._AT_ONCE", 1)
+    monkeypatch.setattr("gate.executor.order_gaps._PAUSES_S", (0.0, 3600.0))
+    monkeypatch.setattr("gate.executor.order_gaps._AT_ONCE", 1)
     async with heard.executor as executor:
         updates = executor.updates()
         sent = await rest_and_fill_unheard(heard, "70000", "71000", "90000")
@@ -556,7 +556,7 @@ async def test_what_has_ended_is_asked_for_first_and_a_failure_that_says_stop_is
 async def test_a_gap_that_an_executor_leaves_open_is_closed_by_its_next_block(
     heard: Desk, asked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gate.executor.order_news._PAUSES_S", (0.0, 3600.0))
+    monkeypatch.setattr("gate.executor.order_gaps._PAUSES_S", (0.0, 3600.0))
     async with heard.executor:
         await rest_and_fill_unheard(heard, "90000")
         heard.paper.inject(look_up_fault(FaultKind.INTERNAL_503))
@@ -681,7 +681,7 @@ async def test_an_event_of_an_earlier_order_under_the_id_says_nothing_of_this_re
     executing = asyncio.create_task(heard.executor.execute(intent))
     client_order_id = heard.gate.client_order_id(intent.id)
     async with asyncio.timeout(10):
-        while client_order_id not in heard.executor._news._open:  # noqa: ASYNC110  # it is noted right before sending
+        while client_order_id not in heard.executor._news._orders.open:  # noqa: ASYNC110  # it is noted right before sending
             await asyncio.sleep(0)
     shape = {"c": client_order_id, "s": "BTCUSDT", "S": "BUY", "i": 7, "X": "FILLED", "x": "TRADE", "z": "0.01"}
     ears(heard).tell({"e": "ORDER_TRADE_UPDATE", "T": 1, "o": shape | {"ap": "5"}})
@@ -702,7 +702,7 @@ async def test_the_price_of_a_fill_comes_with_its_event(heard: Desk) -> None:
 async def test_a_request_that_was_refused_leaves_nothing_to_ask_for(heard: Desk) -> None:
     heard.paper.inject(Fault(kind=FaultKind.ERROR, code=-2019))
     await heard.executor.execute(heard.intent(quantity="0.01"))
-    assert not heard.executor._news._open
+    assert not heard.executor._news._orders.open
 
 
 # ---- on the exchange's own streams
