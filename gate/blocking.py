@@ -18,8 +18,8 @@ from gate.client.gates import AsyncGate
 from gate.exchange.binance import RECV_WINDOW_MS, BinanceFutures
 from gate.executor import Executor, OrderUpdate
 from gate.executor.execution import Execution
-from gate.executor.order_news import Updates
 from gate.executor.reconcile import Reconciled, reconcile
+from gate.executor.updates import Updates
 from gate.protocol.keyspace import DEFAULT_PREFIX
 from gate.store.address import shown_url
 from gate.store.wire import DEFAULT_TIMEOUT_MS
@@ -256,7 +256,7 @@ class BlockingUpdates(Iterator[OrderUpdate]):
     def __next__(self) -> OrderUpdate:
         """The next one; waits for it until the executor is closed and all are read."""
         while (update := self.get(_LOOKS_EVERY_S)) is None:
-            if not self._executor._thread.is_alive() and not self._updates._unread:
+            if not self._executor._thread.is_alive() and not self._updates.unread:
                 raise StopIteration
         return update
 
@@ -278,8 +278,8 @@ class BlockingUpdates(Iterator[OrderUpdate]):
                 return self._taken()
         # What the closing ends is told, too.
         self._executor._thread.join(max(until_s - time.monotonic(), 0))
-        if self._next is None and not self._executor._thread.is_alive() and self._updates._unread:
-            self._next = self._updates._unread.popleft()
+        if self._next is None and not self._executor._thread.is_alive():
+            self._next = self._updates.take_now()
         return self._taken()
 
     def _taken(self) -> OrderUpdate | None:

@@ -25,7 +25,8 @@ from gate.exchange.answers import (
     unreadable,
     value_of,
 )
-from gate.exchange.failures import NO_SUCH_ORDER, ExchangeFailure, OrderNotFound
+from gate.exchange.failure_table import NO_SUCH_ORDER
+from gate.exchange.failures import ExchangeFailure, OrderNotFound
 from gate.exchange.fee_rates import FeeRates
 from gate.exchange.holdings import OpenPosition, decode_holdings, decode_resting
 from gate.exchange.port import (

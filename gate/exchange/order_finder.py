@@ -6,7 +6,8 @@ import inspect
 from typing import Any, Final
 
 from gate.exchange.answers import decode_own_order
-from gate.exchange.failures import NO_SUCH_ORDER, ExchangeFailure, Failure, failure_of
+from gate.exchange.failure_table import NO_SUCH_ORDER, Failure
+from gate.exchange.failures import ExchangeFailure, failure_of
 from gate.values.errors import InvalidField
 from gate.values.found_order import FoundOrder
 

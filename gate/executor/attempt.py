@@ -9,7 +9,7 @@ from typing import Final
 from msgspec import structs
 
 from gate.exchange.consequences import outcome_of, penalty_of
-from gate.exchange.failures import COVERED, NO_SUCH_LEVERAGE, Consequence, Failure
+from gate.exchange.failure_table import COVERED, NO_SUCH_LEVERAGE, Consequence, Failure
 from gate.exchange.port import AccountFigures, OrderAnswer, Position
 from gate.executor.execution import Execution, Terminal
 from gate.executor.margin import MarginCheck

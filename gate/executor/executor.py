@@ -17,7 +17,7 @@ from gate.executor.attempt import MARGIN_UNRESERVED, Attempt
 from gate.executor.execution import Execution, Terminal
 from gate.executor.fill_price import with_fill_price
 from gate.executor.late_orders import LateOrders
-from gate.executor.order_news import OrderNews, Updates
+from gate.executor.order_news import OrderNews
 from gate.executor.passage import Passage
 from gate.executor.placing import Placer
 from gate.executor.preflight import BeforeVerdict
@@ -28,6 +28,7 @@ from gate.executor.settling import settle_attempt
 from gate.executor.standing import keep_standing, stand_for_account
 from gate.executor.still_open import StillOpen
 from gate.executor.timings import UNTIMED, Timings
+from gate.executor.updates import Updates
 from gate.executor.without_store import ExitsWithoutStore
 from gate.values.errors import InvalidIntent
 from gate.values.guards import Reason

@@ -11,15 +11,8 @@ from typing import Final
 from msgspec.structs import replace
 
 from gate.client.gates import AsyncGate
-from gate.exchange.failures import (
-    COVERED,
-    FILTER_CODES,
-    OFF_THE_FILTERS,
-    OVERLOADED,
-    ExchangeFailure,
-    Failure,
-    OrderNotFound,
-)
+from gate.exchange.failure_table import COVERED, FILTER_CODES, OFF_THE_FILTERS, OVERLOADED, Failure
+from gate.exchange.failures import ExchangeFailure, OrderNotFound
 from gate.exchange.port import (
     CLOCK_LEAD_MS,
     LEAST_TO_SEND_MS,

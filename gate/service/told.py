@@ -22,7 +22,6 @@ UPDATE: Final = "ORDER_UPDATE"
 """The state of an entry that is no result: it tells what came of an order after its result."""
 OPEN_MS: Final = 90 * 86_400_000
 """How long an order is known of which more may come. The exchange tells of none that is older."""
-_STEPS: Final = ("", OrderState.NEW, OrderState.TRIGGERED, OrderState.PARTIALLY_FILLED)
 
 
 class ToldOrder(Struct, frozen=True, omit_defaults=True):
@@ -63,16 +62,7 @@ class ToldOrder(Struct, frozen=True, omit_defaults=True):
         last = OrderState(self.state) if self.state else None
         if self.is_another(update):
             return structs.replace(self, state="", filled=Decimal(0)).after(update)
-        if update.state is OrderState.LIQUIDATED:
-            news = update.filled_quantity > self.filled
-        elif (last is not None and last.ended) or update.filled_quantity < self.filled:
-            news = False
-        elif update.state.ended:
-            news = True
-        else:
-            now, before = _STEPS.index(update.state), _STEPS.index(self.state)
-            news = (now, update.filled_quantity) > (before, self.filled)
-        if not news:
+        if not update.is_news_after(last, self.filled):
             return None
         return structs.replace(
             self,

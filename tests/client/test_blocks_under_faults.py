@@ -15,7 +15,7 @@ from gate import Gate, Phase, Reason
 from gate.exchange.order_finder import find_order
 from gate.paper import Fault, FaultKind, PaperExchange
 from tests.client import account as at
-from tests.client.test_blocks_at_the_exchange import ROOMY, place
+from tests.client.blocks import ROOMY, place
 from tests.servers.store import Store
 
 INTENTS: Final = 12

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from gate.exchange.failures import CODES, COVERED, STATUSES
+from gate.exchange.failure_table import CODES, COVERED, STATUSES
 from gate.values.guards import GUARDS, Exits, Reason
 from tests.docs.test_promises import ROOT
 

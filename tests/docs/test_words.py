@@ -13,7 +13,7 @@ import pytest
 
 import gate
 import gate.executor
-from gate.exchange import failures
+from gate.exchange import failure_table, failures
 from gate.values import outcome
 
 PAGE = (Path(__file__).parents[2] / "docs" / "words.md").read_text("utf-8")
@@ -38,7 +38,7 @@ def defined(name: str) -> object:
 def classes_of_what_came_of_it() -> set[type]:
     """The public classes for the result of an intent, of its request or of its report."""
     executor = [f"gate.executor.{each.name}" for each in pkgutil.iter_modules(gate.executor.__path__)]
-    modules = [outcome, failures, *map(importlib.import_module, executor)]
+    modules = [outcome, failure_table, failures, *map(importlib.import_module, executor)]
     return {
         member
         for module in modules

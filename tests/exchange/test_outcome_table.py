@@ -15,7 +15,7 @@ import pytest
 import requests
 import urllib3
 
-from gate.exchange.failures import CODES, FILTER_CODES, NEVER_LEFT, STATUSES, TEXTS_OF_503, Consequence
+from gate.exchange.failure_table import CODES, FILTER_CODES, NEVER_LEFT, STATUSES, TEXTS_OF_503, Consequence
 from gate.paper import Account, Fault, FaultKind, PaperExchange
 from tests.exchange.failing_calls import (
     AMPLE_S,

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import pytest
 import redis
+from binance import Client
 
 from gate import AsyncGate, Intent, Phase, Policy, Record
 from gate.exchange.binance import BinanceFutures
@@ -22,7 +23,9 @@ from gate.paper import Account, Fault, FaultKind, PaperExchange
 from gate.paper.serving.venue import Arrival, Venue
 from tests.client.account import STATE, server_ms
 from tests.client.gates import GateInRoles, urls_in_roles
+from tests.executor.listening import Listening, listening
 from tests.paper.arrivals import hear_arrivals
+from tests.paper.conftest import futures_client
 from tests.servers.session import declare_whole
 from tests.servers.store import PrivateStore, Store
 from tests.servers.users import IN_ROLES
@@ -153,6 +156,23 @@ async def open_desk(store: Store, redis_client: redis.Redis, paper: PaperExchang
 async def desk(open_desk: OpenDesk) -> Desk:
     """A desk with roomy limits."""
     return await open_desk()
+
+
+@pytest.fixture
+async def heard(desk: Desk) -> AsyncIterator[Desk]:
+    """A desk whose exchange hears."""
+    async with listening(desk.paper) as exchange:
+        yield Desk(desk.gate, exchange, Executor(desk.gate, exchange), desk.paper, desk.numbers)
+
+
+def ears(desk: Desk) -> Listening:
+    assert isinstance(desk.exchange, Listening)
+    return desk.exchange
+
+
+@pytest.fixture
+def client(paper: PaperExchange) -> Client:
+    return futures_client(paper)
 
 
 @pytest.fixture

@@ -1,14 +1,18 @@
-"""An exchange on its streams, which a test can tell of events and gaps, and whose figures it can take away."""
+"""An exchange on its streams, which a test can tell of events and gaps, and whose figures it can take away; and what
+an executor tells of that."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from typing import Any
 
 from gate.exchange.binance import BinanceFutures
 from gate.exchange.port import GapListener, LiveFigures, OrderListener
+from gate.executor import OrderUpdate
+from gate.executor.updates import Updates
 from gate.paper import PaperExchange
 
 
@@ -50,3 +54,16 @@ async def listening(paper: PaperExchange) -> AsyncIterator[Listening]:
             while exchange.live("BTCUSDT") is None:  # noqa: ASYNC110  # streams open beside everything else
                 await asyncio.sleep(0.01)
         yield exchange
+
+
+async def told(updates: Updates, number: int) -> list[OrderUpdate]:
+    """The next so many; and that there aren't more."""
+    async with asyncio.timeout(10):
+        got = [await anext(updates) for _ in range(number)]
+    await asyncio.sleep(0)
+    assert not updates.unread
+    return got
+
+
+def states(got: list[OrderUpdate]) -> list[tuple[str, Decimal]]:
+    return [(each.state.value, each.filled_quantity) for each in got]

@@ -90,7 +90,7 @@ async def test_a_lost_request_counts_as_absent_once_it_can_no_longer_be_accepted
 async def test_a_look_up_pauses_also_for_an_order_that_is_not_followed_any_more(
     desk: Desk, asked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gate.executor.order_news._MOST_OPEN", 0)
+    monkeypatch.setattr("gate.executor.followed_orders._MOST_OPEN", 0)
     desk.paper.inject(LOST[0])
 
     execution = await desk.executor.execute(desk.intent())

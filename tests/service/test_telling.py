@@ -209,8 +209,8 @@ def stand_open(rig: Rig, *orders: ToldOrder, noted_ms: int = 1) -> None:
 async def remembered(rig: Rig) -> None:
     """Names what is open to the executor, and waits until the exchange was asked."""
     await rig.updating._remember()
-    assert rig.executor._news._closing is not None
-    await rig.executor._news._closing
+    assert rig.executor._news._gaps._closing is not None
+    await rig.executor._news._gaps._closing
 
 
 async def test_each_open_order_of_before_is_asked_for_once(
@@ -261,10 +261,10 @@ async def test_an_order_in_doubt_stays_open_as_long_as_it_may_still_appear(rig: 
 async def test_where_too_many_orders_are_open_the_newest_are_asked_for(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gate.executor.order_news._MOST_OPEN", 2)
+    monkeypatch.setattr("gate.executor.followed_orders._MOST_OPEN", 2)
     stand_open(rig, NEW, NEW, NEW)
     await rig.updating._remember()
-    assert [each[-1] for each in rig.executor._news._open] == ["1", "2"]
+    assert [each[-1] for each in rig.executor._news._orders.open] == ["1", "2"]
 
 
 async def test_what_an_order_in_doubt_has_come_to_is_told_at_the_next_start(rig: Rig) -> None:
@@ -287,7 +287,7 @@ async def test_what_has_ended_or_cannot_be_read_is_not_asked_for(rig: Rig) -> No
     stand_open(rig, replace_state("FILLED", "81"), NEW, NEW)
     rig.desk.client.set(f"{ORDERS}g-{1:032}", "x")
     await rig.updating._remember()
-    assert [each[-1] for each in rig.executor._news._open] == ["2"]
+    assert [each[-1] for each in rig.executor._news._orders.open] == ["2"]
 
 
 async def test_an_order_that_is_gone_and_cannot_be_closed_keeps_no_update_back(rig: Rig) -> None:

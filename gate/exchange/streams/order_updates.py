@@ -42,9 +42,11 @@ class OrderState(StrEnum):
     @property
     def ended(self) -> bool:
         """Whether nothing more comes of it."""
-        return self not in (OrderState.NEW, OrderState.TRIGGERED, OrderState.PARTIALLY_FILLED)
+        return self not in _STEPS
 
 
+_STEPS: Final = (OrderState.NEW, OrderState.TRIGGERED, OrderState.PARTIALLY_FILLED)
+"""The states of an order that hasn't ended, in their order."""
 _PLAIN: Final = {
     "NEW": OrderState.NEW,
     **dict.fromkeys(_OF_THE_EXCHANGE, OrderState.NEW),  # LIQUIDATED with the first fill
@@ -115,6 +117,19 @@ class OrderUpdate(Struct, frozen=True):
             self.state is OrderState.CANCELLED and self.actual_order_id is not None  # what it became was cancelled
         )
         return self.conditional and self.reduces and ended
+
+    def is_news_after(self, state: OrderState | None, filled_quantity: Decimal) -> bool:
+        """Whether its order has come further: an event may come twice, and later than an answer that says the same.
+
+        `state`: what was known of the same order before; None where it wasn't known whether the exchange has it.
+        """
+        if self.state is OrderState.LIQUIDATED:
+            return self.filled_quantity > filled_quantity
+        if (state is not None and state.ended) or self.filled_quantity < filled_quantity:
+            return False
+        if state is None or self.state.ended:
+            return True
+        return (_STEPS.index(self.state), self.filled_quantity) > (_STEPS.index(state), filled_quantity)
 
     @property
     def answer(self) -> OrderAnswer:
