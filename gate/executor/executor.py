@@ -127,6 +127,7 @@ class Executor:
         self._exchange.keep_warm()
         await stand_for_account(self._gate, self._exchange)
         self._news.open()
+        self._without_store.open()
         self._watching = asyncio.create_task(watch_recent_symbols(self._gate, self._exchange))
         self._standing = asyncio.create_task(keep_standing(self._gate, self._exchange))
         self._reconciling = asyncio.create_task(keep_reconciling(self._gate, self._exchange, self._late))

@@ -54,6 +54,9 @@ class LateOrders:
         """`now_s`: a clock in seconds, which never goes back."""
         self._now_s: Final = now_s
         self._absences: deque[_Absence] = deque(maxlen=_KEPT_AT_MOST)
+        self._looked_up: str | None = None
+        """The client order id of the absence that is being looked up, and so isn't among the others."""
+        self._told_meanwhile = False
         self._read: set[str] = set()
         self._unreadable = False
         self._told: Final = asyncio.Event()
@@ -64,6 +67,9 @@ class LateOrders:
 
     def hears(self, client_order_id: str) -> None:
         """An event of an order: where its absence was settled, it is looked up at once."""
+        if client_order_id == self._looked_up:
+            self._told_meanwhile = True
+            self._told.set()
         for number, absence in enumerate(self._absences):
             if absence.permit.client_order_id == client_order_id and not absence.told:
                 self._absences[number] = replace(absence, told=True)
@@ -106,6 +112,7 @@ class LateOrders:
                 self._absences.append(absence)
                 continue
             looks += 1
+            self._looked_up, self._told_meanwhile = absence.permit.client_order_id, False
             try:
                 shows_up = await _shows_up(gate, exchange, absence.permit)
             except ExchangeFailure as failed:
@@ -113,7 +120,12 @@ class LateOrders:
                     self._absences.append(absence)
                     break
                 shows_up = None if self._now_s() - absence.since_s < _TRIED_FOR_S else False
-            if shows_up is None:
+            finally:
+                self._looked_up = None
+            if self._told_meanwhile and shows_up is False:
+                # The exchange had answered before it took the order in, or the order came in between.
+                self._absences.append(replace(absence, told=True))
+            elif shows_up is None:
                 self._absences.append(absence)  # the exchange doesn't tell now, or the store doesn't take it
             elif shows_up:
                 found += 1

@@ -73,7 +73,11 @@ class OrderGaps:
 
     def _asked(self, asking: asyncio.Task[ExchangeFailure | None]) -> None:
         self._asking.discard(asking)
-        if not asking.cancelled() and asking.result() is not None:
+        if asking.cancelled():
+            self._gap = True  # so that it is asked for once this is opened again
+        elif broken := asking.exception():
+            _log.error("what came of an order isn't known", exc_info=broken)
+        elif asking.result() is not None:
             self.missed()  # so that it is asked for again
 
     async def _close_gap(self) -> None:

@@ -159,6 +159,10 @@ class ExitsWithoutStore:
             elif self._recording is None or self._recording.done():
                 self._recording = asyncio.create_task(self._keep_recording())
 
+    def open(self) -> None:
+        """From here on, what isn't recorded is tried again by itself."""
+        self._closed = False
+
     async def close(self) -> None:
         """Records what isn't recorded yet, if the store answers."""
         self._closed = True
@@ -189,10 +193,10 @@ class ExitsWithoutStore:
         settlement = await self._gate.settle(permit, waiting.outcome)
         if settlement.status is Settled.STORE_UNAVAILABLE:
             return False
-        lived_ms = time.time_ns() // 1_000_000 - permit.deadline_ms
-        if settlement.status is Settled.STORE_ERROR and lived_ms < self._gate.policy.dedup_ttl_ms:
+        overdue_ms = time.time_ns() // 1_000_000 - permit.deadline_ms
+        if settlement.status is Settled.STORE_ERROR and overdue_ms < self._gate.policy.dedup_ttl_ms:
             return True
-        if _is_held(settlement) and lived_ms < self._gate.policy.lock_ttl_ms:
+        if _is_held(settlement) and overdue_ms < self._gate.policy.lock_ttl_ms:
             return True  # by a claim that is on its way back, or by another process that goes at this moment
         del self._unrecorded[intent_id]
         held = settlement.record

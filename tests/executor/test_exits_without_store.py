@@ -290,6 +290,21 @@ async def test_it_is_recorded_when_the_executor_closes(
     assert f"NOT RECORDED id={intents[1].id}" in caplog.text
 
 
+async def test_an_executor_that_is_opened_again_records_again(
+    private_store: PrivateStore, open_worker: OpenWorker
+) -> None:
+    worker = await open_worker()
+    intent = an_exit(worker)
+    executor = Executor(worker.gate, worker.exchange)
+    async with executor:
+        pass
+    async with executor:
+        private_store.pause()
+        assert await executor.execute(intent)
+        private_store.resume()
+        assert (await recorded(worker, intent)).phase is Phase.PLACED
+
+
 async def test_what_the_store_has_admitted_unheard_is_not_given_back_while_its_order_is_out(
     desk: Desk, open_desk: OpenDesk, wire: Wire
 ) -> None:

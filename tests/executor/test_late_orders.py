@@ -99,6 +99,35 @@ async def test_further_events_of_an_order_bring_no_look_forward(
         assert not late._told.is_set()
 
 
+async def test_an_order_that_is_told_of_while_it_is_looked_up_is_looked_up_once_more(
+    desk: Desk, redis_client: redis.Redis, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the last look, the answer was on its way when the exchange took the order in."""
+    permit = await absent(desk, redis_client)
+    late = LateOrders(clock)
+    late.settled_as_absent(permit)
+    find_order, answers = desk.exchange.find_order, 0
+
+    async def find(symbol: str, client_order_id: str, *, conditional: bool) -> object:
+        nonlocal answers
+        answers += 1
+        try:
+            return await find_order(symbol, client_order_id, conditional=conditional)
+        finally:
+            if answers == 2 * len(LOOKS_AFTER_S):  # plain and conditional
+                await place(desk, permit)
+                late.hears(permit.client_order_id)
+
+    monkeypatch.setattr(desk.exchange, "find_order", find)
+    for after_s in LOOKS_AFTER_S:
+        clock.now_s = 1_000.0 + after_s
+        assert await late.look(desk.gate, desk.exchange) == 0
+    assert late._told.is_set()
+    assert await late.look(desk.gate, desk.exchange) == 1
+    record = await desk.gate.lookup(permit.intent_id)
+    assert (record and record.phase) == Phase.PLACED
+
+
 async def test_an_event_costs_no_look_where_the_order_is_not_found_by_it(
     desk: Desk, redis_client: redis.Redis, clock: Clock
 ) -> None:
