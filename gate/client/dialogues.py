@@ -20,10 +20,12 @@ from gate.client.halts import halt_in_force, halt_question, stops_exits
 from gate.client.observing import Observing
 from gate.client.symbols import NotingSymbols
 from gate.client.unheard import Unheard, UnheardCalls
-from gate.protocol.codec import Protocol, decode_settlement
+from gate.protocol.codec import Protocol
 from gate.protocol.explain import explain_error, explain_no_answer, explain_refusal, explain_refused_write
 from gate.protocol.keyspace import Keyspace
 from gate.protocol.last_look import decode_last_look
+from gate.protocol.permits import UNCLAIMED, permit_without_store
+from gate.protocol.replies import decode_settlement, tells_of_another_policy
 from gate.protocol.scripts import Encoded, Message, Pipeline, script
 from gate.protocol.texts import brief, line_of, whole_or_none
 from gate.store.failures import Forbidden, ReplyLate, ReplyLost, ScriptMissing
@@ -51,7 +53,6 @@ _GIVEN_BACK_AT_ONCE: Final = 64
 _NOBODY_HEARD: Final = Outcome.unsent("UNHEARD", "the answer to the evaluation was lost")
 _TRIES: Final = 4
 """How often an intent is judged where the store names another policy each time. A person changes it seldom."""
-_UNCLAIMED: Final = ""  # the token of a permit that has claimed nothing
 _NO_FENCE: Final = 2**53  # Lua can't count by one beyond 2**53, so a fence that reaches it is damage
 _log: Final = log_of("gate")
 
@@ -188,7 +189,7 @@ class Calls:
         except BaseException:
             self._unheard.keep(unheard)  # cancelled while the command was under way
             raise
-        told = protocol.tells_of_another_policy(reply, intent) if self.follows else None
+        told = tells_of_another_policy(reply, intent) if self.follows else None
         if told is not None:
             if told and tries > 1 and (self._take_over(told) or protocol is not self.protocol):
                 # Nothing was claimed. The same intent again, by the policy in force.
@@ -200,11 +201,11 @@ class Calls:
                     self._unheard.keep(unheard)  # cancelled, and the exit is admitted
                     raise
         try:
-            verdict = protocol.decode_verdict(reply, intent, margin, started_ns, placed_after)
+            verdict = protocol.replies.decode_verdict(reply, intent, margin, started_ns, placed_after)
         except StoreError as unreadable:
             self._unheard.keep(unheard)  # it may have admitted the intent all the same
             return (yield from self._not_judged(intent, Reason.STORE_ERROR, explain_refusal(str(unreadable))))
-        if verdict.permit is not None and verdict.permit.token not in (token, _UNCLAIMED):
+        if verdict.permit is not None and verdict.permit.token not in (token, UNCLAIMED):
             # This is the answer to another call. Nobody may act on it.
             self._unheard.keep(unheard)
             other = "the store answered with another permit's token"
@@ -295,7 +296,8 @@ class Calls:
             raise InvalidField("exits_without_store", False, "is the policy's: no exit goes without the store")
         known = self._unheard.take(intent)
         token = known.token if known else new_token()
-        return self.protocol.permit_without_store(intent, token, time.time_ns() // 1_000_000, time.monotonic_ns())
+        now_ms, now_ns = time.time_ns() // 1_000_000, time.monotonic_ns()
+        return permit_without_store(self.keyspace, self.policy, intent, token, now_ms, now_ns)
 
     def _nothing_without_store(self, permit: Permit) -> Settlement:
         """The end of an exit that wasn't sent: the store may hold a claim of it, which nobody needs."""
@@ -351,7 +353,7 @@ class Calls:
         """Reports an outcome. A store failure is part of the answer; it is never raised."""
         if not isinstance(permit, Permit):  # a verdict is given easily, and None after a denial
             raise InvalidField("permit", permit, "is no Permit; give the permit of a verdict that admits")
-        if permit.token == _UNCLAIMED:
+        if permit.token == UNCLAIMED:
             return Settlement(Settled.OBSERVED)
         try:
             reply, replayed = yield from self.scripted("settle", self.protocol.settle(permit, outcome))
@@ -385,7 +387,7 @@ class Calls:
             yield from self.learn()
             if self.protocol is not protocol:
                 return (yield from self.inspect(intent, tries - 1))
-        found = protocol.decode_inspection(reply, intent)
+        found = protocol.replies.decode_inspection(reply, intent)
         if found.admitted and (why := (yield from self.refusal_of_writes())):
             raise StoreError(why)
         return found
@@ -420,7 +422,7 @@ class Calls:
     def last_look(self, permit: Permit, needed_ms: int, placed_after: str | None = None) -> Dialogue[LastLook]:
         """Whether a permit still holds. Never raises for a store failure: then it doesn't."""
         try:
-            if permit.token == _UNCLAIMED:
+            if permit.token == UNCLAIMED:
                 return _halted_look((yield from halt_in_force(self.keyspace)), permit)
             look = self.protocol.last_look(permit, needed_ms, placed_after)
             # An exit goes without the store: asking one that stands still once more would only hold it up.

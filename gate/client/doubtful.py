@@ -9,6 +9,7 @@ from msgspec import structs
 
 from gate.client.dialogues import Calls
 from gate.protocol.explain import explain_error
+from gate.protocol.permits import permit_of_record
 from gate.protocol.scripts import Message, Pipeline
 from gate.protocol.texts import brief, line_of
 from gate.store.failures import ReplyLost
@@ -41,7 +42,7 @@ def in_doubt(calls: Calls, at_most: int, skip: int) -> Dialogue[InDoubt]:
         if record is None:
             lapsed.append(intent_id)
         elif record.deadline_ms is not None:
-            permits.append(DoubtfulPermit(record, calls.protocol.permit_of(record)))
+            permits.append(DoubtfulPermit(record, permit_of_record(calls.keyspace, record)))
     return InDoubt(tuple(permits), tuple(lapsed), now_ms)
 
 
@@ -88,7 +89,7 @@ def _permit_of_absent(calls: Calls, intent_id: str) -> Dialogue[Permit | None]:
     record = yield from calls.lookup(intent_id)
     if record is None or record.phase is not Phase.REJECTED or record.code != NOT_PLACED:
         return None
-    permit = calls.protocol.permit_of(record)
+    permit = permit_of_record(calls.keyspace, record)
     return structs.replace(permit, deadline_ms=record.admitted_ms + calls.policy.lock_ttl_ms)
 
 

@@ -264,7 +264,7 @@ def test_a_repeated_call_gets_the_same_observed_permit(redis_client: redis.Redis
     words = protocol.evaluate(at.entry(), "t0ken", 0, Decimal(40)).words(redis_client.info("server")["run_id"])
     first, again = (redis_client.execute_command(*words) for _ in range(2))
     assert first == again
-    verdict = protocol.decode_verdict(again, at.entry(), Decimal(40), time.monotonic_ns())
+    verdict = protocol.replies.decode_verdict(again, at.entry(), Decimal(40), time.monotonic_ns())
     assert (verdict.admitted, verdict.reason, verdict.detail) == (True, Reason.SAFE_MODE, "why not")
     assert at.admitted(verdict).token == "t0ken"  # noqa: S105  # of a permit
 
