@@ -14,7 +14,7 @@ from gate.store.failures import ReplyLost
 from gate.store.wire import Dialogue
 from gate.values.errors import StoreError, StoreFailure, StoreUnavailable
 from gate.values.intent import Intent
-from gate.values.last_look import LastLook
+from gate.values.last_look import STORE_LOST, LastLook
 from gate.values.record import Record, decode_record
 from gate.values.reports import Halt, Inspection
 from gate.values.verdict import Permit
@@ -78,7 +78,7 @@ def last_look(caller: Caller, permit: Permit, needed_ms: int, placed_after: str 
         reply, _ = yield from scripted("last_look", look, late_is_final=goes)
         return decode_last_look(reply, placed_after, is_exit=permit.is_exit)
     except StoreFailure as failure:
-        return LastLook(False, "STORE_LOST", explain_error(str(failure)))
+        return LastLook(False, STORE_LOST, explain_error(str(failure)))
 
 
 def ever_run(caller: Caller) -> Dialogue[bool]:
