@@ -14,7 +14,7 @@ from gate.client.symbols import AT_MOST, keys_of_few, known_symbols
 from gate.protocol.codec import Protocol
 from gate.protocol.explain import explain_error
 from gate.protocol.scripts import Pipeline
-from gate.protocol.texts import brief, line_of
+from gate.protocol.texts import intent_id_of, line_of
 from gate.store.wire import Dialogue
 from gate.values.errors import InvalidField, StoreError, StoreFailure
 from gate.values.fields import check_sentence
@@ -102,7 +102,7 @@ def _cooldowns(caller: Caller) -> Dialogue[tuple[str, ...]]:
         members = yield ("ZRANGE", caller.keyspace.inflight, 0, AT_MOST - 1)
     except StoreError:
         members = []
-    ids = [brief(member.partition(b":")[2]) for member in members[:AT_MOST]]
+    ids = [intent_id_of(member) for member in members[:AT_MOST]]
     symbols |= {record.symbol for record in (yield from copies_in_state(caller, ids)).values() if record.symbol}
     keys = [caller.keyspace.cooldown_symbol(symbol) for symbol in sorted(symbols)]
     if not keys:

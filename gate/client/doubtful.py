@@ -13,7 +13,7 @@ from gate.client.policies import learn
 from gate.protocol.explain import explain_error
 from gate.protocol.permits import permit_of_record
 from gate.protocol.scripts import Message, Pipeline
-from gate.protocol.texts import brief, line_of
+from gate.protocol.texts import brief, intent_id_of, line_of
 from gate.store.failures import ReplyLost
 from gate.store.wire import Dialogue, Reply
 from gate.values.errors import InvalidField, StoreError, StoreUnavailable
@@ -56,7 +56,7 @@ def _past_deadlines(caller: Caller, now_ms: int, at_most: int, skip: int) -> Dia
             said = yield ("ZRANGEBYSCORE", key, "-inf", now_ms, "LIMIT", 0, skip + at_most, "WITHSCORES")
         except StoreError as error:
             raise StoreError(explain_error(f"{error} key={key}")) from None
-        ids = [brief(member.partition(b":")[2]) for member in said[::2]]
+        ids = [intent_id_of(member) for member in said[::2]]
         found += zip(map(float, said[1::2]), ids, strict=True)
     return [intent_id for _, intent_id in sorted(found)[skip : skip + at_most]]
 

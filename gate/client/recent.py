@@ -9,7 +9,7 @@ from gate.client.caller import Caller
 from gate.client.doubtful import copies_in_state
 from gate.client.leftovers import Looked
 from gate.protocol.scripts import Pipeline
-from gate.protocol.texts import LONGEST_NAME, MOST_PAGES, NO_END, brief, line_of
+from gate.protocol.texts import LONGEST_NAME, MOST_PAGES, NO_END, intent_id_of, line_of
 from gate.store.wire import Dialogue
 from gate.values.errors import InvalidField, StoreError, StoreFailure
 from gate.values.recent import MOST, RecentIntents
@@ -87,5 +87,5 @@ def _lapsed(caller: Caller, known: dict[str, Record]) -> Dialogue[tuple[dict[str
         except StoreError:
             unread.append(key)
         else:
-            ids += [brief(member.partition(b":")[2]) for member in members]
+            ids += [intent_id_of(member) for member in members]
     return (yield from copies_in_state(caller, [each for each in ids if each not in known])), tuple(unread)

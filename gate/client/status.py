@@ -19,7 +19,7 @@ from gate.client.symbols import AT_MOST, keys_of_few, known_symbols
 from gate.protocol.codec import identify
 from gate.protocol.keyspace import Keyspace
 from gate.protocol.scripts import Command, Pipeline
-from gate.protocol.texts import brief, line_of, whole_or_none
+from gate.protocol.texts import brief, intent_id_of, line_of, whole_or_none
 from gate.store.identity import ask_identity
 from gate.store.wire import Dialogue, Reply
 from gate.values.errors import StoreError, StoreUnavailable
@@ -420,4 +420,4 @@ def _exits(key: str, now_ms: int, standing: list[Standing]) -> Dialogue[tuple[in
 
 
 def _intent_id(member: bytes) -> str:
-    return brief(member.partition(b":")[2])
+    return intent_id_of(member)
