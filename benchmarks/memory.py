@@ -68,7 +68,7 @@ def _settle_as_placed(client: redis.Redis, account: Account, records: int) -> No
         pipeline.execute_command(*account.evaluate(intent))
     verdicts = pipeline.execute()
     for number, (intent, reply) in enumerate(zip(intents, verdicts, strict=True)):
-        permit = protocol.decode_verdict(reply, intent, protocol.reserve(intent), 0).permit
+        permit = protocol.replies.decode_verdict(reply, intent, protocol.reserve(intent), 0).permit
         if permit is None:
             raise RuntimeError(f"not admitted: {reply!r}")
         pipeline.execute_command(*account.settle(permit, Outcome.placed(_FIRST_ORDER_ID + number)))

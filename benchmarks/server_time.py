@@ -92,7 +92,7 @@ def _duplicate(client: redis.Redis) -> Callable[[], Step]:
     account = Account("doubled", on=client)
     intent = account.intent()
     token = secrets.token_urlsafe(12)
-    verdict = account.protocol.decode_verdict(
+    verdict = account.protocol.replies.decode_verdict(
         client.execute_command(*account.evaluate(intent, token)), intent, account.protocol.reserve(intent), 0
     )
     if verdict.permit is None:
@@ -131,7 +131,7 @@ def _settle_batch(client: redis.Redis, empty_sha: str, account: Account, calls: 
         pipeline.execute_command(*account.evaluate(intent))
     steps = []
     for intent, reply in zip(intents, pipeline.execute(), strict=True):
-        permit = account.protocol.decode_verdict(reply, intent, account.protocol.reserve(intent), 0).permit
+        permit = account.protocol.replies.decode_verdict(reply, intent, account.protocol.reserve(intent), 0).permit
         if permit is None:
             raise RuntimeError(f"not admitted: {reply!r}")
         keys = account.keyspace

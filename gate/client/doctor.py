@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import Final
 
+from gate.client.caller import Caller
 from gate.client.copies import LOOK, server_of
-from gate.client.dialogues import Calls
 from gate.client.leftovers import Looked, find
 from gate.client.proof import Shown, prove
 from gate.client.status import status
@@ -29,15 +29,15 @@ _CLOCK_MS: Final = 1_000
 _OK, _WARNING, _WRONG = Grade.OK, Grade.WARNING, Grade.WRONG
 
 
-def diagnose(calls: Calls, looked: Looked | None = None, *, proof: bool = True) -> Dialogue[Diagnosis]:
+def diagnose(caller: Caller, looked: Looked | None = None, *, proof: bool = True) -> Dialogue[Diagnosis]:
     """Looks at all of it. Writes nothing but, for the proof, under a prefix of its own. Raises StoreUnavailable."""
-    word = yield from ask_identity(identify(calls.keyspace))
+    word = yield from ask_identity(identify(caller.keyspace))
     replies = yield LOOK
     off_ms = yield from _clock_apart()  # the connection is there by now: it isn't counted
-    found = yield from status(calls)
+    found = yield from status(caller)
     # What only a loss of memory takes holds up no other entry: connections don't ask for it.
-    halts = found.policy.after_memory_loss == "halt" and not calls.keyspace.observing
-    may_halt = (yield from ask_identity(identify(calls.keyspace, halts=True))) if halts else word
+    halts = found.policy.after_memory_loss == "halt" and not caller.keyspace.observing
+    may_halt = (yield from ask_identity(identify(caller.keyspace, halts=True))) if halts else word
     checks = [
         *_server(found),
         _replicas(server_of(replies).replicas),
@@ -47,14 +47,14 @@ def diagnose(calls: Calls, looked: Looked | None = None, *, proof: bool = True) 
         *_policy(found),
     ]
     try:
-        leftovers = yield from find(Keyspace(calls.keyspace.prefix), looked)
+        leftovers = yield from find(Keyspace(caller.keyspace.prefix), looked)
     except StoreError as error:
         leftovers = None
         checks.append(Check("keys", _WARNING, f"the account's keys couldn't be looked through: {error}"))
     checks += _keys(found, leftovers)
     if proof:
         try:
-            checks += _guards((yield from prove(calls.keyspace.prefix, found.policy)))
+            checks += _guards((yield from prove(caller.keyspace.prefix, found.policy)))
         except (StoreFailure, InvalidField) as error:
             checks.append(_not_proven(error))
     return Diagnosis(tuple(checks))

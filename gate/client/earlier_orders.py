@@ -14,7 +14,7 @@ from gate.exchange.consequences import penalty_of
 from gate.exchange.failures import Consequence, Failure, failure_of
 from gate.exchange.port import CLOCK_LEAD_MS, LEAST_TO_SEND_MS
 from gate.values.found_order import FoundOrder
-from gate.values.last_look import LastLook
+from gate.values.last_look import STORE_LOST, LastLook
 from gate.values.log_words import log_of, names
 from gate.values.outcome import Outcome
 from gate.values.policy import Policy
@@ -76,7 +76,7 @@ def stopped_by(look: LastLook, permit: Permit) -> Outcome | None:
 
     A store that is lost by now stops no exit: the exchange has said that there is no earlier order.
     """
-    if look or (permit.is_exit and look.reason == "STORE_LOST" and permit.remaining_ms >= LEAST_TO_SEND_MS):
+    if look or (permit.is_exit and look.reason == STORE_LOST and permit.remaining_ms >= LEAST_TO_SEND_MS):
         return None
     return Outcome.unsent(look.reason, look.detail)
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, TypeVar
 import redis
 import redis.asyncio
 
-from gate.client import acts, doubtful
-from gate.client.dialogues import Calls
+from gate.client import acts, doubtful, looks, policies, settling, verdicts
+from gate.client.caller import Caller
 from gate.client.guarded import AsyncGuardedPermit, GuardedPermit
 from gate.client.halts import halt_in_force
 from gate.client.observing import observers
@@ -107,7 +107,7 @@ class Gate:
     ) -> None:
         self._wire = wire
         self._embedded = embedded
-        self._calls = Calls(prefix, policy)
+        self._caller = Caller(prefix, policy)
         self._traces = Traces(prefix)
         # To the keys that stand beside the account's own. In a cluster these have a slot of their own.
         self._beside = wire.beside(SERVICES, identify(Keyspace(SERVICES))) if isinstance(wire, ClusterWire) else wire
@@ -148,16 +148,16 @@ class Gate:
     @property
     def policy(self) -> Policy:
         """The policy of this caller: its own, or without one the policy in force, as it has last seen it."""
-        return self._calls.policy
+        return self._caller.policy
 
     @property
     def prefix(self) -> str:
         """The key prefix: the account."""
-        return self._calls.keyspace.prefix
+        return self._caller.keyspace.prefix
 
     def client_order_id(self, intent_id: str) -> str:
         """The client order id of an intent of this account: the same on every host and for every try. No I/O."""
-        return self._calls.keyspace.client_order_id(intent_id)
+        return self._caller.keyspace.client_order_id(intent_id)
 
     def _carry(self, dialogue: Dialogue[T], over: Wire | None = None) -> T:
         wire = over or self._wire
@@ -187,7 +187,7 @@ class Gate:
         the margin asset, if the caller knows a better figure than notional / leverage. `placed_after`: as of last_look;
         the verdict's own look tells the entries then.
         """
-        return self._carry(self._calls.evaluate(intent, reserve, placed_after))
+        return self._carry(verdicts.evaluate(self._caller, intent, reserve, placed_after))
 
     def permit_without_store(self, intent: Intent) -> Permit:
         """A permit for an exit that `evaluate` has denied because the store can't be asked or has failed. No I/O.
@@ -196,21 +196,21 @@ class Gate:
         Settle it once the store answers: that writes its record. Two processes may hold one at the same time. Raises
         InvalidField for an entry, and where the policy says that no exit goes without the store.
         """
-        return self._calls.permit_without_store(intent)
+        return verdicts.permit_without_store(self._caller, intent)
 
     def settle(self, permit: Permit, outcome: Outcome) -> Settlement:
         """Reports the outcome of an admitted intent. Can be repeated. Never raises for a store failure. Raises
         InvalidField for what is no permit."""
-        return self._carry(self._calls.settle(permit, outcome))
+        return self._carry(settling.settle(self._caller, permit, outcome))
 
     def inspect(self, intent: Intent | Mapping[str, object]) -> Inspection:
         """Returns every guard's answer; writes nothing. Raises StoreFailure, and InvalidIntent, also where the margin
         is above 1e8."""
-        return self._carry(self._calls.inspect(Intent.read(intent)))
+        return self._carry(looks.inspect(self._caller, Intent.read(intent)))
 
     def lookup(self, intent_id: str) -> Record | None:
         """The record of an intent, or None. Raises StoreFailure."""
-        return self._carry(self._calls.lookup(intent_id))
+        return self._carry(looks.lookup(self._caller, intent_id))
 
     def last_look(self, permit: Permit, *, needed_ms: int, placed_after: str | None = None) -> LastLook:
         """Whether the order of a permit may still be sent: asked right before. Never raises for a store failure.
@@ -218,7 +218,7 @@ class Gate:
         `needed_ms`: how long from now the exchange may still accept the order. `placed_after`: tells the entries
         that were placed since an earlier look, whose PlacedOrders.newest it is; empty for the first look.
         """
-        return self._carry(self._calls.last_look(permit, needed_ms, placed_after))
+        return self._carry(looks.last_look(self._caller, permit, needed_ms, placed_after))
 
     def give_back(self) -> int:
         """Gives back what the store has admitted and this process hasn't heard of, because the answers were lost.
@@ -226,36 +226,36 @@ class Gate:
         Every evaluation of an entry does this first. A process that waits for its next intent calls it from time to
         time, so that nothing is held meanwhile. Returns how many claims are gone. Never raises for a store failure.
         """
-        return self._carry(self._calls.give_back())
+        return self._carry(settling.give_back(self._caller))
 
     def status(self) -> Status:
         """Every switch, lock and window that is on, with the time it has left. Raises StoreFailure."""
-        return self._carry(status(self._calls))
+        return self._carry(status(self._caller))
 
     def ever_run(self) -> bool:
         """Whether anything was ever admitted under the prefix. Raises StoreFailure."""
-        return self._carry(self._calls.ever_run())
+        return self._carry(looks.ever_run(self._caller))
 
     def halt_in_force(self) -> Halt | None:
         """The halt that is on, or None. Quicker than status. Raises StoreFailure.
 
         A halt with a damaged key has `?` as scope and author.
         """
-        return self._carry(halt_in_force(self._calls.keyspace))
+        return self._carry(halt_in_force(self._caller.keyspace))
 
     def in_doubt(self, at_most: int = 100, skip: int = 0) -> InDoubt:
         """Permits past their deadline without a final outcome, the oldest first: `at_most`, after `skip` of them.
 
         Raises InvalidField, StoreFailure.
         """
-        return self._carry(doubtful.in_doubt(self._calls, at_most, skip))
+        return self._carry(doubtful.in_doubt(self._caller, at_most, skip))
 
     def absences(self, within_ms: int, known: Collection[str] = ()) -> tuple[Absence, ...]:
         """What any process has settled as absent lately, the newest first, 1,000 at most. Raises StoreFailure.
 
         `known`: entries of the audit that the caller has seen. Their permits aren't read again.
         """
-        return self._carry(doubtful.absences(self._calls, within_ms, known))
+        return self._carry(doubtful.absences(self._caller, within_ms, known))
 
     def audit(self, at_most: int = 100, *, within_ms: int | None = None) -> Audit:
         """What people and trips did, the oldest first: the latest `at_most` entries, 10,000 at most.
@@ -264,7 +264,7 @@ class Gate:
         """
         from gate.client.audit import audit
 
-        return self._carry(audit(self._calls.keyspace.prefix, at_most, within_ms))
+        return self._carry(audit(self._caller.keyspace.prefix, at_most, within_ms))
 
     def recent_intents(
         self, at_most: int = 100, *, symbol: str | None = None, looked: Looked | None = None
@@ -276,7 +276,7 @@ class Gate:
         """
         from gate.client.recent import recent_intents
 
-        return self._carry(recent_intents(self._calls, at_most, symbol, looked))
+        return self._carry(recent_intents(self._caller, at_most, symbol, looked))
 
     def halt(self, *, by: str, reason: str, scope: str = "entries") -> Act:
         """Stops entries until `resume`; with scope `all` it stops exits too. Raises InvalidField, StoreFailure.
@@ -284,11 +284,11 @@ class Gate:
         Like every act, it takes effect at once, then waits until replicas and disk have it, 1.5 s at most:
         `Act.copies` tells.
         """
-        return self._carry(acts.halt(self._calls, by, reason, scope))
+        return self._carry(acts.halt(self._caller, by, reason, scope))
 
     def still_out(self, scope: str = "entries") -> StillOut:
         """Which permits may still send an order, after a halt of that scope. Raises InvalidField, StoreFailure."""
-        return self._carry(acts.still_out(self._calls, acts.clearing(self._calls, scope)))
+        return self._carry(acts.still_out(self._caller, acts.clearing(self._caller, scope)))
 
     def until_clear(self, scope: str = "entries", *, told: Callable[[StillOut], None] | None = None) -> StillOut:
         """Waits after a halt until none of its permits can reach the exchange: each is settled, or has run out.
@@ -296,9 +296,9 @@ class Gate:
         That takes a permit's life at most, 30 s by default. Returns early where the halt is no longer in force; so look
         at `StillOut.clear`. `told` hears of every look, a few a second. Raises InvalidField, StoreFailure.
         """
-        clearing = acts.clearing(self._calls, scope)
+        clearing = acts.clearing(self._caller, scope)
         while True:
-            out = self._carry(acts.still_out(self._calls, clearing))
+            out = self._carry(acts.still_out(self._caller, clearing))
             if told is not None:
                 told(out)
             pause_s = clearing.pause_s(out)
@@ -334,22 +334,22 @@ class Gate:
     def recent_symbols(self) -> list[str]:
         """The symbols of which an order was settled in the last 90 days, the latest first, 1,000 at most. None where
         their key is damaged, or the user may not read it. Raises StoreUnavailable."""
-        return self._carry(known_symbols(self._calls.keyspace.symbols))
+        return self._carry(known_symbols(self._caller.keyspace.symbols))
 
     def resume(self, *, by: str, reason: str) -> Act:
         """Ends a halt. Raises InvalidField, StoreFailure."""
-        return self._carry(acts.resume(self._calls, by, reason))
+        return self._carry(acts.resume(self._caller, by, reason))
 
     def reset(self, what: str, *, by: str, reason: str) -> Act:
         """Switches off `safe_mode`, `cooldowns`, `failures` or `all`. Raises InvalidField, StoreFailure."""
-        return self._carry(acts.reset(self._calls, what, by, reason))
+        return self._carry(acts.reset(self._caller, what, by, reason))
 
     def policy_in_force(self) -> PolicyInForce | None:
         """The policy in force: its figures, since when, by whom. None before the first admission. Raises StoreFailure.
 
         A gate without a policy of its own takes it over. It would do so by itself at its next verdict.
         """
-        return self._carry(self._calls.policy_in_force())
+        return self._carry(policies.policy_in_force(self._caller))
 
     def apply_policy(self, policy: Policy | None = None, *, by: str, reason: str, expected: str = "") -> Act:
         """Puts a policy in force for the account: this one, else the caller's own. Raises InvalidField, StoreFailure.
@@ -357,18 +357,18 @@ class Gate:
         `expected`: the fingerprint that is to be replaced, `-` for none. If another is in force by now, it raises
         StoreError and changes nothing.
         """
-        return self._carry(acts.apply_policy(self._calls, policy, by, reason, expected))
+        return self._carry(acts.apply_policy(self._caller, policy, by, reason, expected))
 
     def init(self, *, by: str, reason: str) -> Act:
         """Says that the account is new, or that a person has looked: no order of an earlier memory is on its way.
 
         Ends the wait and the look-ups that follow a loss of memory. Raises InvalidField, StoreFailure.
         """
-        return self._carry(acts.init(self._calls, by, reason))
+        return self._carry(acts.init(self._caller, by, reason))
 
     def observers(self) -> tuple[Observer, ...]:
         """Who has observed the account in the last day: nothing but a halt holds these. Raises StoreUnavailable."""
-        return self._carry(observers(self._calls.keyspace.observers))
+        return self._carry(observers(self._caller.keyspace.observers))
 
     def leftovers(self, looked: Looked | None = None) -> Leftovers:
         """What the replaced system has left under the account's names. Only reads. Raises StoreFailure.
@@ -387,7 +387,7 @@ class Gate:
         """
         from gate.client.doctor import diagnose
 
-        return self._carry(diagnose(self._calls, looked, proof=proof))
+        return self._carry(diagnose(self._caller, looked, proof=proof))
 
     def clear_leftovers(self, found: Leftovers, *, by: str, reason: str, others: bool = False) -> Act:
         """Clears leftovers, but for those that lapse by themselves or that another command ends.
@@ -397,7 +397,7 @@ class Gate:
         """
         from gate.client.leftovers import clear
 
-        return self._carry(clear(self._calls, found, by, reason, others=others))
+        return self._carry(clear(self._caller, found, by, reason, others=others))
 
     @contextmanager
     def guard(
@@ -497,7 +497,7 @@ class AsyncGate:
     ) -> None:
         self._wire = wire
         self._embedded = embedded
-        self._calls = Calls(prefix, policy)
+        self._caller = Caller(prefix, policy)
         self._traces = Traces(prefix)
         self._beside = (
             wire.beside(SERVICES, identify(Keyspace(SERVICES))) if isinstance(wire, AsyncClusterWire) else wire
@@ -534,16 +534,16 @@ class AsyncGate:
     @property
     def policy(self) -> Policy:
         """The policy of this caller: its own, or without one the policy in force, as it has last seen it."""
-        return self._calls.policy
+        return self._caller.policy
 
     @property
     def prefix(self) -> str:
         """The key prefix: the account."""
-        return self._calls.keyspace.prefix
+        return self._caller.keyspace.prefix
 
     def client_order_id(self, intent_id: str) -> str:
         """As Gate.client_order_id, not awaited."""
-        return self._calls.keyspace.client_order_id(intent_id)
+        return self._caller.keyspace.client_order_id(intent_id)
 
     async def _carry(self, dialogue: Dialogue[T], over: AsyncWire | None = None) -> T:
         wire = over or self._wire
@@ -568,57 +568,57 @@ class AsyncGate:
         placed_after: str | None = None,
     ) -> Verdict:
         """As Gate.evaluate."""
-        return await self._carry(self._calls.evaluate(intent, reserve, placed_after))
+        return await self._carry(verdicts.evaluate(self._caller, intent, reserve, placed_after))
 
     def permit_without_store(self, intent: Intent) -> Permit:
         """As Gate.permit_without_store, not awaited."""
-        return self._calls.permit_without_store(intent)
+        return verdicts.permit_without_store(self._caller, intent)
 
     async def settle(self, permit: Permit, outcome: Outcome) -> Settlement:
         """As Gate.settle."""
-        return await self._carry(self._calls.settle(permit, outcome))
+        return await self._carry(settling.settle(self._caller, permit, outcome))
 
     async def inspect(self, intent: Intent | Mapping[str, object]) -> Inspection:
         """As Gate.inspect."""
-        return await self._carry(self._calls.inspect(Intent.read(intent)))
+        return await self._carry(looks.inspect(self._caller, Intent.read(intent)))
 
     async def lookup(self, intent_id: str) -> Record | None:
         """As Gate.lookup."""
-        return await self._carry(self._calls.lookup(intent_id))
+        return await self._carry(looks.lookup(self._caller, intent_id))
 
     async def last_look(self, permit: Permit, *, needed_ms: int, placed_after: str | None = None) -> LastLook:
         """As Gate.last_look."""
-        return await self._carry(self._calls.last_look(permit, needed_ms, placed_after))
+        return await self._carry(looks.last_look(self._caller, permit, needed_ms, placed_after))
 
     async def give_back(self) -> int:
         """As Gate.give_back."""
-        return await self._carry(self._calls.give_back())
+        return await self._carry(settling.give_back(self._caller))
 
     async def status(self) -> Status:
         """As Gate.status."""
-        return await self._carry(status(self._calls))
+        return await self._carry(status(self._caller))
 
     async def ever_run(self) -> bool:
         """As Gate.ever_run."""
-        return await self._carry(self._calls.ever_run())
+        return await self._carry(looks.ever_run(self._caller))
 
     async def halt_in_force(self) -> Halt | None:
         """As Gate.halt_in_force."""
-        return await self._carry(halt_in_force(self._calls.keyspace))
+        return await self._carry(halt_in_force(self._caller.keyspace))
 
     async def in_doubt(self, at_most: int = 100, skip: int = 0) -> InDoubt:
         """As Gate.in_doubt."""
-        return await self._carry(doubtful.in_doubt(self._calls, at_most, skip))
+        return await self._carry(doubtful.in_doubt(self._caller, at_most, skip))
 
     async def absences(self, within_ms: int, known: Collection[str] = ()) -> tuple[Absence, ...]:
         """As Gate.absences."""
-        return await self._carry(doubtful.absences(self._calls, within_ms, known))
+        return await self._carry(doubtful.absences(self._caller, within_ms, known))
 
     async def audit(self, at_most: int = 100, *, within_ms: int | None = None) -> Audit:
         """As Gate.audit."""
         from gate.client.audit import audit
 
-        return await self._carry(audit(self._calls.keyspace.prefix, at_most, within_ms))
+        return await self._carry(audit(self._caller.keyspace.prefix, at_most, within_ms))
 
     async def recent_intents(
         self, at_most: int = 100, *, symbol: str | None = None, looked: Looked | None = None
@@ -626,21 +626,21 @@ class AsyncGate:
         """As Gate.recent_intents."""
         from gate.client.recent import recent_intents
 
-        return await self._carry(recent_intents(self._calls, at_most, symbol, looked))
+        return await self._carry(recent_intents(self._caller, at_most, symbol, looked))
 
     async def halt(self, *, by: str, reason: str, scope: str = "entries") -> Act:
         """As Gate.halt."""
-        return await self._carry(acts.halt(self._calls, by, reason, scope))
+        return await self._carry(acts.halt(self._caller, by, reason, scope))
 
     async def still_out(self, scope: str = "entries") -> StillOut:
         """As Gate.still_out."""
-        return await self._carry(acts.still_out(self._calls, acts.clearing(self._calls, scope)))
+        return await self._carry(acts.still_out(self._caller, acts.clearing(self._caller, scope)))
 
     async def until_clear(self, scope: str = "entries", *, told: Callable[[StillOut], None] | None = None) -> StillOut:
         """As Gate.until_clear."""
-        clearing = acts.clearing(self._calls, scope)
+        clearing = acts.clearing(self._caller, scope)
         while True:
-            out = await self._carry(acts.still_out(self._calls, clearing))
+            out = await self._carry(acts.still_out(self._caller, clearing))
             if told is not None:
                 told(out)
             pause_s = clearing.pause_s(out)
@@ -667,31 +667,31 @@ class AsyncGate:
 
     async def recent_symbols(self) -> list[str]:
         """As Gate.recent_symbols."""
-        return await self._carry(known_symbols(self._calls.keyspace.symbols))
+        return await self._carry(known_symbols(self._caller.keyspace.symbols))
 
     async def resume(self, *, by: str, reason: str) -> Act:
         """As Gate.resume."""
-        return await self._carry(acts.resume(self._calls, by, reason))
+        return await self._carry(acts.resume(self._caller, by, reason))
 
     async def reset(self, what: str, *, by: str, reason: str) -> Act:
         """As Gate.reset."""
-        return await self._carry(acts.reset(self._calls, what, by, reason))
+        return await self._carry(acts.reset(self._caller, what, by, reason))
 
     async def policy_in_force(self) -> PolicyInForce | None:
         """As Gate.policy_in_force."""
-        return await self._carry(self._calls.policy_in_force())
+        return await self._carry(policies.policy_in_force(self._caller))
 
     async def apply_policy(self, policy: Policy | None = None, *, by: str, reason: str, expected: str = "") -> Act:
         """As Gate.apply_policy."""
-        return await self._carry(acts.apply_policy(self._calls, policy, by, reason, expected))
+        return await self._carry(acts.apply_policy(self._caller, policy, by, reason, expected))
 
     async def init(self, *, by: str, reason: str) -> Act:
         """As Gate.init."""
-        return await self._carry(acts.init(self._calls, by, reason))
+        return await self._carry(acts.init(self._caller, by, reason))
 
     async def observers(self) -> tuple[Observer, ...]:
         """As Gate.observers."""
-        return await self._carry(observers(self._calls.keyspace.observers))
+        return await self._carry(observers(self._caller.keyspace.observers))
 
     async def leftovers(self, looked: Looked | None = None) -> Leftovers:
         """As Gate.leftovers."""
@@ -703,13 +703,13 @@ class AsyncGate:
         """As Gate.diagnose."""
         from gate.client.doctor import diagnose
 
-        return await self._carry(diagnose(self._calls, looked, proof=proof))
+        return await self._carry(diagnose(self._caller, looked, proof=proof))
 
     async def clear_leftovers(self, found: Leftovers, *, by: str, reason: str, others: bool = False) -> Act:
         """As Gate.clear_leftovers."""
         from gate.client.leftovers import clear
 
-        return await self._carry(clear(self._calls, found, by, reason, others=others))
+        return await self._carry(clear(self._caller, found, by, reason, others=others))
 
     @asynccontextmanager
     async def guard(

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Final
 
-from gate.client.dialogues import Calls
+from gate.client.caller import Caller
+from gate.client.scripted import scripted
 from gate.protocol.keyspace import Keyspace
 from gate.protocol.scripts import Call, Command, Pipeline, script
 from gate.protocol.texts import LONGEST_NAME, MOST_PAGES, NO_END, brief, line_of
@@ -52,14 +53,14 @@ def find(keyspace: Keyspace, looked: Looked | None = None) -> Dialogue[Leftovers
             return Leftovers(tuple(found[key] for key in sorted(found)), count, cursor == b"0")
 
 
-def clear(calls: Calls, found: Leftovers, by: str, reason: str, *, others: bool) -> Dialogue[Act]:
+def clear(caller: Caller, found: Leftovers, by: str, reason: str, *, others: bool) -> Dialogue[Act]:
     """Clears them. Raises InvalidField, StoreFailure."""
     check_sentence("by", by)
     check_sentence("reason", reason)
-    account, lapse_ms = Keyspace(calls.keyspace.prefix), calls.policy.dedup_ttl_ms
+    account, lapse_ms = Keyspace(caller.keyspace.prefix), caller.policy.dedup_ttl_ms
     audited, cleared = True, list[str]()
     for command in _calls_to_clear(account, found.found, by, reason, lapse_ms, others=others):
-        reply, _ = yield from calls.scripted("leftovers", command)
+        reply, _ = yield from scripted("leftovers", command)
         audited = audited and bool(reply[0])
         cleared.extend(map(line_of, reply[1:]))
     return Act("leftovers", audited, changed=tuple(cleared))

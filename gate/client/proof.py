@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final
 
-from gate.client.dialogues import Calls
+from gate.client.caller import Caller
 from gate.client.facts import facts_if_told
 from gate.protocol.keyspace import Keyspace
 from gate.protocol.scripts import Command, Encoded, Pipeline, script
@@ -54,12 +54,12 @@ def prove(prefix: str, policy: Policy) -> Dialogue[tuple[Shown, ...]]:
     StoreFailure, and InvalidField for a prefix that is too long to have another one below it."""
     scratch = f"{prefix}:doctor-{secrets.token_hex(4)}"
     try:
-        calls = Calls(scratch, _as_proven(policy))
+        caller = Caller(scratch, _as_proven(policy))
     except InvalidField:
         raise InvalidField("prefix", prefix, "leaves no room for a prefix below it") from None
     seconds, micros = yield ("TIME",)
     server = yield from facts_if_told()
-    state = _State(calls, int(seconds) * 1000 + int(micros) // 1000, server.run_id)
+    state = _State(caller, int(seconds) * 1000 + int(micros) // 1000, server.run_id)
     load = "SCRIPT", "LOAD", script("evaluate").source
     yield state.forget()
     yield load
@@ -98,13 +98,13 @@ def _shown(what: str, expected: str, replies: list[Reply]) -> Shown:
 class _State:
     """The account of the proof."""
 
-    calls: Calls
+    caller: Caller
     now_ms: int
     run_id: str
 
     @property
     def keys(self) -> Keyspace:
-        return self.calls.keyspace
+        return self.caller.keyspace
 
     def whole(self) -> Command:
         """Makes the account one whose memory is whole."""
@@ -124,8 +124,8 @@ class _State:
             timestamp=self.now_ms - age_ms,
             **({"quantity": "1", "reduce_only": True} if is_exit else {"notional": notional}),
         )
-        reserve = Decimal(0) if is_exit else self.calls.protocol.reserve(intent)
-        return self.calls.protocol.evaluate(intent, secrets.token_urlsafe(12), 0, reserve)
+        reserve = Decimal(0) if is_exit else self.caller.protocol.reserve(intent)
+        return self.caller.protocol.evaluate(intent, secrets.token_urlsafe(12), 0, reserve)
 
     def times(self, key: str, count: int) -> Command:
         """A full window."""
@@ -140,7 +140,7 @@ class _State:
     def full(self) -> Command:
         """As many permits in flight as there may be."""
         members = [
-            part for n in range(self.calls.policy.max_in_flight) for part in (self.now_ms + _A_WHILE_MS, f"1:p-{n}")
+            part for n in range(self.caller.policy.max_in_flight) for part in (self.now_ms + _A_WHILE_MS, f"1:p-{n}")
         ]
         return ("ZADD", self.keys.inflight, *members)
 
@@ -150,7 +150,7 @@ _Part = tuple[str, str, tuple[Command | Encoded, ...], Encoded]
 
 def _parts(state: _State) -> list[_Part]:
     """Each part: its name, the verdict expected, what prepares it, and the intent."""
-    keys, policy = state.keys, state.calls.policy
+    keys, policy = state.keys, state.caller.policy
     of_intent = keys.of_intent(_ID, _SYMBOL, "BUY")
     denies: dict[str, Callable[[], tuple[Command | Encoded, ...]]] = {
         "conflict": lambda: (state.asks(notional="200"),),

@@ -5,11 +5,11 @@ from __future__ import annotations
 import heapq
 from typing import Final
 
-from gate.client.dialogues import Calls
+from gate.client.caller import Caller
 from gate.client.doubtful import copies_in_state
 from gate.client.leftovers import Looked
 from gate.protocol.scripts import Pipeline
-from gate.protocol.texts import LONGEST_NAME, MOST_PAGES, NO_END, brief, line_of
+from gate.protocol.texts import LONGEST_NAME, MOST_PAGES, NO_END, intent_id_of, line_of
 from gate.store.wire import Dialogue
 from gate.values.errors import InvalidField, StoreError, StoreFailure
 from gate.values.recent import MOST, RecentIntents
@@ -19,7 +19,7 @@ _SCANNED: Final = 2_000
 _PERMITS: Final = 1_000
 
 
-def recent_intents(calls: Calls, at_most: int, symbol: str | None, looked: Looked | None) -> Dialogue[RecentIntents]:
+def recent_intents(caller: Caller, at_most: int, symbol: str | None, looked: Looked | None) -> Dialogue[RecentIntents]:
     """Those that were admitted last, of one symbol or of all. Raises InvalidField, StoreFailure."""
     if not 1 <= at_most <= MOST:
         raise InvalidField("at_most", at_most, f"is not a number from 1 to {MOST}")
@@ -28,10 +28,10 @@ def recent_intents(calls: Calls, at_most: int, symbol: str | None, looked: Looke
     latest: dict[str, Record] = {}
     count, cursor, pages = 0, b"0", 0
     while True:
-        pattern = f"{calls.keyspace.record_prefix}*"
+        pattern = f"{caller.keyspace.record_prefix}*"
         cursor, scanned = yield ("SCAN", cursor.decode(), "MATCH", pattern, "COUNT", _SCANNED)
         names = [name for name in scanned if len(name) <= LONGEST_NAME]
-        _add(latest, (yield from _records(calls, names)), at_most, symbol)
+        _add(latest, (yield from _records(caller, names)), at_most, symbol)
         count += len(names)
         if looked is not None:
             looked(count)
@@ -40,7 +40,7 @@ def recent_intents(calls: Calls, at_most: int, symbol: str | None, looked: Looke
             raise StoreError(NO_END)
         if cursor == b"0":
             break
-    copies, unread = yield from _lapsed(calls, latest)
+    copies, unread = yield from _lapsed(caller, latest)
     _add(latest, copies, at_most, symbol)
     records = sorted(latest.values(), key=_place)
     now_ms = int(seconds) * 1000 + int(micros) // 1000
@@ -60,14 +60,14 @@ def _place(record: Record) -> tuple[int, int, str]:
     return record.admitted_ms, record.fence, record.intent_id
 
 
-def _records(calls: Calls, names: list[bytes]) -> Dialogue[dict[str, Record]]:
+def _records(caller: Caller, names: list[bytes]) -> Dialogue[dict[str, Record]]:
     """The records under these keys. By the names as they came: a hand may have written any bytes."""
     if not names:
         return {}
     replies = yield Pipeline(tuple(("GET", name) for name in names))
     found: dict[str, Record] = {}
     for name, reply in zip(names, replies, strict=True):
-        intent_id = name.decode(errors="replace").removeprefix(calls.keyspace.record_prefix)
+        intent_id = name.decode(errors="replace").removeprefix(caller.keyspace.record_prefix)
         if isinstance(reply, StoreError) and str(reply).startswith("WRONGTYPE"):
             found[intent_id] = Record(intent_id, Phase.FOREIGN, note="no text")
         elif isinstance(reply, StoreFailure):
@@ -77,15 +77,15 @@ def _records(calls: Calls, names: list[bytes]) -> Dialogue[dict[str, Record]]:
     return found
 
 
-def _lapsed(calls: Calls, known: dict[str, Record]) -> Dialogue[tuple[dict[str, Record], tuple[str, ...]]]:
+def _lapsed(caller: Caller, known: dict[str, Record]) -> Dialogue[tuple[dict[str, Record], tuple[str, ...]]]:
     """Of permits without an outcome whose records have lapsed: the copies. And the keys that can't be read."""
     ids: list[str] = []
     unread: list[str] = []
-    for key in (calls.keyspace.inflight, calls.keyspace.exits):
+    for key in (caller.keyspace.inflight, caller.keyspace.exits):
         try:
             members = yield ("ZRANGE", key, 0, _PERMITS - 1, "REV")
         except StoreError:
             unread.append(key)
         else:
-            ids += [brief(member.partition(b":")[2]) for member in members]
-    return (yield from copies_in_state(calls, [each for each in ids if each not in known])), tuple(unread)
+            ids += [intent_id_of(member) for member in members]
+    return (yield from copies_in_state(caller, [each for each in ids if each not in known])), tuple(unread)

@@ -8,16 +8,18 @@ from decimal import Decimal
 from typing import Final
 
 from gate.client.abreast import Part, abreast
-from gate.client.dialogues import Calls, by_a_person
+from gate.client.caller import Caller
 from gate.client.doubtful import copies_in_state
 from gate.client.facts import facts_of_server
 from gate.client.halts import HALT_FIELDS, UNREADABLE, halt_of
+from gate.client.looks import refusal_of_writes
 from gate.client.observing import observers
+from gate.client.policies import by_a_person
 from gate.client.symbols import AT_MOST, keys_of_few, known_symbols
 from gate.protocol.codec import identify
 from gate.protocol.keyspace import Keyspace
 from gate.protocol.scripts import Command, Pipeline
-from gate.protocol.texts import brief, line_of, whole_or_none
+from gate.protocol.texts import brief, intent_id_of, line_of, whole_or_none
 from gate.store.identity import ask_identity
 from gate.store.wire import Dialogue, Reply
 from gate.values.errors import StoreError, StoreUnavailable
@@ -50,10 +52,10 @@ _PLACES: Final = {
 }
 
 
-def status(calls: Calls) -> Dialogue[Status]:
+def status(caller: Caller) -> Dialogue[Status]:
     """Reads the account's state in a few trips, however many keys the server has. Damage to single keys is part of the
     answer. Raises StoreUnavailable."""
-    keys = calls.keyspace
+    keys = caller.keyspace
     of_state: list[Standing] = []
     standing: list[Standing] = []
 
@@ -89,10 +91,10 @@ def status(calls: Calls) -> Dialogue[Status]:
     elif applied.result is not None:
         state[2], state[5] = map(line_of, by_a_person(applied.result)[:2])
     # The figures in force decide, whoever asks.
-    in_force = calls.in_force(state[2], state[5]) if state[2] else None
-    policy = in_force or calls.policy
+    in_force = caller.in_force(state[2], state[5]) if state[2] else None
+    policy = in_force or caller.policy
     lost = Part(_memory(keys, policy, state, server, now_ms, of_state))
-    permits, exits = Part(_permits(calls, now_ms, standing)), Part(_exits(keys.exits, now_ms, standing))
+    permits, exits = Part(_permits(caller, now_ms, standing)), Part(_exits(keys.exits, now_ms, standing))
     failures = [keys.failures], policy.failure_limit, policy.failure_window_ms
     orders = [keys.rate_global], policy.rate_global_limit, policy.rate_global_window_ms
     yield from abreast(
@@ -118,10 +120,10 @@ def status(calls: Calls) -> Dialogue[Status]:
         Part(_switches("cooldown_symbol", cooldowns, keys.reasons, standing)),
     )
 
-    refuses = yield from _refusal_of_writes(calls)
+    refuses = yield from _refusal_of_writes(caller)
     fence, since, fingerprint = _whole(state[0]), _whole(state[1]), state[2]
     if fence is not None:
-        calls.saw(fence)
+        caller.saw(fence)
     standing += of_state
     return Status(
         prefix=keys.prefix,
@@ -136,10 +138,10 @@ def status(calls: Calls) -> Dialogue[Status]:
         fence=fence or 0,
         memory_since_ms=since,
         policy_in_force=fingerprint,
-        policy_own=calls.protocol.policy_fingerprint,
+        policy_own=caller.protocol.policy_fingerprint,
         policy=policy,
-        differing=in_force.differences(calls.policy) if in_force else (),
-        mode=Mode(calls.policy.mode),
+        differing=in_force.differences(caller.policy) if in_force else (),
+        mode=Mode(caller.policy.mode),
         observers=observed.result,
         memory_lost_ms=lost.result,
         evicts=server.may_evict,
@@ -150,10 +152,10 @@ def status(calls: Calls) -> Dialogue[Status]:
     )
 
 
-def _refusal_of_writes(calls: Calls) -> Dialogue[str]:
+def _refusal_of_writes(caller: Caller) -> Dialogue[str]:
     """Asked by itself, behind all else: where writes are paused, the reply doesn't come."""
     try:
-        return (yield from calls.refusal_of_writes())
+        return (yield from refusal_of_writes(caller))
     except StoreUnavailable as unavailable:
         return f"the server takes no verdict ({unavailable}); are its writes paused? CLIENT UNPAUSE ends that"
 
@@ -373,8 +375,8 @@ class _Permits:
     """Of those that were read."""
 
 
-def _permits(calls: Calls, now_ms: int, standing: list[Standing]) -> Dialogue[_Permits]:
-    key = calls.keyspace.inflight
+def _permits(caller: Caller, now_ms: int, standing: list[Standing]) -> Dialogue[_Permits]:
+    key = caller.keyspace.inflight
     live, past, overdue, running = yield Pipeline(
         (
             ("ZCOUNT", key, f"({now_ms}", "+inf"),
@@ -389,7 +391,7 @@ def _permits(calls: Calls, now_ms: int, standing: list[Standing]) -> Dialogue[_P
     overdue, running = overdue[:_NAMED_AT_MOST], running[:_READ_AT_MOST]
     doubtful, reserved, unknown = [_intent_id(member) for member in overdue], 0, 0
     ids = [*doubtful, *map(_intent_id, running)]
-    copies = yield from copies_in_state(calls, ids)
+    copies = yield from copies_in_state(caller, ids)
     for intent_id, member in zip(ids[len(overdue) :], running, strict=True):
         millionths = member.partition(b":")[0]
         reserved += max(0, whole_or_none(line_of(millionths)) or 0)
@@ -418,4 +420,4 @@ def _exits(key: str, now_ms: int, standing: list[Standing]) -> Dialogue[tuple[in
 
 
 def _intent_id(member: bytes) -> str:
-    return brief(member.partition(b":")[2])
+    return intent_id_of(member)

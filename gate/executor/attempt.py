@@ -17,6 +17,7 @@ from gate.executor.order_plan import PlanRefusal
 from gate.executor.verdict_look import VerdictLook
 from gate.values.fields import plain
 from gate.values.intent import Intent
+from gate.values.last_look import STORE_LOST
 from gate.values.outcome import Outcome, OutcomeKind, Penalty
 from gate.values.policy import Policy
 from gate.values.verdict import Permit, Verdict
@@ -176,7 +177,7 @@ class Attempt:
             said = "the exchange has none, and the permit ended before that proves that none comes"
             detail = f"nothing was sent: an order {since} may be on its way; {said}; see lock_ttl_ms"
         # What stops the asking is the cause: keys that don't work, a ban. The memory is only why it was asked.
-        lost = "STORE_LOST" if self.without_store else "MEMORY_LOST"
+        lost = STORE_LOST if self.without_store else "MEMORY_LOST"
         code = self.stopped_by.code if self.stopped_by else lost
         penalty = self._rest_of_the_look_up()
         if self.intent.is_exit:

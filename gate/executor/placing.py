@@ -35,9 +35,9 @@ from gate.executor.readings import Readings, SymbolFigures, read_hedge_mode, rea
 from gate.executor.resting import CANCELS_TAKE_MS, cancel_resting, what_rests, words_for
 from gate.executor.timings import Timings
 from gate.executor.verdict_look import ROUNDING_MS, Looked
-from gate.executor.without_store import STORE_LOST, may_go_without_store
+from gate.executor.without_store import may_go_without_store
 from gate.values.errors import StoreFailure
-from gate.values.last_look import LastLook
+from gate.values.last_look import STORE_LOST, LastLook
 from gate.values.log_words import log_of, names
 from gate.values.outcome import OutcomeKind
 from gate.values.reports import Halt

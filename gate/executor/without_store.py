@@ -29,8 +29,6 @@ from gate.values.verdict import Permit, Verdict
 
 _log: Final = log_of("gate.executor")
 
-STORE_LOST: Final = "STORE_LOST"
-"""What the last look says when the store doesn't answer it."""
 _CANT_JUDGE: Final = (Reason.STORE_UNAVAILABLE, Reason.STORE_ERROR)
 _OLD_MS: Final = 1_000
 _UNSURE_S: Final = 60

@@ -32,6 +32,11 @@ def brief(reply: bytes) -> str:
     return cut(reply[: 4 * _LONGEST + 4].decode(errors="replace"), _LONGEST)
 
 
+def intent_id_of(member: bytes) -> str:
+    """Of a member of the permits in flight, or of the exits: `reserved:intent_id`."""
+    return brief(member.partition(b":")[2])
+
+
 def whole_or_none(text: str | None) -> int | None:
     """A whole number; None for anything else."""
     try:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Final
 
 from msgspec import Struct
+
+STORE_LOST: Final = "STORE_LOST"
+"""What the last look says when the store doesn't answer it."""
 
 
 class PlacedOrder(Struct, frozen=True):

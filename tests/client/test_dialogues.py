@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 
 from gate import Intent, Outcome, Permit, Policy, Reason, Verdict
+from gate.client.caller import Caller
 from gate.client.copies import LOOK, Server, copies_of, followed_by_waits, server_of
-from gate.client.dialogues import Calls
+from gate.client.looks import last_look
+from gate.client.settling import settle
+from gate.client.verdicts import evaluate, permit_without_store
 from gate.protocol.scripts import Encoded, Message, Pipeline
 from gate.store.failures import ReplyLate, ReplyLost, ScriptMissing
 from gate.values.errors import StoreError, StoreUnavailable
@@ -20,7 +23,7 @@ EXIT = Intent(id="out-1", symbol="BTCUSDT", side="CLOSE", close_position=True, t
 
 
 def test_a_permit_with_another_calls_token_is_no_permit() -> None:
-    asking = Calls("quantum", Policy()).evaluate(ENTRY)
+    asking = evaluate(Caller("quantum", Policy()), ENTRY)
     next(asking)
 
     with pytest.raises(StopIteration) as answered:
@@ -30,9 +33,9 @@ def test_a_permit_with_another_calls_token_is_no_permit() -> None:
     assert (verdict.admitted, verdict.reason) == (False, Reason.STORE_ERROR)
 
 
-def _asked(intent: Intent, *answers: object, calls: Calls | None = None) -> tuple[list[str], Verdict]:
+def _asked(intent: Intent, *answers: object, caller: Caller | None = None) -> tuple[list[str], Verdict]:
     """What an evaluation asks while it gets these answers, and how it ends."""
-    asking, asked = (calls or Calls("quantum", Policy())).evaluate(intent), list[str]()
+    asking, asked = evaluate(caller or Caller("quantum", Policy()), intent), list[str]()
     message = next(asking)
     try:
         for answer in answers:
@@ -58,11 +61,11 @@ def test_an_exit_waits_twice_for_a_store_that_stands_still_and_asks_for_a_halt_m
 
 def test_an_exit_that_a_store_may_have_admitted_is_given_back_also_where_the_store_tells_of_the_halt_alone() -> None:
     """Its writes are paused: the verdict comes later, and nobody hears of it."""
-    calls = Calls("quantum", Policy())
+    caller = Caller("quantum", Policy())
     for halt, reason in ((NO_HALT, Reason.STORE_UNAVAILABLE), (HALT_OF_ALL, Reason.HALTED)):
-        asked, verdict = _asked(EXIT, LATE, [halt, ReplyLate("no answer in 250 ms")], calls=calls)
+        asked, verdict = _asked(EXIT, LATE, [halt, ReplyLate("no answer in 250 ms")], caller=caller)
         assert (asked, verdict.reason) == (["evaluate", "HMGET + evaluate"], reason)
-        assert calls._unheard
+        assert caller.unheard
 
 
 @pytest.mark.parametrize(
@@ -71,15 +74,15 @@ def test_an_exit_that_a_store_may_have_admitted_is_given_back_also_where_the_sto
     ids=["no halt", "a halt of all", "nothing"],
 )
 def test_an_exit_that_has_a_claim_to_give_back_waits_twice_too(told: object, reason: Reason) -> None:
-    calls = Calls("quantum", Policy())
-    _asked(EXIT, LATE, LATE, calls=calls)
-    unsent = calls.settle(calls.permit_without_store(EXIT), Outcome.unsent("STORE_LOST"))
+    caller = Caller("quantum", Policy())
+    _asked(EXIT, LATE, LATE, caller=caller)
+    unsent = settle(caller, permit_without_store(caller, EXIT), Outcome.unsent("STORE_LOST"))
     next(unsent)
     unsent.throw(LATE)
     with pytest.raises(StopIteration):
         unsent.throw(LATE)
 
-    asked, verdict = _asked(EXIT, LATE, told, calls=calls)
+    asked, verdict = _asked(EXIT, LATE, told, caller=caller)
 
     assert (asked, verdict.reason) == (["settle", "HMGET"], reason)
 
@@ -95,10 +98,10 @@ def test_a_script_that_has_gone_meanwhile_is_loaded_for_an_exit_too() -> None:
 @pytest.mark.parametrize("intent", [ENTRY, EXIT], ids=["entry", "exit"])
 def test_what_was_admitted_unheard_is_not_lost_by_a_delivery_that_reaches_no_store(intent: Intent) -> None:
     """It would hold its lock, or be DUPLICATE without an order, and nobody could give it back."""
-    calls, away = Calls("quantum", Policy()), StoreUnavailable("refused")
-    _asked(intent, LATE, LATE, calls=calls)
-    _asked(intent, *([away] * (1 + intent.is_exit)), calls=calls)
-    assert calls._unheard
+    caller, away = Caller("quantum", Policy()), StoreUnavailable("refused")
+    _asked(intent, LATE, LATE, caller=caller)
+    _asked(intent, *([away] * (1 + intent.is_exit)), caller=caller)
+    assert caller.unheard
 
 
 @pytest.mark.parametrize("reply", [b"NONSENSE -2 x", OF_ANOTHER_CALL.encode()], ids=["unreadable", "another's"])
@@ -111,9 +114,9 @@ def test_an_exit_whose_reply_is_no_verdict_on_it_is_held_by_a_halt_of_all(
 
 
 def test_an_exit_that_may_be_admitted_is_given_back_also_where_its_script_has_gone() -> None:
-    calls = Calls("quantum", Policy())
-    _asked(EXIT, LATE, [NO_HALT, ScriptMissing("NOSCRIPT")], StoreUnavailable("refused"), calls=calls)
-    assert calls._unheard
+    caller = Caller("quantum", Policy())
+    _asked(EXIT, LATE, [NO_HALT, ScriptMissing("NOSCRIPT")], StoreUnavailable("refused"), caller=caller)
+    assert caller.unheard
 
 
 def test_a_connection_that_is_lost_costs_an_exit_no_wait_so_it_is_asked_as_an_entry_is() -> None:
@@ -130,7 +133,7 @@ def test_an_entry_asks_again_and_for_nothing_else() -> None:
 @pytest.mark.parametrize(("is_exit", "times"), [(True, 1), (False, 2)])
 def test_a_last_look_of_an_exit_asks_a_store_that_stands_still_once(is_exit: bool, times: int) -> None:
     permit = Permit("sig-1", "BTCUSDT", "SELL", "token", 7, "id", 0, 0, is_exit=is_exit)
-    asking = Calls("quantum", Policy()).last_look(permit, 1_000)
+    asking = last_look(Caller("quantum", Policy()), permit, 1_000)
     next(asking)
     for _ in range(times - 1):
         asking.throw(LATE)

@@ -14,7 +14,7 @@ import redis
 import gate.client.doctor
 import gate.client.proof
 from gate import Check, Diagnosis, Gate, Grade, Policy, Reason, StoreUnavailable
-from gate.client.dialogues import Calls
+from gate.client.caller import Caller
 from gate.client.proof import prove
 from gate.protocol.keyspace import Keyspace
 from gate.protocol.scripts import Command, Pipeline
@@ -124,15 +124,15 @@ def test_the_proof_asks_each_guard_and_exits_past_each_stop(store: Store, redis_
 
 def test_every_stop_is_on_when_the_exit_passes(store: Store, redis_client: redis.Redis) -> None:
     """The same state denies an entry by each guard that an exit needn't heed."""
-    calls = Calls("quantum:doctor", Policy())
-    state = gate.client.proof._State(calls, at.server_ms(redis_client), "")
+    caller = Caller("quantum:doctor", Policy())
+    state = gate.client.proof._State(caller, at.server_ms(redis_client), "")
     [stops] = [part for part in gate.client.proof._parts(state) if part[0] == "an exit, with every stop on"]
 
     def prepare() -> Dialogue[None]:
         yield Pipeline(stops[2])
 
     run_id = redis_client.info("server")["run_id"]
-    redis_client.hset(calls.keyspace.state, mapping={"fence": 1, "since": 1, "run_id": run_id})
+    redis_client.hset(caller.keyspace.state, mapping={"fence": 1, "since": 1, "run_id": run_id})
     carried(store, prepare())
     with Gate.from_url(store.url, prefix="quantum:doctor") as asked:
         guards = asked.inspect(at.entry("proof", timestamp=at.server_ms(redis_client))).guards

@@ -12,7 +12,9 @@ import pytest
 import redis
 
 from gate import Gate, Mode, Outcome, Penalty, Policy, Reason, Settled
-from gate.client.dialogues import Calls
+from gate.client.caller import Caller
+from gate.client.settling import give_back
+from gate.client.verdicts import evaluate
 from gate.protocol.scripts import Encoded, script
 from tests.client import account as at
 from tests.client.gates import OpenGate
@@ -231,15 +233,15 @@ def test_what_would_be_denied_gives_no_slot_back(redis_client: redis.Redis, open
 
 
 def test_a_caller_cancelled_while_it_leaves_its_name_gives_the_permit_back() -> None:
-    calls = Calls("quantum", OBSERVE)
-    dialogue = calls.evaluate(at.entry())
+    caller = Caller("quantum", OBSERVE)
+    dialogue = evaluate(caller, at.entry())
     asked = next(dialogue)
     assert isinstance(asked, Encoded)
     token = asked.packed.partition(b"sig-1\0")[2].partition(b"\0")[0].decode()
     dialogue.send(f"admitted {token} 1 fp {time.time_ns() // 1_000_000} BTCUSDT BUY 30000 0 - 0".encode())
     with pytest.raises(asyncio.CancelledError):
         dialogue.throw(asyncio.CancelledError())
-    giving_back = next(calls.give_back())
+    giving_back = next(give_back(caller))
     assert str(token) in str(giving_back)
 
 
@@ -259,12 +261,12 @@ def test_what_would_be_denied_and_ends_unknown_is_in_doubt(redis_client: redis.R
 def test_a_repeated_call_gets_the_same_observed_permit(redis_client: redis.Redis) -> None:
     """Its first answer was lost on the way."""
     redis_client.set(own(at.SAFE_MODE), "why not", px=60_000)
-    protocol = Calls("quantum", OBSERVE).protocol
+    protocol = Caller("quantum", OBSERVE).protocol
     redis_client.script_load(script("evaluate").source)
     words = protocol.evaluate(at.entry(), "t0ken", 0, Decimal(40)).words(redis_client.info("server")["run_id"])
     first, again = (redis_client.execute_command(*words) for _ in range(2))
     assert first == again
-    verdict = protocol.decode_verdict(again, at.entry(), Decimal(40), time.monotonic_ns())
+    verdict = protocol.replies.decode_verdict(again, at.entry(), Decimal(40), time.monotonic_ns())
     assert (verdict.admitted, verdict.reason, verdict.detail) == (True, Reason.SAFE_MODE, "why not")
     assert at.admitted(verdict).token == "t0ken"  # noqa: S105  # of a permit
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gate import AsyncGate, Permit
-from gate.client.dialogues import Calls
+from gate.client.caller import Caller
 from gate.executor.execution import Terminal
 from tests.executor.conftest import OpenWorker, an_exit
 from tests.servers.store import PrivateStore
@@ -114,14 +114,14 @@ async def test_a_halt_stops_an_exit_whose_verdict_is_read_after_its_permit_has_r
     with private_store.client() as client:
         client.delete("quantum:safety:halt")
     monkeypatch.setattr(Permit, "live", property(lambda _: False))
-    saw = Calls.saw
+    saw = Caller.saw
 
-    def then_halted(calls: Calls, fence: int, line: str) -> None:
-        saw(calls, fence, line)
+    def then_halted(caller: Caller, fence: int, line: str) -> None:
+        saw(caller, fence, line)
         with private_store.client() as client:
             client.hset("quantum:safety:halt", mapping={"scope": "all", "by": "ops", "reason": "CPI print", "at": "1"})
 
-    monkeypatch.setattr(Calls, "saw", then_halted)
+    monkeypatch.setattr(Caller, "saw", then_halted)
 
     execution = await worker.executor.execute(intent)
 

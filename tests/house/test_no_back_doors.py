@@ -18,8 +18,8 @@ SOURCES = sorted(
     for file in folder.rglob("*.py")
     if not file.is_relative_to(PACKAGE / "client")
 )
-BACK_DOORS = {"_calls", "_carry"}
-"""How a gate puts its calls to the store, and how it carries them."""
+BACK_DOORS = {"_caller", "_carry"}
+"""Who calls a gate's operations, and how the gate carries them."""
 
 
 def back_doors(source: str) -> Iterator[str]:
@@ -44,10 +44,10 @@ def test_nobody_reaches_through_a_gate() -> None:
 @pytest.mark.parametrize(
     ("source", "reaches"),
     [
-        ("gate._calls.keyspace.state", True),
+        ("gate._caller.keyspace.state", True),
         ("desk.gate._carry(dialogue)", True),
-        ("self.gate._calls", True),
-        ("self._calls.add(call)", False),
+        ("self.gate._caller", True),
+        ("self._caller.saw(fence)", False),
         ("gate.client_order_id(intent.id)", False),
     ],
 )

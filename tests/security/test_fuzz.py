@@ -23,10 +23,14 @@ from hypothesis import strategies as st
 
 from gate import Intent, InvalidField, InvalidIntent, InvalidPolicy, Outcome, Policy, Reason, StoreFailure, Verdict
 from gate.client import acts, doubtful
-from gate.client.dialogues import Calls
+from gate.client.caller import Caller
 from gate.client.leftovers import find
+from gate.client.looks import inspect, last_look, lookup
 from gate.client.observing import observers
+from gate.client.policies import policy_in_force
+from gate.client.settling import give_back, settle
 from gate.client.status import status
+from gate.client.verdicts import evaluate
 from gate.config import Flags, InvalidConfig, read_config
 from gate.protocol.scripts import Message, Pipeline
 from gate.store.address import parse_url
@@ -147,19 +151,19 @@ def _permit() -> Permit:
     return Permit("sig-1", "BTCUSDT", "BUY", "t", 1, "g-1", NOW_MS + 30_000, time.monotonic_ns() + 30_000_000_000)
 
 
-DIALOGUES: list[Callable[[Calls], Generator[Message, Any, Any]]] = [
-    lambda calls: calls.inspect(at.entry()),
-    lambda calls: calls.lookup("sig-1"),
-    lambda calls: doubtful.in_doubt(calls, 100, 0),
-    lambda calls: calls.policy_in_force(),
-    lambda calls: acts.still_out(calls, acts.clearing(calls, "all")),
-    lambda calls: acts.halt(calls, "ops", "a", "all"),
-    lambda calls: acts.resume(calls, "ops", "a"),
-    lambda calls: acts.reset(calls, "all", "ops", "a"),
-    lambda calls: acts.apply_policy(calls, Policy(), "ops", "a", ""),
-    lambda calls: find(calls.keyspace),
-    lambda calls: observers(calls.keyspace.observers),
-    lambda calls: doubtful.absences(calls, 60_000, ()),
+DIALOGUES: list[Callable[[Caller], Generator[Message, Any, Any]]] = [
+    lambda caller: inspect(caller, at.entry()),
+    lambda caller: lookup(caller, "sig-1"),
+    lambda caller: doubtful.in_doubt(caller, 100, 0),
+    policy_in_force,
+    lambda caller: acts.still_out(caller, acts.clearing(caller, "all")),
+    lambda caller: acts.halt(caller, "ops", "a", "all"),
+    lambda caller: acts.resume(caller, "ops", "a"),
+    lambda caller: acts.reset(caller, "all", "ops", "a"),
+    lambda caller: acts.apply_policy(caller, Policy(), "ops", "a", ""),
+    lambda caller: find(caller.keyspace),
+    lambda caller: observers(caller.keyspace.observers),
+    lambda caller: doubtful.absences(caller, 60_000, ()),
     status,
 ]
 
@@ -167,24 +171,24 @@ DIALOGUES: list[Callable[[Calls], Generator[Message, Any, Any]]] = [
 @EFFORT
 @given(st.lists(replies, min_size=1, max_size=6), st.booleans(), st.booleans())
 def test_replies_of_a_store_come_to_an_answer(said: list[object], exits: bool, follows: bool) -> None:
-    def calls() -> Calls:
-        return Calls("quantum", None if follows else Policy())
+    def caller() -> Caller:
+        return Caller("quantum", None if follows else Policy())
 
-    verdict: Verdict = told(calls().evaluate(at.intent(exits)), itertools.cycle(said))
+    verdict: Verdict = told(evaluate(caller(), at.intent(exits)), itertools.cycle(said))
     assert not verdict or verdict.permit is None or verdict.permit.token == ""
     assert len(verdict.detail) <= MOST
-    settlement = told(calls().settle(_permit(), Outcome.placed("1")), itertools.cycle(said))
+    settlement = told(settle(caller(), _permit(), Outcome.placed("1")), itertools.cycle(said))
     assert len(settlement.detail) <= MOST
-    look = told(calls().last_look(_permit(), 10), itertools.cycle(said))
+    look = told(last_look(caller(), _permit(), 10), itertools.cycle(said))
     assert not look or b"HOLDS" in b" ".join(each for each in said if isinstance(each, bytes))
-    told(calls().give_back(), itertools.cycle(said))
+    told(give_back(caller()), itertools.cycle(said))
 
 
 @EFFORT
 @given(st.lists(replies, min_size=1, max_size=6), st.sampled_from(range(len(DIALOGUES))))
 def test_replies_to_what_a_person_asks_come_to_an_answer_or_a_failure(said: list[object], which: int) -> None:
     found: list[object] = []
-    dialogue = DIALOGUES[which](Calls("quantum", None))
+    dialogue = DIALOGUES[which](Caller("quantum", None))
     failure = refusal(StoreFailure, lambda: found.append(told(dialogue, itertools.chain(said * 50))))
     assert len(str(failure)) <= MOST
     assert len(repr(found)) <= 100 * MOST
