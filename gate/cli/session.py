@@ -97,10 +97,16 @@ def open_gate(config: Config, as_json: bool, so: str = "", *, names_store: bool 
         with Gate.from_url(url, prefix=config.prefix, policy=config.pinned) as gate:
             yield gate
     except StoreFailure as failure:
-        reason = reason_of(failure).value
-        answer: dict[str, object] = {"reason": reason, "detail": masked(one_line(str(failure)))}
-        said = f"{reason_at(failure, config) if names_store else reason}: {str(failure).rstrip('.')}"
-        raise NoAnswer(f"{said}; {so}" if so else said, answer if as_json else None) from None
+        raise no_answer(failure, reason_at(failure, config) if names_store else "", as_json, so) from None
+
+
+def no_answer(failure: StoreFailure, reason: str, as_json: bool, so: str = "") -> NoAnswer:
+    """The end of a command to which the store gave no answer. `reason`: as reason_at has it, or empty for the bare one.
+    `so`: what follows from it."""
+    bare = reason_of(failure).value
+    answer: dict[str, object] = {"reason": bare, "detail": masked(one_line(str(failure)))}
+    said = f"{reason or bare}: {str(failure).rstrip('.')}"
+    return NoAnswer(f"{said}; {so}" if so else said, answer if as_json else None)
 
 
 def without_log(name: str) -> None:

@@ -67,8 +67,6 @@ class Entry:
     intent: Intent
     expected_price: Decimal | None
     """The price that the strategy has seen."""
-    redelivered: bool = False
-    """Whether another delivery of this entry may have been worked on."""
 
     @property
     def order(self) -> tuple[int, int]:
@@ -94,9 +92,7 @@ class DeadLetter:
     """The same."""
 
 
-def read_entry(
-    entry_id: str, fields: Mapping[bytes, bytes], template: IdTemplate | None = None, *, redelivered: bool = False
-) -> Entry | DeadLetter:
+def read_entry(entry_id: str, fields: Mapping[bytes, bytes], template: IdTemplate | None = None) -> Entry | DeadLetter:
     """An intent without a time has the time of its entry; without that and an id, its id is made of the entry's."""
     content: Mapping[Any, Any] = {}
     try:
@@ -109,7 +105,7 @@ def read_entry(
     except InvalidIntent as invalid:
         symbol, action = _text_of(content, "symbol"), _text_of(content, "side")
         return DeadLetter(entry_id, fields, str(invalid), invalid.intent_id, invalid, symbol, action)
-    return Entry(entry_id, intent, intent.price or _expected_price(content), redelivered)
+    return Entry(entry_id, intent, intent.price or _expected_price(content))
 
 
 def _with_id_of(content: Mapping[Any, Any], entry_id: str) -> dict[Any, Any]:

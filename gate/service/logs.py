@@ -8,7 +8,7 @@ import sys
 import time
 from typing import Final
 
-from gate.store.masking import masked
+from gate.store.masking import masked, masked_lines
 
 _LINES: Final = str.maketrans({"\n": "\\n", "\r": "\\r"})
 
@@ -19,7 +19,15 @@ class _OneLine(logging.Formatter):
         self.converter = time.gmtime
 
     def format(self, record: logging.LogRecord) -> str:
-        return masked(super().format(record)).translate(_LINES)
+        record.message, record.asctime = record.getMessage(), self.formatTime(record, self.datefmt)
+        said, trace = masked(self.formatMessage(record)), self.trace(record)
+        return (f"{said}\n{trace}" if trace else said).translate(_LINES)
+
+    def trace(self, record: logging.LogRecord) -> str:
+        """The traceback; empty where there is none. Masked by lines: its words of other exceptions stay."""
+        if not record.exc_info:
+            return ""
+        return masked_lines(record.exc_text or self.formatException(record.exc_info))
 
 
 class _Json(_OneLine):
@@ -30,8 +38,8 @@ class _Json(_OneLine):
             "logger": record.name,
             "message": masked(record.getMessage()),
         }
-        if record.exc_info:
-            told["trace"] = masked(self.formatException(record.exc_info))
+        if trace := self.trace(record):
+            told["trace"] = trace
         return json.dumps(told, ensure_ascii=False)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -46,7 +45,6 @@ class Pulse:
     """What stops entries of the account now, in words."""
     turned_s: float = field(default_factory=time.monotonic)
     """When the reading loop was last alive, whether it could read or not."""
-    denials: Counter[str] = field(default_factory=Counter)
 
     @property
     def consuming(self) -> bool:

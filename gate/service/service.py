@@ -158,7 +158,7 @@ class Service:
                 continue
             self._has_read()
             pause_s = _FIRST_PAUSE_S
-            self._take_in(entries, redelivered=False)
+            self._take_in(entries)
 
     def _has_read(self) -> None:
         if self._pulse.store not in ("ok", "not asked yet"):
@@ -183,14 +183,14 @@ class Service:
         after = "0"
         while page := await self._streams.own(after):
             after = page[-1][0]
-            self._take_in([row for row in page if row[1]], redelivered=True)
+            self._take_in([row for row in page if row[1]])
 
-    def _take_in(self, entries: list[tuple[str, Fields]], *, redelivered: bool) -> None:
+    def _take_in(self, entries: list[tuple[str, Fields]]) -> None:
         now_s, now_ms = self._loop.time(), time.time_ns() // 1_000_000
         for entry_id, fields in entries:
             if entry_id in self._in_hand:
                 continue
-            read = read_entry(entry_id, fields, self._of.id, redelivered=redelivered)
+            read = read_entry(entry_id, fields, self._of.id)
             if isinstance(read, DeadLetter):
                 self._bury(read, now_s)
                 continue
@@ -271,7 +271,7 @@ class Service:
                     if theirs:
                         _log.info("TAKEN OVER %d entries, the first is %s", len(theirs), theirs[0][0])
                         self._metrics.taken_over.inc(len(theirs))
-                        self._take_in(theirs, redelivered=True)
+                        self._take_in(theirs)
                     if after == "0-0" or len(self._in_hand) >= self._of.in_hand:
                         break
             except STORE_FAILURES as error:

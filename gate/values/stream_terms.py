@@ -60,7 +60,7 @@ class Terms:
             self.trigger_price = entry.agreed("trigger_price", read_decimal)
             self.working_type = entry.agreed("working_type", _WORKING_TYPE)
         else:
-            self._leave_out("trigger_price", entry.said("trigger_price"), _CONDITIONAL)
+            self._leave_out(entry.said("trigger_price"), _CONDITIONAL)
             for name, value in entry.said("working_type"):
                 entry.notes.append(f"{name} {told(value)} changes nothing in a {self.order_type} order")
 
@@ -75,7 +75,7 @@ class Terms:
 
     def _expected(self, is_exit: bool) -> Decimal | None:
         limits = [each for each in self._entry.said("price") if letters(each[0]) not in EITHER_PRICE]
-        self._leave_out("price", limits, ("LIMIT",))
+        self._leave_out(limits, ("LIMIT",))
         name, value = self._entry.first("expected price")
         if value is None or not self._entry.said("quantity"):
             return None  # nothing is sized or valued by it
@@ -103,9 +103,9 @@ class Terms:
             if guessed:
                 raise InvalidIntent(name, value, "beside a price means a LIMIT order; say which with order_type")
             if not says_nothing(value) and upper(value, name) not in _MARKET_LASTS:
-                self._leave_out("time_in_force", [(name, value)], ("LIMIT",))
+                self._leave_out([(name, value)], ("LIMIT",))
 
-    def _leave_out(self, term: str, fields: list[tuple[str, Any]], takers: tuple[str, ...]) -> None:
+    def _leave_out(self, fields: list[tuple[str, Any]], takers: tuple[str, ...]) -> None:
         """Refuses a term that the order's type doesn't take: its producer means another type."""
         for name, value in fields:
             if not says_nothing(value):

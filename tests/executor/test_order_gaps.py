@@ -114,6 +114,32 @@ async def test_an_order_of_before_that_the_exchange_has_forgotten_is_asked_for_o
     assert asked.count("GET /fapi/v1/order") == 1
 
 
+async def test_what_a_closing_has_cut_off_is_asked_for_when_it_is_opened_again(
+    heard: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    intent = heard.intent(quantity="0.002", order_type="LIMIT", price="90000")
+    asking = asyncio.Event()
+
+    async def never(*_: object, **__: object) -> None:
+        asking.set()
+        await asyncio.Event().wait()
+
+    async with heard.executor as executor:
+        sent = await executor.execute(intent)
+        order = executor._news._orders.known(str(sent.client_order_id))
+        assert order is not None
+        with monkeypatch.context() as patch:
+            patch.setattr(heard.exchange, "find_order", never)
+            executor._news._gaps.ask_alone(str(sent.client_order_id), order)
+            await asking.wait()
+            await executor._news.close()
+    heard.paper.inject(Fault(kind=FaultKind.LOSE_EVENT, event="*", times=100))
+    heard.paper.set_price("BTCUSDT", "89999.9")
+    async with heard.executor as executor:
+        (filled,) = await told(executor.updates(), 1)
+    assert (filled.state, filled.after_gap) == (OrderState.FILLED, True)
+
+
 async def test_nothing_is_asked_of_an_order_that_is_known_or_has_ended(heard: Desk, asked: list[str]) -> None:
     async with heard.executor as executor:
         resting = heard.intent(quantity="0.002", order_type="LIMIT", price="90000")

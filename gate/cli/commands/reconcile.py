@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from gate.cli.exchange_keys import ExchangeKeys, exchange_options, needed_keys
-from gate.cli.failures import NoAnswer
-from gate.cli.session import configured, json_option, reason_at, reason_of, say_json, without_log
+from gate.cli.session import configured, json_option, no_answer, reason_at, say_json, without_log
 from gate.config import Config, Flags
 from gate.values.errors import InvalidField, StoreFailure
 
@@ -49,9 +48,7 @@ def reconcile(flags: Flags, base_url: str | None, demo_trading: bool, as_json: b
     except InvalidField as invalid:
         raise click.UsageError(str(invalid)) from None
     except StoreFailure as failure:
-        reason = reason_of(failure).value
-        answer: dict[str, object] = {"reason": reason, "detail": str(failure)}
-        raise NoAnswer(f"{reason_at(failure, config)}: {failure}", answer if as_json else None) from None
+        raise no_answer(failure, reason_at(failure, config), as_json) from None
     if as_json:
         say_json([_json(each) for each in found])
     elif not found:

@@ -162,12 +162,12 @@ class LiveStreams:
     def leverage_set(self, symbol: str, config: SymbolConfig) -> None:
         """The answer to a change of our own."""
         if self._settings.set_to(symbol, config) and self._account.touches(symbol):
-            self._doubt("leverage")
+            self._doubt()
 
     def doubt(self, why: str) -> None:
         """The account isn't as it should be."""
         _log.warning("STREAMS IN DOUBT %s", pairs(detail=why))
-        self._doubt("told")
+        self._doubt()
 
     def forget_modes(self) -> None:
         """An answer has shown that the position mode is another."""
@@ -204,7 +204,7 @@ class LiveStreams:
             except Exception:
                 # A mistake of ours must not stop the figures for good, nor count as one that is right.
                 _log.exception("STREAMS FAILED")
-                self._doubt("failed")
+                self._doubt()
                 await asyncio.sleep(LONGEST_PAUSE_S)
 
     async def _keep_user(self) -> None:
@@ -219,7 +219,7 @@ class LiveStreams:
                 why = str(failed)
             finally:
                 self._user = None
-                self._doubt("closed")
+                self._doubt()
                 self._settings.forget()
             self._health.down("user", why)
             await pause.after(began_ns)
@@ -239,7 +239,7 @@ class LiveStreams:
     def _user_opened(self) -> None:
         self._heard.clear()
         self._snapshots_in_doubt = 0
-        self._doubt("opened")
+        self._doubt()
         self._settings_wake.set()
         self._listeners.tell_gap_now()
 
@@ -263,7 +263,7 @@ class LiveStreams:
                 return
             if isinstance(decoded, ModeChanged):
                 self.forget_modes()
-                self._doubt("modes")
+                self._doubt()
                 return
             self._account.apply(decoded)
             if isinstance(decoded, BalancesChanged) and self._account.snapshot is not None:
@@ -271,13 +271,13 @@ class LiveStreams:
         except (msgspec.DecodeError, RecursionError, ExchangeFailure, InDoubt) as problem:
             if self._account.snapshot is not None:
                 _log.warning("STREAMS IN DOUBT %s", pairs(detail=str(problem)))
-            self._doubt("event")
+            self._doubt()
             self._listeners.tell_gap()
             return
         if self._prices.stood_at_ns(decoded.at_ms) < time.monotonic_ns() - FRESH_MS * 1_000_000:
             if self._account.snapshot is not None:
                 _log.warning("STREAMS IN DOUBT %s", pairs(detail="events come late"))
-            self._doubt("late")  # but late isn't lost: whoever listens to orders has missed nothing
+            self._doubt()  # but late isn't lost: whoever listens to orders has missed nothing
             return
         if self._account.moved and self._moved_ns is None:
             self._moved_ns = time.monotonic_ns()
@@ -290,9 +290,9 @@ class LiveStreams:
         # Even where a reading has told of it before: the snapshot may be from before the change.
         missed = snapshot is not None and changed.at_ms >= snapshot.from_ms
         if (new or missed) and self._account.touches(changed.symbol):
-            self._doubt("leverage")
+            self._doubt()
 
-    def _doubt(self, why: str) -> None:
+    def _doubt(self) -> None:
         """Nothing of the account counts until a snapshot that is asked for after this."""
         self._doubts += 1
         self._account.forget()
@@ -364,7 +364,7 @@ class LiveStreams:
             self._account.rest_on(snapshot)
         except InDoubt as problem:
             _log.warning("STREAMS IN DOUBT %s", pairs(detail=str(problem)))
-            self._doubt("snapshot")
+            self._doubt()
             return
         self._positions_ns = max(self._positions_ns, asked_ns)
         if self._account.missed:
@@ -407,7 +407,7 @@ class LiveStreams:
             return True  # of another connection, which reads its own
         reading = decode_settings(symbols, account, changes)
         if any(map(self._account.touches, self._settings.differs(reading))):
-            self._doubt("leverage")  # the snapshot's positions may hold margin by another one
+            self._doubt()  # the snapshot's positions may hold margin by another one
         return self._settings.take(reading)
 
     async def _keep_key(self) -> None:

@@ -125,14 +125,14 @@ async def test_what_cannot_be_read_is_asked_for_less_and_less(
     version = "v3" if path == "account" else "v1"
     paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path=f"/fapi/{version}/{path}", times=4))
     exchange.forget_hedge_mode()
-    inside(exchange)._doubt("test")
+    inside(exchange)._doubt()
     await until(lambda: len(pauses) == 4)
     assert pauses == [1, 2, 3, 4]
     assert [longer(each) for each in (*pauses, 10_000)] == [1, 2, 4, 8, 30]
     await figures(exchange)  # and then the pauses are short again
     paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path=f"/fapi/{version}/{path}"))
     exchange.forget_hedge_mode()
-    inside(exchange)._doubt("test")
+    inside(exchange)._doubt()
     await until(lambda: len(pauses) == 5)
     assert pauses[-1] == 1
 

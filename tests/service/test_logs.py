@@ -1,0 +1,54 @@
+"""One line for each event, without a secret, and with all of a traceback that isn't one."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from gate.service.logs import log_to_output
+
+LOG = logging.getLogger("tests.service.logs")
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = [*root.handlers], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest.mark.parametrize("form", ["plain", "json"])
+def test_a_traceback_is_one_line_that_keeps_every_exception_and_no_password(
+    form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log_to_output(form)
+    try:
+        try:
+            raise ValueError("redis://worker:s3cret@10.0.0.5:6379/0 refused")
+        except ValueError as first:
+            raise RuntimeError("second, ask ops@example.com") from first
+    except RuntimeError:
+        LOG.exception("SERVICE BROKEN %s", "redis://worker:s3\ncret@10.0.0.5")
+    said = capsys.readouterr().out
+    assert said.count("\n") == 1
+    assert "s3" not in said
+    assert "***@10.0.0.5:6379/0 refused" in said
+    assert "RuntimeError: second, ask ops@example.com" in said
+    if form == "json":
+        assert set(json.loads(said)) == {"time", "level", "logger", "message", "trace"}
+
+
+def test_what_another_has_told_of_an_exception_is_what_is_shown(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As log_of's own records do: bounded, and without control characters."""
+    log_to_output("plain")
+    record = LOG.makeRecord(LOG.name, logging.ERROR, __file__, 1, "broken", (), (ValueError, ValueError("raw"), None))
+    record.exc_text = "told"
+    LOG.handle(record)
+    assert capsys.readouterr().out.endswith(" tests.service.logs broken\\ntold\n")
