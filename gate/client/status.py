@@ -6,7 +6,7 @@ from typing import Final
 
 from gate.client.abreast import Part, abreast
 from gate.client.caller import Caller
-from gate.client.facts import facts_of_server
+from gate.client.facts import facts_of_server, server_now_ms
 from gate.client.halts import HALT_FIELDS, halt_of
 from gate.client.in_flight import NAMED_AT_MOST, read_exits, read_permits
 from gate.client.looks import refusal_of_writes
@@ -53,7 +53,7 @@ def status(caller: Caller) -> Dialogue[Status]:
     of_state: list[Standing] = []
     standing: list[Standing] = []
 
-    moment, server_says = Part(_moment()), Part(facts_of_server())
+    now, server_says = Part(server_now_ms()), Part(facts_of_server())
     word = Part(ask_identity(identify(keys)))
     state_says = Part(read_fields(keys.state, ("fence", "since", "policy", "run_id", "lost", "figures"), of_state))
     halted, is_halted = Part(read_halt(keys.halt, standing)), Part(ask("EXISTS", keys.halt))
@@ -61,7 +61,7 @@ def status(caller: Caller) -> Dialogue[Status]:
     of_few, noted = Part(keys_of_few(f"{keys.base}:[es]*:[lrc]*")), Part(known_symbols(keys.symbols))
     observed, applied = Part(observers(keys.observers)), Part(ask("GET", keys.applied))
     yield from abreast(
-        moment,
+        now,
         server_says,
         word,
         state_says,
@@ -77,7 +77,7 @@ def status(caller: Caller) -> Dialogue[Status]:
         Part(report_unguarded("reasons", keys.reasons, standing)),
         Part(report_unguarded("placed", keys.placed, standing)),
     )
-    now_ms, server, state = moment.result, server_says.result, state_says.result
+    now_ms, server, state = now.result, server_says.result, state_says.result
     halt = halted.result or (halt_of([None] * len(HALT_FIELDS)) if is_halted.result == 1 else None)
 
     if isinstance(applied.result, StoreError):
@@ -158,8 +158,3 @@ def _keys_of(keys: Keyspace, symbol: str) -> tuple[str, ...]:
     """A symbol's locks, window and cooldown."""
     locks = keys.lock(symbol, "BUY"), keys.lock(symbol, "SELL")
     return *locks, keys.rate_symbol(symbol), keys.cooldown_symbol(symbol)
-
-
-def _moment() -> Dialogue[int]:
-    seconds, micros = yield ("TIME",)
-    return int(seconds) * 1000 + int(micros) // 1000
