@@ -9,11 +9,11 @@ from gate.client.standing import ask, report_damage
 from gate.protocol.keyspace import Keyspace
 from gate.store.wire import Dialogue
 from gate.values.errors import StoreError
+from gate.values.fields import LARGEST_WHOLE
 from gate.values.policy import Policy
 from gate.values.reports import Standing
 from gate.values.server import ServerFacts
 
-_LUA_COUNTS_TO: Final = 2**53
 _LONGEST_NUMBER: Final = 1000  # digits; Python refuses to read some thousands, and leading zeros are allowed
 _PACKED: Final = struct.Struct(">7d")
 """What the state keeps of permits in flight and of the last admission: lua/include/in_flight_packed.lua."""
@@ -80,4 +80,4 @@ def whole_for_lua(text: str | None) -> int | None:
     if text is None or not (text.isascii() and text.isdigit()) or len(text) > _LONGEST_NUMBER:
         return None
     number = int(text)
-    return number if number < _LUA_COUNTS_TO else None
+    return number if number < LARGEST_WHOLE else None
