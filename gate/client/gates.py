@@ -25,9 +25,10 @@ from gate.client.symbols import known_symbols
 from gate.config import Config
 from gate.protocol.codec import identify
 from gate.protocol.keyspace import DEFAULT_PREFIX, Keyspace
+from gate.store.async_server_wire import AsyncServerWire
 from gate.store.cluster_wire import AsyncClusterWire, ClusterWire
 from gate.store.connect import connect, connect_async, refuse_cluster_without_hash_tag
-from gate.store.server_wire import AsyncServerWire, ServerWire
+from gate.store.server_wire import ServerWire
 from gate.store.shapes import as_asked
 from gate.store.wire import DEFAULT_TIMEOUT_MS, AsyncWire, Dialogue, Wire
 from gate.values.errors import InvalidField

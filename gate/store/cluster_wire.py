@@ -14,8 +14,9 @@ from redis.exceptions import (
 )
 
 from gate.protocol.scripts import Command, Message, Pipeline
+from gate.store.async_server_wire import AsyncServerWire
 from gate.store.failures import NodeAddress, ScriptMissing, SlotMoved, one_line
-from gate.store.server_wire import AsyncServerWire, ServerWire
+from gate.store.server_wire import ServerWire
 from gate.store.wire import Reply
 from gate.values.errors import StoreUnavailable
 

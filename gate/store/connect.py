@@ -15,8 +15,10 @@ from redis.backoff import NoBackoff
 from gate.protocol.codec import identify
 from gate.protocol.keyspace import Keyspace
 from gate.store.address import LOGIN, TLS, StoreAddress, parse_url, unknown_option
+from gate.store.async_server_wire import AsyncServerWire
 from gate.store.cluster_wire import AsyncClusterWire, ClusterWire
-from gate.store.server_wire import AsyncServerWire, ServerWire, connection_settings, no_retries
+from gate.store.connection import connection_settings, no_retries
+from gate.store.server_wire import ServerWire
 from gate.store.wire import DEFAULT_TIMEOUT_MS, AsyncWire, Wire
 from gate.values.errors import InvalidField
 
