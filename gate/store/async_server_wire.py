@@ -32,7 +32,7 @@ from gate.store.link import Call, Link
 from gate.store.wire import Reply
 from gate.values.errors import StoreError, StoreFailure, StoreUnavailable
 
-_LONGEST_CONNECTING: Final = 10
+_CONNECTING_TIMEOUTS: Final = 10
 """Time-outs that connecting takes at most. Each wait in it has one of its own: TCP and TLS, login, database, identity.
 A store that is 100 ms away needs more than one for all of them."""
 
@@ -119,7 +119,7 @@ class AsyncServerWire:
         connection = self._make(**self._settings)
         connected = False
         try:
-            async with asyncio.timeout(_LONGEST_CONNECTING * self._timeout):
+            async with asyncio.timeout(_CONNECTING_TIMEOUTS * self._timeout):
                 await connection.connect()
                 connected = True
                 server = await _ask_async(connection, self._identify)
