@@ -26,7 +26,7 @@ from gate.config import Config
 from gate.protocol.codec import identify
 from gate.protocol.keyspace import DEFAULT_PREFIX, Keyspace
 from gate.store.async_server_wire import AsyncServerWire
-from gate.store.cluster_wire import AsyncClusterWire, ClusterWire
+from gate.store.cluster_wire import AsyncClusterWire, ClusterWire, Slot
 from gate.store.connect import connect, connect_async, refuse_cluster_without_hash_tag
 from gate.store.server_wire import ServerWire
 from gate.store.shapes import as_asked
@@ -92,8 +92,8 @@ class Gate:
         keyspace = _keyspace(prefix, policy)
         if isinstance(client, redis.RedisCluster):
             refuse_cluster_without_hash_tag(keyspace)
-            asking = identify(keyspace)
-            wire: Wire = ClusterWire(lambda: client, keyspace.state, timeout_ms, asking, owns_client=False)
+            slot = Slot(lambda: client, keyspace.state, timeout_ms, identify(keyspace), owns_client=False)
+            wire: Wire = ClusterWire(slot)
         else:
             wire = ServerWire(client, timeout_ms, identify(keyspace))
         self._set_up(wire, None, prefix, policy, find_order)
@@ -482,8 +482,8 @@ class AsyncGate:
         keyspace = _keyspace(prefix, policy)
         if isinstance(client, redis.asyncio.RedisCluster):
             refuse_cluster_without_hash_tag(keyspace)
-            asking = identify(keyspace)
-            wire: AsyncWire = AsyncClusterWire(lambda: client, keyspace.state, timeout_ms, asking, owns_client=False)
+            slot = Slot(lambda: client, keyspace.state, timeout_ms, identify(keyspace), owns_client=False)
+            wire: AsyncWire = AsyncClusterWire(slot)
         else:
             wire = AsyncServerWire(client, timeout_ms, identify(keyspace))
         self._set_up(wire, None, prefix, policy, find_order)

@@ -16,7 +16,7 @@ from gate.protocol.codec import identify
 from gate.protocol.keyspace import Keyspace
 from gate.store.address import LOGIN, TLS, StoreAddress, parse_url, unknown_option
 from gate.store.async_server_wire import AsyncServerWire
-from gate.store.cluster_wire import AsyncClusterWire, ClusterWire
+from gate.store.cluster_wire import AsyncClusterWire, ClusterWire, Slot
 from gate.store.connection import connection_settings, no_retries
 from gate.store.server_wire import ServerWire
 from gate.store.wire import DEFAULT_TIMEOUT_MS, AsyncWire, Wire
@@ -155,7 +155,7 @@ def connect(url: str, keyspace: Keyspace, timeout_ms: int = DEFAULT_TIMEOUT_MS) 
         refuse_cluster_without_hash_tag(keyspace)
         nodes = [redis.cluster.ClusterNode(host, port) for host, port in address.hosts]
         make = lambda: redis.RedisCluster(startup_nodes=nodes, **settings)  # noqa: E731
-        return ClusterWire(make, keyspace.state, timeout_ms, asking, owns_client=True), embedded
+        return ClusterWire(Slot(make, keyspace.state, timeout_ms, asking, owns_client=True)), embedded
     if address.scheme.endswith("+sentinel"):
         own = _sentinel_settings(address, timeout_ms, no_retries())
         sentinels: Any = _Sentinels
@@ -223,7 +223,7 @@ def connect_async(
         refuse_cluster_without_hash_tag(keyspace)
         nodes = [redis.asyncio.cluster.ClusterNode(host, port) for host, port in address.hosts]
         make = lambda: redis.asyncio.RedisCluster(startup_nodes=nodes, **settings)  # noqa: E731
-        return AsyncClusterWire(make, keyspace.state, timeout_ms, asking, owns_client=True), embedded
+        return AsyncClusterWire(Slot(make, keyspace.state, timeout_ms, asking, owns_client=True)), embedded
     if address.scheme.endswith("+sentinel"):
         own = _sentinel_settings(address, timeout_ms, redis.asyncio.retry.Retry(NoBackoff(), 0))
         sentinels: Any = _AsyncSentinels
