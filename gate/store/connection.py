@@ -7,8 +7,6 @@ from typing import Any, Final
 
 import redis
 from hiredis import pack_command
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from gate.protocol.scripts import Command, Encoded, Message, Pipeline, packed_for
 from gate.store.identity import addressed
@@ -76,11 +74,6 @@ def pack_message(message: Message, server: str) -> bytes:
     if isinstance(message, Pipeline):
         return b"".join(pack_message(command, server) for command in message.commands)
     return pack(addressed(message, server))
-
-
-def no_retries() -> Retry:
-    """The redis-py setting that turns its own retries off."""
-    return Retry(NoBackoff(), 0)
 
 
 class Master:
