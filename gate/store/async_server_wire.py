@@ -96,7 +96,7 @@ class AsyncServerWire:
         link = self._link
         if link is not None and link.takes_calls:
             if self._master.due():
-                with suppress(RedisError, OSError, TimeoutError):
+                with suppress(RedisError, OSError):
                     async with asyncio.timeout(self._timeout):
                         self._master.is_now(await self._pool.get_master_address())
             if self._master.serves(link.connection):
@@ -135,7 +135,7 @@ class AsyncServerWire:
                 return refusal_of(error)
             if isinstance(error, UNREADABLE):
                 return unreadable(error)
-            if isinstance(error, RedisError | OSError | TimeoutError):
+            if isinstance(error, RedisError | OSError):
                 late = f"no answer in {self._timeout * 1000:.0f} ms"  # as in ServerWire._connect
                 return lost(error, late) if connected else StoreUnavailable(one_line(error) or late)
             raise
