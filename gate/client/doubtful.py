@@ -118,7 +118,7 @@ def _records_or_copies(caller: Caller, ids: Sequence[str]) -> Dialogue[dict[str,
 def copies_in_state(caller: Caller, ids: Sequence[str]) -> Dialogue[dict[str, Record]]:
     """The copies of unsettled permits' records in the state key, which outlive the records. Of those that have one.
 
-    None where the state is damaged: status shows that, and the permits themselves must stay visible.
+    Empty where the state is damaged: status shows that, and the permits themselves must stay visible.
     """
     if not ids:
         return {}

@@ -333,7 +333,7 @@ class Gate:
         return self._carry(seen_services(self.prefix), self._beside)
 
     def recent_symbols(self) -> list[str]:
-        """The symbols of which an order was settled in the last 90 days, the latest first, 1,000 at most. None where
+        """The symbols of which an order was settled in the last 90 days, the latest first, 1,000 at most. Empty where
         their key is damaged, or the user may not read it. Raises StoreUnavailable."""
         return self._carry(known_symbols(self._caller.keyspace.symbols))
 
