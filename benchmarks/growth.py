@@ -17,7 +17,7 @@ from benchmarks.server import Server
 from benchmarks.sizes import Sizes
 from benchmarks.workload import Account, Step, symbol
 from gate.protocol.scripts import Command
-from gate.store.server_wire import pack
+from gate.store.connection import pack
 from gate.values.policy import Policy
 
 _FLAT: Final = 1.15

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from gate.client.facts import server_now_ms
 from gate.protocol.explain import explain_error
 from gate.protocol.keyspace import Keyspace
 from gate.protocol.scripts import Pipeline
@@ -25,8 +26,7 @@ def audit(prefix: str, at_most: int, within_ms: int | None) -> Dialogue[Audit]:
         for keys in (Keyspace(prefix), Keyspace(prefix, observing=True))
         for key, by_worker in ((keys.audit, False), (keys.journal, True))
     ]
-    seconds, micros = yield ("TIME",)
-    now_ms = int(seconds) * 1000 + int(micros) // 1000
+    now_ms = yield from server_now_ms()
     since = "-" if within_ms is None else str(max(0, now_ms - within_ms))
     replies = yield Pipeline(tuple(("XREVRANGE", key, "+", since, "COUNT", at_most + 1) for key, *_ in streams))
     entries: list[AuditEntry] = []

@@ -11,10 +11,11 @@ from gate.client.unheard import UnheardCalls
 from gate.protocol.codec import Protocol
 from gate.protocol.keyspace import Keyspace
 from gate.values.errors import InvalidPolicy
+from gate.values.fields import LARGEST_WHOLE
 from gate.values.log_words import log_of, pairs
 from gate.values.policy import Policy, policy_of_figures
 
-_NO_FENCE: Final = 2**53  # Lua can't count by one beyond 2**53, so a fence that reaches it is damage
+_NO_FENCE: Final = LARGEST_WHOLE  # Lua can't count by one beyond it, so a fence that reaches it is damage
 _log: Final = log_of("gate")
 
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from gate.client.caller import Caller
 from gate.client.copies import LOOK, server_of
+from gate.client.facts import server_now_ms
 from gate.client.leftovers import Looked, find
 from gate.client.proof import Shown, prove
 from gate.client.status import status
@@ -63,8 +64,8 @@ def diagnose(caller: Caller, looked: Looked | None = None, *, proof: bool = True
 def _clock_apart() -> Dialogue[int]:
     """How far the server's clock is ahead of this host's, in ms, as far as a round trip tells."""
     before_ms = time.time_ns() // 1_000_000
-    seconds, micros = yield ("TIME",)
-    return int(seconds) * 1000 + int(micros) // 1000 - (before_ms + time.time_ns() // 1_000_000) // 2
+    server_ms = yield from server_now_ms()
+    return server_ms - (before_ms + time.time_ns() // 1_000_000) // 2
 
 
 def _server(found: Status) -> list[Check]:

@@ -8,6 +8,7 @@ from typing import Final
 from msgspec import structs
 
 from gate.client.caller import Caller
+from gate.client.facts import server_now_ms
 from gate.client.looks import lookup
 from gate.client.policies import learn
 from gate.protocol.explain import explain_error
@@ -32,8 +33,7 @@ def in_doubt(caller: Caller, at_most: int, skip: int) -> Dialogue[InDoubt]:
         raise InvalidField("at_most", at_most, "is not above 0")
     if skip < 0:
         raise InvalidField("skip", skip, "is below 0")
-    seconds, micros = yield ("TIME",)
-    now_ms = int(seconds) * 1000 + int(micros) // 1000
+    now_ms = yield from server_now_ms()
     members = yield from _past_deadlines(caller, now_ms, at_most, skip)
     permits, lapsed = [], []
     if caller.follows and members:
@@ -64,8 +64,7 @@ def _past_deadlines(caller: Caller, now_ms: int, at_most: int, skip: int) -> Dia
 def absences(caller: Caller, within_ms: int, known: Collection[str]) -> Dialogue[tuple[Absence, ...]]:
     """What was settled as absent lately, the newest first, from the audit. Raises StoreFailure."""
     found, learns = [], caller.follows
-    seconds, micros = yield ("TIME",)
-    now_ms = int(seconds) * 1000 + int(micros) // 1000
+    now_ms = yield from server_now_ms()
     entries = []
     for key in (caller.keyspace.audit, caller.keyspace.journal):
         try:
@@ -119,7 +118,7 @@ def _records_or_copies(caller: Caller, ids: Sequence[str]) -> Dialogue[dict[str,
 def copies_in_state(caller: Caller, ids: Sequence[str]) -> Dialogue[dict[str, Record]]:
     """The copies of unsettled permits' records in the state key, which outlive the records. Of those that have one.
 
-    None where the state is damaged: status shows that, and the permits themselves must stay visible.
+    Empty where the state is damaged: status shows that, and the permits themselves must stay visible.
     """
     if not ids:
         return {}

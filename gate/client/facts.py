@@ -14,6 +14,12 @@ _MOST_SAID: Final = 65_536
 """Bytes of it that are read."""
 
 
+def server_now_ms() -> Dialogue[int]:
+    """The server's time. Raises StoreFailure."""
+    seconds, micros = yield ("TIME",)
+    return int(seconds) * 1000 + int(micros) // 1000
+
+
 def facts_of_server() -> Dialogue[ServerFacts]:
     """Asks the server. Empty facts where the user may not ask. Raises StoreUnavailable."""
     try:

@@ -25,9 +25,10 @@ from gate.client.symbols import known_symbols
 from gate.config import Config
 from gate.protocol.codec import identify
 from gate.protocol.keyspace import DEFAULT_PREFIX, Keyspace
-from gate.store.cluster_wire import AsyncClusterWire, ClusterWire
+from gate.store.async_server_wire import AsyncServerWire
+from gate.store.cluster_wire import AsyncClusterWire, ClusterWire, Slot
 from gate.store.connect import connect, connect_async, refuse_cluster_without_hash_tag
-from gate.store.server_wire import AsyncServerWire, ServerWire
+from gate.store.server_wire import ServerWire
 from gate.store.shapes import as_asked
 from gate.store.wire import DEFAULT_TIMEOUT_MS, AsyncWire, Dialogue, Wire
 from gate.values.errors import InvalidField
@@ -91,8 +92,8 @@ class Gate:
         keyspace = _keyspace(prefix, policy)
         if isinstance(client, redis.RedisCluster):
             refuse_cluster_without_hash_tag(keyspace)
-            asking = identify(keyspace)
-            wire: Wire = ClusterWire(lambda: client, keyspace.state, timeout_ms, asking, owns_client=False)
+            slot = Slot(lambda: client, keyspace.state, timeout_ms, identify(keyspace), owns_client=False)
+            wire: Wire = ClusterWire(slot)
         else:
             wire = ServerWire(client, timeout_ms, identify(keyspace))
         self._set_up(wire, None, prefix, policy, find_order)
@@ -332,7 +333,7 @@ class Gate:
         return self._carry(seen_services(self.prefix), self._beside)
 
     def recent_symbols(self) -> list[str]:
-        """The symbols of which an order was settled in the last 90 days, the latest first, 1,000 at most. None where
+        """The symbols of which an order was settled in the last 90 days, the latest first, 1,000 at most. Empty where
         their key is damaged, or the user may not read it. Raises StoreUnavailable."""
         return self._carry(known_symbols(self._caller.keyspace.symbols))
 
@@ -481,8 +482,8 @@ class AsyncGate:
         keyspace = _keyspace(prefix, policy)
         if isinstance(client, redis.asyncio.RedisCluster):
             refuse_cluster_without_hash_tag(keyspace)
-            asking = identify(keyspace)
-            wire: AsyncWire = AsyncClusterWire(lambda: client, keyspace.state, timeout_ms, asking, owns_client=False)
+            slot = Slot(lambda: client, keyspace.state, timeout_ms, identify(keyspace), owns_client=False)
+            wire: AsyncWire = AsyncClusterWire(slot)
         else:
             wire = AsyncServerWire(client, timeout_ms, identify(keyspace))
         self._set_up(wire, None, prefix, policy, find_order)

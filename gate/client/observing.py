@@ -46,7 +46,7 @@ class Observing:
 
 
 def observers(key: str) -> Dialogue[tuple[Observer, ...]]:
-    """The callers that have observed in the last day, the latest first. None, where their key is damaged."""
+    """The callers that have observed in the last day, the latest first. Empty where their key is damaged."""
     since_ms = time.time_ns() // 1_000_000 - _DAY_MS
     try:
         found = yield ("ZRANGE", key, "+inf", since_ms, "BYSCORE", "REV", "LIMIT", 0, _AT_MOST, "WITHSCORES")

@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Final
 
 from gate.client.caller import Caller
-from gate.client.facts import facts_if_told
+from gate.client.facts import facts_if_told, server_now_ms
 from gate.protocol.keyspace import Keyspace
 from gate.protocol.scripts import Command, Encoded, Pipeline, script
 from gate.store.failures import ScriptMissing
@@ -57,9 +57,9 @@ def prove(prefix: str, policy: Policy) -> Dialogue[tuple[Shown, ...]]:
         caller = Caller(scratch, _as_proven(policy))
     except InvalidField:
         raise InvalidField("prefix", prefix, "leaves no room for a prefix below it") from None
-    seconds, micros = yield ("TIME",)
+    now_ms = yield from server_now_ms()
     server = yield from facts_if_told()
-    state = _State(caller, int(seconds) * 1000 + int(micros) // 1000, server.run_id)
+    state = _State(caller, now_ms, server.run_id)
     load = "SCRIPT", "LOAD", script("evaluate").source
     yield state.forget()
     yield load

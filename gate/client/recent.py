@@ -7,6 +7,7 @@ from typing import Final
 
 from gate.client.caller import Caller
 from gate.client.doubtful import copies_in_state
+from gate.client.facts import server_now_ms
 from gate.client.leftovers import Looked
 from gate.protocol.scripts import Pipeline
 from gate.protocol.texts import LONGEST_NAME, MOST_PAGES, NO_END, intent_id_of, line_of
@@ -23,7 +24,7 @@ def recent_intents(caller: Caller, at_most: int, symbol: str | None, looked: Loo
     """Those that were admitted last, of one symbol or of all. Raises InvalidField, StoreFailure."""
     if not 1 <= at_most <= MOST:
         raise InvalidField("at_most", at_most, f"is not a number from 1 to {MOST}")
-    seconds, micros = yield ("TIME",)
+    now_ms = yield from server_now_ms()
     # By their ids: SCAN may show a key twice.
     latest: dict[str, Record] = {}
     count, cursor, pages = 0, b"0", 0
@@ -43,7 +44,6 @@ def recent_intents(caller: Caller, at_most: int, symbol: str | None, looked: Loo
     copies, unread = yield from _lapsed(caller, latest)
     _add(latest, copies, at_most, symbol)
     records = sorted(latest.values(), key=_place)
-    now_ms = int(seconds) * 1000 + int(micros) // 1000
     return RecentIntents(tuple(records[-at_most:]), len(records) > at_most, unread, now_ms)
 
 

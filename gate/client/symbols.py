@@ -51,7 +51,7 @@ class NotingSymbols:
 
 
 def known_symbols(key: str) -> Dialogue[list[str]]:
-    """The symbols that were noted, the latest first. None, where their key is damaged."""
+    """The symbols that were noted, the latest first. Empty where their key is damaged."""
     try:
         found = yield ("ZRANGE", key, 0, AT_MOST - 1, "REV")
     except StoreError:

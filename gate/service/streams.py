@@ -20,7 +20,7 @@ from gate.protocol.texts import as_text
 from gate.service.settings import Settings
 from gate.service.told import OPEN_MS, ToldOrder
 
-STORE_FAILURES: Final = (RedisError, RedisClusterException, OSError, TimeoutError)
+STORE_FAILURES: Final = (RedisError, RedisClusterException, OSError)
 """What redis-py raises where the store can't be asked, or refuses."""
 READ_WAITS_MS: Final = 1_000
 _PAGE: Final = 500

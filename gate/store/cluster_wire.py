@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from redis.exceptions import (
@@ -14,8 +15,9 @@ from redis.exceptions import (
 )
 
 from gate.protocol.scripts import Command, Message, Pipeline
+from gate.store.async_server_wire import AsyncServerWire
 from gate.store.failures import NodeAddress, ScriptMissing, SlotMoved, one_line
-from gate.store.server_wire import AsyncServerWire, ServerWire
+from gate.store.server_wire import ServerWire
 from gate.store.wire import Reply
 from gate.values.errors import StoreUnavailable
 
@@ -23,24 +25,26 @@ from gate.values.errors import StoreUnavailable
 _NO_CLUSTER: Final = (RedisError, RedisClusterException, OSError, LookupError, TypeError, ValueError)
 
 
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A slot of a cluster, and how a wire reaches the node that holds it."""
+
+    make_client: Callable[[], Any]
+    """Makes redis-py's client of the cluster, blocking or for asyncio as the wire is."""
+    key: str
+    """A key that lies in the slot."""
+    timeout_ms: int
+    identify: Command
+    """The command that asks a node who it is, sent first on each connection."""
+    owns_client: bool
+    """Whether the client is made for the wire, which closes it then."""
+
+
 class ClusterWire:
     """A wire to the cluster node that holds the account's slot. Follows the slot to another node."""
 
-    def __init__(
-        self,
-        make_client: Callable[[], Any],
-        slot_key: str,
-        timeout_ms: int,
-        identify: Command,
-        *,
-        owns_client: bool,
-    ) -> None:
-        """`owns_client`: whether the client is made for this wire, which closes it then."""
-        self._make_client: Final = make_client
-        self._owns_client: Final = owns_client
-        self._slot_key: Final = slot_key
-        self._timeout_ms: Final = timeout_ms
-        self._identify: Final = identify
+    def __init__(self, slot: Slot) -> None:
+        self._slot: Final = slot
         self._lock: Final = threading.Lock()
         self._client: Any = None
         self._forgotten = False
@@ -62,21 +66,19 @@ class ClusterWire:
 
     def beside(self, slot_key: str, identify: Command) -> ClusterWire:
         """A wire to the node that holds another key's slot."""
-        return ClusterWire(self._make_client, slot_key, self._timeout_ms, identify, owns_client=self._owns_client)
+        return ClusterWire(replace(self._slot, key=slot_key, identify=identify))
 
     def _node(self, holder: NodeAddress | None = None) -> ServerWire:
         with self._lock:
             if self._wire is None:
                 try:
                     if self._client is None:
-                        self._client = self._make_client()
+                        self._client = self._slot.make_client()
                     elif self._forgotten:
                         with suppress(*_NO_CLUSTER):  # then the node of before may be there again
                             self._client.nodes_manager.initialize()
-                    node = _holding(self._client, self._slot_key, holder)
-                    if node is None:
-                        raise StoreUnavailable(f"no cluster node holds the slot of {self._slot_key}")
-                    self._wire = ServerWire(self._client.get_redis_connection(node), self._timeout_ms, self._identify)
+                    node = self._client.get_redis_connection(_holding(self._client, self._slot.key, holder))
+                    self._wire = ServerWire(node, self._slot.timeout_ms, self._slot.identify)
                 except _NO_CLUSTER as error:
                     raise StoreUnavailable(one_line(error)) from None
             return self._wire
@@ -96,7 +98,7 @@ class ClusterWire:
         if self._wire is not None:
             self._wire.close()
         with self._lock:
-            client = self._client if self._owns_client else None
+            client = self._client if self._slot.owns_client else None
             if client is not None:
                 self._client, self._wire = None, None
         if client is not None:
@@ -107,21 +109,8 @@ class ClusterWire:
 class AsyncClusterWire:
     """ClusterWire for asyncio."""
 
-    def __init__(
-        self,
-        make_client: Callable[[], Any],
-        slot_key: str,
-        timeout_ms: int,
-        identify: Command,
-        *,
-        owns_client: bool,
-    ) -> None:
-        """As ClusterWire."""
-        self._make_client: Final = make_client
-        self._owns_client: Final = owns_client
-        self._slot_key: Final = slot_key
-        self._timeout_ms: Final = timeout_ms
-        self._identify: Final = identify
+    def __init__(self, slot: Slot) -> None:
+        self._slot: Final = slot
         self._client: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._forgotten = False
@@ -143,13 +132,13 @@ class AsyncClusterWire:
 
     def beside(self, slot_key: str, identify: Command) -> AsyncClusterWire:
         """As ClusterWire.beside."""
-        return AsyncClusterWire(self._make_client, slot_key, self._timeout_ms, identify, owns_client=self._owns_client)
+        return AsyncClusterWire(replace(self._slot, key=slot_key, identify=identify))
 
     async def _node(self, holder: NodeAddress | None = None) -> AsyncServerWire:
         if self._wire is None:
             try:
                 if self._client is None:
-                    self._client, self._loop = self._make_client(), asyncio.get_running_loop()
+                    self._client, self._loop = self._slot.make_client(), asyncio.get_running_loop()
                 client = self._client  # close may take it away meanwhile
                 await client.initialize()
                 if self._forgotten:
@@ -157,10 +146,8 @@ class AsyncClusterWire:
                         await client.nodes_manager.initialize()
                 if self._wire is not None:
                     return self._wire  # another caller was quicker
-                node = _holding(client, self._slot_key, holder)
-                if node is None:
-                    raise StoreUnavailable(f"no cluster node holds the slot of {self._slot_key}")
-                self._wire = AsyncServerWire(_NodeClient(node), self._timeout_ms, self._identify)  # type: ignore[arg-type]
+                node: Any = _NodeClient(_holding(client, self._slot.key, holder))
+                self._wire = AsyncServerWire(node, self._slot.timeout_ms, self._slot.identify)
             except _NO_CLUSTER as error:
                 raise StoreUnavailable(one_line(error)) from None
         return self._wire
@@ -176,7 +163,7 @@ class AsyncClusterWire:
         if self._wire is not None:
             await self._wire.close()
         # On another event loop than that of its connections they can't be closed.
-        if self._owns_client and self._client is not None and self._loop is asyncio.get_running_loop():
+        if self._slot.owns_client and self._client is not None and self._loop is asyncio.get_running_loop():
             client, self._client = self._client, None
             with suppress(*_NO_CLUSTER):  # a connection that breaks while it is closed is closed
                 await client.aclose()
@@ -193,9 +180,12 @@ def _where_it_is(message: Message, reply: Reply) -> Reply:
 
 def _holding(client: Any, slot_key: str, holder: NodeAddress | None) -> Any:
     """The node that holds the key's slot: the one that was named, if the layout has it. Right after a failover the
-    layout may come from a node that hasn't heard of it yet."""
+    layout may come from a node that hasn't heard of it yet. Raises StoreUnavailable where the layout has none."""
     named = client.get_node(host=holder[0], port=holder[1]) if holder else None
-    return named or client.get_node_from_key(slot_key)
+    node = named or client.get_node_from_key(slot_key)
+    if node is None:
+        raise StoreUnavailable(f"no cluster node holds the slot of {slot_key}")
+    return node
 
 
 class _NodeClient:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import redis
 import redis.asyncio
 import redis.asyncio.retry
+import redis.retry
 from hiredis import pack_command
 from redis.backoff import NoBackoff
 
 from gate.protocol.codec import identify
 from gate.protocol.keyspace import Keyspace
 from gate.store.address import LOGIN, TLS, StoreAddress, parse_url, unknown_option
-from gate.store.cluster_wire import AsyncClusterWire, ClusterWire
-from gate.store.server_wire import AsyncServerWire, ServerWire, connection_settings, no_retries
+from gate.store.async_server_wire import AsyncServerWire
+from gate.store.cluster_wire import AsyncClusterWire, ClusterWire, Slot
+from gate.store.connection import connection_settings
+from gate.store.server_wire import ServerWire
 from gate.store.wire import DEFAULT_TIMEOUT_MS, AsyncWire, Wire
 from gate.values.errors import InvalidField
 
@@ -39,11 +43,37 @@ def refuse_cluster_without_hash_tag(keyspace: Keyspace) -> None:
         )
 
 
-def _client_settings(address: StoreAddress, timeout_ms: int) -> dict[str, Any]:
+class _Kind(NamedTuple):
+    """redis-py's classes: those that block, or those for asyncio."""
+
+    server: Any
+    sentinels: Any
+    cluster: Any
+    node: Any
+    retry: Any
+
+    def no_retries(self) -> Any:
+        """The setting that turns redis-py's own retries off. Without one it takes some of its own."""
+        return self.retry(NoBackoff(), 0)
+
+
+def _opened(url: str) -> tuple[StoreAddress, EmbeddedStore | None]:
+    """The address to connect to, and the store's embedded server if the URL asks for one: it runs then. Raises
+    InvalidField for a bad URL, StoreUnavailable when the embedded server doesn't start."""
+    address = parse_url(url)
+    if address.scheme != "embedded":
+        return address, None
+    from gate.store.embedded import EmbeddedStore
+
+    embedded = EmbeddedStore.open(Path(address.url))
+    return parse_url(embedded.url), embedded
+
+
+def _client_settings(kind: _Kind, address: StoreAddress, timeout_ms: int) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "socket_timeout": timeout_ms / 1000,
         "socket_connect_timeout": timeout_ms / 1000,
-        "retry": no_retries(),
+        "retry": kind.no_retries(),
         **_tls_settings(address),
         **dict(address.options),
     }
@@ -63,7 +93,7 @@ def _tls_settings(address: StoreAddress) -> dict[str, Any]:
     return {"ssl_check_hostname": not address.any_certificate} | ({"ssl": True} if "+" in address.scheme else {})
 
 
-def _sentinel_settings(address: StoreAddress, timeout_ms: int, retry: Any) -> dict[str, Any]:
+def _sentinel_settings(kind: _Kind, address: StoreAddress, timeout_ms: int) -> dict[str, Any]:
     """The settings of the sentinels' own clients: with TLS and its options where the store has it.
 
     Whoever answers for a sentinel names the server that gets the store's password. The password itself isn't theirs.
@@ -75,7 +105,7 @@ def _sentinel_settings(address: StoreAddress, timeout_ms: int, retry: Any) -> di
     return {
         "socket_timeout": share,
         "socket_connect_timeout": share,
-        "retry": retry,
+        "retry": kind.no_retries(),
         "protocol": 2,
         **_tls_settings(address),
         **dict(address.options),
@@ -114,10 +144,37 @@ class _AsyncSentinels(redis.asyncio.Sentinel):
             raise redis.sentinel.MasterNotFoundError(f"{_UNREADABLE}: {type(error).__name__}") from None
 
 
-def _from_url(kind: Any, address: StoreAddress, settings: dict[str, Any]) -> Any:
+_BLOCKING: Final = _Kind(redis.Redis, _Sentinels, redis.RedisCluster, redis.cluster.ClusterNode, redis.retry.Retry)
+_ASYNCIO: Final = _Kind(
+    redis.asyncio.Redis,
+    _AsyncSentinels,
+    redis.asyncio.RedisCluster,
+    redis.asyncio.cluster.ClusterNode,
+    redis.asyncio.retry.Retry,
+)
+
+
+def _client(kind: _Kind, address: StoreAddress, timeout_ms: int, **more: Any) -> Any:
+    """A client of one server, or of the master that a sentinel names. `more`: settings beside the usual ones."""
+    settings = _client_settings(kind, address, timeout_ms) | more
+    if not address.scheme.endswith("+sentinel"):
+        return _from_url(kind, address, settings)
+    own = _sentinel_settings(kind, address, timeout_ms)
+    sentinel = kind.sentinels(list(address.hosts), sentinel_kwargs=own, **settings)
+    return sentinel.master_for(address.service, db=address.db)
+
+
+def _cluster_maker(kind: _Kind, address: StoreAddress, timeout_ms: int, **more: Any) -> Callable[[], Any]:
+    """What makes a client of a cluster. One that blocks asks the cluster at once for its layout."""
+    nodes = [kind.node(host, port) for host, port in address.hosts]
+    settings = _client_settings(kind, address, timeout_ms) | more
+    return lambda: kind.cluster(startup_nodes=nodes, **settings)
+
+
+def _from_url(kind: _Kind, address: StoreAddress, settings: dict[str, Any]) -> Any:
     """A client of one server. Makes a connection without connecting it, to find options that redis-py refuses."""
     try:
-        client = kind.from_url(address.url, **settings)
+        client = kind.server.from_url(address.url, **settings)
         pool = client.connection_pool
         pool.connection_class(**connection_settings(pool.connection_kwargs, None))
     except (TypeError, ValueError, redis.RedisError) as error:
@@ -141,25 +198,26 @@ def connect(url: str, keyspace: Keyspace, timeout_ms: int = DEFAULT_TIMEOUT_MS) 
 
     Raises InvalidField for a bad URL, StoreUnavailable when the embedded server doesn't start.
     """
-    address = parse_url(url)
-    embedded = None
-    if address.scheme == "embedded":
-        from gate.store.embedded import EmbeddedStore
-
-        embedded = EmbeddedStore.open(Path(address.url))
-        address = parse_url(embedded.url)
-    settings, asking = _client_settings(address, timeout_ms), identify(keyspace)
+    address, embedded = _opened(url)
+    asking = identify(keyspace)
     if address.cluster:
         refuse_cluster_without_hash_tag(keyspace)
-        nodes = [redis.cluster.ClusterNode(host, port) for host, port in address.hosts]
-        make = lambda: redis.RedisCluster(startup_nodes=nodes, **settings)  # noqa: E731
-        return ClusterWire(make, keyspace.state, timeout_ms, asking, owns_client=True), embedded
-    if address.scheme.endswith("+sentinel"):
-        own = _sentinel_settings(address, timeout_ms, no_retries())
-        sentinels: Any = _Sentinels
-        sentinel = sentinels(list(address.hosts), sentinel_kwargs=own, **settings)
-        return ServerWire(sentinel.master_for(address.service, db=address.db), timeout_ms, asking), embedded
-    return ServerWire(_from_url(redis.Redis, address, settings), timeout_ms, asking), embedded
+        make = _cluster_maker(_BLOCKING, address, timeout_ms)
+        return ClusterWire(Slot(make, keyspace.state, timeout_ms, asking, owns_client=True)), embedded
+    return ServerWire(_client(_BLOCKING, address, timeout_ms), timeout_ms, asking), embedded
+
+
+def connect_async(
+    url: str, keyspace: Keyspace, timeout_ms: int = DEFAULT_TIMEOUT_MS
+) -> tuple[AsyncWire, EmbeddedStore | None]:
+    """connect for asyncio."""
+    address, embedded = _opened(url)
+    asking = identify(keyspace)
+    if address.cluster:
+        refuse_cluster_without_hash_tag(keyspace)
+        make = _cluster_maker(_ASYNCIO, address, timeout_ms)
+        return AsyncClusterWire(Slot(make, keyspace.state, timeout_ms, asking, owns_client=True)), embedded
+    return AsyncServerWire(_client(_ASYNCIO, address, timeout_ms), timeout_ms, asking), embedded
 
 
 class _QuickPacking:
@@ -180,51 +238,15 @@ PlainClient: TypeAlias = redis.asyncio.Redis | redis.asyncio.RedisCluster
 def plain_client(url: str, timeout_ms: int) -> PlainClient:
     """redis-py's own client for asyncio on the store, for commands that block. Replies are bytes, nothing is retried.
 
-    An embedded store must be running. `timeout_ms` bounds each wait for an answer. Raises InvalidField.
+    An embedded store that doesn't run is started, and ends with this process. `timeout_ms` bounds each wait for an
+    answer. Raises InvalidField, and StoreUnavailable when the embedded server doesn't start.
     """
-    address = parse_url(url)
-    if address.scheme == "embedded":
-        from gate.store.embedded import EmbeddedStore
-
-        address = parse_url(EmbeddedStore.open(Path(address.url)).url)
-    settings = _client_settings(address, timeout_ms) | {"protocol": 2, "decode_responses": False}
-    settings["retry"] = redis.asyncio.retry.Retry(NoBackoff(), 0)
+    address, _ = _opened(url)
+    replies: dict[str, Any] = {"protocol": 2, "decode_responses": False}
     if address.cluster:
-        nodes = [redis.asyncio.cluster.ClusterNode(host, port) for host, port in address.hosts]
-        return redis.asyncio.RedisCluster(startup_nodes=nodes, **settings)
-    if address.scheme.endswith("+sentinel"):
-        own = _sentinel_settings(address, timeout_ms, redis.asyncio.retry.Retry(NoBackoff(), 0))
-        sentinels: Any = _AsyncSentinels
-        sentinel = sentinels(list(address.hosts), sentinel_kwargs=own, **settings)
-        client: redis.asyncio.Redis = sentinel.master_for(address.service, db=address.db)
-    else:
-        client = _from_url(redis.asyncio.Redis, address, settings)
+        cluster: redis.asyncio.RedisCluster = _cluster_maker(_ASYNCIO, address, timeout_ms, **replies)()
+        return cluster
+    client: redis.asyncio.Redis = _client(_ASYNCIO, address, timeout_ms, **replies)
     pool: Any = client.connection_pool
     pool.connection_class = type("Connection", (_QuickPacking, pool.connection_class), {})
     return client
-
-
-def connect_async(
-    url: str, keyspace: Keyspace, timeout_ms: int = DEFAULT_TIMEOUT_MS
-) -> tuple[AsyncWire, EmbeddedStore | None]:
-    """connect for asyncio."""
-    address = parse_url(url)
-    embedded = None
-    if address.scheme == "embedded":
-        from gate.store.embedded import EmbeddedStore
-
-        embedded = EmbeddedStore.open(Path(address.url))
-        address = parse_url(embedded.url)
-    settings, asking = _client_settings(address, timeout_ms), identify(keyspace)
-    settings["retry"] = None
-    if address.cluster:
-        refuse_cluster_without_hash_tag(keyspace)
-        nodes = [redis.asyncio.cluster.ClusterNode(host, port) for host, port in address.hosts]
-        make = lambda: redis.asyncio.RedisCluster(startup_nodes=nodes, **settings)  # noqa: E731
-        return AsyncClusterWire(make, keyspace.state, timeout_ms, asking, owns_client=True), embedded
-    if address.scheme.endswith("+sentinel"):
-        own = _sentinel_settings(address, timeout_ms, redis.asyncio.retry.Retry(NoBackoff(), 0))
-        sentinels: Any = _AsyncSentinels
-        sentinel = sentinels(list(address.hosts), sentinel_kwargs=own, **settings)
-        return AsyncServerWire(sentinel.master_for(address.service, db=address.db), timeout_ms, asking), embedded
-    return AsyncServerWire(_from_url(redis.asyncio.Redis, address, settings), timeout_ms, asking), embedded

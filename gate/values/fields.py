@@ -13,7 +13,8 @@ _LONGEST_SENTENCE: Final = 200
 
 _DECIMAL_TEXT: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,4})?", re.ASCII)
 _WHOLE: Final = re.compile(r"-?\d{1,16}", re.ASCII)
-_LARGEST_WHOLE: Final = 2**53
+LARGEST_WHOLE: Final = 2**53
+"""Up to it a double holds every whole number. Lua counts in doubles, and can't add 1 to this one."""
 _MAX_DIGITS: Final = 28  # the default Decimal context; more would be rounded silently
 _LARGEST: Final = Decimal("1e15")
 _SMALLEST: Final = Decimal("1e-15")
@@ -59,7 +60,7 @@ def read_whole(text: str) -> int:
     """A whole number as the scripts write one: a double holds it exactly. Raises ValueError for anything else."""
     if len(text) < 16 and text.isdigit() and text.isascii():  # most of them: half the time of what tells the others
         return int(text)
-    if not _WHOLE.fullmatch(text) or abs(number := int(text)) > _LARGEST_WHOLE:
+    if not _WHOLE.fullmatch(text) or abs(number := int(text)) > LARGEST_WHOLE:
         raise ValueError("is not a whole number of at most 2^53")
     return number
 

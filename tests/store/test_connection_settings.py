@@ -12,7 +12,7 @@ import redis.asyncio.sentinel
 import redis.sentinel
 
 from gate.store.connect import plain_client
-from gate.store.server_wire import _POOL_ONLY, connection_settings
+from gate.store.connection import _POOL_ONLY, connection_settings
 
 # What means something to a connection of the wire: handed on, or set by the wire itself.
 KNOWN = {

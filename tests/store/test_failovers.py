@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import pytest
 
 from gate import Policy, Reason
-from gate.store import server_wire
+from gate.store import connection
 from tests.client import account as at
 from tests.client.gates import OpenGate
 from tests.failover.deployments import Cluster, ask, port_of, said, wait_until
@@ -37,7 +37,7 @@ def test_a_master_that_sentinels_name_no_more_is_left_though_it_answers(open_gat
 
 
 def test_a_master_goes_on_while_no_sentinel_answers(open_gate: OpenGate, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_wire, "_MASTER_ASKED_EVERY_S", 0)
+    monkeypatch.setattr(connection, "_MASTER_ASKED_EVERY_S", 0)
     with ExitStack() as stack:
         master = ProcessStore()
         stack.callback(master.close)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +18,7 @@ import redis.asyncio
 
 from gate import AsyncGate, Gate, InvalidField, Outcome, Policy, Reason, Settled
 from gate.store.address import parse_url
+from gate.store.embedded import EmbeddedStore
 from tests.client import account as at
 from tests.client.gates import AnyGate, OpenGate
 from tests.servers.process import ProcessStore
@@ -130,6 +134,26 @@ def test_an_embedded_store_works_in_a_directory_with_a_long_name(short_directory
     gate = open_gate(url=f"embedded:{short_directory / ('long' * 30)}")
     assert works(gate) == 1
     gate.close()
+
+
+def test_an_embedded_store_that_a_plain_client_has_started_ends_with_its_process(short_directory: Path) -> None:
+    """`gate submit` on an embedded store that nobody else runs."""
+    program = (
+        "import asyncio, sys\n"
+        "from gate.store.connect import plain_client\n"
+        "async def ask():\n"
+        "    client = plain_client(sys.argv[1], 5_000)\n"
+        "    await client.set('kept', 'yes')\n"
+        "    print((await client.info('server'))['process_id'])\n"
+        "    await client.aclose()\n"
+        "asyncio.run(ask())\n"
+    )
+    command = [sys.executable, "-c", program, f"embedded:{short_directory}"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(result.stdout), 0)
+    with EmbeddedStore.open(short_directory) as again, connect(again.url) as client:
+        assert client.get("kept") == b"yes"
 
 
 @pytest.mark.parametrize(
