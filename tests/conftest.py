@@ -55,8 +55,9 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(optionalhook=True, tryfirst=True)
 def pytest_xdist_auto_num_workers() -> int | None:
-    """With `-n auto`, tests share a server that is given one after the other; else each worker starts its own."""
-    return 0 if os.environ.get("GATE_TEST_URL") else None
+    """With `-n auto`, tests share a server that is given one after the other; else each worker starts its own. Two for
+    each core: most tests wait for servers and clocks, and take a third of a core."""
+    return 0 if os.environ.get("GATE_TEST_URL") else 2 * (os.cpu_count() or 1)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:

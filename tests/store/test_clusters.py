@@ -215,6 +215,14 @@ def test_a_slot_that_moves_is_followed(open_gate: OpenGate) -> None:
 @pytest.mark.parametrize("kind", ["threads", "asyncio"])
 async def test_a_slot_that_moves_is_followed_by_the_word_of_its_old_holder(kind: str) -> None:
     """Right after a failover, the node that tells the layout may not have heard of it."""
+    for _ in range(5):
+        if await _is_followed_though_told_late(kind):
+            return
+    pytest.fail("each time, the node that was to be told late had heard at once")
+
+
+async def _is_followed_though_told_late(kind: str) -> bool:
+    """False where that node has heard of it before it was asked: nodes tell each other when they like."""
     with ExitStack() as stack:
         told_late, here, there = nodes = [new_node(stack) for _ in range(3)]
         slot = int(ask(here, "CLUSTER", "KEYSLOT", "{quantum}:exec:state"))
@@ -228,10 +236,10 @@ async def test_a_slot_that_moves_is_followed_by_the_word_of_its_old_holder(kind:
         wait_until(lambda: all(map(is_up, nodes)))
         wait_until(lambda: all(name in ask(node, "CLUSTER", "NODES") for name in names.values() for node in nodes))
 
-        def move() -> None:
+        def move() -> bool:
             for node in (there, here):
                 ask(node, "CLUSTER", "SETSLOT", slot, "NODE", names[there])
-            assert _slots_of(names[there], told_late) == [str(another)], "it has heard"
+            return _slots_of(names[there], told_late) == [str(another)]
 
         # The layout comes from the node that is told late, and from no other.
         layout: Any = {"host": "127.0.0.1", "port": port_of(told_late), "dynamic_startup_nodes": False}
@@ -239,16 +247,17 @@ async def test_a_slot_that_moves_is_followed_by_the_word_of_its_old_holder(kind:
             client = stack.enter_context(closing(redis.RedisCluster(**layout)))
             with Gate(client=client, prefix=TAGGED, policy=ROOMY, timeout_ms=5_000) as gate:
                 told = [gate.status().server.run_id]
-                move()
+                late = move()
                 told.append(gate.status().server.run_id)
         else:
             beside = redis.asyncio.RedisCluster(host="127.0.0.1", port=port_of(told_late))
             async with AsyncGate(client=beside, prefix=TAGGED, policy=ROOMY, timeout_ms=5_000) as waiting:
                 told = [(await waiting.status()).server.run_id]
-                move()
+                late = move()
                 told.append((await waiting.status()).server.run_id)
             await beside.aclose()
         assert told == [_run_id(here), _run_id(there)]
+    return late
 
 
 def _run_id(node: ProcessStore) -> str:
