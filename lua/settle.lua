@@ -174,11 +174,6 @@ else
   end
 end
 
-if unrecorded and outcome == 'unknown' then
-  redis.pcall('ZADD', is_exit and KEYS.exits or KEYS.inflight, integer(admitted + span), reserved .. ':' .. ARGV.intent_id)
-  redis.pcall('HDEL', KEYS.state, 'in_flight')  -- the next entry counts
-end
-
 -- The lost memory had given this fence: no later fence may be lower. The memory is new: entries wait, permits verify.
 if forgotten then
   --@include halts_by_itself
@@ -195,7 +190,7 @@ end
 -- A permit in doubt stays in the in-flight set and in the state, where reconcile finds it. Its lock keeps its TTL.
 if outcome == 'unknown' then
   redis.pcall('HSET', KEYS.state, permit_field, settled)
-  if observed then
+  if observed or unrecorded then
     redis.pcall('ZADD', is_exit and KEYS.exits or KEYS.inflight, integer(admitted + span), reserved .. ':' .. ARGV.intent_id)
     redis.pcall('HDEL', KEYS.state, 'in_flight')  -- the next entry counts
   end

@@ -103,19 +103,15 @@ class Usage:
         """The use of every limit, as the last answers tell it."""
         found = []
         for limit in self.limits:
-            used, at_ms = self._seen.get(limit.header, (0, 0))
-            this_window = at_ms // limit.window_ms == now_ms // limit.window_ms
             name = limit.header.removeprefix("X-MBX-").removeprefix("USED-").lower().replace("-", "_")
-            found.append(LimitUse(name, used if this_window else 0, limit.most))
+            found.append(LimitUse(name, self._used(limit, now_ms), limit.most))
         return tuple(found)
 
     def near_limit_ms(self, now_ms: int, share: Decimal = NEAR) -> int | None:
         """How long until every limit of which `share` is used starts a new window; None if no limit is so far."""
         rests = []
         for limit in self.limits:
-            used, at_ms = self._seen.get(limit.header, (0, 0))
-            this_window = at_ms // limit.window_ms == now_ms // limit.window_ms
-            if this_window and used >= limit.most * share:
+            if self._used(limit, now_ms) >= limit.most * share:
                 rests.append(limit.window_ms - now_ms % limit.window_ms)
         return max(rests, default=None)
 
@@ -124,9 +120,13 @@ class Usage:
         they are spread over the rest of the window, so that they alone don't use the share from which entries rest."""
         apart = 0
         for limit in self.limits:
-            used, at_ms = self._seen.get(limit.header, (0, 0))
-            this_window = at_ms // limit.window_ms == now_ms // limit.window_ms
-            if this_window and used * 2 >= limit.most and limit.header.startswith(_HEADERS["REQUEST_WEIGHT"]):
+            used = self._used(limit, now_ms)
+            if used * 2 >= limit.most and limit.header.startswith(_HEADERS["REQUEST_WEIGHT"]):
                 left_ms, left = limit.window_ms - now_ms % limit.window_ms, int(limit.most * NEAR) - used
                 apart = max(apart, left_ms * weight // left if left > 0 else _FARTHEST_APART_MS)
         return min(apart, _FARTHEST_APART_MS)
+
+    def _used(self, limit: RateLimit, now_ms: int) -> int:
+        """How much of a limit is used in its window of now."""
+        used, at_ms = self._seen.get(limit.header, (0, 0))
+        return used if at_ms // limit.window_ms == now_ms // limit.window_ms else 0

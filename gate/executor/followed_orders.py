@@ -27,7 +27,7 @@ class FollowedOrder:
     intent_id: str | None = None
     last: OrderUpdate | None = None
     remembered: bool = False
-    """Whether it was named, as one of before."""
+    """Whether it was sent before this executor was made, and `remember` has named it."""
     gone: Callable[[], None] | None = None
     """Called where the exchange has forgotten it."""
     new_ns: int = 0

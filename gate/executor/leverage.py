@@ -54,7 +54,7 @@ async def agreed(exchange: Exchange, attempt: Attempt, config: SymbolConfig) -> 
 
 async def _set(exchange: Exchange, attempt: Attempt, named: int, differ: str) -> SymbolConfig | Execution:
     if (left_ms := attempt.permit.remaining_ms) < LEAST_TO_SEND_MS:
-        # The turn came too late. What is set now would be so for the orders of others alone.
+        # The turn came too late. This order can't go any more; a leverage set now would only change those of others.
         return attempt.unsent("DEADLINE", f"{left_ms} ms of the permit were left, {LEAST_TO_SEND_MS} are needed")
     attempt.sets_leverage = True
     try:

@@ -45,7 +45,7 @@ from gate.values.reports import Halt
 _log: Final = log_of("gate.executor")
 
 _BEGUN_AT_MOST_MS: Final = 1_000
-"""How old readings may be that began beside a look-up; the account's counts for three times that."""
+"""How old readings may be that began beside a look-up. The account's may be older: see STALE_MS."""
 _OF_AN_EXIT_MS: Final = 2_500
 """The same for an exit, which only reduces: those that hang beside its look-up don't hang once more after it."""
 _A_STORE_THAT_IS_BACK_S: Final = 0.1

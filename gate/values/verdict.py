@@ -107,7 +107,8 @@ class Verdict(Struct, frozen=True):
     """For STALE: the intent's age on the server's clock; below 0 when its time is in the future."""
     look: LastLook | None = None
     """Of an admission: what a last look would have told at the moment of the verdict, for a caller that sends its order
-    without waiting for anything. None: ask for one. So it is where the verdict is older than its answer."""
+    without waiting for anything. None: ask for one. None too where the
+    verdict is older than the answer that brought it."""
 
     def __bool__(self) -> bool:
         return self.admitted

@@ -1,5 +1,6 @@
--- What do exits leave that nobody settles? An exit is never denied for their number, so they clear up themselves: beyond the
--- first thousand, whose record would have lapsed is taken out: at every sixteenth, up to 32 of them. A part of evaluate, of an exit's writes. Damage stops nothing.
+-- What do exits leave that nobody settles? An exit is never denied for their number, so they clear up themselves: once there
+-- are more than a thousand, every sixteenth exit takes out up to 32 whose records have lapsed. A part of evaluate, of an exit's
+-- writes. Damage stops nothing.
 -- Needs integer, now, deadline, what asked.lua reads and memory.lua finds; KEYS.inflight, state
 redis.pcall('ZADD', KEYS.inflight, deadline, reserve .. ':' .. intent_id)
 if not damaged and last_fence % 16 == 0 then

@@ -147,7 +147,8 @@ class LiveAccount:
     # ---- what comes in
 
     def forget(self) -> None:
-        """Events may have been lost: nothing counts until the next snapshot. What was seen stays seen only by it."""
+        """Events may have been lost: nothing counts until the next snapshot. An order counts as seen again only
+        once that snapshot has it."""
         if self.snapshot is not None:
             self._lines_before = self._lines
         self.snapshot = None
