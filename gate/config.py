@@ -45,6 +45,9 @@ class InvalidConfig(GateError, ValueError):
         self.source: Final = source
         super().__init__((f"{source}: " if source else "") + "; ".join(faults))
 
+    def __reduce__(self) -> tuple[type[InvalidConfig], tuple[tuple[str, ...], str]]:
+        return type(self), (self.faults, self.source)
+
 
 @dataclass(frozen=True, slots=True)
 class Flags:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import time
 from collections.abc import Callable
 from decimal import Decimal
@@ -276,6 +277,8 @@ def test_a_service_is_told_every_fault_of_its_file(file: Path) -> None:
     with pytest.raises(InvalidConfig, match="prefx: is not a key") as caught:
         Gate.from_config(file)
     assert "policy.rate_symbol_limt" in str(caught.value)
+    copy = pickle.loads(pickle.dumps(caught.value))  # noqa: S301  # its own bytes, as between processes
+    assert (copy.faults, copy.source, str(copy)) == (caught.value.faults, caught.value.source, str(caught.value))
     file.write_text("")
     with pytest.raises(InvalidConfig, match="no store is given"):
         Gate.from_config(file)

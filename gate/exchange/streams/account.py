@@ -48,7 +48,7 @@ AssetOf = Callable[[str], str | None]
 LeverageOf = Callable[[str], int | None]
 
 
-class InDoubt(Exception):
+class AccountInDoubt(Exception):
     """The events don't fit together: only a new snapshot tells how the account stands."""
 
 
@@ -160,13 +160,13 @@ class LiveAccount:
         self._lines = {}
 
     def apply(self, event: UserEvent) -> None:
-        """Raises InDoubt where the event doesn't fit what came before."""
+        """Raises AccountInDoubt where the event doesn't fit what came before."""
         self.changes += 1
         if isinstance(event, AlgoChanged):
             self._note(event.client_order_id)
         elif isinstance(event, OrderChanged | BalancesChanged):
             if len(self._events) >= _MOST_EVENTS:
-                raise InDoubt("more events since the snapshot than are kept")
+                raise AccountInDoubt("more events since the snapshot than are kept")
             if self.snapshot is not None and event.at_ms < self.snapshot.from_ms:
                 self._include(event)  # it comes late: the snapshot has it
                 if isinstance(event, OrderChanged):
@@ -181,7 +181,7 @@ class LiveAccount:
                 self._count(heard, self.snapshot)
 
     def rest_on(self, snapshot: Snapshot) -> None:
-        """Begins anew from a snapshot, with the events that may not be in it. Raises InDoubt."""
+        """Begins anew from a snapshot, with the events that may not be in it. Raises AccountInDoubt."""
         self.missed = self.snapshot is not None and self._misses(snapshot)
         awaited = {} if self.snapshot is None else self._wallets_awaited(snapshot)
         self.snapshot, self.moved = snapshot, False
@@ -239,12 +239,12 @@ class LiveAccount:
         self._note(event.client_order_id)
         number = event.order_id
         if number in self._over:
-            raise InDoubt("an order goes on after its end")
+            raise AccountInDoubt("an order goes on after its end")
         known = self._orders.get(number)
         if known is not None and event.at_ms < known.latest.at_ms:
-            raise InDoubt("an order's events come in another order")
+            raise AccountInDoubt("an order's events come in another order")
         if known is not None and event.filled != known.latest.filled + event.just_filled:
-            raise InDoubt("an order's fill is missing")
+            raise AccountInDoubt("an order's fill is missing")
         if known is not None and (event.quantity, event.price) != (known.latest.quantity, known.latest.price):
             known.included = False  # changed: what it holds now isn't in the snapshot
         if known is None:
@@ -265,12 +265,12 @@ class LiveAccount:
 
     def _count_balances(self, event: BalancesChanged, *, certain: bool) -> None:
         if event.reason == "MARGIN_TYPE_CHANGE":
-            raise InDoubt("a margin type has changed")
+            raise AccountInDoubt("a margin type has changed")
         for asset, wallet in event.cross_wallets.items():
             if asset not in self._wallets:
-                raise InDoubt(f"{asset} is new in the account")
+                raise AccountInDoubt(f"{asset} is new in the account")
             if event.at_ms < self._wallets_ms.get(asset, 0):
-                raise InDoubt("balances come in another order")
+                raise AccountInDoubt("balances come in another order")
             self._wallets[asset] = wallet if certain else min(wallet, self._wallets[asset])
             self._wallets_ms[asset] = event.at_ms
             self._told_wallets[asset] = wallet
@@ -278,7 +278,7 @@ class LiveAccount:
             line = self._lines.setdefault(key, _Line(None, [], as_held=True, changed_ms=0))
             if event.at_ms < line.changed_ms:
                 if line.now:
-                    raise InDoubt("positions come in another order")
+                    raise AccountInDoubt("positions come in another order")
                 continue  # the snapshot has a later change of it
             line.now = [holding] if certain else [*line.now, holding]
             line.as_held = line.as_held and not certain

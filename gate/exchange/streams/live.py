@@ -18,7 +18,7 @@ import msgspec
 from gate.exchange.answers import figure, unreadable
 from gate.exchange.failures import ExchangeFailure
 from gate.exchange.port import AccountFigures, GapListener, LiveFigures, OrderListener, Position, SymbolConfig
-from gate.exchange.streams.account import InDoubt, LiveAccount
+from gate.exchange.streams.account import AccountInDoubt, LiveAccount
 from gate.exchange.streams.events import BalancesChanged, KeyExpired, LeverageChanged, ModeChanged, decode_user_event
 from gate.exchange.streams.fees import Fees
 from gate.exchange.streams.free_margin import FreeMargin
@@ -268,7 +268,7 @@ class LiveStreams:
             self._account.apply(decoded)
             if isinstance(decoded, BalancesChanged) and self._account.snapshot is not None:
                 self._positions_ns = time.monotonic_ns()
-        except (msgspec.DecodeError, RecursionError, ExchangeFailure, InDoubt) as problem:
+        except (msgspec.DecodeError, RecursionError, ExchangeFailure, AccountInDoubt) as problem:
             if self._account.snapshot is not None:
                 _log.warning("STREAMS IN DOUBT %s", pairs(detail=str(problem)))
             self._doubt()
@@ -362,7 +362,7 @@ class LiveStreams:
         self._prices.set_clock(from_ms, before_ns)
         try:
             self._account.rest_on(snapshot)
-        except InDoubt as problem:
+        except AccountInDoubt as problem:
             _log.warning("STREAMS IN DOUBT %s", pairs(detail=str(problem)))
             self._doubt()
             return

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gate.exchange.failures import ExchangeFailure
-from gate.exchange.streams.account import InDoubt, LiveAccount
+from gate.exchange.streams.account import AccountInDoubt, LiveAccount
 from gate.exchange.streams.events import Key, OrderChanged, decode_mark_price, decode_user_event
 from gate.exchange.streams.snapshot import decode_snapshot
 
@@ -313,7 +313,7 @@ def test_what_is_flat_is_no_position() -> None:
 def test_what_does_not_fit_is_in_doubt(events: list[Json]) -> None:
     book = Book()
     book.hear(*events[:-1])
-    with pytest.raises(InDoubt):
+    with pytest.raises(AccountInDoubt):
         book.hear(events[-1])
 
 
@@ -464,7 +464,7 @@ def test_an_order_that_is_over_needs_no_price() -> None:
 def test_a_fill_that_is_missing_of_an_order_that_was_told_late_is_in_doubt() -> None:
     book = Book()
     book.hear(order(BEFORE_MS))
-    with pytest.raises(InDoubt):
+    with pytest.raises(AccountInDoubt):
         book.hear(order(AFTER_MS, "PARTIALLY_FILLED", "4", "3"))
 
 
@@ -517,7 +517,7 @@ def test_neither_events_nor_ids_are_kept_without_end(monkeypatch: pytest.MonkeyP
         book.hear(order(AFTER_MS, "CANCELED", i=number + 1, c=str(number)))
     assert len(book.live._seen) == len(book.live._over) == 2
     assert [book.live.has_seen(str(number)) for number in range(3)] == [False, True, True]
-    with pytest.raises(InDoubt):
+    with pytest.raises(AccountInDoubt):
         book.hear(order(AFTER_MS))
 
 
