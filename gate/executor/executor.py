@@ -227,6 +227,8 @@ class Executor:
 def _denied(intent_id: str, about: tuple[str, str], verdict: Verdict, notes: tuple[str, ...] = ()) -> Execution:
     symbol, side = about
     said = [pairs(id=intent_id, symbol=symbol, side=side, reason=verdict.reason), _DENIAL_WORDS.get(verdict.reason)]
+    if verdict.reason is Reason.FAILURE_LIMIT:  # the verdict itself has switched it on
+        _log.warning("SAFE MODE TRIGGERED %s", said[0])
     _log.info("TERMINAL STATE: DENIED %s", Line(" ".join(filter(None, [*said, pairs(detail=verdict.detail)]))))
     return Execution(
         state=Terminal.DENIED,

@@ -76,7 +76,8 @@ async def _store(config: Config, settings: Settings, gate: AsyncGate, client: An
     if status.halt is not None:
         found.append(Finding("halt", True, f"by {status.halt.by}: {status.halt.reason}; entries would be held"))
     elif stops:
-        found.append(Finding("stopped", True, f"entries would be held: {'; '.join(stops)}"))
+        would_be = "named and sent, since it observes" if config.policy.observes else "held"
+        found.append(Finding("stopped", True, f"entries would be {would_be}: {'; '.join(stops)}"))
     return found
 
 

@@ -39,6 +39,22 @@ async def test_five_margin_failures_in_five_minutes_trip_safe_mode_for_fifteen(
     assert tripped["reason"].startswith("5 failures in 300 s, the last on BNBUSDT: INSUFFICIENT_MARGIN")
 
 
+async def test_a_verdict_that_trips_safe_mode_says_so_as_a_settlement_does(
+    open_desk: OpenDesk, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A new policy has lowered the limit: no failure comes any more that could trip it."""
+    desk = await open_desk(None)
+    desk.balance("0")
+    await without_margin(desk, "BTCUSDT")
+    await desk.gate.apply_policy(Policy(failure_limit=1), by="ops", reason="too many")
+    denied = await desk.executor.execute(desk.intent("ETHUSDT"))
+    again = await desk.executor.execute(desk.intent("SOLUSDT"))
+    assert (denied.reason, again.reason) == (Reason.FAILURE_LIMIT, Reason.SAFE_MODE)
+    assert [line for line in caplog.messages if line.startswith("SAFE MODE TRIGGERED")] == [
+        f"SAFE MODE TRIGGERED id={denied.intent_id} symbol=ETHUSDT side=BUY reason=FAILURE_LIMIT"
+    ]
+
+
 async def test_a_symbol_without_margin_rests_and_the_others_go_on(open_desk: OpenDesk) -> None:
     desk = await open_desk(Policy())
     desk.balance("0")

@@ -39,6 +39,14 @@ def test_check_says_what_it_would_do_and_does_nothing(desk: Desk) -> None:
     assert desk.client.keys("*") == before
 
 
+@pytest.mark.parametrize(("mode", "would_be"), [("enforce", "held"), ("observe", "named and sent, since it observes")])
+def test_check_says_what_becomes_of_entries_where_safe_mode_is_on(desk: Desk, mode: str, would_be: str) -> None:
+    for prefix in "quantum", "quantum:observe":
+        desk.client.set(f"{prefix}:safety:safe_mode", "1", ex=60)
+    done = gate(desk, "--check", config=f'[policy]\nmode = "{mode}"\n', **KEYS)
+    assert f"entries would be {would_be}: " in " ".join(done.stdout.split())
+
+
 def test_check_in_json(desk: Desk) -> None:
     done = gate(desk, "--check", "--json", config="[service]\nconcurrency = 7\n", **KEYS)
     told = json.loads(done.stdout)
