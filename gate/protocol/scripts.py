@@ -203,6 +203,11 @@ def _bulk(value: Value) -> bytes:
     return b"$%d\r\n%b\r\n" % (len(text), text)
 
 
+def scripts_digest() -> str:
+    """What tells one state of the scripts from another, of 40 characters."""
+    return hashlib.sha1("".join(script(name).sha for name in SCRIPTS).encode(), usedforsecurity=False).hexdigest()
+
+
 def packed_for(call: Encoded, server: str) -> bytes:
     """The bytes that go to a server. `server`: what it has said of itself."""
     return call.packed + _bulk(server) if call.asks_server else call.packed

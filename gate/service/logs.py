@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import time
 from typing import Final
 
-from gate.store.masking import masked, masked_lines
+from gate.store.masking import masked
 
+_BETWEEN: Final = re.compile(
+    "(\n\n(?:The above exception was the direct cause|During handling of the above exception)[^\n]*\n\n)"
+)
+_CHAINED_AT_MOST: Final = 20
+"""Exceptions of a traceback that are masked, and cut, each by itself."""
 _LINES: Final = str.maketrans({"\n": "\\n", "\r": "\\r"})
 
 
@@ -20,14 +26,18 @@ class _OneLine(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         record.message, record.asctime = record.getMessage(), self.formatTime(record, self.datefmt)
-        said, trace = masked(self.formatMessage(record)), self.trace(record)
-        return (f"{said}\n{trace}" if trace else said).translate(_LINES)
+        said = [masked(self.formatMessage(record)), self.trace(record)]
+        if record.stack_info:
+            said.append(masked(self.formatStack(record.stack_info)))
+        return "\n".join(filter(None, said)).translate(_LINES)
 
     def trace(self, record: logging.LogRecord) -> str:
-        """The traceback; empty where there is none. Masked by lines: its words of other exceptions stay."""
+        """The traceback; empty where there is none. Each exception of a chain is masked by itself, so that a URL in one
+        takes nothing of another."""
         if not record.exc_info:
             return ""
-        return masked_lines(record.exc_text or self.formatException(record.exc_info))
+        whole = record.exc_text or self.formatException(record.exc_info)
+        return "".join(masked(each) for each in _BETWEEN.split(whole, _CHAINED_AT_MOST))
 
 
 class _Json(_OneLine):

@@ -14,7 +14,7 @@ from gate.client.gates import AsyncGate
 from gate.config import Config
 from gate.exchange.binance import BinanceFutures
 from gate.executor import Executor
-from gate.protocol.scripts import script
+from gate.protocol.scripts import scripts_digest
 from gate.service.looking import Looking
 from gate.service.metrics import Metrics
 from gate.service.news import News
@@ -98,7 +98,7 @@ async def serve(config: Config, settings: Settings, account: Account) -> int:
         _log.info(
             "STARTED prefix=%s stream=%s group=%s consumer=%s listening=%s mode=%s exchange=%s version=%s scripts=%s",
             *(config.prefix, settings.stream, settings.group, settings.consumer, at or "none", gate.policy.mode),
-            *(account.venue, __version__, script("evaluate").sha[:8]),
+            *(account.venue, __version__, scripts_digest()[:8]),
         )
         beside = [
             asyncio.create_task(keep_telling(systemd, pulse)),

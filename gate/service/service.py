@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from itertools import islice
 from typing import Any, Final
 
 from gate.client.denials import unread
@@ -21,14 +20,15 @@ from gate.service.metrics import Metrics
 from gate.service.pulse import Pulse
 from gate.service.results import Asked, Ending, ending_of, result_fields
 from gate.service.settings import Settings
-from gate.service.streams import NO_ENTRY, STORE_FAILURES, Answer, Fields, Streams, said_of
+from gate.service.streams import STORE_FAILURES, Answer, Fields, Streams, said_of
 from gate.service.taker_rates import TakerRates
 from gate.service.told import told_by
+from gate.service.unread import buried, refused
 from gate.service.updating import Updating
 from gate.service.waiting import Held, Waiting
-from gate.values.errors import NOT_SEEN, StoreFailure
+from gate.values.errors import NOT_SEEN, GateError, StoreFailure
 from gate.values.guards import Reason
-from gate.values.log_words import log_of, names
+from gate.values.log_words import log_of, names, pairs
 
 _log: Final = log_of("gate.service")
 
@@ -36,8 +36,6 @@ _FIRST_PAUSE_S: Final = 0.2
 _LONGEST_PAUSE_S: Final = 5.0
 _STALE_KEPT_MS: Final = 60_000
 """How long it is known that a stale intent was answered. A backlog of a million mustn't fill the store."""
-_MOST_FIELDS: Final = 1_000
-"""Of an entry that can't be read. A script passes on 7,900 words in one command at most."""
 _NAMED_AT_MOST: Final = 20
 _CANCELLED_WITHIN_S: Final = 10.0
 _WRITTEN_WITHIN_S: Final = 5.0
@@ -208,49 +206,25 @@ class Service:
         unread(content, letter.invalid)
         self._in_hand[letter.entry_id] = None
         self._metrics.dead.inc()
-        added: dict[str | bytes, str | bytes] = {
-            "error": letter.error,
-            "intent_id": letter.intent_id,
-            "entry": letter.entry_id,
-            "stream": self._of.stream,
-            "by": self._of.consumer,
-        }
-        if (left_out := len(letter.fields) - _MOST_FIELDS) > 0:
-            added["left_out"] = f"{left_out} more fields; the entry is {letter.entry_id} of {self._of.stream}"
-        came: dict[str | bytes, str | bytes] = {
-            b"entry_" + name if name.decode("latin-1") in added else name: value
-            for name, value in islice(letter.fields.items(), _MOST_FIELDS)
-        }
-        answer = Answer(
-            letter.entry_id,
-            self._of.dead_letters,
-            self._of.dead_letters_kept,
-            f"entry:{letter.entry_id}",
-            _STALE_KEPT_MS,
-            {**came, **added},
-        )
-        if letter.intent_id != NOT_SEEN:
-            self._answering.add(self._refusal(letter), now_s)  # before its dead letter, which acknowledges the entry
-        self._answering.add(answer, now_s)
+        self._judged(Ending(Terminal.DENIED, Reason.INVALID))
+        task = asyncio.create_task(self._answer_unread(letter, now_s))
+        self._work.add(task)
+        task.add_done_callback(self._work.discard)
 
-    def _refusal(self, letter: DeadLetter) -> Answer:
-        """The result of an intent that can't be read, for whoever waits for it."""
-        ending = self._judged(Ending(Terminal.DENIED, Reason.INVALID, letter.error))
-        fields = result_fields(
-            Asked.by_what_is_left(letter),
-            ending,
-            by=self._of.consumer,
-            now_ms=time.time_ns() // 1_000_000,
-            fee_rate=None,
-        )
-        return Answer(
-            NO_ENTRY,
-            self._of.results,
-            self._of.results_kept,
-            f"unread:{letter.entry_id}",
-            _STALE_KEPT_MS,
-            dict(fields.items()),
-        )
+    async def _answer_unread(self, letter: DeadLetter, now_s: float) -> None:
+        """Of an id that the gate knows, another entry was read, and its result is told. A second one would hide it."""
+        known = letter.intent_id == NOT_SEEN
+        if not known:
+            try:
+                known = await self._gate.lookup(letter.intent_id) is not None
+            except GateError as error:
+                _log.warning("%s has no result: %s", pairs(id=letter.intent_id), error)
+                known = True
+        if known:
+            self._answering.add(buried(letter, self._of), now_s)
+        else:
+            now_ms = time.time_ns() // 1_000_000
+            self._answering.add(refused(letter, self._of, rested_ms=self._rested_ms, now_ms=now_ms), now_s)
 
     # Taking over.
 

@@ -51,6 +51,12 @@ NO_ENTRY: Final = "0-0"
 """No entry has this id: of an answer that acknowledges none, since another one of the same entry does."""
 
 
+def encoded(text: str | bytes) -> bytes:
+    """A name or value as it is written. What JSON may hold and no text can, half of a surrogate pair, is escaped: an
+    answer that can't be written would hold up all others."""
+    return text if isinstance(text, bytes) else text.encode("utf-8", "backslashreplace")
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What is written when an entry is done with: a result, or a dead letter."""
@@ -68,6 +74,8 @@ class Answer:
     client_order_id: str = ""
     told: ToldOrder | None = None
     """What it tells of its order, for the updates that follow."""
+    then: Answer | None = None
+    """What is written once this is, and acknowledges the entry in its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +196,7 @@ class Streams:
                 open=int(told is not None and told.open),
                 now_ms=now_ms,
             )
-            pipeline.execute_command(*call, *(part for field in each.fields.items() for part in field))
+            pipeline.execute_command(*call, *(encoded(part) for field in each.fields.items() for part in field))
         return await _sent(pipeline)
 
     async def told_of(self, keys: Sequence[str]) -> list[bytes | None]:
@@ -233,7 +241,7 @@ class Streams:
                 open=int(each.told.open),
                 now_ms=now_ms,
             )
-            pipeline.execute_command(*call, *(part for field in each.fields.items() for part in field))
+            pipeline.execute_command(*call, *(encoded(part) for field in each.fields.items() for part in field))
         return await _sent(pipeline)
 
     async def backlog(self) -> Backlog:

@@ -155,7 +155,11 @@ def digits(name: str, value: int) -> str:
 def told(value: object) -> str:
     """A value as a note tells it, without the quotes of an error."""
     said = shown(value)
-    return " ".join(str(value)[:200].split())[:40] or said if isinstance(value, PLAIN) else said
+    if not isinstance(value, PLAIN):
+        return said
+    # JSON may hold half of a surrogate pair, which no stream and no file takes.
+    text = str(value)[:200].encode("utf-8", "backslashreplace").decode()
+    return " ".join(text.split())[:40] or said
 
 
 def _means(name: object, value: object) -> tuple[tuple[str, int], ...]:

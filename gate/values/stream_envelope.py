@@ -12,6 +12,7 @@ from gate.values.stream_words import LETTERS_OF, letters
 
 _TWICE: Final = "stands there twice; which one is meant?"
 _LONGEST_PROBLEM: Final = 200
+_LARGEST_ID: Final = 10**64
 NOT_JSON: Final = (ValueError, ArithmeticError, RecursionError)
 
 
@@ -26,10 +27,17 @@ def visible_id(mapping: Mapping[Any, object]) -> object:
     said = {letters(name): value for name, value in mapping.items() if isinstance(name, str)}
 
     def first(term: str) -> str | None:
-        return next((value for word in LETTERS_OF[term] if isinstance(value := said.get(word), str) and value), None)
+        return next((text for word in LETTERS_OF[term] if (text := _as_id(said.get(word)))), None)
 
     symbol, time = first("symbol"), first("timestamp")
     return first("id") or (made_id(symbol, time) if symbol and time else None)
+
+
+def _as_id(value: object) -> str:
+    """A text or a whole number, as an id has it; empty for all else."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value) if abs(value) < _LARGEST_ID else ""
+    return value if isinstance(value, str) and value.strip() else ""
 
 
 def made_id(symbol: str, time: str) -> str:

@@ -15,7 +15,7 @@ from typing import Final, TypedDict
 from gate.values.errors import InvalidIntent, shown
 from gate.values.fields import plain, read_decimal, read_time_ms
 from gate.values.order_terms import CLOSING
-from gate.values.stream_doubts import may_size
+from gate.values.stream_doubts import may_size, unit_said
 from gate.values.stream_entry import Entry, digits, one_of, says_nothing, told, upper, yes_or_no
 from gate.values.stream_envelope import blank, made_id, opened
 from gate.values.stream_terms import (
@@ -87,12 +87,13 @@ def intent_arguments(mapping: Mapping[str, object], *, received_ms: int | None =
 
     order_type = entry.agreed("order_type", read_order_type)
     terms = Terms(entry, order_type, is_exit=is_exit)
-    refuse_unknown_terms(entry, terms.order_type)
+    refuse_unknown_terms(entry, terms, is_exit=is_exit)
     if closes_position:
         entry.drop_zeros(
             "ai_size_usd", "notional", "quantity"
         )  # beside closePosition, the exchange takes no other size
-    notional, quantity = _size(entry, terms, is_exit=is_exit)
+    notional, quantity = _size(entry, terms, is_exit=is_exit, whole=bool(closes_position))
+    _check_unit(entry, symbol, "base" if quantity is not None else "quote" if notional is not None else None)
     sized = notional is not None or quantity is not None
     return IntentArguments(
         id=_id(entry, symbol, raw_time),
@@ -162,10 +163,11 @@ def _closing(position: str) -> str:
     return "SELL" if position == "LONG" else "BUY"
 
 
-def _size(entry: Entry, terms: Terms, *, is_exit: bool) -> tuple[Decimal | None, Decimal | None]:
+def _size(entry: Entry, terms: Terms, *, is_exit: bool, whole: bool) -> tuple[Decimal | None, Decimal | None]:
     """Notional or quantity. `ai_size_usd` goes before other notionals; a quantity before those, since it is exact.
 
-    `ai_size_usd` and a quantity must agree. An exit goes by its quantity then, since it must not be denied.
+    `ai_size_usd` and a quantity must agree. An exit goes by its quantity then, since it must not be denied. `whole`:
+    beside close_position, where a size of 0 is none.
     """
     ai = entry.agreed("ai_size_usd", read_decimal)
     notional = entry.agreed("notional", read_decimal)
@@ -191,9 +193,19 @@ def _size(entry: Entry, terms: Terms, *, is_exit: bool) -> tuple[Decimal | None,
     if notional is None:
         for name, value in entry.aside.items():
             word = letters(name) if isinstance(name, str) else ""
-            if may_size(word, value) and not blank(value):
+            if may_size(word, value) and not blank(value) and not (whole and says_nothing(value)):
                 raise InvalidIntent(name, value, "has no unit that is known; give quantity or notional")
     return notional, None
+
+
+def _check_unit(entry: Entry, symbol: str, unit: str | None) -> None:
+    """Raises InvalidIntent where a field names another unit for the size than the size's own name does."""
+    for name, value in entry.aside.items():
+        said = unit_said(letters(name), value, symbol) if isinstance(name, str) else None
+        if said is not None and unit is not None and said != unit:
+            raise InvalidIntent(
+                name, value, "names another unit for the size; give quantity (base) or notional (quote)"
+            )
 
 
 def _insist_on_agreement(sized: str, quantity: Decimal, asked: str, ai: Decimal, price: Decimal | None) -> None:

@@ -11,14 +11,27 @@ from gate.values.errors import InvalidIntent
 from gate.values.fields import read_decimal
 from gate.values.order_terms import ORDER_TYPES, TIMES_IN_FORCE, WORKING_TYPES
 from gate.values.stream_doubts import (
+    asks_for_no_order,
+    duration_said,
+    may_rest,
     may_say_exit,
-    names_a_duration,
     names_another_type,
     one_slip_from,
     only_of_exits,
-    slip_of_a_price,
+    prices_another_order,
+    sizes_an_exit,
 )
-from gate.values.stream_entry import NO, YES, Entry, is_one, is_word, one_of, says_nothing, told, upper
+from gate.values.stream_entry import (
+    NO,
+    YES,
+    Entry,
+    is_one,
+    is_word,
+    one_of,
+    says_nothing,
+    told,
+    upper,
+)
 from gate.values.stream_envelope import NOT_JSON, blank, read_json
 from gate.values.stream_words import (
     EITHER_PRICE,
@@ -29,14 +42,19 @@ from gate.values.stream_words import (
     ORDER_TYPE_WORDS,
     SAY_WHAT_FOR,
     SAY_WHERE_TO,
+    SIDE_FLAGS,
+    WHY_CLOSED,
     letters,
     order_type_letters,
     says_exit,
 )
 
+_NESTED_AT_MOST: Final = 100
 _OPENS: Final = frozenset({"isentry", "isopening"})
 _AGAINST: Final = {"BUY": ("SELL", "SHORT"), "SELL": ("BUY", "LONG")}
 _CONDITIONAL: Final = ("STOP_MARKET", "TAKE_PROFIT_MARKET")
+_SAYS_THE_SAME: Final = {"post_only": "gtx", "fill_or_kill": "fok"}
+"""Beside that time in force, such a flag says nothing new."""
 _MARKET_LASTS: Final = ("GTC", "IOC")
 """What the exchange itself writes beside an order that never waits in the book."""
 
@@ -119,9 +137,10 @@ class Terms:
 
 def refuse_what_is_not_placed(entry: Entry) -> None:
     """Raises InvalidIntent for a field that asks for an order which the gate doesn't place."""
+    lasts = {letters(value) for _, value in entry.said("time_in_force") if isinstance(value, str)}
     for term in entry.refused():
         for name, value in entry.said(term.name):
-            if not says_nothing(value):
+            if not says_nothing(value) and lasts != {_SAYS_THE_SAME.get(term.name)}:
                 raise InvalidIntent(name, value, f"asks for {term.says}, which the gate doesn't place")
     for name, value in entry.aside.items():
         if not isinstance(name, str) or blank(value):
@@ -133,13 +152,15 @@ def refuse_what_is_not_placed(entry: Entry) -> None:
 
 def _terms_inside(value: object) -> list[str]:
     """The terms of an order in an object, or in the JSON text of one."""
-    if isinstance(value, str) and value.lstrip().startswith("{"):
+    if isinstance(value, str) and value.lstrip().startswith(("{", "[")):
         try:
             value = read_json(value)
         except InvalidIntent:
             raise
         except NOT_JSON:
             return []
+    if isinstance(value, list | tuple):
+        return [term for each in value[:_NESTED_AT_MOST] if isinstance(each, Mapping) for term in _terms_inside(each)]
     if not isinstance(value, Mapping):
         return []
     return [each for each in value if isinstance(each, str) and letters(each) in ORDER_TERMS]
@@ -153,9 +174,11 @@ def refuse_a_hidden_exit(entry: Entry, side: str) -> None:
             problem = "says exit, and nothing else does"
         elif word in FLAGS_OR_OTHER and is_one(value):
             problem = "may be a flag or a figure"
-        elif (may_say_exit(word) and is_word(value, YES)) or (word in _OPENS and is_word(value, NO)):
+        elif may_say_exit(word, value) or (word in _OPENS and is_word(value, NO)):
             problem = "may say that the order closes"
-        elif word in SAY_WHERE_TO and isinstance(value, str) and value.strip().upper() in _AGAINST[side]:
+        elif sizes_an_exit(word, value) or (word in WHY_CLOSED and not says_nothing(value)):
+            problem = "is of an exit"
+        elif _contradicts(side, word, value):
             raise InvalidIntent(name, value, f"contradicts the order's side, {side}")
         elif only_of_exits(word) and not says_nothing(value):
             problem = "isn't a name that is known"
@@ -166,17 +189,28 @@ def refuse_a_hidden_exit(entry: Entry, side: str) -> None:
         raise InvalidIntent(name, value, f"{problem}; give reduce_only or action CLOSE for an exit")
 
 
-def refuse_unknown_terms(entry: Entry, order_type: str) -> None:
+def _contradicts(side: str, word: str, value: object) -> bool:
+    """Whether a field says the other side than the order has."""
+    if word in SAY_WHERE_TO:
+        return isinstance(value, str) and value.strip().upper() in _AGAINST[side]
+    flag = SIDE_FLAGS.get(word)
+    return flag is not None and is_word(value, NO if flag == side else YES)
+
+
+def refuse_unknown_terms(entry: Entry, terms: Terms, *, is_exit: bool) -> None:
     """Raises InvalidIntent for a field under an unknown name that asks for another order. Of an exit, too: what went at
     market can't be taken back. What an exit doesn't need is no such field."""
     for name, value in entry.aside.items():
         word = letters(name) if isinstance(name, str) else ""
-        if order_type == "MARKET" and names_another_type(word, value):
-            raise InvalidIntent(name, value, "names an order's type; write it in order_type")
-        if names_a_duration(value, order_type):
+        if names_another_type(word, value, terms.order_type, is_exit=is_exit):
+            raise InvalidIntent(name, value, f"names another type than {terms.order_type}; write it in order_type")
+        lasts = duration_said(word, value)
+        if lasts not in (None, terms.time_in_force, None if terms.order_type == "LIMIT" else "IOC"):
             raise InvalidIntent(name, value, "is how long a LIMIT order waits; write it in time_in_force")
-        if (meant := slip_of_a_price(word)) and not says_nothing(value):
-            raise InvalidIntent(name, value, f"is one slip from {meant}; write that, or give the field another name")
+        if terms.order_type == "MARKET" and (may_rest(word, value) or prices_another_order(word, value)):
+            raise InvalidIntent(name, value, "is of an order that waits; give order_type, and price or trigger_price")
+        if asks_for_no_order(word, value):
+            raise InvalidIntent(name, value, "says that no order is to be placed; leave the intent out, or the field")
 
 
 _TIME_IN_FORCE: Final = one_of(TIMES_IN_FORCE)

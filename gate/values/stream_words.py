@@ -47,7 +47,7 @@ TERMS: Final = (
         "the size in the quote asset",
     ),
     Term("ai_size_usd", ("ai_size_usd",), "the size in the quote asset; goes before every other notional"),
-    Term("leverage", ("leverage", "lever", "lev"), "the leverage"),
+    Term("leverage", ("leverage", "lever", "lev", "lever_rate"), "the leverage"),
     Term("ai_leverage", ("ai_leverage",), "the leverage; goes before `leverage`"),
     Term(
         "price",
@@ -76,7 +76,11 @@ TERMS: Final = (
 """What is understood."""
 
 REFUSED: Final = (
-    Term("callback_rate", ("callback_rate", "price_rate", "trailing_percent"), "a trailing stop"),
+    Term(
+        "callback_rate",
+        ("callback_rate", "price_rate", "trailing_percent", "trail_percent", "trailing_delta", "callback_ratio"),
+        "a trailing stop",
+    ),
     Term("activation_price", ("activation_price", "activate_price"), "a trailing stop"),
     Term("price_match", ("price_match",), "a price that the exchange picks"),
     Term("price_protect", ("price_protect",), "the exchange's price protection"),
@@ -106,12 +110,32 @@ either: an error, unless the entry is an exit anyway."""
 SAY_WHAT_FOR: Final = frozenset(
     {"type", "intent", "intenttype", "signaltype", "kind", "purpose", "effect", "positioneffect", "positionaction"}
     | {"orderaction", "openclose", "offset", "execinst", "executioninstructions", "flags", "orderflags", "tradetype"}
-    | {"tradeside"}
+    | {
+        "tradeside",
+        "signal",
+        "direction",
+        "dir",
+        "decision",
+        "operation",
+        "command",
+        "event",
+        "eventtype",
+        "actiontype",
+    }
+    | {"signalaction", "tradeaction", "orderactiontype", "orderpurpose", "orderintent", "positionintent", "position"}
+    | {"marketposition", "sentiment", "positionfill", "autosize"}
 )
 """Fields that may say what an order is for: `exit` or `close` there is an error in an entry."""
 
+WHY_CLOSED: Final = frozenset({"exitreason", "closereason", "exittag"})
+"""Only an exit has such a field: one that says something is an error in an entry."""
+
+SIDE_FLAGS: Final = {"isbuy": "BUY", "islong": "BUY", "issell": "SELL", "isshort": "SELL"}
+"""Flags that name a side: in an entry, the other one is an error."""
+
 SAY_WHERE_TO: Final = frozenset(
     {"direction", "dir", "tradedirection", "orderdirection", "positiondirection", "tradeside", "position", "signal"}
+    | {"holdside", "posdirection", "positiontype", "ordside", "strategyside", "marketposition"}
 )
 """Fields that may say the order's side: in an entry, the other side there is an error."""
 
@@ -126,6 +150,8 @@ FIGURES_OR_OTHER: Final = frozenset({"limit", "trigger"})
 
 NESTS: Final = frozenset(
     {"limit", "trigger", "stop", "params", "order", "orderparams", "extraparams", "extra", "payload", "data"}
+    | {"options", "opts", "request", "execution", "exec", "orderdetails", "orderrequest", "orderinfo", "instructions"}
+    | {"orderconfiguration", "exchangeparams", "ccxtparams"}
 )
 """Fields that may hold an object with terms of the order inside. It isn't read: terms in it are an error."""
 
@@ -156,7 +182,11 @@ _TYPE: Final = re.compile(
     "|iceberg|twap|vwap|conditional|iftouched|gtc|ioc|fok|gtx)+(buy|sell|long|short)?"
 )
 _BETWEEN_WORDS: Final = re.compile("[,;|+]")
-_EXIT: Final = re.compile("(exit|close|reduce|flatten|flat)(buy|sell|long|short|position|trade|only|all)*")
+_EXIT: Final = re.compile(
+    "(burst|reduce|offset|full|partial|force|long|short|sell|buy|to|position|action)*"
+    "(exit|close|reduce|flatten|flat|closing|exiting|unwind|liquidate|cover)"
+    "(buy|sell|long|short|position|trade|only|all|fill|signal|today|yesterday)*|stc"
+)
 
 
 def order_type_letters(word: str) -> str:

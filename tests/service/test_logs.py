@@ -43,6 +43,26 @@ def test_a_traceback_is_one_line_that_keeps_every_exception_and_no_password(
         assert set(json.loads(said)) == {"time", "level", "logger", "message", "trace"}
 
 
+def test_a_password_that_reaches_over_lines_is_none_of_them(capsys: pytest.CaptureFixture[str]) -> None:
+    log_to_output("plain")
+    try:
+        raise ValueError("refused redis://:s3cret\n@host/0")
+    except ValueError:
+        LOG.exception("broken", stack_info=True)
+    said = capsys.readouterr().out
+    assert ("s3cret" in said, "host/0" in said, said.count("\n")) == (False, True, 1)
+    assert "Stack (most recent call last)" in said
+
+
+def test_no_traceback_is_longer_than_a_page(capsys: pytest.CaptureFixture[str]) -> None:
+    log_to_output("plain")
+    try:
+        raise ValueError("x" * 1_000_000)
+    except ValueError:
+        LOG.exception("broken")
+    assert len(capsys.readouterr().out) < 25_000
+
+
 def test_what_another_has_told_of_an_exception_is_what_is_shown(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
