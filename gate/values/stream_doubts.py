@@ -10,7 +10,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Final
 
-from gate.values.stream_entry import YES, is_word
+from gate.values.stream_entry import YES, is_word, says_nothing
 from gate.values.stream_words import (
     FIGURES_OR_OTHER,
     KEPT,
@@ -37,13 +37,13 @@ _AROUND: Final = (
 _CLOSES: Final = (
     "(reduce|reducing|reduction|decrease|decreasing|close|closing|exit|exiting|flatten|unwind|cover|liquidate)"
 )
-_MAY_CLOSE: Final = re.compile(f"{_AROUND}{_CLOSES}{_AROUND}|closeontrigger|goflat|squareoff|scaleout|ro")
+_MAY_CLOSE: Final = re.compile(f"{_AROUND}{_CLOSES}{_AROUND}|closeontrigger|goflat|squareoff|ro")
 _LOUD: Final = YES | {"on", "y", "t", "1.0"}
 
 _SHARE_OF: Final = "(of|to|close|exit|reduce|position|pos|size|qty|quantity|amount)*"
 _SHARE: Final = re.compile(
     f"{_SHARE_OF}(pct|percent|percents|perc|percentage|fraction|ratio|share|portion){_SHARE_OF}"
-    "|(scaleout|trim|keep|reduction)(pct|percent|percentage)?"
+    "|(scaleout|trim|keep|reduction)(pct|percent|percentage)"
 )
 _SHARE_OF_AN_EXIT: Final = re.compile("(?=.*((?<!dis)close|exit|reduce|partial)).*(pct|percent|fraction|portion|half)")
 _PART: Final = re.compile("(is)?(close|exit|reduce)?(half|quarter|third|partial|partially)(close|exit|position|size)?")
@@ -53,13 +53,13 @@ _PART_WORDS: Final = frozenset({"partial", "partially", "half", "quarter", "thir
 
 _UNITLESS: Final = frozenset(map(letters, UNITLESS_SIZES))
 _CURRENCY: Final = "usd|usdt|usdc|base|quote|coin|asset|cash"
-_OF_SIZE: Final = f"({_CURRENCY}|order|ord|exit|close|closing|reduce|sell|buy|ai|num|total|stake|tp|sl)*"
+_OF_SIZE: Final = f"({_CURRENCY}|order|ord|exit|close|closing|reduce|sell|buy|ai|num|stake|tp|sl)*"
 _SIZE: Final = re.compile(
     f"{_OF_SIZE}(qty|quantity|amount|amt|size|sz|notional|lots|contracts|units|usd|usdt|usdc|funds)"
     f"({_CURRENCY}|value|in|of|to|close|exit|reduce)*"
     "|(exit|close|closing|reduce)volume|lot|reduce(by|to)|remaining(size|qty|quantity)?"
 )
-_SIZE_OF_AN_EXIT: Final = re.compile("(close|exit|reduce)(qty|quantity|size|amount|amt)")
+_SIZE_OF_AN_EXIT: Final = re.compile("(close|exit)(qty|quantity|size|amount|amt)")
 _UNIT: Final = re.compile("(quantity|qty|size|sz|amount|amt|tgt)(type|unit|units|ccy)|unit|marketunit|orderunit")
 _IN_BASE: Final = frozenset(
     {"base", "baseccy", "basecoin", "baseasset", "basecurrency", "coin", "coins", "asset", "contract", "contracts"}
@@ -187,7 +187,9 @@ def may_size(word: str, value: object) -> bool:
         return is_word(value, frozenset({"false", "no", "0", "off"}))
     if _HOW_FAR.fullmatch(word) is not None:
         return isinstance(value, str) and letters(value) in _PART_WORDS
-    return (says_share(word) or _names_a_size(word) or slip_of_a_size(word)) and _has_a_figure(value)
+    if not _has_a_figure(value):
+        return False
+    return says_share(word) or ((_names_a_size(word) or slip_of_a_size(word)) and not says_nothing(value))
 
 
 @lru_cache(MOST_NAMES)

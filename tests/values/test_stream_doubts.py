@@ -62,7 +62,7 @@ def test_a_flag_that_may_say_exit_opens_nothing(name: str) -> None:
         *({"position": "CLOSE"}, {"market_position": "flat"}, {"sentiment": "flat"}, {"decision": "EXIT"}),
         *({"position_intent": "sell_to_close"}, {"offset": "CLOSETODAY"}, {"offset": "Offset.CLOSE"}),
         *({"tradeSide": "reduce_close_long"}, {"signal_type": "long_exit"}, {"positionFill": "REDUCE_ONLY"}),
-        *({"type": "exit_fill"}, {"event": "force_exit"}),
+        {"type": "exit_fill"},
     ],
     ids=str,
 )
@@ -73,7 +73,7 @@ def test_a_word_that_says_exit_opens_nothing(said: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     "said",
-    [{"exit_qty": 5}, {"close_quantity": "0.1"}, {"reduce_size": 1}, {"exit_reason": "roi"}, {"exit_tag": "x"}],
+    [{"exit_qty": 5}, {"close_quantity": "0.1"}, {"exit_reason": "roi"}, {"exit_tag": "x"}],
     ids=str,
 )
 def test_what_only_an_exit_has_is_in_no_entry(said: dict[str, Any]) -> None:
@@ -249,6 +249,7 @@ OWN: dict[str, Any] = {
     "risk_pct": 2,
     "test": "ab",
 }
+OWN |= {"event": "close", "scale_out": True, "reduce_size": True, "total_size": 5, "reduce_qty": 0, "scale_out_plan": 3}
 OF_EXITS: dict[str, Any] = {
     "kind": "stop_loss",
     "method": "trailing",
