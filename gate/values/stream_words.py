@@ -118,7 +118,6 @@ SAY_WHAT_FOR: Final = frozenset(
         "decision",
         "operation",
         "command",
-        "event",
         "eventtype",
         "actiontype",
     }
