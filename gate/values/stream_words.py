@@ -110,17 +110,7 @@ either: an error, unless the entry is an exit anyway."""
 SAY_WHAT_FOR: Final = frozenset(
     {"type", "intent", "intenttype", "signaltype", "kind", "purpose", "effect", "positioneffect", "positionaction"}
     | {"orderaction", "openclose", "offset", "execinst", "executioninstructions", "flags", "orderflags", "tradetype"}
-    | {
-        "tradeside",
-        "signal",
-        "direction",
-        "dir",
-        "decision",
-        "operation",
-        "command",
-        "eventtype",
-        "actiontype",
-    }
+    | {"tradeside", "signal", "direction", "dir", "decision", "operation", "command", "eventtype", "actiontype"}
     | {"signalaction", "tradeaction", "orderactiontype", "orderpurpose", "orderintent", "positionintent", "position"}
     | {"marketposition", "sentiment", "positionfill", "autosize"}
 )

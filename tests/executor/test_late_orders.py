@@ -116,6 +116,7 @@ async def test_an_order_that_is_told_of_while_it_is_looked_up_is_looked_up_once_
         finally:
             if answers == 2 * len(LOOKS_AFTER_S):  # plain and conditional
                 await place(desk, permit)
+            if answers >= 2 * len(LOOKS_AFTER_S):
                 late.hears(permit.client_order_id)
 
     monkeypatch.setattr(desk.exchange, "find_order", find)
@@ -124,6 +125,7 @@ async def test_an_order_that_is_told_of_while_it_is_looked_up_is_looked_up_once_
         assert await late.look(desk.gate, desk.exchange) == 0
     assert late._told.is_set()
     assert await late.look(desk.gate, desk.exchange) == 1
+    assert not late._absences, "it is found, whatever it was told meanwhile"
     record = await desk.gate.lookup(permit.intent_id)
     assert (record and record.phase) == Phase.PLACED
 

@@ -133,6 +133,7 @@ async def test_what_a_closing_has_cut_off_is_asked_for_when_it_is_opened_again(
             executor._news._gaps.ask_alone(str(sent.client_order_id), order)
             await asking.wait()
             await executor._news.close()
+            assert executor._news._gaps._gap
     heard.paper.inject(Fault(kind=FaultKind.LOSE_EVENT, event="*", times=100))
     heard.paper.set_price("BTCUSDT", "89999.9")
     async with heard.executor as executor:

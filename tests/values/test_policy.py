@@ -154,6 +154,7 @@ def test_the_fingerprint_is_the_same_in_every_version() -> None:
         ({"lock_ttl_ms": 9_999}, "lock_ttl_ms"),
         ({"mode": "observe"}, "observe"),
         ({"dedup_ttl_ms": 1_799_999}, "dedup_ttl_ms 1799999 is below three times max_age_ms 600000"),
+        ({"dedup_ttl_ms": 700_000, "rate_global_window_ms": 100_000}, "dedup_ttl_ms 700000 is below three times"),
         ({"rate_global_window_ms": 1_500_001, "after_memory_loss": "halt"}, "of dedup_ttl_ms - max_age_ms, 1500000"),
         ({"rate_global_window_ms": 300_001}, "a window of 300001 ms is longer than the 300000 that entries wait"),
         ({"rate_symbol_window_ms": 300_001}, "a window of 300001 ms is longer than the 300000 that entries wait"),
