@@ -100,11 +100,10 @@ class Answering:
                     answer, taken_s = row
                     if answer.then is not None:
                         self.add(answer.then, taken_s)
-                    else:
-                        done.append(answer.entry_id)
+                    done.append(answer.entry_id)
             refused = [row for row, error in failed if isinstance(error, ResponseError)]
             unheard = [row for row, error in failed if not isinstance(error, ResponseError)]
-            if (again and len(failed) < len(batch)) or not self._refused:
+            if (again and done) or not self._refused:
                 refused_before = 0
             if refused and (again or not self._refused):
                 self._again_s = self._loop.time() + grown(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, refused_before)

@@ -105,6 +105,9 @@ def read_entry(entry_id: str, fields: Mapping[bytes, bytes], template: IdTemplat
     except InvalidIntent as invalid:
         symbol, action = _text_of(content, "symbol"), _text_of(content, "side")
         return DeadLetter(entry_id, fields, str(invalid), invalid.intent_id, invalid, symbol, action)
+    except Exception as broken:  # a bug here would end every worker that takes this entry, one after the other
+        bug = InvalidIntent("entry", type(broken).__name__, "came of reading it; report it as a bug")
+        return DeadLetter(entry_id, fields, str(bug), bug.intent_id, bug)
     return Entry(entry_id, intent, intent.price or _expected_price(content))
 
 

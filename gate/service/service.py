@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from decimal import Decimal
+from itertools import count
 from typing import Any, Final
 
 from gate.client.denials import unread
@@ -17,6 +19,7 @@ from gate.service.deciding import Deciding, Later, answered_as
 from gate.service.intake import DeadLetter, read_entry
 from gate.service.looking import Looking
 from gate.service.metrics import Metrics
+from gate.service.pauses import grown
 from gate.service.pulse import Pulse
 from gate.service.results import Asked, Ending, ending_of, result_fields
 from gate.service.settings import Settings
@@ -26,8 +29,9 @@ from gate.service.told import told_by
 from gate.service.unread import buried, refused
 from gate.service.updating import Updating
 from gate.service.waiting import Held, Waiting
-from gate.values.errors import NOT_SEEN, GateError, StoreFailure
+from gate.values.errors import NOT_SEEN, StoreFailure, StoreUnavailable
 from gate.values.guards import Reason
+from gate.values.intent import LONGEST_ID
 from gate.values.log_words import log_of, names, pairs
 
 _log: Final = log_of("gate.service")
@@ -213,18 +217,29 @@ class Service:
 
     async def _answer_unread(self, letter: DeadLetter, now_s: float) -> None:
         """Of an id that the gate knows, another entry was read, and its result is told. A second one would hide it."""
-        known = letter.intent_id == NOT_SEEN
-        if not known:
-            try:
-                known = await self._gate.lookup(letter.intent_id) is not None
-            except GateError as error:
-                _log.warning("%s has no result: %s", pairs(id=letter.intent_id), error)
-                known = True
+        try:
+            # An id that is longer than any may be was cut: it may be another's.
+            tells = letter.intent_id != NOT_SEEN and len(letter.intent_id) < LONGEST_ID
+            known = not tells or self._holds(letter.intent_id) or await self._is_known(letter.intent_id)
+        except Exception as error:  # it must not stay in hand for good
+            _log.warning("no result for what can't be read, %s: %s", pairs(id=letter.intent_id), error)
+            known = True
         if known:
             self._answering.add(buried(letter, self._of), now_s)
         else:
             now_ms = time.time_ns() // 1_000_000
             self._answering.add(refused(letter, self._of, rested_ms=self._rested_ms, now_ms=now_ms), now_s)
+
+    def _holds(self, intent_id: str) -> bool:
+        return any(held is not None and held.entry.intent.id == intent_id for held in self._in_hand.values())
+
+    async def _is_known(self, intent_id: str) -> bool:
+        """Asks until the store answers."""
+        for tries in count():
+            with suppress(StoreUnavailable):
+                return await self._gate.lookup(intent_id) is not None
+            await asyncio.sleep(grown(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, tries))
+        raise AssertionError
 
     # Taking over.
 

@@ -29,7 +29,7 @@ from gate.values.order_terms import (
 
 # The exchange has Chinese symbols. Only Han characters, which nobody mistakes for others and which have one form.
 _SYMBOL: Final = re.compile(r"[A-Z0-9_\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U000323af]{2,30}")
-_MAX_ID: Final = 128
+LONGEST_ID: Final = 128
 _MAX_LEVERAGE: Final = 125  # the highest that Binance USDⓈ-M has in any bracket
 _CONDITIONAL: Final = ("STOP_MARKET", "TAKE_PROFIT_MARKET")
 
@@ -200,8 +200,8 @@ def _read_id(value: object) -> str:
         raise InvalidIntent("id", value, "is not text")
     if not value:
         raise InvalidIntent("id", value, "is empty")
-    if len(value) > _MAX_ID:
-        raise InvalidIntent("id", value, f"has {len(value)} characters; {_MAX_ID} are allowed")
+    if len(value) > LONGEST_ID:
+        raise InvalidIntent("id", value, f"has {len(value)} characters; {LONGEST_ID} are allowed")
     if " " in value or not value.isprintable():
         raise InvalidIntent("id", value, "has spaces or control characters")
     return value
@@ -212,7 +212,7 @@ def _visible_id(mapping: Mapping[str, object]) -> str | None:
     from gate.values.stream_envelope import visible_id
 
     seen = visible_id(mapping)
-    return seen[:_MAX_ID] if isinstance(seen, str) and seen.isprintable() else None
+    return seen[:LONGEST_ID] if isinstance(seen, str) and seen.isprintable() else None
 
 
 def _read_symbol(value: object) -> str:

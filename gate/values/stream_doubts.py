@@ -6,18 +6,19 @@ All names are as `letters` has them: without case, hyphens, underscores, dots an
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from decimal import Decimal
 from functools import lru_cache
 from typing import Final
 
 from gate.values.stream_entry import YES, is_word, says_nothing
 from gate.values.stream_words import (
+    BETWEEN_WORDS,
     FIGURES_OR_OTHER,
     KEPT,
     LETTERS_OF,
     MOST_NAMES,
     ORDER_TERMS,
-    ORDER_TYPE_WORDS,
     REFUSED,
     TERMS,
     UNITLESS_SIZES,
@@ -26,204 +27,218 @@ from gate.values.stream_words import (
     order_type_letters,
 )
 
-_ONLY_OF_EXITS: Final = ("reduceonly", "closeposition")
-"""No name that holds one of these means something else, such as `order.reduceOnly`."""
-
-# Whether the order closes, or a candle is closed? Only a name that consists of such words may say the first.
-_AROUND: Final = (
-    "(is|to|be|it|only|order|ord|position|pos|trade|trigger|all|fully|full|flag|buy|sell|long|short|and|side"
-    "|force|emergency|should|must|existing|current|open|market|flash|signal|now)*"
-)
-_CLOSES: Final = (
-    "(reduce|reducing|reduction|decrease|decreasing|close|closing|exit|exiting|flatten|unwind|cover|liquidate)"
-)
-_MAY_CLOSE: Final = re.compile(f"{_AROUND}{_CLOSES}{_AROUND}|closeontrigger|goflat|squareoff|ro")
 _LOUD: Final = YES | {"on", "y", "t", "1.0"}
+"""Yes, in words of flags that aren't known."""
 
-_SHARE_OF: Final = "(of|to|close|exit|reduce|position|pos|size|qty|quantity|amount)*"
-_SHARE: Final = re.compile(
-    f"{_SHARE_OF}(pct|percent|percents|perc|percentage|fraction|ratio|share|portion){_SHARE_OF}"
-    "|(scaleout|trim|keep|reduction)(pct|percent|percentage)"
+_CLOSES: Final = "(reduce|reducing|reduction|close|closing|exit|exiting|flatten|unwind|cover|liquidate)"
+_AROUND: Final = (
+    "(is|to|be|it|only|order|ord|position|pos|trade|trigger|all|fully|full|flag|buy|sell|long|short|and|side|now"
+    "|partial|final|entire|panic|force|emergency|should|must|flash|signal|(existing|current|open)(position|pos|trade))*"
 )
-_SHARE_OF_AN_EXIT: Final = re.compile("(?=.*((?<!dis)close|exit|reduce|partial)).*(pct|percent|fraction|portion|half)")
-_PART: Final = re.compile("(is)?(close|exit|reduce)?(half|quarter|third|partial|partially)(close|exit|position|size)?")
-_WHOLE: Final = re.compile("(is)?((full|fully|all)(close|exit|position)|(close|exit)(all|full|fully))")
-_HOW_FAR: Final = re.compile("(close|exit|reduce)(type|kind|mode)")
+_OF_A_CLOSE: Final = "(of|to|by|the|close|exit|reduce|sell|position|pos|size|qty|quantity|amount|partial|partially)*"
+_FIAT: Final = "usd|usdt|usdc|base|quote|coin|asset|cash"
+
+_SENSES: Final = {
+    name: re.compile(pattern)
+    for name, pattern in {
+        # Whether the order closes, or a candle is closed? Only a name that consists of such words may say the first.
+        "flag of an exit": f"{_AROUND}{_CLOSES}{_AROUND}|decreaseonly|onlydecrease|closeontrigger|goflat|squareoff|ro",
+        "size of an exit": "(close|exit)(qty|quantity|size|amount|amt)|(close|reduce)(pct|percent|percentage)",
+        "why closed": "(exit|close)(reason|tag)",
+        "size": (
+            f"((exit|close|closing|reduce|order|ord|num)*(qty|quantity|amount|amt|size|sz|notional|lots|contracts|units)"
+            f"|({_FIAT})(qty|quantity|amount|amt|notional))({_FIAT}|in|of|to|close|exit|reduce)*"
+            "|usd|usdt|usdc|(exit|close|closing|reduce)volume|reduce(by|to)"
+            "|(scaleout|trim|keep|reduction)(pct|percent|percentage)"
+        ),
+        "share": f"{_OF_A_CLOSE}(pct|percent|percents|perc|percentage|fraction|ratio|share|portion){_OF_A_CLOSE}",
+        "part": "(is)?(close|exit|reduce)?(half|quarter|third|partial|partially)(close|exit|position|size)?",
+        "whole": "(is)?((full|fully|all)(close|exit|position)|(close|exit)(all|full|fully))",
+        "how far": "(close|exit|reduce)(type|kind|mode)",
+        "unit of a quantity": "(quantity|qty|amount|amt)(type|unit|units|ccy)",
+        "unit": "(size|sz|tgt)(type|unit|units|ccy)|unit|marketunit|orderunit",
+        "in quote": "(is|in)(quote|usd|usdt)|(is)?(quoteorder|notional)|sizeinusd",
+        "type": (
+            "(exit)?(order|ord|exec|execution)+(price)?(type|kind|style|mode|method|instruction|class|algo)"
+            "|otype|typeoforder"
+        ),
+        # These also hold other things, such as why an exit is sent.
+        "type or other": "(exit|open)?(order|exec|execution)",
+        "type of an entry": "(entry|open|orig)(order|ord|exec|execution)*(type|kind|style|mode|method)",
+        "duration": (
+            "(order|ord|exec|execution|limit)*"
+            "(tif|timeinforce|force|duration|validity|lifetime|instructions?|inst|o?flags?)(name|type|word|s)?"
+        ),
+        "limit": "(lim|ord|limitorder)(price|px)|limit(at|priceusd)|pricelimit|pxusd|executeprice",
+        "trigger": "(trig|ordertrigger|aux|stoplimit)price|trigger(level|at)",
+        "limit of an entry": "entrylimit(price|px)?",
+        "trigger of an entry": "entrytrigger(price|px)?",
+        "rests": "(is|use)limit|limitorder",
+        "post only": "(is)?maker|postonlyorder|rejectpostonly",
+        "hidden": "(is)?hidden",
+        "no order": "(is)?(dryrun|test|cancel)|testonly|validate(only)?|simulated?",
+        "order": "execute|(is)?approved|should(trade|execute)",
+    }.items()
+}
+
 _PART_WORDS: Final = frozenset({"partial", "partially", "half", "quarter", "third"})
-
+_NO_REASON: Final = frozenset({"-", "--", "n/a", "na"})
+_OFF: Final = frozenset({"false", "no", "0", "off"})
 _UNITLESS: Final = frozenset(map(letters, UNITLESS_SIZES))
-_CURRENCY: Final = "usd|usdt|usdc|base|quote|coin|asset|cash"
-_OF_SIZE: Final = f"({_CURRENCY}|order|ord|exit|close|closing|reduce|sell|buy|ai|num|stake|tp|sl)*"
-_SIZE: Final = re.compile(
-    f"{_OF_SIZE}(qty|quantity|amount|amt|size|sz|notional|lots|contracts|units|usd|usdt|usdc|funds)"
-    f"({_CURRENCY}|value|in|of|to|close|exit|reduce)*"
-    "|(exit|close|closing|reduce)volume|lot|reduce(by|to)|remaining(size|qty|quantity)?"
-)
-_SIZE_OF_AN_EXIT: Final = re.compile("(close|exit)(qty|quantity|size|amount|amt)")
-_UNIT: Final = re.compile("(quantity|qty|size|sz|amount|amt|tgt)(type|unit|units|ccy)|unit|marketunit|orderunit")
 _IN_BASE: Final = frozenset(
-    {"base", "baseccy", "basecoin", "baseasset", "basecurrency", "coin", "coins", "asset", "contract", "contracts"}
-    | {"quantity", "qty", "fixed", "fixedquantity", "unit", "units", "lot", "lots"}
+    {"base", "baseccy", "basecoin", "baseasset", "basecurrency", "coin", "coins", "contract", "contracts"}
 )
 _IN_QUOTE: Final = frozenset(
     {"quote", "quoteccy", "quotecoin", "quoteasset", "quotecurrency", "notional", "cash", "dollaramount", "dollar"}
-    | {"usd", "usdt", "usdc", "dollars", "value"}
+    | {"usd", "usdt", "usdc", "dollars"}
 )
-_SAYS_QUOTE: Final = frozenset({"isquote", "inquote", "inusd", "inusdt", "sizeinusd", "quoteorder", "isnotional"})
-
-_TYPE_OF_ORDER: Final = re.compile(
-    "(exit|open)?(order|ord|exec|execution)+(price)?(type|kind|style|mode|method|instruction|class|algo)?"
-    "|otype|typeoforder|origtype"
-)
-_TYPE_OF_ENTRY: Final = re.compile("entry(order|ord|exec|execution)*(type|kind|style|mode|method)")
-_HARD_TYPE: Final = ("limit", "market", "lmt", "mkt")
-"""What is in every word for a type that says no more: `take_profit` on an exit may say why it is sent."""
-_MAY_REST: Final = frozenset(
-    {"islimit", "uselimit", "limitorder", "ismaker", "maker", "postonlyorder", "rejectpostonly", "hidden", "ishidden"}
-)
-_DURATION: Final = re.compile(
-    "(order|ord|exec|execution|limit)*"
-    "(tif|timeinforce|force|duration|validity|lifetime|instructions?|inst|o?flags?)(name|type|word|s)?"
-)
+_OF_ANOTHER_UNIT: Final = re.compile(".*(percent|pct|equity|balance|risk|margin|ratio).*")
 _LASTS: Final = {
     "fok": "FOK",
     "fillorkill": "FOK",
     "gtd": "GTD",
+    "gtt": "GTD",
     "ioc": "IOC",
     "immediateorcancel": "IOC",
     **dict.fromkeys(("gtx", "postonly", "post", "po", "alo", "participatedonotinitiate"), "GTX"),
 }
-_PRICES_OF_OTHERS: Final = frozenset(
-    {"limprice", "limitat", "pricelimit", "limitorderprice", "limitpriceusd", "ordpx", "pxusd", "executeprice"}
-    | {"entrylimit", "entrylimitprice", "trigprice", "ordertriggerprice", "triggerlevel", "triggerat", "auxprice"}
-    | {"entrytrigger", "entrytriggerprice", "stoplimitprice"}
-)
-_NO_REAL_ORDER: Final = frozenset(
-    {"dryrun", "isdryrun", "test", "istest", "testonly", "validate", "validateonly", "simulate", "simulated"}
-)
+_HARD_TYPE: Final = ("limit", "market", "lmt", "mkt")
+"""What is in every word for a type that says no more: `take_profit` on an exit may say why it is sent."""
+_BESIDE_THE_TYPE: Final = re.compile("buy|sell|long|short|gtc|ioc")
+_TYPE_SAID: Final = {
+    "market": "MARKET",
+    "mkt": "MARKET",
+    "limit": "LIMIT",
+    "lmt": "LIMIT",
+    "limitmaker": "LIMIT",
+    "stopmarket": "STOP_MARKET",
+    "takeprofitmarket": "TAKE_PROFIT_MARKET",
+}
 
 _SPELLED: Final = {letters(word): word for term in (*TERMS, *REFUSED) for word in term.words}
 _LONG_ENOUGH: Final = 6
 _SIZES: Final = frozenset(word for term in ("quantity", "notional", "ai_size_usd") for word in LETTERS_OF[term])
+_PRICES: Final = frozenset(word for term in ("price", "trigger_price") for word in LETTERS_OF[term])
 _TYPES: Final = frozenset(LETTERS_OF["order_type"])
+_NO_SLIPS: Final = frozenset({"topprice"})
 
 
-def only_of_exits(word: str) -> bool:
-    """Whether a name means nothing but an exit, though it isn't known."""
-    return any(each in word for each in _ONLY_OF_EXITS)
+def senses(word: str) -> frozenset[str]:
+    """What a name may be for."""
+    return _senses(word) if len(word) <= KEPT else frozenset()
+
+
+@lru_cache(MOST_NAMES)  # a stream's names are the same in every entry
+def _senses(word: str) -> frozenset[str]:
+    return frozenset(sense for sense, pattern in _SENSES.items() if pattern.fullmatch(word))
 
 
 def may_say_exit(word: str, value: object) -> bool:
-    """Whether a flag may say that the order closes: `only_reduce`, `exit_position`, `closeOnTrigger`."""
-    return _names_a_flag_of_exits(word) and is_word(value, _LOUD)
-
-
-@lru_cache(MOST_NAMES)
-def _names_a_flag_of_exits(word: str) -> bool:
-    return len(word) <= KEPT and _MAY_CLOSE.fullmatch(word) is not None
-
-
-def sizes_an_exit(word: str, value: object) -> bool:
-    """Whether a field tells how much to close: an entry has none."""
-    return len(word) <= KEPT and _SIZE_OF_AN_EXIT.fullmatch(word) is not None and _has_a_figure(value)
+    """Whether a field may say that the order closes: `only_reduce: true`, `exit_qty: 5`, `exit_reason: roi`."""
+    found = senses(word)
+    return (
+        ("flag of an exit" in found and is_word(value, _LOUD))
+        or ("size of an exit" in found and _has_a_figure(value) and not says_nothing(value))
+        or ("why closed" in found and not says_nothing(value) and str(value).strip().lower() not in _NO_REASON)
+    )
 
 
 def names_another_type(word: str, value: object, order_type: str, *, is_exit: bool) -> bool:
     """Whether a field such as `execution_type`, or one slip from `order_type`, asks for another type of order."""
-    if not isinstance(value, str) or not _may_name_a_type(word, is_exit) or not names_an_order_type(value):
+    found = senses(word)
+    surely = "type" in found or one_slip_from(word, _TYPES) is not None
+    if not (surely or "type or other" in found or ("type of an entry" in found and not is_exit)):
         return False
-    said = order_type_letters(value)
-    if is_exit and not any(each in said for each in _HARD_TYPE):
+    for each in _words(value):
+        said = order_type_letters(each)
+        if not names_an_order_type(each) or (is_exit and not surely and not any(hard in said for hard in _HARD_TYPE)):
+            continue
+        if _TYPE_SAID.get(_BESIDE_THE_TYPE.sub("", said)) not in ("MARKET", order_type):
+            return True
+    return False
+
+
+def waits_in_the_book(word: str, value: object, order_type: str, time_in_force: str | None) -> bool:
+    """Whether a flag asks for an order that waits, or waits unseen, and this one doesn't: `is_limit`, `maker`."""
+    found = senses(word)
+    if "post only" in found:
+        return time_in_force != "GTX" and (value is True or is_word(value, _LOUD - {"1", "1.0"}))
+    return is_word(value, _LOUD) and ("hidden" in found or ("rests" in found and order_type != "LIMIT"))
+
+
+def another_duration(word: str, value: object, order_type: str, time_in_force: str | None) -> bool:
+    """Whether a field says under another name for how long the order waits, such as `validity: FOK`, and this one
+    doesn't wait so. IOC changes nothing in an order that never waits."""
+    if "duration" not in senses(word):
         return False
-    return ORDER_TYPE_WORDS.get(said) not in ("MARKET", order_type)
+    said = {_LASTS.get(letters(each)) for each in _words(value)}
+    return bool(said - {None, time_in_force, None if order_type == "LIMIT" else "IOC"})
 
 
-@lru_cache(MOST_NAMES)
-def _may_name_a_type(word: str, is_exit: bool) -> bool:
-    if len(word) > KEPT:
+def prices_another_order(word: str, value: object, order_type: str, *, is_exit: bool) -> bool:
+    """Whether a field gives, under a name that isn't known, a limit or a trigger that the order hasn't."""
+    found = senses(word)
+    limits = "limit" in found or ("limit of an entry" in found and not is_exit)
+    triggers = "trigger" in found or ("trigger of an entry" in found and not is_exit)
+    if not ((limits and order_type != "LIMIT") or (triggers and order_type in ("MARKET", "LIMIT"))):
         return False
-    if _TYPE_OF_ORDER.fullmatch(word) is not None or one_slip_from(word, _TYPES) is not None:
-        return True
-    return not is_exit and _TYPE_OF_ENTRY.fullmatch(word) is not None
-
-
-def may_rest(word: str, value: object) -> bool:
-    """Whether a flag may ask for an order that waits in the book: `is_limit`, `maker`."""
-    said = value.strip().lower() if isinstance(value, str) else ""
-    return word in _MAY_REST and (value is True or said in ("true", "yes"))
-
-
-def duration_said(word: str, value: object) -> str | None:
-    """The time in force that a field names under another name, such as `validity: FOK`."""
-    if not isinstance(value, str) or not _names_a_duration(word):
-        return None
-    return _LASTS.get(letters(value)) if len(value) <= KEPT else None
-
-
-@lru_cache(MOST_NAMES)
-def _names_a_duration(word: str) -> bool:
-    return len(word) <= KEPT and _DURATION.fullmatch(word) is not None
-
-
-def prices_another_order(word: str, value: object) -> bool:
-    """Whether a field gives a limit or trigger under a name that isn't known."""
-    return word in _PRICES_OF_OTHERS and _has_a_figure(value)
+    return _has_a_figure(value) and not says_nothing(value)
 
 
 def asks_for_no_order(word: str, value: object) -> bool:
-    """Whether a flag says that nothing is to be placed: `dry_run`."""
-    return word in _NO_REAL_ORDER and is_word(value, YES)
+    """Whether a flag says that nothing is to be placed: `dry_run: true`, `approved: false`."""
+    found = senses(word)
+    return ("no order" in found and is_word(value, _LOUD)) or (
+        "order" in found and (value is False or is_word(value, _OFF - {"0"}))
+    )
 
 
 def may_size(word: str, value: object) -> bool:
     """Whether a field may give the size, in a unit that isn't known, or says that only a share is to be closed."""
     if word in _UNITLESS:
         return True
-    if len(word) > KEPT:
-        return False
-    if _PART.fullmatch(word) is not None:
-        return is_word(value, _LOUD) or (_is_led_by_a_figure(value) and not is_word(value, frozenset({"0"})))
-    if _WHOLE.fullmatch(word) is not None:
-        return is_word(value, frozenset({"false", "no", "0", "off"}))
-    if _HOW_FAR.fullmatch(word) is not None:
-        return isinstance(value, str) and letters(value) in _PART_WORDS
+    found = senses(word)
+    if "part" in found:
+        figure = word.startswith(("close", "exit", "reduce")) and _has_a_figure(value) and not says_nothing(value)
+        return is_word(value, _LOUD) or _is_a_part(value) or figure
+    if "whole" in found:
+        return value is False or is_word(value, _OFF)
+    if "how far" in found:
+        return any(letters(each) in _PART_WORDS for each in _words(value))
     if not _has_a_figure(value):
         return False
-    return says_share(word) or ((_names_a_size(word) or slip_of_a_size(word)) and not says_nothing(value))
-
-
-@lru_cache(MOST_NAMES)
-def _names_a_size(word: str) -> bool:
-    return _SIZE.fullmatch(word) is not None and word not in ("contractsize", "lotsize")
-
-
-def says_share(word: str) -> bool:
-    """Whether these letters name a share of the position: `pct`, `close_pct`, `reduce_by_percent`."""
-    if len(word) > KEPT:
-        return False
-    return _SHARE.fullmatch(word) is not None or _SHARE_OF_AN_EXIT.search(word) is not None
+    return "share" in found or (
+        ("size" in found or one_slip_from(word, _SIZES) is not None) and not says_nothing(value)
+    )
 
 
 def unit_said(word: str, value: object, symbol: str) -> str | None:
-    """`base` or `quote` where a field says so of the size, `?` where it says another unit; None where it says none."""
-    if word in _SAYS_QUOTE:
-        return "quote" if is_word(value, YES) else None
-    if not isinstance(value, str) or not value.strip() or not _names_a_unit(word):
+    """`base` or `quote` where a field says so of the size, `?` where it says a share; None where it says no unit."""
+    found = senses(word)
+    if "in quote" in found:
+        return "quote" if is_word(value, _LOUD) else None
+    of_quantity = "unit of a quantity" in found
+    if not (of_quantity or "unit" in found) or not isinstance(value, str) or len(value) > KEPT:
         return None
-    said = letters(value) if len(value) <= KEPT else ""
+    said = letters(value)
     if said in _IN_QUOTE:
         return "quote"
-    return "base" if said in _IN_BASE or (said and symbol.lower().startswith(said)) else "?"
-
-
-@lru_cache(MOST_NAMES)
-def _names_a_unit(word: str) -> bool:
-    return len(word) <= KEPT and _UNIT.fullmatch(word) is not None
+    if said in _IN_BASE or (said and symbol.lower() in {f"{said}{quote}" for quote in ("usdt", "usdc", "usd")}):
+        return "base"
+    return "?" if of_quantity and _OF_ANOTHER_UNIT.fullmatch(said) else None
 
 
 def slip_of_a_size(word: str) -> bool:
     """Whether a name is one slip from a size's."""
     return one_slip_from(word, _SIZES) is not None
+
+
+def slip_of_a_price(word: str, value: object) -> str | None:
+    """The limit or trigger price from which a name differs by one slip, where it gives a price. One of several, with a
+    number or an s behind it, is none: `stop_price2`."""
+    if word in _NO_SLIPS or word[-1:].isdecimal() or word.endswith("s") or isinstance(value, list | tuple):
+        return None
+    return one_slip_from(word, _PRICES) if _has_a_figure(value) and not says_nothing(value) else None
 
 
 def one_slip_from(word: str, names: frozenset[str] = ORDER_TERMS) -> str | None:
@@ -249,15 +264,24 @@ def _one_slip(word: str, name: str) -> bool:
     return swapped or one[1:] == other or one == other[1:] or one[1:] == other[1:]
 
 
-def _is_led_by_a_figure(value: object) -> bool:
-    """Whether a value is a number, or a text that begins as one: not `Q4`."""
-    return _has_a_figure(value) and not (isinstance(value, str) and value.strip()[:1].isalpha())
+def _words(value: object) -> Iterator[str]:
+    """The words of a value, or of a list of them."""
+    for each in value if isinstance(value, list | tuple) else (value,):
+        if isinstance(each, str) and len(each) <= 4 * KEPT:
+            yield from BETWEEN_WORDS.split(each)
+
+
+def _is_a_part(value: object) -> bool:
+    """Whether a value is a share: `0.5`, `50%`; not `Q4`, nor 4."""
+    if isinstance(value, str):
+        return value.strip().endswith("%") or value.strip().startswith(("0.", ".", "0,"))
+    return isinstance(value, float | Decimal) and 0 < value < 1
 
 
 def _has_a_figure(value: object) -> bool:
     """Whether a value is a number, or holds a digit: `50%`, `0,5`, `["1"]`."""
+    if isinstance(value, list | tuple):
+        return any(not isinstance(each, list | tuple) and _has_a_figure(each) for each in value)
     if isinstance(value, str):
         return any(each.isdecimal() for each in value[:KEPT])
-    if isinstance(value, list | tuple):
-        return any(_has_a_figure(each) for each in value[:KEPT])
     return isinstance(value, int | float | Decimal) and not isinstance(value, bool)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any, Final
 
@@ -12,7 +13,6 @@ from gate.values.stream_words import LETTERS_OF, letters
 
 _TWICE: Final = "stands there twice; which one is meant?"
 _LONGEST_PROBLEM: Final = 200
-_LARGEST_ID: Final = 10**64
 NOT_JSON: Final = (ValueError, ArithmeticError, RecursionError)
 
 
@@ -26,18 +26,22 @@ def visible_id(mapping: Mapping[Any, object]) -> object:
     there. Never raises."""
     said = {letters(name): value for name, value in mapping.items() if isinstance(name, str)}
 
-    def first(term: str) -> str | None:
-        return next((text for word in LETTERS_OF[term] if (text := _as_id(said.get(word)))), None)
+    def first(term: str) -> object:
+        """What a reading takes: the first that isn't blank."""
+        return next((value for word in LETTERS_OF[term] if not blank(value := said.get(word))), None)
 
-    symbol, time = first("symbol"), first("timestamp")
-    return first("id") or (made_id(symbol, time) if symbol and time else None)
+    if (own := first("id")) is not None:
+        return _as_id(own)
+    symbol, time = _as_id(first("symbol")), _as_id(first("timestamp"))
+    return made_id(symbol, time) if symbol and time else None
 
 
-def _as_id(value: object) -> str:
-    """A text or a whole number, as an id has it; empty for all else."""
+def _as_id(value: object) -> str | None:
+    """A text or a whole number, as an id has it; None for all else."""
     if isinstance(value, int) and not isinstance(value, bool):
-        return str(value) if abs(value) < _LARGEST_ID else ""
-    return value if isinstance(value, str) and value.strip() else ""
+        with suppress(ValueError):  # Python prints no more than some 4,300 digits
+            return str(value)
+    return value if isinstance(value, str) else None
 
 
 def made_id(symbol: str, time: str) -> str:

@@ -28,7 +28,7 @@ from gate.values.stream_terms import (
 from gate.values.stream_words import letters
 
 _DIRECTIONS: Final = {"BUY": "BUY", "LONG": "BUY", "SELL": "SELL", "SHORT": "SELL"}
-_OF_A_QUANTITY: Final = ("quantity", "qty")
+_OF_A_QUANTITY: Final = ("quantity", "qty", "amount", "amt")
 _AGREEING: Final = Decimal("0.01")
 """Two sizes agree when they differ by no more than this share: one of them was rounded to the lot size."""
 _POSITION_SIDE: Final = one_of(("LONG", "SHORT", "BOTH"))
@@ -203,9 +203,9 @@ def _check_unit(entry: Entry, symbol: str, unit: str | None) -> None:
     """Raises InvalidIntent where a field names another unit for the size than the size's own name does."""
     for name, value in entry.aside.items():
         said = unit_said(letters(name), value, symbol) if isinstance(name, str) else None
-        if said == "base" and letters(name).startswith(_OF_A_QUANTITY) and unit == "quote":
-            continue  # it tells of a quantity, which isn't there
-        if said is not None and unit is not None and said != unit:
+        if said is None or unit is None or said == unit:
+            continue
+        if said == "?" or unit == "base" or not letters(name).startswith(_OF_A_QUANTITY):
             raise InvalidIntent(
                 name, value, "names another unit for the size; give quantity (base) or notional (quote)"
             )

@@ -11,15 +11,14 @@ from gate.values.errors import InvalidIntent
 from gate.values.fields import read_decimal
 from gate.values.order_terms import ORDER_TYPES, TIMES_IN_FORCE, WORKING_TYPES
 from gate.values.stream_doubts import (
+    another_duration,
     asks_for_no_order,
-    duration_said,
-    may_rest,
     may_say_exit,
     names_another_type,
     one_slip_from,
-    only_of_exits,
     prices_another_order,
-    sizes_an_exit,
+    slip_of_a_price,
+    waits_in_the_book,
 )
 from gate.values.stream_entry import (
     NO,
@@ -38,19 +37,20 @@ from gate.values.stream_words import (
     FLAGS_OR_OTHER,
     LIMIT_MAKER,
     NESTS,
+    ONLY_OF_EXITS,
     ORDER_TERMS,
     ORDER_TYPE_WORDS,
     SAY_WHAT_FOR,
     SAY_WHERE_TO,
     SIDE_FLAGS,
-    WHY_CLOSED,
     letters,
     order_type_letters,
     says_exit,
 )
 
-_NESTED_AT_MOST: Final = 100
 _OPENS: Final = frozenset({"isentry", "isopening"})
+_FLAT: Final = frozenset({"flat"})
+"""Of `position`: what the account had before the entry."""
 _AGAINST: Final = {"BUY": ("SELL", "SHORT"), "SELL": ("BUY", "LONG")}
 _CONDITIONAL: Final = ("STOP_MARKET", "TAKE_PROFIT_MARKET")
 _SAYS_THE_SAME: Final = {"post_only": "gtx", "fill_or_kill": "fok"}
@@ -138,6 +138,9 @@ class Terms:
 def refuse_what_is_not_placed(entry: Entry) -> None:
     """Raises InvalidIntent for a field that asks for an order which the gate doesn't place."""
     lasts = {letters(value) for _, value in entry.said("time_in_force") if isinstance(value, str)}
+    types = (value for _, value in entry.said("order_type") if isinstance(value, str))
+    if any(order_type_letters(each) == LIMIT_MAKER for each in types):
+        lasts.add("gtx")
     for term in entry.refused():
         for name, value in entry.said(term.name):
             if not says_nothing(value) and lasts != {_SAYS_THE_SAME.get(term.name)}:
@@ -160,7 +163,7 @@ def _terms_inside(value: object) -> list[str]:
         except NOT_JSON:
             return []
     if isinstance(value, list | tuple):
-        return [term for each in value[:_NESTED_AT_MOST] if isinstance(each, Mapping) for term in _terms_inside(each)]
+        return [term for each in value if isinstance(each, Mapping) for term in _terms_inside(each)]
     if not isinstance(value, Mapping):
         return []
     return [each for each in value if isinstance(each, str) and letters(each) in ORDER_TERMS]
@@ -170,17 +173,15 @@ def refuse_a_hidden_exit(entry: Entry, side: str) -> None:
     """Nothing that is understood says exit. Whatever else may say it is an error: the order would open a position."""
     for name, value in entry.aside.items():
         word = letters(name) if isinstance(name, str) else ""
-        if word in SAY_WHAT_FOR and says_exit(value):
+        if word in SAY_WHAT_FOR and says_exit(value) and not (word == "position" and is_word(value, _FLAT)):
             problem = "says exit, and nothing else does"
         elif word in FLAGS_OR_OTHER and is_one(value):
             problem = "may be a flag or a figure"
         elif may_say_exit(word, value) or (word in _OPENS and is_word(value, NO)):
             problem = "may say that the order closes"
-        elif sizes_an_exit(word, value) or (word in WHY_CLOSED and not says_nothing(value)):
-            problem = "is of an exit"
         elif _contradicts(side, word, value):
             raise InvalidIntent(name, value, f"contradicts the order's side, {side}")
-        elif only_of_exits(word) and not says_nothing(value):
+        elif any(each in word for each in ONLY_OF_EXITS) and not says_nothing(value):
             problem = "isn't a name that is known"
         elif (meant := one_slip_from(word)) and not says_nothing(value):
             raise InvalidIntent(name, value, f"is one slip from {meant}; write that, or give the field another name")
@@ -200,15 +201,19 @@ def _contradicts(side: str, word: str, value: object) -> bool:
 def refuse_unknown_terms(entry: Entry, terms: Terms, *, is_exit: bool) -> None:
     """Raises InvalidIntent for a field under an unknown name that asks for another order. Of an exit, too: what went at
     market can't be taken back. What an exit doesn't need is no such field."""
+    order_type, lasts = terms.order_type, terms.time_in_force
     for name, value in entry.aside.items():
         word = letters(name) if isinstance(name, str) else ""
-        if names_another_type(word, value, terms.order_type, is_exit=is_exit):
-            raise InvalidIntent(name, value, f"names another type than {terms.order_type}; write it in order_type")
-        lasts = duration_said(word, value)
-        if lasts not in (None, terms.time_in_force, None if terms.order_type == "LIMIT" else "IOC"):
+        if names_another_type(word, value, order_type, is_exit=is_exit):
+            raise InvalidIntent(name, value, f"names another type than {order_type}; write it in order_type")
+        if another_duration(word, value, order_type, lasts):
             raise InvalidIntent(name, value, "is how long a LIMIT order waits; write it in time_in_force")
-        if terms.order_type == "MARKET" and (may_rest(word, value) or prices_another_order(word, value)):
-            raise InvalidIntent(name, value, "is of an order that waits; give order_type, and price or trigger_price")
+        if waits_in_the_book(word, value, order_type, lasts) or prices_another_order(
+            word, value, order_type, is_exit=is_exit
+        ):
+            raise InvalidIntent(name, value, "is of another order; say which with order_type and what belongs to it")
+        if meant := slip_of_a_price(word, value):
+            raise InvalidIntent(name, value, f"is one slip from {meant}; write that, or give the field another name")
         if asks_for_no_order(word, value):
             raise InvalidIntent(name, value, "says that no order is to be placed; leave the intent out, or the field")
 

@@ -78,7 +78,15 @@ TERMS: Final = (
 REFUSED: Final = (
     Term(
         "callback_rate",
-        ("callback_rate", "price_rate", "trailing_percent", "trail_percent", "trailing_delta", "callback_ratio"),
+        (
+            "callback_rate",
+            "price_rate",
+            "trailing_percent",
+            "trail_percent",
+            "trailing_delta",
+            "trailing_amount",
+            "callback_ratio",
+        ),
         "a trailing stop",
     ),
     Term("activation_price", ("activation_price", "activate_price"), "a trailing stop"),
@@ -112,12 +120,10 @@ SAY_WHAT_FOR: Final = frozenset(
     | {"orderaction", "openclose", "offset", "execinst", "executioninstructions", "flags", "orderflags", "tradetype"}
     | {"tradeside", "signal", "direction", "dir", "decision", "operation", "command", "eventtype", "actiontype"}
     | {"signalaction", "tradeaction", "orderactiontype", "orderpurpose", "orderintent", "positionintent", "position"}
-    | {"marketposition", "sentiment", "positionfill", "autosize"}
+    | {"marketposition", "positionfill", "autosize", "strategyaction", "recommendation", "role", "orderrole", "leg"}
+    | {"entryexit", "entryorexit", "tradephase"}
 )
 """Fields that may say what an order is for: `exit` or `close` there is an error in an entry."""
-
-WHY_CLOSED: Final = frozenset({"exitreason", "closereason", "exittag"})
-"""Only an exit has such a field: one that says something is an error in an entry."""
 
 SIDE_FLAGS: Final = {"isbuy": "BUY", "islong": "BUY", "issell": "SELL", "isshort": "SELL"}
 """Flags that name a side: in an entry, the other one is an error."""
@@ -139,10 +145,12 @@ FIGURES_OR_OTHER: Final = frozenset({"limit", "trigger"})
 
 NESTS: Final = frozenset(
     {"limit", "trigger", "stop", "params", "order", "orderparams", "extraparams", "extra", "payload", "data"}
-    | {"options", "opts", "request", "execution", "exec", "orderdetails", "orderrequest", "orderinfo", "instructions"}
-    | {"orderconfiguration", "exchangeparams", "ccxtparams"}
+    | {"orderdetails", "orderrequest", "orderinfo", "orderconfiguration", "exchangeparams", "ccxtparams"}
 )
 """Fields that may hold an object with terms of the order inside. It isn't read: terms in it are an error."""
+
+ONLY_OF_EXITS: Final = ("reduceonly", "closeposition")
+"""No name that holds one of these means something else, such as `order.reduceOnly`."""
 
 LETTERS_OF: Final = {term.name: tuple(map(letters, term.words)) for term in (*TERMS, *REFUSED)}
 """The names of each term's fields, as `letters` has them."""
@@ -170,11 +178,11 @@ _TYPE: Final = re.compile(
     "(buy|sell|long|short)?(market|limit|mkt|lmt|stop|loss|take|profit|sl|tp|tsl|trailing|trail|maker|post|only|oco"
     "|iceberg|twap|vwap|conditional|iftouched|gtc|ioc|fok|gtx)+(buy|sell|long|short)?"
 )
-_BETWEEN_WORDS: Final = re.compile("[,;|+]")
+BETWEEN_WORDS: Final = re.compile("[,;|+]")
 _EXIT: Final = re.compile(
     "(burst|reduce|offset|full|partial|force|long|short|sell|buy|to|position|action)*"
     "(exit|close|reduce|flatten|flat|closing|exiting|unwind|liquidate|cover)"
-    "(buy|sell|long|short|position|trade|only|all|fill|signal|today|yesterday)*|stc"
+    "(buy|sell|long|short|position|trade|only|all|full|fill|signal|today|yesterday)*|stc|squareoff"
 )
 
 
@@ -193,6 +201,6 @@ def says_exit(value: object) -> bool:
     words = value if isinstance(value, list | tuple) else (value,)
     return any(
         isinstance(each, str)
-        and any(_EXIT.fullmatch(order_type_letters(word)) is not None for word in _BETWEEN_WORDS.split(each))
+        and any(_EXIT.fullmatch(order_type_letters(word)) is not None for word in BETWEEN_WORDS.split(each))
         for each in words
     )

@@ -82,13 +82,15 @@ def charts_as_text(chart: str) -> set[str]:
 
 def test_the_gate_is_never_wrong_while_processes_die() -> None:
     plan = wrongness.Plan(seconds=2.0, processes=6)
-    with Server("valkey") as server:
-        (found,) = wrongness.measure(server, plan, ["gate"])
-    wrong = (found.twice, found.over_account, found.over_symbol, found.held_by_two, found.without_ttl, found.lost)
-    assert wrong == (0, 0, 0, 0, 0, 0)
-    assert found.killed
-    assert found.admitted
-    assert found.calls > found.admitted
+    for _ in range(10):  # on a busy machine none may die in so short a time
+        with Server("valkey") as server:
+            (found,) = wrongness.measure(server, plan, ["gate"])
+        wrong = (found.twice, found.over_account, found.over_symbol, found.held_by_two, found.without_ttl, found.lost)
+        assert wrong == (0, 0, 0, 0, 0, 0)
+        if found.killed and found.calls > found.admitted > 0:
+            break
+    else:
+        pytest.fail(f"nobody has died, or nothing was admitted and denied: {found}")
     assert wrongness_as_table([found], "x", plan).row_count == len(wrongness_as_json([found])) == 1
 
 

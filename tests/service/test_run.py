@@ -151,6 +151,18 @@ def test_what_cant_be_read_hides_no_result_of_an_intent_that_could(desk: Desk) -
     assert len(desk.results(DEAD)) == 1
 
 
+def test_what_cant_be_read_tells_nothing_of_an_intent_that_is_held(desk: Desk) -> None:
+    """The store has no record of it yet."""
+    worker = desk.worker("[policy]\nrate_symbol_window_ms = 4000\n")
+    desk.send(payload(id="one"))
+    desk.send(payload(id="two"))
+    until(lambda: worker.health()["held"] == 1, told=lambda: worker.log)
+    desk.send(payload(id="two", quantity="many"))
+    desk.idle()
+    assert [(row["intent_id"], row["status"]) for row in desk.results()] == [("one", "filled"), ("two", "filled")]
+    assert len(desk.results(DEAD)) == 1
+
+
 def rest(desk: Desk) -> None:
     """Lets the only entry rest for so long that another worker takes it over."""
     [row] = cast("list[Any]", desk.client.xpending_range(STREAM, GROUP, "-", "+", 10))

@@ -42,7 +42,18 @@ def refused(order: dict[str, Any], /, **more: Any) -> str:
             "to_close",
         ),
         *("closeOnTrigger", "buy_to_cover", "close_long", "unwind", "force_exit", "emergency_close"),
-        *("should_exit", "close_current_position", "go_flat", "square_off", "reduction_only", "flashClose"),
+        *(
+            "should_exit",
+            "close_current_position",
+            "partial_close",
+            "is_final_exit",
+            "close_entire_position",
+            "go_flat",
+            "square_off",
+            "reduction_only",
+            "flashClose",
+            "is_close",
+        ),
     ],
 )
 def test_a_flag_that_may_say_exit_opens_nothing(name: str) -> None:
@@ -59,7 +70,13 @@ def test_a_flag_that_may_say_exit_opens_nothing(name: str) -> None:
     "said",
     [
         *({"signal": "exit"}, {"signal": "close_long"}, {"direction": "flat"}, {"dir": "Close Long"}),
-        *({"position": "CLOSE"}, {"market_position": "flat"}, {"sentiment": "flat"}, {"decision": "EXIT"}),
+        *(
+            {"position": "CLOSE"},
+            {"market_position": "flat"},
+            {"role": "exit"},
+            {"type": "CLOSE_FULL"},
+            {"decision": "EXIT"},
+        ),
         *({"position_intent": "sell_to_close"}, {"offset": "CLOSETODAY"}, {"offset": "Offset.CLOSE"}),
         *({"tradeSide": "reduce_close_long"}, {"signal_type": "long_exit"}, {"positionFill": "REDUCE_ONLY"}),
         {"type": "exit_fill"},
@@ -73,11 +90,11 @@ def test_a_word_that_says_exit_opens_nothing(said: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     "said",
-    [{"exit_qty": 5}, {"close_quantity": "0.1"}, {"exit_reason": "roi"}, {"exit_tag": "x"}],
+    [{"exit_qty": 5}, {"close_quantity": "0.1"}, {"close_pct": 100}, {"exit_reason": "roi"}, {"exit_tag": "x"}],
     ids=str,
 )
 def test_what_only_an_exit_has_is_in_no_entry(said: dict[str, Any]) -> None:
-    assert "is of an exit; give reduce_only or action CLOSE" in refused(SELL, **said)
+    assert "may say that the order closes; give reduce_only or action CLOSE" in refused(SELL, **said)
     assert read(REDUCE, **said).is_exit
 
 
@@ -106,10 +123,10 @@ def test_another_side_than_the_orders_is_a_contradiction(said: dict[str, Any]) -
         ({"px": "0.2", "tif": "GTX"}, "beside a price means a LIMIT order|is for LIMIT orders"),
         ({"lmt_price": 0.2}, "lmt_price: 0.2 is for LIMIT orders"),
         ({"stop_trigger": 1.0}, "stop_trigger: 1.0 is for STOP_MARKET and TAKE_PROFIT_MARKET orders"),
-        ({"ordPx": 1.0}, "is of an order that waits; give order_type, and price or trigger_price"),
-        ({"trigger_level": "1.4"}, "is of an order that waits"),
-        ({"is_limit": True}, "is of an order that waits"),
-        ({"maker": "true"}, "is of an order that waits"),
+        ({"ordPx": 1.0}, "is of another order; say which with order_type and what belongs to it"),
+        ({"trigger_level": "1.4"}, "is of another order"),
+        ({"is_limit": True}, "is of another order"),
+        ({"maker": "true"}, "is of another order"),
         ({"force": "post_only"}, "force: 'post_only' is for LIMIT orders"),
         ({"order_tif": "FOK"}, "order_tif: 'FOK' is for LIMIT orders"),
         ({"validity": "FOK"}, "validity: 'FOK' is how long a LIMIT order waits; write it in time_in_force"),
@@ -118,6 +135,21 @@ def test_another_side_than_the_orders_is_a_contradiction(said: dict[str, Any]) -
         ({"maker_only": True}, "maker_only: True asks for a post-only order"),
         ({"iceberg": 5}, "iceberg: 5 asks for an iceberg order"),
         ({"trail_percent": 1}, "asks for a trailing stop"),
+        ({"execution_type": ["LIMIT"]}, "names another type than MARKET"),
+        ({"order_style": "iceberg"}, "names another type than MARKET"),
+        ({"execution_type": "STOP"}, "names another type than MARKET"),
+        ({"oflags": "post,fciq"}, "is how long a LIMIT order waits"),
+        ({"instructions": ["POST_ONLY"]}, "is how long a LIMIT order waits"),
+        ({"validity": "GTT"}, "is how long a LIMIT order waits"),
+        ({"limit_at": 1}, "is of another order"),
+        ({"use_limit": 1}, "is of another order"),
+        ({"hidden": True}, "is of another order"),
+        ({"trigger_prize": 1.4}, "is one slip from trigger_price"),
+        ({"limit_prise": 1.4}, "is one slip from limit_price"),
+        ({"simulate": "on"}, "says that no order is to be placed"),
+        ({"cancel": True}, "says that no order is to be placed"),
+        ({"approved": False}, "says that no order is to be placed"),
+        ({"execute": "no"}, "says that no order is to be placed"),
         ({"dry_run": True}, "dry_run: True says that no order is to be placed"),
         ({"validate": "true"}, "says that no order is to be placed"),
         ({"orderDetails": {"reduceOnly": True}}, "holds reduceOnly; put terms of the order beside symbol"),
@@ -136,7 +168,14 @@ def test_an_entry_is_refused_for_its_own_kind_of_type_too() -> None:
     assert "names another type than STOP_MARKET" in refused(
         BUY, order_type="STOP_MARKET", stop_price=1.4, execution_type="LIMIT"
     )
-    assert "is one slip from limit_price" in refused(BUY, limit_prise=1.0)
+    assert "is of another order" in refused(BUY, entry_limit_price=1.0)
+    assert "is of another order" in refused(BUY, entry_trigger=1.0)
+    for more in {"trigger_level": 1.4}, {"hidden": True}, {"maker": True}:
+        assert "is of another order" in refused(BUY, **LIMIT, **more)
+    for more in {"stop_limit_price": 1.4}, {"is_limit": True}:
+        wants = "is of another order" if "is_limit" in more else ""
+        stop = {"order_type": "STOP_MARKET", "stop_price": 1.4}
+        assert wants in (refused(BUY, **stop, **more) if wants else str(read(BUY, **stop, **more)))
 
 
 @pytest.mark.parametrize("order", [BUY, REDUCE], ids=["entry", "exit"])
@@ -144,7 +183,9 @@ def test_what_says_the_same_twice_is_no_contradiction(order: dict[str, Any]) -> 
     assert read(order, **LIMIT, tif="FOK", fok=True, validity="FOK").time_in_force == "FOK"
     assert read(order, **LIMIT, tif="GTX", post_only=True, exec_inst="post_only").time_in_force == "GTX"
     assert read(order, **LIMIT, force="ioc", order_tif="IOC").time_in_force == "IOC"
-    assert read(order, **LIMIT, execution_type="LIMIT").order_type == "LIMIT"
+    assert read(order, **LIMIT, execution_type="LIMIT", exec_type="lmt", is_limit=True, limit_at=1.46).price
+    assert read(order, order_type="LIMIT_MAKER", price=1.46, post_only=True, maker=True).time_in_force == "GTX"
+    assert read(order, execution_type="MKT", order_style="market_sell", exec_mode="market_ioc").order_type == "MARKET"
     assert read(order, execution_type="market", validity="IOC", force=True).order_type == "MARKET"
     assert "is how long a LIMIT order waits" in refused(order, **LIMIT, validity="IOC")
     assert "asks for a fill-or-kill order" in refused(order, **LIMIT, tif="GTX", fok=True)
@@ -160,15 +201,18 @@ def test_px_is_a_price_as_price_is() -> None:
     "said",
     [
         *({name: "100"} for name in ("exit_qty", "base_qty", "amount_usdt", "reduce_qty", "notional_usdt", "quantiy")),
-        *(
-            {name: "0.5"}
-            for name in ("close_amt", "usdt", "qty_base", "sell_contracts", "qty_to_close", "tp_qty", "lot")
-        ),
+        *({name: "0.5"} for name in ("close_amt", "usdt", "qty_base", "qty_to_close", "order_contracts", "reduce_by")),
         *({"exit_qty": value} for value in ("-5", "0,5", "50%", "0.5 BTC", "1,400", ["1"], 3)),
-        *({"exit_volume": 2}, {"num_contracts": 2}, {"stake_amount": 50}, {"reduce_by": 1}, {"remaining": 1}),
-        *({"half": True}, {"partial": "yes"}, {"is_partial": True}, {"close_type": "partial"}, {"full_close": False}),
-        *({"close_pct": 50}, {"percent": "50%"}, {"trim_pct": 10}, {"scale_out_pct": 10}, {"size": 0}),
-        {"notional_value": 100},
+        *({"exit_volume": 2}, {"num_contracts": 2}, {"half": True}, {"partial": "yes"}, {"is_partial": True}),
+        *({"partial": "50%"}, {"half": 0.5}, {"close_type": "partial"}, {"full_close": False}, {"exit_all": "no"}),
+        *(
+            {"close_pct": 50},
+            {"percent": "50%"},
+            {"trim_pct": 10},
+            {"scale_out_pct": 10},
+            {"size": 0},
+            {"close_pct": 0},
+        ),
     ],
     ids=str,
 )
@@ -188,6 +232,7 @@ def test_a_close_is_no_close_of_all_where_a_size_may_be_given(said: dict[str, An
         ("quantity", {"in_usd": True}),
         ("notional", {"size_unit": "contracts"}),
         ("notional", {"unit": "NEAR"}),
+        ("notional", {"qty_type": "percent"}),
     ],
     ids=str,
 )
@@ -198,6 +243,11 @@ def test_a_size_whose_unit_is_another_is_refused(order: str, said: dict[str, Any
     sized = {**WHEN, "side": "BUY", "leverage": 1, other: 100}
     if "percent" not in str(said):
         assert read(sized, **said).side == "BUY"
+
+
+def test_the_unit_of_a_quantity_says_nothing_of_a_notional() -> None:
+    assert read(BUY, quantity_unit="NEAR", qty_type="base", amount_type="contracts").notional == 200
+    assert read(REDUCE, unit="ms", size_type="percent", quantity_type="fixed", order_unit="NEAR").quantity == 5
 
 
 def test_of_a_close_of_the_whole_position_a_size_of_zero_is_none() -> None:
@@ -250,6 +300,10 @@ OWN: dict[str, Any] = {
     "test": "ab",
 }
 OWN |= {"event": "close", "scale_out": True, "reduce_size": True, "total_size": 5, "reduce_qty": 0, "scale_out_plan": 3}
+OWN |= {"position": "flat", "sentiment": "flat", "exit_size": "0", "aux_price": 0, "keep_pct": 0, "decreasing": True}
+OWN |= {"notional_value": 600, "remaining": 5, "stake_amount": 50, "tp_qty": 1, "lot_size": 1, "close_vs_vwap_pct": 1}
+OWN |= {"prev_close_pct": 1, "exit_slippage_pct": 1, "size_type": "kelly", "unit": "1h", "current_close": 1.0}
+OWN |= {"exit_reason": "n/a", "approved": 0, "market_close": True, "options": {"leverage": 3}}
 OF_EXITS: dict[str, Any] = {
     "kind": "stop_loss",
     "method": "trailing",
@@ -287,17 +341,20 @@ def test_what_tells_of_the_entry_or_of_the_reason_traps_no_exit(order: str, name
 def test_hostile_names_are_kept_nowhere_and_cost_no_time() -> None:
     for number in range(200):
         read(CLOSE, **{f"{number}" + "close" * 20_000: 1, "reduce" * 10 + f"{number}": True})
-    kept = (
-        stream_doubts._names_a_flag_of_exits,
-        stream_doubts._names_a_size,
-        stream_doubts._may_name_a_type,
-        stream_doubts._names_a_duration,
-        stream_doubts._names_a_unit,
-    )
-    assert all(each.cache_info().currsize <= stream_words.MOST_NAMES for each in kept)
-    before = [each.cache_info().currsize for each in kept]
-    read(SELL, **{"y" * 1_000: "FOK", "size" * 100: "1"})
-    assert [each.cache_info().currsize for each in kept[1:2]] == before[1:2]
+    assert stream_doubts._senses.cache_info().currsize <= stream_words.MOST_NAMES
+    before = stream_doubts._senses.cache_info()
+    stream_doubts.senses("y" * 1_000)
+    after = stream_doubts._senses.cache_info()
+    assert (after.misses, after.hits) == (before.misses, before.hits)
+
+
+def test_a_nest_of_lists_is_no_figure() -> None:
+    nest: Any = []
+    for _ in range(900):
+        nest = [nest]
+    for name in "ord_px", "exit_qty", "execInst", "close_type", "unit":
+        assert read(BUY, **{name: nest}).aside[name] == nest
+        assert read(CLOSE, **{name: nest}).close_position
 
 
 def test_a_note_can_be_written_whatever_the_field_held() -> None:

@@ -306,7 +306,12 @@ def test_a_name_that_is_one_slip_from_a_term_is_an_error_that_names_it(name: str
     with pytest.raises(InvalidIntent, match=f"^{name}: .* is one slip from {meant}; write that"):
         read(**{name: "7"})
     assert read(**{name: 0}).aside[name] == 0, "it says nothing"
-    assert read(**{name: "7"}, reduce_only=True, side="SELL", action=...).is_exit, "an exit isn't denied for it"
+    an_exit = {name: "7", "reduce_only": True, "side": "SELL", "action": ...}
+    if meant == "trigger_price":
+        with pytest.raises(InvalidIntent, match=f"is one slip from {meant}"):
+            read(**an_exit)
+    else:
+        assert read(**an_exit).is_exit, "an exit isn't denied for it"
 
 
 def test_names_of_a_strategys_own_are_no_slips() -> None:
@@ -363,7 +368,7 @@ def test_an_entry_whose_only_leverage_has_another_name_is_an_error() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["size", "amount", "Amount", "size_usd", "close_pct", "reduce_by_pct", "close_half", "ratio"]
+    "name", ["size", "amount", "Amount", "size_usd", "pct_close", "reduce_by_pct", "close_half", "ratio"]
 )
 def test_a_size_without_a_unit_is_an_error_where_there_is_no_other(name: str) -> None:
     for what in ({}, {"side": "CLOSE"}):
