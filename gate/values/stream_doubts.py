@@ -202,7 +202,7 @@ def may_size(word: str, value: object) -> bool:
         figure = word.startswith(("close", "exit", "reduce")) and _has_a_figure(value) and not says_nothing(value)
         return is_word(value, _LOUD) or _is_a_part(value) or figure
     if "whole" in found:
-        return value is False or is_word(value, _OFF)
+        return is_word(value, _OFF)
     if "how far" in found:
         return any(letters(each) in _PART_WORDS for each in _words(value))
     if not _has_a_figure(value):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gate import Policy
+from gate import Intent, Policy
 from gate.config import InvalidConfig
 from gate.executor import Terminal
 from gate.service.intake import DeadLetter, Entry, IdTemplate, read_entry
@@ -92,6 +92,18 @@ def test_a_dead_letter_keeps_what_came() -> None:
     found = read_entry("1-0", {b"payload": b"\xff\xfe"})
     assert isinstance(found, DeadLetter)
     assert (found.fields, found.intent_id) == ({b"payload": b"\xff\xfe"}, "?")
+
+
+def test_a_bug_in_reading_an_entry_makes_a_dead_letter_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would end every worker that takes the entry, one after the other."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise RecursionError
+
+    monkeypatch.setattr(Intent, "from_mapping", broken)
+    found = read_entry("1-0", {b"id": b"sig-1", b"symbol": b"BTCUSDT"})
+    assert isinstance(found, DeadLetter)
+    assert (found.error, found.intent_id) == ("entry: 'RecursionError' came of reading it; report it as a bug", "?")
 
 
 def test_a_dead_letter_without_an_id_has_the_one_that_its_symbol_and_time_make() -> None:

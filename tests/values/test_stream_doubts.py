@@ -251,7 +251,7 @@ def test_the_unit_of_a_quantity_says_nothing_of_a_notional() -> None:
 
 
 def test_of_a_close_of_the_whole_position_a_size_of_zero_is_none() -> None:
-    assert read(WHEN, close_position=True, quantity=0, exit_qty=0).close_position
+    assert read(WHEN, close_position=True, quantity=0, exit_qty=0, size=0).close_position
 
 
 OWN: dict[str, Any] = {
@@ -303,7 +303,8 @@ OWN |= {"event": "close", "scale_out": True, "reduce_size": True, "total_size": 
 OWN |= {"position": "flat", "sentiment": "flat", "exit_size": "0", "aux_price": 0, "keep_pct": 0, "decreasing": True}
 OWN |= {"notional_value": 600, "remaining": 5, "stake_amount": 50, "tp_qty": 1, "lot_size": 1, "close_vs_vwap_pct": 1}
 OWN |= {"prev_close_pct": 1, "exit_slippage_pct": 1, "size_type": "kelly", "unit": "1h", "current_close": 1.0}
-OWN |= {"exit_reason": "n/a", "approved": 0, "market_close": True, "options": {"leverage": 3}}
+OWN |= {"is_quarter": 4.0, "is_maker": 1, "exit_reason": "n/a", "approved": 0, "market_close": True}
+OWN |= {"options": {"leverage": 3}}
 OF_EXITS: dict[str, Any] = {
     "kind": "stop_loss",
     "method": "trailing",
@@ -319,6 +320,10 @@ OF_EXITS: dict[str, Any] = {
     "stop_price1": 3,
     "entry_order_type": "limit",
     "levrage": 7,
+    "entry_limit_price": 6,
+    "entry_trigger": 6,
+    "stop_prise": [1, 2],
+    "orig_type": "LIMIT",
     "max_leverage": 3,
 }
 
