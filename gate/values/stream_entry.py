@@ -65,6 +65,10 @@ class Entry:
         said = self.said(term)
         return said[0] if said else (term, None)
 
+    def doubtful(self) -> list[tuple[str, str, Any]]:
+        """What is put aside under a name that is text: its letters, the name, the value."""
+        return [(letters(name), name, value) for name, value in self.aside.items() if isinstance(name, str)]
+
     def drop_zeros(self, *terms: str) -> None:
         """Leaves out fields that say nothing, such as 0."""
         for term in terms:

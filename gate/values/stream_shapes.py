@@ -25,7 +25,6 @@ from gate.values.stream_terms import (
     refuse_unknown_terms,
     refuse_what_is_not_placed,
 )
-from gate.values.stream_words import letters
 
 _DIRECTIONS: Final = {"BUY": "BUY", "LONG": "BUY", "SELL": "SELL", "SHORT": "SELL"}
 _OF_A_QUANTITY: Final = ("quantity", "qty", "amount", "amt")
@@ -192,8 +191,7 @@ def _size(entry: Entry, terms: Terms, *, is_exit: bool, whole: bool) -> tuple[De
             entry.notes.append(f"{sized} {plain(quantity)} goes before {said} {plain(notional)}")
         return None, quantity
     if notional is None:
-        for name, value in entry.aside.items():
-            word = letters(name) if isinstance(name, str) else ""
+        for word, name, value in entry.doubtful():
             if may_size(word, value) and not blank(value) and not (whole and says_nothing(value)):
                 raise InvalidIntent(name, value, "has no unit that is known; give quantity or notional")
     return notional, None
@@ -201,11 +199,11 @@ def _size(entry: Entry, terms: Terms, *, is_exit: bool, whole: bool) -> tuple[De
 
 def _check_unit(entry: Entry, symbol: str, unit: str | None) -> None:
     """Raises InvalidIntent where a field names another unit for the size than the size's own name does."""
-    for name, value in entry.aside.items():
-        said = unit_said(letters(name), value, symbol) if isinstance(name, str) else None
-        if said is None or unit is None or said == unit:
+    for word, name, value in entry.doubtful() if unit is not None else ():
+        said = unit_said(word, value, symbol)
+        if said is None or said == unit:
             continue
-        if said == "?" or unit == "base" or not letters(name).startswith(_OF_A_QUANTITY):
+        if said == "?" or unit == "base" or not word.startswith(_OF_A_QUANTITY):
             raise InvalidIntent(
                 name, value, "names another unit for the size; give quantity (base) or notional (quote)"
             )
@@ -232,8 +230,8 @@ def _leverage(entry: Entry, *, is_exit: bool) -> int | None:
     elif beside is not None and shown(beside) != shown(value):
         entry.notes.append(f"{name} {told(value)} goes before {other} {told(beside)}")
     if value is None:
-        for name, value in () if is_exit else entry.aside.items():
-            if isinstance(name, str) and "leverage" in letters(name) and not says_nothing(value):
+        for word, name, value in () if is_exit else entry.doubtful():
+            if "leverage" in word and not says_nothing(value):
                 raise InvalidIntent(name, value, "is no name of the order's leverage; give leverage")
         return None
     try:

@@ -145,11 +145,8 @@ def refuse_what_is_not_placed(entry: Entry) -> None:
         for name, value in entry.said(term.name):
             if not says_nothing(value) and lasts != {_SAYS_THE_SAME.get(term.name)}:
                 raise InvalidIntent(name, value, f"asks for {term.says}, which the gate doesn't place")
-    for name, value in entry.aside.items():
-        if not isinstance(name, str) or blank(value):
-            continue
-        word = letters(name)
-        if word in NESTS and (inside := _terms_inside(value)):
+    for word, name, value in entry.doubtful():
+        if word in NESTS and not blank(value) and (inside := _terms_inside(value)):
             raise InvalidIntent(name, value, f"holds {', '.join(inside)}; put terms of the order beside symbol")
 
 
@@ -171,8 +168,7 @@ def _terms_inside(value: object) -> list[str]:
 
 def refuse_a_hidden_exit(entry: Entry, side: str) -> None:
     """Nothing that is understood says exit. Whatever else may say it is an error: the order would open a position."""
-    for name, value in entry.aside.items():
-        word = letters(name) if isinstance(name, str) else ""
+    for word, name, value in entry.doubtful():
         if word in SAY_WHAT_FOR and says_exit(value) and not (word == "position" and is_word(value, _FLAT)):
             problem = "says exit, and nothing else does"
         elif word in FLAGS_OR_OTHER and is_one(value):
@@ -202,8 +198,7 @@ def refuse_unknown_terms(entry: Entry, terms: Terms, *, is_exit: bool) -> None:
     """Raises InvalidIntent for a field under an unknown name that asks for another order. Of an exit, too: what went at
     market can't be taken back. What an exit doesn't need is no such field."""
     order_type, lasts = terms.order_type, terms.time_in_force
-    for name, value in entry.aside.items():
-        word = letters(name) if isinstance(name, str) else ""
+    for word, name, value in entry.doubtful():
         if names_another_type(word, value, order_type, is_exit=is_exit):
             raise InvalidIntent(name, value, f"names another type than {order_type}; write it in order_type")
         if another_duration(word, value, order_type, lasts):
