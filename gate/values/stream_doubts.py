@@ -123,6 +123,9 @@ _TYPES: Final = frozenset(LETTERS_OF["order_type"])
 _NO_SLIPS: Final = frozenset({"topprice"})
 
 
+_SLIPS: Final = {"slip of a type": _TYPES, "slip of a price": _PRICES, "slip of a size": _SIZES}
+
+
 def senses(word: str) -> frozenset[str]:
     """What a name may be for."""
     return _senses(word) if len(word) <= KEPT else frozenset()
@@ -130,7 +133,8 @@ def senses(word: str) -> frozenset[str]:
 
 @lru_cache(MOST_NAMES)  # a stream's names are the same in every entry
 def _senses(word: str) -> frozenset[str]:
-    return frozenset(sense for sense, pattern in _SENSES.items() if pattern.fullmatch(word))
+    slips = (sense for sense, names in _SLIPS.items() if _one_slip_from(word, names) is not None)
+    return frozenset((*(sense for sense, pattern in _SENSES.items() if pattern.fullmatch(word)), *slips))
 
 
 def may_say_exit(word: str, value: object) -> bool:
@@ -146,7 +150,7 @@ def may_say_exit(word: str, value: object) -> bool:
 def names_another_type(word: str, value: object, order_type: str, *, is_exit: bool) -> bool:
     """Whether a field such as `execution_type`, or one slip from `order_type`, asks for another type of order."""
     found = senses(word)
-    surely = "type" in found or one_slip_from(word, _TYPES) is not None
+    surely = "type" in found or "slip of a type" in found
     if not (surely or "type or other" in found or ("type of an entry" in found and not is_exit)):
         return False
     for each in _words(value):
@@ -207,9 +211,7 @@ def may_size(word: str, value: object) -> bool:
         return any(letters(each) in _PART_WORDS for each in _words(value))
     if not _has_a_figure(value):
         return False
-    return "share" in found or (
-        ("size" in found or one_slip_from(word, _SIZES) is not None) and not says_nothing(value)
-    )
+    return "share" in found or (("size" in found or "slip of a size" in found) and not says_nothing(value))
 
 
 def unit_said(word: str, value: object, symbol: str) -> str | None:
@@ -228,17 +230,13 @@ def unit_said(word: str, value: object, symbol: str) -> str | None:
     return "?" if of_quantity and _OF_ANOTHER_UNIT.fullmatch(said) else None
 
 
-def slip_of_a_size(word: str) -> bool:
-    """Whether a name is one slip from a size's."""
-    return one_slip_from(word, _SIZES) is not None
-
-
 def slip_of_a_price(word: str, value: object) -> str | None:
     """The limit or trigger price from which a name differs by one slip, where it gives a price. One of several, with a
     number or an s behind it, is none: `stop_price2`."""
     if word in _NO_SLIPS or word[-1:].isdecimal() or word.endswith("s") or isinstance(value, list | tuple):
         return None
-    return one_slip_from(word, _PRICES) if _has_a_figure(value) and not says_nothing(value) else None
+    priced = "slip of a price" in senses(word) and _has_a_figure(value) and not says_nothing(value)
+    return one_slip_from(word, _PRICES) if priced else None
 
 
 def one_slip_from(word: str, names: frozenset[str] = ORDER_TERMS) -> str | None:

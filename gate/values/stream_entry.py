@@ -39,6 +39,7 @@ class Entry:
         self.aside: dict[str, object] = {}
         self.notes: list[str] = []
         self._by_term: dict[str, list[tuple[int, str, Any]]] = {}
+        self._doubtful: list[tuple[str, str, Any]] | None = None
         for name, value in fields.items():
             terms = _means(name, value)
             if not terms:
@@ -66,8 +67,12 @@ class Entry:
         return said[0] if said else (term, None)
 
     def doubtful(self) -> list[tuple[str, str, Any]]:
-        """What is put aside under a name that is text: its letters, the name, the value."""
-        return [(letters(name), name, value) for name, value in self.aside.items() if isinstance(name, str)]
+        """What no table knows, under a name that is text: its letters, the name, the value."""
+        if self._doubtful is None:
+            self._doubtful = [
+                (letters(name), name, value) for name, value in self.aside.items() if isinstance(name, str)
+            ]
+        return self._doubtful
 
     def drop_zeros(self, *terms: str) -> None:
         """Leaves out fields that say nothing, such as 0."""

@@ -17,6 +17,7 @@ from gate.values.stream_doubts import (
     names_another_type,
     one_slip_from,
     prices_another_order,
+    senses,
     slip_of_a_price,
     waits_in_the_book,
 )
@@ -199,6 +200,8 @@ def refuse_unknown_terms(entry: Entry, terms: Terms, *, is_exit: bool) -> None:
     market can't be taken back. What an exit doesn't need is no such field."""
     order_type, lasts = terms.order_type, terms.time_in_force
     for word, name, value in entry.doubtful():
+        if not senses(word):
+            continue
         if names_another_type(word, value, order_type, is_exit=is_exit):
             raise InvalidIntent(name, value, f"names another type than {order_type}; write it in order_type")
         if another_duration(word, value, order_type, lasts):
