@@ -143,7 +143,7 @@ def may_say_exit(word: str, value: object) -> bool:
     return (
         ("flag of an exit" in found and is_word(value, _LOUD))
         or ("size of an exit" in found and _has_a_figure(value) and not says_nothing(value))
-        or ("why closed" in found and not says_nothing(value) and str(value).strip().lower() not in _NO_REASON)
+        or ("why closed" in found and not says_nothing(value) and not is_word(value, _NO_REASON))
     )
 
 

@@ -360,6 +360,7 @@ def test_a_nest_of_lists_is_no_figure() -> None:
     for name in "ord_px", "exit_qty", "execInst", "close_type", "unit":
         assert read(BUY, **{name: nest}).aside[name] == nest
         assert read(CLOSE, **{name: nest}).close_position
+    assert "may say that the order closes" in refused(BUY, exit_reason=nest)
 
 
 def test_a_note_can_be_written_whatever_the_field_held() -> None:
