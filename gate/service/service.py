@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from decimal import Decimal
-from itertools import count
 from typing import Any, Final
 
 from gate.client.denials import unread
@@ -220,7 +218,7 @@ class Service:
         try:
             # An id that is longer than any may be was cut: it may be another's.
             tells = letter.intent_id != NOT_SEEN and len(letter.intent_id) < LONGEST_ID
-            known = not tells or self._holds(letter.intent_id) or await self._is_known(letter.intent_id)
+            known = not tells or await self._is_known(letter.intent_id)
         except Exception as error:  # it must not stay in hand for good
             _log.warning("no result for what can't be read, %s: %s", pairs(id=letter.intent_id), error)
             known = True
@@ -230,16 +228,21 @@ class Service:
             now_ms = time.time_ns() // 1_000_000
             self._answering.add(refused(letter, self._of, rested_ms=self._rested_ms, now_ms=now_ms), now_s)
 
-    def _holds(self, intent_id: str) -> bool:
-        return any(held is not None and held.entry.intent.id == intent_id for held in self._in_hand.values())
-
     async def _is_known(self, intent_id: str) -> bool:
-        """Asks until the store answers."""
-        for tries in count():
-            with suppress(StoreUnavailable):
-                return await self._gate.lookup(intent_id) is not None
-            await asyncio.sleep(grown(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, tries))
-        raise AssertionError
+        """Whether an intent of this id is in hand, or has a record; asks until the store answers."""
+
+        def in_hand() -> bool:
+            return any(held is not None and held.entry.intent.id == intent_id for held in self._in_hand.values())
+
+        if in_hand():
+            return True
+        tries = 0
+        while True:
+            try:
+                return await self._gate.lookup(intent_id) is not None or in_hand()
+            except StoreUnavailable:
+                await asyncio.sleep(grown(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, tries))
+                tries += 1
 
     # Taking over.
 
