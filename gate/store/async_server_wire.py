@@ -10,10 +10,7 @@ from typing import Any, Final
 
 import redis
 import redis.asyncio
-from redis.exceptions import (
-    RedisError,
-    ResponseError,
-)
+from redis.exceptions import RedisError, ResponseError
 
 from gate.protocol.scripts import Command, Message, Pipeline
 from gate.store.connection import Master, connection_settings, pack, pack_message

@@ -14,10 +14,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 import redis
-from redis.exceptions import (
-    RedisError,
-    ResponseError,
-)
+from redis.exceptions import RedisError, ResponseError
 
 from gate.protocol.scripts import Command, Message, Pipeline
 from gate.store.connection import Master, connection_settings, pack, pack_message

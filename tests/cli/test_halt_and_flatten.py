@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -377,10 +378,11 @@ def test_no_line_of_the_log_stands_between_the_answers(store: Store, at_hand: Cl
 
 
 def test_flattening_works_without_the_store_and_says_so(
-    bare: Run, at_hand: Client, paper_exchange: PaperExchange
+    bare: Run, at_hand: Client, paper_exchange: PaperExchange, tmp_path: Path
 ) -> None:
+    (tmp_path / "appendonlydir").write_text("")  # no folder: the server doesn't start
     slips = ("--url", "redis://u:s3cret@127.0.0.1:1/0?socket_timeot=1"), ("--url", "redis+cluster://127.0.0.1:1")
-    for store in ("--url", "redis://127.0.0.1:1/0"), (), *slips:
+    for store in ("--url", "redis://127.0.0.1:1/0"), (), *slips, ("--embedded", str(tmp_path)):
         some_trade(at_hand)
         done = bare(*store, "flatten", "--yes", *WHO)
         assert "s3cret" not in done.output

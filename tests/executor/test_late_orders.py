@@ -126,6 +126,9 @@ async def test_an_order_that_is_told_of_while_it_is_looked_up_is_looked_up_once_
     assert late._told.is_set()
     assert await late.look(desk.gate, desk.exchange) == 1
     assert not late._absences, "it is found, whatever it was told meanwhile"
+    late._told.clear()
+    late.hears(permit.client_order_id)
+    assert not late._told.is_set(), "nobody waits for it any more"
     record = await desk.gate.lookup(permit.intent_id)
     assert (record and record.phase) == Phase.PLACED
 

@@ -22,16 +22,20 @@ def _as_before() -> Iterator[None]:
     root.setLevel(level)
 
 
+@pytest.mark.parametrize("caused", [True, False], ids=["direct cause", "during handling"])
 @pytest.mark.parametrize("form", ["plain", "json"])
 def test_a_traceback_is_one_line_that_keeps_every_exception_and_no_password(
-    form: str, capsys: pytest.CaptureFixture[str]
+    form: str, caused: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log_to_output(form)
     try:
         try:
             raise ValueError("redis://worker:s3cret@10.0.0.5:6379/0 refused")
         except ValueError as first:
-            raise RuntimeError("second, ask ops@example.com") from first
+            second = RuntimeError("second, ask ops@example.com")
+            if caused:
+                raise second from first
+            raise second  # noqa: B904  # what is tried here
     except RuntimeError:
         LOG.exception("SERVICE BROKEN %s", "redis://worker:s3\ncret@10.0.0.5")
     said = capsys.readouterr().out

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections import Counter
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from binance import Client
@@ -14,7 +14,7 @@ from gate import Gate, Intent, Outcome, Policy, __version__
 from gate.paper import Fault, FaultKind
 from gate.protocol.scripts import scripts_digest
 from tests.client import account as at
-from tests.service.desk import DEAD, GROUP, RESULTS, STREAM, Desk, payload, until
+from tests.service.desk import GROUP, STREAM, Desk, payload, until
 
 ROOMY = "[policy]\nrate_symbol_limit = 1000\nrate_global_limit = 10000\nmax_in_flight = 1000\n"
 ORDER = "/fapi/v1/order"
@@ -89,106 +89,6 @@ def test_a_template_gives_each_of_a_ladder_an_id_of_its_own(desk: Desk) -> None:
         ("ladder:300", "FILLED"),
         ("ladder:400", "FILLED"),
     ]
-
-
-def test_what_cant_be_read_goes_to_the_dead_letters_once_with_the_error(desk: Desk) -> None:
-    worker = desk.worker()
-    first = desk.send(data="{nonsense")
-    desk.send(payload(quantity="many", intent_id="odd-1"))
-    desk.idle()
-    one, two = desk.results(DEAD)
-    assert (one["entry"], one["data"]) == (first, "{nonsense")
-    assert "is not JSON" in one["error"]
-    assert (two["intent_id"], "quantity" in two["error"]) == ("odd-1", True)
-    [result] = desk.results()  # whoever waits for it hears; of one without an id nobody can
-    assert [result[name] for name in ("intent_id", "symbol", "action", "status")] == [
-        "odd-1",
-        "BTCUSDT",
-        "BUY",
-        "rejected",
-    ]
-    assert (result["state"], result["reason"], result["retryable"]) == ("DENIED", "INVALID", "0")
-    assert "quantity" in result["detail"]
-    assert worker.consumes().health()["last_result"] is not None
-    assert 'gate_verdicts_total{reason="INVALID"} 2.0' in worker.get("/metrics")[1]
-
-
-def test_an_entry_that_cant_be_read_is_answered_once_however_often_it_is_delivered(desk: Desk) -> None:
-    desk.client.set(DEAD, "no stream")
-    desk.send(payload(quantity="many", intent_id="odd-1"))
-    first = desk.worker()
-    desk.wait_results()
-    until(lambda: "WRONGTYPE" in first.log, told=lambda: first.log)
-    first.kill()
-    desk.client.delete(DEAD)
-    rest(desk)
-    desk.worker()
-    desk.idle()
-    assert ([row["intent_id"] for row in desk.results()], len(desk.results(DEAD))) == (["odd-1"], 1)
-
-
-def test_an_entry_that_cant_be_read_is_done_with_only_once_its_result_is_written(desk: Desk) -> None:
-    desk.client.set(RESULTS, "no stream")
-    desk.send(payload(quantity="many", intent_id="odd-1"))
-    first = desk.worker()
-    until(lambda: "WRONGTYPE" in first.log, told=lambda: first.log)
-    assert (desk.pending(), first.health()["in_hand"]) == (1, 1)
-    first.kill()
-    desk.client.delete(RESULTS)
-    rest(desk)
-    desk.worker()
-    desk.idle()
-    assert ([row["intent_id"] for row in desk.results()], len(desk.results(DEAD))) == (["odd-1"], 1)
-
-
-def test_what_cant_be_read_hides_no_result_of_an_intent_that_could(desk: Desk) -> None:
-    desk.worker()
-    desk.send(payload(intent_id="sig-1"))
-    assert desk.result()["status"] == "filled"
-    desk.send(payload(quantity="many", intent_id="sig-1"))
-    desk.idle()
-    assert [(row["intent_id"], row["status"]) for row in desk.results()] == [("sig-1", "filled")]
-    assert len(desk.results(DEAD)) == 1
-
-
-def test_what_cant_be_read_tells_nothing_of_an_intent_that_is_held(desk: Desk) -> None:
-    """The store has no record of it yet."""
-    worker = desk.worker("[policy]\nrate_symbol_window_ms = 4000\n")
-    desk.send(payload(id="one"))
-    desk.send(payload(id="two"))
-    until(lambda: worker.health()["held"] == 1, told=lambda: worker.log)
-    desk.send(payload(id="two", quantity="many"))
-    desk.idle()
-    assert [(row["intent_id"], row["status"]) for row in desk.results()] == [("one", "filled"), ("two", "filled")]
-    assert len(desk.results(DEAD)) == 1
-
-
-def rest(desk: Desk) -> None:
-    """Lets the only entry rest for so long that another worker takes it over."""
-    [row] = cast("list[Any]", desk.client.xpending_range(STREAM, GROUP, "-", "+", 10))
-    desk.rest(row["message_id"], row["consumer"])
-
-
-def test_half_a_surrogate_pair_ends_no_service(desk: Desk) -> None:
-    """JSON may hold one; UTF-8 can't. One such entry ended every worker that took it, one after the other."""
-    worker = desk.worker()
-    desk.send(payload(symbol="\ud800", intent_id="odd-1"))
-    desk.send(payload(intent_id="sig-1", working_type="\ud800"))
-    desk.idle()
-    odd, filled = sorted(desk.results(), key=lambda row: row["intent_id"])
-    assert (odd["symbol"], odd["reason"]) == ("\\ud800", "INVALID")
-    assert (filled["status"], "\\ud800 changes nothing" in filled["notes"]) == ("filled", True)
-    assert (len(desk.results(DEAD)), worker.process.poll()) == (1, None)
-
-
-def test_of_an_entry_of_too_many_fields_the_dead_letter_has_the_first_ones(desk: Desk) -> None:
-    """A script passes on no more."""
-    desk.worker()
-    entry: Any = desk.client.xadd(STREAM, {f"f{number}": "x" for number in range(4_100)})
-    desk.idle()
-    [letter] = desk.results(DEAD)
-    assert (letter["entry"], letter["f0"], letter["f999"]) == (entry.decode(), "x", "x")
-    assert letter["left_out"] == f"3100 more fields; the entry is {letter['entry']} of {STREAM}"
 
 
 def test_a_stale_intent_is_answered_without_a_trip_to_the_exchange(desk: Desk) -> None:

@@ -94,6 +94,14 @@ def test_a_dead_letter_keeps_what_came() -> None:
     assert (found.fields, found.intent_id) == ({b"payload": b"\xff\xfe"}, "?")
 
 
+def test_px_is_the_price_that_is_expected_as_price_is() -> None:
+    fields = {"id": "sig-1", "symbol": "BTCUSDT", "side": "BUY", "notional": "300", "timestamp": "2025-12-24 04:32:14"}
+    for name in "px", "price", "entry_price":
+        found = read_entry("1-0", {each.encode(): value.encode() for each, value in {**fields, name: "95000"}.items()})
+        assert isinstance(found, Entry)
+        assert found.expected_price == 95_000
+
+
 def test_a_bug_in_reading_an_entry_makes_a_dead_letter_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """It would end every worker that takes the entry, one after the other."""
 

@@ -16,7 +16,6 @@ from gate.cli.screens.wording import one_line
 from gate.cli.session import account_of, by_option, configured, json_option, reason_option, say_json, warn, without_log
 from gate.config import Config, Flags, InvalidConfig
 from gate.exchange.address import exchange_address
-from gate.store.masking import masked
 from gate.values.errors import InvalidField, StoreFailure
 
 if TYPE_CHECKING:
@@ -102,10 +101,7 @@ def flatten(
         raise click.exceptions.Exit(_LEFT)
     done = _Done(keys.venue)
     without_log("gate.store")
-    try:
-        _halt_and_clear(config, keys, by, reason, done, as_json)
-    except StoreFailure as failure:  # of the first connection
-        done.store_problem = done.store_problem or one_line(str(failure)).rstrip(".")
+    _halt_and_clear(config, keys, by, reason, done, as_json)
     if as_json:
         say_json(_json(done, config, by, reason))
     else:
@@ -153,7 +149,7 @@ def _halt_and_clear(config: Config, keys: ExchangeKeys, by: str, reason: str, do
     try:
         opened_gate = Gate.from_url(config.store_url, prefix=config.prefix, policy=config.pinned)
     except (InvalidConfig, InvalidField, StoreFailure) as refused:  # an address with a slip in it traps no position
-        done.store_problem = masked(one_line(str(refused))).rstrip(".")
+        done.store_problem = one_line(str(refused)).rstrip(".")
         done.exchange = _flattened(keys, None, as_json)
         return
     with opened_gate as gate:
