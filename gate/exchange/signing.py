@@ -6,13 +6,16 @@ as long then, and what isn't executed at all takes none.
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, Final
 from urllib.parse import urlencode
 
 import msgspec
 from binance import AsyncClient
 
 from gate.exchange.bounded import ACCEPTED
+
+_NEEDS_NO_QUOTES: Final = re.compile(r"[A-Za-z0-9_.-]*", re.ASCII)
 
 
 class TimedClient(AsyncClient):  # type: ignore[misc]  # the library has no types
@@ -34,7 +37,7 @@ class TimedClient(AsyncClient):  # type: ignore[misc]  # the library has no type
         data = made.get("data")
         if isinstance(data, list):
             # What aiohttp makes of a list, by way of a form: that takes it longer than all the rest of a request.
-            made["data"] = urlencode(data, doseq=True).encode()
+            made["data"] = _form(data)
         return made
 
     async def _handle_response(self, response: Any) -> Any:
@@ -54,3 +57,9 @@ class TimedClient(AsyncClient):  # type: ignore[misc]  # the library has no type
             self.signed_ms = None
         signature: str = super()._generate_signature(data, *arguments, **named)
         return signature
+
+
+def _form(data: list[tuple[str, str]]) -> bytes:
+    if _NEEDS_NO_QUOTES.fullmatch("".join([name + value for name, value in data])):
+        return "&".join([f"{name}={value}" for name, value in data]).encode()  # as mostly: a fifth of the time
+    return urlencode(data).encode()

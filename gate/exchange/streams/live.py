@@ -17,7 +17,7 @@ import msgspec
 
 from gate.exchange.answers import figure, unreadable
 from gate.exchange.failures import ExchangeFailure
-from gate.exchange.port import AccountFigures, GapListener, LiveFigures, OrderListener, Position, SymbolConfig
+from gate.exchange.port import GapListener, LiveFigures, OrderListener, Position, SymbolConfig
 from gate.exchange.streams.account import AccountInDoubt, LiveAccount
 from gate.exchange.streams.events import BalancesChanged, KeyExpired, LeverageChanged, ModeChanged, decode_user_event
 from gate.exchange.streams.fees import Fees
@@ -31,6 +31,7 @@ from gate.exchange.streams.prices import MarkPrices
 from gate.exchange.streams.rest import HALF, Rest
 from gate.exchange.streams.settings import Settings, decode_settings
 from gate.exchange.streams.snapshot import decode_snapshot
+from gate.exchange.streams.symbol_figures import Known, SymbolFigures
 from gate.exchange.streams.wanted_symbols import WantedSymbols
 from gate.values.log_words import log_of, pairs
 
@@ -73,7 +74,8 @@ class LiveStreams:
             self._prices, address, needed=self._account.priced_symbols, up=self._health.up, down=self._health.down
         )
         self._wanted: Final = WantedSymbols(rest.margin_asset, self._fees, self._market)
-        self._free_margin: Final = FreeMargin(self._account, self._prices, self._settings, rest.margin_asset)
+        free_margin = FreeMargin(self._account, self._prices, self._settings, rest.margin_asset)
+        self._figures: Final = SymbolFigures(self._account, free_margin)
         self._listeners: Final = Listeners()
         self._user: Line | None = None
         self._key = ""
@@ -108,22 +110,8 @@ class LiveStreams:
         marked, asset = self._prices.of(symbol, since_ns), self._rest.margin_asset(symbol)
         if marked is None or asset is None or config is None or hedge_mode is None:
             return None
-        free = self._free_margin.of(asset, since_ns)
-        if free is None:
-            return None
-        stands_ns = min(proof_ns, marked.at_ns, free.oldest_ns)
-        figures = AccountFigures({asset: free.margin}, self._account.notional(symbol, marked.price), stands_ns)
-        positions = self._account.positions(symbol)
-        return LiveFigures(
-            marked.price,
-            config,
-            hedge_mode,
-            positions,
-            figures,
-            snapshot.asked_ns,
-            snapshot_ms=snapshot.from_ms,
-            awaits_position=self._account.awaits_position(symbol),
-        )
+        known = Known(asset, marked, config, hedge_mode, proof_ns)
+        return self._figures.of(symbol, known, snapshot, since_ns)
 
     @property
     def state(self) -> str:

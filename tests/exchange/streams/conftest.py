@@ -12,11 +12,13 @@ from typing import Any, TypeVar
 import pytest
 import requests
 from binance import Client
+from msgspec.structs import replace
 
 from gate.exchange.binance import BinanceFutures
 from gate.exchange.port import LiveFigures
 from gate.exchange.streams.free_margin import FreeMargin
 from gate.exchange.streams.live import LiveStreams
+from gate.exchange.streams.symbol_figures import SymbolFigures
 from gate.paper import Account, PaperExchange
 from gate.paper.serving.venue import Arrival, Venue
 from tests.paper.arrivals import hear_arrivals
@@ -67,8 +69,9 @@ async def exchange(open_exchange: OpenExchange) -> BinanceFutures:
 
 @pytest.fixture(autouse=True)
 def nothing_kept_is_out_of_date(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Whenever the free margin is asked for: what was kept of the last answer is what would be reckoned anew."""
-    reckon, differ = FreeMargin.of, list[str]()
+    """Whenever figures are asked for: what was kept of the last answer is what would be reckoned anew. Only the moment
+    that they stand for may be an earlier one."""
+    reckon, tell, differ = FreeMargin.of, SymbolFigures.of, list[str]()
 
     def kept_or_anew(free_margin: FreeMargin, asset: str, since_ns: int) -> Any:
         kept = reckon(free_margin, asset, since_ns)
@@ -76,9 +79,30 @@ def nothing_kept_is_out_of_date(monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
         anew = reckon(free_margin, asset, since_ns)
         if kept != anew:
             differ.append(f"{kept}, not {anew}")
+        free_margin._last = kept
         return kept
 
+    def told_or_anew(figures: SymbolFigures, symbol: str, *known: Any) -> LiveFigures | None:
+        told = tell(figures, symbol, *known)
+        figures._told.pop(symbol, None)
+        anew = tell(figures, symbol, *known)
+        if told is None or anew is None:
+            same = told is anew
+        else:
+            stood_ns = told.account.asked_ns
+            same = replace(anew, account=replace(anew.account, asked_ns=stood_ns)) == told
+            same = same and since_ns(known) <= stood_ns <= anew.account.asked_ns
+        if not same:
+            differ.append(f"{told}, not {anew}")
+        if told is not None:
+            figures._told[symbol] = told
+        return told
+
+    def since_ns(known: tuple[Any, ...]) -> int:
+        return int(known[-1])
+
     monkeypatch.setattr(FreeMargin, "of", kept_or_anew)
+    monkeypatch.setattr(SymbolFigures, "of", told_or_anew)
     yield
     assert differ == []
 

@@ -62,9 +62,20 @@ async def test_what_is_free_is_reckoned_once_until_something_comes(
         return reckon(account, asset, *parts)
 
     monkeypatch.setattr(LiveAccount, "available", noted)
-    inside(exchange)._free_margin._last = None
+    inside(exchange)._figures._free_margin._last = None
     said = [free(exchange.live(SYMBOL)) for _ in range(3)]
     assert (said, reckoned) == ([10_000] * 3, ["USDT"])
+
+
+async def test_an_entry_s_later_questions_have_the_first_one_s_answer_until_something_comes(
+    paper: PaperExchange, exchange: BinanceFutures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()  # what compares each answer with one that is put together anew
+    inside(exchange)._figures._told.clear()
+    first = await figures(exchange)
+    assert exchange.live(SYMBOL) is first
+    paper.set_price(SYMBOL, 99_000)
+    assert await figures_when(exchange, lambda live: live.mark_price == 99_000) is not first
 
 
 async def test_a_withdrawal_lowers_the_bound(paper: PaperExchange, exchange: BinanceFutures) -> None:
@@ -110,7 +121,7 @@ async def test_a_margin_is_not_told_again_by_a_price_that_has_grown_too_old_sinc
     name = place(client, "0.1")
     await until(lambda: exchange.has_seen(name))
     await figures(exchange)
-    free_margin = inside(exchange)._free_margin
+    free_margin = inside(exchange)._figures._free_margin
 
     kept = free_margin.of("USDT", 0)
 
