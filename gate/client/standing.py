@@ -95,7 +95,7 @@ def report_switches(name: str, keys: list[str], reasons: str, standing: list[Sta
             until_ms, _, tripped_by = (said if isinstance(said, bytes) else b"").partition(b" ")
             if isinstance(until, int) and until_ms == b"%d" % until:
                 why = tripped_by
-        standing.append(Standing(name, key, value != b"0", ttl_ms, brief(why)))
+        standing.append(Standing(name, key, value != b"0", ttl_ms, brief(why) or "an empty text"))
 
 
 def report_locks(keys: list[str], standing: list[Standing]) -> Dialogue[None]:
@@ -136,7 +136,7 @@ def _what_they_hold(name: str, questions: list[Command], standing: list[Standing
     asked = [(str(question[1]), reply) for question, reply in zip(questions, replies, strict=True)]
     damaged = [(key, error) for key, error in asked if isinstance(error, StoreError)]
     yield from _report_all_damage(name, damaged, standing)
-    return [(key, reply) for key, reply in asked if reply and not isinstance(reply, StoreError)]
+    return [(key, reply) for key, reply in asked if not (isinstance(reply, StoreError) or reply in (None, []))]
 
 
 def _ask_all(questions: list[Command]) -> Dialogue[list[Reply]]:

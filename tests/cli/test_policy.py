@@ -177,16 +177,27 @@ def test_set_goes_on_from_a_file_or_the_defaults_where_these_are_named(
     assert (done.exit_code, "give one of them" in done.stderr) == (2, True)
 
 
-def test_a_file_that_only_names_the_store_does_not_hinder_a_setting(gate: Run, store: Store, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("words", "becomes"),
+    [
+        (("--set", "skew_ms=7"), replace(NINE, skew_ms=7)),
+        (("--defaults",), Policy()),
+        (("--defaults", "--set", "skew_ms=7"), Policy(skew_ms=7)),
+    ],
+    ids=["a setting", "the defaults", "both"],
+)
+def test_a_file_that_only_names_the_store_does_not_hinder(
+    gate: Run, store: Store, tmp_path: Path, words: tuple[str, ...], becomes: Policy
+) -> None:
     put_in_force(store, NINE)
     file = tmp_path / "gate.toml"
     file.write_text('prefix = "quantum"\n')
-    done = gate("--config", str(file), "policy", "apply", "--set", "skew_ms=7", *WHO)
+    done = gate("--config", str(file), "policy", "apply", *words, *WHO)
     assert done.exit_code == 0
     with Gate.from_url(store.url) as follower:
         found = follower.policy_in_force()
     assert found is not None
-    assert found.policy == replace(NINE, skew_ms=7)
+    assert found.policy == becomes
 
 
 @pytest.mark.parametrize(

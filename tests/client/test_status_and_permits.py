@@ -200,6 +200,16 @@ def test_the_audit_is_capped(redis_client: redis.Redis, open_sync_gate: OpenGate
     assert 10_000 <= redis_client.xlen(at.AUDIT) < 10_500
 
 
+@pytest.mark.parametrize("key", [at.SAFE_MODE, at.COOLDOWN_GLOBAL, at.COOLDOWN_SYMBOL])
+def test_a_switch_that_holds_an_empty_text_denies_and_is_shown_as_on(
+    key: str, redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    gate = open_gate()
+    redis_client.set(key, "")
+    assert not gate.evaluate(at.entry())
+    assert [(each.key, each.on, each.detail) for each in gate.status().standing] == [(key, True, "an empty text")]
+
+
 def test_what_stands_is_listed_in_the_order_of_the_guards(redis_client: redis.Redis, open_gate: OpenGate) -> None:
     gate = open_gate()
     at.admitted(gate.evaluate(at.entry()))

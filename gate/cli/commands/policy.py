@@ -125,9 +125,9 @@ def apply(
     config = configured(flags)
     changes = _read(settings)
     own_figures = bool(config.figures_from_file - {"mode"})
-    # A file that only names the store, and --set: what is in force is changed.
-    from_file = (own_figures or not settings) if flags.config is not None else not (settings or defaults)
-    if defaults and flags.config is not None:
+    # A file that only names the store names no policy to start from.
+    from_file = not (settings or defaults) or (flags.config is not None and own_figures)
+    if defaults and flags.config is not None and own_figures:
         raise click.UsageError("--defaults and --config both name a policy; give one of them.")
     if from_file and not own_figures:
         raise click.UsageError(f"{nothing_chosen(config)} Name one: --config FILE, --set NAME=VALUE or --defaults.")
