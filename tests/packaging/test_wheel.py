@@ -117,7 +117,10 @@ def test_the_source_distribution_carries_what_its_pages_link_to(tmp_path: Path) 
         link for page in ROOT.glob("*.md") for link in re.findall(r"\]\(([^)#:]+)[^):]*\)", page.read_text("utf-8"))
     }
     assert linked >= {"docs/README.md", "examples/", "CONTRIBUTING.md", "SECURITY.md"}
-    assert {link for link in linked if not any(f"{name}/".startswith(link) for name in carried)} == set()
+    named = set(re.findall(r"\bscripts/[a-z-]+", (ROOT / "README.md").read_text("utf-8")))
+    assert named >= {"scripts/demo", "scripts/test", "scripts/check", "scripts/bench"}
+    wanted = linked | named | {"tests/conftest.py", "benchmarks/suite.py", ".ci/run"}
+    assert {link for link in wanted if not any(f"{name}/".startswith(link) for name in carried)} == set()
 
 
 def test_the_metadata_say_the_version_and_the_licence(tmp_path: Path) -> None:
