@@ -41,6 +41,8 @@ class Flattened:
     open: tuple[OpenPosition, ...] | None = None
     problems: list[str] = field(default_factory=list)
     """The last failure of each request that failed."""
+    interrupted: bool = False
+    """Whether a person has ended it: requests may be on their way."""
 
     @property
     def nothing_rests(self) -> bool:

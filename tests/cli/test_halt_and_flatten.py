@@ -459,3 +459,40 @@ def test_two_exchanges_at_once_are_refused_and_a_flag_wins_over_the_environment(
 def test_reconciling_asks_the_exchange_of_the_environment(gate: Run, at_hand: Client, store: Store) -> None:
     """GATE_EXCHANGE_URL, which points away from the real exchange."""
     assert gate("reconcile").stdout == "Nothing is in doubt.\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "meanwhile"),
+    [
+        (("halt", "--cancel"), 130, "orders were cancelled"),
+        (("flatten", "--yes"), 1, "orders were cancelled and positions closed"),
+    ],
+    ids=["halt", "flatten"],
+)
+def test_an_interrupt_while_the_exchange_is_cleared_says_how_far_it_came(
+    command: tuple[str, ...],
+    code: int,
+    meanwhile: str,
+    store: Store,
+    redis_client: redis.Redis,
+    at_hand: Client,
+    paper_exchange: PaperExchange,
+) -> None:
+    some_trade(at_hand)
+    paper_exchange.inject(Fault(kind=FaultKind.DELAY, method="DELETE", path="/fapi/v1/allOpenOrders", times=100))
+    process = subprocess.Popen(  # our own program
+        [sys.executable, "-m", "gate", "--url", store.url, *command, *WHO],
+        preexec_fn=_heed_interrupts,  # the child does nothing else before it starts
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    paper_exchange.wait_held()
+    process.send_signal(signal.SIGINT)
+    said, warned = process.communicate(timeout=30)
+    paper_exchange.release_held()
+    assert (process.returncode, "Traceback" in warned) == (code, False)
+    assert "Halted quantum" in said
+    assert f"interrupted while {meanwhile}: requests may be on their way; repeat it, and look" in warned
+    assert "Flat at" not in said
+    assert redis_client.exists("quantum:safety:halt")

@@ -67,6 +67,14 @@ def resting_at(keys: ExchangeKeys) -> Resting:
         return Resting(keys.venue, None, one_line(str(failed)))
 
 
+def interrupted(meanwhile: str) -> Flattened:
+    """What is known when a person has ended it."""
+    from gate.executor.flatten import Flattened
+
+    said = f"interrupted while {meanwhile}: requests may be on their way; repeat it, and look at the exchange"
+    return Flattened(problems=[said], interrupted=True)
+
+
 def cancelled_at(keys: ExchangeKeys) -> Flattened:
     """Cancels every resting order, and asks again. Doesn't raise."""
     from gate.executor.flatten import Flattened, cancel_resting
@@ -77,5 +85,7 @@ def cancelled_at(keys: ExchangeKeys) -> Flattened:
 
     try:
         return asyncio.run(cancel())
+    except KeyboardInterrupt:
+        return interrupted("orders were cancelled")
     except InvalidField as invalid:
         return Flattened(problems=[one_line(str(invalid))])

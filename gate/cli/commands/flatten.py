@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import click
 
-from gate.cli.commands.at_the_exchange import opened
+from gate.cli.commands.at_the_exchange import interrupted, opened
 from gate.cli.commands.halting import Aftermath, PrefixDoubt, confirmed_sentence, follow, look, prefix_doubt
 from gate.cli.commands.operate import halt_sentence
 from gate.cli.exchange_keys import ExchangeKeys, exchange_options, needed_keys
@@ -87,8 +87,8 @@ def flatten(
     It works without the store, too: then nothing is halted, and it says so.
 
     Exit codes: 0 halted and flat, both confirmed; 1 something is left or unknown, or nothing was done, or the gate has
-    never run under this prefix and others are at work here; 2 usage; 3 flat, but not halted: the store gave no answer;
-    130 interrupted at the question, nothing was done.
+    never run under this prefix and others are at work here, or it was interrupted in the middle, and says how far it
+    came; 2 usage; 3 flat, but not halted: the store gave no answer; 130 interrupted at the question, nothing was done.
     """
     if as_json and not yes:
         raise click.UsageError("--json doesn't ask; give --yes too")
@@ -165,6 +165,8 @@ def _halt_and_clear(config: Config, keys: ExchangeKeys, by: str, reason: str, do
         done.exchange = _flattened(keys, None, as_json)
         if not done.halted:
             return
+        if done.exchange.interrupted:
+            return
         done.followed = follow(gate, "entries", waits=True)
     if not done.followed.interrupted:
         done.exchange = _flattened(keys, done.exchange, as_json)
@@ -186,7 +188,10 @@ def _flattened(keys: ExchangeKeys, before: Flattened | None, as_json: bool) -> F
     """Cancels and closes, and says at once what is gone: the wait for the halt comes behind it."""
     from gate.executor.flatten import flatten as flatten_account
 
-    done = asyncio.run(_at(keys, flatten_account))
+    try:
+        done = asyncio.run(_at(keys, flatten_account))
+    except KeyboardInterrupt:
+        done = interrupted("orders were cancelled and positions closed")
     if not as_json:
         for each in done.closed:
             click.echo(one_line(f"closed {each}"))
@@ -220,6 +225,8 @@ def _say(done: _Done, prefix: str) -> None:
         click.echo(confirmed_sentence(done.followed, done.doubt, prefix))
     elif done.followed is not None:
         warn(str(done.followed))
+    elif done.halted:
+        warn("the halt is in force; what was out when it came may still reach the exchange")
     if not done.halted:
         warn(f"NOT halted: {done.store_problem}; an entry may come once the store is back. gate halt when it is")
 

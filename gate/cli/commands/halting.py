@@ -188,7 +188,7 @@ def _what(scope: str, count: int = 1) -> str:
 
 def exit_code(found: Aftermath, doubt: PrefixDoubt | None, *, waits: bool, cancelled: Flattened | None) -> int:
     """0, or how a script learns that something is open."""
-    if found.interrupted:
+    if found.interrupted or (cancelled is not None and cancelled.interrupted):
         return INTERRUPTED
     if doubt is not None and doubt.mistaken:
         return NOT_CONFIRMED

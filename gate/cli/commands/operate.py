@@ -102,8 +102,9 @@ def halt(
             warn(doubt.warning)
         # Twice: what rests now must not wait, and what was out may have come since.
         cancelled = cancelled_at_hand(keys, None) if cancel and keys else None
-        found = follow(gate, scope, waits=not no_wait)
-    if cancel and keys and not no_wait and not found.interrupted:
+        stopped = cancelled is not None and cancelled.interrupted
+        found = follow(gate, scope, waits=not no_wait and not stopped)
+    if cancel and keys and not (no_wait or stopped or found.interrupted):
         cancelled = cancelled_at_hand(keys, cancelled)
     resting = resting_at(keys) if keys and not cancel and not found.interrupted else None
     if as_json:
