@@ -81,7 +81,7 @@ def read_alerts(table: object, faults: list[str]) -> AlertSettings:
         else:
             found[name] = value
     if found.get("webhook", "json") not in FORMS:
-        faults.append(f"service.alerts.webhook: {found['webhook']!r} is none of {', '.join(FORMS)}")
+        faults.append(f"service.alerts.webhook: what stands there is none of {', '.join(FORMS)}")
     if found.get("webhook") == "telegram" and not found.get("telegram_chat"):
         faults.append("service.alerts.telegram_chat: is missing: telegram needs to know who gets it")
     margin = table.get("margin_below", 100)

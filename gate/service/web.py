@@ -1,42 +1,64 @@
-"""/healthz and /metrics over HTTP."""
+"""/healthz and /metrics over HTTP.
+
+Nobody has to say who he is, so nobody gets much of the process: few connections, for a short time. Whoever could open
+any number of them would take the service's file descriptors, and with them its way to the store.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import web
 
 from gate.service.metrics import CONTENT_TYPE, Metrics
 from gate.service.pulse import Pulse
 from gate.service.settings import Listen
+from gate.values.loopback import is_loopback_host
+
+MOST_CONNECTIONS: Final = 32
+_FIRST_REQUEST_S: Final = 5.0
+_LONGEST_S: Final = 60.0
+"""Of one connection. Who asks again makes another one."""
 
 
 def listening(at: Listen | None, pulse: Pulse, metrics: Metrics) -> AbstractAsyncContextManager[str]:
     """Serves while the block runs. Gives the address, empty for none. Raises OSError for a port that is taken."""
 
-    async def healthz(_: web.Request) -> web.Response:
+    def healthz() -> web.Response:
         told = pulse.told()
         return web.Response(
             status=200 if told["ok"] else 503, text=json.dumps(told) + "\n", content_type="application/json"
         )
 
-    async def figures(_: web.Request) -> web.Response:
+    def figures() -> web.Response:
         return web.Response(body=metrics.text(), headers={"Content-Type": CONTENT_TYPE})
+
+    pages = {"/healthz": healthz, "/metrics": figures}
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        # A page in a browser can point its own name to this port, and then read what is said to it.
+        if at is not None and is_loopback_host(at.host) and not is_loopback_host(request.headers.get("Host", "")):
+            return web.Response(status=403, text="Ask by a name of this machine: 127.0.0.1, localhost.\n")
+        page = pages.get(request.path)
+        if page is None:
+            return web.Response(status=404, text=f"There are {' and '.join(pages)}.\n")
+        if request.method not in ("GET", "HEAD"):
+            return web.Response(status=405, text="Only GET.\n", headers={"Allow": "GET, HEAD"})
+        return page()
 
     @asynccontextmanager
     async def served() -> AsyncIterator[str]:
         if at is None:
             yield ""
             return
-        app = web.Application()
-        app.add_routes([web.get("/healthz", healthz), web.get("/metrics", figures)])
-        runner = web.AppRunner(app, access_log=None)
+        runner = web.ServerRunner(_FewConnections(answer), shutdown_timeout=1.0)
         await runner.setup()
         try:
-            site = web.TCPSite(runner, at.host, at.port, shutdown_timeout=1.0)
+            site = web.TCPSite(runner, at.host, at.port)
             await site.start()
             address: Any = runner.addresses[0]
             yield f"{address[0]}:{address[1]}"
@@ -44,3 +66,36 @@ def listening(at: Listen | None, pulse: Pulse, metrics: Metrics) -> AbstractAsyn
             await runner.cleanup()
 
     return served()
+
+
+class _FewConnections(web.Server):
+    """Closes those that are too many, that ask nothing, or that stay for long."""
+
+    def __init__(self, answer: Any) -> None:
+        self._have_asked: Final[set[Any]] = set()
+
+        async def noted(request: web.BaseRequest) -> web.Response:
+            self._have_asked.add(request.protocol)
+            response: web.Response = await answer(request)
+            return response
+
+        super().__init__(noted, access_log=None, keepalive_timeout=_LONGEST_S)
+
+    def connection_made(self, handler: Any, transport: asyncio.Transport) -> None:
+        """As aiohttp's, which calls it for each new connection."""
+        super().connection_made(handler, transport)
+        if len(self.connections) > MOST_CONNECTIONS:
+            transport.abort()
+            return
+        loop = asyncio.get_running_loop()
+        loop.call_later(_FIRST_REQUEST_S, self._close_if_idle, handler, transport)
+        loop.call_later(_LONGEST_S, handler.force_close)
+
+    def connection_lost(self, handler: Any, exc: BaseException | None = None) -> None:
+        """As aiohttp's, which calls it at the end of each."""
+        self._have_asked.discard(handler)
+        super().connection_lost(handler, exc)
+
+    def _close_if_idle(self, handler: Any, transport: asyncio.Transport) -> None:
+        if handler not in self._have_asked:
+            transport.abort()

@@ -6,9 +6,10 @@ All names are as `letters` has them: without case, hyphens, underscores, dots an
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from functools import lru_cache
+from itertools import groupby
 from typing import Final
 
 from gate.values.stream_entry import YES, is_word, says_nothing
@@ -247,15 +248,20 @@ def one_slip_from(word: str, names: frozenset[str] = ORDER_TERMS) -> str | None:
 
 @lru_cache(MOST_NAMES)
 def _one_slip_from(word: str, names: frozenset[str]) -> str | None:
-    for name in names:
-        if len(name) >= _LONG_ENOUGH and name not in FIGURES_OR_OTHER and word != name and _one_slip(word, name):
-            return _SPELLED[name]
+    for length in (len(word) - 1, len(word), len(word) + 1):
+        for name in _by_length(names).get(length, ()):
+            if word != name and _one_slip(word, name):
+                return _SPELLED[name]
     return None
 
 
+@lru_cache
+def _by_length(names: frozenset[str]) -> Mapping[int, tuple[str, ...]]:
+    long_enough = sorted(name for name in names if len(name) >= _LONG_ENOUGH and name not in FIGURES_OR_OTHER)
+    return {length: tuple(some) for length, some in groupby(sorted(long_enough, key=len), key=len)}
+
+
 def _one_slip(word: str, name: str) -> bool:
-    if abs(len(word) - len(name)) > 1:
-        return False
     start = next((at for at, (one, other) in enumerate(zip(word, name, strict=False)) if one != other), len(word))
     one, other = word[start:], name[start:]
     swapped = one[:2] == other[1::-1] and one[2:] == other[2:]

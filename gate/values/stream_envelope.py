@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from decimal import Decimal
+from itertools import islice
 from typing import Any, Final
 
 from gate.values.errors import InvalidIntent, cut
@@ -13,18 +14,31 @@ from gate.values.stream_words import LETTERS_OF, letters
 
 _TWICE: Final = "stands there twice; which one is meant?"
 _LONGEST_PROBLEM: Final = 200
+MOST_FIELDS: Final = 1_000
+"""Of an entry. Each unknown name is compared with those that are known: a million of them would hold up a worker for
+minutes, and then the one that takes over from it."""
+_LONGEST_PAYLOAD: Final = 1_000_000
+"""Characters."""
 NOT_JSON: Final = (ValueError, ArithmeticError, RecursionError)
 
 
 def opened(mapping: Mapping[Any, object]) -> dict[Any, Any]:
     """A stream entry's fields out of their envelope, as texts. Raises InvalidIntent."""
-    return _open_envelope(_as_texts(mapping))
+    _bounded(mapping)
+    entry = _open_envelope(_as_texts(mapping))
+    _bounded(entry)
+    return entry
+
+
+def _bounded(fields: Mapping[Any, object]) -> None:
+    if len(fields) > MOST_FIELDS:
+        raise InvalidIntent("entry", len(fields), f"fields are too many; {MOST_FIELDS} are read")
 
 
 def visible_id(mapping: Mapping[Any, object]) -> object:
     """What stands where an entry's id should, or the id that is made of its symbol and time; None where neither is
     there. Never raises."""
-    said = {letters(name): value for name, value in mapping.items() if isinstance(name, str)}
+    said = {letters(name): value for name, value in islice(mapping.items(), MOST_FIELDS) if isinstance(name, str)}
 
     def first(term: str) -> object:
         """What a reading takes: the first that isn't blank."""
@@ -102,6 +116,8 @@ def _open_envelope(entry: dict[Any, Any]) -> dict[Any, Any]:
         if content is None or any(_letters_or_name(each) == "symbol" for each in entry):
             continue
         if isinstance(content, str):
+            if len(content) > _LONGEST_PAYLOAD:
+                raise InvalidIntent(name, content, f"has {len(content)} characters; {_LONGEST_PAYLOAD} are read")
             try:
                 content = read_json(content)
             except InvalidIntent:

@@ -12,7 +12,7 @@ import redis
 
 from gate import Intent, InvalidIntent, Reason
 from gate.executor import Terminal
-from gate.values import stream_doubts, stream_words
+from gate.values import stream_doubts, stream_envelope, stream_words
 from gate.values.log_words import LONGEST
 from tests.client.gates import OpenGate, open_sync_gate
 from tests.executor.conftest import Desk, desk, open_desk, paper
@@ -157,6 +157,27 @@ def test_long_names_of_fields_are_not_kept() -> None:
     stream_doubts.one_slip_from("y" * 1000)
     after = stream_words._letters.cache_info()
     assert (after.misses, after.hits) == (before.misses, before.hits)
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["flat", "in a payload"])
+def test_an_entry_of_more_fields_than_any_has_is_refused_before_they_are_looked_at(inside: bool) -> None:
+    """A million unknown names would hold up each worker that takes the entry, for minutes."""
+
+    def entry(count: int) -> dict[str, Any]:
+        fields = {**ENTRY, **{f"note{number}q": 1 for number in range(count - len(ENTRY))}}
+        return {"payload": json.dumps(fields)} if inside else fields
+
+    most = stream_envelope.MOST_FIELDS
+    assert Intent.from_mapping(entry(most)).id == ENTRY["id"]
+    looked_at = stream_words._letters.cache_info()
+    with pytest.raises(InvalidIntent, match=f"^entry: {most + 1} fields are too many; {most} are read$"):
+        stream_envelope.opened(entry(most + 1))
+    assert stream_words._letters.cache_info().misses - looked_at.misses <= 1
+
+
+def test_a_payload_that_is_longer_than_any_is_not_even_parsed() -> None:
+    with pytest.raises(InvalidIntent, match=r"^payload: .* has 1000001 characters; 1000000 are read$"):
+        Intent.from_mapping({"payload": "[" * 1_000_001})
 
 
 def test_an_object_whose_text_cannot_be_had_is_invalid(open_sync_gate: OpenGate) -> None:

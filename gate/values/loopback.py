@@ -1,4 +1,4 @@
-"""Checks the address to listen on: only loopback, because the control endpoints have no authentication. Pure."""
+"""Which addresses and hosts are loopback. Pure."""
 
 from __future__ import annotations
 
