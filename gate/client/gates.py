@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from decimal import Decimal
 from os import PathLike
 from types import TracebackType
@@ -754,11 +754,12 @@ class AsyncGate:
 
     async def close(self) -> None:
         """As Gate.close."""
-        await self._wire.close()
-        if self._beside is not self._wire:
-            await self._beside.close()
-        if self._embedded is not None:
-            self._embedded.close()
+        async with AsyncExitStack() as ends:
+            if self._embedded is not None:
+                ends.callback(self._embedded.close)
+            if self._beside is not self._wire:
+                ends.push_async_callback(self._beside.close)
+            ends.push_async_callback(self._wire.close)
 
     async def __aenter__(self) -> AsyncGate:
         return self

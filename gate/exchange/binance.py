@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack, suppress
 from decimal import Decimal
 from types import TracebackType
 from typing import Any, Final
@@ -330,23 +330,22 @@ class BinanceFutures:
         if self._streams is not None:
             self._streams.doubt(why)
 
-    def on_order(self, heard: OrderListener) -> None:
-        """Has each event of an order told to the listener from now on."""
-        if self._streams is not None:
-            self._streams.on_order(heard)
+    def on_order(self, heard: OrderListener) -> Callable[[], None]:
+        """Has each event of an order told to the listener from now on. Returns what ends that."""
+        return _nothing_to_end if self._streams is None else self._streams.on_order(heard)
 
-    def on_gap(self, heard: GapListener) -> None:
-        """Has the listener told when events of orders may have been lost."""
-        if self._streams is not None:
-            self._streams.on_gap(heard)
+    def on_gap(self, heard: GapListener) -> Callable[[], None]:
+        """Has the listener told when events of orders may have been lost. Returns what ends that."""
+        return _nothing_to_end if self._streams is None else self._streams.on_gap(heard)
 
     async def close(self) -> None:
-        """Closes the connections."""
-        await self._warm.end()
-        if self._streams is not None:
-            await self._streams.close()
-        await self._symbols.end()
-        await self._rest.close()
+        """Closes the connections. A cancellation ends one wait of it, and stops none of them from being closed."""
+        async with AsyncExitStack() as ends:
+            ends.push_async_callback(self._rest.close)
+            ends.push_async_callback(self._symbols.end)
+            if self._streams is not None:
+                ends.push_async_callback(self._streams.close)
+            ends.push_async_callback(self._warm.end)
 
     async def __aenter__(self) -> BinanceFutures:
         return self
@@ -355,6 +354,10 @@ class BinanceFutures:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+
+def _nothing_to_end() -> None:
+    """Without streams nobody listens."""
 
 
 def _parameters(order: OrderRequest) -> dict[str, str]:

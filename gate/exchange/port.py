@@ -326,8 +326,8 @@ class Exchange(Protocol):
     def doubt_live(self, why: str) -> None:
         """Says that the streams don't tell all that they should: `live` has nothing before a new snapshot."""
 
-    def on_order(self, heard: OrderListener) -> None:
-        """Has each event of an order told to the listener from now on."""
+    def on_order(self, heard: OrderListener) -> Callable[[], None]:
+        """Has each event of an order told to the listener from now on. Returns what ends that."""
 
-    def on_gap(self, heard: GapListener) -> None:
-        """Has the listener told when events of orders may have been lost."""
+    def on_gap(self, heard: GapListener) -> Callable[[], None]:
+        """Has the listener told when events of orders may have been lost. Returns what ends that."""

@@ -173,7 +173,9 @@ class RestClient:
 
     async def close(self) -> None:
         """Closes the connections."""
-        if self._limits_reading is not None:
-            self._limits_reading.cancel()
-            await asyncio.wait([self._limits_reading])
-        await self.client.close_connection()
+        try:
+            if self._limits_reading is not None:
+                self._limits_reading.cancel()
+                await asyncio.wait([self._limits_reading])
+        finally:
+            await self.client.close_connection()

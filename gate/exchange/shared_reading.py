@@ -36,7 +36,9 @@ class SharedReading(Generic[T]):
     async def get(self) -> T:
         """The answer. Raises the reading's errors."""
         if self._next is None:
-            self._next = asyncio.create_task(self._reading())
+            # Not by the loop's factory: one that starts tasks at once would run it up to where it takes `_next` back,
+            # before that is set, and each caller from then on would get this one's answer.
+            self._next = asyncio.Task(self._reading(), loop=asyncio.get_running_loop())
             # If all callers are cancelled, nobody else takes the failure, and asyncio would log it.
             self._next.add_done_callback(lambda task: task.cancelled() or task.exception())
         return await asyncio.shield(self._next)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
 from time import perf_counter
 from types import TracebackType
 from typing import Final, Self
@@ -136,13 +137,16 @@ class Executor:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for beside in (self._reconciling, self._standing, self._watching):
-            if beside is not None:
-                beside.cancel()
-                await asyncio.wait([beside])
-        await self._news.close()
-        await self._without_store.close()
-        await self._gate.leave_account(self._exchange.key_digest)
+        beside = [each for each in (self._reconciling, self._standing, self._watching) if each is not None]
+        for each in beside:
+            each.cancel()
+        # A cancellation ends one wait of these, and keeps none of them from coming.
+        async with AsyncExitStack() as ends:
+            ends.push_async_callback(self._gate.leave_account, self._exchange.key_digest)
+            ends.push_async_callback(self._without_store.close)
+            ends.push_async_callback(self._news.close)
+            if beside:
+                ends.push_async_callback(asyncio.wait, beside)
 
     async def _execute_once(self, intent: Intent) -> Execution:
         again = self._without_store.unrecorded(intent)

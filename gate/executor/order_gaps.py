@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from decimal import Decimal
 from itertools import chain, repeat
-from typing import Final
+from typing import Any, Final
 
 from gate.exchange.failures import ExchangeFailure, OrderNotFound
 from gate.exchange.port import Exchange
@@ -45,15 +45,14 @@ class OrderGaps:
     async def close(self) -> None:
         """Asks no more. A gap that is left is closed after the next `open`."""
         self._runs = False
+        ending: list[asyncio.Task[Any]] = [*self._asking]
         if self._closing is not None:
             self._gap = self._gap or not self._closing.done()
-            self._closing.cancel()
-            await asyncio.wait([self._closing])
-        asking = tuple(self._asking)
-        for task in asking:
+            ending.append(self._closing)
+        for task in ending:
             task.cancel()
-        if asking:
-            await asyncio.wait(asking)
+        if ending:
+            await asyncio.wait(ending)
             await asyncio.sleep(0)  # what follows their ends is called by the loop
 
     def missed(self) -> None:

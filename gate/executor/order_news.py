@@ -47,8 +47,8 @@ class OrderNews:
         self._listeners: Final[WeakSet[Updates]] = WeakSet()
         self._runs = self._over = False
         self._looking: Final[dict[asyncio.Task[None], OrderUpdate]] = {}
-        exchange.on_order(self._heard)
-        exchange.on_gap(self._gaps.missed)
+        self._ends: Callable[[], None] | None = None
+        self._hear()
 
     def listen(self) -> Updates:
         """From now on."""
@@ -61,20 +61,37 @@ class OrderNews:
     def open(self) -> None:
         """From now on gaps are closed, until `close`."""
         self._runs, self._over = True, False
+        if self._ends is None:
+            self._hear()
+            self._gaps.missed()  # nobody has listened meanwhile
         self._gaps.open()
 
     async def close(self) -> None:
-        """Ends what listens."""
+        """Ends what listens. The exchange may go on, with another executor: it tells this one nothing more."""
         self._runs, self._over = False, True
-        await self._gaps.close()
+        if self._ends is not None:
+            self._ends()
+            self._ends = None
         looking = tuple(self._looking)
         for task in looking:
             task.cancel()
-        if looking:
-            await asyncio.wait(looking)
-            await asyncio.sleep(0)  # what follows their ends is called by the loop
-        for each in tuple(self._listeners):
-            each.end()
+        try:
+            await self._gaps.close()
+            if looking:
+                await asyncio.wait(looking)
+                await asyncio.sleep(0)  # what follows their ends is called by the loop
+        finally:
+            for each in tuple(self._listeners):
+                each.end()
+
+    def _hear(self) -> None:
+        orders, gaps = self._exchange.on_order(self._heard), self._exchange.on_gap(self._gaps.missed)
+
+        def ends() -> None:
+            orders()
+            gaps()
+
+        self._ends = ends
 
     def follow(self, attempt: Attempt) -> None:
         """Notes an order right before it is sent."""

@@ -55,7 +55,7 @@ class AsyncServerWire:
         """As ServerWire.round_trip."""
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
-            self._link, self._connecting, self._loop = None, None, loop  # a connection works only on its own event loop
+            self._move_to(loop)
         if isinstance(message, Pipeline):
             return await self._carry_pipeline(message, loop)
         link = self._link
@@ -67,6 +67,13 @@ class AsyncServerWire:
         if isinstance(reply, BaseException):
             raise named(_failure(reply, link), link.server)
         return reply
+
+    def _move_to(self, loop: asyncio.AbstractEventLoop) -> None:
+        """A connection works only on its own event loop. That one closes what it had, if it ever runs again."""
+        if self._link is not None and self._loop is not None:
+            with suppress(RuntimeError):  # it is closed, and its connections with it
+                self._loop.call_soon_threadsafe(self._link.leave)
+        self._link, self._connecting, self._loop = None, None, loop
 
     async def _carry_pipeline(self, pipeline: Pipeline, loop: asyncio.AbstractEventLoop) -> list[Reply]:
         # A command that blocks, blocks its connection. It gets one of its own.
@@ -100,7 +107,8 @@ class AsyncServerWire:
                 return link
             link.leave()
         if self._connecting is None:
-            self._connecting = loop.create_task(self._connect_for_all())
+            # Not by the loop's factory: one that starts tasks at once may run it to its end before this is set.
+            self._connecting = asyncio.Task(self._connect_for_all(), loop=loop)
         return _made(await asyncio.shield(self._connecting))  # the others go on waiting if one of them is cancelled
 
     async def _connect_for_all(self) -> Link | StoreFailure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -90,3 +91,21 @@ async def test_a_failed_reading_fails_for_all_waiting_callers_and_not_for_the_ne
     assert await shared.get() == 2
     with pytest.raises(IndexError):
         failures.pop()
+
+
+async def test_a_loop_that_starts_tasks_at_once_does_not_make_one_answer_serve_for_ever() -> None:
+    """As Python 3.12's eager tasks: they run before whoever has made them notes that. So no factory makes this one."""
+    source = _Source()
+    source.go_on.set()
+    shared = SharedReading(source.read)
+    loop = asyncio.get_running_loop()
+
+    loop.set_task_factory(_no_factory)
+    try:
+        assert [await shared.get() for _ in range(3)] == [1, 2, 3]
+    finally:
+        loop.set_task_factory(None)
+
+
+def _no_factory(*_: Any, **__: Any) -> Any:
+    raise AssertionError("a task was made by the loop's factory")

@@ -4,7 +4,7 @@ an executor tells of that."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Any
@@ -26,13 +26,13 @@ class Listening(BinanceFutures):
         self.gaps: list[GapListener] = []
         super().__init__(*arguments, **named)
 
-    def on_order(self, heard: OrderListener) -> None:
+    def on_order(self, heard: OrderListener) -> Callable[[], None]:
         self.orders.append(heard)
-        super().on_order(heard)
+        return super().on_order(heard)
 
-    def on_gap(self, heard: GapListener) -> None:
+    def on_gap(self, heard: GapListener) -> Callable[[], None]:
         self.gaps.append(heard)
-        super().on_gap(heard)
+        return super().on_gap(heard)
 
     def live(self, symbol: str) -> LiveFigures | None:
         return super().live(symbol) if self.lives else None

@@ -88,6 +88,7 @@ async def test_connections_that_are_too_many_are_closed_and_those_before_them_ar
     assert (await asked(few[0], "/metrics"))[0] == 200
     assert await ended(await port.connect())
     assert (await asked(few[-1], "/metrics"))[0] == 200
+    assert (await asked(few[1], "/metrics"))[0] == 200
     few[1][1].close()
     while True:  # until its end is heard there
         try:

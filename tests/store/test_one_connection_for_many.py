@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from asyncio.selector_events import _SelectorSocketTransport  # type: ignore[attr-defined]  # its stub hides it
 from contextlib import ExitStack
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import pytest
@@ -223,6 +224,43 @@ async def test_after_a_refusal_that_may_pass_the_next_caller_gets_another_connec
                 await echo(wire, "refused")
         assert store.asked == ["identify", "ECHO"] * 2
         await wire.close()
+
+
+async def test_a_store_that_was_away_is_found_again_by_a_loop_that_starts_tasks_at_once(
+    private_store: PrivateStore,
+) -> None:
+    """As Python 3.12's eager tasks: connecting may have failed before whoever begins it notes that it is under way. So
+    no factory makes this task."""
+
+    def no_factory(*_: object, **__: object) -> Any:
+        raise AssertionError("a task was made by the loop's factory")
+
+    wire = to(private_store.url)
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(no_factory)
+    try:
+        assert await echo(wire, "word") == b"word"
+        await wire.close()
+    finally:
+        loop.set_task_factory(None)
+
+
+def test_loops_that_take_turns_leave_no_connection_open(private_store: PrivateStore) -> None:
+    with private_store.client() as client, ExitStack() as stack:
+        loops = [stack.enter_context(asyncio.Runner()) for _ in range(2)]
+        wire = to(private_store.url)
+        open_before = len(client.client_list())
+        for _ in range(5):
+            for each in loops:
+                assert each.run(echo(wire, "word")) == b"word"
+        for each in loops:
+            each.run(asyncio.sleep(0))  # it closes what the other one has taken from it
+            each.run(wire.close())
+            each.run(asyncio.sleep(0))
+        at_last = PATIENT_MS / 1000 + time.monotonic()
+        while len(client.client_list()) > open_before and time.monotonic() < at_last:
+            pass
+        assert len(client.client_list()) == open_before
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])

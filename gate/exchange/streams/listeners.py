@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from gate.exchange.port import GapListener, OrderListener
@@ -24,17 +25,19 @@ class Listeners:
         self._told_ns = -int(_GAPS_APART_S * 1e9)
         self._later: asyncio.TimerHandle | None = None
 
-    def on_order(self, heard: OrderListener) -> None:
-        """Has each event of an order told to the listener from now on."""
+    def on_order(self, heard: OrderListener) -> Callable[[], None]:
+        """Has each event of an order told to the listener from now on. Returns what ends that."""
         self._to_orders.append(heard)
+        return partial(self._to_orders.remove, heard)
 
-    def on_gap(self, heard: GapListener) -> None:
-        """Has the listener told when events may have been lost."""
+    def on_gap(self, heard: GapListener) -> Callable[[], None]:
+        """Has the listener told when events may have been lost. Returns what ends that."""
         self._to_gaps.append(heard)
+        return partial(self._to_gaps.remove, heard)
 
     def tell_order(self, event: Mapping[str, Any]) -> None:
         """Passes an event on."""
-        for listener in self._to_orders:
+        for listener in tuple(self._to_orders):
             _tell(listener, event)
 
     def tell_gap(self) -> None:
@@ -53,7 +56,7 @@ class Listeners:
         if self._later is not None:
             self._later.cancel()
             self._later, self._told_ns = None, time.monotonic_ns()
-        for listener in self._to_gaps:
+        for listener in tuple(self._to_gaps):
             _tell(listener)
 
     def close(self) -> None:

@@ -137,13 +137,13 @@ class LiveStreams:
         told = self._account.last_positions(symbol)
         return None if told is None else (self._positions_ns, told)
 
-    def on_order(self, heard: OrderListener) -> None:
-        """Has each event of an order told to the listener from now on."""
-        self._listeners.on_order(heard)
+    def on_order(self, heard: OrderListener) -> Callable[[], None]:
+        """Has each event of an order told to the listener from now on. Returns what ends that."""
+        return self._listeners.on_order(heard)
 
-    def on_gap(self, heard: GapListener) -> None:
-        """Has the listener told when events may have been lost."""
-        self._listeners.on_gap(heard)
+    def on_gap(self, heard: GapListener) -> Callable[[], None]:
+        """Has the listener told when events may have been lost. Returns what ends that."""
+        return self._listeners.on_gap(heard)
 
     # ---- what others tell it
 
@@ -181,9 +181,11 @@ class LiveStreams:
         self._listeners.close()
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._session is not None:
-            await self._session.close()
+        try:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        finally:
+            if self._session is not None:
+                await self._session.close()
 
     async def _kept(self, keep: Callable[[], Awaitable[None]]) -> None:
         while True:
