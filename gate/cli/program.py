@@ -161,9 +161,9 @@ class Program(click.Group):
 def program(ctx: click.Context, url: str | None, embedded: str | None, prefix: str | None, config: str | None) -> None:
     """The pre-trade gate: every intent gets one verdict from one atomic Redis script.
 
-    You must name a store: with --url or --embedded, with GATE_URL (or REDIS_URL), or in the config file. GATE_PREFIX
-    and GATE_CONFIG replace --prefix and --config. A flag wins over the environment, and the environment over the file.
-    These flags go before the command: gate --url URL status.
+    Name a store with --url or --embedded, with GATE_URL (or REDIS_URL), or in the config file; gate flatten works
+    without one. GATE_PREFIX and GATE_CONFIG replace --prefix and --config. A flag wins over the environment, and the
+    environment over the file. These flags go before the command: gate --url URL status.
 
     \b
       export GATE_URL=redis://127.0.0.1:6379/0

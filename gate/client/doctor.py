@@ -149,7 +149,7 @@ def _policy(found: Status) -> list[Check]:
     if not found.policy_agrees:
         checks = [Check("policy", _WRONG, f"entries from here are denied POLICY_MISMATCH: {found.disagreement}")]
     elif found.policy_in_force is None:
-        checks = [Check("policy", _OK, "none is in force yet; the first admission brings its caller's")]
+        checks = [Check("policy", _OK, "none is in force yet; the first admitted entry brings its caller's")]
     else:
         checks = [Check("policy", _OK, f"{found.policy_in_force} in force, and no other here")]
     return [*checks, *(Check("policy", _WARNING, each) for each in found.policy.warnings)]

@@ -346,7 +346,8 @@ class Gate:
         return self._carry(acts.reset(self._caller, what, by, reason))
 
     def policy_in_force(self) -> PolicyInForce | None:
-        """The policy in force: its figures, since when, by whom. None before the first admission. Raises StoreFailure.
+        """The policy in force: its figures, since when, by whom. None where none is in force: until the first entry is
+        admitted, or a person applies one. Raises StoreFailure.
 
         A gate without a policy of its own takes it over. It would do so by itself at its next verdict.
         """

@@ -25,11 +25,13 @@ class Terminal(StrEnum):
     DENIED = "DENIED"
     """The gate gave no permit."""
     REJECTED_MARGIN = "REJECTED_MARGIN"
-    """The margin doesn't cover the order, or the free margin can't be read."""
+    """The margin doesn't cover the order, or the free margin can't be read. Nothing was sent, or the exchange refused
+    it for that (-2018, -2019)."""
     REJECTED_ORDER = "REJECTED_ORDER"
     """The intent gives no order that the exchange's filters accept."""
     REJECTED_EXCHANGE = "REJECTED_EXCHANGE"
-    """The exchange refused the order, or the executor didn't send it. The reason says which."""
+    """The exchange refused the order; or the order ended without a fill; or it was sent and the exchange doesn't have
+    it; or the executor didn't send it. `outcome` and `order_id` say which."""
     UNKNOWN = "UNKNOWN"
     """The order may exist. The intent stays in doubt until it is reconciled."""
 
@@ -76,5 +78,5 @@ class Execution(Struct, frozen=True):
         return None if self.retry_after_ms is None else timedelta(milliseconds=self.retry_after_ms)
 
     def __bool__(self) -> bool:
-        """Whether the exchange has the order."""
+        """Whether the state is FILLED or PLACED."""
         return self.state in (Terminal.FILLED, Terminal.PLACED)

@@ -63,7 +63,7 @@ def explain_denial(
         case Reason.POLICY_MISMATCH:
             return _differing(policy, *detail.partition(" ")[::2])
         case Reason.IN_FLIGHT_LIMIT:
-            return f"{policy.max_in_flight} permits are live"
+            return f"{policy.max_in_flight} permits of entries are live"
         case Reason.FAILURE_LIMIT:
             return f"{policy.failure_limit} failures in {policy.failure_window_ms / 1000:g} s"
         case Reason.LOCKED if endless:

@@ -128,7 +128,7 @@ def _policy(config: Config, status: Status) -> Finding:
         where = "the one in force" if status.policy_in_force else "the defaults: none is in force yet"
         return Finding("policy", True, f"follows {where}; mode {status.mode}")
     if status.policy_agrees:
-        there = "in force" if status.policy_in_force else "none is in force yet: the first admission brings this one"
+        there = "in force" if status.policy_in_force else "none is in force yet: the first admitted entry brings this"
         return Finding("policy", True, f"pinned by {config.file}, and {there}; mode {status.mode}")
     return Finding("policy", False, f"pinned by {config.file}, and another is in force: {status.disagreement}")
 

@@ -48,7 +48,8 @@ class Policy:
     """The most entries admitted for one symbol in any `rate_symbol_window_ms`."""
     rate_symbol_window_ms: int = 30_000
     rate_global_limit: int = 5
-    """The most orders admitted for the account in any `rate_global_window_ms`. One more trips the global cooldown."""
+    """The most entries admitted for the account in any `rate_global_window_ms`. Exits take places too, but always pass.
+    One more entry trips the global cooldown."""
     rate_global_window_ms: int = 60_000
     lock_ttl_ms: int = 30_000
     """A permit's lifetime. It locks its symbol and side for this time; its holder sends nothing afterwards."""
@@ -63,7 +64,8 @@ class Policy:
     failure_window_ms: int = 300_000
     safe_mode_ttl_ms: int = 900_000
     cooldown_symbol_ms: int = 300_000
-    """Cooldown of a symbol after a margin rejection. It doesn't rest the account: `failure_limit` of them do."""
+    """Cooldown of a symbol after a margin rejection, and after the exchange's refusals that rest the symbol and have no
+    time of their own. It doesn't rest the account: `failure_limit` margin rejections do."""
     cooldown_global_ms: int = 300_000
     """Cooldown of the account when an order exceeds the global rate, or when the exchange wants it to rest."""
     unknown_cooldown_ms: int = 300_000
@@ -71,7 +73,7 @@ class Policy:
     margin_buffer: Decimal = Decimal("0.25")
     """Margin to keep free beyond the margin of an order, as a share of that margin."""
     max_in_flight: int = 64
-    """The most permits that may be live at once."""
+    """The most permits of entries that may be live at once. Exits don't count."""
     leverage: str = "set"
     """Where the exchange has another leverage than an entry names: `set` it before the order, `match` sends nothing,
     `exchange` takes what is there, unless it is higher. An entry that names none takes what is there."""
@@ -308,8 +310,8 @@ class PolicyInForce:
     at_ms: int | None = None
     """When it was put in force; None where that isn't known, as under a version that didn't write it down."""
     by: str = ""
-    """Who did: `gate` for the first admission, which puts its caller's policy in force."""
+    """Who did: `gate` for the first admitted entry, which puts its caller's policy in force."""
     reason: str = ""
     applied: bool = False
     """Whether it stands in a key of its own, as a person's act leaves it, which the role of a worker only reads. False
-    for what the first admission or an earlier version has put in force."""
+    for what the first admitted entry or an earlier version has put in force."""

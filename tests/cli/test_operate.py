@@ -110,7 +110,7 @@ def test_a_halt_of_an_account_that_nobody_knows_warns(
     for form, lines in ([], (2, 3)), (["--json"], (1, 1)):
         done = gate("--prefix", "qantum", "halt", "--no-wait", *WHO, *form)
         assert (done.exit_code, (done.stdout.count("\n"), done.stderr.count("\n"))) == (0, lines)
-        assert "has never run under the prefix qantum here (no qantum:exec:state)" in done.stderr
+        assert "knows of no admission under the prefix qantum; is this the right account?" in done.stderr
     answer = gate(*short, "--prefix", "elsewhere", "halt", *WHO).stdout
     assert "But only under the prefix elsewhere: see the warning." in answer
     assert f"qantum at {store.url}" in gate("--prefix", "qantum", "resume", *WHO).stdout

@@ -73,7 +73,7 @@ def test_an_account_that_is_well(open_gate: OpenGate) -> None:
     found = open_gate().diagnose()
     assert found
     assert one(found, "memory") == (Grade.OK, "whole")
-    assert one(found, "policy") == (Grade.OK, "none is in force yet; the first admission brings its caller's")
+    assert one(found, "policy") == (Grade.OK, "none is in force yet; the first admitted entry brings its caller's")
     assert one(found, "keys") == (Grade.OK, "1 looked at: each has its type, and no lock or switch lasts for ever")
     assert one(found, "rights") == (Grade.OK, "this user may do all that verdicts and settlements need")
     assert one(found, "guards") == (Grade.OK, PROVEN)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from collections.abc import Iterator
 from dataclasses import fields
 from decimal import Decimal
 from pathlib import Path
@@ -82,7 +84,7 @@ def test_every_field_that_an_update_has_beyond_a_result_is_told() -> None:
 
 def test_every_field_of_health_is_told() -> None:
     told = {name for name, _ in rows("Is it well?")}
-    assert told == set(Pulse("", "", "", "").told()) - {"consumer", "prefix", "stream", "group"}
+    assert told == set(Pulse("", "", "", "").told())
 
 
 def test_every_metric_is_told_with_its_type() -> None:
@@ -93,10 +95,44 @@ def test_every_metric_is_told_with_its_type() -> None:
 
 def test_every_word_of_the_log_stands_in_the_code() -> None:
     code = "".join(path.read_text("utf-8") for path in (ROOT / "gate").rglob("*.py"))
-    section = PAGE.partition("\n## Its log\n")[2].partition("\n## ")[0]
-    words = [word for row in re.findall(r"^\| ([A-Z ,-]+) \|", section, re.MULTILINE) for word in row.split(", ")]
+    words = _words_of_the_page()
     assert len(words) > 8
     assert [word for word in words if f'"{word} ' not in code and f'"{word}"' not in code] == []
+
+
+def test_every_word_of_the_code_is_told() -> None:
+    section = PAGE.partition("\n## Its log\n")[2].partition("\n| ")[0]
+    old = {
+        word.strip("`").partition(":")[0]
+        for word in re.split(r",\s+", section.partition("stand there: ")[2].partition(". ")[0])
+    }
+    written = {word for path in (ROOT / "gate").rglob("*.py") for word in _words_of_the_log(path)}
+    assert {"REFUSED", "OBSERVED", "STREAMS FAILED", "MARGIN CHECK", "LATE ORDER", "POLICY AGREES"} <= written
+    assert written - old - set(_words_of_the_page()) == set()
+
+
+def _words_of_the_page() -> list[str]:
+    section = PAGE.partition("\n## Its log\n")[2].partition("\n## ")[0]
+    return [word for row in re.findall(r"^\| ([A-Z ,-]+) \|", section, re.MULTILINE) for word in row.split(", ")]
+
+
+def _words_of_the_log(path: Path) -> Iterator[str]:
+    """The words in capitals with which a module's lines of the log begin, but for those that only debugging shows."""
+    for call in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if not isinstance(call, ast.Call):
+            continue
+        match call.func:
+            case ast.Attribute(value=ast.Name(id="_log"), attr="info" | "warning" | "error" | "critical" | "exception"):
+                line = call.args[0]
+            case ast.Attribute(value=ast.Name(id="_log"), attr="log") | ast.Name(id="inform"):
+                line = call.args[1]
+            case _:
+                continue
+        for part in ast.walk(line):  # a line may be one of two
+            if isinstance(part, ast.Constant) and isinstance(part.value, str):
+                capitals = re.match(r"[A-Z][A-Z_-]+(?: [A-Z_-]{2,})*(?![^ :])", part.value)
+                if capitals:
+                    yield capitals[0]
 
 
 def test_the_unit_starts_what_the_page_starts_and_hardens_it() -> None:

@@ -11,7 +11,6 @@ from gate.cli.exchange_keys import ExchangeKeys
 from gate.cli.failures import INTERRUPTED
 from gate.cli.screens.wording import one_line, printable, span
 from gate.cli.session import warn
-from gate.protocol.keyspace import Keyspace
 from gate.values.errors import StoreFailure
 from gate.values.reports import Halt, SeenServices, StillOut
 
@@ -154,10 +153,7 @@ def prefix_doubt(gate: Gate, before: Before | None) -> PrefixDoubt | None:
 
 
 def _never_run(prefix: str) -> str:
-    return (
-        f"the gate has never run under the prefix {prefix} here (no {Keyspace(prefix).state}); "
-        "is this the right account?"
-    )
+    return f"the store knows of no admission under the prefix {prefix}; is this the right account?"
 
 
 def _absent_of_late(gate: Gate) -> tuple[str, ...] | None:

@@ -36,9 +36,10 @@ _WINDOWS: Final = ("rate_symbol_window_ms", "rate_global_window_ms")
 def policy() -> None:
     """Limits and times: show them, put them in force.
 
-    One policy is in force for an account, and its figures decide, whoever calls. The first admission puts its caller's
-    policy in force; `gate policy apply` replaces it. A caller without a policy of its own follows it. A caller with
-    other figures in its config file or its code is denied (POLICY_MISMATCH), since it expects other limits.
+    One policy is in force for an account, and its figures decide, whoever calls. The first admitted entry puts its
+    caller's policy in force; `gate policy apply` replaces it. A caller without a policy of its own follows it. Of a
+    caller with other figures in its config file or its code, entries are denied (POLICY_MISMATCH), since it expects
+    other limits. Its exits pass.
     """
 
 
@@ -304,7 +305,7 @@ def in_force_sentence(config: Config, found: PolicyInForce | None, unknown: str)
     if unknown:
         return f"In force: unknown, since {unknown}."
     if found is None:
-        return "In force: none yet; the first admission puts its caller's policy in force."
+        return "In force: none yet; the first admitted entry puts its caller's policy in force."
     said = f"In force: {found.fingerprint}{_put_by(found)}"
     if found.policy is None:
         return f"{said}. Its figures can't be read: {found.problem}. `gate policy apply` puts a policy in force."

@@ -86,7 +86,8 @@ def submit(
     the table [service] of the config file, as for gate run: give both the same file.
 
     It says the id of its entry. With --wait it shows the result that the service writes. An intent whose result tells
-    of an order gets no second one, and is refused; give another --id. After a result without one it may come again.
+    of an order gets no second one: give another --id. With --wait it is refused; without, it is put there for nothing.
+    After a result without an order it may come again.
 
     Exit codes: 0 it stands on the stream; 1 no order was placed, or it isn't known (only with --wait); 2 bad input or
     usage; 3 no answer of the store, or no result in the time: it may be there, and may still be executed.

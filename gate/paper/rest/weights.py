@@ -1,6 +1,6 @@
 """Request weights that depend on a request's parameters. Pure.
 
-The figures are those in the docstrings of Binance's own connector, binance-sdk-derivatives-trading-usds-futures 18.0.1,
+The figures are those in the docstrings of Binance's own connector, binance-sdk-derivatives-trading-usds-futures 18.1,
 and on the exchange's pages for klines and open algo orders (developers.binance.com, usds-margined-futures).
 """
 
