@@ -152,6 +152,19 @@ def test_a_list_that_lapses_in_its_time_changes_nothing(redis_client: redis.Redi
     assert not at.admitted(gate.evaluate(at.entry("sig-2"))).verify
 
 
+def test_a_list_that_lapses_soon_is_kept_for_as_long_as_the_next_intent_is_fresh(
+    redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    """Gone in its time, it would tell nothing of a step that costs the second intent its record."""
+    gate = open_gate(ROOMY)
+    placed(gate, "before")
+    let_pass(redis_client, HALF_SPARE_MS - 100_000)
+    placed(gate)
+    let_pass(redis_client, 200_000)
+    clock_was_ahead(redis_client)
+    assert gate.evaluate(at.entry()).reason is Reason.MEMORY_YOUNG
+
+
 def test_a_slot_given_back_leaves_the_list_there(redis_client: redis.Redis, open_gate: OpenGate) -> None:
     gate = open_gate(ROOMY)
     assert gate.settle(at.admitted(gate.evaluate(at.entry())), Outcome.unsent("NO", retryable=True))

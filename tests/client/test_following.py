@@ -216,6 +216,16 @@ def test_a_policy_that_another_has_replaced_meanwhile_is_not_replaced(
     gate.apply_policy(NARROW, by="ops", reason="test", expected=WIDE.fingerprint)
 
 
+def test_a_policy_that_is_in_force_no_more_is_not_replaced(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    """The store has lost what its author saw: what counts now, nobody has compared with."""
+    gate = open_gate()
+    gate.apply_policy(WIDE, by="ops", reason="test")
+    redis_client.flushall()
+    with pytest.raises(StoreError, match="another policy has come since"):
+        gate.apply_policy(NARROW, by="ops", reason="test", expected=WIDE.fingerprint)
+    assert gate.policy_in_force() is None
+
+
 def test_a_claim_is_given_back_as_long_as_it_lives_by_the_policy_in_force(
     redis_client: redis.Redis, wire: Wire, open_sync_gate: OpenGate, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ from gate.values.guards import GUARDS
 from tests.client import account as at
 from tests.client.gates import AnyGate, OpenGate
 from tests.client.rows import ROWS, Row
+from tests.model.passing_time import let_pass
 from tests.servers.users import IN_ROLES
 
 NAMES = [guard.name for guard in GUARDS]
@@ -320,3 +321,16 @@ def test_an_exit_counts_in_the_global_window_and_not_in_its_symbols(
     at.admitted(gate.evaluate(at.entry("sig-2")))
     assert redis_client.llen(at.RATE_GLOBAL) == 2
     assert redis_client.llen(at.RATE_SYMBOL) == 1
+
+
+def test_an_order_counts_for_the_whole_of_a_window_that_is_longer_than_an_intent_is_fresh(
+    redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    """Each admission is in a list that lives as long as the window, whenever the first one was."""
+    gate = open_gate(Policy(rate_global_limit=2, rate_global_window_ms=3_600_000, max_age_ms=60_000))
+    at.admitted(gate.evaluate(at.entry("first")))
+    let_pass(redis_client, 3_000_000)
+    at.admitted(gate.evaluate(at.entry("second", "ETHUSDT")))
+    let_pass(redis_client, 700_000)
+    at.admitted(gate.evaluate(at.entry("third", "SOLUSDT")))
+    assert gate.evaluate(at.entry("fourth", "XRPUSDT")).reason is Reason.RATE_GLOBAL

@@ -90,6 +90,21 @@ def test_what_lapses_is_subtracted_once(redis_client: redis.Redis, open_sync_gat
     assert kept(redis_client) == counted(redis_client) == [2, 2, 100_000_000]
 
 
+def test_what_lapses_at_the_very_moment_of_a_count_is_subtracted_once(
+    redis_client: redis.Redis, open_sync_gate: OpenGate
+) -> None:
+    gate = open_sync_gate(ROOMY)
+    for number in range(3):
+        asked(gate, number)
+    now = at.server_ms(redis_client)
+    # One ended when they were counted last, another right after it.
+    redis_client.zadd(at.INFLIGHT, {"50000000:sig-0": now - 1_000, "50000000:sig-1": now - 999})
+    count = struct.pack(">7d", 3, 2, 100_000_000, now - 1_000, now - 999, now, now)
+    redis_client.hset(at.STATE, "in_flight", count)
+    assert asked(gate, 3).reserved_ahead == 50
+    assert kept(redis_client) == counted(redis_client)
+
+
 @pytest.mark.parametrize(
     "text", ["", "many", "1 0 0 0 0", struct.pack(">5d", 1, 0, 0, 0, 0), struct.pack(">7d", 1, 0, 0, 0, 0, 0, 0)]
 )

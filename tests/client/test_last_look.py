@@ -267,13 +267,14 @@ def test_the_oldest_orders_are_forgotten_and_the_reply_says_so(redis_client: red
     assert _told(gate, permit, last.newest).complete
 
 
-@pytest.mark.parametrize(("kept", "complete"), [(23, True), (24, False)])
+@pytest.mark.parametrize(("placed", "kept", "complete"), [(23, 23, True), (24, 24, False), (40, 24, False)])
 def test_who_knows_none_hears_whether_older_ones_may_have_been_cut_off(
-    kept: int, complete: bool, open_gate: OpenGate
+    placed: int, kept: int, complete: bool, open_gate: OpenGate
 ) -> None:
+    """At forty, the list has just been cut."""
     gate = open_gate(ROOMY)
     permit = at.admitted(gate.evaluate(at.entry()))
-    for number in range(kept):
+    for number in range(placed):
         _placed_order(gate, at.entry(f"placed-{number}", f"A{number}USDT"))
 
     told = _told(gate, permit)

@@ -19,6 +19,7 @@ from gate.protocol.scripts import Encoded, script
 from tests.client import account as at
 from tests.client.gates import OpenGate
 from tests.client.rows import ROWS, Row
+from tests.model.passing_time import let_pass
 from tests.servers.session import declare_whole
 from tests.servers.store import Store
 
@@ -205,6 +206,18 @@ def test_of_two_observers_one_gets_the_intent_that_would_be_denied(
     assert second.settle(at.admitted(other), Outcome.unknown("timeout")).status is Settled.OBSERVED
     assert first.settle(permit, Outcome.unsent("FILTERS")), "and gives it back"
     assert second.evaluate(at.entry()).reason is Reason.SAFE_MODE
+
+
+def test_an_intent_that_is_dated_ahead_is_claimed_until_it_is_stale(
+    redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    """It has been sent too early. Forgotten before, it would be sent once more when it is due."""
+    gate = open_gate(OBSERVE)
+    early_ms = OBSERVE.dedup_ttl_ms + 60_000
+    early = gate.evaluate(at.entry(timestamp=at.server_ms(redis_client) + early_ms))
+    assert (at.admitted(early).observed, early.reason) == (True, Reason.STALE)
+    let_pass(redis_client, early_ms)
+    assert gate.evaluate(at.entry()).reason is Reason.DUPLICATE
 
 
 def test_what_would_be_denied_moves_no_counter_when_it_is_settled(

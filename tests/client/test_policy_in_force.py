@@ -10,6 +10,7 @@ import redis
 from gate import AsyncGate, Gate, InvalidField, Outcome, Penalty, Policy, Reason
 from tests.client import account as at
 from tests.client.gates import OpenGate
+from tests.model.passing_time import let_pass
 
 STRICT, LAX = Policy(), Policy(rate_global_limit=50)
 
@@ -109,6 +110,14 @@ def test_an_exit_before_any_policy_is_remembered_for_longer_than_its_caller_says
     assert redis_client.pttl(at.RECORD) > 23 * 3_600_000
 
 
+def test_an_exit_that_went_without_the_store_before_any_policy_is_remembered_for_as_long(
+    redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    hasty = open_gate(HASTY)
+    assert hasty.settle(hasty.permit_without_store(at.exit_()), Outcome.placed("7"))
+    assert redis_client.pttl(at.RECORD) > 23 * 3_600_000
+
+
 def test_an_exit_of_another_policy_leaves_the_window_that_all_share(
     redis_client: redis.Redis, open_gate: OpenGate
 ) -> None:
@@ -121,6 +130,19 @@ def test_an_exit_of_another_policy_leaves_the_window_that_all_share(
         at.admitted(hasty.evaluate(at.exit_(f"out-{number}", f"A{number}USDT")))
     assert redis_client.llen(at.RATE_GLOBAL) == 8
     assert redis_client.pttl(at.RATE_GLOBAL) > HASTY.rate_global_window_ms
+    assert strict.evaluate(at.entry("sig-9", "A9USDT")).reason is Reason.RATE_GLOBAL
+
+
+def test_an_exit_of_another_policy_cuts_no_window_that_is_longer_than_its_own(
+    redis_client: redis.Redis, open_gate: OpenGate
+) -> None:
+    """The list lives as long as the window alone, where nothing else needs it for longer."""
+    shared = Policy(rate_global_window_ms=600_000, dedup_ttl_ms=700_000)
+    strict = open_gate(shared)
+    for number in range(shared.rate_global_limit):
+        at.admitted(strict.evaluate(at.entry(f"sig-{number}", f"A{number}USDT")))
+    at.admitted(open_gate(HASTY).evaluate(at.exit_("out")))
+    let_pass(redis_client, shared.rate_global_window_ms - 100_000)
     assert strict.evaluate(at.entry("sig-9", "A9USDT")).reason is Reason.RATE_GLOBAL
 
 

@@ -239,6 +239,16 @@ def test_a_forgotten_order_does_not_put_the_fence_back(redis_client: redis.Redis
     assert redis_client.hget(at.STATE, "fence") == b"70"
 
 
+def test_a_forgotten_order_brings_its_fence_back(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    """Callers that have seen none would get lower ones than were given already."""
+    redis_client.hset(at.STATE, "fence", 70)
+    gate = open_gate(ROOMY)
+    permit = at.admitted(gate.evaluate(at.entry()))
+    redis_client.flushall()
+    assert gate.settle(permit, Outcome.placed(1)).memory_lost
+    assert at.admitted(open_gate(ROOMY).evaluate(at.exit_("sig-2"))).fence > permit.fence
+
+
 def test_an_order_is_not_written_over_an_intent_that_was_admitted_again(
     redis_client: redis.Redis, open_gate: OpenGate
 ) -> None:
@@ -422,6 +432,14 @@ def test_exits_past_a_full_window_keep_it_exact_and_bounded(redis_client: redis.
     assert [time_ms >= now for time_ms in times[:20]] == [True] * 20, "one that counts was pushed out"
     assert len(times) <= 21, "what is out of the window stays for ever"
     assert gate.evaluate(at.entry()).reason is Reason.RATE_GLOBAL
+
+
+def test_exits_however_many_push_out_none_that_still_counts(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    gate = open_gate(Policy(rate_global_limit=3))
+    exits = [at.admitted(gate.evaluate(at.exit_(f"exit-{n}"))) for n in range(25)]
+    for permit in exits[3:]:
+        assert gate.settle(permit, OUTCOMES["unsent"])
+    assert gate.evaluate(at.entry()).reason is Reason.RATE_GLOBAL, "three were sent"
 
 
 def test_the_record_tells_what_was_settled(open_gate: OpenGate) -> None:
