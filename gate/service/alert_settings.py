@@ -25,6 +25,8 @@ _NUMBERS: Final = {"in_doubt_after_s": (1, 86_400), "lag_above": (1, 100_000_000
 _TEXTS: Final = ("margin_asset", "webhook", "telegram_chat")
 _MOST_MARGIN: Final = Decimal("1e12")
 _LONGEST_URL: Final = 2_000
+_LONGEST_WORD: Final = 16
+"""Of what may be a form of webhook, mistyped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +79,14 @@ def read_alerts(table: object, faults: list[str]) -> AlertSettings:
         if value is None:
             continue
         if not isinstance(value, str) or not value or not value.isprintable():
-            faults.append(f"service.alerts.{name}: {value!r} is not a text")
+            faults.append(f"service.alerts.{name}: is not a text")
         else:
             found[name] = value
-    if found.get("webhook", "json") not in FORMS:
-        faults.append(f"service.alerts.webhook: what stands there is none of {', '.join(FORMS)}")
+    form = str(found.get("webhook", "json"))
+    if form not in FORMS:
+        is_url = "/" in form or len(form) > _LONGEST_WORD  # it holds a token, so it isn't quoted
+        said = f"what stands here is none of {', '.join(FORMS)}; a URL belongs in {URL_VARIABLE}"
+        faults.append(f"service.alerts.webhook: {said if is_url else f'{form!r} is none of ' + ', '.join(FORMS)}")
     if found.get("webhook") == "telegram" and not found.get("telegram_chat"):
         faults.append("service.alerts.telegram_chat: is missing: telegram needs to know who gets it")
     margin = table.get("margin_below", 100)

@@ -16,7 +16,9 @@ from gate.client.services import account_key
 from gate.config import Config
 from gate.exchange.failures import ExchangeFailure
 from gate.exchange.port import Exchange
+from gate.protocol.keyspace import Keyspace
 from gate.protocol.texts import brief
+from gate.service.rights import lacks
 from gate.service.settings import Settings
 from gate.service.streams import STORE_FAILURES, Streams, said_of
 from gate.store.connect import PlainClient
@@ -51,6 +53,7 @@ async def check(
     found = await _store(config, settings, gate, client)
     if all(each.ok for each in found if each.of_store):
         found += await _holder(config, client, exchange)
+        found += await _rights(config, settings, client, exchange)
     found.append(await _group(settings, Streams(client, settings)))
     return [*found, await _exchange(exchange, venue), *_address(settings)]
 
@@ -107,6 +110,16 @@ async def _holder(config: Config, client: Any, exchange: Exchange) -> list[Findi
     if holder is None or brief(holder) == config.prefix:
         return []
     return [Finding("prefix", False, str(AccountTaken(config.prefix, brief(holder))))]
+
+
+async def _rights(config: Config, settings: Settings, client: Any, exchange: Exchange) -> list[Finding]:
+    """What this user may not do of all that a service does, beside verdicts."""
+    keys = Keyspace(config.prefix, observing=config.policy.observes)
+    try:
+        missing = await lacks(client, settings, keys, exchange.key_digest)
+    except STORE_FAILURES as error:
+        return [Finding("rights", False, said_of(error), of_store=True)]
+    return [Finding("rights", not each.needed, str(each) if each.needed else f"warning: {each}") for each in missing]
 
 
 def _address(settings: Settings) -> list[Finding]:

@@ -91,8 +91,10 @@ class Deciding:
             wait_s = max(execution.retry_after_ms, 1) / 1000
         else:
             wait_s = grown(*(_EXIT_AGAIN_S if held.exit else _ENTRY_AGAIN_S), held.tries)
-        if wait_s * 1000 >= self.left_ms(held.entry.intent):
-            return None  # it would be stale by then
+        if wait_s * 1000 >= min(self.left_ms(held.entry.intent), self._gate.policy.max_age_ms):
+            # It would be stale by then; or it is dated so far ahead that it would take a place in hand for longer than
+            # any other intent.
+            return None
         if refused and (held.refused >= _REFUSED_AT_MOST or wait_s > _LONGEST_AFTER_A_REFUSAL_S):
             return None
         return Later(wait_s, execution.reason, refused=refused)

@@ -31,7 +31,7 @@ LEFT: Final = "handed-over"
 
 _CLIENT: Final = " : <redis."
 """Where redis-py's word of a sentinel goes on with the whole client."""
-_OPEN: Final = "open"
+OPEN: Final = "open"
 """Behind the beginning of the orders' keys: those of which more may come."""
 
 Fields = Mapping[bytes, bytes]
@@ -110,10 +110,10 @@ class Streams:
         self._client: Final[redis.asyncio.Redis] = client
         self._of: Final = settings
         self._script: Final = script("answer")
-        fixed = {"entries": settings.stream, "group": settings.group, "open_orders": settings.orders + _OPEN}
+        fixed = {"entries": settings.stream, "group": settings.group, "open_orders": settings.orders + OPEN}
         self._call: Final = Call("EVALSHA", self._script, fixed)
         self._update_script: Final = script("order_update")
-        fixed = {"answers": settings.results, "open_orders": settings.orders + _OPEN}
+        fixed = {"answers": settings.results, "open_orders": settings.orders + OPEN}
         self._update_call: Final = Call("EVALSHA", self._update_script, {**fixed, "most": settings.results_kept})
 
     async def begin(self) -> None:
@@ -206,13 +206,13 @@ class Streams:
 
     async def open_orders(self) -> list[tuple[str, int]]:
         """The client order ids of the orders of which more may come, and when that was noted; the oldest first."""
-        rows: Any = await self._client.zrange(self._of.orders + _OPEN, 0, -1, withscores=True)
+        rows: Any = await self._client.zrange(self._of.orders + OPEN, 0, -1, withscores=True)
         return [(as_text(row), int(noted_ms)) for row, noted_ms in rows]
 
     async def no_more_of(self, keys: Sequence[str], keep_ms: int) -> None:
         """Says that nothing more comes of these orders. What was told of them stays so long."""
         pipeline: Any = self._client.pipeline(transaction=False)
-        pipeline.zrem(self._of.orders + _OPEN, *keys)
+        pipeline.zrem(self._of.orders + OPEN, *keys)
         for key in keys:
             pipeline.pexpire(self._of.orders + key, keep_ms)
         await pipeline.execute()

@@ -363,6 +363,8 @@ def test_lost_memory_is_told(harmed: Desk, receiver: Receiver) -> None:
         ("margin_bellow = 1", {}, "service.alerts.margin_bellow: is not a setting"),
         ("lag_above = 0", {}, "service.alerts.lag_above: 0 is not a whole number"),
         ('webhook = "mail"', {}, "'mail' is none of json, slack, telegram"),
+        ('webhook = "https://hooks.example/secret-token"', {}, "a URL belongs in GATE_ALERT_URL"),
+        ('webhook = ["secret-token"]', {}, "service.alerts.webhook: is not a text"),
         ('webhook = "telegram"', {}, "service.alerts.telegram_chat: is missing"),
         ("", {"GATE_ALERT_URL": "http://hooks.example/secret-token"}, "GATE_ALERT_URL: would send its token in plain"),
         ("", {"GATE_ALERT_URL": "secret-token"}, "GATE_ALERT_URL: is not a URL"),

@@ -8,9 +8,17 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from gate import Gate, Outcome
-from tests.service.desk import DEAD, Desk, Worker, payload, until
+from gate.protocol.keyspace import Keyspace
+from gate.service.rights import Lack, lacks
+from gate.store.connect import plain_client
+from tests.service.desk import DEAD, RESULTS, STREAM, Desk, Worker, payload, until
+from tests.service.test_check import KEYS
+from tests.service.test_check import gate as run_gate
 from tests.service.test_updates import OPEN, rests
+from tests.service.test_values import settings
 
 ACL = Path(__file__).resolve().parents[2] / "scripts" / "deploy" / "acl"
 PASSWORD = "0123456789abcdef0123"  # noqa: S105  # of a store that lives as long as the test
@@ -79,3 +87,59 @@ def test_under_its_acl_a_worker_tells_of_a_late_order(harmed: Desk) -> None:
     until(lambda: 'ALERT kind=late_order says="order 77 of late' in worker.log, told=lambda: worker.log)
     assert worker.stop() == 0
     assert not refused(harmed, worker)
+
+
+COMMANDS = {
+    **{
+        f"x{what}": {STREAM}
+        for what in ("readgroup", "group|create", "ack", "pending", "range", "len", "autoclaim", "claim")
+    },
+    "xgroup|delconsumer": {STREAM},
+    "xadd": {RESULTS, DEAD},
+    "set": {"quantum:stream:answered:?", "quantum:stream:order:?", "{gate}:account:digest"},
+    "zadd": {OPEN, "quantum:exec:inflight:exits", "quantum:symbols", "{gate}:services"},
+    "zrem": {OPEN, "quantum:exec:inflight:exits"},
+    "zremrangebyrank": {OPEN, "quantum:symbols"},
+    "pexpire": {OPEN, "quantum:symbols"},
+    "zrevrange": {"{gate}:services"},
+    "zscore": {"{gate}:services"},
+    "zremrangebyscore": {"{gate}:services"},
+    "get": {"{gate}:account:digest"},
+    "expire": {"{gate}:account:digest"},
+}
+
+
+async def lacking(url: str) -> list[Lack]:
+    """Of the rights that a service of these tests needs."""
+    client = plain_client(url, 2_000)
+    try:
+        return await lacks(client, settings(), Keyspace("quantum"), "digest")
+    finally:
+        await client.aclose()
+
+
+async def test_a_user_of_the_acl_lacks_nothing_and_asking_changes_nothing(harmed: Desk) -> None:
+    user = url_of_a_worker(harmed)
+    before = harmed.client.keys("*")
+    assert await lacking(user) == []
+    assert harmed.client.keys("*") == before
+    assert harmed.client.execute_command("ACL", "LOG") == []
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+async def test_each_right_that_is_missing_is_named(harmed: Desk, command: str) -> None:
+    harmed.client.acl_setuser("lame", enabled=True, nopass=True, keys=["*"], commands=["+@all", f"-{command}"])
+    found = await lacking(re.sub("//", "//lame:any@", harmed.url))
+    assert {each.key for each in found} == COMMANDS[command]
+    assert {each.command for each in found} == {command.upper().replace("|", " ")}
+
+
+def test_check_tells_what_is_of_no_use_without_a_right_from_what_goes_on(harmed: Desk) -> None:
+    rights = ["+@all", "-xautoclaim", "-zrevrange"]
+    harmed.client.acl_setuser("lame", enabled=True, nopass=True, keys=["*"], channels=["*"], commands=rights)
+    harmed.url = re.sub("//", "//lame:any@", harmed.url)
+    done = run_gate(harmed, "--check", **KEYS)
+    said = " ".join(done.stdout.split())
+    assert done.returncode == 1
+    assert f"WRONG: this user lacks XAUTOCLAIM {STREAM}: what a dead worker leaves isn't taken over" in said
+    assert "rights warning: this user lacks ZREVRANGE {gate}:services: a mistaken prefix isn't noticed" in said

@@ -100,6 +100,17 @@ def test_a_stale_intent_is_answered_without_a_trip_to_the_exchange(desk: Desk) -
     assert "STALE_INTENT_DROP" in worker.log
 
 
+def test_an_entry_that_is_dated_far_ahead_takes_no_place_in_hand_and_one_a_little_ahead_is_held(desk: Desk) -> None:
+    """Thousands of the former would keep exits from being read."""
+    worker = desk.worker().consumes()
+    now_ms = at.server_ms(desk.client)
+    desk.send(payload("ETHUSDT", timestamp=now_ms + 60_000))
+    desk.send(payload("BTCUSDT", timestamp=now_ms + 86_400_000))
+    [result] = desk.wait_results(1)
+    assert (result["symbol"], result["reason"], result["retryable"]) == ("BTCUSDT", "STALE", "1")
+    until(lambda: worker.health()["in_hand"] == 1, told=lambda: worker.log)
+
+
 def test_the_old_variable_for_the_age_binds_but_hides_no_order(desk: Desk) -> None:
     with Gate.from_url(desk.url) as gate:
         old = payload("BTCUSDT", timestamp=at.server_ms(desk.client) - 60_000)
