@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import re
 import socket
+import stat
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -31,6 +33,7 @@ _STATE: Final = ":exec:state"
 _LOOK_S: Final = 2
 _PAGE: Final = 10_000
 _NAMED: Final = 5
+_PASSWORD: Final = re.compile(r"^\s*url\s*=.*:[^/@]+@", re.MULTILINE)
 _CLOCK_MS: Final = 1_000
 """The exchange takes a signer's clock that is ahead by a second."""
 
@@ -55,7 +58,7 @@ async def check(
         found += await _holder(config, client, exchange)
         found += await _rights(config, settings, client, exchange)
     found.append(await _group(settings, Streams(client, settings)))
-    return [*found, await _exchange(exchange, venue), *_address(settings)]
+    return [*found, await _exchange(exchange, venue), *_address(settings), *_config_file(config)]
 
 
 async def _store(config: Config, settings: Settings, gate: AsyncGate, client: Any) -> list[Finding]:
@@ -134,6 +137,18 @@ def _address(settings: Settings) -> list[Finding]:
         in_use = problem.errno == errno.EADDRINUSE
         said = f"{at.host}:{at.port}: {os.strerror(problem.errno) if problem.errno else problem}; give another --listen"
         return [Finding("listen", in_use, f"warning: {said}, if that one goes on" if in_use else said)]
+
+
+def _config_file(config: Config) -> list[Finding]:
+    """Whether others of this host can read the store's password in it."""
+    if config.file is None:
+        return []
+    with suppress(OSError, UnicodeDecodeError):
+        mode = stat.S_IMODE(config.file.stat().st_mode)
+        if mode & 0o077 and _PASSWORD.search(config.file.read_text("utf-8")):
+            said = f"warning: {config.file} holds the store's password, and others of this host may use it "
+            return [Finding("config", True, f"{said}(mode {mode:04o}); chmod 600 {config.file}")]
+    return []
 
 
 def _policy(config: Config, status: Status) -> Finding:

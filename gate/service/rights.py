@@ -88,7 +88,7 @@ def _tries(of: Settings, keys: Keyspace, key_digest: str) -> Iterator[_Try]:
         _Try(_of(key, each), what)
         for key, each, what in (
             *((of.orders + OPEN, each, orders) for each in (*kept, _TAKEN_OUT)),
-            *((keys.exits, each, "no exit is admitted") for each in (_ADDED, _TAKEN_OUT)),
+            *((keys.exits, each, "halt and status don't know which exits are out") for each in (_ADDED, _TAKEN_OUT)),
         )
     )
     shown, mistaken = "gate status may not find what rests by symbol", "a mistaken prefix isn't noticed"

@@ -75,6 +75,28 @@ def test_a_user_that_lacks_a_right_is_1(desk: Desk) -> None:
     assert "WRONG: this user lacks ZADD quantum:exec:inflight: no entry is admitted" in " ".join(done.stdout.split())
 
 
+@pytest.mark.parametrize(
+    ("mode", "url", "warned"),
+    [
+        (0o644, "redis://worker:hidden-away@127.0.0.1:1/0", True),
+        (0o640, "redis://:hidden-away@127.0.0.1:1/0", True),
+        (0o600, "redis://worker:hidden-away@127.0.0.1:1/0", False),
+        (0o644, "redis://127.0.0.1:1/0", False),
+    ],
+)
+def test_a_password_that_others_of_the_host_may_read_is_a_warning(
+    desk: Desk, mode: int, url: str, warned: bool
+) -> None:
+    """The store of the flag counts. What the file holds is what others may read."""
+    file = desk.folder / "gate.toml"
+    file.touch()
+    file.chmod(mode)
+    done = gate(desk, "--check", config=f'url = "{url}"\n', **KEYS)
+    assert ("config warning: " in " ".join(done.stdout.split())) is warned
+    assert done.returncode == 0
+    assert "hidden-away" not in done.stdout + done.stderr
+
+
 def test_wrong_keys_are_1_and_never_shown(desk: Desk) -> None:
     with PaperExchange(accounts=[Account(key="other", secret="other")]) as paper:  # noqa: S106
         desk.paper = paper
