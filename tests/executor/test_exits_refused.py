@@ -15,7 +15,7 @@ import redis
 
 from gate import Intent, Phase
 from gate.exchange.failures import failure_of_answer
-from gate.exchange.port import LEAST_TO_SEND_MS, Position, RestingOrder
+from gate.exchange.port import LEAST_TO_SEND_MS, OrderAnswer, Position, RestingOrder
 from gate.executor.execution import Terminal
 from gate.executor.resting import CANCELS_TAKE_MS
 from gate.paper import Fault, FaultKind
@@ -276,6 +276,32 @@ async def test_it_is_not_tried_for_ever_and_may_come_again(desk: Desk) -> None:
 
     assert (refused.reason, refused.retryable) == ("-1008", True)
     assert refused.still_open == {"BOTH": Decimal("0.1")}
+
+
+async def test_an_exit_that_is_cancelled_between_its_tries_comes_again(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each was refused, so there is no order of it."""
+    await _open(desk)
+    monkeypatch.setattr("gate.executor.placing._PAUSES_WHILE_OVERLOADED_S", (3_600.0,))
+    place, refused, intent = desk.exchange.place, asyncio.Event(), _exit(desk)
+
+    async def then_tell(*words: Any, **more: Any) -> OrderAnswer:
+        try:
+            return await place(*words, **more)
+        finally:
+            refused.set()
+
+    monkeypatch.setattr(desk.exchange, "place", then_tell)
+    _overloaded(desk, 1)
+    broken_off = asyncio.create_task(desk.executor.execute(intent))
+    await refused.wait()
+    broken_off.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await broken_off
+
+    assert await desk.gate.lookup(intent.id) is None
+    assert (await desk.executor.execute(intent)).state is Terminal.PLACED
 
 
 @pytest.mark.parametrize(
