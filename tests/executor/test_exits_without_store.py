@@ -201,7 +201,7 @@ async def test_an_order_of_the_other_kind_counts_too(private_store: PrivateStore
 
 
 @pytest.mark.parametrize("unanswered", LOOK_UPS, ids=["plain", "algo"])
-async def test_without_the_exchanges_word_on_both_types_nothing_is_sent_and_it_may_come_again(
+async def test_without_the_exchanges_word_nothing_is_sent_and_it_may_come_again(
     unanswered: str, private_store: PrivateStore, open_worker: OpenWorker, paper: PaperExchange
 ) -> None:
     """That there is no order of the one type says nothing of the other."""
