@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
+from contextlib import suppress
+
 import pytest
 
 from gate import Intent, Outcome, Permit, Policy, Reason, Verdict
@@ -20,6 +23,7 @@ OF_ANOTHER_CALL = f"admitted somebodys-token1 7 {ENTRY.fingerprint} 176655073400
 NO_HALT: list[bytes | None] = [None] * 4
 HALT_OF_ALL: list[bytes | None] = [b"all", b"ops", b"CPI print", b"1"]
 EXIT = Intent(id="out-1", symbol="BTCUSDT", side="CLOSE", close_position=True, timestamp=1_766_550_734_000)
+UNDER_ANOTHER_POLICY = f"admitted its-own-token123 7 {EXIT.fingerprint} 1766550734000 BTCUSDT CLOSE 30000 0 xd 0"
 
 
 def test_a_permit_with_another_calls_token_is_no_permit() -> None:
@@ -111,6 +115,31 @@ def test_an_exit_whose_reply_is_no_verdict_on_it_is_held_by_a_halt_of_all(
 ) -> None:
     asked, verdict = _asked(EXIT, reply, told)
     assert (asked, verdict.reason) == (["evaluate", "HMGET"], reason)
+
+
+@pytest.mark.parametrize(
+    ("intent", "answers"),
+    [
+        (ENTRY, [b"NONSENSE -2 x"]),
+        (EXIT, [b"NONSENSE -2 x", NO_HALT]),
+        (ENTRY, [OF_ANOTHER_CALL.encode()]),
+        (EXIT, [OF_ANOTHER_CALL.encode(), NO_HALT]),
+        (EXIT, [UNDER_ANOTHER_POLICY.encode(), CancelledError()]),
+    ],
+    ids=["unreadable entry", "unreadable exit", "another's for an entry", "another's for an exit", "cancelled"],
+)
+def test_what_may_be_admitted_though_nobody_has_its_verdict_comes_again_by_its_token(
+    intent: Intent, answers: list[object]
+) -> None:
+    """By another token it would be DUPLICATE: an order that nobody sends."""
+    caller = Caller("quantum", None)
+    asking = evaluate(caller, intent)
+    question = next(asking)
+    with suppress(StopIteration, CancelledError):
+        for answer in answers:
+            asking.throw(answer) if isinstance(answer, BaseException) else asking.send(answer)
+
+    assert next(evaluate(caller, intent)) == question
 
 
 def test_an_exit_that_may_be_admitted_is_given_back_also_where_its_script_has_gone() -> None:

@@ -405,6 +405,16 @@ def test_a_denial_and_an_observed_verdict_have_no_look(open_gate: OpenGate) -> N
 
 
 @pytest.mark.parametrize("placed_after", ["", None])
+def test_a_verdict_behind_which_the_policy_was_read_is_no_look(open_gate: OpenGate, placed_after: str | None) -> None:
+    """An exit is admitted by a caller's older policy, and its answer waits for the one in force."""
+    open_gate(ROOMY).apply_policy(by="ops", reason="test")
+    follows = open_gate()
+    assert _look_of(follows, at.exit_(), placed_after) is None
+    assert follows.policy == ROOMY
+    assert _look_of(follows, at.exit_("sig-2"), placed_after) is not None
+
+
+@pytest.mark.parametrize("placed_after", ["", None])
 def test_the_verdict_of_a_call_that_was_repeated_is_no_look(
     wire: Wire, open_gate: OpenGate, placed_after: str | None
 ) -> None:

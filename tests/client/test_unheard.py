@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
 from gate.client.unheard import Unheard, UnheardCalls
 from tests.client.account import entry
 
@@ -39,3 +41,15 @@ def test_an_exit_gives_back_only_what_it_holds_itself() -> None:
     calls.keep(unheard("of-another", "sig-2"))
     assert calls.next_due(entry()) is None
     assert calls.next_due() is not None
+
+
+def test_after_a_fork_the_child_does_not_give_back_what_the_parent_claims(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The parent may be about to send by it."""
+    calls = UnheardCalls(30_000)
+    calls.keep(unheard("the-parents"))
+    with monkeypatch.context() as in_child:
+        in_child.setattr("gate.client.unheard.os.getpid", lambda: -1)
+        assert calls.next_due() is None
+    assert calls.next_due() is not None, "the parent gives it back"

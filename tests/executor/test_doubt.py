@@ -9,17 +9,19 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+import redis
 from msgspec import structs
 
 from gate import Intent, InvalidField, Outcome, Penalty, Permit, Phase, Policy, Settled, Settlement, Verdict
 from gate.exchange.binance import BinanceFutures
 from gate.exchange.failures import ExchangeFailure, Failure, OrderNotFound
-from gate.exchange.port import OrderAnswer, OrderRequest, Validity
+from gate.exchange.port import SIGNER_AHEAD_MS, Filters, OrderAnswer, OrderRequest, Validity
 from gate.executor.attempt import Attempt
 from gate.executor.execution import Terminal
 from gate.executor.look_up import look_up
 from gate.paper import Fault, FaultKind
-from tests.executor.conftest import Desk, OpenDesk
+from tests.client.account import server_ms, text
+from tests.executor.conftest import ROOMY, Desk, OpenDesk, waits_before_sending
 
 ACCEPTED = [
     Fault(kind=FaultKind.ACCEPT_THEN_DROP, times=1),
@@ -179,6 +181,30 @@ async def test_no_request_can_be_accepted_after_the_deadline(
     [(timeout_ms, recv_window_ms)] = windows
     assert recv_window_ms <= 2500 - 1000
     assert timeout_ms <= 2500 - 1000
+
+
+@pytest.mark.parametrize("watched", [(), ("BTCUSDT",)], ids=["readings", "streams"])
+async def test_no_request_can_be_accepted_after_the_deadline_by_the_stores_clock_either(
+    open_desk: OpenDesk, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch, watched: tuple[str, ...]
+) -> None:
+    """Our own may have stood still. The signer's second comes on top of the order's validity here, too."""
+    desk = await open_desk(ROOMY, None, *watched)
+    intent, filters = desk.intent(), desk.exchange.filters
+    key = f"quantum:exec:processed:{intent.id}"
+
+    async def then_find_little_left(symbol: str, **more: Any) -> Filters | None:
+        words = text(redis_client.get(key)).split(" ")
+        passed_ms = server_ms(redis_client) - int(words[4])
+        words[7] = str(passed_ms + desk.exchange.recv_window_ms + SIGNER_AHEAD_MS // 2)
+        redis_client.set(key, " ".join(words), keepttl=True)
+        return await filters(symbol, **more)
+
+    monkeypatch.setattr(desk.exchange, "filters", then_find_little_left)
+    waits_before_sending(desk, monkeypatch)
+    execution = await desk.executor.execute(intent)
+
+    assert (execution.state, execution.reason) == (Terminal.REJECTED_EXCHANGE, "DEADLINE")
+    assert desk.orders() == []
 
 
 async def test_a_task_cancelled_after_sending_leaves_the_intent_in_doubt(desk: Desk) -> None:

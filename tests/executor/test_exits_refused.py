@@ -15,10 +15,12 @@ import redis
 
 from gate import Intent, Phase
 from gate.exchange.failures import failure_of_answer
-from gate.exchange.port import Position
+from gate.exchange.port import LEAST_TO_SEND_MS, OrderAnswer, Position, RestingOrder
 from gate.executor.execution import Terminal
+from gate.executor.resting import CANCELS_TAKE_MS
 from gate.paper import Fault, FaultKind
-from tests.executor.conftest import ROOMY, Desk, OpenDesk, forget
+from tests.executor.conftest import ROOMY, Desk, OpenDesk, OpenWorker, forget
+from tests.servers.store import PrivateStore
 
 ORDER = "/fapi/v1/order"
 
@@ -146,6 +148,40 @@ async def test_a_stop_is_never_cancelled(open_desk: OpenDesk) -> None:
     assert (await _open_ids(desk))[1] == {stop["algoId"]}
 
 
+async def test_nothing_is_cancelled_for_an_exit_that_is_halted_meanwhile(
+    open_desk: OpenDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The position would have lost its protection, and the exit not gone."""
+    desk = await open_desk(replace(ROOMY, cancel_conflicting_exits=True))
+    await _open(desk)
+    protection, resting_orders = await _rests(desk), desk.exchange.resting_orders
+
+    async def then_halt(symbol: str) -> tuple[RestingOrder, ...]:
+        resting = await resting_orders(symbol)
+        await desk.gate.halt(by="ops", reason="a test", scope="all")
+        return resting
+
+    monkeypatch.setattr(desk.exchange, "resting_orders", then_halt)
+    refused = await desk.executor.execute(_exit(desk))
+
+    assert (refused.state, refused.reason) == (Terminal.REJECTED_EXCHANGE, "-2022")
+    assert (await _open_ids(desk))[0] == {protection["orderId"]}
+
+
+async def test_nothing_is_cancelled_for_an_exit_whose_permit_may_end_before_it_goes(
+    private_store: PrivateStore, open_worker: OpenWorker
+) -> None:
+    """Without a store to ask, its own clock tells."""
+    desk = await open_worker(cancel_conflicting_exits=True, lock_ttl_ms=LEAST_TO_SEND_MS + CANCELS_TAKE_MS)
+    protection = await _rests(desk)
+    private_store.stop()
+
+    refused = await desk.executor.execute(_exit(desk))
+
+    assert (refused.reason, refused.without_store) == ("-2022", True)
+    assert (await _open_ids(desk))[0] == {protection["orderId"]}
+
+
 async def test_an_order_that_another_has_cancelled_first_is_gone_too(open_desk: OpenDesk) -> None:
     desk = await open_desk(replace(ROOMY, cancel_conflicting_exits=True))
     await _open(desk)
@@ -240,6 +276,32 @@ async def test_it_is_not_tried_for_ever_and_may_come_again(desk: Desk) -> None:
 
     assert (refused.reason, refused.retryable) == ("-1008", True)
     assert refused.still_open == {"BOTH": Decimal("0.1")}
+
+
+async def test_an_exit_that_is_cancelled_between_its_tries_comes_again(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each was refused, so there is no order of it."""
+    await _open(desk)
+    monkeypatch.setattr("gate.executor.placing._PAUSES_WHILE_OVERLOADED_S", (3_600.0,))
+    place, refused, intent = desk.exchange.place, asyncio.Event(), _exit(desk)
+
+    async def then_tell(*words: Any, **more: Any) -> OrderAnswer:
+        try:
+            return await place(*words, **more)
+        finally:
+            refused.set()
+
+    monkeypatch.setattr(desk.exchange, "place", then_tell)
+    _overloaded(desk, 1)
+    broken_off = asyncio.create_task(desk.executor.execute(intent))
+    await refused.wait()
+    broken_off.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await broken_off
+
+    assert await desk.gate.lookup(intent.id) is None
+    assert (await desk.executor.execute(intent)).state is Terminal.PLACED
 
 
 @pytest.mark.parametrize(

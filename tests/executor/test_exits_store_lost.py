@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from gate import Intent, Phase, Verdict
+from gate import Intent, Permit, Phase, Verdict
+from gate.exchange.port import LEAST_TO_SEND_MS, OrderAnswer, OrderRequest, Validity
 from gate.executor import Executor
 from gate.executor.execution import Execution, Terminal
 from gate.executor.reconcile import reconcile
@@ -54,20 +55,25 @@ async def test_a_delivery_that_was_denied_beside_the_permits_own_holds_nothing_u
     assert (again.state, again.without_store) == (Terminal.FILLED, True)
 
 
-@pytest.mark.parametrize("refusal", [-1008, None], ids=["overloaded", "no look-up"])
-async def test_an_exit_that_was_not_sent_comes_again_though_its_store_was_lost_after_the_admission(
-    refusal: int | None, private_store: PrivateStore, open_worker: OpenWorker, paper: PaperExchange
-) -> None:
-    worker = await open_worker()
+def _loses_the_store_after_the_admission(worker: Desk, store: PrivateStore) -> None:
+    """Of the next intent, in the moment before its last look."""
     filters = worker.exchange.filters
 
     async def then_lose_the_store(symbol: str, **more: Any) -> Any:
         worker.exchange.filters = filters  # type: ignore[method-assign]
         found = await filters(symbol, **more)
-        private_store.pause()
+        store.pause()
         return found
 
-    worker.exchange.filters = then_lose_the_store  # type: ignore[method-assign]  # the moment before the last look
+    worker.exchange.filters = then_lose_the_store  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("refusal", [-1008, None], ids=["overloaded", "no look-up"])
+async def test_an_exit_that_was_not_sent_comes_again_though_its_store_was_lost_after_the_admission(
+    refusal: int | None, private_store: PrivateStore, open_worker: OpenWorker, paper: PaperExchange
+) -> None:
+    worker = await open_worker()
+    _loses_the_store_after_the_admission(worker, private_store)
     if refusal:
         paper.inject(Fault(kind=FaultKind.ERROR, method="POST", path=ORDER, code=refusal, times=1000))
     else:
@@ -143,14 +149,7 @@ async def test_a_store_that_is_lost_after_the_admission_stops_no_exit(
     private_store: PrivateStore, open_worker: OpenWorker
 ) -> None:
     worker = await open_worker()
-    filters = worker.exchange.filters
-
-    async def then_lose_the_store(symbol: str, **more: Any) -> Any:
-        found = await filters(symbol, **more)
-        private_store.pause()
-        return found
-
-    worker.exchange.filters = then_lose_the_store  # type: ignore[method-assign]  # the moment before the last look
+    _loses_the_store_after_the_admission(worker, private_store)
     intent = an_exit(worker)
 
     execution = await worker.executor.execute(intent)
@@ -159,6 +158,43 @@ async def test_a_store_that_is_lost_after_the_admission_stops_no_exit(
     private_store.resume()
     record = await recorded(worker, intent)
     assert (record.phase, record.order_id) == (Phase.PLACED, execution.order_id)
+
+
+@pytest.mark.parametrize("left_ms", [None, LEAST_TO_SEND_MS - 1])
+async def test_what_its_look_up_takes_then_counts_for_the_order(
+    left_ms: int | None, private_store: PrivateStore, open_worker: OpenWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Signed by the moment before the look, it may be refused as too old; and its permit may be about to run out."""
+    worker = await open_worker()
+    find_order, valid_for, place = worker.exchange.find_order, worker.exchange.valid_for, worker.exchange.place
+    made, signed_anew = list[Validity](), list[bool]()  # since the look-up
+
+    async def slowly(*words: Any, **more: Any) -> OrderAnswer:
+        try:
+            return await find_order(*words, **more)
+        finally:
+            made.clear()
+            if left_ms is not None:
+                monkeypatch.setattr(Permit, "remaining_ms", left_ms)
+
+    def noted(span_ms: int) -> Validity:
+        made.append(valid_for(span_ms))
+        return made[-1]
+
+    async def noting(order: OrderRequest, validity: Validity, *, timeout_ms: int) -> OrderAnswer:
+        signed_anew.append(made[-1:] == [validity])
+        return await place(order, validity, timeout_ms=timeout_ms)
+
+    for name, instead in ("find_order", slowly), ("valid_for", noted), ("place", noting):
+        monkeypatch.setattr(worker.exchange, name, instead)
+    _loses_the_store_after_the_admission(worker, private_store)
+
+    execution = await worker.executor.execute(an_exit(worker))
+
+    if left_ms is None:
+        assert (execution.state, signed_anew) == (Terminal.FILLED, [True])
+    else:
+        assert (execution.reason, execution.retryable, signed_anew) == ("DEADLINE", True, [])
 
 
 async def _sent_and_died(worker: Desk, store: PrivateStore, intent: Intent) -> Execution:
@@ -172,15 +208,20 @@ async def _sent_and_died(worker: Desk, store: PrivateStore, intent: Intent) -> E
     return execution
 
 
-@pytest.mark.parametrize("saw", ["nothing of it", "the store fail"])
+@pytest.mark.parametrize(
+    ("saw_it_fail", "ahead_ms"), [(False, -1_500), (False, 5_000), (True, 900)], ids=["old", "dated ahead", "fresh"]
+)
 async def test_after_a_death_before_the_record_another_process_finds_the_order(
-    saw: str, private_store: PrivateStore, open_worker: OpenWorker
+    saw_it_fail: bool, ahead_ms: int, private_store: PrivateStore, open_worker: OpenWorker
 ) -> None:
+    """By its age alone, one that is dated ahead by less than a second is fresh for longer than the test takes."""
     dying, other = await open_worker(), await open_worker()
-    old_ms = 1_500 if saw == "nothing of it" else 0
-    intent = an_exit(dying, timestamp=time.time_ns() // 1_000_000 - old_ms)
-    if saw == "the store fail":
-        other.executor._without_store._failed_at_s = time.monotonic()
+    if saw_it_fail:
+        private_store.pause()
+        assert (await other.executor.execute(an_exit(other, id="of-the-others"))).without_store
+        private_store.resume()
+        await recorded(other, an_exit(other, id="of-the-others"))
+    intent = an_exit(dying, timestamp=time.time_ns() // 1_000_000 + ahead_ms)
     placed = await _sent_and_died(dying, private_store, intent)
 
     taken_over = await other.executor.execute(intent)

@@ -200,13 +200,15 @@ async def test_an_order_of_the_other_kind_counts_too(private_store: PrivateStore
     assert first.orders(stop) == []
 
 
+@pytest.mark.parametrize("unanswered", LOOK_UPS, ids=["plain", "algo"])
 async def test_without_the_exchanges_word_nothing_is_sent_and_it_may_come_again(
-    private_store: PrivateStore, open_worker: OpenWorker, paper: PaperExchange
+    unanswered: str, private_store: PrivateStore, open_worker: OpenWorker, paper: PaperExchange
 ) -> None:
+    """That there is no order of the one type says nothing of the other."""
     worker = await open_worker(lock_ttl_ms=3_000)
     private_store.stop()
     intent = an_exit(worker)
-    paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path="/fapi/v1/order", times=1000))
+    paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path=unanswered, times=1000))
 
     execution = await worker.executor.execute(intent)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -331,6 +332,30 @@ async def test_a_cancelled_entry_keeps_its_turn_as_long_as_the_exchange_accepts_
     asyncio.get_running_loop().call_later(0, timers_due.set_result, None)
     await timers_due
     assert turns._turns["BTCUSDT"].under_way == 1
+
+
+async def test_that_time_is_the_exchanges_where_a_permit_has_less_left(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = asyncio.get_running_loop()
+    desk.exchange.recv_window_ms = desk.gate.policy.lock_ttl_ms
+    desk.paper.inject(Fault(kind=FaultKind.DELAY, path="/fapi/v1/order"))
+    low = asyncio.create_task(desk.executor.execute(desk.intent(leverage=2)))
+    await asyncio.to_thread(desk.paper.wait_held)
+    turn, call_later, kept_s = desk.executor._placer._turns._turns["BTCUSDT"], loop.call_later, list[float]()
+
+    def noted(delay_s: float, callback: Callable[..., object], *words: Any, **more: Any) -> asyncio.TimerHandle:
+        if callback == turn.end:
+            kept_s.append(delay_s)
+        return call_later(delay_s, callback, *words, **more)
+
+    monkeypatch.setattr(loop, "call_later", noted)
+    low.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await low
+    desk.paper.release_held()
+
+    assert kept_s == [(desk.exchange.recv_window_ms + CLOCK_LEAD_MS) / 1000]
 
 
 @pytest.mark.parametrize("ends", ["cancelled", "failed"])

@@ -238,6 +238,29 @@ async def test_a_close_reads_the_position_while_an_order_is_on_its_way(
     assert asked[:2] == [POSITIONS, ORDER]
 
 
+async def test_a_snapshot_from_before_an_order_arrives_does_not_show_it(
+    two: tuple[Desk, Desk], asked: list[str]
+) -> None:
+    """The exchange may take it for a while yet, and a close by the streams would leave it open."""
+    desk, _ = two
+    desk.exchange.recv_window_ms = 60_000
+    desk.paper.inject(Fault(kind=FaultKind.DELAY, path="/fapi/v1/order"))
+    entry = asyncio.create_task(_opened(desk, quantity="0.03", id="two"))
+    await asyncio.to_thread(desk.paper.wait_held)
+    assert desk.exchange._streams is not None
+    del desk.exchange._streams._until_snapshot_s  # it takes snapshots again
+    desk.exchange.doubt_live("a test")
+    await until(lambda: desk.exchange.live("BTCUSDT"))
+    asked.clear()
+
+    close = await _close(desk)
+    desk.paper.release_held()
+    await entry
+
+    assert close.state is Terminal.FILLED
+    assert POSITIONS in asked[: asked.index(ORDER)]
+
+
 async def test_a_refused_order_leaves_a_close_one_request(two: tuple[Desk, Desk], asked: list[str]) -> None:
     desk, _ = two
     desk.paper.inject(Fault(kind=FaultKind.ERROR, status=400, code=-2020, path="/fapi/v1/order"))

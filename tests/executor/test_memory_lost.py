@@ -227,3 +227,23 @@ async def test_an_entry_of_the_other_side_under_this_id_is_not_taken_for_the_int
     assert record is not None
     assert (record.phase, record.code) == (Phase.REJECTED, "CONFLICT")
     assert len(desk.orders(long)) == 1
+
+
+@pytest.mark.parametrize("exit_first", [True, False])
+async def test_an_exit_and_an_entry_of_one_side_under_one_id_are_not_taken_for_each_other(
+    desk: Desk, redis_client: redis.Redis, exit_first: bool
+) -> None:
+    """Only that it reduces tells the exit's order from the entry's."""
+    await desk.executor.execute(desk.intent(side="SELL", quantity="0.05"))
+    first, second = (
+        desk.intent(quantity="0.01", id="of-both", reduce_only=each) for each in (exit_first, not exit_first)
+    )
+    placed = await desk.executor.execute(first)
+    assert placed.state is Terminal.FILLED
+    forget(redis_client)
+
+    conflict = await desk.executor.execute(second)
+
+    assert (conflict.state, conflict.reason) == (Terminal.REJECTED_ORDER, "CONFLICT")
+    assert f"{'reduce-only ' if exit_first else ''}BUY order {placed.order_id}" in conflict.detail
+    assert len(desk.orders(second)) == 1

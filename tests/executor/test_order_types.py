@@ -105,6 +105,18 @@ async def test_a_stop_waits_on_the_algo_endpoint_under_our_id(desk: Desk) -> Non
     assert (record.phase, record.order_id) == (Phase.PLACED, str(order["algoId"]))
 
 
+async def test_a_stop_that_opens_reserves_what_it_costs_at_its_trigger(desk: Desk) -> None:
+    """By the mark price it would reserve too little, and be refused for that however often it comes."""
+    far = {"order_type": "STOP_MARKET", "trigger_price": "130000", "quantity": "0.01"}
+
+    execution = await desk.executor.execute(desk.intent(**far))
+
+    assert (execution.state, execution.reason) == (Terminal.PLACED, "NEW")
+    permit = execution.verdict.permit
+    assert permit is not None
+    assert permit.reserved >= Decimal(130_000) * Decimal("0.01") / 20, "at the leverage that the exchange has"
+
+
 async def test_a_stop_fires_and_closes(desk: Desk) -> None:
     await desk.executor.execute(desk.intent(quantity="0.01"))
     intent = desk.intent(**STOP)
