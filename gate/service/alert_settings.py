@@ -12,12 +12,13 @@ telegram_chat = "-1001234"  # for telegram: who gets it
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
 from urllib.parse import urlsplit
+
+from gate.service.this_machine import is_this_machine
 
 FORMS: Final = ("json", "slack", "telegram")
 URL_VARIABLE: Final = "GATE_ALERT_URL"
@@ -113,15 +114,6 @@ def webhook_url(text: str) -> str:
         raise ValueError("is not a URL: give https://…")
     if "@" in parts.netloc:
         raise ValueError("names a user in front of the host")
-    if parts.scheme == "http" and not _is_this_machine(host):
+    if parts.scheme == "http" and not is_this_machine(host):
         raise ValueError("would send its token in plain text: http is for 127.0.0.1, ::1 and localhost alone")
     return text
-
-
-def _is_this_machine(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

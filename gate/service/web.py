@@ -17,7 +17,7 @@ from aiohttp import web
 from gate.service.metrics import CONTENT_TYPE, Metrics
 from gate.service.pulse import Pulse
 from gate.service.settings import Listen
-from gate.values.loopback import is_loopback_host
+from gate.service.this_machine import is_this_machine, names_this_machine
 
 MOST_CONNECTIONS: Final = 32
 _FIRST_REQUEST_S: Final = 5.0
@@ -41,7 +41,7 @@ def listening(at: Listen | None, pulse: Pulse, metrics: Metrics) -> AbstractAsyn
 
     async def answer(request: web.BaseRequest) -> web.Response:
         # A page in a browser can point its own name to this port, and then read what is said to it.
-        if at is not None and is_loopback_host(at.host) and not is_loopback_host(request.headers.get("Host", "")):
+        if at is not None and is_this_machine(at.host) and not names_this_machine(request.headers.get("Host", "")):
             return web.Response(status=403, text="Ask by a name of this machine: 127.0.0.1, localhost.\n")
         page = pages.get(request.path)
         if page is None:

@@ -13,9 +13,9 @@ from gate.paper.serving.control import ControlError, Release, control, read
 from gate.paper.serving.faults import Fault, FaultKind
 from gate.paper.serving.hanging_up import hang_up
 from gate.paper.serving.holding import Holds
+from gate.paper.serving.loopback import is_loopback_host
 from gate.paper.serving.socket_edge import SocketEdge, is_socket
 from gate.paper.serving.venue import Arrival, Reply, Request, Venue
-from gate.values.loopback import is_loopback_host
 
 _JSON = "application/json"
 _TICK_S = 0.2  # how often due events happen when no request comes

@@ -11,9 +11,9 @@ from gate.paper.market.market_data import built_in, load_market
 from gate.paper.rest.limits import RateLimits
 from gate.paper.serving.faults import Fault, parse_faults
 from gate.paper.serving.http_edge import HttpEdge
+from gate.paper.serving.loopback import loopback_address, url_of
 from gate.paper.serving.settings import Account, Settings, WalkSettings
 from gate.paper.serving.venue import Venue
-from gate.values.loopback import loopback_address, url_of
 
 
 def serve(

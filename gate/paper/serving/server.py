@@ -21,9 +21,9 @@ from gate.paper.rest.limits import RateLimits
 from gate.paper.serving import control
 from gate.paper.serving.faults import Fault
 from gate.paper.serving.http_edge import HttpEdge
+from gate.paper.serving.loopback import loopback_address, url_of
 from gate.paper.serving.settings import Account, Settings, WalkSettings
 from gate.paper.serving.venue import Venue
-from gate.values.loopback import loopback_address, url_of
 
 _T = TypeVar("_T")
 Figure = Decimal | str | int

@@ -1,4 +1,4 @@
-"""Which addresses and hosts are loopback. Pure."""
+"""Checks the address to listen on: only loopback, because the control endpoints have no authentication. Pure."""
 
 from __future__ import annotations
 
