@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import redis.asyncio
 from redis.exceptions import ConnectionError as ConnectionFailed
 from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
+from redis.exceptions import TimeoutError as TimedOut
 
 from gate.protocol.scripts import Call, script
 from gate.protocol.texts import as_text
@@ -109,6 +111,8 @@ class Streams:
         """`client`: redis-py's for asyncio, with bytes as replies."""
         self._client: Final[redis.asyncio.Redis] = client
         self._of: Final = settings
+        self._at_once = _PAGE
+        """The most entries that are asked for at once. Fewer after an answer that took too long: they may be large."""
         self._script: Final = script("answer")
         fixed = {"entries": settings.stream, "group": settings.group, "open_orders": settings.orders + OPEN}
         self._call: Final = Call("EVALSHA", self._script, fixed)
@@ -134,21 +138,34 @@ class Streams:
         return _entries(await self._read(after, _PAGE, None))
 
     async def _read(self, after: str, count: int, wait_ms: int | None) -> Any:
-        of = self._of
+        of, most = self._of, min(count, self._at_once)
         try:
-            return await self._client.xreadgroup(of.group, of.consumer, {of.stream: after}, count=count, block=wait_ms)
+            with self._fewer_where_it_takes_too_long():
+                return await self._client.xreadgroup(
+                    of.group, of.consumer, {of.stream: after}, count=most, block=wait_ms
+                )
         except ResponseError as error:
             if not str(error).startswith("NOGROUP"):
                 raise
             await self.begin()  # the store has lost its memory
             return []
 
+    @contextmanager
+    def _fewer_where_it_takes_too_long(self) -> Iterator[None]:
+        try:
+            yield
+        except TimedOut:
+            self._at_once = max(1, self._at_once // 4)
+            raise
+        self._at_once = min(_PAGE, 2 * self._at_once)
+
     async def take_over(self, rested_ms: int, after: str = "0-0") -> TakenOver:
         """Entries that rest with their consumers for so long, a page of them."""
         of = self._of
-        reply: Any = await self._client.xautoclaim(
-            of.stream, of.group, of.consumer, min_idle_time=rested_ms, start_id=after, count=_PAGE
-        )
+        with self._fewer_where_it_takes_too_long():
+            reply: Any = await self._client.xautoclaim(
+                of.stream, of.group, of.consumer, min_idle_time=rested_ms, start_id=after, count=self._at_once
+            )
         entries = [(as_text(number), fields) for number, fields in reply[1] if fields]
         return TakenOver(as_text(reply[0]), entries, [as_text(number) for number in reply[2]])
 

@@ -1,0 +1,46 @@
+"""Of entries that are so large that a page takes longer than an answer may, fewer are asked for, and all are read."""
+
+from __future__ import annotations
+
+import pytest
+from redis.exceptions import TimeoutError as TimedOut
+
+from gate.service.streams import Streams
+from gate.store.connect import plain_client
+from tests.service.desk import STREAM, Desk
+from tests.service.test_values import settings
+
+PAGE = 500
+
+
+async def test_after_an_answer_that_took_too_long_a_page_is_smaller_until_one_is_in_time(harmed: Desk) -> None:
+    for number in range(PAGE):
+        harmed.client.xadd(STREAM, {"data": number})
+    streams = Streams(plain_client(harmed.url, 1_000), settings())
+    await streams.begin()
+    assert len(await streams.read(PAGE, wait_ms=1)) == PAGE
+
+    harmed.client.client_pause(2_000)
+    with pytest.raises(TimedOut):
+        await streams.own()
+    harmed.client.client_unpause()
+
+    assert [len(await streams.own()) for _ in range(3)] == [125, 250, 500]
+    assert len((await streams.take_over(0)).entries) == PAGE
+    await streams.close()
+
+
+async def test_what_is_taken_over_is_asked_for_in_smaller_pages_too(harmed: Desk) -> None:
+    for number in range(PAGE):
+        harmed.client.xadd(STREAM, {"data": number})
+    streams = Streams(plain_client(harmed.url, 1_000), settings())
+    await streams.begin()
+    await streams.read(PAGE, wait_ms=1)
+
+    harmed.client.client_pause(2_000)
+    with pytest.raises(TimedOut):
+        await streams.take_over(0)
+    harmed.client.client_unpause()
+
+    assert len((await streams.take_over(0)).entries) == 125
+    await streams.close()
