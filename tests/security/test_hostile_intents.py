@@ -178,7 +178,7 @@ def test_an_entry_of_more_fields_than_any_has_is_refused_before_they_are_looked_
 def test_nor_is_one_with_as_many_fields_around_a_payload() -> None:
     around = {f"around{number}q": 1 for number in range(stream_envelope.MOST_FIELDS)}
     looked_at = stream_words._letters.cache_info()
-    with pytest.raises(InvalidIntent, match="^entry: 1001 fields are too many"):
+    with pytest.raises(InvalidIntent, match=r"^entry: 1001 fields are too many"):
         stream_envelope.opened({"payload": json.dumps(ENTRY), **around})
     assert stream_words._letters.cache_info().misses == looked_at.misses
 
