@@ -103,7 +103,8 @@ class Executor:
         triggers, and liquidations of the account. Of all orders of its gates, whoever has sent them.
 
         Each value tells of the whole order. It ends with the executor's block; in that, the exchange is asked for what
-        its streams may have lost. Without streams nothing comes. Any number may listen.
+        its streams may have lost. Without streams nothing comes. Any number may listen. A liquidation that comes while
+        no block is open isn't told.
         """
         return self._news.listen()
 

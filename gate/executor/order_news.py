@@ -154,7 +154,8 @@ class OrderNews:
         order = self._orders.known(attempt.permit.client_order_id)
         if order is not None and order.last is not None and order.last.state.ended and order.new_ns >= attempt.sent_ns:
             return order.last.answer  # as mostly: it came while the outcome was settled
-        return await self.answer(attempt, _GRACE_S if self._exchange.streams() == "ok" else 0.0)
+        hears = self._ends is not None and self._exchange.streams() == "ok"
+        return await self.answer(attempt, _GRACE_S if hears else 0.0)
 
     # ---- what the exchange tells
 

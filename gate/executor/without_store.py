@@ -164,13 +164,15 @@ class ExitsWithoutStore:
     async def close(self) -> None:
         """Records what isn't recorded yet, if the store answers."""
         self._closed = True
-        if self._recording is not None:
-            self._recording.cancel()
-            await asyncio.wait([self._recording])
-        with_store = True
-        for intent_id, waiting in list(self._unrecorded.items()):
-            with_store = with_store and await self._record(intent_id, waiting)
-            if intent_id in self._unrecorded:
+        try:
+            if self._recording is not None:
+                self._recording.cancel()
+                await asyncio.wait([self._recording])
+            for intent_id, waiting in list(self._unrecorded.items()):
+                if not await self._record(intent_id, waiting):
+                    break
+        finally:  # also where it is cancelled: nothing else tells of them
+            for waiting in self._unrecorded.values():
                 _log.error("NOT RECORDED %s", names(waiting.permit, went_without_store=waiting.prior))
 
     async def _keep_recording(self) -> None:

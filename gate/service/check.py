@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import re
 import socket
 import stat
 import time
+import tomllib
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from gate.client.gates import AsyncGate
 from gate.client.services import account_key
@@ -33,7 +34,6 @@ _STATE: Final = ":exec:state"
 _LOOK_S: Final = 2
 _PAGE: Final = 10_000
 _NAMED: Final = 5
-_PASSWORD: Final = re.compile(r"^\s*url\s*=.*:[^/@]+@", re.MULTILINE)
 _CLOCK_MS: Final = 1_000
 """The exchange takes a signer's clock that is ahead by a second."""
 
@@ -143,11 +143,12 @@ def _config_file(config: Config) -> list[Finding]:
     """Whether others of this host can read the store's password in it."""
     if config.file is None:
         return []
-    with suppress(OSError, UnicodeDecodeError):
+    with suppress(OSError, ValueError):
         mode = stat.S_IMODE(config.file.stat().st_mode)
-        if mode & 0o077 and _PASSWORD.search(config.file.read_text("utf-8")):
-            said = f"warning: {config.file} holds the store's password, and others of this host may use it "
-            return [Finding("config", True, f"{said}(mode {mode:04o}); chmod 600 {config.file}")]
+        url = tomllib.loads(config.file.read_text("utf-8")).get("url")
+        if mode & stat.S_IROTH and isinstance(url, str) and urlsplit(url).password:
+            said = f"warning: {config.file} holds the store's password, and every user of this host may read it "
+            return [Finding("config", True, f"{said}(mode {mode:04o}); put the URL into GATE_URL, or chmod o-r")]
     return []
 
 

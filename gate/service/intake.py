@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import islice
 from string import Formatter
 from typing import Any, Final
 
 from gate.values.errors import InvalidIntent
 from gate.values.fields import plain, read_decimal
-from gate.values.intent import Intent
-from gate.values.stream_envelope import opened
+from gate.values.intent import Intent, seen_id
+from gate.values.stream_envelope import MOST_FIELDS, opened
 from gate.values.stream_words import LETTERS_OF, letters
 
 ENTRY_ID: Final = "entry_id"
@@ -103,12 +104,20 @@ def read_entry(entry_id: str, fields: Mapping[bytes, bytes], template: IdTemplat
             content = _with_id_of(content, entry_id)
         intent = Intent.from_mapping(content, received_ms=int(entry_id.partition("-")[0]))
     except InvalidIntent as invalid:
+        if not content:  # it can't be opened: what stands around it may say whose it is
+            content = _as_far_as_seen(fields)
+            invalid.intent_id = seen_id(content) or invalid.intent_id
         symbol, action = _text_of(content, "symbol"), _text_of(content, "side")
         return DeadLetter(entry_id, fields, str(invalid), invalid.intent_id, invalid, symbol, action)
     except Exception as broken:  # a bug here would end every worker that takes this entry, one after the other
         bug = InvalidIntent("entry", type(broken).__name__, "came of reading it; report it as a bug")
         return DeadLetter(entry_id, fields, str(bug), bug.intent_id, bug)
     return Entry(entry_id, intent, intent.price or _expected_price(content))
+
+
+def _as_far_as_seen(fields: Mapping[bytes, bytes]) -> dict[str, str]:
+    some = islice(fields.items(), MOST_FIELDS)
+    return {name.decode(errors="replace"): value.decode(errors="replace") for name, value in some}
 
 
 def _with_id_of(content: Mapping[Any, Any], entry_id: str) -> dict[Any, Any]:

@@ -13,6 +13,7 @@ from redis.exceptions import NoPermissionError, ResponseError
 
 from gate.client.services import SERVICES, account_key
 from gate.protocol.keyspace import Keyspace
+from gate.protocol.scripts import script
 from gate.service.settings import Settings
 from gate.service.streams import OPEN
 
@@ -31,7 +32,7 @@ class Lack(NamedTuple):
     """Whether a service is of no use without it."""
 
     def __str__(self) -> str:
-        return f"this user lacks {self.command} {self.key}: {self.follows}"
+        return f"this user lacks {f'{self.command} {self.key}'.strip()}: {self.follows}"
 
 
 class _Try(NamedTuple):
@@ -43,7 +44,9 @@ class _Try(NamedTuple):
     def names(self) -> tuple[str, str]:
         """The command and its key."""
         command, *rest = self.words
-        return (f"{command} {rest[0]}", rest[1]) if command == "XGROUP" else (command, rest[0])
+        if command in ("XGROUP", "SCRIPT"):
+            return f"{command} {rest[0]}", rest[1] if command == "XGROUP" else ""
+        return command, rest[2] if command == "EVALSHA" else rest[0]
 
 
 async def lacks(client: Any, settings: Settings, keys: Keyspace, key_digest: str) -> list[Lack]:
@@ -51,18 +54,19 @@ async def lacks(client: Any, settings: Settings, keys: Keyspace, key_digest: str
     found = []
     of = settings
     try:
-        await client.xreadgroup(f"{of.group}:{_NONE}", of.consumer, {of.stream: ">"}, count=1)
+        await client.xreadgroup(of.group, of.consumer, {of.stream: _NONE}, count=1)
     except NoPermissionError:
         found.append(Lack("XREADGROUP", of.stream, "nothing is read", needed=True))
     except ResponseError:
-        pass  # there is no such group
+        pass  # no id of an entry
     for each in _tries(settings, keys, key_digest):
         try:
             await client.execute_command(*each.words)
         except NoPermissionError:
             found.append(Lack(*each.names, each.follows, each.needed))
-        except ResponseError:
-            pass
+        except ResponseError as error:
+            if "unknown command" in str(error):  # renamed away
+                found.append(Lack(*each.names, each.follows, each.needed))
     return found
 
 
@@ -71,6 +75,9 @@ def _tries(of: Settings, keys: Keyspace, key_digest: str) -> Iterator[_Try]:
     unread, unknown = "entries aren't read", "lag isn't known"
     by_the_dead = "what a dead worker leaves isn't taken over"
     yield _Try(("XGROUP", "CREATE", of.stream, of.group, _NONE), unread)
+    yield _Try(("SCRIPT", "LOAD", script("answer").source), "no answer is written")
+    yield _Try(("EVALSHA", _NONE, "1", of.stream), "no answer is written")
+    yield _Try(("EVALSHA", _NONE, "1", keys.state), "no intent is admitted")
     yield _Try(("XACK", of.stream, no_group, "0-1"), "no answer is written")
     yield _Try(("XPENDING", of.stream, no_group, "-", "+", "1"), "no answer is written")
     yield _Try(("XRANGE", of.stream, _NONE, "+"), unknown)
@@ -87,7 +94,7 @@ def _tries(of: Settings, keys: Keyspace, key_digest: str) -> Iterator[_Try]:
     yield from (
         _Try(_of(key, each), what)
         for key, each, what in (
-            *((of.orders + OPEN, each, orders) for each in (*kept, _TAKEN_OUT)),
+            *((of.orders + OPEN, each, orders) for each in (*kept, _TAKEN_OUT, _READ)),
             *((keys.exits, each, "halt and status don't know which exits are out") for each in (_ADDED, _TAKEN_OUT)),
         )
     )
@@ -106,6 +113,7 @@ def _tries(of: Settings, keys: Keyspace, key_digest: str) -> Iterator[_Try]:
 
 _Words = tuple[str, ...]
 _ADDED: Final[_Words] = ("ZADD", _NONE, "")
+_READ: Final[_Words] = ("ZRANGE", _NONE, _NONE)
 _TAKEN_OUT: Final[_Words] = ("ZREM", "")
 _CUT: Final[_Words] = ("ZREMRANGEBYRANK", _NONE, _NONE)
 _EXPIRES: Final[_Words] = ("PEXPIRE", _NONE)

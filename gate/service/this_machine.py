@@ -20,6 +20,7 @@ def names_this_machine(header: str) -> bool:
     """The same of a request's Host, which may have a port behind it."""
     try:
         parts = urlsplit(f"//{header}")
-        return parts.netloc == header and "@" not in header and is_this_machine(parts.hostname or "")
+        plain = parts.netloc == header and not {"@", "%"} & set(header)
+        return plain and is_this_machine((parts.hostname or "").removesuffix("."))
     except ValueError:
         return False

@@ -109,16 +109,26 @@ class AsyncServerWire:
         if self._connecting is None:
             # Not by the loop's factory: one that starts tasks at once may run it to its end before this is set.
             self._connecting = asyncio.Task(self._connect_for_all(), loop=loop)
-        return _made(await asyncio.shield(self._connecting))  # the others go on waiting if one of them is cancelled
+        connecting = self._connecting
+        try:
+            return _made(await asyncio.shield(connecting))  # the others go on waiting if one of them is cancelled
+        except asyncio.CancelledError:
+            if not connecting.cancelled() or _is_cancelled():
+                raise
+            raise StoreUnavailable("the connection was closed while it was made") from None
 
     async def _connect_for_all(self) -> Link | StoreFailure:
         try:
             made = await self._connect()
             if isinstance(made, Link):
-                self._link = made
+                if self._loop is asyncio.get_running_loop():
+                    self._link = made
+                else:
+                    made.leave()  # another loop uses the wire by now
             return made
         finally:
-            self._connecting = None
+            if self._connecting is asyncio.current_task():
+                self._connecting = None
 
     async def _connect(self) -> Link | StoreFailure:
         connection = self._make(**self._settings)
@@ -149,11 +159,18 @@ class AsyncServerWire:
         """Closes the connection once no call waits for it."""
         if self._loop is not asyncio.get_running_loop():
             return
-        if self._connecting is not None:
-            await asyncio.shield(self._connecting)
-        if self._link is not None:
-            self._link.leave()
-            self._link = None
+        connecting = self._connecting
+        try:
+            if connecting is not None:
+                await asyncio.shield(connecting)
+        except asyncio.CancelledError:
+            if connecting is not None:
+                connecting.cancel()
+            raise
+        finally:
+            if self._link is not None:
+                self._link.leave()
+                self._link = None
 
 
 async def _ask_async(connection: Any, identify: Command) -> str:
@@ -172,6 +189,11 @@ async def _ask_async(connection: Any, identify: Command) -> str:
     except StopIteration as done:
         word: str = done.value
         return word
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _made(link: Link | StoreFailure) -> Link:

@@ -191,7 +191,7 @@ class Intent:
         try:
             return cls(**intent_arguments(mapping, received_ms=received_ms))
         except InvalidIntent as invalid:
-            invalid.intent_id = _visible_id(mapping) or invalid.intent_id
+            invalid.intent_id = seen_id(mapping) or invalid.intent_id
             raise
 
 
@@ -207,7 +207,7 @@ def _read_id(value: object) -> str:
     return value
 
 
-def _visible_id(mapping: Mapping[str, object]) -> str | None:
+def seen_id(mapping: Mapping[str, object]) -> str | None:
     """The id of what can't be read as an intent, in one line of no more than an id's length; None: there is none."""
     from gate.values.stream_envelope import visible_id
 

@@ -496,3 +496,35 @@ def test_an_interrupt_while_the_exchange_is_cleared_says_how_far_it_came(
     assert f"interrupted while {meanwhile}: requests may be on their way; repeat it, and look" in warned
     assert "Flat at" not in said
     assert redis_client.exists("quantum:safety:halt")
+
+
+def interrupted(*_: Any, **__: Any) -> Any:
+    raise KeyboardInterrupt
+
+
+def test_an_interrupt_right_behind_the_halt_is_told_by_both(
+    gate: Run, at_hand: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some_trade(at_hand)
+    for command in "operate", "flatten":
+        monkeypatch.setattr(f"gate.cli.commands.{command}.prefix_doubt", interrupted)
+    flattened = gate("flatten", "--yes", *WHO)
+    assert (flattened.exit_code, len(held(at_hand))) == (1, 2)
+    assert "interrupted while orders were cancelled and positions closed" in flattened.stderr
+    assert "the halt is in force; what was out when it came may still reach the exchange" in flattened.stderr
+    told = json.loads(gate("flatten", "--yes", *WHO, "--json").stdout)
+    assert (told["halted"], told["flat"], told["cancelled"]) == (True, False, None)
+    halted = gate("halt", "--cancel", *WHO)
+    assert (halted.exit_code, "Interrupted; the halt is in force" in halted.stderr) == (130, True)
+    told = json.loads(gate("halt", "--no-wait", *WHO, "--json").stdout)
+    assert (told["confirmed"], told["still_out"]) == (False, None)
+
+
+def test_an_interrupt_before_the_store_has_answered_tells_nothing_of_a_halt(
+    gate: Run, at_hand: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(GateClass, "halt", interrupted)
+    assert "gate status says whether the halt is in force" in gate("halt", *WHO).stderr
+    flattened = gate("flatten", "--yes", *WHO)
+    assert flattened.exit_code == 1
+    assert "NOT halted: interrupted before the store has answered; gate status tells" in flattened.stderr

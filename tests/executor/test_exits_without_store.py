@@ -292,6 +292,32 @@ async def test_it_is_recorded_when_the_executor_closes(
     assert f"NOT RECORDED id={intents[1].id}" in caplog.text
 
 
+@pytest.mark.parametrize("steps", [1, 5, 20])
+async def test_what_is_not_recorded_is_told_also_where_the_closing_is_cancelled(
+    private_store: PrivateStore, open_worker: OpenWorker, caplog: pytest.LogCaptureFixture, steps: int
+) -> None:
+    worker = await open_worker()
+    intents = [an_exit(worker), an_exit(worker)]
+    gone = asyncio.Event()
+
+    async def trade() -> None:
+        async with Executor(worker.gate, worker.exchange) as executor:
+            private_store.pause()
+            for intent in intents:
+                assert await executor.execute(intent)
+            gone.set()
+
+    trading = asyncio.create_task(trade())
+    await gone.wait()
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    trading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await trading
+    private_store.resume()
+    assert [f"NOT RECORDED id={each.id}" in caplog.text for each in intents] == [True, True]
+
+
 async def test_an_executor_that_is_opened_again_records_again(
     private_store: PrivateStore, open_worker: OpenWorker
 ) -> None:

@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 
 from gate.exchange.binance import BinanceFutures
-from gate.executor import Executor
+from gate.executor import Executor, Terminal, order_news
 from gate.executor.updates import Updates
 from tests.executor.conftest import Desk, until
 
@@ -59,6 +59,19 @@ async def test_an_executor_that_has_ended_hears_nothing_more_of_its_exchange(des
             async with Executor(desk.gate, exchange):
                 assert hear() == (1, 1)
             assert hear() == (0, 0)
+
+
+async def test_one_that_has_ended_waits_for_no_event_that_it_would_not_hear(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(order_news, "_GRACE_S", 60.0)
+    async with BinanceFutures(desk.paper.key, desk.paper.secret, base_url=desk.paper.url) as exchange:
+        executor = Executor(desk.gate, exchange)
+        async with executor:
+            await until(lambda: exchange.streams() == "ok")
+        async with asyncio.timeout(20):
+            execution = await executor.execute(desk.intent())
+        assert (execution.state, execution.average_price is not None) == (Terminal.FILLED, True)
 
 
 async def test_an_executor_that_is_opened_again_hears_again_and_asks_for_what_it_has_missed(desk: Desk) -> None:

@@ -79,9 +79,10 @@ def test_a_user_that_lacks_a_right_is_1(desk: Desk) -> None:
     ("mode", "url", "warned"),
     [
         (0o644, "redis://worker:hidden-away@127.0.0.1:1/0", True),
-        (0o640, "redis://:hidden-away@127.0.0.1:1/0", True),
+        (0o604, "redis://:hidden-away@127.0.0.1:1/0", True),
+        (0o640, "redis://:hidden-away@127.0.0.1:1/0", False),
         (0o600, "redis://worker:hidden-away@127.0.0.1:1/0", False),
-        (0o644, "redis://127.0.0.1:1/0", False),
+        (0o644, "redis://127.0.0.1:1/0?note=me@here", False),
     ],
 )
 def test_a_password_that_others_of_the_host_may_read_is_a_warning(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from gate import Gate, Outcome
 from gate.protocol.keyspace import Keyspace
+from gate.service import rights
 from gate.service.rights import Lack, lacks
 from gate.store.connect import plain_client
 from tests.service.desk import DEAD, RESULTS, STREAM, Desk, Worker, payload, until
@@ -98,6 +100,9 @@ COMMANDS = {
     "xadd": {RESULTS, DEAD},
     "set": {"quantum:stream:answered:?", "quantum:stream:order:?", "{gate}:account:digest"},
     "zadd": {OPEN, "quantum:exec:inflight:exits", "quantum:symbols", "{gate}:services"},
+    "evalsha": {STREAM, "quantum:exec:state"},
+    "script|load": {""},
+    "zrange": {OPEN},
     "zrem": {OPEN, "quantum:exec:inflight:exits"},
     "zremrangebyrank": {OPEN, "quantum:symbols"},
     "pexpire": {OPEN, "quantum:symbols"},
@@ -132,6 +137,19 @@ async def test_each_right_that_is_missing_is_named(harmed: Desk, command: str) -
     found = await lacking(re.sub("//", "//lame:any@", harmed.url))
     assert {each.key for each in found} == COMMANDS[command]
     assert {each.command for each in found} == {command.upper().replace("|", " ")}
+
+
+async def test_a_command_that_the_server_does_not_have_is_a_right_that_is_missing(harmed: Desk) -> None:
+    """As where an administrator has renamed it away."""
+    harmed.client.acl_setuser("lame", enabled=True, nopass=True, keys=["*"], commands=["+@all"])
+    made = rights._tries
+
+    def renamed(*of: Any) -> Iterator[rights._Try]:
+        return (each._replace(words=("XNOWHERE", *each.words[1:])) for each in made(*of) if each.words[0] == "XCLAIM")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rights, "_tries", renamed)
+        assert [each.command for each in await lacking(harmed.url)] == ["XNOWHERE"]
 
 
 def test_check_tells_what_is_of_no_use_without_a_right_from_what_goes_on(harmed: Desk) -> None:

@@ -15,6 +15,7 @@ from gate.service.results import Asked
 from gate.service.service import Service
 from gate.service.settings import read_settings
 from gate.service.streams import Answer
+from gate.values.stream_envelope import MOST_FIELDS
 from tests.servers.store import PrivateStore
 from tests.service.desk import DEAD, GROUP, RESULTS, STREAM, Desk, payload, until
 
@@ -123,6 +124,26 @@ def letter(**fields: str) -> DeadLetter:
     found = read_entry("1-0", {name.encode(): value.encode() for name, value in fields.items()})
     assert isinstance(found, DeadLetter)
     return found
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"payload": "{nonsense"},
+        {"payload": "[" * 1_000_001},
+        {f"note{number}": "1" for number in range(MOST_FIELDS)},
+    ],
+    ids=["no JSON", "too long a text", "too many fields"],
+)
+def test_what_cant_even_be_opened_tells_whose_it_is_where_that_stands_beside(fields: dict[str, str]) -> None:
+    """An exit's waiter must hear that it was refused."""
+    seen = {"id": "exit-7", "symbol": "BTCUSDT", "side": "CLOSE"}
+    letter = read_entry("1-0", {name.encode(): text.encode() for name, text in {**seen, **fields}.items()})
+    assert isinstance(letter, DeadLetter)
+    assert (letter.intent_id, letter.symbol, letter.action) == ("exit-7", "BTCUSDT", "CLOSE")
+    letter = read_entry("1-0", {name.encode(): text.encode() for name, text in fields.items()})
+    assert isinstance(letter, DeadLetter)
+    assert (letter.intent_id, letter.symbol) == ("?", "")
 
 
 def test_its_result_has_of_its_fields_what_a_program_can_take() -> None:

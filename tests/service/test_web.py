@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -126,14 +127,77 @@ async def test_a_connection_is_not_kept_for_long(
     assert await ended(streams)
 
 
-@pytest.mark.parametrize("host", ["evil.example", "", "127.0.0.1.evil.example", "192.0.2.1:80"])
+async def test_a_peer_that_reads_nothing_is_not_kept_for_long_either(
+    stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web, "_LONGEST_S", 0.5)
+    reader, writer = await (await served(stack)).connect()
+    reader._transport.pause_reading()  # type: ignore[attr-defined]  # the stub hides it
+    writer.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n" * 20_000)
+    with pytest.raises(ConnectionError):  # noqa: PT012  # which of them
+        async with asyncio.timeout(10):
+            while True:
+                writer.write(b"\r\n")
+                await writer.drain()
+                await asyncio.sleep(0.01)
+
+
+async def test_what_a_connection_took_is_given_back_at_its_end_and_a_refusal_is_no_error(
+    stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problems, timers = list[object](), list[asyncio.TimerHandle]()
+    asyncio.get_running_loop().set_exception_handler(lambda _, problem: problems.append(problem))
+    server: list[web._FewConnections] = []
+    made = web._FewConnections.__init__
+
+    def noted(self: web._FewConnections, answer: object) -> None:
+        server.append(self)
+        made(self, answer)
+
+    monkeypatch.setattr(web._FewConnections, "__init__", noted)
+    port = await served(stack)
+    for _ in range(3):
+        many = [await port.connect() for _ in range(web.MOST_CONNECTIONS + 5)]
+        assert (await asked(many[0], "/metrics"))[0] == 200
+        timers += [timer for ends in server[0]._ends.values() for timer in ends]
+        assert await asyncio.gather(*map(ended, many[web.MOST_CONNECTIONS :])) == [True] * 5
+        for _, writer in many:
+            writer.close()
+        while server[0].connections:  # noqa: ASYNC110  # nothing tells of their ends
+            await asyncio.sleep(0)
+    gc.collect()
+    assert (server[0]._ends, server[0]._have_asked, problems) == ({}, set(), [])
+    assert len(timers) == 3 * 2 * web.MOST_CONNECTIONS
+    assert all(each.cancelled() for each in timers)
+
+
+async def test_the_last_answer_of_a_connection_says_so_and_no_request_is_lost(
+    stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = await served(stack)
+    streams = await port.connect()
+    assert (await asked(streams, "/metrics"))[0] == 200
+    monkeypatch.setattr(web, "_LONG_S", 0.0)
+    streams[1].write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    head = (await streams[0].readuntil(b"\r\n\r\n")).lower()
+    assert b"connection: close" in head
+    await streams[0].read()  # to its end
+
+
+async def test_a_probe_without_a_host_is_no_page(stack: AsyncExitStack) -> None:
+    reader, writer = await (await served(stack)).connect()
+    writer.write(b"GET /metrics HTTP/1.0\r\n\r\n")
+    assert (await reader.readline()).split()[1] == b"200"
+
+
+@pytest.mark.parametrize("host", ["evil.example", "[::1%evil.example]", "", "127.0.0.1.evil.example", "192.0.2.1:80"])
 async def test_who_asks_by_another_name_learns_nothing(stack: AsyncExitStack, host: str) -> None:
     """A page in a browser can point its name to the port: what is said there would be its own to read."""
     code, told = await (await served(stack)).ask(host=host)
     assert (code, "quantum" in told) == (403, False)
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost:9109", "[::1]:80", "LOCALHOST"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost:9109", "[::1]:80", "LOCALHOST", "localhost."])
 async def test_who_asks_by_a_name_of_the_machine_is_answered(stack: AsyncExitStack, host: str) -> None:
     assert (await (await served(stack)).ask("/metrics", host=host))[0] == 200
 

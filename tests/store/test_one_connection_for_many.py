@@ -249,6 +249,40 @@ async def test_a_store_that_was_away_is_found_again_by_a_loop_that_starts_tasks_
     assert [each for each in made if "Wire" in each] == []
 
 
+async def test_whoever_closes_it_while_it_connects_and_is_cancelled_leaves_no_connection_open() -> None:
+    with HostileStore({"identify": b""}) as store:  # it says nothing
+        wire = to(store.url)
+        calling = asyncio.create_task(echo(wire, "word"))
+        while not store.asked:  # noqa: ASYNC110  # it connects beside everything else
+            await asyncio.sleep(0.005)
+        closing = asyncio.create_task(wire.close())
+        await asyncio.sleep(0)
+        closing.cancel()
+        await asyncio.wait([calling, closing])
+        assert wire._link is wire._connecting is None  # type: ignore[attr-defined]
+        assert str(calling.exception()) == "the connection was closed while it was made"
+
+
+def test_a_loop_that_was_left_while_it_connected_takes_nothing_from_the_next_one(private_store: PrivateStore) -> None:
+    wire = to(private_store.url)
+    with asyncio.Runner() as first, asyncio.Runner() as second:
+
+        async def begin() -> None:
+            calling = asyncio.create_task(echo(wire, "word"))
+            for _ in range(3):  # it connects by now
+                await asyncio.sleep(0)
+            calling.cancel()
+
+        first.run(begin())
+        second.run(begin())
+        first.run(asyncio.sleep(0.2))
+        assert wire._connecting is not None, "the second one's"  # type: ignore[attr-defined]
+        assert second.run(echo(wire, "second")) == b"second"
+        first.run(asyncio.sleep(0.2))
+        assert second.run(asyncio.wait_for(echo(wire, "again"), 5)) == b"again"
+        second.run(wire.close())
+
+
 def test_loops_that_take_turns_leave_no_connection_open(private_store: PrivateStore) -> None:
     with private_store.client() as client, ExitStack() as stack:
         loops = [stack.enter_context(asyncio.Runner()) for _ in range(2)]

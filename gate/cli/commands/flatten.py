@@ -44,6 +44,15 @@ class _Done:
     followed: Aftermath | None = None
     exchange: Flattened | None = None
 
+    def interrupt(self) -> None:
+        """A person has ended it, somewhere."""
+        before = self.exchange
+        self.exchange = interrupted("orders were cancelled and positions closed")
+        if before is not None:
+            self.exchange.cancelled, self.exchange.closed = before.cancelled, before.closed
+        if not self.halted:
+            self.store_problem = self.store_problem or "interrupted before the store has answered; gate status tells"
+
     @property
     def flat(self) -> bool:
         return self.exchange is not None and self.exchange.flat
@@ -87,8 +96,8 @@ def flatten(
     It works without the store, too: then nothing is halted, and it says so.
 
     Exit codes: 0 halted and flat, both confirmed; 1 something is left or unknown, or nothing was done, or the gate has
-    never run under this prefix and others are at work here, or it was interrupted in the middle, and says how far it
-    came; 2 usage; 3 flat, but not halted: the store gave no answer; 130 interrupted at the question, nothing was done.
+    never run under this prefix and others are at work here, or it was interrupted while it cancelled and closed; 2
+    usage; 3 flat, but not halted: the store gave no answer; 130 interrupted at the question, nothing was done.
     """
     if as_json and not yes:
         raise click.UsageError("--json doesn't ask; give --yes too")
@@ -101,7 +110,10 @@ def flatten(
         raise click.exceptions.Exit(_LEFT)
     done = _Done(keys.venue)
     without_log("gate.store")
-    _halt_and_clear(config, keys, by, reason, done, as_json)
+    try:
+        _halt_and_clear(config, keys, by, reason, done, as_json)
+    except KeyboardInterrupt:
+        done.interrupt()
     if as_json:
         say_json(_json(done, config, by, reason))
     else:
@@ -165,8 +177,6 @@ def _halt_and_clear(config: Config, keys: ExchangeKeys, by: str, reason: str, do
         done.exchange = _flattened(keys, None, as_json)
         if not done.halted:
             return
-        if done.exchange.interrupted:
-            return
         done.followed = follow(gate, "entries", waits=True)
     if not done.followed.interrupted:
         done.exchange = _flattened(keys, done.exchange, as_json)
@@ -180,7 +190,8 @@ def _halt(gate: Gate, by: str, reason: str, account: str, done: _Done) -> str:
     except StoreFailure as failure:
         done.store_problem = one_line(str(failure)).rstrip(".")
         return ""
-    done.halted, done.doubt = True, prefix_doubt(gate, before)
+    done.halted = True
+    done.doubt = prefix_doubt(gate, before)
     return halt_sentence(act, "entries", account, before)
 
 
@@ -188,10 +199,7 @@ def _flattened(keys: ExchangeKeys, before: Flattened | None, as_json: bool) -> F
     """Cancels and closes, and says at once what is gone: the wait for the halt comes behind it."""
     from gate.executor.flatten import flatten as flatten_account
 
-    try:
-        done = asyncio.run(_at(keys, flatten_account))
-    except KeyboardInterrupt:
-        done = interrupted("orders were cancelled and positions closed")
+    done = asyncio.run(_at(keys, flatten_account))
     if not as_json:
         for each in done.closed:
             click.echo(one_line(f"closed {each}"))
@@ -237,7 +245,7 @@ def _json(done: _Done, config: Config, by: str, reason: str) -> dict[str, object
     if exchange is not None:
         at_the_exchange = {
             "closed": [str(each) for each in exchange.closed],
-            "cancelled": len(exchange.cancelled),
+            "cancelled": None if exchange.interrupted else len(exchange.cancelled),
             "open": None if exchange.open is None else [str(each) for each in exchange.open],
             "resting": None if exchange.resting is None else [str(each) for each in exchange.resting],
             "problems": exchange.problems,

@@ -225,6 +225,12 @@ def say_cancelled(done: Flattened, venue: str) -> None:
     """Says what is gone, and warns of what isn't."""
     count = len(done.cancelled)
     orders = "1 order" if count == 1 else f"{count} orders"
+    if done.interrupted:
+        if count:
+            click.echo(f"Cancelled {orders} at {venue} before that.")
+        for problem in done.problems:
+            warn(problem)
+        return
     if done.nothing_rests:
         click.echo(f"Cancelled {orders} at {venue}, which says that none rests any more.")
         return
@@ -240,7 +246,7 @@ def cancelled_json(done: Flattened, venue: str) -> dict[str, object]:
     """For --json."""
     return {
         "exchange": venue,
-        "cancelled": len(done.cancelled),
+        "cancelled": None if done.interrupted else len(done.cancelled),
         "confirmed": done.nothing_rests,
         "left": None if done.resting is None else [str(each) for each in done.resting],
         "problems": done.problems,

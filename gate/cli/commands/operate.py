@@ -10,6 +10,7 @@ import click
 
 from gate.cli.commands.at_the_exchange import resting_at
 from gate.cli.commands.halting import (
+    Aftermath,
     Before,
     cancelled_at_hand,
     cancelled_json,
@@ -91,22 +92,30 @@ def halt(
     uncancelled += "; gate flatten cancels and closes without the store, too"
     with acting(config, "halt", "halted", as_json, uncancelled) as gate:
         before = look(gate)
-        act = gate.halt(by=by, reason=reason, scope=scope)
+        try:
+            act = gate.halt(by=by, reason=reason, scope=scope)
+        except KeyboardInterrupt:
+            warn("interrupted before the store has answered; gate status says whether the halt is in force")
+            raise
         observers = before.observers if before is not None else 0
-        if not as_json:
-            sentence = halt_sentence(act, scope, account_of(config), before)
-            if observers:
-                sentence += f" It binds the {observers} that observe, too."
-            told(act, by, reason, sentence, config, as_json)
-        if doubt := prefix_doubt(gate, before):
-            warn(doubt.warning)
-        # Twice: what rests now must not wait, and what was out may have come since.
-        cancelled = cancelled_at_hand(keys, None) if cancel and keys else None
-        stopped = cancelled is not None and cancelled.interrupted
-        found = follow(gate, scope, waits=not no_wait and not stopped)
-    if cancel and keys and not (no_wait or stopped or found.interrupted):
-        cancelled = cancelled_at_hand(keys, cancelled)
-    resting = resting_at(keys) if keys and not cancel and not found.interrupted else None
+        found, doubt, cancelled, resting = Aftermath(scope), None, None, None
+        try:
+            if not as_json:
+                sentence = halt_sentence(act, scope, account_of(config), before)
+                if observers:
+                    sentence += f" It binds the {observers} that observe, too."
+                told(act, by, reason, sentence, config, as_json)
+            if doubt := prefix_doubt(gate, before):
+                warn(doubt.warning)
+            # Twice: what rests now must not wait, and what was out may have come since.
+            cancelled = cancelled_at_hand(keys, None) if cancel and keys else None
+            stopped = cancelled is not None and cancelled.interrupted
+            found = follow(gate, scope, waits=not no_wait and not stopped)
+            if cancel and keys and not (no_wait or stopped or found.interrupted):
+                cancelled = cancelled_at_hand(keys, cancelled)
+            resting = resting_at(keys) if keys and not cancel and not found.interrupted else None
+        except KeyboardInterrupt:
+            found.interrupted = True
     if as_json:
         more = {
             "observers": observers,
