@@ -68,7 +68,7 @@ class ExitsWithoutStore:
         self._unrecorded: dict[str, _Unrecorded] = {}
         self._recording: asyncio.Task[None] | None = None
         self._failed_at_s = -float(_UNSURE_S)
-        self._closed = False
+        self._closed = self._closing = False
 
     def unrecorded(self, intent: Intent) -> Verdict | None:
         """The denial of an exit that goes, or went, without the store, of which the store knows nothing yet."""
@@ -153,7 +153,8 @@ class ExitsWithoutStore:
         elif attempt.without_store and not settlement:
             self._unrecorded[attempt.intent.id] = waiting = _Unrecorded(attempt.permit, outcome)
             if self._closed:
-                _log.error("NOT RECORDED %s", names(attempt.permit, went_without_store=waiting.prior))
+                if not self._closing:  # else the end of that tells of it
+                    _log.error("NOT RECORDED %s", names(attempt.permit, went_without_store=waiting.prior))
             elif self._recording is None or self._recording.done():
                 self._recording = asyncio.create_task(self._keep_recording())
 
@@ -163,7 +164,7 @@ class ExitsWithoutStore:
 
     async def close(self) -> None:
         """Records what isn't recorded yet, if the store answers."""
-        self._closed = True
+        self._closed = self._closing = True
         try:
             if self._recording is not None:
                 self._recording.cancel()
@@ -172,6 +173,7 @@ class ExitsWithoutStore:
                 if not await self._record(intent_id, waiting):
                     break
         finally:  # also where it is cancelled: nothing else tells of them
+            self._closing = False
             for waiting in self._unrecorded.values():
                 _log.error("NOT RECORDED %s", names(waiting.permit, went_without_store=waiting.prior))
 

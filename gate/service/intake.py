@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import islice
@@ -104,7 +105,7 @@ def read_entry(entry_id: str, fields: Mapping[bytes, bytes], template: IdTemplat
             content = _with_id_of(content, entry_id)
         intent = Intent.from_mapping(content, received_ms=int(entry_id.partition("-")[0]))
     except InvalidIntent as invalid:
-        if not content:  # it can't be opened: what stands around it may say whose it is
+        if not content and template is None:  # it can't be opened: what stands around it may say whose it is
             content = _as_far_as_seen(fields)
             invalid.intent_id = seen_id(content) or invalid.intent_id
         symbol, action = _text_of(content, "symbol"), _text_of(content, "side")
@@ -116,8 +117,11 @@ def read_entry(entry_id: str, fields: Mapping[bytes, bytes], template: IdTemplat
 
 
 def _as_far_as_seen(fields: Mapping[bytes, bytes]) -> dict[str, str]:
-    some = islice(fields.items(), MOST_FIELDS)
-    return {name.decode(errors="replace"): value.decode(errors="replace") for name, value in some}
+    seen = {}
+    for name, value in islice(fields.items(), MOST_FIELDS):
+        with suppress(UnicodeDecodeError):  # two ids would look alike
+            seen[name.decode()] = value.decode()
+    return seen
 
 
 def _with_id_of(content: Mapping[Any, Any], entry_id: str) -> dict[Any, Any]:

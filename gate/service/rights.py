@@ -19,6 +19,8 @@ from gate.service.streams import OPEN
 
 _NONE: Final = "?"
 """No number, and no id of an entry."""
+_UNKNOWN: Final = "unknown command"
+"""What a server says of a command that an administrator has renamed away."""
 
 
 class Lack(NamedTuple):
@@ -57,15 +59,16 @@ async def lacks(client: Any, settings: Settings, keys: Keyspace, key_digest: str
         await client.xreadgroup(of.group, of.consumer, {of.stream: _NONE}, count=1)
     except NoPermissionError:
         found.append(Lack("XREADGROUP", of.stream, "nothing is read", needed=True))
-    except ResponseError:
-        pass  # no id of an entry
+    except ResponseError as error:  # no id of an entry
+        if _UNKNOWN in str(error):
+            found.append(Lack("XREADGROUP", of.stream, "nothing is read", needed=True))
     for each in _tries(settings, keys, key_digest):
         try:
             await client.execute_command(*each.words)
         except NoPermissionError:
             found.append(Lack(*each.names, each.follows, each.needed))
         except ResponseError as error:
-            if "unknown command" in str(error):  # renamed away
+            if _UNKNOWN in str(error):
                 found.append(Lack(*each.names, each.follows, each.needed))
     return found
 

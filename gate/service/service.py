@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
+from redis.exceptions import TimeoutError as TimedOut
+
 from gate.client.denials import unread
 from gate.client.gates import AsyncGate
 from gate.exchange.port import Exchange
@@ -72,6 +74,8 @@ class Service:
         self._updating: Final = updating
         self._waiting: Final = Waiting(settings.concurrency)
         self._in_hand: Final[dict[str, Held | None]] = {}
+        self._unheard = True
+        """Whether this consumer may have been given what it hasn't heard of."""
         self._answering: Final = Answering(streams, pulse, metrics, settings.results, self._done_with)
         self._deciding: Final = Deciding(settings, gate, exchange, streams, self._answering)
         self._room: Final = asyncio.Event()
@@ -135,7 +139,7 @@ class Service:
     # Reading.
 
     async def _keep_reading(self) -> None:
-        pause_s, unheard = _FIRST_PAUSE_S, True
+        pause_s = _FIRST_PAUSE_S
         while True:
             self._pulse.turned_s = time.monotonic()
             room = min(self._of.in_hand - len(self._in_hand), self._of.read_count)
@@ -143,15 +147,15 @@ class Service:
                 await self._for_room(room <= 0)
                 continue
             try:
-                if unheard:
+                if self._unheard:
+                    self._unheard = False
                     await self._take_in_own()
-                    unheard = False
                     self._has_read()  # what comes next may take its second
                 entries = await self._streams.read(room)
             except STORE_FAILURES as error:
                 if self._pulse.store in ("ok", "not asked yet"):
                     _log.warning("STORE AWAY nothing read: %s", said_of(error))
-                self._pulse.store, unheard = said_of(error), True
+                self._pulse.store, self._unheard = said_of(error), True
                 self._metrics.failures.labels("read").inc()
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
@@ -267,6 +271,8 @@ class Service:
                     if after == "0-0" or len(self._in_hand) >= self._of.in_hand:
                         break
             except STORE_FAILURES as error:
+                if isinstance(error, TimedOut):
+                    self._unheard = True  # what it has claimed is this consumer's by now
                 self._metrics.failures.labels("take_over").inc()
                 _log.debug("nothing taken over: %s", said_of(error))
             await asyncio.sleep(min(self._rested_ms / 4000, 5.0))

@@ -26,6 +26,8 @@ STORE_FAILURES: Final = (RedisError, RedisClusterException, OSError)
 """What redis-py raises where the store can't be asked, or refuses."""
 READ_WAITS_MS: Final = 1_000
 _PAGE: Final = 500
+_SOON_S: Final = 0.25
+"""An answer that comes within this isn't near its time-out."""
 _NO_ORDER: Final = "no_order "
 """How lua/answer.lua marks an answer that may not be the last."""
 LEFT: Final = "handed-over"
@@ -130,20 +132,23 @@ class Streams:
 
     async def read(self, count: int, *, wait_ms: int = READ_WAITS_MS) -> list[tuple[str, Fields]]:
         """New entries, at most so many. Waits for the first of them."""
-        return _entries(await self._read(">", count, wait_ms))
+        return await self._read(">", count, wait_ms)
 
     async def own(self, after: str = "0") -> list[tuple[str, Fields]]:
         """What this consumer has been given and not answered, a page of it: also what it has never heard of, because
         the reply was lost."""
-        return _entries(await self._read(after, _PAGE, None))
+        return await self._read(after, _PAGE, None)
 
-    async def _read(self, after: str, count: int, wait_ms: int | None) -> Any:
+    async def _read(self, after: str, count: int, wait_ms: int | None) -> list[tuple[str, Fields]]:
         of, most = self._of, min(count, self._at_once)
         try:
-            with self._fewer_where_it_takes_too_long():
-                return await self._client.xreadgroup(
+            with self._fewer_where_it_takes_too_long() as came:
+                reply: Any = await self._client.xreadgroup(
                     of.group, of.consumer, {of.stream: after}, count=most, block=wait_ms
                 )
+                entries = _entries(reply)
+                came.append(len(entries))
+                return entries
         except ResponseError as error:
             if not str(error).startswith("NOGROUP"):
                 raise
@@ -151,21 +156,26 @@ class Streams:
             return []
 
     @contextmanager
-    def _fewer_where_it_takes_too_long(self) -> Iterator[None]:
+    def _fewer_where_it_takes_too_long(self) -> Iterator[list[int]]:
+        """Gives a list for the number of entries that came."""
+        came, began_s = list[int](), time.monotonic()
         try:
-            yield
+            yield came
         except TimedOut:
             self._at_once = max(1, self._at_once // 4)
             raise
-        self._at_once = min(_PAGE, 2 * self._at_once)
+        # One that is empty, or only just in time, says nothing of how long more of them take.
+        if any(came) and time.monotonic() - began_s < _SOON_S:
+            self._at_once = min(_PAGE, 2 * self._at_once)
 
     async def take_over(self, rested_ms: int, after: str = "0-0") -> TakenOver:
         """Entries that rest with their consumers for so long, a page of them."""
         of = self._of
-        with self._fewer_where_it_takes_too_long():
+        with self._fewer_where_it_takes_too_long() as came:
             reply: Any = await self._client.xautoclaim(
                 of.stream, of.group, of.consumer, min_idle_time=rested_ms, start_id=after, count=self._at_once
             )
+            came.append(len(reply[1]))
         entries = [(as_text(number), fields) for number, fields in reply[1] if fields]
         return TakenOver(as_text(reply[0]), entries, [as_text(number) for number in reply[2]])
 

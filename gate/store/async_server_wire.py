@@ -164,9 +164,9 @@ class AsyncServerWire:
             if connecting is not None:
                 await asyncio.shield(connecting)
         except asyncio.CancelledError:
-            if connecting is not None:
+            if connecting is not None and not (connecting.cancelled() and not _is_cancelled()):
                 connecting.cancel()
-            raise
+                raise
         finally:
             if self._link is not None:
                 self._link.leave()

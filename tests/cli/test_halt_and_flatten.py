@@ -520,11 +520,26 @@ def test_an_interrupt_right_behind_the_halt_is_told_by_both(
     assert (told["confirmed"], told["still_out"]) == (False, None)
 
 
+def test_an_interrupt_between_the_wait_and_the_second_look_is_not_flat(
+    gate: Run, at_hand: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was out when the halt came may have opened something since the first look."""
+
+    def opened_meanwhile(*_: Any) -> Any:
+        some_trade(at_hand)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gate.cli.commands.halting._absent_of_late", opened_meanwhile)
+    done = gate("flatten", "--yes", *WHO)
+    assert (done.exit_code, len(held(at_hand)), "Flat at" in done.stdout) == (1, 2, False)
+
+
 def test_an_interrupt_before_the_store_has_answered_tells_nothing_of_a_halt(
     gate: Run, at_hand: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(GateClass, "halt", interrupted)
     assert "gate status says whether the halt is in force" in gate("halt", *WHO).stderr
+    assert "gate status says" in json.loads(gate("halt", *WHO, "--json").stdout)["error"]
     flattened = gate("flatten", "--yes", *WHO)
     assert flattened.exit_code == 1
     assert "NOT halted: interrupted before the store has answered; gate status tells" in flattened.stderr

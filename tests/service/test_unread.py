@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from gate import AsyncGate
-from gate.service.intake import DeadLetter, read_entry
+from gate.service.intake import DeadLetter, IdTemplate, read_entry
 from gate.service.results import Asked
 from gate.service.service import Service
 from gate.service.settings import read_settings
@@ -144,6 +144,19 @@ def test_what_cant_even_be_opened_tells_whose_it_is_where_that_stands_beside(fie
     letter = read_entry("1-0", {name.encode(): text.encode() for name, text in fields.items()})
     assert isinstance(letter, DeadLetter)
     assert (letter.intent_id, letter.symbol) == ("?", "")
+
+
+def test_an_id_that_may_be_another_ones_is_not_told() -> None:
+    """Where a template makes the ids, none stands there; and of what is no text, two look alike."""
+    fields = {b"trace_id": b"T1", b"symbol": b"BTCUSDT", b"payload": b"{nonsense"}
+
+    def told(template: str | None = None, **others: bytes) -> str:
+        given = {**fields, **{name.encode(): value for name, value in others.items()}}
+        found = read_entry("1-0", given, IdTemplate.read(template) if template else None)
+        assert isinstance(found, DeadLetter)
+        return found.intent_id
+
+    assert [told(), told("{trace_id}:{side}"), told(trace_id=b"m\xfcnze")] == ["T1", "?", "?"]
 
 
 def test_its_result_has_of_its_fields_what_a_program_can_take() -> None:

@@ -263,6 +263,19 @@ async def test_whoever_closes_it_while_it_connects_and_is_cancelled_leaves_no_co
         assert str(calling.exception()) == "the connection was closed while it was made"
 
 
+async def test_who_closes_it_too_hears_nothing_of_another_one_s_cancellation() -> None:
+    with HostileStore({"identify": b""}) as store:  # it says nothing
+        wire = to(store.url)
+        calling = asyncio.create_task(echo(wire, "word"))
+        while not store.asked:  # noqa: ASYNC110  # it connects beside everything else
+            await asyncio.sleep(0.005)
+        first, second = asyncio.create_task(wire.close()), asyncio.create_task(wire.close())
+        await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.wait([calling, first, second])
+        assert (first.cancelled(), second.cancelled(), second.exception()) == (True, False, None)
+
+
 def test_a_loop_that_was_left_while_it_connected_takes_nothing_from_the_next_one(private_store: PrivateStore) -> None:
     wire = to(private_store.url)
     with asyncio.Runner() as first, asyncio.Runner() as second:

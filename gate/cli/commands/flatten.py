@@ -178,7 +178,10 @@ def _halt_and_clear(config: Config, keys: ExchangeKeys, by: str, reason: str, do
         if not done.halted:
             return
         done.followed = follow(gate, "entries", waits=True)
-    if not done.followed.interrupted:
+    if done.followed.interrupted:
+        if done.confirmed:  # right before the second look
+            done.interrupt()
+    else:
         done.exchange = _flattened(keys, done.exchange, as_json)
 
 

@@ -80,7 +80,7 @@ def halt(
 
     Exit codes: 0 confirmed, or in force with --no-wait; 1 in force, but not confirmed, or orders are left, or the
     gate has never run under this prefix and others are at work here; 2 usage; 3 the store gave no answer; 130
-    interrupted, in force.
+    interrupted, and says whether the halt is in force.
     """
     config = configured(flags, needs_policy=False)
     try:
@@ -91,11 +91,14 @@ def halt(
     uncancelled = "; no order was cancelled" if cancel else ""
     uncancelled += "; gate flatten cancels and closes without the store, too"
     with acting(config, "halt", "halted", as_json, uncancelled) as gate:
-        before = look(gate)
         try:
+            before = look(gate)
             act = gate.halt(by=by, reason=reason, scope=scope)
         except KeyboardInterrupt:
-            warn("interrupted before the store has answered; gate status says whether the halt is in force")
+            said = "interrupted before the store has answered; gate status says whether the halt is in force"
+            if as_json:
+                say_json({"error": said})
+            warn(said)
             raise
         observers = before.observers if before is not None else 0
         found, doubt, cancelled, resting = Aftermath(scope), None, None, None
