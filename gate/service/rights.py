@@ -6,7 +6,7 @@ hears what is wrong with the rest: a group that isn't there, a number that is no
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from typing import Any, Final, NamedTuple
 
 from redis.exceptions import NoPermissionError, ResponseError
@@ -53,24 +53,24 @@ class _Try(NamedTuple):
 
 async def lacks(client: Any, settings: Settings, keys: Keyspace, key_digest: str) -> list[Lack]:
     """All that are missing. `client`: redis-py's for asyncio. Raises one of STORE_FAILURES where the store fails."""
-    found = []
-    of = settings
-    try:
-        await client.xreadgroup(of.group, of.consumer, {of.stream: _NONE}, count=1)
-    except NoPermissionError:
+    of, found = settings, []
+    # By its own method, which knows the node of a cluster.
+    if await _is_lacking(client.xreadgroup(of.group, of.consumer, {of.stream: _NONE}, count=1)):
         found.append(Lack("XREADGROUP", of.stream, "nothing is read", needed=True))
-    except ResponseError as error:  # no id of an entry
-        if _UNKNOWN in str(error):
-            found.append(Lack("XREADGROUP", of.stream, "nothing is read", needed=True))
-    for each in _tries(settings, keys, key_digest):
-        try:
-            await client.execute_command(*each.words)
-        except NoPermissionError:
+    for each in _tries(of, keys, key_digest):
+        if await _is_lacking(client.execute_command(*each.words)):
             found.append(Lack(*each.names, each.follows, each.needed))
-        except ResponseError as error:
-            if _UNKNOWN in str(error):
-                found.append(Lack(*each.names, each.follows, each.needed))
     return found
+
+
+async def _is_lacking(asked: Awaitable[object]) -> bool:
+    try:
+        await asked
+    except NoPermissionError:
+        return True
+    except ResponseError as error:
+        return _UNKNOWN in str(error)
+    return False
 
 
 def _tries(of: Settings, keys: Keyspace, key_digest: str) -> Iterator[_Try]:

@@ -249,26 +249,29 @@ async def test_a_store_that_was_away_is_found_again_by_a_loop_that_starts_tasks_
     assert [each for each in made if "Wire" in each] == []
 
 
+async def connecting(store: HostileStore) -> tuple[Any, asyncio.Task[bytes]]:
+    """A wire while it connects, and who has called by it."""
+    wire = to(store.url)
+    calling = asyncio.create_task(echo(wire, "word"))
+    while not store.asked:  # noqa: ASYNC110  # it connects beside everything else
+        await asyncio.sleep(0.005)
+    return wire, calling
+
+
 async def test_whoever_closes_it_while_it_connects_and_is_cancelled_leaves_no_connection_open() -> None:
     with HostileStore({"identify": b""}) as store:  # it says nothing
-        wire = to(store.url)
-        calling = asyncio.create_task(echo(wire, "word"))
-        while not store.asked:  # noqa: ASYNC110  # it connects beside everything else
-            await asyncio.sleep(0.005)
+        wire, calling = await connecting(store)
         closing = asyncio.create_task(wire.close())
         await asyncio.sleep(0)
         closing.cancel()
         await asyncio.wait([calling, closing])
-        assert wire._link is wire._connecting is None  # type: ignore[attr-defined]
+        assert wire._link is wire._connecting is None
         assert str(calling.exception()) == "the connection was closed while it was made"
 
 
 async def test_who_closes_it_too_hears_nothing_of_another_one_s_cancellation() -> None:
     with HostileStore({"identify": b""}) as store:  # it says nothing
-        wire = to(store.url)
-        calling = asyncio.create_task(echo(wire, "word"))
-        while not store.asked:  # noqa: ASYNC110  # it connects beside everything else
-            await asyncio.sleep(0.005)
+        wire, calling = await connecting(store)
         first, second = asyncio.create_task(wire.close()), asyncio.create_task(wire.close())
         await asyncio.sleep(0)
         first.cancel()
