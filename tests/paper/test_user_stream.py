@@ -180,6 +180,25 @@ async def test_deposits_and_the_margin_type_are_told(client: Client, paper_excha
         )  # fmt: skip
 
 
+@pytest.mark.paper(accounts=[Account(assets={"USDC": "2000"})])
+async def test_what_isolated_positions_hold_is_not_in_the_cross_wallet(
+    client: Client, paper_exchange: PaperExchange
+) -> None:
+    for symbol in ("ETHUSDT", "BTCUSDC"):
+        client.futures_change_margin_type(symbol=symbol, marginType="ISOLATED")
+        client.futures_create_order(symbol=symbol, side="BUY", type="MARKET", quantity="0.01")
+    async with user_stream(paper_exchange) as line:
+        client.futures_create_order(**MARKET)
+        (told,) = (await line.until("ACCOUNT_UPDATE"))["a"]["B"]
+        client.futures_create_order(symbol="BTCUSDC", side="BUY", type="MARKET", quantity="0.01")
+        (of_usdc,) = (await line.until("ACCOUNT_UPDATE"))["a"]["B"]
+    rest = {row["asset"]: row for row in client.futures_account_balance()}
+    for each in (told, of_usdc):
+        assert (each["wb"], each["cw"]) == (rest[each["a"]]["balance"], rest[each["a"]]["crossWalletBalance"])
+        assert Decimal(each["cw"]) < Decimal(each["wb"])
+    assert (told["a"], of_usdc["a"]) == ("USDT", "USDC")
+
+
 @pytest.mark.parametrize("path", ["/private/ws?listenKey={}", "/ws/{}", "/private/ws/{}", "/ws?listenKey={}"])
 async def test_every_path_of_the_key_leads_to_the_stream(
     client: Client, paper_exchange: PaperExchange, path: str

@@ -19,7 +19,7 @@ from gate.paper.books.happenings import (
     OrderChanged,
 )
 from gate.paper.books.margin import PositionMargin
-from gate.paper.books.statement import asset_margins, position_margin
+from gate.paper.books.statement import cross_wallet, position_margin
 from gate.paper.market.decimals import ZERO, eight, fixed, plain
 from gate.paper.market.terms import OrderType, PositionSide
 from gate.paper.rest.answers import average
@@ -133,9 +133,13 @@ def _algo_update(exchange: Exchange, changed: AlgoChanged) -> Event:
 
 
 def _account_update(exchange: Exchange, account: AccountBooks, changed: BalancesChanged) -> Event:
-    lines = asset_margins(account, exchange.market, exchange.quotes)
     balances: list[Shape] = [
-        {"a": name, "wb": eight(lines[name].wallet), "cw": eight(lines[name].cross_wallet), "bc": eight(moved)}
+        {
+            "a": name,
+            "wb": eight(account.wallets.get(name, ZERO)),
+            "cw": eight(cross_wallet(account, exchange.market, name)),
+            "bc": eight(moved),
+        }
         for name, moved in changed.moved.items()
     ]
     positions = [_position(exchange, account, *key) for key in changed.positions]
@@ -165,7 +169,7 @@ def _margin_call(exchange: Exchange, account: AccountBooks, called: MarginCalled
     shape: Shape = {"E": called.at_ms}
     if not all(line.isolated for line in lines):
         asset = lines[0].asset
-        shape["cw"] = eight(asset_margins(account, exchange.market, exchange.quotes)[asset].cross_wallet)
+        shape["cw"] = eight(cross_wallet(account, exchange.market, asset))
     shape["p"] = [
         {
             "s": line.position.symbol,
