@@ -5,12 +5,15 @@ from __future__ import annotations
 import secrets
 import statistics
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import redis
 
 from benchmarks.batches import Batch, BatchTime, alternate, load_scripts, run
 from benchmarks.figure import Figure, of_rounds
+from benchmarks.floor import ROWS as FLOOR
+from benchmarks.floor import Floor
 from benchmarks.server import Server
 from benchmarks.sizes import Sizes
 from benchmarks.workload import Account, Step
@@ -31,7 +34,7 @@ def measure(server: Server, sizes: Sizes) -> list[Figure]:
         def batch(step: Callable[[], Step]) -> Batch:
             return lambda: run(client, empty_sha, [step() for _ in range(sizes.batch)])
 
-        quiet = Account("quantum", on=client)
+        quiet, floor = Account("quantum", on=client), Floor(client)
         batches = {
             "admission": batch(quiet.admission),
             "admission_after_failure": batch(_after_a_failure(client).admission),
@@ -40,6 +43,7 @@ def measure(server: Server, sizes: Sizes) -> list[Figure]:
             "safe_mode": batch(_in_safe_mode(client)),
             "rate_symbol": batch(_symbol_window_full(client)),
             "settle": lambda: _settle_batch(client, empty_sha, quiet, sizes.batch),
+            **{name: batch(partial(floor.step, name)) for name in FLOOR},
         }
         times = alternate(batches, sizes.batch_rounds)
     empty = "against an empty EVALSHA"
@@ -59,6 +63,7 @@ def measure(server: Server, sizes: Sizes) -> list[Figure]:
         _figure("server_safe_mode", "… SAFE_MODE", times["safe_mode"], _DENIAL_AT_MOST),
         _figure("server_rate_symbol", "… RATE_SYMBOL, the last but one guard", times["rate_symbol"], _DENIAL_AT_MOST),
         _figure("server_settle", f"Server time of settling as placed, {empty}", times["settle"], None),
+        *(_figure(name, what, times[name], None) for name, (what, _) in FLOOR.items()),
     ]
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from benchmarks.batches import load_scripts
+from benchmarks.floor import Floor
 from benchmarks.report import as_json, as_table
 from benchmarks.server import Server
 from benchmarks.sizes import Sizes
 from benchmarks.suite import measure
+from benchmarks.workload import Account, Step
 
 TINY = Sizes(
     call_rounds=2,
@@ -47,3 +50,21 @@ def test_every_figure_is_measured_and_reported() -> None:
     for row in rows.values():
         assert row["measured"] is None or row["measured"] > 0, row
         assert row["measured"] is not None or row["detail"].startswith("skipped: "), row
+
+
+def test_the_floor_of_an_admission_is_made_of_its_own_commands() -> None:
+    def called(step: Step) -> dict[str, int]:
+        client.config_resetstat()
+        assert client.execute_command(*step.call).startswith(step.expected)
+        told = client.info("commandstats")
+        for command in step.clean_up:
+            client.execute_command(*command)
+        return {name: row["calls"] for name, row in told.items() if name != "cmdstat_config|resetstat"}
+
+    with Server("valkey") as server, server.client() as client:
+        load_scripts(client)
+        account, floor = Account("quantum", on=client), Floor(client)
+        for _ in range(2):  # the first one puts the policy in force
+            admission = called(account.admission())
+        assert called(floor.step("floor_commands")) == admission
+        assert sum(called(floor.step("floor_nine")).values()) == 9 + 1  # and the EVALSHA
