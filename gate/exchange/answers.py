@@ -11,7 +11,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from gate.exchange.failures import ExchangeFailure, Failure
-from gate.exchange.port import AccountFigures, Filters, LotSize, OrderAnswer, Position, PriceRange
+from gate.exchange.port import AccountFigures, Filters, LeverageTerms, LotSize, OrderAnswer, Position, PriceRange
 from gate.values.errors import cut, shown
 
 _EXITS_OF_HEDGE_MODE: Final = frozenset({("LONG", "SELL"), ("SHORT", "BUY")})
@@ -240,6 +240,25 @@ def decode_leverage(said: object) -> tuple[int, Decimal | None]:
     most = of.get("maxNotionalValue")
     bound = None if most is None else figure("maxNotionalValue", most)
     return int(figure("leverage", of.get("leverage"), least=Decimal(1))), bound
+
+
+def decode_leverage_terms(config: object, brackets: object, symbol: str, leverage: int) -> LeverageTerms:
+    """What another leverage would mean, by symbolConfig and leverageBracket. A margin type that isn't told counts as
+    isolated, of which less is taken for granted."""
+    isolated = value_of(_row_of(config, symbol), "marginType") != "CROSSED"
+    rows = value_of(_row_of(brackets, symbol), "brackets")
+    caps = []
+    with suppress(ExchangeFailure):  # then the exchange says it after the leverage is set
+        for each in rows if isinstance(rows, list) else []:
+            if figure("initialLeverage", value_of(each, "initialLeverage")) >= leverage:
+                caps.append(figure("notionalCap", value_of(each, "notionalCap")))
+        return LeverageTerms(max(caps, default=None), isolated)
+    return LeverageTerms(None, isolated)
+
+
+def _row_of(answer: object, symbol: str) -> object:
+    rows = answer if isinstance(answer, list) else [answer]
+    return next((each for each in rows if value_of(each, "symbol") == symbol), None)
 
 
 def unreadable(name: str, value: object) -> ExchangeFailure:

@@ -18,6 +18,7 @@ from gate.exchange.answers import (
     FINISHED,
     decode_account,
     decode_leverage,
+    decode_leverage_terms,
     decode_order,
     decode_own_order,
     decode_positions,
@@ -33,6 +34,7 @@ from gate.exchange.port import (
     AccountFigures,
     Filters,
     GapListener,
+    LeverageTerms,
     LiveFigures,
     OrderAnswer,
     OrderListener,
@@ -175,6 +177,14 @@ class BinanceFutures:
             if value_of(each, "symbol") == symbol:
                 return SymbolConfig(*decode_leverage(each), fee_rate)
         raise unreadable("leverage", None)
+
+    async def leverage_terms(self, symbol: str, leverage: int) -> LeverageTerms:
+        """What another leverage would mean, before it is set."""
+        config, brackets = await asyncio.gather(
+            self._rest.read("futures_symbol_config", symbol=symbol),
+            self._rest.read("futures_leverage_bracket", symbol=symbol),
+        )
+        return decode_leverage_terms(config, brackets, symbol, leverage)
 
     async def set_leverage(self, symbol: str, leverage: int) -> SymbolConfig:
         """Sets a symbol's leverage, also that of its position. Returns the settings after it."""

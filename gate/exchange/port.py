@@ -68,6 +68,15 @@ class SymbolConfig(Struct, frozen=True):
     """Taker's commission, as a share of notional."""
 
 
+class LeverageTerms(Struct, frozen=True):
+    """What another leverage of a symbol would mean."""
+
+    most_notional: Decimal | None
+    """Largest position and orders that the bracket of that leverage allows, in margin asset; None: not said."""
+    isolated: bool
+    """Whether a position of the symbol has a margin of its own. Then it is what a resting entry's fill is left with."""
+
+
 class AccountFigures(Struct, frozen=True):
     """The account's figures at one moment."""
 
@@ -274,6 +283,9 @@ class Exchange(Protocol):
 
     async def cancel(self, order: RestingOrder) -> None:
         """Cancels an order."""
+
+    async def leverage_terms(self, symbol: str, leverage: int) -> LeverageTerms:
+        """What another leverage would mean, before it is set."""
 
     async def set_leverage(self, symbol: str, leverage: int) -> SymbolConfig:
         """Sets a symbol's leverage, also that of its position. Returns the settings after it."""

@@ -52,6 +52,21 @@ async def agreed(exchange: Exchange, attempt: Attempt, config: SymbolConfig) -> 
             return await _set(exchange, attempt, named, differ)
 
 
+async def rests_below(exchange: Exchange, attempt: Attempt, leverage: int) -> Execution | None:
+    """Why an isolated symbol's leverage isn't raised: an entry that rests was sent at the present one, and would fill
+    at the new one, with a fraction of the margin behind it. None: no entry rests. Raises ExchangeFailure."""
+    intent = attempt.intent
+    entries = [each for each in await exchange.resting_orders(intent.symbol) if not each.reduces]
+    if not entries:
+        return None
+    detail = (
+        f"{intent.symbol} is in isolated margin at leverage {leverage}, and {entries[0]} rests there: it would fill at "
+        f"{intent.leverage}. Cancel it, or name leverage {leverage}"
+    )
+    _log.warning("LEVERAGE %s", names(intent, detail=detail))
+    return attempt.unsent("LEVERAGE_DIFFERS", detail)
+
+
 async def _set(exchange: Exchange, attempt: Attempt, named: int, differ: str) -> SymbolConfig | Execution:
     if (left_ms := attempt.permit.remaining_ms) < LEAST_TO_SEND_MS:
         # The turn came too late. This order can't go any more; a leverage set now would only change those of others.

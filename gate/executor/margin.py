@@ -15,6 +15,7 @@ from gate.exchange.port import SymbolConfig
 from gate.values.fields import plain
 from gate.values.intent import Intent
 
+_ZERO: Final = Decimal(0)
 _SHOWN: Final = Decimal("1e-8")  # the exchange's own precision
 _ROOMY: Final = Context(prec=80)
 _MARKET_MARKUP: Final = Decimal("1.0015")
@@ -50,11 +51,18 @@ class MarginCheck(Struct, frozen=True):
 
 
 def margin_need(
-    intent: Intent, quantity: Decimal, reference_price: Decimal, mark: Decimal, config: SymbolConfig, buffer: Decimal
+    intent: Intent,
+    quantity: Decimal,
+    reference_price: Decimal,
+    mark: Decimal,
+    config: SymbolConfig,
+    buffer: Decimal,
+    closes: Decimal = _ZERO,
 ) -> Decimal:
     """The margin that an order of that quantity needs: initial margin with the buffer, open loss, the taker's fee.
 
-    `reference_price`: the limit, the trigger price, or the mark price for a market order.
+    `reference_price`: the limit, the trigger price, or the mark price for a market order. `closes`: how much is
+    open on the other side. The order closes that first, and what it has for initial margin is free then.
     """
     buys = intent.side == "BUY"
     if intent.order_type == "LIMIT":
@@ -65,6 +73,8 @@ def margin_need(
         assumed = order_price = reference_price * _MARKET_MARKUP
         valued = reference_price
     under_water = order_price - valued if buys else valued - order_price
-    open_loss = quantity * max(Decimal(0), under_water)
+    open_loss = quantity * max(_ZERO, under_water)
     notional = quantity * assumed
-    return notional / config.leverage * (1 + buffer) + open_loss + notional * config.fee_rate
+    opened, freed = max(_ZERO, quantity - closes) * assumed, closes * mark
+    initial = max(_ZERO, opened * (1 + buffer) - freed) / config.leverage
+    return initial + open_loss + notional * config.fee_rate

@@ -102,8 +102,8 @@ def plan_order(intent: Intent, filters: Filters, mark_price: Decimal, *, hedge_m
 def _plan(intent: Intent, filters: Filters, mark: Decimal, hedge_mode: bool) -> OrderPlan:
     if intent.wants_position:
         raise _Refused("POSITION_UNREAD", f"which order closes {intent.symbol} isn't known")  # never to be guessed
-    if not filters.trading and not intent.is_exit:
-        raise _Refused("SYMBOL_OFF", f"{intent.symbol} isn't trading")
+    if not intent.is_exit:
+        _check_symbol(intent, filters)
     price = trigger = None
     if intent.order_type == "LIMIT" and intent.price is not None:
         price = _on_tick("price", intent, intent.price, filters.prices)
@@ -130,6 +130,18 @@ def _plan(intent: Intent, filters: Filters, mark: Decimal, hedge_mode: bool) -> 
         )
     position_side, reduce_only = _position(intent, hedge_mode)
     return OrderPlan(quantity, price, trigger, reference, position_side, reduce_only, cut_from=cut_from)
+
+
+def _check_symbol(intent: Intent, filters: Filters) -> None:
+    if not filters.trading:
+        raise _Refused("SYMBOL_OFF", f"{intent.symbol} isn't trading")
+    # An intent's size in dollars would be one in bitcoin, and permits reserve margin as one sum for the account.
+    if "USD" not in filters.margin_asset:
+        raise _Refused(
+            "MARGIN_ASSET",
+            f"{intent.symbol} is quoted and margined in {filters.margin_asset}; the gate sizes and reserves in dollar "
+            "coins (USDT, USDC), so it sends exits of this symbol, and no entries",
+        )
 
 
 def _reference_price(intent: Intent, price: Decimal | None, trigger: Decimal | None, mark: Decimal) -> Decimal:
@@ -201,6 +213,23 @@ def _position(intent: Intent, hedge_mode: bool) -> tuple[str | None, bool]:
         return intent.position_side, False
     long = (intent.side == "BUY") != intent.reduce_only
     return "LONG" if long else "SHORT", False
+
+
+def check_position_side(intent: Intent, plan: OrderPlan, held: Decimal) -> PlanRefusal | None:
+    """Why an entry must not go: in one-way mode, one that names a position side would close the other side's position.
+
+    `held`: the signed notional of the symbol's position.
+    """
+    opens = 1 if intent.side == "BUY" else -1
+    if intent.position_side not in ("LONG", "SHORT") or plan.position_side is not None or held * opens >= 0:
+        return None
+    there = "LONG" if held > 0 else "SHORT"
+    return PlanRefusal(
+        "POSITION_SIDE",
+        f"the account is in one-way mode and holds {plain(abs(held))} {there} of {intent.symbol}, which an entry of "
+        f"{intent.position_side} would close. Close it by an exit, or switch the account to hedge mode; to reverse it, "
+        "leave position_side out",
+    )
 
 
 def check_bracket(intent: Intent, plan: OrderPlan, held: Decimal, config: SymbolConfig) -> PlanRefusal | None:

@@ -8,16 +8,16 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from gate.exchange.consequences import penalty_of
 from gate.exchange.failures import ExchangeFailure
 from gate.exchange.port import AccountFigures, Exchange, Filters, LiveFigures, SymbolConfig, Validity
 from gate.executor.attempt import Attempt
 from gate.executor.execution import Execution
-from gate.executor.leverage import agreed, assumed
+from gate.executor.leverage import agreed, assumed, rests_below
 from gate.executor.margin import MarginCheck, margin_need
-from gate.executor.order_plan import OrderPlan, PlanRefusal, check_bracket
+from gate.executor.order_plan import OrderPlan, PlanRefusal, check_bracket, check_position_side
 from gate.executor.readings import Readings, SymbolFigures, wants_mark_price
 from gate.executor.unseen import Asked, UnseenOrders
 from gate.executor.verdict_look import Looked, VerdictLook
@@ -52,7 +52,9 @@ class Need(Struct, frozen=True):
     plan: OrderPlan
     margin_asset: str
     margin: Decimal
+    """Without a position that it closes."""
     config: SymbolConfig
+    mark_price: Decimal
 
 
 class BeforeVerdict(Struct, frozen=True):
@@ -206,7 +208,7 @@ class Preflight:
         self._last_seen[intent.symbol] = SymbolFigures(mark_price, config, readings.read_ns)
         buffer = attempt.policy.margin_buffer
         margin = margin_need(intent, plan.quantity, plan.reference_price, mark_price, config, buffer)
-        return Need(plan, filters.margin_asset, margin, config)
+        return Need(plan, filters.margin_asset, margin, config, mark_price)
 
     async def _short_at_its_leverage(
         self,
@@ -223,20 +225,32 @@ class Preflight:
         intent, target = attempt.intent, assumed(attempt.intent, attempt.policy, config)
         if target.leverage == config.leverage:
             return None
+        terms = await self._exchange.leverage_terms(intent.symbol, target.leverage)
+        target = structs.replace(target, max_notional=terms.most_notional)
+        if terms.isolated and target.leverage > config.leverage:
+            rests = await rests_below(self._exchange, attempt, config.leverage)
+            if rests is not None:
+                return rests
         buffer = attempt.policy.margin_buffer
-        margin = margin_need(intent, plan.quantity, plan.reference_price, mark_price, target, buffer)
 
-        def check(account: AccountFigures) -> MarginCheck:
+        def check(account: AccountFigures, closes: Decimal = _ZERO) -> MarginCheck:
+            margin = margin_need(intent, plan.quantity, plan.reference_price, mark_price, target, buffer, closes)
             available = account.available.get(asset)
             if not isinstance(available, Decimal):
                 return MarginCheck(margin, None, attempt.permit.reserved_ahead)
             held = sum((abs(notional) for key, notional in account.notional.items() if key[0] == intent.symbol), _ZERO)
-            freed = held / config.leverage - held / target.leverage
+            # What an isolated position has of its own stays with it.
+            freed = _ZERO if terms.isolated else held / config.leverage - held / target.leverage
             return MarginCheck(margin, available + freed, attempt.permit.reserved_ahead)
 
-        if readings.live is not None and check(readings.live.account).covered:
+        live = None if readings.live is None else readings.live.account
+        if live is not None and check(live).covered and _unfit(intent, plan, target, live) is None:
             return None
-        short = check(await (readings.account() if readings.live is None else self._exchange.account()))
+        account = await (readings.account() if live is None else self._exchange.account())
+        unfit = _unfit(intent, plan, target, account)
+        if unfit is not None:
+            return attempt.unfit(unfit)
+        short = check(account, _closes(intent, account, mark_price))
         if short.available is None:
             return _unreadable(attempt, short, f"what is free in {asset} can't be told")
         if short.covered:
@@ -268,7 +282,8 @@ class Preflight:
             return None
         unseen = self.unseen.reserved(live)
         available = live.account.available.get(need.margin_asset)
-        if unseen is None or not isinstance(available, Decimal) or self._exceeds_bracket(intent, need, live.account):
+        unfit = _unfit(intent, need.plan, need.config, live.account)
+        if unseen is None or not isinstance(available, Decimal) or unfit is not None:
             return None
         check = MarginCheck(need.margin, available, attempt.permit.reserved_ahead + unseen)
         if not check.covered:
@@ -282,14 +297,14 @@ class Preflight:
         available = account.available.get(need.margin_asset, f"the account has no {need.margin_asset}")
         if isinstance(available, str):
             return _unreadable(attempt, MarginCheck(need.margin, None, permit.reserved_ahead), available)
-        too_large = self._exceeds_bracket(intent, need, account)
-        if too_large is not None:
-            return attempt.unfit(too_large)
-        return self._checked(attempt, MarginCheck(need.margin, available, permit.reserved_ahead), need)
-
-    def _exceeds_bracket(self, intent: Intent, need: Need, account: AccountFigures) -> PlanRefusal | None:
-        held = account.notional.get((intent.symbol, need.plan.position_side or "BOTH"), Decimal(0))
-        return check_bracket(intent, need.plan, held, need.config)
+        unfit = _unfit(intent, need.plan, need.config, account)
+        if unfit is not None:
+            return attempt.unfit(unfit)
+        margin, closes = need.margin, _closes(intent, account, need.mark_price)
+        if closes:
+            buffer, reference = attempt.policy.margin_buffer, need.plan.reference_price
+            margin = margin_need(intent, need.plan.quantity, reference, need.mark_price, need.config, buffer, closes)
+        return self._checked(attempt, MarginCheck(margin, available, permit.reserved_ahead), need)
 
     def _checked(self, attempt: Attempt, check: MarginCheck, need: Need) -> MarginCheck | Execution:
         intent, permit = attempt.intent, attempt.permit
@@ -297,10 +312,24 @@ class Preflight:
         if not check.covered:
             _log.warning("INSUFFICIENT MARGIN %s", names(intent, detail=check))
             return attempt.short_of_margin(check)
-        if permit.reserved * (1 + attempt.policy.margin_buffer) < need.margin and not permit.observed:
+        if permit.reserved * (1 + attempt.policy.margin_buffer) < check.need and not permit.observed:
             # Only a lack larger than the buffer counts, so small moves of the price don't matter.
             return attempt.under_reserved(check)
         return check
+
+
+def _unfit(intent: Intent, plan: OrderPlan, config: SymbolConfig, account: AccountFigures) -> PlanRefusal | None:
+    """Why the position that is there leaves no room for the order."""
+    held = account.notional.get((intent.symbol, plan.position_side or "BOTH"), _ZERO)
+    return check_position_side(intent, plan, held) or check_bracket(intent, plan, held, config)
+
+
+def _closes(intent: Intent, account: AccountFigures, mark_price: Decimal) -> Decimal:
+    """How much of what is open the order would close first: a reversal in one-way mode. By a reading of the account:
+    the streams tell the most that a position may be, and this wants the least."""
+    held = account.notional.get((intent.symbol, "BOTH"), _ZERO)
+    against = held < 0 if intent.side == "BUY" else held > 0
+    return abs(held) / mark_price if against and mark_price else _ZERO
 
 
 def _tells_its_margin(intent: Intent, policy: Policy) -> bool:

@@ -12,6 +12,7 @@ PAGE = (ROOT / "docs" / "exits.md").read_text("utf-8")
 ROWS = [line for line in PAGE.splitlines() if line.startswith("| ") and not line.startswith(("| reason", "| code"))]
 OWN = (Reason.INVALID, Reason.STORE_UNAVAILABLE, Reason.STORE_ERROR)
 OF_ENTRIES = {"MAX_QUANTITY", "LOCK_LOST", "SAFE_MODE", "SYMBOL_OFF", "MIN_NOTIONAL", "MAX_NOTIONAL", "PERCENT_PRICE"}
+OF_ENTRIES |= {"MARGIN_ASSET", "POSITION_SIDE"}
 """Words of the executor and of the last look that an exit doesn't meet."""
 
 

@@ -14,7 +14,8 @@ import redis
 import requests
 from msgspec import structs
 
-from gate.exchange.port import CLOCK_LEAD_MS, LEAST_TO_SEND_MS
+from gate.exchange.answers import decode_leverage_terms
+from gate.exchange.port import CLOCK_LEAD_MS, LEAST_TO_SEND_MS, LeverageTerms
 from gate.executor.attempt import Attempt
 from gate.executor.execution import Terminal
 from gate.executor.leverage import LeverageTurns
@@ -40,6 +41,10 @@ async def leverage_there(desk: Desk, symbol: str = "BTCUSDT") -> int:
     return (await desk.exchange.symbol_config(symbol)).leverage
 
 
+async def isolated(desk: Desk, symbol: str = "BTCUSDT") -> None:
+    await desk.exchange._rest.client.futures_change_margin_type(symbol=symbol, marginType="ISOLATED")
+
+
 @pytest.mark.parametrize("named", OTHERS)
 async def test_the_leverage_that_an_intent_names_is_set_before_its_order(desk: Desk, named: int) -> None:
     execution = await desk.executor.execute(desk.intent(leverage=named))
@@ -52,7 +57,7 @@ async def test_the_leverage_that_an_intent_names_is_set_before_its_order(desk: D
 
 
 @pytest.mark.parametrize("watched", [(), ("BTCUSDT",)], ids=["readings", "streams"])
-@pytest.mark.parametrize(("named", "notional"), [(1, "9000"), (2, "12000"), (125, "6000000")])
+@pytest.mark.parametrize(("named", "notional"), [(1, "9000"), (2, "12000"), (25, "300000")])
 async def test_an_order_that_the_margin_does_not_cover_sets_no_leverage(
     open_desk: OpenDesk, watched: tuple[str, ...], named: int, notional: str
 ) -> None:
@@ -64,6 +69,97 @@ async def test_an_order_that_the_margin_does_not_cover_sets_no_leverage(
 
     assert (execution.state, execution.reason) == (Terminal.REJECTED_MARGIN, "INSUFFICIENT_MARGIN")
     assert await leverage_there(desk) == AT_FIRST
+
+
+@pytest.mark.parametrize("watched", [(), ("BTCUSDT",)], ids=["readings", "streams"])
+async def test_an_order_beyond_the_bracket_of_its_leverage_does_not_set_it(
+    open_desk: OpenDesk, watched: tuple[str, ...]
+) -> None:
+    """The next entry that names none would go out at it."""
+    desk = await open_desk(ROOMY, None, *watched)
+
+    refused = await desk.executor.execute(desk.intent(leverage=125, notional="400000"))
+
+    assert (refused.state, refused.reason) == (Terminal.REJECTED_ORDER, "MAX_NOTIONAL")
+    assert "the most that leverage 125 allows" in refused.detail
+    assert (await leverage_there(desk), desk.orders()) == (AT_FIRST, [])
+
+
+@pytest.mark.parametrize("watched", [(), ("BTCUSDT",)], ids=["readings", "streams"])
+async def test_a_higher_leverage_frees_nothing_of_an_isolated_position(
+    open_desk: OpenDesk, watched: tuple[str, ...]
+) -> None:
+    desk = await open_desk(ROOMY, None, *watched)
+    await isolated(desk)
+    assert (await desk.executor.execute(desk.intent(id="held", notional="7500", leverage=1))).state is Terminal.FILLED
+
+    refused = await desk.executor.execute(desk.intent(leverage=10, notional="30000"))
+
+    assert (refused.state, refused.reason) == (Terminal.REJECTED_MARGIN, "INSUFFICIENT_MARGIN")
+    assert await leverage_there(desk) == 1
+
+
+@pytest.mark.parametrize(
+    ("margin_type", "brackets", "most", "isolated_then"),
+    [
+        ("CROSSED", [(125, 50_000), (100, 250_000), (20, 5_000_000)], 250_000, False),
+        ("ISOLATED", [(125, 50_000), (100, 250_000)], 250_000, True),
+        (None, [(125, 50_000)], 50_000, True),
+        ("CROSSED", [(20, 5_000_000)], None, False),
+        ("CROSSED", [(125, 5e4)], None, False),
+        ("CROSSED", None, None, False),
+    ],
+)
+def test_what_is_not_said_of_another_leverage_is_not_taken_for_granted(
+    margin_type: str | None, brackets: list[tuple[int, float]] | None, most: int | None, isolated_then: bool
+) -> None:
+    config = [{"symbol": "ETHUSDT", "marginType": "CROSSED"}, {"symbol": "BTCUSDT", "marginType": margin_type}]
+    rows = None if brackets is None else [{"initialLeverage": at, "notionalCap": cap} for at, cap in brackets]
+
+    terms = decode_leverage_terms(config, [{"symbol": "BTCUSDT", "brackets": rows}], "BTCUSDT", 50)
+
+    assert terms == LeverageTerms(None if most is None else Decimal(most), isolated_then)
+
+
+RESTS = {"order_type": "LIMIT", "price": "90000", "notional": "1000"}
+WAITS = {"order_type": "STOP_MARKET", "trigger_price": "110000", "notional": "1000"}
+
+
+@pytest.mark.parametrize("watched", [(), ("BTCUSDT",)], ids=["readings", "streams"])
+@pytest.mark.parametrize("rests", [RESTS, WAITS], ids=["limit", "stop"])
+async def test_no_leverage_is_raised_over_an_isolated_entry_that_rests(
+    open_desk: OpenDesk, watched: tuple[str, ...], rests: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It would fill with a fraction of the margin that it was sent with, close to its liquidation."""
+    desk = await open_desk(ROOMY, None, *watched)
+    await isolated(desk)
+    assert (await desk.executor.execute(desk.intent(id="rests", leverage=2, **rests))).state is Terminal.PLACED
+
+    refused = await desk.executor.execute(desk.intent(leverage=50))
+    (order,) = await desk.exchange.resting_orders("BTCUSDT")
+    lower = await desk.executor.execute(desk.intent(leverage=1))
+    await desk.exchange.cancel(order)
+    raised = await desk.executor.execute(desk.intent("BTCUSDT", "BUY", leverage=50))
+
+    assert (refused.state, refused.reason, refused.retryable) == (Terminal.REJECTED_EXCHANGE, "LEVERAGE_DIFFERS", True)
+    assert f"at leverage 2, and {order} rests there: it would fill at 50" in refused.detail
+    assert f'LEVERAGE id={refused.intent_id} symbol=BTCUSDT side=BUY detail="{refused.detail}"' in caplog.messages
+    assert (lower.state, raised.state) == (Terminal.FILLED, Terminal.FILLED)
+
+
+@pytest.mark.parametrize("rests", [{}, {"reduce_only": True, "side": "SELL", "price": "110000", "quantity": "0.005"}])
+async def test_a_leverage_is_raised_over_what_rests_in_cross_margin_or_only_reduces(
+    desk: Desk, rests: dict[str, Any]
+) -> None:
+    if rests:
+        await isolated(desk)
+        assert (await desk.executor.execute(desk.intent(id="held", leverage=2))).state is Terminal.FILLED
+    resting = {**RESTS, **rests, "leverage": 2, "id": "rests"}
+    if rests:
+        del resting["notional"]
+    assert (await desk.executor.execute(desk.intent(**resting))).state is Terminal.PLACED
+
+    assert (await desk.executor.execute(desk.intent(leverage=50))).state is Terminal.FILLED
 
 
 @pytest.mark.parametrize("watched", [(), ("BTCUSDT",)], ids=["readings", "streams"])

@@ -16,7 +16,14 @@ from gate.exchange.failures import ExchangeFailure, Failure
 from gate.exchange.port import Filters, LotSize, PriceRange, SymbolConfig
 from gate.executor.attempt import Attempt
 from gate.executor.execution import Terminal
-from gate.executor.order_plan import OrderPlan, PlanRefusal, check_bracket, needs_mark_price, plan_order
+from gate.executor.order_plan import (
+    OrderPlan,
+    PlanRefusal,
+    check_bracket,
+    check_position_side,
+    needs_mark_price,
+    plan_order,
+)
 
 _STEPS = st.sampled_from([Decimal(text) for text in ("0.001", "0.01", "0.1", "1", "10", "0.5", "0.003")])
 _FIGURES = st.decimals(min_value="0.0001", max_value="1000000", places=4)
@@ -159,6 +166,48 @@ def test_what_just_fits_is_planned(asked: dict[str, Any]) -> None:
 
 def test_a_symbol_that_does_not_trade_is_refused() -> None:
     assert _refusal(filters=replace(FILTERS, trading=False)) == "SYMBOL_OFF"
+
+
+@pytest.mark.parametrize("size", [{"notional": "1000"}, {"quantity": "10"}])
+def test_no_entry_goes_into_a_symbol_that_is_not_quoted_in_dollars(size: dict[str, Any]) -> None:
+    """A size of a thousand dollars would be a thousand bitcoin."""
+    in_bitcoin = replace(FILTERS, margin_asset="BTC")
+    entry = Intent(id="x", symbol="ETHBTC", side="BUY", timestamp=1_700_000_000_000, **size)
+    closes = Intent(id="y", symbol="ETHBTC", side="SELL", timestamp=1_700_000_000_000, reduce_only=True, **size)
+
+    refusal = plan_order(entry, in_bitcoin, MARK, hedge_mode=False)
+
+    assert isinstance(refusal, PlanRefusal)
+    assert (refusal.code, "margined in BTC" in refusal.detail) == ("MARGIN_ASSET", True)
+    assert isinstance(plan_order(closes, in_bitcoin, MARK, hedge_mode=False), OrderPlan)
+    for asset in ("USDT", "USDC", "FDUSD", "USD1"):
+        in_dollars = replace(FILTERS, margin_asset=asset)
+        assert isinstance(plan_order(entry, in_dollars, MARK, hedge_mode=False), OrderPlan)
+
+
+@pytest.mark.parametrize(
+    ("side", "position_side", "held", "refused"),
+    [
+        ("SELL", "SHORT", "100", True),
+        ("BUY", "LONG", "-100", True),
+        ("BUY", "LONG", "100", False),
+        ("SELL", "SHORT", "-100", False),
+        ("SELL", "SHORT", "0", False),
+        ("SELL", None, "100", False),
+    ],
+)
+def test_an_entry_for_one_side_does_not_close_the_other(
+    side: str, position_side: str | None, held: str, refused: bool
+) -> None:
+    intent = _intent(side=side, position_side=position_side)
+    one_way, hedge = (plan_order(intent, FILTERS, MARK, hedge_mode=mode) for mode in (False, True))
+    assert isinstance(one_way, OrderPlan)
+    assert isinstance(hedge, OrderPlan)
+
+    refusal = check_position_side(intent, one_way, Decimal(held))
+
+    assert (refusal is not None and refusal.code == "POSITION_SIDE") is refused
+    assert check_position_side(intent, hedge, Decimal(held)) is None
 
 
 def test_filters_without_bounds_bind_nothing() -> None:

@@ -270,7 +270,9 @@ async def test_with_streams_the_verify_hour_costs_the_look_up_alone(
     assert asked == [LOOK_UP, ORDER]
 
 
-async def test_with_streams_another_leverage_is_set_and_nothing_is_read(open_desk: OpenDesk, asked: list[str]) -> None:
+async def test_with_streams_another_leverage_costs_a_look_at_what_it_allows(
+    open_desk: OpenDesk, asked: list[str]
+) -> None:
     """Nothing is held in the symbol, so its leverage changes nothing that is free."""
     desk = await open_desk(ROOMY, None, "BTCUSDT")
     desk.executor = Executor(desk.gate, desk.exchange, fill_prices=False)
@@ -280,7 +282,8 @@ async def test_with_streams_another_leverage_is_set_and_nothing_is_read(open_des
 
     assert await _executed(desk, notional="1000", leverage=7)
 
-    assert asked == ["POST /fapi/v1/leverage", ORDER]
+    assert sorted(asked[:2]) == ["GET /fapi/v1/leverageBracket", "GET /fapi/v1/symbolConfig"]
+    assert asked[2:] == ["POST /fapi/v1/leverage", ORDER]
 
 
 async def test_a_close_right_after_an_order_of_this_process_reads_the_position(
