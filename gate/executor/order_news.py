@@ -234,8 +234,10 @@ class OrderNews:
         what, level = "ORDER UPDATE", logging.INFO
         if update.state is OrderState.LIQUIDATED:
             what, level = "LIQUIDATED", logging.ERROR
-        elif update.alarming:
+        elif update.alarming and (update.reduces or update.leaves_open):
             what, level = "UNPROTECTED", logging.ERROR
+        elif update.alarming:  # an entry's stop: nothing was to be protected by it
+            level = logging.WARNING
         if _log.isEnabledFor(level):
             _log.log(level, "%s %s", Line(what), _words(update))
         for each in tuple(self._listeners):

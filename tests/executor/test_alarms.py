@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from binance import Client
+from msgspec import structs
 
 from gate import Intent
 from gate.exchange.answers import decode_order
@@ -36,21 +37,26 @@ async def test_a_stop_is_told_when_it_fires_and_when_what_it_became_is_filled(he
     assert (filled.intent_id, filled.average_price) == (stop.id, Decimal(94_000))
 
 
-async def test_a_stop_that_is_refused_when_it_fires_is_an_alert(heard: Desk, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_stop_entry_that_is_refused_at_its_trigger_leaves_nothing_unprotected(
+    heard: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A person hears of it, but of no position without its stop."""
     updates = heard.executor.updates()
     stop = heard.intent(quantity="0.01", order_type="STOP_MARKET", trigger_price="105000")
     assert (await heard.executor.execute(stop)).state is Terminal.PLACED
     heard.balance("1")
-    with caplog.at_level(logging.ERROR, "gate"):
+    with caplog.at_level(logging.WARNING, "gate"):
         heard.paper.set_price("BTCUSDT", "106000")
         fired, refused = await told(updates, 2)
 
     assert (fired.state, fired.alarming) == (OrderState.TRIGGERED, False)
     assert (refused.state, refused.alarming, refused.intent_id) == (OrderState.REJECTED, True, stop.id)
     assert "argin" in refused.detail
-    assert [record.message.split()[0] for record in caplog.records if record.levelno == logging.ERROR] == [
-        "UNPROTECTED"
-    ]
+    (line,) = [(record.levelno, record.message[:12]) for record in caplog.records if "state=REJECTED" in record.message]
+    assert line == (logging.WARNING, "ORDER UPDATE")
+    with caplog.at_level(logging.ERROR, "gate"):  # as of a stop that was to close something
+        heard.executor._news._tell(structs.replace(refused, reduces=True))
+    assert (caplog.records[-1].levelno, caplog.messages[-1][:11]) == (logging.ERROR, "UNPROTECTED")
 
 
 def _lose(desk: Desk, what: str) -> None:
