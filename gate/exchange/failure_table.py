@@ -154,7 +154,9 @@ CODES: Final[dict[int, Failure]] = {
     -2028: _REST_SYMBOL,
     # the leverage can't be set: not valid here, not allowed to this account, or not with this position
     **dict.fromkeys(_CODES_OF_NO_SUCH_LEVERAGE, _NO_SUCH_LEVERAGE),
-    -4161: REFUSED,
+    -4161: replace(
+        REFUSED, advice="an isolated position keeps its leverage or a higher one: close it first, or name that leverage"
+    ),
     -4403: REFUSED,
     # too many open orders, too many open stop orders
     -2025: _REST_SYMBOL,
