@@ -285,6 +285,7 @@ def test_services_are_seen_where_their_key_has_another_slot_than_the_account(ope
         gate.leave_trace()
         assert [each.prefix for each in other.seen_services().others] == [TAGGED]
         assert (gate.claim_account("digest"), other.claim_account("digest")) == (None, TAGGED)
+        assert (gate.claim_prefix("first"), gate.claim_prefix("second")) == (True, False)
         gate.init(by="ops", reason="a new account")
         gate.halt(by="ops", reason="test")
         assert gate.still_out().clear
