@@ -224,6 +224,16 @@ async def test_an_exchange_that_does_not_tell_keeps_no_executor_from_starting_or
         paper.release_held()
 
 
+async def test_a_start_does_not_wait_for_an_exchange_that_never_answers(
+    store: Store, redis_client: redis.Redis, paper: PaperExchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(standing, "_READ_S", 0.1)
+    async with account_of(store, paper, FIRST) as first, asyncio.timeout(20):
+        monkeypatch.setattr(first[1], "account_digest", asyncio.Event().wait)
+        async with Executor(*first):
+            assert not redis_client.exists(KEPT)
+
+
 async def test_an_exchange_that_wants_silence_is_not_asked(
     store: Store, redis_client: redis.Redis, paper: PaperExchange, asked: list[str]
 ) -> None:
@@ -276,6 +286,7 @@ async def test_what_the_exchange_does_not_tell_at_the_start_is_asked_again_and_l
             redis_client.expire(key, 5)
             await until(lambda: redis_client.ttl(key) > 290)
             assert text(redis_client.get(KEPT)) == first[1].known_account_digest()
+    assert "no trace left" not in caplog.text, "it is no bug"
 
 
 @pytest.mark.usefixtures("soon")

@@ -289,7 +289,7 @@ def test_services_are_seen_where_their_key_has_another_slot_than_the_account(ope
         gate.init(by="ops", reason="a new account")
         gate.halt(by="ops", reason="test")
         assert gate.still_out().clear
-        assert int(ask(there, "DBSIZE")) == 2
+        assert int(ask(there, "DBSIZE")) == 3
 
 
 def test_a_cluster_out_of_reach_denies_and_comes_back(cluster: ProcessStore, open_gate: OpenGate) -> None:
