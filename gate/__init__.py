@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         InvalidField,
         InvalidIntent,
         InvalidPolicy,
+        PrefixTaken,
         StoreError,
         StoreFailure,
         StoreUnavailable,
@@ -58,8 +59,8 @@ if TYPE_CHECKING:
 else:
     _NAMES = {
         "client.gates": "AsyncGate Gate",
-        "values.errors": "AccountTaken GateError InvalidField InvalidIntent InvalidPolicy StoreError StoreFailure "
-        "StoreUnavailable",
+        "values.errors": "AccountTaken GateError InvalidField InvalidIntent InvalidPolicy PrefixTaken StoreError "
+        "StoreFailure StoreUnavailable",
         "values.audit": "Audit AuditEntry UnreadStream",
         "values.diagnosis": "Check Diagnosis Grade",
         "client.guarded": "AsyncGuardedPermit GuardedPermit",
@@ -132,6 +133,7 @@ __all__ = [
     "PlacedOrders",
     "Policy",
     "PolicyInForce",
+    "PrefixTaken",
     "Reason",
     "RecentIntents",
     "Record",

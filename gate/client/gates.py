@@ -321,12 +321,21 @@ class Gate:
         `digest`: of its API key, never the key itself. Returns the other prefix that keeps it; None: there is none, or
         it can't be known. Never raises for a store failure.
         """
-        return self._carry(self._traces.claim(digest), self._beside)
+        return self._carry(self._traces.claim_account(digest), self._beside)
 
-    def leave_account(self, digest: str) -> None:
+    def claim_prefix(self, account: str) -> bool:
+        """Says that the prefix keeps an account of the exchange, for five minutes; an executor does it.
+
+        `account`: a digest of the exchange's own code of it, the same for each of its API keys. Returns False where the
+        prefix keeps another one; True also where that can't be known. Never raises for a store failure.
+        """
+        return self._carry(self._traces.claim_prefix(account), self._beside)
+
+    def leave_account(self, digest: str, account: str | None = None, *, at_once: bool = False) -> None:
         """Says that this service keeps the account no more: another prefix may have it after 70 s, unless a service
-        under this one renews the claim. Never raises for a store failure."""
-        self._carry(self._traces.leave_account(digest), self._beside)
+        under this one renews the claim. With `account`, another account may have the prefix then, too. `at_once`: not
+        after 70 s, but now. Never raises for a store failure."""
+        self._carry(self._traces.leave_account(digest, account, at_once=at_once), self._beside)
 
     def seen_services(self) -> SeenServices:
         """The services that were seen on the store of late, by their prefixes. Raises StoreFailure."""
@@ -657,11 +666,15 @@ class AsyncGate:
 
     async def claim_account(self, digest: str) -> str | None:
         """As Gate.claim_account."""
-        return await self._carry(self._traces.claim(digest), self._beside)
+        return await self._carry(self._traces.claim_account(digest), self._beside)
 
-    async def leave_account(self, digest: str) -> None:
+    async def claim_prefix(self, account: str) -> bool:
+        """As Gate.claim_prefix."""
+        return await self._carry(self._traces.claim_prefix(account), self._beside)
+
+    async def leave_account(self, digest: str, account: str | None = None, *, at_once: bool = False) -> None:
         """As Gate.leave_account."""
-        await self._carry(self._traces.leave_account(digest), self._beside)
+        await self._carry(self._traces.leave_account(digest, account, at_once=at_once), self._beside)
 
     async def seen_services(self) -> SeenServices:
         """As Gate.seen_services."""

@@ -1,4 +1,4 @@
-"""Which services are at work on a store, by their prefixes, and which prefix keeps an account of the exchange.
+"""Which services are at work on a store, by their prefixes, and which prefix keeps which account of the exchange.
 
 Both stand beside the accounts' own keys, for a person who has mistaken a prefix. A verdict reads neither. A service
 leaves its trace at its start and once a minute. A user who has no right to these keys goes on without.
@@ -33,6 +33,12 @@ def account_key(digest: str) -> str:
     return f"{{gate}}:account:{digest}"
 
 
+def prefix_key(prefix: str) -> str:
+    """The key that holds which account of the exchange is kept under a prefix, by a digest of the exchange's own code
+    of it: an account may have several API keys, and changes them."""
+    return f"{{gate}}:prefix:{prefix}"
+
+
 class Traces:
     """When this process has last left its trace."""
 
@@ -54,28 +60,40 @@ class Traces:
         except StoreFailure as failure:
             self._note(failure)
 
-    def claim(self, digest: str) -> Dialogue[str | None]:
+    def claim_account(self, digest: str) -> Dialogue[str | None]:
         """Says that an account of the exchange is kept under this prefix, for five minutes. Returns the other prefix
         that keeps it; None: there is none, or it can't be known. A store failure is never raised."""
-        key = account_key(digest)
+        return (yield from self._claim(account_key(digest), self._prefix))
+
+    def claim_prefix(self, account: str) -> Dialogue[bool]:
+        """Says that this prefix keeps an account of the exchange, for five minutes. Returns False where it keeps
+        another one; True also where that can't be known. A store failure is never raised."""
+        return (yield from self._claim(prefix_key(self._prefix), account)) is None
+
+    def leave_account(self, digest: str, account: str | None, *, at_once: bool) -> Dialogue[None]:
+        """Says that this service keeps the account no more, and its prefix. A store failure is never raised."""
+        left_s = 0 if at_once else _LEFT_S
+        yield from self._leave(account_key(digest), self._prefix, left_s)
+        if account is not None:
+            yield from self._leave(prefix_key(self._prefix), account, left_s)
+
+    def _claim(self, key: str, own: str) -> Dialogue[str | None]:
         try:
-            holder = yield ("SET", key, self._prefix, "EX", _CLAIM_S, "NX", "GET")
-            if holder is None:
+            held = yield ("SET", key, own, "EX", _CLAIM_S, "NX", "GET")
+            if held is None:
                 return None
-            prefix = brief(holder)
-            if prefix != self._prefix:
-                return prefix
+            holder = brief(held)
+            if holder != own:
+                return holder
             yield ("EXPIRE", key, _CLAIM_S)
         except StoreFailure as failure:
             self._note(failure)
         return None
 
-    def leave_account(self, digest: str) -> Dialogue[None]:
-        """Says that this service keeps the account no more. A store failure is never raised."""
+    def _leave(self, key: str, own: str, left_s: int) -> Dialogue[None]:
         try:
-            holder = yield ("GET", account_key(digest))
-            if holder == self._prefix.encode():
-                yield ("EXPIRE", account_key(digest), _LEFT_S)
+            if (yield ("GET", key)) == own.encode():
+                yield ("EXPIRE", key, left_s)
         except StoreFailure as failure:
             self._note(failure)
 

@@ -110,6 +110,14 @@ def _available(line: Mapping[str, Any]) -> Decimal | str:
         return failed.failure.detail
 
 
+def decode_account_code(answer: Any) -> str | None:
+    """The exchange's own code of the account, from its balances. None where they don't tell one: none does harm."""
+    rows = answer if isinstance(answer, list) else []
+    told = [row.get("accountAlias") for row in rows if isinstance(row, Mapping)]
+    code = told[0] if told else None
+    return code if isinstance(code, str) and code and all(each == code for each in told) else None
+
+
 def decode_positions(answer: Any, symbol: str) -> tuple[Position, ...]:
     """The open positions of a symbol. Whatever can't be read is an error: it may be a position that is open."""
     if not isinstance(answer, list):

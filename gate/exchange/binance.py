@@ -17,6 +17,7 @@ from gate.exchange.address import exchange_address, socket_address
 from gate.exchange.answers import (
     FINISHED,
     decode_account,
+    decode_account_code,
     decode_leverage,
     decode_leverage_terms,
     decode_order,
@@ -97,11 +98,10 @@ class BinanceFutures:
         if address is not None and demo:
             raise InvalidField("base_url", address, "and demo name two exchanges: give one of them")
         self.recv_window_ms = recv_window_ms
-        # Another server is another account. Too short to find a key by it, long enough to tell accounts apart.
-        where = address or ("demo" if demo else "")
-        self.key_digest = hashlib.blake2b(
-            f"{where}\0{api_key}".encode(), digest_size=12, person=b"gate account"
-        ).hexdigest()
+        # Another server is another account.
+        self._where: Final = address or ("demo" if demo else "")
+        self.key_digest = _digest(self._where, api_key)
+        self._account_digest: str | None = None
         self._rest: Final = RestClient(api_key, api_secret, address=address, demo=demo, recv_window_ms=recv_window_ms)
         self._symbols: Final = Symbols(self._rest)
         self._fee_rates: Final = FeeRates(self._rest)
@@ -213,6 +213,18 @@ class BinanceFutures:
             return None
         at_ns, held = max(known, key=lambda each: each[0])
         return held if at_ns > self._sent_ns.get(symbol, 0) else None
+
+    async def account_digest(self) -> str | None:
+        """Tells one account from another, by the exchange's own code of it, which is the same for each of its API keys.
+        Read once. None where the exchange gives none, or wants to be asked nothing now."""
+        if self._account_digest is None and self.rest_ms() is None:
+            code = decode_account_code(await self._rest.read("futures_account_balance"))
+            self._account_digest = None if code is None else _digest(self._where, code)
+        return self._account_digest
+
+    def known_account_digest(self) -> str | None:
+        """As `account_digest`, without asking; None where it wasn't read."""
+        return self._account_digest
 
     async def account(self) -> AccountFigures:
         """What is free and what is held. Calls at one time share a reading that begins after them."""
@@ -398,6 +410,11 @@ def _parameters(order: OrderRequest) -> dict[str, str]:
     elif order.reduce_only:
         parameters["reduceOnly"] = "true"  # True would be sent as "True"
     return parameters
+
+
+def _digest(where: str, what: str) -> str:
+    """Too short to find an API key by it, long enough to tell accounts apart. `where`: another server's address."""
+    return hashlib.blake2b(f"{where}\0{what}".encode(), digest_size=12, person=b"gate account").hexdigest()
 
 
 def _sockets(address: str | None, *, demo: bool) -> str:

@@ -249,7 +249,7 @@ class Exchange(Protocol):
 
     recv_window_ms: int
     key_digest: str
-    """Tells one account from another, and doesn't tell the API key."""
+    """Tells one API key from another, and doesn't tell the key. An account may have several."""
 
     def keep_warm(self) -> None:
         """Opens connections and keeps them open, in the background, until the exchange is closed."""
@@ -293,6 +293,13 @@ class Exchange(Protocol):
     def last_positions(self, symbol: str) -> tuple[Position, ...] | None:
         """What was open in a symbol when the exchange last told, however long ago; None where it never did, or an order
         was sent since. No entry counts on it."""
+
+    async def account_digest(self) -> str | None:
+        """Tells one account from another, and doesn't tell the exchange's code of it. Read once. None where the
+        exchange gives no code, or wants to be asked nothing now."""
+
+    def known_account_digest(self) -> str | None:
+        """As `account_digest`, without asking; None where it wasn't read."""
 
     async def account(self) -> AccountFigures:
         """What is free and what is held; asked for after the call, so never older than it."""

@@ -125,7 +125,8 @@ class Executor:
         self._news.remember(symbol, client_order_id, intent_id, conditional=conditional, gone=gone)
 
     async def __aenter__(self) -> Self:
-        """Raises AccountTaken where the account of the API key is kept under another prefix."""
+        """Raises AccountTaken where the account of the API key is kept under another prefix, PrefixTaken where another
+        account is kept under this one. Waits two seconds at most for the exchange to say which account it is."""
         self._exchange.keep_warm()
         await stand_for_account(self._gate, self._exchange)
         self._news.open()
@@ -143,7 +144,8 @@ class Executor:
             each.cancel()
         # A cancellation ends one wait of these, and keeps none of them from coming.
         async with AsyncExitStack() as ends:
-            ends.push_async_callback(self._gate.leave_account, self._exchange.key_digest)
+            account = self._exchange.known_account_digest()
+            ends.push_async_callback(self._gate.leave_account, self._exchange.key_digest, account)
             ends.push_async_callback(self._without_store.close)
             ends.push_async_callback(self._news.close)
             if beside:

@@ -15,17 +15,18 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from gate.client.gates import AsyncGate
-from gate.client.services import account_key
+from gate.client.services import account_key, prefix_key
 from gate.config import Config
 from gate.exchange.failures import ExchangeFailure
 from gate.exchange.port import Exchange
+from gate.executor.standing import account_told
 from gate.protocol.keyspace import Keyspace
 from gate.protocol.texts import brief
 from gate.service.rights import lacks
 from gate.service.settings import Settings
 from gate.service.streams import STORE_FAILURES, Streams, said_of
 from gate.store.connect import PlainClient
-from gate.values.errors import AccountTaken, StoreFailure
+from gate.values.errors import AccountTaken, PrefixTaken, StoreFailure
 from gate.values.fields import plain
 from gate.values.reports import ACCOUNT_WIDE, Status
 
@@ -55,7 +56,7 @@ async def check(
     exchange's name. Never raises for what they answer."""
     found = await _store(config, settings, gate, client)
     if all(each.ok for each in found if each.of_store):
-        found += await _holder(config, client, exchange)
+        found += await _taken(config, client, exchange)
         found += await _rights(config, settings, client, exchange)
     found.append(await _group(settings, Streams(client, settings)))
     return [*found, await _exchange(exchange, venue), *_address(settings), *_config_file(config)]
@@ -105,14 +106,25 @@ async def _neighbours(config: Config, status: Status, client: Any) -> list[Findi
     return [Finding("prefix", True, f"{said}meant, set prefix in the config file, GATE_PREFIX or --prefix")]
 
 
-async def _holder(config: Config, client: Any, exchange: Exchange) -> list[Finding]:
-    """Another prefix that keeps the account of this API key: the service wouldn't start."""
-    holder = None
+async def _taken(config: Config, client: Any, exchange: Exchange) -> list[Finding]:
+    """Another prefix that keeps the account of this API key, another account that is kept under this prefix: with
+    either, the service wouldn't start."""
+    holder = await _held(client, account_key(exchange.key_digest))
+    account, kept = await account_told(exchange), await _held(client, prefix_key(config.prefix))
+    found: list[AccountTaken | PrefixTaken] = []
+    if holder not in (None, config.prefix):
+        found.append(AccountTaken(config.prefix, str(holder)))
+    if account is not None and kept not in (None, account):
+        found.append(PrefixTaken(config.prefix))
+    return [Finding("prefix", False, str(each)) for each in found]
+
+
+async def _held(client: Any, key: str) -> str | None:
+    """What a key holds; None also where it can't be read."""
     with suppress(*STORE_FAILURES):
-        holder = await client.get(account_key(exchange.key_digest))
-    if holder is None or brief(holder) == config.prefix:
-        return []
-    return [Finding("prefix", False, str(AccountTaken(config.prefix, brief(holder))))]
+        held = await client.get(key)
+        return None if held is None else brief(held)
+    return None
 
 
 async def _rights(config: Config, settings: Settings, client: Any, exchange: Exchange) -> list[Finding]:

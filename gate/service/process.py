@@ -56,7 +56,7 @@ class Account:
 async def serve(config: Config, settings: Settings, account: Account) -> int:
     """Runs until SIGTERM, SIGINT or SIGHUP; a second one ends it at once. Returns the exit code.
 
-    Raises AccountTaken, InvalidField, and OSError for an address that can't be listened on.
+    Raises AccountTaken, PrefixTaken, InvalidField, and OSError for an address that can't be listened on.
     """
     stopping = asyncio.Event()
     _stop_by_signals(stopping)

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from redis.exceptions import NoPermissionError, ResponseError
 
-from gate.client.services import SERVICES, account_key
+from gate.client.services import SERVICES, account_key, prefix_key
 from gate.protocol.keyspace import Keyspace
 from gate.protocol.scripts import script
 from gate.service.settings import Settings
@@ -74,7 +74,7 @@ async def _is_lacking(asked: Awaitable[object]) -> bool:
 
 
 def _tries(of: Settings, keys: Keyspace, key_digest: str) -> Iterator[_Try]:
-    no_group, holder = f"{of.group}:{_NONE}", account_key(key_digest)
+    no_group = f"{of.group}:{_NONE}"
     unread, unknown = "entries aren't read", "lag isn't known"
     by_the_dead = "what a dead worker leaves isn't taken over"
     yield _Try(("XGROUP", "CREATE", of.stream, of.group, _NONE), unread)
@@ -109,7 +109,8 @@ def _tries(of: Settings, keys: Keyspace, key_digest: str) -> Iterator[_Try]:
         for key, each, what in (
             *((keys.symbols, each, shown) for each in kept),
             *((SERVICES, each, mistaken) for each in seen),
-            *((holder, each, mistaken) for each in claimed),
+            *((account_key(key_digest), each, mistaken) for each in claimed),
+            *((prefix_key(keys.prefix), each, "a second account under the prefix isn't noticed") for each in claimed),
         )
     )
 

@@ -105,3 +105,19 @@ class AccountTaken(GateError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.prefix, self.holder)
+
+
+class PrefixTaken(GateError):
+    """Another account is kept under this prefix of the store. Each would look for the other's orders in vain, settle
+    them as absent, and be denied what the other has sent under the same id, exits too."""
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix: Final = prefix
+        super().__init__(
+            f"another account, of this or another exchange, is kept under the prefix {prefix!r} on this store: give "
+            "each account a prefix of its own, or stop what runs under this one. The prefix is free 70 s after a clean "
+            "stop, else after five minutes"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.prefix,)

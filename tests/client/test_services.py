@@ -7,7 +7,7 @@ import redis
 
 from gate import SeenService, SeenServices
 from gate.client import services
-from gate.client.services import SERVICES, account_key
+from gate.client.services import SERVICES, account_key, prefix_key
 from tests.client import account as at
 from tests.client.gates import OpenGate
 from tests.servers.store import Store
@@ -92,12 +92,41 @@ def test_an_account_whose_service_has_ended_is_free_after_a_while(
     assert open_gate().claim_account("digest") is None
 
 
+def test_a_prefix_keeps_one_account(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    assert open_gate().claim_prefix("first")
+    assert open_gate().claim_prefix("first"), "another worker of the service, or one with another key"
+    assert not open_gate().claim_prefix("second")
+    assert open_gate(prefix="acct7").claim_prefix("second")
+    assert redis_client.get(prefix_key("quantum")) == b"first"
+    redis_client.expire(prefix_key("quantum"), 5)
+    assert open_gate().claim_prefix("first")
+    assert 290 < redis_client.ttl(prefix_key("quantum")) <= 300
+
+
+def test_only_who_holds_a_claim_leaves_it(redis_client: redis.Redis, open_gate: OpenGate) -> None:
+    gate, other = open_gate(), open_gate(prefix="acct7")
+    gate.claim_account("digest")
+    gate.claim_prefix("first")
+    gate.leave_account("digest", "second", at_once=True)
+    assert redis_client.exists(prefix_key("quantum"))
+    assert not redis_client.exists(account_key("digest"))
+    gate.claim_account("digest")
+    other.leave_account("digest", "first", at_once=True)
+    assert redis_client.exists(account_key("digest"), prefix_key("quantum")) == 2
+    gate.leave_account("digest", "first")
+    assert all(60 < redis_client.ttl(key) <= 70 for key in (account_key("digest"), prefix_key("quantum")))
+    gate.leave_account("digest", "first", at_once=True)
+    assert not redis_client.exists(account_key("digest"), prefix_key("quantum"))
+
+
 def test_a_user_without_the_right_goes_on(redis_client: redis.Redis, store: Store, open_gate: OpenGate) -> None:
     redis_client.execute_command("ACL", "SETUSER", "narrow", "on", ">-", "~quantum:*", "+@all")
     try:
         gate = open_gate(url=store.url.replace("//", "//narrow:-@"))
         gate.leave_trace()
         assert gate.claim_account("digest") is None
+        assert gate.claim_prefix("first")
+        gate.leave_account("digest", "first")
         assert at.admitted(gate.evaluate(at.entry()))
     finally:
         redis_client.execute_command("ACL", "DELUSER", "narrow")
@@ -106,6 +135,8 @@ def test_a_user_without_the_right_goes_on(redis_client: redis.Redis, store: Stor
 def test_a_damaged_key_stops_nobody(redis_client: redis.Redis, open_gate: OpenGate) -> None:
     redis_client.set(SERVICES, "in the way")
     redis_client.hset(account_key("digest"), "in the", "way")
+    redis_client.hset(prefix_key("quantum"), "in the", "way")
     gate = open_gate()
     gate.leave_trace()
     assert gate.claim_account("digest") is None
+    assert gate.claim_prefix("first")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gate.exchange.answers import decode_conditional_order, decode_order, figure
+from gate.exchange.answers import decode_account_code, decode_conditional_order, decode_order, figure
 from gate.exchange.failures import ExchangeFailure
 from gate.executor.execution import Terminal
 from tests.executor.conftest import Desk
@@ -52,3 +52,25 @@ async def test_a_leverage_below_one_denies_and_the_next_intent_is_judged_anew(de
 
     assert (refused.state, refused.retryable) == (Terminal.REJECTED_MARGIN, True)
     assert filled.state is Terminal.FILLED
+
+
+ROW = {"accountAlias": "SgsR", "asset": "USDT", "balance": "122607.35137903"}
+NO_CODES: list[Any] = ["", None, 7, HUGE, [], {}, True]
+
+
+def test_the_code_of_the_account_is_that_of_all_its_balances() -> None:
+    assert decode_account_code([ROW, {**ROW, "asset": "BNB"}]) == "SgsR"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *([], {}, None, HUGE, "text", [None], [[ROW]], ROW, [{"asset": "USDT"}]),
+        *([{**ROW, "accountAlias": code}] for code in NO_CODES),
+        *([ROW, {**ROW, "accountAlias": code}] for code in [*NO_CODES, "other"]),
+    ],
+    ids=lambda each: repr(type(each)),
+)
+def test_an_answer_without_one_code_tells_of_no_account(answer: Any) -> None:
+    """A wrong one would keep an executor from starting, or let two accounts start under one prefix."""
+    assert decode_account_code(answer) is None

@@ -174,6 +174,8 @@ ASKED: dict[str, Callable[[AnyGate], object]] = {
     "observers": lambda gate: gate.observers(),
     "seen_services": lambda gate: gate.seen_services(),
     "claim_account": lambda gate: gate.claim_account("d"),
+    "claim_prefix": lambda gate: gate.claim_prefix("d"),
+    "leave_account": lambda gate: gate.leave_account("d", "d"),
     "leave_trace": lambda gate: gate.leave_trace(),
     "absences": lambda gate: gate.absences(60_000),
     "give_back": lambda gate: gate.give_back(),
@@ -188,7 +190,7 @@ ASKED: dict[str, Callable[[AnyGate], object]] = {
     "init": lambda gate: gate.init(by="ops", reason="a"),
     "apply_policy": lambda gate: gate.apply_policy(Policy(), by="ops", reason="a"),
 }
-NEVER_RAISE = {"claim_account", "leave_trace", "give_back"}
+NEVER_RAISE = {"claim_account", "claim_prefix", "leave_account", "leave_trace", "give_back"}
 ODD = {
     **{what: NO_LINES[what] for what in ("nil", "a nil list", "a number", "OK", "a list", "a list with an error")},
     **{what: NO_LINES[what] for what in ("not RESP", "a list of 4 billion", "a map", "a big number", "a truth")},

@@ -227,6 +227,26 @@ def test_a_second_prefix_on_the_same_keys_is_refused(desk: Desk) -> None:
     assert "quantum" in said
 
 
+def test_a_second_account_under_one_prefix_is_refused(desk: Desk) -> None:
+    accounts = [Account("key", "secret"), Account("key-2", "secret-2")]
+    with PaperExchange(accounts=accounts, limits=None) as desk.paper:
+        desk.worker().consumes()
+        second = {"BINANCE_API_KEY": "key-2", "BINANCE_API_SECRET": "secret-2"}
+        before = desk.client.keys("{gate}:[ap]*")
+        checked = gate(desk, "--check", **second)
+        assert set(desk.client.keys("{gate}:[ap]*")) == set(before), "it claims nothing"
+        done = gate(desk, "--listen", "none", **second)
+        apart = gate(desk, "--check", config='prefix = "second"\n', **second)
+        again = gate(desk, "--check", **KEYS)
+    remedy = "is kept under the prefix 'quantum' on this store: give each account a prefix of its own"
+    assert checked.returncode == 1
+    [said] = re.findall(r"^prefix +WRONG: (.*)$", checked.stdout, re.MULTILINE)
+    assert remedy in said
+    assert done.returncode == 3
+    assert remedy in done.stderr
+    assert (apart.returncode, again.returncode) == (0, 0), apart.stdout + again.stdout
+
+
 def test_other_accounts_on_a_store_that_knows_nothing_of_this_one_are_named(harmed: Desk) -> None:
     harmed.client.hset("pr\nod:exec:state", "fence", "7")
     harmed.client.hset("acct7:observe:exec:state", "fence", "7")

@@ -91,6 +91,7 @@ def test_under_its_acl_a_worker_tells_of_a_late_order(harmed: Desk) -> None:
     assert not refused(harmed, worker)
 
 
+KEPT = "{gate}:prefix:quantum"
 COMMANDS = {
     **{
         f"x{what}": {STREAM}
@@ -98,7 +99,7 @@ COMMANDS = {
     },
     "xgroup|delconsumer": {STREAM},
     "xadd": {RESULTS, DEAD},
-    "set": {"quantum:stream:answered:?", "quantum:stream:order:?", "{gate}:account:digest"},
+    "set": {"quantum:stream:answered:?", "quantum:stream:order:?", "{gate}:account:digest", KEPT},
     "zadd": {OPEN, "quantum:exec:inflight:exits", "quantum:symbols", "{gate}:services"},
     "evalsha": {STREAM, "quantum:exec:state"},
     "script|load": {""},
@@ -109,8 +110,8 @@ COMMANDS = {
     "zrevrange": {"{gate}:services"},
     "zscore": {"{gate}:services"},
     "zremrangebyscore": {"{gate}:services"},
-    "get": {"{gate}:account:digest"},
-    "expire": {"{gate}:account:digest"},
+    "get": {"{gate}:account:digest", KEPT},
+    "expire": {"{gate}:account:digest", KEPT},
 }
 
 

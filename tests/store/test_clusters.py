@@ -285,10 +285,11 @@ def test_services_are_seen_where_their_key_has_another_slot_than_the_account(ope
         gate.leave_trace()
         assert [each.prefix for each in other.seen_services().others] == [TAGGED]
         assert (gate.claim_account("digest"), other.claim_account("digest")) == (None, TAGGED)
+        assert (gate.claim_prefix("first"), gate.claim_prefix("second")) == (True, False)
         gate.init(by="ops", reason="a new account")
         gate.halt(by="ops", reason="test")
         assert gate.still_out().clear
-        assert int(ask(there, "DBSIZE")) == 2
+        assert int(ask(there, "DBSIZE")) == 3
 
 
 def test_a_cluster_out_of_reach_denies_and_comes_back(cluster: ProcessStore, open_gate: OpenGate) -> None:

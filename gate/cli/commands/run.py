@@ -70,10 +70,11 @@ def run(
     SIGTERM ends it when what is at work has ended; a second one at once. --json logs in JSON.
 
     Exit codes: 0 stopped by a signal, 143 ended at once by a second SIGTERM (130 by SIGINT, 129 by SIGHUP), 1 the
-    address is taken, 2 usage or configuration, 3 another prefix keeps the account, 70 a loop broke, to be started
-    again. Of --check: 0 it can start, 1 keys, prefix or policy don't fit, the store's user lacks a right, or the
-    exchange wasn't reached (a service starts all the same, and waits for it), 2 as above, 3 the store gives no answer,
-    takes no writes, or refuses a command on the streams. Of --try-alert: 0 it was taken, 1 it wasn't, 2 as above.
+    address is taken, 2 usage or configuration, 3 another prefix keeps the account, or the prefix another account, 70 a
+    loop broke, to be started again. Of --check: 0 it can start, 1 keys, prefix or policy don't fit, the store's user
+    lacks a right, or the exchange wasn't reached (a service starts all the same, and waits for it), 2 as above, 3 the
+    store gives no answer, takes no writes, or refuses a command on the streams. Of --try-alert: 0 it was taken, 1 it
+    wasn't, 2 as above.
     """
     if only_check and try_alert:
         raise click.UsageError("--check and --try-alert each end with what they tried; give one of them")
