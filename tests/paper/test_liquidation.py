@@ -110,3 +110,28 @@ def test_an_isolated_position_takes_no_more_than_its_margin(client: Client, pape
     paper_exchange.set_price("BTCUSDT", "80000")
     assert held(client) == []
     assert paper_exchange.wallets()["USDT"] == before - set_aside
+
+
+@pytest.mark.parametrize("first", ["BTCUSDT", "ETHUSDT"])
+@pytest.mark.paper(accounts=[Account(balance="1000")])
+def test_the_fund_pays_nothing_that_another_position_gains(
+    client: Client, paper_exchange: PaperExchange, first: str
+) -> None:
+    long, short = {**LONG, "quantity": "0.1"}, {**SHORT, "symbol": "ETHUSDT", "quantity": "1.5"}
+    for order in (long, short) if first == "BTCUSDT" else (short, long):
+        client.futures_create_order(**order)
+    paper_exchange.set_price("ETHUSDT", "3700")  # 450 gained
+    paper_exchange.set_price("BTCUSDT", "84000")  # 1,600 lost
+    assert client.futures_position_information() == []
+    assert paper_exchange.wallets()["USDT"] == 0
+
+
+@pytest.mark.paper(accounts=[Account(balance="1000")])
+def test_cross_positions_take_nothing_of_an_isolated_one(client: Client, paper_exchange: PaperExchange) -> None:
+    client.futures_change_margin_type(symbol="ETHUSDT", marginType="ISOLATED")
+    client.futures_create_order(**{**LONG, "symbol": "ETHUSDT", "quantity": "1"})
+    client.futures_create_order(**{**LONG, "quantity": "0.1"})
+    paper_exchange.set_price("BTCUSDT", "85000")  # 1,500 lost, of a cross wallet of 800
+    (left,) = client.futures_position_information()
+    assert left["symbol"] == "ETHUSDT"
+    assert paper_exchange.wallets()["USDT"] == Decimal(left["isolatedWallet"])

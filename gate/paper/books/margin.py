@@ -137,9 +137,14 @@ class AssetMargin(Struct, frozen=True, kw_only=True):
         return self.wallet + self.unrealized
 
     @property
+    def cross_margin(self) -> Decimal:
+        """What bears the cross positions: the cross wallet, and their open profit or loss."""
+        return self.cross_wallet + self.cross_unrealized
+
+    @property
     def free(self) -> Decimal:
         """The margin left for new orders; below zero when losses exceed it."""
-        return self.cross_wallet + self.cross_unrealized - self.held
+        return self.cross_margin - self.held
 
 
 def asset_margin(asset: str, wallet: Decimal, positions: Iterable[PositionMargin]) -> AssetMargin:
@@ -176,6 +181,6 @@ def collateral_value(
     total = ZERO
     for line in assets:
         index = usd.get(line.asset, ZERO)
-        value = (line.cross_wallet + line.cross_unrealized) * index
+        value = line.cross_margin * index
         total += (value * haircut.get(line.asset, ONE) if value > 0 else value) - line.held * index
     return total

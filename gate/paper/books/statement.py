@@ -82,8 +82,13 @@ def usd_index(asset: str, quotes: Quotes) -> Decimal:
     """An asset's price in USD: one for the dollar coins, else its perpetual's mark price; zero if it has none."""
     if asset in _DOLLARS:
         return ONE
-    quote = quotes.get(f"{asset}USDT")
+    quote = quotes.get(index_symbol(asset))
     return quote.mark if quote else ZERO
+
+
+def index_symbol(asset: str) -> str:
+    """The perpetual whose mark price is an asset's price in USD, if there is one."""
+    return f"{asset}USDT"
 
 
 def free_margin(account: AccountBooks, market: Market, quotes: Quotes, asset: str) -> Decimal:
@@ -98,11 +103,18 @@ def _collateral(lines: Mapping[str, AssetMargin], quotes: Quotes) -> Decimal:
     return collateral_value(lines.values(), {name: usd_index(name, quotes) for name in lines}, _HAIRCUT)
 
 
+def covers(account: AccountBooks, market: Market, quotes: Quotes, asset: str, cost: Decimal) -> bool:
+    """Whether the free margin covers a cost in a margin asset. In multi-assets mode an asset without an index can't."""
+    index = usd_index(asset, quotes) if account.multi_assets else ONE
+    return index > 0 and cost * index <= free_margin(account, market, quotes, asset)
+
+
 def margin_suffices(account: AccountBooks, market: Market, quotes: Quotes, *, multi_assets: bool) -> bool:
     """Whether an asset mode would cover the positions and orders: each asset by itself, or all assets together."""
     lines = asset_margins(account, market, quotes)
     if multi_assets:
-        return _collateral(lines, quotes) >= 0
+        borne = all(usd_index(name, quotes) for name, line in lines.items() if line.initial)
+        return borne and _collateral(lines, quotes) >= 0
     return all(line.free >= 0 for line in lines.values())
 
 

@@ -19,7 +19,7 @@ from gate.paper.books.happenings import (
     OrderChanged,
 )
 from gate.paper.books.margin import PositionMargin
-from gate.paper.books.statement import cross_wallet, position_margin
+from gate.paper.books.statement import cross_wallet, position_margin, usd_index
 from gate.paper.market.decimals import ZERO, eight, fixed, plain
 from gate.paper.market.terms import OrderType, PositionSide
 from gate.paper.rest.answers import average
@@ -168,8 +168,7 @@ def _margin_call(exchange: Exchange, account: AccountBooks, called: MarginCalled
     lines = [_margin(exchange, account, *key) for key in called.positions]
     shape: Shape = {"E": called.at_ms}
     if not all(line.isolated for line in lines):
-        asset = lines[0].asset
-        shape["cw"] = eight(cross_wallet(account, exchange.market, asset))
+        shape["cw"] = eight(_bearing_wallet(exchange, account, lines[0].asset))
     shape["p"] = [
         {
             "s": line.position.symbol,
@@ -184,6 +183,16 @@ def _margin_call(exchange: Exchange, account: AccountBooks, called: MarginCalled
         for line in lines
     ]
     return event("MARGIN_CALL", shape, lines[0].position.symbol)
+
+
+def _bearing_wallet(exchange: Exchange, account: AccountBooks, asset: str) -> Decimal:
+    """The cross wallet that bears a position: its margin asset's, or in multi-assets mode all together, in USD."""
+    if not account.multi_assets:
+        return cross_wallet(account, exchange.market, asset)
+    return sum(
+        (cross_wallet(account, exchange.market, name) * usd_index(name, exchange.quotes) for name in account.wallets),
+        ZERO,
+    )
 
 
 def _margin(exchange: Exchange, account: AccountBooks, name: str, side: PositionSide) -> PositionMargin:

@@ -10,7 +10,7 @@ from gate.paper.books.account import AccountBooks
 from gate.paper.books.margin import assumed_price, exposure, order_cost
 from gate.paper.books.orders import Ticket, is_hedge_exit
 from gate.paper.books.positions import Position
-from gate.paper.books.statement import Quotes, free_margin, margin_suffices
+from gate.paper.books.statement import Quotes, covers, margin_suffices
 from gate.paper.market.decimals import ZERO
 from gate.paper.market.errors import Code, refuse
 from gate.paper.market.filters import (
@@ -130,7 +130,7 @@ def _check_margin(
         raise refuse(Code.MAX_LEVERAGE_RATIO)
     opening = max(ZERO, ticket.quantity - position.reducible_by(ticket.side))
     cost = order_cost(now, ticket.side, ticket.quantity, opening, price, mark, leverage)
-    if cost > 0 and cost > free_margin(account, market, quotes, symbol.margin_asset):
+    if cost > 0 and not covers(account, market, quotes, symbol.margin_asset, cost):
         raise refuse(Code.MARGIN_NOT_SUFFICIENT)
 
 
@@ -157,7 +157,7 @@ def check_leverage(account: AccountBooks, market: Market, quotes: Quotes, symbol
     if held > symbol.max_notional(leverage):
         raise refuse(Code.MAX_LEVERAGE_RATIO)
     more = held / leverage - held / now_leverage
-    if more > 0 and more > free_margin(account, market, quotes, symbol.margin_asset):
+    if more > 0 and not covers(account, market, quotes, symbol.margin_asset, more):
         raise refuse(Code.MIN_LEVERAGE_RATIO)
 
 

@@ -170,10 +170,7 @@ class Exchange:
         return self._match_new(account, order, now_ms)
 
     def liquidate(self, account: AccountBooks, position: Position, now_ms: int) -> Order:
-        """Close a position at the best price, whatever is on offer there, for the liquidation's fee.
-
-        The exchange's fund pays what is lost beyond the position's margin, or beyond the wallet.
-        """
+        """Close a position at the best price, whatever is on offer there, for the liquidation's fee."""
         symbol = self.market.symbols[position.symbol]
         side = Side.SELL if position.quantity > 0 else Side.BUY
         order_id = self.next_id()
@@ -197,13 +194,8 @@ class Exchange:
             update_ms=now_ms,
         )
         account.write(order)
-        before, asset = account.wallets[symbol.margin_asset], symbol.margin_asset
         order = self._trade(account, order, price, now_ms, maker=False, liquidation=True)
         self._journal.accepted(account, order, now_ms)
-        lost = before - account.wallets[asset]
-        bearable = position.isolated_wallet if symbol.name in account.isolated else max(ZERO, before)
-        if lost > bearable:
-            account.take_from_fund(asset, lost - bearable, now_ms)
         return order
 
     def cancel_all(self, account: AccountBooks, symbol: str, now_ms: int) -> list[Order]:

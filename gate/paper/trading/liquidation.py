@@ -6,7 +6,8 @@ from decimal import Decimal
 
 from gate.paper.books.account import AccountBooks
 from gate.paper.books.happenings import MarginCalled
-from gate.paper.books.liquidation import Risk, risks
+from gate.paper.books.liquidation import Risk, debts_beyond_all, risks
+from gate.paper.books.statement import cross_wallet
 from gate.paper.trading.exchange import Exchange
 
 _WARNED_AT = Decimal("0.8")  # of the margin: from here on the exchange warns
@@ -35,8 +36,23 @@ def _warn(account: AccountBooks, risk: Risk, now_ms: int) -> None:
 
 
 def _liquidate(exchange: Exchange, account: AccountBooks, risk: Risk, now_ms: int) -> None:
-    """The exchange cancels what rests on the positions' symbols, and closes them. Its fund pays what is missing."""
+    """The exchange cancels what rests on the positions' symbols, and closes them. Its fund pays what is missing then.
+
+    Not before the last of them is closed: what one position gains pays first for what another has lost.
+    """
     for symbol in dict.fromkeys(line.position.symbol for line in risk.positions):
         exchange.cancel_all(account, symbol, now_ms)
+    asset = risk.positions[0].asset
+    before = account.wallets[asset]
     for line in risk.positions:
         exchange.liquidate(account, line.position, now_ms)
+    if risk.positions[0].isolated:
+        missing = before - account.wallets[asset] - risk.positions[0].position.isolated_wallet
+        owed = {asset: missing}
+    elif account.multi_assets:
+        owed = debts_beyond_all(account, exchange.quotes)
+    else:
+        owed = {asset: -cross_wallet(account, exchange.market, asset)}
+    for name, amount in owed.items():
+        if amount > 0:
+            account.take_from_fund(name, amount, now_ms)
