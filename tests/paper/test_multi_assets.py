@@ -105,11 +105,12 @@ def test_positions_in_bitcoin_fall_by_their_margin_in_dollars(opened: Open) -> N
 @pytest.mark.parametrize("side", ["BUY", "SELL"])
 def test_a_price_that_moves_the_collateral_too_is_told_so(opened: Open, side: str) -> None:
     """Bitcoin bears a position on bitcoin: its price counts twice."""
-    paper, client = opened({"BTC": "0.1"})
+    paper, client = opened({"BTC": "0.2"})
+    client.futures_create_order(**ON_ETHER, quantity="40")  # its maintenance margin is in bitcoin, and moves too
     client.futures_create_order(symbol="BTCUSDT", side=side, type="MARKET", quantity="1")
     price = Decimal(client.futures_position_information(symbol="BTCUSDT")[0]["liquidationPrice"])
     away = 1 if side == "BUY" else -1
-    assert 0 < (100_000 - price) * away < 12_000
+    assert 0 < (100_000 - price) * away < 25_000
     paper.set_price("BTCUSDT", (price + away).quantize(Decimal("0.1")))
     assert client.futures_position_information(symbol="BTCUSDT") != []
     paper.set_price("BTCUSDT", (price - away).quantize(Decimal("0.1")))

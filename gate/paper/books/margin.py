@@ -21,12 +21,20 @@ _MARKET_MARKUP = Decimal("1.0015")
 
 
 def assumed_price(order_type: OrderType, side: Side, price: Decimal, quote: Quote) -> Decimal:
-    """The price at which the exchange calculates an order's margin."""
-    if order_type is OrderType.MARKET:
-        return quote.last * _MARKET_MARKUP
+    """The price at which the exchange calculates an order's margin.
+
+    A short is valued at the mark price once it is filled, so no short is assumed below it.
+    """
     if side is Side.BUY:
-        return price
+        return quote.last * _MARKET_MARKUP if order_type is OrderType.MARKET else price
     return max(quote.last * _MARKET_MARKUP, quote.mark, price)
+
+
+def losing_price(order_type: OrderType, side: Side, price: Decimal, assumed: Decimal, quote: Quote) -> Decimal:
+    """The price at which the exchange calculates an order's open loss: a limit's own, else the worst that it meets."""
+    if side is Side.BUY:
+        return assumed
+    return price if order_type is OrderType.LIMIT else quote.bid
 
 
 def open_loss(side: Side, quantity: Decimal, price: Decimal, mark: Decimal) -> Decimal:
@@ -45,6 +53,11 @@ class Exposure(Struct, frozen=True):
     def largest(self) -> Decimal:
         """The larger notional of the position after a fill of all bids, or of all asks."""
         return max(abs(self.position + self.bids), abs(self.position - self.asks))
+
+    @property
+    def beyond_position(self) -> Decimal:
+        """The notional that open orders add to the position's."""
+        return self.largest - abs(self.position)
 
     def with_order(self, side: Side, notional: Decimal) -> Exposure:
         if side is Side.BUY:
@@ -66,15 +79,51 @@ def exposure(position: Position, open_orders: Iterable[Order], mark: Decimal) ->
 
 
 def order_cost(
-    now: Exposure, side: Side, quantity: Decimal, opening: Decimal, price: Decimal, mark: Decimal, leverage: int
+    now: Exposure,
+    side: Side,
+    quantity: Decimal,
+    opening: Decimal,
+    price: Decimal,
+    mark: Decimal,
+    leverage: int,
+    losing_at: Decimal | None = None,
 ) -> Decimal:
     """The additional margin that an order needs: the growth of the largest exposure / leverage, plus open loss.
 
     Without a position and orders this is price x quantity / leverage + open loss. `opening` is the part of the
-    quantity that doesn't close a position; only that part can open at a loss. The cost has no fee: the fill charges it.
+    quantity that doesn't close a position; an order that only closes has no open loss. `losing_at` is the price of the
+    open loss, by default `price`. The cost has no fee: the fill charges it.
     """
     growth = max(ZERO, now.with_order(side, quantity * price).largest - now.largest)
-    return growth / leverage + open_loss(side, opening, price, mark)
+    # The closed part of a turn loses too: free margin has its profit at the mark price, the fill has it at the order's.
+    losing = quantity if opening else ZERO
+    return growth / leverage + open_loss(side, losing, price if losing_at is None else losing_at, mark)
+
+
+def turning_cost(
+    position: Position,
+    now: Exposure,
+    side: Side,
+    quantity: Decimal,
+    price: Decimal,
+    losing_at: Decimal,
+    mark: Decimal,
+    leverage: int,
+) -> Decimal:
+    """What the cross wallet pays when an order closes an isolated position and something opens on the other side.
+
+    The position gives its margin back, less the loss that it realises; a profit counts only once it is there. What
+    opens, by this order or by those that rest, needs margin of its own. Zero for an order that only closes.
+    """
+    closed = min(quantity, position.reducible_by(side))
+    opened = quantity - closed
+    after = Exposure(now.position + side.sign * quantity * mark, now.bids, now.asks)
+    more_held = (after.beyond_position - now.beyond_position) / leverage
+    if not closed or (not opened and more_held <= 0):
+        return ZERO
+    share = closed / abs(position.quantity)
+    realized = -side.sign * closed * losing_at - position.cost * share
+    return opened * price / leverage + more_held - position.isolated_wallet * share + max(ZERO, -realized)
 
 
 class PositionMargin(Struct, frozen=True, kw_only=True):

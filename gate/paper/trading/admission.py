@@ -7,7 +7,7 @@ from decimal import Decimal
 from msgspec import Struct
 
 from gate.paper.books.account import AccountBooks
-from gate.paper.books.margin import assumed_price, exposure, order_cost
+from gate.paper.books.margin import assumed_price, exposure, losing_price, order_cost, turning_cost
 from gate.paper.books.orders import Ticket, is_hedge_exit
 from gate.paper.books.positions import Position
 from gate.paper.books.statement import Quotes, covers, margin_suffices
@@ -122,15 +122,21 @@ def _check_time_in_force(ticket: Ticket, quantity: Decimal, quote: Quote) -> Non
 def _check_margin(
     account: AccountBooks, market: Market, quotes: Quotes, position: Position, ticket: Ticket, price: Decimal
 ) -> None:
-    symbol, mark = market.symbols[ticket.symbol], quotes[ticket.symbol].mark
-    leverage = account.leverage(symbol)
+    symbol, quote = market.symbols[ticket.symbol], quotes[ticket.symbol]
+    mark, leverage = quote.mark, account.leverage(symbol)
     now = exposure(position, account.open_on(symbol.name, position.side), mark)
     after = now.with_order(ticket.side, ticket.quantity * price).largest
     if after > now.largest and after > symbol.max_notional(leverage):
         raise refuse(Code.MAX_LEVERAGE_RATIO)
-    opening = max(ZERO, ticket.quantity - position.reducible_by(ticket.side))
-    cost = order_cost(now, ticket.side, ticket.quantity, opening, price, mark, leverage)
-    if cost > 0 and not covers(account, market, quotes, symbol.margin_asset, cost):
+    closing = position.reducible_by(ticket.side)
+    opening = max(ZERO, ticket.quantity - closing)
+    losing_at = losing_price(ticket.type, ticket.side, ticket.price, price, quote)
+    cost = order_cost(now, ticket.side, ticket.quantity, opening, price, mark, leverage, losing_at)
+    if closing and symbol.name in account.isolated:
+        turned = turning_cost(position, now, ticket.side, ticket.quantity, price, losing_at, mark, leverage)
+        cost = max(cost, turned)
+    # What opens for nothing, beside a larger exposure, still needs an account that isn't under water.
+    if (cost > 0 or opening) and not covers(account, market, quotes, symbol.margin_asset, cost):
         raise refuse(Code.MARGIN_NOT_SUFFICIENT)
 
 
