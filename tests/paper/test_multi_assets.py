@@ -145,3 +145,13 @@ async def test_a_margin_call_tells_the_wallets_together(opened: Open) -> None:
         called = await line.next()
     assert called["e"] == "MARGIN_CALL"
     assert called["cw"] == client.futures_account(version=3)["totalCrossWalletBalance"]
+
+
+def test_brackets_that_a_capture_lacks_are_in_the_margin_asset(opened: Open) -> None:
+    _, client = opened({"USDT": "1000"})
+    (told,) = client.futures_leverage_bracket(symbol="ETHBTC")
+    (usual,) = client.futures_leverage_bracket(symbol="NEARUSDT")
+    for rung, like in zip(told["brackets"], usual["brackets"], strict=True):
+        assert rung["notionalCap"] * 100_000 == pytest.approx(like["notionalCap"])
+        assert rung["cum"] * 100_000 == pytest.approx(like["cum"])
+        assert rung["maintMarginRatio"] == like["maintMarginRatio"]

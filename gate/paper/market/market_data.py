@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from gate.paper.market.decimals import ZERO
+from gate.paper.market.decimals import ONE, ZERO, to_satoshi
 from gate.paper.market.symbols import Bracket, JsonObject, LotSize, Market, Symbol
 
 # For a captured symbol without captured brackets: the usual ladder of a mid-cap perpetual (NEARUSDT's).
@@ -113,7 +113,7 @@ def parse_market(raw: bytes, fallback: Market | None = None) -> Market:
     prices: dict[str, Decimal] = {}
     for published in capture.exchange_info.symbols:
         row = msgspec.json.decode(published, type=_Symbol)
-        symbol = _symbol(row, brackets.get(row.symbol) or _fallback_brackets(row.symbol, fallback), published)
+        symbol = _symbol(row, brackets.get(row.symbol) or _fallback_brackets(row, marks, fallback), published)
         symbols[symbol.name] = symbol
         mark = marks.get(symbol.name)
         prices[symbol.name] = _on_tick(symbol, mark) if mark else _fallback_price(symbol, fallback)
@@ -174,10 +174,23 @@ def _bracket(row: _BracketRow) -> Bracket:
     )
 
 
-def _fallback_brackets(name: str, fallback: Market | None) -> tuple[Bracket, ...]:
+def _fallback_brackets(row: _Symbol, marks: Mapping[str, Decimal], fallback: Market | None) -> tuple[Bracket, ...]:
     if fallback is None:
-        raise msgspec.ValidationError(f"symbol {name} has no leverage brackets")
-    return fallback.symbols.get(name, fallback.symbols[_DEFAULT_BRACKETS_OF]).brackets
+        raise msgspec.ValidationError(f"symbol {row.symbol} has no leverage brackets")
+    known = fallback.symbols.get(row.symbol)
+    if known is not None:
+        return known.brackets
+    # The usual ladder is in dollars; a notional margined in bitcoin is in bitcoin.
+    priced_by = f"{row.margin_asset}USDT"
+    dollars = marks.get(priced_by) or fallback.prices.get(priced_by, ONE)
+    return tuple(_in_asset(rung, dollars) for rung in fallback.symbols[_DEFAULT_BRACKETS_OF].brackets)
+
+
+def _in_asset(rung: Bracket, dollars: Decimal) -> Bracket:
+    if dollars == 1:
+        return rung
+    floor, cap, cum = (to_satoshi(figure / dollars) for figure in (rung.floor, rung.cap, rung.cum))
+    return msgspec.structs.replace(rung, floor=floor, cap=cap, cum=cum)
 
 
 def _fallback_price(symbol: Symbol, fallback: Market | None) -> Decimal:
