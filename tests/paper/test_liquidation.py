@@ -135,3 +135,33 @@ def test_cross_positions_take_nothing_of_an_isolated_one(client: Client, paper_e
     (left,) = client.futures_position_information()
     assert left["symbol"] == "ETHUSDT"
     assert paper_exchange.wallets()["USDT"] == Decimal(left["isolatedWallet"])
+
+
+@pytest.mark.paper(accounts=[Account(balance="1000", assets={"USDC": "1000"})])
+def test_nothing_rests_that_a_used_up_wallet_would_pay_for(client: Client, paper_exchange: PaperExchange) -> None:
+    for symbol in ("ETHUSDT", "NEARUSDT"):
+        client.futures_change_margin_type(symbol=symbol, marginType="ISOLATED")
+    client.futures_create_order(**{**LONG, "symbol": "ETHUSDT", "quantity": "1"})
+    client.futures_create_order(**{**LONG, "quantity": "0.1"})
+    rests = {"type": "LIMIT", "timeInForce": "GTC"}
+    client.futures_create_order(symbol="BNBUSDT", side="BUY", quantity="0.1", price="850", **rests)
+    client.futures_create_order(symbol="NEARUSDT", side="BUY", quantity="10", price="1.4", **rests)
+    stay = [
+        client.futures_create_order(
+            symbol="ETHUSDT", side="SELL", quantity="1", price="4100", reduceOnly="true", **rests
+        ),
+        client.futures_create_order(symbol="BTCUSDC", side="BUY", quantity="0.01", price="95000", **rests),
+    ]
+    paper_exchange.set_price("BTCUSDT", "85000")
+    assert [row["orderId"] for row in client.futures_get_open_orders()] == [order["orderId"] for order in stay]
+
+
+@pytest.mark.paper(accounts=[Account(balance="1000")])
+def test_an_isolated_position_takes_only_its_own_orders_along(client: Client, paper_exchange: PaperExchange) -> None:
+    client.futures_change_margin_type(symbol="BTCUSDT", marginType="ISOLATED")
+    client.futures_create_order(**LONG)
+    rests = {"type": "LIMIT", "timeInForce": "GTC"}
+    client.futures_create_order(symbol="BTCUSDT", side="BUY", quantity="0.001", price="60000", **rests)
+    stays = client.futures_create_order(symbol="BNBUSDT", side="BUY", quantity="0.1", price="850", **rests)
+    paper_exchange.set_price("BTCUSDT", "90000")
+    assert [row["orderId"] for row in client.futures_get_open_orders()] == [stays["orderId"]]

@@ -131,7 +131,10 @@ def test_a_liquidation_takes_from_every_asset_before_the_fund_pays(opened: Open)
 def test_the_fund_pays_what_all_assets_together_lack(opened: Open) -> None:
     paper, client = opened({"BTC": "0.1"})
     client.futures_create_order(symbol="ETHUSDT", side="BUY", type="MARKET", quantity="40")
+    rests = {"type": "LIMIT", "timeInForce": "GTC", "quantity": "0.001", "price": "95000"}
+    client.futures_create_order(symbol="BTCUSDC", side="BUY", **rests)
     paper.set_price("ETHUSDT", "3000")
+    assert client.futures_get_open_orders() == []
     assert paper.wallets()["USDT"] == -10_000
     assert Decimal(client.futures_account(version=3)["totalWalletBalance"]) == 0
 

@@ -7,6 +7,7 @@ from decimal import Decimal
 from gate.paper.books.account import AccountBooks
 from gate.paper.books.happenings import MarginCalled
 from gate.paper.books.liquidation import Risk, debts_beyond_all, risks
+from gate.paper.books.orders import Order
 from gate.paper.books.statement import cross_wallet
 from gate.paper.trading.exchange import Exchange
 
@@ -36,13 +37,14 @@ def _warn(account: AccountBooks, risk: Risk, now_ms: int) -> None:
 
 
 def _liquidate(exchange: Exchange, account: AccountBooks, risk: Risk, now_ms: int) -> None:
-    """The exchange cancels what rests on the positions' symbols, and closes them. Its fund pays what is missing then.
+    """The exchange cancels every order that would take of the same margin, and closes the positions.
 
-    Not before the last of them is closed: what one position gains pays first for what another has lost.
+    Its fund pays what is missing then, and not before: what one position gains pays first for what another has lost.
     """
-    for symbol in dict.fromkeys(line.position.symbol for line in risk.positions):
-        exchange.cancel_all(account, symbol, now_ms)
     asset = risk.positions[0].asset
+    for order in [*account.open_orders.values()]:
+        if _draws_on(exchange, account, risk, order):
+            exchange.cancel(account, order, now_ms)
     before = account.wallets[asset]
     for line in risk.positions:
         exchange.liquidate(account, line.position, now_ms)
@@ -56,3 +58,16 @@ def _liquidate(exchange: Exchange, account: AccountBooks, risk: Risk, now_ms: in
     for name, amount in owed.items():
         if amount > 0:
             account.take_from_fund(name, amount, now_ms)
+
+
+def _draws_on(exchange: Exchange, account: AccountBooks, risk: Risk, order: Order) -> bool:
+    """Whether an order takes of the margin that is used up.
+
+    What opens on an isolated symbol takes of the cross wallet too; what only closes there doesn't.
+    """
+    fallen = risk.positions[0]
+    if fallen.isolated:
+        return order.symbol == fallen.position.symbol
+    if order.symbol in account.isolated and order.reduces:
+        return False
+    return account.multi_assets or exchange.market.symbols[order.symbol].margin_asset == fallen.asset
