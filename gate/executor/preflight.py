@@ -195,9 +195,11 @@ class Preflight:
         """What the order needs, once the exchange has the leverage for it; or why nothing is sent."""
         try:
             there = await readings.config()
-            short = await self._short_at_its_leverage(attempt, plan, filters.margin_asset, readings, mark_price, there)
-            if short is not None:
-                return short
+            refused = await self._refused_at_its_leverage(
+                attempt, plan, filters.margin_asset, readings, mark_price, there
+            )
+            if refused is not None:
+                return refused
             config = await agreed(self._exchange, attempt, there)
         except ExchangeFailure as failed:
             return _unreadable(attempt, None, str(failed), penalty_of(failed.failure, attempt.policy))
@@ -210,7 +212,7 @@ class Preflight:
         margin = margin_need(intent, plan.quantity, plan.reference_price, mark_price, config, buffer)
         return Need(plan, filters.margin_asset, margin, config, mark_price)
 
-    async def _short_at_its_leverage(
+    async def _refused_at_its_leverage(
         self,
         attempt: Attempt,
         plan: OrderPlan,
@@ -219,9 +221,10 @@ class Preflight:
         mark_price: Decimal,
         config: SymbolConfig,
     ) -> Execution | None:
-        """Why the account can't cover the order at the leverage that would be set for it; None: it can, as far as is
-        known, or nothing would be set. What is set changes the position too, so it isn't set for an order that is
-        refused then. Raises ExchangeFailure."""
+        """Why the leverage that would be set for the order isn't, and nothing is sent: an entry that rests would fill
+        at it, its bracket is too small, or the account can't cover the order. None: nothing speaks against it, as far
+        as is known, or nothing would be set. What is set stays, for the position and for later entries, so it isn't
+        set for an order that is refused then. Raises ExchangeFailure."""
         intent, target = attempt.intent, assumed(attempt.intent, attempt.policy, config)
         if target.leverage == config.leverage:
             return None
