@@ -381,6 +381,7 @@ class Service:
             ending.nothing_came,
             ending.client_order_id or "",
             told_by(entry, ending),
+            retryable=ending.retryable,
         )
 
     def _done_with(self, entry_ids: Sequence[str]) -> None:

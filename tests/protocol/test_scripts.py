@@ -133,7 +133,7 @@ CALLED_WITH = {
     "takes_writes": ("state", ""),
     "answer": (
         "entries answers answered order open_orders",
-        "group entry keep_ms most no_order told told_ms client_order_id open now_ms",
+        "group entry keep_ms most no_order told told_ms client_order_id open now_ms retryable",
     ),
     "order_update": ("answers order open_orders", "before told told_ms client_order_id open now_ms most"),
 }
