@@ -35,6 +35,9 @@ class Kind(StrEnum):
     STREAMS = "streams"
     """The exchange's streams are down."""
     STORE = "store"
+    """It doesn't answer."""
+    STORE_REFUSES = "store_refuses"
+    """It answers, and takes no writes: it is full, a replica, can't write to its disk."""
     RESULTS = "results"
     """Results can't be written."""
     EXCHANGE = "exchange"
@@ -45,12 +48,12 @@ class Kind(StrEnum):
 IN_STORE: Final = frozenset({Kind.HALT, Kind.SAFE_MODE, Kind.COOLDOWN_GLOBAL, Kind.MEMORY})
 """What stands in the store: all services find the same there. So a mark that is older than what one of them has seen
 since comes from a store that has gone back. The others have a clock of their own in each service, or a reading."""
-OF_ACCOUNT: Final = IN_STORE | {Kind.IN_DOUBT, Kind.MARGIN, Kind.LAG}
+OF_ACCOUNT: Final = IN_STORE | {Kind.IN_DOUBT, Kind.MARGIN, Kind.LAG, Kind.STORE_REFUSES}
 """What all services of an account see: one of them tells it. The others are about the service that tells."""
 AUDITED_ANYWAY: Final = IN_STORE | {Kind.LATE_ORDER}
 """What stands in the audit already, written by those who did it."""
-UNWRITABLE: Final = frozenset({Kind.STORE, Kind.RESULTS})
-"""What a store that is away can't take."""
+UNWRITABLE: Final = frozenset({Kind.STORE, Kind.STORE_REFUSES, Kind.RESULTS})
+"""What a store that is away, or full, can't take."""
 
 
 _ENDS: Final[dict[str, tuple[str, tuple[Kind, ...]]]] = {

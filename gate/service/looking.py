@@ -168,12 +168,14 @@ class Looking:
             asked_s = self._loop.time()
             status = await self._gate.status()
         except (*STORE_FAILURES, StoreFailure) as error:
-            pulse.lag = pulse.pending = pulse.in_doubt = None
+            pulse.lag = pulse.pending = pulse.in_doubt = pulse.refuses = None
             self._metrics.failures.labels("look").inc()
             _log.debug("not looked: %s", str(error))
             return
         pulse.lag, pulse.pending = backlog.lag, backlog.pending
         pulse.in_doubt, pulse.stopped_by = status.in_doubt, stopped_by(status)
+        pulse.refuses = status.refuses_writes
+        self._see(Kind.STORE_REFUSES, status.refuses_writes, self._down_after_s)
         self._metrics.switches(status)
         on = _on(status)
         if any(self._conditions.on(each) and each not in on and each not in self._ended_by for each in IN_STORE):

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Any
 
+import pytest
 import redis
 from msgspec import structs
 
@@ -118,6 +119,29 @@ async def test_a_mark_of_now_counts_though_this_service_looks_later(desk: Desk, 
                 operator.resume(by="ops", reason="quiet")
                 await look(other, one)
     assert [each["turn"] for each in receiver.posted] == ["begins", "over"] * 3
+
+
+async def test_a_full_store_is_told_once_with_the_remedy_and_shows(harmed: Desk, receiver: Receiver) -> None:
+    with Gate.from_url(harmed.url) as operator:
+        operator.init(by="ops", reason="new")
+    async with two_services(harmed, receiver) as services:
+        await look(*services)
+        harmed.client.config_set("maxmemory", 1)
+        with pytest.raises(redis.ResponseError, match="maxmemory"):
+            harmed.send(payload())
+        for _ in range(2):
+            await look(*services)
+        assert "gate_store_takes_writes 0.0" in services[0]._metrics.text().decode()
+        services[0].pulse.store = "ok"
+        assert "maxmemory" in str(services[0].pulse.told()["store"])
+        harmed.client.config_set("maxmemory", 0)
+        await look(*services)
+        assert "gate_store_takes_writes 1.0" in services[0]._metrics.text().decode()
+    assert [(each["kind"], each["turn"]) for each in receiver.posted] == [
+        ("store_refuses", "begins"),
+        ("store_refuses", "over"),
+    ]
+    assert "raise maxmemory, or make room" in receiver.texts()[0]
 
 
 def test_a_cooldown_of_the_account_is_told_by_one_and_who_ended_it(desk: Desk, receiver: Receiver) -> None:
