@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from gate.executor import OrderState, OrderUpdate
+from gate.executor import OrderState, OrderUpdate, Terminal
+from gate.service.results import Ending
+from gate.values.guards import Reason
+from gate.values.intent import Intent
 from gate.values.record import Phase, Record
 
 
@@ -30,6 +33,8 @@ class Kind(StrEnum):
     """An order showed up after its absence was told. It has no end."""
     STOP_REJECTED = "stop_rejected"
     """The exchange has refused a stop when it fired. It has no end."""
+    EXIT_FAILED = "exit_failed"
+    """An exit hasn't got through, and its position may be open. It has no end."""
     LIQUIDATED = "liquidated"
     """The exchange closes a position of the account by an order of its own. It has no end."""
     STREAMS = "streams"
@@ -55,6 +60,12 @@ AUDITED_ANYWAY: Final = IN_STORE | {Kind.LATE_ORDER}
 UNWRITABLE: Final = frozenset({Kind.STORE, Kind.STORE_REFUSES, Kind.RESULTS})
 """What a store that is away, or full, can't take."""
 
+
+_NO_FAILURE: Final = frozenset({Reason.DUPLICATE, Reason.CONFLICT, "NOTHING_TO_CLOSE"})
+"""Of an exit: another delivery tells what became of it, or there is nothing open."""
+_APART_S: Final = 60.0
+"""Two alerts of exits of one position."""
+_MOST_POSITIONS: Final = 1_000
 
 _ENDS: Final[dict[str, tuple[str, tuple[Kind, ...]]]] = {
     "resume": ("resumed", (Kind.HALT,)),
@@ -159,6 +170,37 @@ class Conditions:
             return None
         state.told = True
         return Alert(kind, Turn.BEGINS, says + adds, otherwise_s=otherwise_s)
+
+
+class FailedExits:
+    """Exits that haven't got through. Of each position one is told a minute: a strategy that tries again and again with
+    new ids must not push out all other alerts."""
+
+    def __init__(self) -> None:
+        self._told_s: Final[dict[tuple[str, str | None], float]] = {}
+
+    def ended(self, intent: Intent, ending: Ending, now_s: float) -> Alert | None:
+        """What is to be told of an exit that has its answer."""
+        if ending.state in (Terminal.FILLED, Terminal.PLACED) or ending.reason in _NO_FAILURE:
+            return None
+        if ending.looked and not ending.still_open:
+            return None
+        of = intent.symbol, intent.position_side
+        if now_s - self._told_s.get(of, -_APART_S) < _APART_S:
+            return None
+        if len(self._told_s) >= _MOST_POSITIONS:
+            self._told_s.clear()
+        self._told_s[of] = now_s
+        return Alert(Kind.EXIT_FAILED, Turn.HAPPENED, _failed(intent, ending), once=intent.id)
+
+
+def _failed(intent: Intent, ending: Ending) -> str:
+    said = f"{intent.symbol} {intent.side}, {intent.id}: {ending.state}, {ending.reason} {ending.detail}".rstrip()
+    opened = f"still open is {ending.still_open}" if ending.looked else "what is open isn't known: look at the exchange"
+    if ending.state is Terminal.UNKNOWN:
+        return f"{said}; its order may exist, and {opened}"
+    again = "the same intent may be sent again" if ending.retryable else "another try needs a new id"
+    return f"{said}; {opened}; {again}"
 
 
 class Doubts:

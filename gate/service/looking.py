@@ -14,15 +14,17 @@ from gate.exchange.failures import ExchangeFailure
 from gate.exchange.port import Exchange
 from gate.executor import OrderUpdate
 from gate.service.alert_settings import AlertSettings
-from gate.service.alerts import IN_STORE, Conditions, Doubts, Kind, became, ended_by, of_audit, of_update
+from gate.service.alerts import IN_STORE, Conditions, Doubts, FailedExits, Kind, became, ended_by, of_audit, of_update
 from gate.service.metrics import Metrics
 from gate.service.news import News
 from gate.service.pulse import Pulse
+from gate.service.results import Ending
 from gate.service.streams import STORE_FAILURES, Streams
 from gate.service.teller import Teller
 from gate.service.told import ToldOrder
 from gate.values.errors import StoreFailure
 from gate.values.fields import plain
+from gate.values.intent import Intent
 from gate.values.log_words import log_of, pairs
 from gate.values.reports import ACCOUNT_WIDE, Status
 
@@ -81,6 +83,7 @@ class Looking:
         self._conditions: Final = Conditions()
         self._doubts: Final = Doubts()
         self._ended_by: Final[dict[Kind, str]] = {}
+        self._failed_exits: Final = FailedExits()
         self._doubtful: tuple[str, ...] = ()
         self._policy_differs = ""
         self._eased: Callable[[], None] = lambda: None
@@ -146,6 +149,10 @@ class Looking:
         except (*STORE_FAILURES, ValueError):
             return update
         return update if told is None else replace(update, intent_id=told.asked.intent_id or None)
+
+    def exit_ended(self, intent: Intent, ending: Ending) -> None:
+        """An exit has its answer: where it hasn't got through, that is told."""
+        self._teller.tell(self._failed_exits.ended(intent, ending, self._loop.time()))
 
     async def _news_came(self) -> bool:
         try:

@@ -325,6 +325,8 @@ class Service:
         elif answer is not None:
             # Before the next of its symbol starts: results of a symbol keep its order.
             self._answering.add(answer, held.taken_s)
+            if held.exit and self._looking is not None:
+                self._looking.exit_ended(held.entry.intent, came)
         self._waiting.done(held)
         self._begin()
 

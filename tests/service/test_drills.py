@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
@@ -12,12 +13,14 @@ import redis
 from msgspec import structs
 
 from gate import Gate, Outcome, Policy
-from gate.executor import OrderState
+from gate.executor import OrderState, Terminal
 from gate.paper import Fault, FaultKind
 from gate.service.alert_settings import AlertSettings
+from gate.service.alerts import FailedExits
 from gate.service.looking import Looking
-from gate.service.results import Asked
+from gate.service.results import Asked, Ending
 from gate.service.told import ToldOrder
+from gate.values.intent import Intent
 from tests.service.desk import GROUP, STREAM, Desk, payload, until
 from tests.service.test_looking import Streamless, looking
 from tests.service.test_telling import an_update
@@ -241,6 +244,59 @@ async def test_a_stop_of_another_service_is_named_by_its_intent(desk: Desk, rece
         await one.keep_listening(come())
     [said] = receiver.texts()
     assert f"STOP REJECTED: BTCUSDT SELL, {refused.client_order_id} of stop-1, " in said
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        (FaultKind.UNAVAILABLE_503, r"; still open is BOTH 0\.\d+; the same intent may be sent again"),
+        (FaultKind.BANNED_418, r"; what is open isn't known: look at the exchange; "),
+    ],
+)
+def test_an_exit_that_is_given_up_is_told_with_what_is_open(
+    desk: Desk, receiver: Receiver, fault: FaultKind, says: str
+) -> None:
+    with Gate.from_url(desk.url) as operator:
+        operator.init(by="ops", reason="new")
+    worker = desk.worker(GATE_ALERT_URL=receiver.url).consumes()
+    desk.send(payload(id="in", position_size_usd=10_000))
+    assert desk.wait_results(1)[0]["state"] == "FILLED"
+    desk.paper.inject(Fault(kind=fault, method="POST", path="/fapi/v1/order", probability=Decimal(1), retry_after_s=60))
+    desk.send(payload(id="out", **EXIT))
+    assert desk.wait_results(2)[1]["state"] == "REJECTED_EXCHANGE"
+
+    def failed() -> list[str]:
+        return [each["says"] for each in receiver.posted if each["kind"] == "exit_failed"]
+
+    [said] = until(failed, told=lambda: (receiver.texts(), worker.log))
+    assert said.startswith("BTCUSDT SELL, out: REJECTED_EXCHANGE, ")
+    assert re.search(says, said), said
+
+
+def an_exit(intent_id: str, position_side: str = "BOTH") -> Intent:
+    asked: dict[str, Any] = {"side": "SELL", "reduce_only": True, "quantity": "1", "position_side": position_side}
+    return Intent(id=intent_id, symbol="BTCUSDT", timestamp=1_700_000_000_000, **asked)
+
+
+def test_of_each_position_one_failed_exit_is_told_a_minute() -> None:
+    of, ending = FailedExits(), Ending(Terminal.REJECTED_EXCHANGE, "HTTP_503", "busy", still_open="BOTH 1", looked=True)
+    assert of.ended(an_exit("a"), ending, 0) is not None
+    assert of.ended(an_exit("b"), ending, 59) is None
+    assert of.ended(an_exit("c"), ending, 60) is not None
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        Ending(Terminal.FILLED, "FILLED"),
+        Ending(Terminal.REJECTED_ORDER, "NOTHING_TO_CLOSE"),
+        Ending(Terminal.DENIED, "DUPLICATE"),
+        Ending(Terminal.UNKNOWN, "TimeoutError", looked=True),
+    ],
+    ids=lambda each: each.reason,
+)
+def test_an_exit_that_leaves_nothing_open_fails_nobody(ending: Ending) -> None:
+    assert FailedExits().ended(an_exit("a"), ending, 0) is None
 
 
 def test_a_second_delivery_that_turns_final_has_its_result(desk: Desk) -> None:
