@@ -1,12 +1,13 @@
 #!lua flags=allow-oom
 -- Answers one entry of the stream of intents, and acknowledges it, in one step: no crash can come between the two.
 -- However often an intent is delivered, one result of it is written. Only where that tells of no order, another delivery may
--- still become one: then the result of that is written too.
+-- still become one: then the result of that is written too. So is one that says no for good, after one that said not now.
 --
 -- KEYS   1 entries           P:stream:trade.intent                  stream  what the service reads
 --        2 answers           P:stream:execution.result              stream  where the answer goes
 --        3 answered          P:stream:answered:{intent_id}:{print}  string  the answer's id in its stream; `no_order `
---                                                                           before it, where the answer was such a one
+--                                                                           before it, where the answer was such a one;
+--                                                                           and `retryable ` behind that, where it was
 --        4 order             P:stream:order:{client_order_id}       string  what was told of the intent's order, for its
 --                                                                           updates (lua/order_update.lua)
 --        5 open_orders       P:stream:order:open                    zset    the orders of which more may come, by when
@@ -22,7 +23,8 @@
 --        8 client_order_id   the order's
 --        9 open              1 where more may come of the order; else 0
 --       10 now_ms            the moment, on the caller's clock
---       11… fields           names and values of the answer
+--       11 retryable         1 where the same intent may be admitted later; else 0
+--       12… fields           names and values of the answer
 --
 -- Reply  1: the answer is written. 0: the intent has one already, or another worker has answered this entry. Either way
 --        the entry is acknowledged.
@@ -31,7 +33,8 @@
 
 local before = read('GET', KEYS.answered)
 local no_order = ARGV.no_order == '1'
-local answered = before and (no_order or string.sub(before, 1, 9) ~= 'no_order ')
+local turns_final = no_order and ARGV.retryable == '0' and before and string.sub(before, 1, 19) == 'no_order retryable '
+local answered = before and not turns_final and (no_order or string.sub(before, 1, 9) ~= 'no_order ')
 local pending = #read('XPENDING', KEYS.entries, ARGV.group, ARGV.entry, ARGV.entry, 1) > 0
 -- An entry that is there and not pending was answered by another worker, so long ago that nothing tells of it. One that is
 -- gone may have been lost with the store's memory; nobody else answers it then. Nor does anybody answer an order whose
@@ -46,7 +49,8 @@ local further = ARGV.open == '1' and type(told_before) == 'string' and string.fi
 if not (answered or by_another) then
   -- The first write: where the answers can't be written, nothing is.
   local id = redis.call('XADD', KEYS.answers, 'MAXLEN', '~', ARGV.most, '*', unpack(ARGV, ARGV.from.fields))
-  redis.call('SET', KEYS.answered, (no_order and 'no_order ' or '') .. id, 'PX', ARGV.keep_ms)
+  local kind = no_order and (ARGV.retryable == '1' and 'no_order retryable ' or 'no_order ') or ''
+  redis.call('SET', KEYS.answered, kind .. id, 'PX', ARGV.keep_ms)
   if ARGV.told ~= '' and not further then note_order() end
 end
 redis.call('XACK', KEYS.entries, ARGV.group, ARGV.entry)

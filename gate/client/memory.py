@@ -18,6 +18,7 @@ _LONGEST_NUMBER: Final = 1000  # digits; Python refuses to read some thousands, 
 _PACKED: Final = struct.Struct(">7d")
 """What the state keeps of permits in flight and of the last admission: lua/include/in_flight_packed.lua."""
 _CLOCKS_APART_MS: Final = 1000
+_FORGOTTEN: Final = "its orders may still be on their way, and a halt and a policy of before are forgotten"
 
 
 def report_memory(
@@ -27,9 +28,11 @@ def report_memory(
     server: ServerFacts,
     now_ms: int,
     standing: list[Standing],
+    *,
+    halted: bool,
 ) -> Dialogue[int | None]:
     """A memory that is new denies entries, and so does damage to it. Where nobody has noticed a loss yet, the next
-    verdict does. Returns the time of a noticed one."""
+    verdict does. Returns the time of a noticed one. `halted`: whether a halt is in force."""
     if standing:
         return None
     fence, since, _, known, lost, _ = state
@@ -40,18 +43,17 @@ def report_memory(
         return None
     lost_ms = None
     if fence is None or since is None:
-        detail = (
-            "nothing is known of this account: if it is new, `gate init` says so; if it isn't, a halt is forgotten, too"
-        )
+        detail = f"nothing is known of this account. If it isn't new, {_FORGOTTEN}. If it is, `gate init` says so"
     elif server.run_id and known != server.run_id:
-        detail = "another server answers than before, or it has restarted; the next verdict begins the wait"
+        detail = (
+            "another server answers than before, or it has restarted; the next verdict begins the wait. A halt or a "
+            "policy that came last may be forgotten: gate halt, gate policy show"
+        )
     elif (noticed_ms := whole_for_lua(lost)) is not None and noticed_ms + wait_ms > now_ms:
         lost_ms = noticed_ms
         wait_ms = noticed_ms + wait_ms - now_ms
-        detail = (
-            "new: an order of before may still be on its way; if none can, `gate init` says so. A halt of before is "
-            "forgotten, too: halt again if you want it"
-        )
+        halt = "" if halted else ". A halt of before is forgotten, too: halt again if you want it"
+        detail = f"new: an order of before may still be on its way; if none can, `gate init` says so{halt}"
     else:
         yield from _clock(keys, policy, server, now_ms, standing)
         return None

@@ -87,7 +87,7 @@ def status(caller: Caller) -> Dialogue[Status]:
     # The figures in force decide, whoever asks.
     in_force = caller.in_force(state[2], state[5]) if state[2] else None
     policy = in_force or caller.policy
-    lost = Part(report_memory(keys, policy, state, server, now_ms, of_state))
+    lost = Part(report_memory(keys, policy, state, server, now_ms, of_state, halted=halt is not None))
     permits, exits = Part(read_permits(caller, now_ms, standing)), Part(read_exits(keys.exits, now_ms, standing))
     failures = [keys.failures], policy.failure_limit, policy.failure_window_ms
     orders = [keys.rate_global], policy.rate_global_limit, policy.rate_global_window_ms

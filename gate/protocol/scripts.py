@@ -73,6 +73,7 @@ SCRIPTS: Final = (
     "takes_writes",
     "answer",
     "order_update",
+    "mark_told",
 )
 SERVER: Final = "-server-"
 """The last word of a command whose script asks which server it runs on. The wire replaces this very object by what the

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from decimal import Decimal
 from typing import Final
+
+from msgspec.structs import replace
 
 from gate.client.gates import AsyncGate
 from gate.exchange.failures import ExchangeFailure
 from gate.exchange.port import Exchange
 from gate.executor import OrderUpdate
 from gate.service.alert_settings import AlertSettings
-from gate.service.alerts import Conditions, Doubts, Kind, of_audit, of_update, resumed_by
+from gate.service.alerts import IN_STORE, Conditions, Doubts, FailedExits, Kind, became, ended_by, of_audit, of_update
 from gate.service.metrics import Metrics
 from gate.service.news import News
 from gate.service.pulse import Pulse
+from gate.service.results import Ending
 from gate.service.streams import STORE_FAILURES, Streams
 from gate.service.teller import Teller
+from gate.service.told import ToldOrder
 from gate.values.errors import StoreFailure
 from gate.values.fields import plain
+from gate.values.intent import Intent
 from gate.values.log_words import log_of, pairs
 from gate.values.reports import ACCOUNT_WIDE, Status
 
@@ -32,6 +37,13 @@ _PROBE_EVERY_S: Final = 15.0
 _PROBE_AGAIN_S: Final = 3.0
 """The same while it doesn't answer, so that its end is known before an alert begins."""
 _FORGOTTEN: Final = "not by gate resume: the store may have forgotten it; halt again if you want it"
+_GONE_BACK: Final = ". The store may have gone back to it: gate resume ends it, if nobody wants it"
+_NAMED_AT_MOST: Final = 5
+_A_LOOK_TAKES_S: Final = 1.0
+_BY_ITSELF: Final = "not by gate reset: its time is over, or its key was deleted"
+_LOST: Final = "not by gate reset: the store may have forgotten it"
+_REST: Final = "; all entries rest for {} s, or until gate reset cooldowns"
+_REST_WITHOUT_END: Final = "; all entries rest until gate reset cooldowns"
 _PROBED: Final = "BTCUSDT"
 _SIGNED_EVERY_S: Final = 60.0
 _SIGNED_AGAIN_S: Final = 10.0
@@ -70,7 +82,9 @@ class Looking:
         self._down_after_s: Final = down_after_s
         self._conditions: Final = Conditions()
         self._doubts: Final = Doubts()
-        self._resumed_by = ""
+        self._ended_by: Final[dict[Kind, str]] = {}
+        self._failed_exits: Final = FailedExits()
+        self._doubtful: tuple[str, ...] = ()
         self._policy_differs = ""
         self._eased: Callable[[], None] = lambda: None
         self._loop: Final = asyncio.get_running_loop()
@@ -121,9 +135,24 @@ class Looking:
         """Tells of orders what a person should hear at once. Until there are no more, or it is cancelled."""
         async for update in updates:
             try:
-                self._teller.tell(of_update(update))
+                self._teller.tell(of_update(await self._with_its_intent(update)))
             except Exception:
                 _log.exception("looking failed")
+
+    async def _with_its_intent(self, update: OrderUpdate) -> OrderUpdate:
+        """Another service may have sent the order. Its result has said of which intent it is."""
+        if not update.alarming or update.intent_id is not None:
+            return update
+        try:
+            [packed] = await self._streams.told_of([update.client_order_id])
+            told = None if packed is None else ToldOrder.read(packed)
+        except (*STORE_FAILURES, ValueError):
+            return update
+        return update if told is None else replace(update, intent_id=told.asked.intent_id or None)
+
+    def exit_ended(self, intent: Intent, ending: Ending) -> None:
+        """An exit has its answer: where it hasn't got through, that is told."""
+        self._teller.tell(self._failed_exits.ended(intent, ending, self._loop.time()))
 
     async def _news_came(self) -> bool:
         try:
@@ -133,7 +162,7 @@ class Looking:
             return False
         for entry_id, fields in news:
             self._teller.tell(of_audit(entry_id, fields))
-        self._resumed_by = resumed_by(news) or self._resumed_by
+        self._ended_by.update(ended_by(news))
         if any(fields.get("what", "").partition(" ")[0] in _EASE for _, fields in news):
             self._eased()
         return bool(news)
@@ -143,40 +172,77 @@ class Looking:
         pulse = self.pulse
         try:
             backlog = await self._streams.backlog()
+            asked_s = self._loop.time()
             status = await self._gate.status()
         except (*STORE_FAILURES, StoreFailure) as error:
-            pulse.lag = pulse.pending = pulse.in_doubt = None
+            pulse.lag = pulse.pending = pulse.in_doubt = pulse.refuses = None
             self._metrics.failures.labels("look").inc()
             _log.debug("not looked: %s", str(error))
             return
         pulse.lag, pulse.pending = backlog.lag, backlog.pending
         pulse.in_doubt, pulse.stopped_by = status.in_doubt, stopped_by(status)
+        pulse.refuses = status.refuses_writes
+        self._see(Kind.STORE_REFUSES, status.refuses_writes, self._down_after_s)
         self._metrics.switches(status)
-        if status.halt is None and self._conditions.on(Kind.HALT) and not self._resumed_by:
-            await self._news_came()  # the person has resumed since the news were read
-        self._see_account(status)
+        on = _on(status)
+        if any(self._conditions.on(each) and each not in on and each not in self._ended_by for each in IN_STORE):
+            await self._news_came()  # a person has acted since the news were read
+        self._see_what_is_on(status, on, asked_s)
+        await self._see_doubts(status)
         self._see_policy(status)
         of = self._alerts
         if backlog.lag is not None:
             piled = f"{backlog.lag} intents that nobody has read" if backlog.lag > of.lag_above else ""
             self._see(Kind.LAG, piled, of.lag_after_s)
 
-    def _see_account(self, status: Status) -> None:
-        halt = status.halt
-        on = {each.name: each.detail for each in status.standing if each.on}
-        if halt is not None:
-            self._see(Kind.HALT, f"{halt.scope}, by {halt.by}: {halt.reason}")
-            self._resumed_by = ""
-        else:
-            forgotten = _FORGOTTEN if "memory" in on else ""
-            self._see(Kind.HALT, on.get("halt", ""), ended_by=self._resumed_by or forgotten)
-        self._see(Kind.SAFE_MODE, _said(on, "safe_mode"))
-        self._see(Kind.MEMORY, _said(on, "memory"))
+    def _see_what_is_on(self, status: Status, on: Mapping[Kind, str], asked_s: float) -> None:
+        halted = f"halted: {on[Kind.HALT]}" if Kind.HALT in on else "no halt is in force"
+        whole, ended = Kind.MEMORY not in on, self._ended_by
+        by_itself = _BY_ITSELF if whole else _LOST
+        tells: dict[Kind, tuple[str, str, str]] = {
+            # what its beginning adds; who has ended it; all that its end says
+            Kind.HALT: (self._old_halt(status, asked_s), ended.get(Kind.HALT, "" if whole else _FORGOTTEN), ""),
+            Kind.SAFE_MODE: ("", ended.get(Kind.SAFE_MODE, by_itself), ""),
+            Kind.COOLDOWN_GLOBAL: (_rest_of(status), ended.get(Kind.COOLDOWN_GLOBAL, by_itself), ""),
+            Kind.MEMORY: (f". Now {halted}", "", f"{ended.get(Kind.MEMORY, 'its wait has ended')}; {halted}"),
+        }
+        for kind, (adds, by, over) in tells.items():
+            says = on.get(kind, "")
+            seen = self._conditions.see(kind, says, asked_s, adds=adds, ended_by=by, over=over)
+            self._teller.tell(seen)
+            if says:
+                self._ended_by.pop(kind, None)
+
+    def _old_halt(self, status: Status, asked_s: float) -> str:
+        """Where a halt is older than the last look, which found none."""
+        off_s = self._conditions.off_s(Kind.HALT)
+        if status.halt is None or status.halt.at_ms is None or off_s is None:
+            return ""
+        older_s = (status.now_ms - status.halt.at_ms) / 1000 - (asked_s - off_s)
+        return _GONE_BACK if older_s > _A_LOOK_TAKES_S else ""
+
+    async def _see_doubts(self, status: Status) -> None:
         oldest, for_s = self._doubts.oldest(status.doubtful, self._loop.time())
         of = self._alerts
         said = f"{status.in_doubt} order{'' if status.in_doubt == 1 else 's'} may exist; {oldest} for more than "
         said += f"{of.in_doubt_after_s} s. gate status, and look at the exchange"
-        self._see(Kind.IN_DOUBT, said if for_s >= of.in_doubt_after_s else "")
+        says = said if for_s >= of.in_doubt_after_s else ""
+        over = await self._became() if not says and self._conditions.on(Kind.IN_DOUBT) else ""
+        self._teller.tell(self._conditions.see(Kind.IN_DOUBT, says, self._loop.time(), over=over))
+        self._doubtful = status.doubtful
+
+    async def _became(self) -> str:
+        """What has become of the intents that were in doubt at the last look."""
+        said = []
+        for intent_id in self._doubtful[:_NAMED_AT_MOST]:
+            try:
+                record = await self._gate.lookup(intent_id)
+            except StoreFailure:
+                record = None
+            said.append(f"{intent_id} {became(record)}")
+        if len(self._doubtful) > _NAMED_AT_MOST:
+            said.append(f"{len(self._doubtful) - _NAMED_AT_MOST} more: gate intents")
+        return "; ".join(said)
 
     async def _look_at_margin(self) -> str:
         """Why the exchange doesn't tell it, or nothing. This asks with the keys: they may be wrong, or lack a right."""
@@ -201,8 +267,8 @@ class Looking:
         ):
             self._see(kind, "" if state in _WELL else f"{pulse.consumer}: {state}", self._down_after_s)
 
-    def _see(self, kind: Kind, says: str, after_s: float = 0, ended_by: str = "") -> None:
-        self._teller.tell(self._conditions.see(kind, says, self._loop.time(), after_s=after_s, ended_by=ended_by))
+    def _see(self, kind: Kind, says: str, after_s: float = 0) -> None:
+        self._teller.tell(self._conditions.see(kind, says, self._loop.time(), after_s=after_s))
 
     def _see_policy(self, status: Status) -> None:
         """A caller whose policy is pinned is denied every entry while another is in force: the log says so once."""
@@ -233,8 +299,18 @@ def _why(failed: ExchangeFailure) -> str:
     return f"{failed.failure.code}: {failed.failure.told}"
 
 
-def _said(on: dict[str, str], name: str) -> str:
-    return (on[name] or "on") if name in on else ""
+def _on(status: Status) -> dict[Kind, str]:
+    """What stands in the store and is on, and what is the matter."""
+    names = {kind.value: kind for kind in IN_STORE}
+    on = {names[each.name]: each.detail or "on" for each in status.standing if each.on and each.name in names}
+    if status.halt is not None:
+        on[Kind.HALT] = f"{status.halt.scope}, by {status.halt.by}: {status.halt.reason}"
+    return on
+
+
+def _rest_of(status: Status) -> str:
+    ttl_ms = next((each.ttl_ms for each in status.standing if each.name == Kind.COOLDOWN_GLOBAL), None)
+    return _REST_WITHOUT_END if ttl_ms is None else _REST.format(-(-ttl_ms // 1000))
 
 
 def stopped_by(status: Status) -> tuple[str, ...]:

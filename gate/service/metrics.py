@@ -81,6 +81,11 @@ class Metrics:
             ("gate_stream_lag", "Entries that nobody has read; NaN while unknown.", lambda: _figure(pulse.lag)),
             ("gate_stream_pending", "Entries read and not answered, of the group.", lambda: _figure(pulse.pending)),
             ("gate_store_up", "1 while the store answers.", lambda: float(pulse.store == "ok")),
+            (
+                "gate_store_takes_writes",
+                "1 while the store takes writes; NaN while unknown.",
+                lambda: _takes(pulse.refuses),
+            ),
             ("gate_exchange_up", "1 while the exchange answers.", lambda: float(pulse.exchange == "ok")),
             (
                 "gate_streams_up",
@@ -146,6 +151,10 @@ class _ExchangeUse(Collector):
             used.add_metric([each.name], each.used)
             most.add_metric([each.name], each.most)
         yield from (requests, used, most)
+
+
+def _takes(refuses: str | None) -> float:
+    return math.nan if refuses is None else float(not refuses)
 
 
 def _figure(value: int | None) -> float:

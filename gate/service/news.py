@@ -9,9 +9,10 @@ import time
 from typing import Any, Final
 
 import redis.asyncio
-from redis.exceptions import NoPermissionError, ResponseError
+from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
 
 from gate.protocol.keyspace import Keyspace
+from gate.protocol.scripts import Call, script
 from gate.protocol.texts import as_text
 from gate.service.alerts import OF_ACCOUNT, Alert, Turn
 from gate.values.log_words import log_of
@@ -24,6 +25,10 @@ _MOST_PAGES: Final = 30
 _FROM_BEFORE_MS: Final = 600_000
 """A service that starts reads the audit of the last ten minutes, by its host's clock: nobody may have been there."""
 _MARK_MS: Final = 86_400_000
+_ON: Final = "1"
+_OVER: Final = "0"
+_NEVER: Final = "-"
+"""What lua/mark_told.lua finds where nothing is marked."""
 _KEPT: Final = 10_000
 
 
@@ -34,6 +39,8 @@ class News:
         """`observes`: whether this service does."""
         self._client: Final[redis.asyncio.Redis] = client
         self._marks: Final = f"{prefix}:stream:alert:"
+        self._script: Final = script("mark_told")
+        self._call: Final = Call("EVALSHA", self._script, {"keep_ms": _MARK_MS})
         account, own = Keyspace(prefix), Keyspace(prefix, observing=observes)
         # People's acts and trips; what workers note whose users may not write there; and the same of who observes.
         self._after: Final = dict.fromkeys((account.audit, account.journal, own.audit, own.journal), "")
@@ -77,14 +84,29 @@ class News:
     async def to_tell(self, alert: Alert) -> bool:
         """Whether this service is the one to tell it: of an account's services, the first."""
         if alert.turn is Turn.HAPPENED:
-            return bool(await self._client.set(f"{self._marks}{alert.kind}:{alert.once}", "1", nx=True, px=_MARK_MS))
+            before, _ = await self._mark(f"{alert.kind}:{alert.once}", _ON)
+            return before == _NEVER
         if alert.kind not in OF_ACCOUNT:
             return True
         now_on = alert.turn is Turn.BEGINS
-        before: Any = await self._client.set(f"{self._marks}{alert.kind}", str(int(now_on)), get=True, px=_MARK_MS)
-        if now_on:
-            return bool(before != b"1")
-        return bool(before == b"1" or (before is None and not alert.inherited))
+        before, age_s = await self._mark(alert.kind, _ON if now_on else _OVER)
+        if before == _NEVER:
+            return not alert.inherited
+        # What is marked was otherwise since, as this service has seen: the store has gone back to that mark. The time
+        # is taken after the reply, so that no delay makes a mark of now look older than that.
+        gone_back = alert.otherwise_s is not None and age_s > time.monotonic() - alert.otherwise_s
+        return gone_back or (before == _ON) != now_on
+
+    async def _mark(self, what: str, turn: str) -> tuple[str, float]:
+        """What was marked before, and how many seconds ago."""
+        call = self._call(mark=self._marks + what, turn=turn)
+        try:
+            reply: Any = await self._client.execute_command(*call)
+        except NoScriptError:
+            await self._client.script_load(self._script.source)
+            reply = await self._client.execute_command(*call)
+        before, _, age_ms = as_text(reply).rpartition(" ")
+        return before, int(age_ms) / 1000
 
     async def audit(self, alert: Alert, by: str, now_ms: int) -> None:
         """Writes it beside the acts and the trips; beside what workers note, where the user may not write there."""

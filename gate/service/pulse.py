@@ -29,6 +29,8 @@ class Pulse:
     """The state of the last result."""
     store: str = "not asked yet"
     """`ok`, or what is wrong."""
+    refuses: str | None = None
+    """Why the store takes no writes though it answers, and what to do; empty where it takes them; None: unknown."""
     results: str = "ok"
     """`ok`, or why answers can't be written."""
     exchange: str = "not asked yet"
@@ -84,7 +86,7 @@ class Pulse:
             "unwritten": self.unwritten,
             "in_doubt": self.in_doubt,
             "stopped_by": list(self.stopped_by),
-            "store": self.store,
+            "store": (self.refuses or "ok") if self.store == "ok" else self.store,
             "exchange": self.exchange,
             "streams": self.streams,
         }

@@ -50,6 +50,8 @@ class Ending:
     mode: Mode = Mode.ENFORCE
     still_open: str = ""
     """What an exit has left open, such as `LONG 0.3`; empty where nothing is, or where it isn't known."""
+    looked: bool = False
+    """Whether `still_open` is known."""
     notes: tuple[str, ...] = ()
     """What was decided while the intent was read and its order planned."""
     ended: bool = False
@@ -86,6 +88,7 @@ def ending_of(execution: Execution) -> Ending:
         fence=permit.fence if permit else None,
         mode=execution.verdict.mode,
         still_open=", ".join(f"{side} {plain(amount)}" for side, amount in (execution.still_open or {}).items()),
+        looked=execution.still_open is not None,
         notes=execution.notes,
         absent=execution.outcome is not None and execution.outcome.is_absence,
     )

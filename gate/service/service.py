@@ -325,6 +325,8 @@ class Service:
         elif answer is not None:
             # Before the next of its symbol starts: results of a symbol keep its order.
             self._answering.add(answer, held.taken_s)
+            if held.exit and self._looking is not None:
+                self._looking.exit_ended(held.entry.intent, came)
         self._waiting.done(held)
         self._begin()
 
@@ -381,6 +383,7 @@ class Service:
             ending.nothing_came,
             ending.client_order_id or "",
             told_by(entry, ending),
+            retryable=ending.retryable,
         )
 
     def _done_with(self, entry_ids: Sequence[str]) -> None:

@@ -78,6 +78,9 @@ class Answer:
     client_order_id: str = ""
     told: ToldOrder | None = None
     """What it tells of its order, for the updates that follow."""
+    retryable: bool = False
+    """Of one without an order: whether it says that the same intent may be admitted later. Another delivery that says
+    no has its answer too."""
     then: Answer | None = None
     """What is written once this is, and acknowledges the entry in its place."""
 
@@ -217,6 +220,7 @@ class Streams:
                 keep_ms=each.keep_ms,
                 most=each.most,
                 no_order=int(each.no_order),
+                retryable=int(each.retryable),
                 told="" if told is None else told.packed(),
                 told_ms=OPEN_MS if told is not None and told.open else each.keep_ms,
                 client_order_id=each.client_order_id,

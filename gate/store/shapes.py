@@ -169,7 +169,7 @@ SHAPES: Final[dict[str, _Shape]] = {
 }
 """Of every command that the gate sends, but for its scripts."""
 _OF_SCRIPTS: Final[dict[str, _Shape]] = {
-    **dict.fromkeys(("evaluate", "settle", "last_look", "identify"), _text),
+    **dict.fromkeys(("evaluate", "settle", "last_look", "identify", "mark_told"), _text),
     "inspect": _rows,
     "still_out": _lines,
     "control": _act,

@@ -146,8 +146,8 @@ def test_status_tells_how_long_entries_wait(gate: Run, gate_json: RunJson, unuse
     out = gate("status").stdout
     assert out.startswith("NOTHING IS KNOWN of the prefix quantum here; entries wait, exits pass\n")
     assert (
-        "nothing is known of this account: if it is new, `gate init` says so; if it isn't, a halt is forgotten, too"
-        in out
+        "nothing is known of this account. If it isn't new, its orders may still be on their way, and a halt and a "
+        "policy of before are forgotten. If it is, `gate init` says so" in out
     )
     assert (
         "Memory: new; entries wait 1m 0s from the next verdict on; exits pass, once no order of before can arrive.\n"

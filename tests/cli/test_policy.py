@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -144,6 +145,17 @@ def test_apply_says_first_that_entries_rest_where_a_window_gets_longer(gate: Run
     assert "A window gets longer: all entries rest for 40 s then, until the lists know enough." in longer.stdout
     assert "cooldown_global" in gate("status").stdout
     assert "entries rest" not in gate("policy", "apply", "--set", "rate_symbol_window_ms=20000", *WHO).stdout
+
+
+def test_apply_says_that_a_cooldown_outlasts_the_limit_that_has_tripped_it(
+    gate: Run, redis_client: redis.Redis, store: Store
+) -> None:
+    put_in_force(store, Policy(rate_global_limit=2))
+    redis_client.set("quantum:safety:cooldown_global", "1", px=290_000)
+    told = gate("policy", "apply", "--set", "rate_global_limit=9", *WHO).stdout
+    assert re.search(r"The account's cooldown goes on for 4m \d+s: gate reset cooldowns ends it\.", told), told
+    gate("reset", "cooldowns", *WHO)
+    assert "cooldown goes on" not in gate("policy", "apply", "--set", "rate_global_limit=8", *WHO).stdout
 
 
 def test_apply_takes_the_file_of_the_environment(gate: Run, redis_client: redis.Redis, file: Path) -> None:

@@ -245,6 +245,10 @@ def test_a_policy_may_want_a_person_to_look_after_a_loss(redis_client: redis.Red
     assert halt is not None
     assert (halt.scope, halt.by) == ("entries", "gate")
     assert halt.reason == "memory lost: nothing is known of this account"
+    acts = [(entry["what"], entry["by"]) for entry in at.audit(redis_client)]
+    assert acts == [("halt entries", "gate"), ("memory lost", "gate")]
+    [memory] = [each.detail for each in gate.status().standing if each.name == "memory"]
+    assert "halt again" not in memory, "it is halted"
     at.wait_out(redis_client)
     assert gate.evaluate(fresh()).reason is Reason.HALTED
     assert admit(gate, exits=True)[1]

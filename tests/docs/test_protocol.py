@@ -31,6 +31,8 @@ LISTS = [
     ("answer", "ARGV"),
     ("order_update", "KEYS"),
     ("order_update", "ARGV"),
+    ("mark_told", "KEYS"),
+    ("mark_told", "ARGV"),
 ]
 
 

@@ -38,6 +38,7 @@ FLAGS = {
     "takes_writes": "",
     "answer": "allow-oom",
     "order_update": "allow-oom",
+    "mark_told": "allow-oom",
 }
 
 
@@ -133,9 +134,10 @@ CALLED_WITH = {
     "takes_writes": ("state", ""),
     "answer": (
         "entries answers answered order open_orders",
-        "group entry keep_ms most no_order told told_ms client_order_id open now_ms",
+        "group entry keep_ms most no_order told told_ms client_order_id open now_ms retryable",
     ),
     "order_update": ("answers order open_orders", "before told told_ms client_order_id open now_ms most"),
+    "mark_told": ("mark", "turn keep_ms"),
 }
 
 
@@ -323,7 +325,7 @@ def test_every_word_that_a_script_replies_stands_in_its_header(name: str) -> Non
 def test_a_script_asks_for_the_time_once_and_never_decodes_json(name: str) -> None:
     text = code(name)
     assert len(re.findall(r"redis\.p?call\('TIME'\)", text)) == (
-        name not in ("identify", "takes_writes", "answer", "order_update")
+        name not in ("identify", "takes_writes", "answer", "order_update", "mark_told")
     )
     assert "cjson" not in text
     assert "cmsgpack" not in text

@@ -35,12 +35,18 @@ def read(client: redis.Redis) -> str:
 
 
 FIXED = {"entries": STREAM, "answers": RESULTS, "order": ORDER, "open_orders": OPEN, "group": GROUP}
-OF_ORDER: dict[str, str | int] = {"told": "", "told_ms": 60_000, "client_order_id": "g-1", "open": 1, "now_ms": 7}
+OF_ORDER: dict[str, str | int] = {
+    "told": "",
+    "told_ms": 60_000,
+    "client_order_id": "g-1",
+    "open": 1,
+    "now_ms": 7,
+}
 
 
 def answer(client: redis.Redis, entry: str, *, no_order: bool = False, **of_order: str | int) -> int:
     call = Call("EVALSHA", script("answer"), {**FIXED, "most": 100_000})
-    given = {**OF_ORDER, **of_order}
+    given = {**OF_ORDER, "retryable": 0, **of_order}
     told = call(answered=MARK, entry=entry, keep_ms=60_000, no_order=int(no_order), **given)
     said: Any = client.execute_command(*told, "state", "DENIED" if no_order else "FILLED")
     return int(said)
@@ -97,6 +103,16 @@ def test_a_denial_is_told_once(redis_client: redis.Redis, entry: str) -> None:
     assert (results(redis_client), pending(redis_client)) == (["DENIED"], 0)
 
 
+def test_a_denial_for_now_is_followed_by_one_for_good_and_by_no_more(redis_client: redis.Redis, entry: str) -> None:
+    written = [
+        answer(redis_client, read(redis_client), no_order=True, retryable=retryable) for retryable in (1, 1, 0, 0, 1)
+    ]
+    assert written == [1, 0, 1, 0, 0]
+    assert answer(redis_client, read(redis_client)) == 1, "an order that comes after all is told"
+    assert answer(redis_client, entry, no_order=True) == 0
+    assert pending(redis_client) == 0
+
+
 def test_an_order_that_comes_of_another_delivery_after_a_denial_is_told_once(
     redis_client: redis.Redis, entry: str
 ) -> None:
@@ -134,7 +150,9 @@ def test_what_it_cant_write_it_doesnt_acknowledge(redis_client: redis.Redis, ent
 
 
 def test_the_results_are_kept_about_as_many_as_asked(redis_client: redis.Redis, entry: str) -> None:
-    call = Call("EVALSHA", script("answer"), {**FIXED, **OF_ORDER, "most": 10, "keep_ms": 60_000, "no_order": 0})
+    call = Call(
+        "EVALSHA", script("answer"), {**FIXED, **OF_ORDER, "most": 10, "keep_ms": 60_000, "no_order": 0, "retryable": 0}
+    )
     for number in range(500):
         redis_client.execute_command(*call(answered=f"{MARK}{number}", entry=read(redis_client)), "state", "FILLED")
     assert redis_client.xlen(RESULTS) <= 200  # nodes of a hundred are dropped whole

@@ -22,9 +22,10 @@ from gate.cli.session import (
     store_of,
     warn,
 )
+from gate.client.gates import Gate
 from gate.config import Config, Flags
 from gate.protocol.keyspace import Keyspace
-from gate.values.errors import StoreError
+from gate.values.errors import StoreError, StoreFailure
 from gate.values.policy import Policy, PolicyInForce, read_setting
 
 _NOT_DONE: Final = 1
@@ -158,9 +159,25 @@ def apply(
                 click.echo("Nothing was changed.")
                 raise click.exceptions.Exit(_NOT_DONE)
         act = gate.apply_policy(wanted, by=by, reason=reason, expected=found.fingerprint if found else "-")
+        rests = "" if as_json else _rest_that_goes_on(gate)
     told(act, by, reason, apply_sentence(config, wanted, act.before), config, as_json, **more)
+    if rests:
+        click.echo(rests)
     if config.pinned is not None and config.pinned.fingerprint != wanted.fingerprint:
         warn(f"{config.file} has other figures: entries of callers that read it are denied POLICY_MISMATCH")
+
+
+def _rest_that_goes_on(gate: Gate) -> str:
+    """A cooldown of the account outlasts the limit that has tripped it."""
+    try:
+        standing = gate.status().standing
+    except StoreFailure:
+        return ""  # the policy is applied, and that is to be told
+    cooldown = next((each for each in standing if each.name == "cooldown_global" and each.on), None)
+    if cooldown is None:
+        return ""
+    rest = "without an end" if cooldown.ttl_ms is None else f"for {span(cooldown.ttl_ms)}"
+    return f"The account's cooldown goes on {rest}: gate reset cooldowns ends it."
 
 
 def _read(settings: tuple[str, ...]) -> dict[str, object]:

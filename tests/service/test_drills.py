@@ -1,0 +1,322 @@
+"""What the person on call is told in incidents: a store that goes back, or is full; exits that fail; who ended what."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from typing import Any
+
+import pytest
+import redis
+from msgspec import structs
+
+from gate import Gate, Outcome, Policy
+from gate.executor import OrderState, Terminal
+from gate.paper import Fault, FaultKind
+from gate.service.alert_settings import AlertSettings
+from gate.service.alerts import FailedExits
+from gate.service.looking import Looking
+from gate.service.results import Asked, Ending
+from gate.service.told import ToldOrder
+from gate.values.intent import Intent
+from tests.service.desk import GROUP, STREAM, Desk, payload, until
+from tests.service.test_looking import Streamless, looking
+from tests.service.test_telling import an_update
+from tests.service.webhooks import Receiver
+
+MARKS = "quantum:stream:alert:"
+EXIT: dict[str, Any] = {"side": "SELL", "reduce_only": True, "entry_price": None}
+QUIET = AlertSettings(in_doubt_after_s=1)
+
+
+@asynccontextmanager
+async def two_services(desk: Desk, receiver: Receiver) -> AsyncIterator[tuple[Looking, Looking]]:
+    desk.client.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
+    async with (
+        looking(desk, receiver, QUIET, Streamless) as one,
+        looking(desk, receiver, QUIET, Streamless) as other,
+    ):
+        yield one, other
+
+
+async def look(*services: Looking) -> None:
+    """Each after the other, and what it finds is told."""
+    for each in services:
+        await each.look()
+        await each._teller._idle.wait()
+
+
+def keep(client: redis.Redis) -> dict[bytes, tuple[Any, int]]:
+    """What the store holds. What is marked as told was marked a minute ago."""
+    for key in client.scan_iter(f"{MARKS}*"):
+        client.pexpire(key, int(client.pttl(key)) - 60_000)
+    return {key: (client.dump(key), max(int(client.pexpiretime(key)), 0)) for key in client.scan_iter("*")}
+
+
+def go_back(client: redis.Redis, kept: dict[bytes, tuple[Any, int]]) -> None:
+    """As a server that starts from an older file, or a replica that lags and takes over."""
+    client.flushall()
+    for key, (value, until_ms) in kept.items():
+        client.restore(key, until_ms, value, absttl=until_ms > 0)
+    client.hset("quantum:exec:state", "run_id", "f" * 40)
+
+
+async def test_the_end_of_a_halt_that_a_store_loses_by_going_back_is_told_once(
+    harmed: Desk, receiver: Receiver
+) -> None:
+    with Gate.from_url(harmed.url) as operator:
+        operator.init(by="ops", reason="new")
+        async with two_services(harmed, receiver) as services:
+            operator.halt(by="ops", reason="first")
+            await look(*services)
+            operator.resume(by="ops", reason="quiet")
+            await look(*services)
+            kept = keep(harmed.client)
+            operator.halt(by="ops", reason="CPI, keep halted")
+            await look(*services)
+            before = len(receiver.posted)
+            go_back(harmed.client, kept)
+            for _ in range(2):
+                await look(*services)
+    told = receiver.texts()[before:]
+    forgotten = "not by gate resume: the store may have forgotten it; halt again if you want it"
+    assert told[0] == f"[quantum] HALT OVER: entries, by ops: CPI, keep halted; {forgotten}"
+    [memory] = told[1:]
+    assert memory.startswith("[quantum] MEMORY: another server answers than before, or it has restarted; ")
+    assert "A halt or a policy that came last may be forgotten: gate halt, gate policy show" in memory
+    assert memory.endswith("Now no halt is in force")
+
+
+async def test_a_halt_to_which_a_store_goes_back_is_told_again_and_once(harmed: Desk, receiver: Receiver) -> None:
+    with Gate.from_url(harmed.url) as operator:
+        operator.init(by="ops", reason="new")
+        async with two_services(harmed, receiver) as services:
+            operator.halt(by="ops", reason="CPI")
+            harmed.client.hincrby("quantum:safety:halt", "at", -60_000)
+            await look(*services)
+            kept = keep(harmed.client)
+            operator.resume(by="ops", reason="it is out")
+            await look(*services)
+            before = len(receiver.posted)
+            go_back(harmed.client, kept)
+            for _ in range(2):
+                await look(*services)
+    told = receiver.texts()[before:]
+    gone_back = ". The store may have gone back to it: gate resume ends it, if nobody wants it"
+    assert told[0] == f"[quantum] HALT: entries, by ops: CPI{gone_back}"
+    [memory] = told[1:]
+    assert memory.endswith("Now halted: entries, by ops: CPI")
+
+
+async def test_a_mark_of_now_counts_though_this_service_looks_later(desk: Desk, receiver: Receiver) -> None:
+    """Else every halt would be told by each service."""
+    with Gate.from_url(desk.url) as operator:
+        operator.init(by="ops", reason="new")
+        async with two_services(desk, receiver) as (one, other):
+            for reason in ("one", "two", "three"):
+                await look(one, other)
+                operator.halt(by="ops", reason=reason)
+                await look(one, other)
+                operator.resume(by="ops", reason="quiet")
+                await look(other, one)
+    assert [each["turn"] for each in receiver.posted] == ["begins", "over"] * 3
+
+
+async def test_a_full_store_is_told_once_with_the_remedy_and_shows(harmed: Desk, receiver: Receiver) -> None:
+    with Gate.from_url(harmed.url) as operator:
+        operator.init(by="ops", reason="new")
+    async with two_services(harmed, receiver) as services:
+        await look(*services)
+        harmed.client.config_set("maxmemory", 1)
+        with pytest.raises(redis.ResponseError, match="maxmemory"):
+            harmed.send(payload())
+        for _ in range(2):
+            await look(*services)
+        assert "gate_store_takes_writes 0.0" in services[0]._metrics.text().decode()
+        services[0].pulse.store = "ok"
+        assert "maxmemory" in str(services[0].pulse.told()["store"])
+        harmed.client.config_set("maxmemory", 0)
+        await look(*services)
+        assert "gate_store_takes_writes 1.0" in services[0]._metrics.text().decode()
+    assert [(each["kind"], each["turn"]) for each in receiver.posted] == [
+        ("store_refuses", "begins"),
+        ("store_refuses", "over"),
+    ]
+    assert "raise maxmemory, or make room" in receiver.texts()[0]
+
+
+def test_a_cooldown_of_the_account_is_told_by_one_and_who_ended_it(desk: Desk, receiver: Receiver) -> None:
+    policy = Policy(rate_global_limit=2)
+    with Gate.from_url(desk.url, policy=policy) as operator:
+        operator.init(by="ops", reason="new")
+        operator.apply_policy(by="ops", reason="narrow")
+        for _ in range(2):
+            desk.worker("[service]\nretries = false\n", GATE_ALERT_URL=receiver.url).consumes()
+        for number, symbol in enumerate(("BTCUSDT", "ETHUSDT", "SOLUSDT")):
+            desk.send(payload(symbol, id=f"sig-{number}", entry_price=None))
+        desk.wait_results(3)
+        until(lambda: receiver.texts(), told=lambda: [each.log for each in desk.workers])
+        operator.reset("cooldowns", by="eve", reason="limit was too low")
+        until(lambda: len(receiver.texts()) > 1, told=receiver.texts)
+    assert [each.stop() for each in desk.workers] == [0, 0]
+    begins, over = receiver.texts()
+    assert begins.startswith("[quantum] COOLDOWN GLOBAL: 2 orders in ")
+    assert begins.endswith(" s, or until gate reset cooldowns")
+    assert over.endswith("reset by eve: limit was too low")
+
+
+async def test_the_end_of_safe_mode_says_who_or_that_nobody_has_ended_it(desk: Desk, receiver: Receiver) -> None:
+    with Gate.from_url(desk.url) as operator:
+        operator.init(by="ops", reason="new")
+        async with two_services(desk, receiver) as services:
+            for by_a_person in (True, False):
+                desk.client.set("quantum:safety:safe_mode", "failures", px=900_000)
+                await look(*services)
+                if by_a_person:
+                    operator.reset("safe_mode", by="eve", reason="looked")
+                else:
+                    desk.client.delete("quantum:safety:safe_mode")
+                await look(*services)
+    assert receiver.texts()[1::2] == [
+        "[quantum] SAFE MODE OVER: failures; reset by eve: looked",
+        "[quantum] SAFE MODE OVER: failures; not by gate reset: its time is over, or its key was deleted",
+    ]
+
+
+async def test_the_end_of_a_new_memory_says_by_whom_and_whether_entries_are_halted(
+    desk: Desk, receiver: Receiver
+) -> None:
+    desk.client.delete("quantum:exec:state")
+    with Gate.from_url(desk.url) as operator:
+        async with two_services(desk, receiver) as services:
+            await look(*services)
+            operator.halt(by="ops", reason="until looked")
+            operator.init(by="eve", reason="looked at the exchange")
+            await look(*services)
+    [memory, _, over] = sorted(receiver.texts(), key=lambda text: ("OVER" in text, "HALT" in text))
+    assert memory.startswith(
+        "[quantum] MEMORY: nothing is known of this account. If it isn't new, its orders may still be"
+    )
+    halted = "halted: entries, by ops: until looked"
+    assert over == f"[quantum] MEMORY OVER: gate init by eve: looked at the exchange; {halted}"
+
+
+async def test_the_end_of_a_doubt_says_what_became_of_each(desk: Desk, receiver: Receiver) -> None:
+    with Gate.from_url(desk.url) as gate:
+        gate.init(by="ops", reason="new")
+        permits = []
+        for name, more in (("entry", {}), ("exit", EXIT)):
+            permit = gate.evaluate({**payload("ETHUSDT", id=name), **more}).permit
+            assert permit
+            gate.settle(permit, Outcome.unknown("the worker died"))
+            permits.append(permit)
+        held: Any = desk.client.zrange("quantum:exec:inflight:exits", 0, -1)
+        desk.client.zadd("quantum:exec:inflight:exits", dict.fromkeys(held, 1))  # past its deadline
+        async with two_services(desk, receiver) as services:
+            await look(*services)
+            for each in services:
+                each._doubts._since_s = dict.fromkeys(each._doubts._since_s, -1.0)
+            await look(*services)
+            gate.settle(permits[0], Outcome.placed("77"))
+            gate.settle(permits[1], Outcome.not_placed("looked it up"))
+            await look(*services)
+    [begins, over] = receiver.texts()
+    assert begins.startswith("[quantum] IN DOUBT: 2 orders may exist; ")
+    assert over.startswith("[quantum] IN DOUBT OVER: ")
+    assert "entry was placed, order 77" in over
+    assert "exit has no order, NOT_PLACED: an exit, so its position may be open" in over
+
+
+async def test_a_stop_of_another_service_is_named_by_its_intent(desk: Desk, receiver: Receiver) -> None:
+    told = ToldOrder(Asked("stop-1", "BTCUSDT", "SELL", 1, None, None), state="NEW", order_id="81")
+    refused = structs.replace(
+        an_update(1), state=OrderState.REJECTED, side="SELL", conditional=True, detail="Margin is insufficient."
+    )
+    assert refused.alarming
+    desk.client.set(f"quantum:stream:order:{refused.client_order_id}", told.packed())
+
+    async def come() -> AsyncIterator[Any]:
+        yield refused
+
+    async with two_services(desk, receiver) as (one, _):
+        await one.keep_listening(come())
+    [said] = receiver.texts()
+    assert f"STOP REJECTED: BTCUSDT SELL, {refused.client_order_id} of stop-1, " in said
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        (FaultKind.UNAVAILABLE_503, r"; still open is BOTH 0\.\d+; the same intent may be sent again"),
+        (FaultKind.BANNED_418, r"; what is open isn't known: look at the exchange; "),
+    ],
+)
+def test_an_exit_that_is_given_up_is_told_with_what_is_open(
+    desk: Desk, receiver: Receiver, fault: FaultKind, says: str
+) -> None:
+    with Gate.from_url(desk.url) as operator:
+        operator.init(by="ops", reason="new")
+    worker = desk.worker(GATE_ALERT_URL=receiver.url).consumes()
+    desk.send(payload(id="in", position_size_usd=10_000))
+    assert desk.wait_results(1)[0]["state"] == "FILLED"
+    desk.paper.inject(Fault(kind=fault, method="POST", path="/fapi/v1/order", probability=Decimal(1), retry_after_s=60))
+    desk.send(payload(id="out", **EXIT))
+    assert desk.wait_results(2)[1]["state"] == "REJECTED_EXCHANGE"
+
+    def failed() -> list[str]:
+        return [each["says"] for each in receiver.posted if each["kind"] == "exit_failed"]
+
+    [said] = until(failed, told=lambda: (receiver.texts(), worker.log))
+    assert said.startswith("BTCUSDT SELL, out: REJECTED_EXCHANGE, ")
+    assert re.search(says, said), said
+
+
+def an_exit(intent_id: str, position_side: str = "BOTH") -> Intent:
+    asked: dict[str, Any] = {"side": "SELL", "reduce_only": True, "quantity": "1", "position_side": position_side}
+    return Intent(id=intent_id, symbol="BTCUSDT", timestamp=1_700_000_000_000, **asked)
+
+
+def test_of_each_position_one_failed_exit_is_told_a_minute() -> None:
+    of, ending = FailedExits(), Ending(Terminal.REJECTED_EXCHANGE, "HTTP_503", "busy", still_open="BOTH 1", looked=True)
+    assert of.ended(an_exit("a"), ending, 0) is not None
+    assert of.ended(an_exit("b"), ending, 59) is None
+    assert of.ended(an_exit("c"), ending, 60) is not None
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        Ending(Terminal.FILLED, "FILLED"),
+        Ending(Terminal.REJECTED_ORDER, "NOTHING_TO_CLOSE"),
+        Ending(Terminal.DENIED, "DUPLICATE"),
+        Ending(Terminal.UNKNOWN, "TimeoutError", looked=True),
+    ],
+    ids=lambda each: each.reason,
+)
+def test_an_exit_that_leaves_nothing_open_fails_nobody(ending: Ending) -> None:
+    assert FailedExits().ended(an_exit("a"), ending, 0) is None
+
+
+def test_a_second_delivery_that_turns_final_has_its_result(desk: Desk) -> None:
+    with Gate.from_url(desk.url) as operator:
+        operator.init(by="ops", reason="new")
+    desk.worker().consumes()
+    desk.send(payload(id="in", position_size_usd=10_000))
+    desk.wait_results(1)
+    busy = Fault(kind=FaultKind.UNAVAILABLE_503, method="POST", path="/fapi/v1/order", probability=Decimal(1))
+    desk.paper.inject(busy)
+    exits = [payload(id=name, **EXIT) for name in ("out", "whole")]
+    desk.send(exits[0])
+    first = desk.wait_results(2)[1]
+    assert (first["intent_id"], first["retryable"]) == ("out", "1")
+    desk.paper.clear_faults()
+    desk.send({**exits[1], "side": "CLOSE", "position_size_usd": None})
+    desk.wait_results(3)
+    desk.send(exits[0])
+    last = desk.wait_results(4)[3]
+    assert (last["intent_id"], last["status"], last["retryable"]) == ("out", "rejected", "0")
+    desk.send(exits[0])
+    desk.idle()
+    assert len(desk.results()) == 4
