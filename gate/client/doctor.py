@@ -21,7 +21,7 @@ from gate.values.errors import InvalidField, StoreError, StoreFailure
 from gate.values.guards import GUARDS
 from gate.values.keys import KEYS
 from gate.values.leftovers import Leftovers, Remedy
-from gate.values.reports import ACCOUNT_WIDE, EXITS_KEPT, Status, verifying_until_ms
+from gate.values.reports import ACCOUNT_WIDE, EXITS_KEPT, POLICY_FORGOTTEN, Status, verifying_until_ms
 from gate.values.server import ServerFacts
 
 _NAMED: Final = 10
@@ -149,7 +149,10 @@ def _policy(found: Status) -> list[Check]:
     if not found.policy_agrees:
         checks = [Check("policy", _WRONG, f"entries from here are denied POLICY_MISMATCH: {found.disagreement}")]
     elif found.policy_in_force is None:
-        checks = [Check("policy", _OK, "none is in force yet; the first admitted entry brings its caller's")]
+        verifies = verifying_until_ms(found, found.policy.dedup_ttl_ms) is not None
+        grade = _WARNING if found.memory_wait_ms is not None or verifies else _OK
+        none = "none is in force yet; the first admitted entry brings its caller's"
+        checks = [Check("policy", grade, f"{none}; {POLICY_FORGOTTEN}")]
     else:
         checks = [Check("policy", _OK, f"{found.policy_in_force} in force, and no other here")]
     return [*checks, *(Check("policy", _WARNING, each) for each in found.policy.warnings)]

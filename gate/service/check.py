@@ -27,7 +27,7 @@ from gate.service.streams import STORE_FAILURES, Streams, said_of
 from gate.store.connect import PlainClient
 from gate.values.errors import AccountTaken, StoreFailure
 from gate.values.fields import plain
-from gate.values.reports import ACCOUNT_WIDE, Status
+from gate.values.reports import ACCOUNT_WIDE, POLICY_FORGOTTEN, Status
 
 _STATE: Final = ":exec:state"
 """How the name ends of a key that every account has."""
@@ -154,7 +154,9 @@ def _config_file(config: Config) -> list[Finding]:
 
 def _policy(config: Config, status: Status) -> Finding:
     if config.pinned is None:
-        where = "the one in force" if status.policy_in_force else "the defaults: none is in force yet"
+        where = (
+            "the one in force" if status.policy_in_force else f"the defaults: none is in force yet; {POLICY_FORGOTTEN}"
+        )
         return Finding("policy", True, f"follows {where}; mode {status.mode}")
     if status.policy_agrees:
         there = "in force" if status.policy_in_force else "none is in force yet: the first admitted entry brings this"

@@ -9,7 +9,7 @@ from gate.cli.screens.screen import screen
 from gate.cli.screens.wording import ago, moment, printable, span
 from gate.values.fields import plain
 from gate.values.keys import KEYS
-from gate.values.reports import ACCOUNT_WIDE, EXITS_KEPT, Standing, Status, verifying_until_ms
+from gate.values.reports import ACCOUNT_WIDE, EXITS_KEPT, POLICY_FORGOTTEN, Standing, Status, verifying_until_ms
 
 _WINDOWS = frozenset(key.shown_as for key in KEYS.values() if key.holds == "list")
 _NO_PERMIT = "without a TTL, so no permit of the gate made it: it denies entries until somebody deletes it"
@@ -171,7 +171,9 @@ def _memory(found: Status) -> tuple[str, str]:
 
 def _policy(found: Status) -> tuple[str, str]:
     if found.policy_in_force is None:
-        return f"Policy: none in force yet; own {found.policy_own}.", ""
+        verifies = verifying_until_ms(found, found.policy.dedup_ttl_ms) is not None
+        style = "bold yellow" if found.memory_wait_ms is not None or verifies else ""
+        return f"Policy: none in force yet; own {found.policy_own}; {POLICY_FORGOTTEN}.", style
     if found.policy_agrees:
         return f"Policy: {found.policy_in_force} in force, the same as here.", ""
     become = "would be denied" if found.observing else "are denied"
