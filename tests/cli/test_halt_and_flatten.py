@@ -433,6 +433,7 @@ def test_flattening_works_without_the_store_and_says_so(
         assert done.exit_code == 3
         assert f"Flat at {paper_exchange.url}: asked again, it has no order" in done.stdout
         assert "NOT halted: " in done.stderr
+        assert "; stop every gate run now, and start them only after gate halt: an entry may come" in done.stderr
         assert ".;" not in done.stderr
         assert held(at_hand) == []
     answer = json.loads(bare("flatten", "--yes", *WHO, "--json").stdout)
