@@ -16,6 +16,7 @@ from gate.protocol.keyspace import Keyspace
 from gate.store.failures import Forbidden
 from gate.store.identity import ask_identity
 from gate.store.wire import Dialogue
+from gate.values.clocks import clock_check
 from gate.values.diagnosis import Check, Diagnosis, Grade
 from gate.values.errors import InvalidField, StoreError, StoreFailure
 from gate.values.guards import GUARDS
@@ -25,8 +26,6 @@ from gate.values.reports import ACCOUNT_WIDE, EXITS_KEPT, POLICY_FORGOTTEN, Stat
 from gate.values.server import ServerFacts
 
 _NAMED: Final = 10
-_CLOCK_MS: Final = 1_000
-"""Clocks that are kept by NTP are a few ms apart."""
 _OK, _WARNING, _WRONG = Grade.OK, Grade.WARNING, Grade.WRONG
 
 
@@ -42,7 +41,7 @@ def diagnose(caller: Caller, looked: Looked | None = None, *, proof: bool = True
     checks = [
         *_server(found),
         _replicas(server_of(replies).replicas),
-        _clock(off_ms, found.policy.skew_ms),
+        clock_check(off_ms, found.policy.skew_ms),
         _rights(word, may_halt),
         *_account(found),
         *_policy(found),
@@ -88,15 +87,6 @@ def _replicas(replicas: int | None) -> Check:
     if replicas == 0:
         return Check("replicas", _OK, "none is connected: what this server and its disk lose is lost")
     return Check("replicas", _OK, f"{replicas} connected; a failover may still lose what they don't have yet")
-
-
-def _clock(off_ms: int, skew_ms: int) -> Check:
-    says = f"the server's is {off_ms:+d} ms from this host's"
-    if abs(off_ms) > skew_ms:
-        return Check("clock", _WRONG, f"{says}: by this host's time, intents are too old or too early; set it by NTP")
-    if abs(off_ms) > _CLOCK_MS:
-        return Check("clock", _WARNING, f"{says}; set both by NTP")
-    return Check("clock", _OK, says)
 
 
 def _rights(word: str, may_halt: str) -> Check:

@@ -17,6 +17,7 @@ from msgspec import structs
 from gate.client.gates import AsyncGate
 from gate.exchange.failures import ExchangeFailure, Failure, OrderNotFound
 from gate.exchange.port import CLOCK_LEAD_MS, Exchange
+from gate.executor.clock_watch import ClockWatch
 from gate.executor.late_orders import LOOKS_AFTER_S, LateOrders, settle_if_late
 from gate.executor.look_up import find_order_of_any_type
 from gate.values.errors import StoreError, StoreFailure
@@ -223,10 +224,10 @@ async def keep_reconciling(
 
     A page at a time, every `every_s` or RECONCILE_EVERY_S; at once after a full page that got on, so that many in doubt
     don't take hours. In turn: what can't be found out must not keep the rest from being asked for. With a budget:
-    orders must not come near the exchange's limits because of it. Also gives back claims that nobody heard of, and
-    looks for orders that are late.
+    orders must not come near the exchange's limits because of it. Also gives back claims that nobody heard of, looks
+    for orders that are late, and warns where the store's clock is off.
     """
-    skip, telling = 0, _Telling()
+    skip, clock, telling = 0, ClockWatch(), _Telling()
     while True:
         pause_s, rest_ms = RECONCILE_EVERY_S if every_s is None else every_s, None
         try:
@@ -235,7 +236,9 @@ async def keep_reconciling(
             if rest_ms is None:
                 await late.take_over(gate)
                 await late.look(gate, exchange)
+                asked_ms = time.time_ns() // 1_000_000
                 doubt = await gate.in_doubt(_PAGE, skip)
+                clock.sees(doubt.now_ms, asked_ms, time.time_ns() // 1_000_000, gate.policy.skew_ms)
                 found = await _asked(gate, exchange, doubt)
                 for each in found:
                     telling.tell(each)
