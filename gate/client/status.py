@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from msgspec.structs import replace
+
 from gate.client.abreast import Part, abreast
 from gate.client.caller import Caller
 from gate.client.facts import facts_of_server, server_now_ms
@@ -34,6 +36,8 @@ from gate.values.guards import GUARDS
 from gate.values.reports import Standing, Status
 from gate.values.verdict import Mode
 
+_HALT_AGAIN: Final = "halt again if you want it"
+"""In a sentence of gate/client/memory.py."""
 _KEYS_AT_MOST: Final = 4 * AT_MOST  # of symbols
 _PLACES: Final = {
     "state": 0,
@@ -118,7 +122,7 @@ def status(caller: Caller) -> Dialogue[Status]:
     fence, since, fingerprint = whole_for_lua(state[0]), whole_for_lua(state[1]), state[2]
     if fence is not None:
         caller.saw(fence)
-    standing += of_state
+    standing += of_state if halt is None else map(_of_a_halted, of_state)
     return Status(
         prefix=keys.prefix,
         now_ms=now_ms,
@@ -144,6 +148,12 @@ def status(caller: Caller) -> Dialogue[Status]:
         lacks=word.result.partition(" lacks ")[2],
         all_symbols=of_few.result is not None and len(found) <= _KEYS_AT_MOST,
     )
+
+
+def _of_a_halted(standing: Standing) -> Standing:
+    """Without the advice to halt again: after_memory_loss = "halt" has done so, or a person."""
+    kept = [each for each in standing.detail.split(". ") if _HALT_AGAIN not in each]
+    return replace(standing, detail=". ".join(kept))
 
 
 def _refusal_of_writes(caller: Caller) -> Dialogue[str]:
