@@ -16,17 +16,16 @@ from gate.protocol.keyspace import Keyspace
 from gate.store.failures import Forbidden
 from gate.store.identity import ask_identity
 from gate.store.wire import Dialogue
+from gate.values.clocks import clock_check
 from gate.values.diagnosis import Check, Diagnosis, Grade
 from gate.values.errors import InvalidField, StoreError, StoreFailure
 from gate.values.guards import GUARDS
 from gate.values.keys import KEYS
 from gate.values.leftovers import Leftovers, Remedy
-from gate.values.reports import ACCOUNT_WIDE, EXITS_KEPT, Status, verifying_until_ms
+from gate.values.reports import ACCOUNT_WIDE, EXITS_KEPT, POLICY_FORGOTTEN, Status, verifying_until_ms
 from gate.values.server import ServerFacts
 
 _NAMED: Final = 10
-_CLOCK_MS: Final = 1_000
-"""Clocks that are kept by NTP are a few ms apart."""
 _OK, _WARNING, _WRONG = Grade.OK, Grade.WARNING, Grade.WRONG
 
 
@@ -42,7 +41,7 @@ def diagnose(caller: Caller, looked: Looked | None = None, *, proof: bool = True
     checks = [
         *_server(found),
         _replicas(server_of(replies).replicas),
-        _clock(off_ms, found.policy.skew_ms),
+        clock_check(off_ms, found.policy.skew_ms),
         _rights(word, may_halt),
         *_account(found),
         *_policy(found),
@@ -88,15 +87,6 @@ def _replicas(replicas: int | None) -> Check:
     if replicas == 0:
         return Check("replicas", _OK, "none is connected: what this server and its disk lose is lost")
     return Check("replicas", _OK, f"{replicas} connected; a failover may still lose what they don't have yet")
-
-
-def _clock(off_ms: int, skew_ms: int) -> Check:
-    says = f"the server's is {off_ms:+d} ms from this host's"
-    if abs(off_ms) > skew_ms:
-        return Check("clock", _WRONG, f"{says}: by this host's time, intents are too old or too early; set it by NTP")
-    if abs(off_ms) > _CLOCK_MS:
-        return Check("clock", _WARNING, f"{says}; set both by NTP")
-    return Check("clock", _OK, says)
 
 
 def _rights(word: str, may_halt: str) -> Check:
@@ -149,7 +139,10 @@ def _policy(found: Status) -> list[Check]:
     if not found.policy_agrees:
         checks = [Check("policy", _WRONG, f"entries from here are denied POLICY_MISMATCH: {found.disagreement}")]
     elif found.policy_in_force is None:
-        checks = [Check("policy", _OK, "none is in force yet; the first admitted entry brings its caller's")]
+        verifies = verifying_until_ms(found, found.policy.dedup_ttl_ms) is not None
+        grade = _WARNING if found.memory_wait_ms is not None or verifies else _OK
+        none = "none is in force yet; the first admitted entry brings its caller's"
+        checks = [Check("policy", grade, f"{none}; {POLICY_FORGOTTEN}")]
     else:
         checks = [Check("policy", _OK, f"{found.policy_in_force} in force, and no other here")]
     return [*checks, *(Check("policy", _WARNING, each) for each in found.policy.warnings)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import time
 from contextlib import suppress
-from datetime import UTC
+from datetime import UTC, datetime
 from decimal import ROUND_CEILING, Decimal, InvalidOperation
 from typing import Any, Final
 
@@ -132,9 +132,16 @@ def failure_of_answer(
     return replace(
         row,
         code=str(code) if code else f"HTTP_{status}",
-        detail=_line(message),
+        detail=_line(_BANNED_UNTIL.sub(lambda until: _told_to_a_person(int(until[1]), now_ms), message)),
         rest_ms=said_ms or row.rest_ms,
     )
+
+
+def _told_to_a_person(until_ms: int, now_ms: int | None) -> str:
+    """The end of a ban, in UTC. What is left counts from the answer: the text is kept, and read later."""
+    end = datetime.fromtimestamp(until_ms // 1000, UTC).isoformat().replace("+00:00", "Z")
+    left_s = (until_ms - _now_ms(now_ms)) // 1000
+    return f"banned until {end} ({left_s} s after this answer)" if left_s > 0 else f"banned until {end}"
 
 
 def _ban_left_ms(message: str, now_ms: int | None) -> int:

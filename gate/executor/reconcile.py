@@ -6,6 +6,7 @@ Safe from any number of processes at once: settling is atomic, and the same answ
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
@@ -16,19 +17,23 @@ from msgspec import structs
 from gate.client.gates import AsyncGate
 from gate.exchange.failures import ExchangeFailure, Failure, OrderNotFound
 from gate.exchange.port import CLOCK_LEAD_MS, Exchange
+from gate.executor.clock_watch import ClockWatch
 from gate.executor.late_orders import LOOKS_AFTER_S, LateOrders, settle_if_late
 from gate.executor.look_up import find_order_of_any_type
 from gate.values.errors import StoreError, StoreFailure
 from gate.values.log_words import log_of, pairs
 from gate.values.outcome import Outcome, Settlement
 from gate.values.record import Record
-from gate.values.reports import Absence, DoubtfulPermit
+from gate.values.reports import Absence, DoubtfulPermit, InDoubt
 from gate.values.verdict import Permit
 
 _log: Final = log_of("gate.reconcile")
 
 RECONCILE_EVERY_S: Final = 5.0
 """The pause between two rounds."""
+_TOLD_AGAIN_S: Final = 300.0
+"""How often the log tells of an intent of which nothing new was found out."""
+_REMEMBERED: Final = 1_000
 _PAGE: Final = 20
 _TOGETHER: Final = 10
 _BUDGET: Final = Decimal("0.5")
@@ -81,7 +86,44 @@ async def reconcile(gate: AsyncGate, exchange: Exchange, *, at_most: int = 100, 
 
     When the exchange answers with a ban or a limit, the rest is left for later.
     """
-    doubt = await gate.in_doubt(at_most, skip)
+    found = await _asked(gate, exchange, await gate.in_doubt(at_most, skip))
+    for each in found:
+        _tell(each)
+    return found
+
+
+def _tell(each: Reconciled) -> None:
+    symbol, side = (each.permit.symbol, each.permit.side) if each.permit else ("-", "-")
+    told = pairs(id=each.intent_id, symbol=symbol, side=side, finding=each.finding, detail=each.detail)
+    if each.done:
+        _log.info("RECONCILED %s", told)
+    else:
+        _log.info("NOT RECONCILED %s", told)
+
+
+class _Telling:
+    """What the rounds of one process have said of intents that stay in doubt."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, tuple[Finding, float]] = {}
+        """By intent id, the latest last: what was found, and when that was told, in seconds."""
+
+    def tell(self, each: Reconciled) -> None:
+        """Of what stays in doubt as it was, only every _TOLD_AGAIN_S."""
+        now_s = time.monotonic()
+        finding, told_s = self._said.get(each.intent_id, (None, 0.0))
+        if not each.done and each.finding is finding and now_s - told_s < _TOLD_AGAIN_S:
+            return
+        _tell(each)
+        self._said.pop(each.intent_id, None)
+        if not each.done:
+            self._said[each.intent_id] = each.finding, now_s
+        if len(self._said) > _REMEMBERED:
+            self._said.pop(next(iter(self._said)))
+
+
+async def _asked(gate: AsyncGate, exchange: Exchange, doubt: InDoubt) -> list[Reconciled]:
+    """What became of each of them."""
     found: list[Reconciled] = []
     stopped_by: Failure | None = None
     waiting = list(doubt.permits)
@@ -96,10 +138,6 @@ async def reconcile(gate: AsyncGate, exchange: Exchange, *, at_most: int = 100, 
         found += [each for each, _ in asked]
         stopped_by = next((failure for _, failure in asked if failure is not None), None)
     found += [Reconciled(intent_id, gate.client_order_id(intent_id), Finding.LAPSED) for intent_id in doubt.lapsed]
-    for each in found:
-        symbol, side = (each.permit.symbol, each.permit.side) if each.permit else ("-", "-")
-        told = pairs(id=each.intent_id, symbol=symbol, side=side, finding=each.finding, detail=each.detail)
-        _log.info("RECONCILED %s", told)
     return found
 
 
@@ -186,10 +224,10 @@ async def keep_reconciling(
 
     A page at a time, every `every_s` or RECONCILE_EVERY_S; at once after a full page that got on, so that many in doubt
     don't take hours. In turn: what can't be found out must not keep the rest from being asked for. With a budget:
-    orders must not come near the exchange's limits because of it. Also gives back claims that nobody heard of, and
-    looks for orders that are late.
+    orders must not come near the exchange's limits because of it. Also gives back claims that nobody heard of, looks
+    for orders that are late, and warns where the store's clock is off.
     """
-    skip = 0
+    skip, clock, telling = 0, ClockWatch(), _Telling()
     while True:
         pause_s, rest_ms = RECONCILE_EVERY_S if every_s is None else every_s, None
         try:
@@ -198,7 +236,12 @@ async def keep_reconciling(
             if rest_ms is None:
                 await late.take_over(gate)
                 await late.look(gate, exchange)
-                found = await reconcile(gate, exchange, at_most=_PAGE, skip=skip)
+                asked_ms = time.time_ns() // 1_000_000
+                doubt = await gate.in_doubt(_PAGE, skip)
+                clock.sees(doubt.now_ms, asked_ms, time.time_ns() // 1_000_000, gate.policy.skew_ms)
+                found = await _asked(gate, exchange, doubt)
+                for each in found:
+                    telling.tell(each)
                 skip = skip + _still_open(found) if found else 0
                 for each in found:
                     if each.finding is Finding.NOT_PLACED and each.done and each.permit is not None:

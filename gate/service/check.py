@@ -26,17 +26,17 @@ from gate.service.rights import lacks
 from gate.service.settings import Settings
 from gate.service.streams import STORE_FAILURES, Streams, said_of
 from gate.store.connect import PlainClient
+from gate.values.clocks import apart_ms, clock_check
+from gate.values.diagnosis import Grade
 from gate.values.errors import AccountTaken, PrefixTaken, StoreFailure
 from gate.values.fields import plain
-from gate.values.reports import ACCOUNT_WIDE, Status
+from gate.values.reports import ACCOUNT_WIDE, POLICY_FORGOTTEN, Status
 
 _STATE: Final = ":exec:state"
 """How the name ends of a key that every account has."""
 _LOOK_S: Final = 2
 _PAGE: Final = 10_000
 _NAMED: Final = 5
-_CLOCK_MS: Final = 1_000
-"""The exchange takes a signer's clock that is ahead by a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +65,15 @@ async def check(
 async def _store(config: Config, settings: Settings, gate: AsyncGate, client: Any) -> list[Finding]:
     try:
         await gate.policy_in_force()
+        asked_ms = time.time_ns() // 1_000_000
         status = await gate.status()
     except StoreFailure as failure:
         return [Finding("store", False, str(failure), of_store=True)]
     refuses = status.refuses_writes
-    off_ms = status.now_ms - time.time_ns() // 1_000_000
     found = [
         Finding("store", not refuses, refuses or str(status.server), of_store=True),
         *([Finding("rights", False, f"this user lacks {status.lacks}: no entry is admitted")] if status.lacks else []),
-        Finding("clock", abs(off_ms) < _CLOCK_MS, f"the store's is {off_ms:+d} ms from this host's"),
+        _clock(status, asked_ms),
         _policy(config, status),
     ]
     found += await _neighbours(config, status, client)
@@ -86,6 +86,13 @@ async def _store(config: Config, settings: Settings, gate: AsyncGate, client: An
         would_be = "named and sent, since it observes" if config.policy.observes else "held"
         found.append(Finding("stopped", True, f"entries would be {would_be}: {'; '.join(stops)}"))
     return found
+
+
+def _clock(status: Status, asked_ms: int) -> Finding:
+    off_ms = apart_ms(status.now_ms, asked_ms, time.time_ns() // 1_000_000)
+    found = clock_check(off_ms, status.policy.skew_ms)
+    warning = "warning: " if found.grade is Grade.WARNING else ""
+    return Finding("clock", found.grade is not Grade.WRONG, f"{warning}{found.says}")
 
 
 async def _neighbours(config: Config, status: Status, client: Any) -> list[Finding]:
@@ -166,7 +173,9 @@ def _config_file(config: Config) -> list[Finding]:
 
 def _policy(config: Config, status: Status) -> Finding:
     if config.pinned is None:
-        where = "the one in force" if status.policy_in_force else "the defaults: none is in force yet"
+        where = (
+            "the one in force" if status.policy_in_force else f"the defaults: none is in force yet; {POLICY_FORGOTTEN}"
+        )
         return Finding("policy", True, f"follows {where}; mode {status.mode}")
     if status.policy_agrees:
         there = "in force" if status.policy_in_force else "none is in force yet: the first admitted entry brings this"

@@ -118,6 +118,10 @@ class Observer(Struct, frozen=True):
     """When it had a verdict, to the minute; epoch ms of its own clock."""
 
 
+POLICY_FORGOTTEN: Final = "one applied before a loss of memory is forgotten: gate policy apply"
+"""What to know where no policy is in force. Nothing tells a store that is new from one that has forgotten."""
+
+
 class Status(Struct, frozen=True):
     """The state of an account. It isn't one atomic read: each part is true for the moment at which it was read."""
 

@@ -17,7 +17,8 @@ LOCK = "quantum:exec:lock:BTCUSDT:BUY"
 def test_nothing_is_wrong(gate: Run) -> None:
     result = gate("doctor")
     assert result.exit_code == 0
-    lines = result.stdout.splitlines()
+    *lines, empty, last = result.stdout.splitlines()
+    assert (empty, last.partition(":")[0]) == ("", "The exchange isn't asked")
     assert lines[0].startswith(("All is well: quantum at ", "Nothing is wrong, "))
     assert lines[2].split() == ["what", "how", "it", "is"]
     assert [line.split()[0] for line in lines[3:]] == ["ok", *(line.split()[0] for line in lines[4:])]

@@ -19,7 +19,7 @@ import redis
 from binance import Client
 from click.testing import Result
 
-from gate import Gate, Intent, Outcome, Policy
+from gate import Gate, Intent, Outcome, Penalty, Policy
 from gate.client.gates import Gate as GateClass
 from gate.paper import Fault, FaultKind, PaperExchange
 from tests.cli.test_operate import CLEAR, WHO
@@ -276,6 +276,50 @@ def test_an_exchange_that_does_not_answer_takes_nothing_from_the_halt(
     assert f"How many orders rest at {paper_exchange.url} is unknown: " in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("fault", "first"),
+    [
+        ({"kind": FaultKind.ERROR, "status": 401, "code": -2015}, "EXITS DON'T GET THROUGH from here: {} -2015"),
+        ({"kind": FaultKind.BANNED_418}, "EXITS DON'T GET THROUGH from here: {} -1003"),
+        ({"kind": FaultKind.INTERNAL_503}, "EXITS MAY NOT GET THROUGH from here: {} HTTP_503"),
+        ({"kind": FaultKind.RESET}, "EXITS MAY NOT GET THROUGH from here: the exchange gives no usable answer ("),
+    ],
+)
+def test_the_first_line_of_the_status_says_that_exits_do_not_get_through_where_the_exchange_has_just_refused(
+    gate: Run, at_hand: Client, paper_exchange: PaperExchange, fault: dict[str, Any], first: str
+) -> None:
+    gate("halt", "--no-wait", *WHO)
+    paper_exchange.inject(Fault(method="GET", path="/fapi/v1/openOrders", times=10, **fault))
+    said = gate("status").stdout.splitlines()[0]
+    assert said.startswith(first.format("the exchange answers"))
+    assert "The gate: HALTED for entries. By ops: " in said
+    assert "exits pass" not in said
+
+
+def test_an_overloaded_exchange_takes_exits(gate: Run, at_hand: Client, paper_exchange: PaperExchange) -> None:
+    overloaded = Fault(kind=FaultKind.ERROR, status=503, code=-1008, method="GET", path="/fapi/v1/openOrders", times=10)
+    paper_exchange.inject(overloaded)
+    assert gate("status").stdout.startswith("OPEN\n")
+
+
+@pytest.mark.parametrize(("banned", "first"), [(True, "EXITS DON'T"), (False, "EXITS MAY NOT")])
+def test_while_the_exchange_wants_no_requests_the_status_sends_none(
+    gate: Run, at_hand: Client, store: Store, monkeypatch: pytest.MonkeyPatch, banned: bool, first: str
+) -> None:
+    """Whoever goes on asking during a ban is banned for longer."""
+    with Gate.from_url(store.url) as other:
+        verdict = other.evaluate(Intent(id="sig-81", symbol="BTCUSDT", side="BUY", notional="200", timestamp=now_ms()))
+        assert verdict.permit is not None
+        penalty = Penalty(cooldown_global_ms=240_000, safe_mode=banned)
+        assert other.settle(verdict.permit, Outcome.rejected("-1003", "banned", penalty=penalty))
+    asked: list[object] = []
+    monkeypatch.setattr("gate.cli.commands.at_the_exchange.opened", asked.append)
+    out = gate("status").stdout
+    assert asked == []
+    assert out.startswith(f"{first} GET THROUGH: the exchange answers -1003, for ")
+    assert " is unknown: not asked, since the exchange answers -1003" in out
+
+
 def test_a_halt_that_cancels_leaves_no_order_and_every_position(
     gate: Run, gate_json: Callable[..., Any], at_hand: Client, paper_exchange: PaperExchange
 ) -> None:
@@ -389,6 +433,7 @@ def test_flattening_works_without_the_store_and_says_so(
         assert done.exit_code == 3
         assert f"Flat at {paper_exchange.url}: asked again, it has no order" in done.stdout
         assert "NOT halted: " in done.stderr
+        assert "; stop every gate run now, and start them only after gate halt: an entry may come" in done.stderr
         assert ".;" not in done.stderr
         assert held(at_hand) == []
     answer = json.loads(bare("flatten", "--yes", *WHO, "--json").stdout)

@@ -56,6 +56,16 @@ def test_after_init_the_first_entry_goes(gate: Run, unused: redis.Redis, store: 
     assert at.audit(unused)[-1]["by"] == "ops"
 
 
+def test_a_policy_that_was_applied_before_is_said_to_be_forgotten(gate: Run, unused: redis.Redis) -> None:
+    forgotten = "one applied before a loss of memory is forgotten: gate policy apply.\n"
+    gate("policy", "apply", "--defaults", "--set", "after_memory_loss=halt", *WHO)
+    assert "No policy is in force" not in gate("init", *WHO).stdout
+    unused.flushall()
+    assert f"; {forgotten}" in gate("status").stdout
+    assert gate("init", *WHO).stdout.endswith(f"No policy is in force yet; {forgotten}")
+    assert f"; {forgotten}" in gate("status").stdout
+
+
 def test_it_says_what_was_known_before(gate: Run, unused: redis.Redis) -> None:
     assert f"{WHOLE}nothing was known of it.\n" in gate("init", *WHO).stdout
     assert f"{WHOLE}it was whole already, by a person's word.\n" in gate("init", *WHO).stdout

@@ -361,6 +361,14 @@ LINES = {
     "admitted tok 7 fp 1000 BTCUSDT BUY 30000 0 - 0": ("phase", "admitted, never settled: in doubt"),
     "unknown tok 7 fp 1000 BTCUSDT BUY 30000 0 - UNKNOWN timed out": ("code", "UNKNOWN timed out"),
     "rejected tok 7 fp 1000 BTCUSDT BUY 5 0 - -2019 Margin": ("code", "-2019 Margin"),
+    "rejected tok 7 fp 1000 BTCUSDT BUY 5 0 x -2015 Key": (
+        "again",
+        "refused for good, no order exists: send it under a new id",
+    ),
+    "rejected tok 7 fp 1000 BTCUSDT BUY 5 0 - NOT_PLACED x": (
+        "again",
+        "never under this id: the exchange had no such order when its time was over; send it under a new id",
+    ),
     "rejected tok 7 fp 1000 BTCUSDT BUY 5 0 u LATE": ("phase", "rejected, before anything was sent"),
     "placed tok 7 fp 1000 BTCUSDT SELL 5 0 x 99": ("order", "SELL BTCUSDT, reduce-only"),
     "1": ("holds", "'1', not written by the gate; it denies as long as it exists"),

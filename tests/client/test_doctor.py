@@ -69,11 +69,25 @@ def one(found: Diagnosis, what: str) -> tuple[Grade, str]:
     return only
 
 
+NO_POLICY = (
+    "none is in force yet; the first admitted entry brings its caller's; "
+    "one applied before a loss of memory is forgotten: gate policy apply"
+)
+
+
+def test_a_policy_that_a_loss_may_have_taken_is_a_warning(open_gate: OpenGate, redis_client: redis.Redis) -> None:
+    gate_ = open_gate()
+    gate_.apply_policy(Policy(after_memory_loss="halt"), by="ops", reason="test")
+    assert one(gate_.diagnose(proof=False), "policy")[0] is Grade.OK
+    redis_client.flushall()
+    assert one(open_gate().diagnose(proof=False), "policy") == (Grade.WARNING, NO_POLICY)
+
+
 def test_an_account_that_is_well(open_gate: OpenGate) -> None:
     found = open_gate().diagnose()
     assert found
     assert one(found, "memory") == (Grade.OK, "whole")
-    assert one(found, "policy") == (Grade.OK, "none is in force yet; the first admitted entry brings its caller's")
+    assert one(found, "policy") == (Grade.OK, NO_POLICY)
     assert one(found, "keys") == (Grade.OK, "1 looked at: each has its type, and no lock or switch lasts for ever")
     assert one(found, "rights") == (Grade.OK, "this user may do all that verdicts and settlements need")
     assert one(found, "guards") == (Grade.OK, PROVEN)

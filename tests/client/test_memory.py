@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import redis
 
-from gate import Intent, Outcome, Policy, Reason, Settled
+from gate import Intent, Outcome, Policy, Reason, Settled, Status
 from tests.client import account as at
 from tests.client.gates import AnyGate, OpenGate
 from tests.servers.store import PrivateStore
@@ -235,6 +235,11 @@ def test_a_restart_of_the_server_is_a_loss(new_private_store: Callable[..., Priv
     assert admit(gate) == (2 + BEYOND, True)
 
 
+def memory_of(status: Status) -> str:
+    [memory] = [each for each in status.standing if each.name == "memory"]
+    return memory.detail
+
+
 @pytest.mark.outside_roles("a worker of the role can't halt")
 def test_a_policy_may_want_a_person_to_look_after_a_loss(redis_client: redis.Redis, open_gate: OpenGate) -> None:
     gate = open_gate(Policy(rate_symbol_limit=100, rate_global_limit=100, after_memory_loss="halt"))
@@ -247,8 +252,10 @@ def test_a_policy_may_want_a_person_to_look_after_a_loss(redis_client: redis.Red
     assert halt.reason == "memory lost: nothing is known of this account"
     acts = [(entry["what"], entry["by"]) for entry in at.audit(redis_client)]
     assert acts == [("halt entries", "gate"), ("memory lost", "gate")]
-    [memory] = [each.detail for each in gate.status().standing if each.name == "memory"]
-    assert "halt again" not in memory, "it is halted"
+    assert "halt again" not in memory_of(gate.status()), "it is halted"
+    gate.resume(by="ops", reason="looked")
+    assert "halt again if you want it" in memory_of(gate.status())
+    gate.halt(by="gate", reason=halt.reason)
     at.wait_out(redis_client)
     assert gate.evaluate(fresh()).reason is Reason.HALTED
     assert admit(gate, exits=True)[1]

@@ -165,6 +165,19 @@ def test_a_header_counts_before_the_text_which_counts_by_the_exchanges_clock(
     assert failure_of_answer(418, -1003, text, retry_after_s, now_ms=NOW_MS).rest_ms == rest_ms
 
 
+@pytest.mark.parametrize(
+    ("until_ms", "told"),
+    [
+        (NOW_MS + 243_000, "IP banned until 2027-01-15T08:04:03Z (243 s after this answer). Please"),
+        (NOW_MS, "IP banned until 2027-01-15T08:00:00Z. Please"),
+    ],
+)
+def test_a_person_reads_the_end_of_a_ban_in_utc_and_what_is_left(until_ms: int, told: str) -> None:
+    failure = failure_of_answer(418, -1003, BANNED_UNTIL.format(until_ms), None, now_ms=NOW_MS)
+
+    assert told in failure.detail
+
+
 async def test_after_refused_keys_what_can_wait_asks_nothing_for_a_minute(desk: Desk) -> None:
     """The exchange says no time, as it does with a ban, and whoever goes on is banned."""
     desk.paper.inject(Fault(kind=FaultKind.ERROR, method="GET", status=401, code=-2015))

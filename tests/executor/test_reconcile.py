@@ -95,7 +95,8 @@ async def test_the_log_has_symbol_and_side_of_whatever_is_found(
     await reconcile(desk.gate, desk.exchange)
 
     [line] = [each.getMessage() for each in caplog.records if each.name == "gate.reconcile"]
-    assert line.startswith(f"RECONCILED id={intent.id} symbol=BTCUSDT side=BUY finding={finding.value}")
+    word = "RECONCILED" if finding in (Finding.PLACED, Finding.NOT_PLACED) else "NOT RECONCILED"
+    assert line.startswith(f"{word} id={intent.id} symbol=BTCUSDT side=BUY finding={finding.value}")
 
 
 async def test_what_may_have_been_sent_is_never_admitted_again(desk: Desk, redis_client: redis.Redis) -> None:
@@ -499,6 +500,42 @@ async def test_an_executor_that_is_banned_asks_no_more_until_the_ban_ends(
             await asyncio.to_thread(lambda: None)
 
     assert pauses == [3600]
+
+
+@pytest.mark.parametrize(("again_s", "seldom"), [(300.0, True), (0.0, False)])
+async def test_what_stays_in_doubt_is_told_once_and_then_seldom(
+    again_s: float,
+    seldom: bool,
+    desk: Desk,
+    redis_client: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "gate.reconcile")
+    monkeypatch.setattr(reconciling, "_TOLD_AGAIN_S", again_s)
+    monkeypatch.setattr(reconciling, "RECONCILE_EVERY_S", 0.01)
+    await abandoned(desk, redis_client, sent=True)
+    desk.paper.inject(Fault(kind=FaultKind.INTERNAL_503, method="GET", path="/fapi/v1/order", times=1000))
+    rounds, give_back = 0, desk.gate.give_back
+
+    async def counted() -> None:
+        nonlocal rounds
+        rounds += 1
+        await give_back()
+
+    monkeypatch.setattr(desk.gate, "give_back", counted)
+    async with desk.executor, asyncio.timeout(60):
+        while rounds < 6:  # noqa: ASYNC110  # it asks in every other one: the rest must not wait for it
+            await asyncio.sleep(0.01)
+        desk.paper.clear_faults()
+        while (await desk.gate.status()).in_doubt:  # noqa: ASYNC110  # as above
+            await asyncio.sleep(0.01)
+
+    *said, last = [
+        each.getMessage().partition(" id=")[0] for each in caplog.records if "RECONCILED" in each.getMessage()
+    ]
+    assert (set(said), last) == ({"NOT RECONCILED"}, "RECONCILED")
+    assert (len(said) == 1) is seldom
 
 
 async def test_an_order_is_found_though_its_fill_can_not_be_read(desk: Desk, redis_client: redis.Redis) -> None:

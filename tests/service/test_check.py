@@ -7,12 +7,15 @@ import re
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from gate import Gate, Policy
 from gate.paper import Account, PaperExchange
+from gate.service.check import _clock
 from tests.service.desk import STREAM, Desk
 
 KEYS = {"BINANCE_API_KEY": "key", "BINANCE_API_SECRET": "secret"}
@@ -96,6 +99,22 @@ def test_a_password_that_others_of_the_host_may_read_is_a_warning(
     assert ("config warning: " in " ".join(done.stdout.split())) is warned
     assert done.returncode == 0
     assert "hidden-away" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("off_ms", "ok", "says"),
+    [
+        (900, True, "the store's is "),
+        (3_000, True, "warning: the store's is +"),
+        (-20_000, False, "the store's is -"),
+    ],
+)
+def test_a_clock_that_is_off_is_judged_as_gate_doctor_judges_it(desk: Desk, off_ms: int, ok: bool, says: str) -> None:
+    with Gate.from_url(desk.url) as gate_:
+        status = gate_.status()
+    now_ms = time.time_ns() // 1_000_000
+    found = _clock(structs.replace(status, now_ms=now_ms + off_ms), asked_ms=now_ms)
+    assert (found.ok, found.says.startswith(says), "by NTP, with chrony" in found.says) == (ok, True, off_ms != 900)
 
 
 def test_wrong_keys_are_1_and_never_shown(desk: Desk) -> None:

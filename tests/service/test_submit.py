@@ -16,7 +16,7 @@ import pytest
 from click.testing import Result
 from redis.exceptions import ResponseError
 
-from gate import Gate, Policy
+from gate import Gate, Intent, Outcome, Policy
 from gate.cli.commands.submit import _held_by
 from gate.config import Config
 from gate.service.settings import read_settings
@@ -189,6 +189,17 @@ def test_what_a_service_has_left_or_is_done_with_is_told_so(desk: Desk, submit: 
     with read_by(desk, "another"):
         at_work = submit("--id", "at-work", *BUY, "--wait", "1").stderr
     assert "another has it, and may still execute it. It is at work, or waits for its turn" in at_work
+
+
+def test_of_an_intent_that_was_refused_for_good_it_is_said_to_take_a_new_id(desk: Desk, submit: Submit) -> None:
+    desk.client.xgroup_create(STREAM, GROUP, id="$", mkstream=True)
+    with Gate.from_url(desk.url) as gate:
+        verdict = gate.evaluate(Intent.from_mapping(payload(id="out", side="CLOSE")))
+        assert verdict.permit is not None
+        assert gate.settle(verdict.permit, Outcome.rejected("-2015", "Invalid API-key"))
+    with read_by(desk, "another", acknowledges=True):
+        said = submit("--id", "out", "--symbol", "BTCUSDT", "--side", "CLOSE", "--wait", "1").stderr
+    assert "An intent of this id is refused for good, no order exists: send it under a new id. gate show out" in said
 
 
 @pytest.mark.parametrize(

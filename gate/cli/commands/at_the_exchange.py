@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gate.cli.exchange_keys import ExchangeKeys
-from gate.cli.screens.wording import one_line
+from gate.cli.screens.wording import one_line, span
 from gate.values.errors import InvalidField
+from gate.values.reports import Status
 
 if TYPE_CHECKING:
     from gate.exchange.binance import BinanceFutures
+    from gate.exchange.failures import Failure
     from gate.exchange.port import RestingOrder
     from gate.executor.flatten import Flattened
+
+
+_WANT_SILENCE: Final = frozenset({"-1003", "HTTP_429", "HTTP_418", "HTTP_403", "HTTP_451"})
+"""Answers after which whoever goes on asking is banned, or banned for longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +29,8 @@ class Resting:
     venue: str
     orders: tuple[RestingOrder, ...] | None
     problem: str = ""
+    exits: str = ""
+    """That exits don't get through, or may not, and why; empty where nothing speaks against it."""
 
     @property
     def as_json(self) -> dict[str, object]:
@@ -53,6 +61,35 @@ def opened(keys: ExchangeKeys) -> BinanceFutures:
     return BinanceFutures(keys.key, keys.secret, base_url=keys.base_url, demo=keys.demo, streams=False)
 
 
+def resting_unless_silenced(keys: ExchangeKeys, found: Status) -> Resting:
+    """As resting_at. But where the account rests because the exchange wants no requests, it isn't asked."""
+    rest = next((each for each in found.standing if each.name == "cooldown_global" and each.on), None)
+    code = "" if rest is None else rest.detail.partition(" ")[0]
+    if rest is None or rest.ttl_ms is None or code not in _WANT_SILENCE:
+        return resting_at(keys)
+    left, answers = span(rest.ttl_ms), f"the exchange answers {code}"
+    # Of the answers that rest the account for a while, only a ban switches safe mode on, too.
+    banned = any(each.name == "safe_mode" and each.detail.endswith(f": {rest.detail}") for each in found.standing)
+    problem = f"not asked, since {answers}; whoever goes on asking waits longer. {left} left"
+    return Resting(keys.venue, None, problem, f"{_passage(banned)}: {answers}, for {left} more")
+
+
+def _passage(refused: bool) -> str:
+    return "EXITS DON'T GET THROUGH" if refused else "EXITS MAY NOT GET THROUGH"
+
+
+def _exits_after(failure: Failure) -> str:
+    """What the refusal of a reading says of exits. Another host, or another key, may be answered otherwise."""
+    from gate.exchange.failure_table import OVERLOADED, Consequence
+
+    code = failure.code
+    if code == OVERLOADED:
+        return ""  # the exchange takes exits then
+    if code.startswith(("-", "HTTP_")):
+        return f"{_passage(failure.consequence is Consequence.STOP)} from here: the exchange answers {code}"
+    return f"{_passage(refused=False)} from here: the exchange gives no usable answer ({code})"
+
+
 def resting_at(keys: ExchangeKeys) -> Resting:
     """Asks once. Doesn't raise: what a command has done must not look undone because of it."""
     from gate.exchange.failures import ExchangeFailure
@@ -63,8 +100,11 @@ def resting_at(keys: ExchangeKeys) -> Resting:
 
     try:
         return Resting(keys.venue, asyncio.run(ask()))
-    except (ExchangeFailure, InvalidField) as failed:
-        return Resting(keys.venue, None, one_line(str(failed)))
+    except ExchangeFailure as failed:
+        failure = failed.failure
+        return Resting(keys.venue, None, one_line(f"{failure.code}: {failure.told}"), _exits_after(failure))
+    except InvalidField as invalid:
+        return Resting(keys.venue, None, one_line(str(invalid)))
 
 
 def interrupted(meanwhile: str) -> Flattened:

@@ -13,6 +13,7 @@ from gate.config import Flags
 from gate.values.diagnosis import Check, Diagnosis, Grade
 
 _WRONG: Final = 1
+_NOT_ASKED: Final = "The exchange isn't asked: gate run --check tries its keys, and gate status asks what rests there."
 _STYLES: Final = {Grade.OK: "", Grade.WARNING: "yellow", Grade.WRONG: "bold red"}
 
 
@@ -30,7 +31,8 @@ def doctor(flags: Flags, no_proof: bool, as_json: bool) -> NoReturn:
 
     Looks at each key of the account, by SCAN. The proof runs under a prefix of its own below the account's, in a trip
     for each guard, and leaves no key behind; no order can come of it. A worker's or operator's user may not write
-    there, so it needs an administrator's. Run it before you begin, and after each change of the server.
+    there, so it needs an administrator's. Run it before you begin, and after each change of the server. It is about
+    the store: it doesn't ask the exchange. gate run --check tries the exchange's keys.
 
     Exit codes: 0 nothing is wrong, there may be warnings; 1 something is wrong; 3 the store gave no answer.
     """
@@ -49,6 +51,8 @@ def doctor(flags: Flags, no_proof: bool, as_json: bool) -> NoReturn:
         to.say("")
         rows = (Row((each.grade.value, each.what, one_line(each.says)), _STYLES[each.grade]) for each in found.checks)
         to.table(("", "what", "how it is"), rows)
+        to.say("")
+        to.words(_NOT_ASKED, "dim")
     raise click.exceptions.Exit(0 if found else _WRONG)
 
 

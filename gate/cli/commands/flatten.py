@@ -93,7 +93,8 @@ def flatten(
     The halt stays. After gate resume, services try again the entries that they have held meanwhile, while these are
     fresh: to drop them, resume later than the policy's max_age_ms.
 
-    It works without the store, too: then nothing is halted, and it says so.
+    It works without the store, too: then nothing is halted, and it says so. Stop every gate run then, and start them
+    only after gate halt: a halt may come too late for an entry that one of them holds.
 
     Exit codes: 0 halted and flat, both confirmed; 1 something is left or unknown, or nothing was done, or the gate has
     never run under this prefix and others are at work here, or it was interrupted while it cancelled and closed; 2
@@ -239,7 +240,9 @@ def _say(done: _Done, prefix: str) -> None:
     elif done.halted:
         warn("the halt is in force; what was out when it came may still reach the exchange")
     if not done.halted:
-        warn(f"NOT halted: {done.store_problem}; an entry may come once the store is back. gate halt when it is")
+        # A halt that is said once the store is back comes too late for an entry that a service holds.
+        stop = "stop every gate run now, and start them only after gate halt: an entry may come once the store is back"
+        warn(f"NOT halted: {done.store_problem}; {stop}")
 
 
 def _json(done: _Done, config: Config, by: str, reason: str) -> dict[str, object]:

@@ -11,7 +11,7 @@ from gate.cli.screens.wording import moment, printable, span
 from gate.cli.session import account_of, by_option, configured, json_option, reason_option, store_of, warn
 from gate.config import Flags
 from gate.values.errors import StoreFailure
-from gate.values.reports import Act, Status
+from gate.values.reports import POLICY_FORGOTTEN, Act, Status
 
 _LONGEST_TIME: Final = 16  # digits
 
@@ -48,6 +48,8 @@ def init(flags: Flags, by: str, reason: str, as_json: bool) -> None:
             before = None  # the act must not fail because of that
         act = gate.init(by=by, reason=reason)
     told(act, by, reason, init_sentence(act, account_of(config), before), config, as_json)
+    if before is not None and before.policy_in_force is None and not as_json:
+        click.echo(f"No policy is in force yet; {POLICY_FORGOTTEN}.")
     if store_of(config).startswith("embedded:"):
         warn("this holds until the process that started the embedded store ends; if this command did, it has ended")
     if before is not None and (before.in_flight or before.in_doubt):

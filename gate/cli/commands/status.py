@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
 
-from gate.cli.commands.at_the_exchange import resting_at
+from gate.cli.commands.at_the_exchange import resting_unless_silenced
 from gate.cli.exchange_keys import exchange_options, keys_at_hand
 from gate.cli.screens.wording import one_line, span
 from gate.cli.session import configured, json_option, open_gate, say_json, store_of
@@ -35,7 +35,9 @@ def status(flags: Flags, base_url: str | None, demo_trading: bool, as_json: bool
     Only reads, and reads each key by itself, so a damaged key shows as damaged and hides no other. Marks a key without
     a time to live, such as one set by hand: it stays on until somebody deletes it.
 
-    With the exchange's keys in the environment (see gate reconcile --help) it also says how many orders rest there.
+    With the exchange's keys in the environment (see gate reconcile --help) it also says how many orders rest there. If
+    the exchange refuses that, the first line says that exits don't get through, or may not. While the account rests
+    because the exchange wants no requests, it isn't asked.
 
     Exit codes: 0 entries pass, 1 they are stopped for the whole account, or for callers with this configuration, where
     another policy is in force, 2 usage, 3 nothing could be learnt. Entries pass while something is in doubt, and where
@@ -47,19 +49,21 @@ def status(flags: Flags, base_url: str | None, demo_trading: bool, as_json: bool
     with open_gate(config, as_json, so) as gate:
         found = gate.status()
         others = () if found.ever_seen else _others(gate)
-    resting = resting_at(keys) if keys else None
+    resting = resting_unless_silenced(keys, found) if keys else None
     if as_json:
         beside = {"resting": None if resting is None else resting.as_json, "others": [each.prefix for each in others]}
         say_json(status_json(found, store_of(config)) | beside)
     else:
+        from gate.cli.screens.screen import screen
         from gate.cli.screens.status_screen import show_status
 
-        show_status(found, store_of(config))
+        to = screen()
+        show_status(found, store_of(config), to, exits_refused=resting.exits if resting else "")
         if others:
             seen = ", ".join(f"{each.prefix} ({span(each.ago_ms)} ago)" for each in others[:_NAMED])
-            click.echo(one_line(f"Services were seen here under other prefixes: {seen}. Is this one right?"))
+            to.words(one_line(f"Services were seen here under other prefixes: {seen}. Is this one right?"))
         if resting is not None:
-            click.echo(one_line(str(resting)))
+            to.words(one_line(str(resting)))
     raise click.exceptions.Exit(0 if found.entries_pass else _STOPPED)
 
 

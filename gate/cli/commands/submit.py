@@ -232,6 +232,8 @@ async def _waits(config: Config, settings: Settings, submission: Submission, don
     if where is Where.UNREAD:
         return f"Nobody has read it: start gate run for {settings.stream}, or look at the /healthz of the one that runs"
     if where is Where.DONE:
+        if for_good := await _for_good(config, done.entry.intent.id):
+            return f"An intent of this id is {for_good}. {shown} tells why"
         return f"It is done with, maybe without a result of its own, as what has one already: {shown}"
     if where is Where.UNKNOWN:
         return (
@@ -240,6 +242,20 @@ async def _waits(config: Config, settings: Settings, submission: Submission, don
     if consumer == LEFT:
         return "A gate run that has ended left it: the next one takes it over"
     return f"{consumer} has it, and {await _held_by(config, done.entry)}: {shown}"
+
+
+async def _for_good(config: Config, intent_id: str) -> str:
+    """What follows where an intent of this id was refused for good; empty where it wasn't, or can't be read."""
+    from gate.cli.screens.record_rows import for_good_words
+    from gate.client.gates import AsyncGate
+
+    without_log("gate")
+    try:
+        async with AsyncGate.from_url(config.store_url, prefix=config.prefix, policy=config.pinned) as gate:
+            record = await gate.lookup(intent_id)
+    except StoreFailure:
+        return ""
+    return "" if record is None else for_good_words(record)
 
 
 async def _held_by(config: Config, entry: Entry) -> str:

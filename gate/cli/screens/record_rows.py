@@ -22,6 +22,8 @@ def record_rows(record: Record, client_order_id: str, now_ms: int) -> list[tuple
         rows.append(("deadline", ago(record.deadline_ms, now_ms)))
     if record.settled_ms is not None:
         rows.append(("settled", ago(record.settled_ms, now_ms)))
+    if for_good := for_good_words(record):
+        rows.append(("again", for_good))
     if record.reserved:
         rows.append(("reserved", plain(record.reserved)))
     if record.verify:
@@ -47,6 +49,16 @@ def phase_words(record: Record, now_ms: int) -> str:
     if record.phase is Phase.UNKNOWN:
         return "unknown: in doubt"
     return record.phase.value
+
+
+def for_good_words(record: Record) -> str:
+    """What follows from a refusal that uses the intent's id up; empty where none does. One that may come again leaves
+    no record."""
+    if record.phase is not Phase.REJECTED:
+        return ""
+    if record.code == "NOT_PLACED":
+        return "never under this id: the exchange had no such order when its time was over; send it under a new id"
+    return "refused for good, no order exists: send it under a new id"
 
 
 def exit_words(record: Record) -> str:

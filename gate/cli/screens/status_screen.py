@@ -9,7 +9,7 @@ from gate.cli.screens.screen import screen
 from gate.cli.screens.wording import ago, moment, printable, span
 from gate.values.fields import plain
 from gate.values.keys import KEYS
-from gate.values.reports import ACCOUNT_WIDE, EXITS_KEPT, Standing, Status, verifying_until_ms
+from gate.values.reports import ACCOUNT_WIDE, EXITS_KEPT, POLICY_FORGOTTEN, Standing, Status, verifying_until_ms
 
 _WINDOWS = frozenset(key.shown_as for key in KEYS.values() if key.holds == "list")
 _NO_PERMIT = "without a TTL, so no permit of the gate made it: it denies entries until somebody deletes it"
@@ -22,10 +22,11 @@ _SOME_SYMBOLS = (
 _TRIPS: Final = ("safe_mode", "cooldown_global", "cooldown_symbol")
 
 
-def show_status(found: Status, store: str, to: Screen | None = None) -> None:
-    """Prints it, on the terminal or as plain text unless told where."""
+def show_status(found: Status, store: str, to: Screen | None = None, *, exits_refused: str = "") -> None:
+    """Prints it, on the terminal or as plain text unless told where. `exits_refused`: that the exchange lets no exit
+    through, and its answer."""
     to = to or screen()
-    text, style = headline(found)
+    text, style = headline(found, exits_refused)
     to.words(text, style)
     to.words(f"Account {found.prefix} at {store}", "dim")
     to.say("")
@@ -39,26 +40,38 @@ def show_status(found: Status, store: str, to: Screen | None = None) -> None:
         to.words(line, style)
 
 
-def headline(found: Status) -> tuple[str, str]:
-    """Whether the gate would admit entries and exits now, and what a person must know first. With its style."""
+def headline(found: Status, exits_refused: str = "") -> tuple[str, str]:
+    """Whether the gate would admit entries and exits now, and what a person must know first. With its style. Where the
+    exchange lets no exit through, that comes first, and nothing says that exits pass."""
+    text, style = _by_the_gate(found, "" if exits_refused else "exits pass")
+    if not exits_refused:
+        return text, style
+    return f"{exits_refused}. The gate: {text}", "bold red"
+
+
+def _by_the_gate(found: Status, passing: str) -> tuple[str, str]:
+    """As headline, by what the store knows. `passing`: what to say of exits that no guard stops."""
     broken = found.damaged
     if "halt" in broken:
         text = f"STOPPED, exits too: {broken['halt'].key} is damaged; `gate resume` clears it"
         style = "bold red"
     elif found.halt is not None:
         since = "" if found.halt.at_ms is None else f", since {ago(found.halt.at_ms, found.now_ms)}"
-        what = "HALTED, exits too" if found.stops_exits else "HALTED for entries, exits pass"
+        what = "HALTED, exits too" if found.stops_exits else ", ".join(filter(None, ("HALTED for entries", passing)))
         text, style = f"{what}. By {found.halt.by}: {found.halt.reason}{since}", "bold red"
     elif found.refuses_writes and found.ever_seen:
         goes = found.policy.exits_without_store
-        exits = "An executor sends exits without it" if goes else "Exits are held too: exits_without_store is off"
-        text, style = f"STOPPED for entries: {found.refuses_writes}. {exits}", "bold red"
+        exits = "Exits are held too: exits_without_store is off"
+        if goes:
+            exits = passing and "An executor sends exits without it"
+        text, style = ". ".join(filter(None, (f"STOPPED for entries: {found.refuses_writes}", exits))), "bold red"
     elif found.stopped:
         stops = [each for each in found.standing if each.on and each.name in ACCOUNT_WIDE]
         names = ", ".join(f"{each.name} (damaged)" if each.damage else each.name for each in stops)
-        text, style = f"STOPPED for entries by {names}; exits pass", "bold red"
+        text, style = "; ".join(filter(None, (f"STOPPED for entries by {names}", passing))), "bold red"
         if names == "memory" and not found.ever_seen:
-            text = f"NOTHING IS KNOWN of the prefix {found.prefix} here; entries wait, exits pass"
+            waits = f"NOTHING IS KNOWN of the prefix {found.prefix} here; entries wait"
+            text = ", ".join(filter(None, (waits, passing)))
     elif not found.policy_agrees:
         text = "STOPPED for entries from here by POLICY_MISMATCH; those of callers with the policy in force pass"
         style = "bold red"
@@ -158,7 +171,9 @@ def _memory(found: Status) -> tuple[str, str]:
 
 def _policy(found: Status) -> tuple[str, str]:
     if found.policy_in_force is None:
-        return f"Policy: none in force yet; own {found.policy_own}.", ""
+        verifies = verifying_until_ms(found, found.policy.dedup_ttl_ms) is not None
+        style = "bold yellow" if found.memory_wait_ms is not None or verifies else ""
+        return f"Policy: none in force yet; own {found.policy_own}; {POLICY_FORGOTTEN}.", style
     if found.policy_agrees:
         return f"Policy: {found.policy_in_force} in force, the same as here.", ""
     become = "would be denied" if found.observing else "are denied"
