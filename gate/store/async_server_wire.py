@@ -13,7 +13,7 @@ import redis.asyncio
 from redis.exceptions import RedisError, ResponseError
 
 from gate.protocol.scripts import Command, Message, Pipeline
-from gate.store.connection import Master, connection_settings, pack, pack_message
+from gate.store.connection import Master, connection_settings, pack, pack_message, sentinels
 from gate.store.failures import (
     UNREADABLE,
     Forbidden,
@@ -37,7 +37,9 @@ A store that is 100 ms away needs more than one for all of them."""
 class AsyncServerWire:
     """ServerWire for asyncio, on one event loop at a time. Its callers share one connection."""
 
-    def __init__(self, client: redis.asyncio.Redis, timeout_ms: int, identify: Command) -> None:
+    def __init__(
+        self, client: redis.asyncio.Redis, timeout_ms: int, identify: Command, *, owns_client: bool = False
+    ) -> None:
         """As ServerWire."""
         pool = client.connection_pool
         self._client: Final = client
@@ -46,6 +48,7 @@ class AsyncServerWire:
         self._master: Final = Master(pool)
         self._settings: Final = connection_settings(pool.connection_kwargs, self._timeout)
         self._identify: Final = identify
+        self._owns_client: Final = owns_client
         self._link: Link | None = None
         self._connecting: asyncio.Task[Link | StoreFailure] | None = None
         self._pool: Final[Any] = pool
@@ -156,7 +159,7 @@ class AsyncServerWire:
             raise
 
     async def close(self) -> None:
-        """Closes the connection once no call waits for it."""
+        """Closes the connection once no call waits for it, and those to sentinels."""
         if self._loop is not asyncio.get_running_loop():
             return
         connecting = self._connecting
@@ -171,6 +174,13 @@ class AsyncServerWire:
             if self._link is not None:
                 self._link.leave()
                 self._link = None
+            if self._owns_client:
+                await self._close_sentinels()
+
+    async def _close_sentinels(self) -> None:
+        for each in sentinels(self._pool):
+            with suppress(RedisError, OSError):  # as in ServerWire.close
+                await each.connection_pool.disconnect(inuse_connections=False)
 
 
 async def _ask_async(connection: Any, identify: Command) -> str:

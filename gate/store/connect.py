@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -131,10 +132,17 @@ class _Sentinels(redis.sentinel.Sentinel):
 
 
 class _AsyncSentinels(redis.asyncio.Sentinel):
-    """_Sentinels for asyncio."""
+    """_Sentinels for asyncio, on one event loop at a time."""
+
+    _loop: asyncio.AbstractEventLoop | None = None
 
     async def discover_master(self, service_name: str) -> Any:
         """As _Sentinels.discover_master."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            for each in self.sentinels:
+                each.connection_pool.reset()  # its connections work only on the loop that made them
+            self._loop = loop
         discover: Any = super().discover_master
         try:
             return await discover(service_name)
@@ -204,7 +212,7 @@ def connect(url: str, keyspace: Keyspace, timeout_ms: int = DEFAULT_TIMEOUT_MS) 
         refuse_cluster_without_hash_tag(keyspace)
         make = _cluster_maker(_BLOCKING, address, timeout_ms)
         return ClusterWire(Slot(make, keyspace.state, timeout_ms, asking, owns_client=True)), embedded
-    return ServerWire(_client(_BLOCKING, address, timeout_ms), timeout_ms, asking), embedded
+    return ServerWire(_client(_BLOCKING, address, timeout_ms), timeout_ms, asking, owns_client=True), embedded
 
 
 def connect_async(
@@ -217,7 +225,7 @@ def connect_async(
         refuse_cluster_without_hash_tag(keyspace)
         make = _cluster_maker(_ASYNCIO, address, timeout_ms)
         return AsyncClusterWire(Slot(make, keyspace.state, timeout_ms, asking, owns_client=True)), embedded
-    return AsyncServerWire(_client(_ASYNCIO, address, timeout_ms), timeout_ms, asking), embedded
+    return AsyncServerWire(_client(_ASYNCIO, address, timeout_ms), timeout_ms, asking, owns_client=True), embedded
 
 
 class _QuickPacking:

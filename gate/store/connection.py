@@ -76,6 +76,12 @@ def pack_message(message: Message, server: str) -> bytes:
     return pack(addressed(message, server))
 
 
+def sentinels(pool: Any) -> list[Any]:
+    """redis-py's clients of the sentinels that name the pool's master; none where it goes to one server."""
+    manager = getattr(pool, "sentinel_manager", None)
+    return [] if manager is None else list(manager.sentinels)
+
+
 class Master:
     """The master that connections go to, where sentinels name it."""
 

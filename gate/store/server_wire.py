@@ -17,7 +17,7 @@ import redis
 from redis.exceptions import RedisError, ResponseError
 
 from gate.protocol.scripts import Command, Message, Pipeline
-from gate.store.connection import Master, connection_settings, pack, pack_message
+from gate.store.connection import Master, connection_settings, pack, pack_message, sentinels
 from gate.store.failures import (
     UNREADABLE,
     Forbidden,
@@ -38,14 +38,16 @@ from gate.values.errors import StoreError, StoreFailure, StoreUnavailable
 class ServerWire:
     """A wire to one server, or to the master that a sentinel names. Safe for many threads, and across a fork."""
 
-    def __init__(self, client: redis.Redis, timeout_ms: int, identify: Command) -> None:
-        """`identify`: the command that asks a server who it is, sent first on each connection."""
+    def __init__(self, client: redis.Redis, timeout_ms: int, identify: Command, *, owns_client: bool = False) -> None:
+        """`identify`: the command that asks a server who it is, sent first on each connection. `owns_client`: whether
+        the client is made for the wire, which closes its connections to sentinels then."""
         pool = client.connection_pool
         self._client: Final = client  # keeps its pool alive, which sentinel connections ask
         self._make: Final[Callable[..., Any]] = pool.connection_class
         self._timeout: Final = timeout_ms / 1000
         self._settings: Final = connection_settings(pool.connection_kwargs, self._timeout)
         self._identify: Final = identify
+        self._owns_client: Final = owns_client
         self._idle: deque[BlockingLink] = deque()
         self._pid = os.getpid()
         self._pool: Final[Any] = pool
@@ -74,7 +76,7 @@ class ServerWire:
             raise unreadable(error) from None
         except (RedisError, OSError) as error:
             link.close()
-            self.close()  # the server has dropped the idle connections too; the replay needs a fresh one
+            self._close_idle()  # the server has dropped the idle connections too; the replay needs a fresh one
             raise lost(error) from None
         except BaseException:
             link.close()
@@ -136,7 +138,14 @@ class ServerWire:
             raise
 
     def close(self) -> None:
-        """Closes every idle connection. A connection in use stays open until its call ends."""
+        """Closes every idle connection, and those to sentinels. A connection in use stays open until its call ends."""
+        self._close_idle()
+        if self._owns_client:
+            for each in sentinels(self._pool):
+                with suppress(RedisError, OSError):  # a connection that breaks while it is closed is closed
+                    each.connection_pool.disconnect(inuse_connections=False)
+
+    def _close_idle(self) -> None:
         while True:
             try:
                 link = self._idle.pop()

@@ -9,12 +9,16 @@ from typing import Any
 
 import pytest
 import redis
+from binance import Client
 from click.testing import CliRunner, Result
 
 from gate.cli.program import program
+from gate.paper import PaperExchange
 from tests.servers.store import Store
 
 Run = Callable[..., Result]
+EVAL = ("eval", "--id", "sig-81", "--symbol", "BTCUSDT", "--side", "BUY", "--notional", "200", "--commit")
+"""Admits an entry, which is out then."""
 
 # click 8.1 keeps what is printed and what is complained of apart when it is told to, later ones always.
 _APART: dict[str, Any] = {"mix_stderr": False} if "mix_stderr" in inspect.signature(CliRunner).parameters else {}
@@ -71,3 +75,29 @@ def gate_json(gate: Run) -> Callable[..., Any]:
         return json.loads(result.stdout)
 
     return run
+
+
+@pytest.fixture
+def at_hand(paper_exchange: PaperExchange, monkeypatch: pytest.MonkeyPatch) -> Client:
+    """The keys of the paper exchange, in the environment; and a client of the account."""
+    monkeypatch.setenv("BINANCE_API_KEY", paper_exchange.key)
+    monkeypatch.setenv("BINANCE_API_SECRET", paper_exchange.secret)
+    monkeypatch.setenv("GATE_EXCHANGE_URL", paper_exchange.url)
+    client = Client(paper_exchange.key, paper_exchange.secret, ping=False)
+    client.FUTURES_URL = paper_exchange.futures_url
+    return client
+
+
+def some_trade(client: Client) -> None:
+    """Two positions, a limit order and two stops."""
+    place = client.futures_create_order
+    place(symbol="BTCUSDT", side="BUY", type="MARKET", quantity="0.01")
+    place(symbol="ETHUSDT", side="SELL", type="MARKET", quantity="0.1")
+    mark = float(client.futures_mark_price(symbol="BTCUSDT")["markPrice"])
+    place(symbol="BTCUSDT", side="BUY", type="LIMIT", quantity="0.01", price=int(mark * 0.9), timeInForce="GTC")
+    place(symbol="BTCUSDT", side="SELL", type="STOP_MARKET", quantity="0.01", stopPrice=int(mark * 0.8))
+    place(symbol="ETHUSDT", side="BUY", type="STOP_MARKET", quantity="0.1", stopPrice=100_000, reduceOnly="true")
+
+
+def held(client: Client) -> list[str]:
+    return [each["symbol"] for each in client.futures_position_information()]

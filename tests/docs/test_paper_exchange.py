@@ -15,6 +15,7 @@ from gate.paper.serving.control import control
 from gate.paper.serving.settings import Settings
 from gate.paper.serving.venue import KEYED, PUBLIC, SIGNED, Venue
 from gate.paper.streams.topics import Kind
+from tests.paper.test_socket_clients import end_socket_api
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "paper-exchange.md").read_text()
 BLOCKS = [block for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if "8890" in block]
@@ -61,6 +62,7 @@ async def test_the_sockets_of_python_binance(paper_exchange: PaperExchange) -> N
         assert (await socket.recv())["e"] == "ACCOUNT_UPDATE"
         paper_exchange.set_balance("2")  # the reader sees that it shall end with the next event
     await client.close_connection()
+    end_socket_api(client)
 
 
 def test_every_fault_endpoint_and_control_is_on_the_page() -> None:

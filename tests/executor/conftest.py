@@ -17,7 +17,7 @@ from binance import Client
 
 from gate import AsyncGate, Intent, Phase, Policy, Record
 from gate.exchange.binance import BinanceFutures
-from gate.exchange.port import Filters
+from gate.exchange.port import Filters, OrderRequest
 from gate.executor import Executor
 from gate.paper import Account, Fault, FaultKind, PaperExchange
 from gate.paper.serving.venue import Arrival, Venue
@@ -81,6 +81,38 @@ def forget(client: redis.Redis, *keys: str, ago_ms: int = 60_000) -> None:
     since_ms = server_ms(client) - ago_ms
     # Others have brought the fence above all that was seen.
     client.hset(STATE, mapping={"fence": 1_000, "since": since_ms, **({"lost": since_ms} if ago_ms else {})})
+
+
+async def abandoned(
+    desk: Desk,
+    redis_client: redis.Redis,
+    *,
+    sent: bool,
+    past_ms: int = 10_000,
+    symbol: str = "BTCUSDT",
+    quantity: str = "0.01",
+) -> Intent:
+    """An intent whose worker died before it could settle it, `past_ms` after its deadline."""
+    intent = desk.intent(symbol, quantity=quantity)
+    permit = (await desk.gate.evaluate(intent)).permit
+    assert permit is not None
+    if sent:
+        order = OrderRequest(intent.symbol, intent.side, Decimal(quantity), permit.client_order_id, False, None)
+        await desk.exchange.place(order, desk.exchange.valid_for(5000), timeout_ms=5000)
+    age(desk, redis_client, intent, past_ms)
+    return intent
+
+
+def age(desk: Desk, redis_client: redis.Redis, intent: Intent, past_ms: int) -> None:
+    """Moves the permit's times back, as if so much time had passed since its deadline."""
+    key = f"quantum:exec:processed:{intent.id}"
+    fields = redis_client.get(key).decode().split(" ")  # type: ignore[union-attr]
+    back_ms = int(fields[7]) + past_ms
+    fields[4] = str(int(fields[4]) - back_ms)
+    redis_client.set(key, " ".join(fields), keepttl=True)
+    redis_client.hset("quantum:exec:state", f"permit:{intent.id}", " ".join(fields))
+    redis_client.zincrby("quantum:exec:inflight", -back_ms, f"{fields[8]}:{intent.id}")
+    redis_client.delete(f"quantum:exec:lock:{intent.symbol}:{intent.side}")
 
 
 _BESIDE = ("/fapi/v1/rateLimit/order", "/fapi/v1/listenKey")

@@ -15,8 +15,7 @@ from gate.executor.execution import Terminal
 from gate.executor.reconcile import Finding, reconcile
 from gate.paper import Account, Fault, FaultKind, PaperExchange
 from gate.paper.market.market_data import built_in
-from tests.executor.conftest import Desk
-from tests.executor.test_reconcile import abandoned
+from tests.executor.conftest import Desk, abandoned
 
 SYMBOL = "币安人生USDT"
 

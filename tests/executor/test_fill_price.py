@@ -18,8 +18,7 @@ from gate.executor import Executor
 from gate.executor.execution import Terminal
 from gate.executor.reconcile import reconcile
 from gate.paper import Account, Fault, FaultKind, PaperExchange, RateLimits
-from tests.executor.conftest import Desk
-from tests.executor.test_reconcile import age
+from tests.executor.conftest import Desk, age
 
 ASK = Decimal("100000.1")
 NOON_MS = 1_700_000_040_000 // 60_000 * 60_000

@@ -18,8 +18,7 @@ from gate.executor.reconcile import Finding, keep_reconciling, reconcile, reconc
 from gate.paper import Fault, FaultKind
 from gate.values.found_order import CLOCKS_APART_MS
 from tests.client import account as at
-from tests.executor.conftest import ROOMY, Desk, OpenDesk
-from tests.executor.test_reconcile import abandoned
+from tests.executor.conftest import ROOMY, Desk, OpenDesk, abandoned
 from tests.servers.wire import Wire
 
 

@@ -14,8 +14,7 @@ from gate.executor.execution import Terminal
 from gate.executor.reconcile import Finding, reconcile
 from gate.paper import Fault, FaultKind
 from gate.values.found_order import CLOCKS_APART_MS
-from tests.executor.conftest import Desk, OpenDesk, forget
-from tests.executor.test_reconcile import age
+from tests.executor.conftest import Desk, OpenDesk, age, forget
 
 
 async def test_after_redis_forgot_an_order_is_looked_up_before_it_is_sent(

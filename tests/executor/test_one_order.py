@@ -10,8 +10,7 @@ import redis
 from gate import Policy
 from gate.executor.execution import Terminal
 from gate.paper import Fault, FaultKind
-from tests.executor.conftest import ROOMY, Desk, OpenDesk, forget
-from tests.executor.test_reconcile import abandoned
+from tests.executor.conftest import ROOMY, Desk, OpenDesk, abandoned, forget
 from tests.servers.session import declare_whole
 
 HOUR_MS = 3_600_000

@@ -14,8 +14,7 @@ from gate.executor.execution import Terminal
 from gate.executor.reconcile import Finding, reconcile
 from gate.paper import Fault, FaultKind
 from gate.values.found_order import CLOCKS_APART_MS
-from tests.executor.conftest import Desk, forget
-from tests.executor.test_reconcile import age
+from tests.executor.conftest import Desk, age, forget
 from tests.servers.session import declare_whole
 
 STOP: Mapping[str, Any] = {

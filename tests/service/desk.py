@@ -26,6 +26,8 @@ from gate.paper import PaperExchange
 T = TypeVar("T")
 STREAM = "quantum:stream:trade.intent"
 GROUP = "quantum:group:execution:trade.intent"
+ROOMY = "[policy]\nrate_symbol_limit = 1000\nrate_global_limit = 10000\nmax_in_flight = 1000\n"
+"""Limits that no test reaches by accident."""
 RESULTS = "quantum:stream:execution.result"
 UPDATE = "ORDER_UPDATE"
 DEAD = "quantum:stream:trade.intent.dead"

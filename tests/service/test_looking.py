@@ -364,7 +364,8 @@ async def test_a_lag_is_told_and_its_end(desk: Desk, receiver: Receiver) -> None
         desk.send(payload(id=f"waits-{number}"))
     async with looking(desk, receiver, AlertSettings(lag_above=2, lag_after_s=0)) as of:
         await of.look()
-        await Streams(plain_client(desk.url, 3_000), settings).read(2)
+        async with plain_client(desk.url, 3_000) as client:
+            await Streams(client, settings).read(2)
         await of.look()
     assert [(each["kind"], each["turn"], each["says"]) for each in receiver.posted] == [
         ("lag", "begins", "3 intents that nobody has read"),

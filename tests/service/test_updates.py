@@ -15,8 +15,7 @@ from click.testing import Result
 from gate import Gate
 from tests.cli.conftest import bare  # noqa: F401  # a fixture
 from tests.paper.arrivals import hear_arrivals
-from tests.service.desk import RESULTS, Desk, Worker, payload, until
-from tests.service.test_run import ROOMY
+from tests.service.desk import RESULTS, ROOMY, Desk, Worker, payload, until
 
 ORDERS = "quantum:stream:order:"
 OPEN = ORDERS + "open"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -154,10 +155,13 @@ def test_gates_that_are_closed_leave_no_connection_to_a_cluster(cluster: Process
         wait_until(lambda: not connections(cluster))
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # nobody can close what belongs to a loop that is closed
 def test_a_gate_on_a_cluster_may_be_closed_on_another_event_loop(cluster: ProcessStore) -> None:
     gate = AsyncGate.from_url(cluster_url(cluster), prefix=TAGGED, policy=ROOMY)
     asyncio.run(gate.init(by="ops", reason="a new account"))
     asyncio.run(gate.close())
+    del gate
+    gc.collect()
 
 
 async def test_a_cluster_client_that_was_passed_stays_open(cluster: ProcessStore) -> None:
@@ -323,6 +327,34 @@ def test_a_sentinel_names_the_master(open_gate: OpenGate) -> None:
         sentinel.stop()
         alone = open_gate(url=f"redis+sentinel://127.0.0.1:{port_of(sentinel)}/gate")
         assert alone.evaluate(at.entry()).reason is Reason.STORE_UNAVAILABLE
+
+
+def test_a_gate_that_is_closed_leaves_no_connection_to_a_sentinel(open_gate: OpenGate) -> None:
+    with ExitStack() as stack:
+        master = ProcessStore()
+        stack.callback(master.close)
+        sentinel = Sentinel(port_of(master))
+        stack.callback(sentinel.close)
+        gate = open_gate(url=f"redis+sentinel://127.0.0.1:{port_of(sentinel)}/gate")
+        assert works(gate) == 1
+        assert connections(sentinel)
+        gate.close()
+        wait_until(lambda: not connections(sentinel))
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # nobody can close what belongs to a loop that is closed
+def test_a_gate_asks_the_sentinels_on_each_event_loop() -> None:
+    with ExitStack() as stack:
+        master = ProcessStore()
+        stack.callback(master.close)
+        sentinel = Sentinel(port_of(master))
+        stack.callback(sentinel.close)
+        address = f"redis+sentinel://127.0.0.1:{port_of(sentinel)}/gate"
+        gate = AsyncGate.from_url(address, policy=ROOMY, timeout_ms=5_000)
+        asyncio.run(gate.init(by="ops", reason="a new account"))
+        assert asyncio.run(gate.evaluate(at.entry())).admitted
+        del gate
+        gc.collect()
 
 
 @pytest.mark.parametrize("harm", ["stopped", "paused"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -26,12 +27,15 @@ THREE = Pipeline((("SET", "k", "1"), ("LPUSH", "k", "1"), ("GET", "k")))
 @pytest.fixture(params=["Wire", "AsyncWire"])
 def new_send(request: pytest.FixtureRequest, redis_client: redis.Redis) -> Iterator[NewSend]:
     """Makes what carries messages to a URL, over a wire of either kind."""
-    with asyncio.Runner() as runner:
+    with asyncio.Runner() as runner, ExitStack() as ends:
 
         def new(url: str) -> Send:
             if request.param == "Wire":
-                return connect(url, Keyspace("quantum"), BRIEF_MS)[0].round_trip
+                blocking = connect(url, Keyspace("quantum"), BRIEF_MS)[0]
+                ends.callback(blocking.close)
+                return blocking.round_trip
             wire = connect_async(url, Keyspace("quantum"), BRIEF_MS)[0]
+            ends.callback(lambda: runner.run(wire.close()))
             return lambda message: runner.run(wire.round_trip(message))
 
         yield new

@@ -145,9 +145,9 @@ def test_a_system_exit_on_the_loop_leaves_no_caller_waiting() -> None:
             raise SystemExit
 
     with BlockingExecutor(NOWHERE, "the-key", "the-secret", streams=False) as executor:
-        # The loop will end with nobody to finish what runs on it. A reconciler that is then half way through its first
-        # call would complain when it is collected: in whichever test comes next.
-        asyncio.run_coroutine_threadsafe(executor._executor.__aexit__(None, None, None), executor._loop).result()
+        # The loop will end with nobody to finish what runs on it, or to close what is open. Whatever is left would
+        # complain when it is collected: in whichever test comes next.
+        asyncio.run_coroutine_threadsafe(executor._connections.aclose(), executor._loop).result()
         with pytest.raises(SystemExit):
             executor.execute(Fields(id="x"))
         with pytest.raises(RuntimeError, match="this BlockingExecutor is closed"):
