@@ -106,10 +106,14 @@ def heard(arena: Arena, came: list[Came]) -> None:
 
 
 async def stopped_under_way(arena: Arena, hand: Hand) -> None:
-    """Waits until the process has stopped itself. MachineTooBusyError: none of its deliveries has a permit then, and a
-    stop before any verdict proves nothing."""
+    """Waits until the process has stopped itself. MachineTooBusyError: none of its deliveries has a permit then."""
     if not await hand.stopped():
         raise MachineTooBusyError
+    await some_are_out(arena)
+
+
+async def some_are_out(arena: Arena) -> None:
+    """Raises MachineTooBusyError where no permit is out: what happens before any verdict proves nothing."""
     client, keys = arena.client(arena.store), [Keyspace(desk.name) for desk in arena.desks]
     if not sum([await client.zcard(key) for each in keys for key in (each.inflight, each.exits)]):
         raise MachineTooBusyError

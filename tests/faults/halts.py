@@ -8,7 +8,7 @@ import signal
 
 from gate.values.errors import StoreFailure
 from tests.faults.arena import Arena
-from tests.faults.clocks import hand_over, heard, stopped_under_way
+from tests.faults.clocks import hand_over, heard, some_are_out, stopped_under_way
 from tests.faults.desk import POLICY, Desk
 from tests.faults.hand import Hand
 from tests.faults.stalls import BY_STREAMS, POINTS, stand
@@ -67,6 +67,7 @@ async def worker_stands_still(arena: Arena) -> None:
         await desk.deliver_to_all(arena.watched[desk])
 
     await arena.each(begin)
+    await some_are_out(arena)
     if forgets:
         await arena.client(arena.store).flushall()
     await arena.each(halted)

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from gate import Permit, StoreUnavailable
+from gate import Intent, Permit, StoreUnavailable
 from gate.paper import Account, PaperExchange
 from tests.crash.__main__ import main
 from tests.faults.arena import Arena
@@ -206,6 +206,17 @@ async def test_a_batch_that_breaks_off_lets_what_stands_still_go_on(monkeypatch:
     finally:
         for _, go_on in _under_way:
             go_on.set()  # else this test wouldn't end: what stands still doesn't hear that it is cancelled
+
+
+async def test_a_halt_while_no_worker_had_a_permit_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def denied(desk: Desk, intent: Intent, standing: asyncio.Event, *_: object) -> None:
+        standing.set()
+
+    monkeypatch.setattr("tests.faults.halts.stand", denied)
+
+    found = await run_batch("halt, worker stands still", "suite", 0, accounts=1)
+
+    assert (found.runs, found.unfit, found.violations) == (0, 1, [])
 
 
 class _StoppedHand(Hand):
