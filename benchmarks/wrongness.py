@@ -105,6 +105,11 @@ class Found:
     lost: int
     """Intents that were denied, and are duplicates when they come again, though nobody ever had an admission."""
 
+    @property
+    def wrong(self) -> int:
+        """How often it was wrong, in whatever way."""
+        return self.twice + self.over_account + self.over_symbol + self.held_by_two + self.without_ttl + self.lost
+
 
 def measure(
     server: Server, plan: Plan, names: Sequence[str] = tuple(WAYS), begin: Callable[[str], None] = lambda _: None

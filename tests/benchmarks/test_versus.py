@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
+from click.testing import CliRunner
 
 pytest.importorskip("limits", reason="the test group `bench` is not installed")
 pytest.importorskip("throttled", reason="the test group `bench` is not installed")
 
 from benchmarks import charts, growth, versus, wrongness
+from benchmarks.__main__ import main
 from benchmarks.growth_report import growth_as_json, growth_as_table, rows_of
 from benchmarks.server import Server
 from benchmarks.versus_report import timings_as_json, timings_as_table, wrongness_as_json, wrongness_as_table
@@ -87,11 +90,25 @@ def test_the_gate_is_never_wrong_while_processes_die() -> None:
             (found,) = wrongness.measure(server, plan, ["gate"])
         wrong = (found.twice, found.over_account, found.over_symbol, found.held_by_two, found.without_ttl, found.lost)
         assert wrong == (0, 0, 0, 0, 0, 0)
+        assert found.wrong == 0
         if found.killed and found.calls > found.admitted > 0:
             break
     else:
         pytest.fail(f"nobody has died, or nothing was admitted and denied: {found}")
     assert wrongness_as_table([found], "x", plan).row_count == len(wrongness_as_json([found])) == 1
+
+
+@pytest.mark.parametrize(("way", "lost", "code"), [("gate", 0, 0), ("gate", 1, 1), ([*WAYS][-1], 1, 0)])
+def test_the_command_fails_where_the_gate_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, way: str, lost: int, code: int
+) -> None:
+    found = replace(judged(way, []), lost=lost)
+    monkeypatch.setattr(wrongness, "measure", lambda *_, **__: [found])
+
+    ended = CliRunner().invoke(main, ["--wrongness", "--quick"])
+
+    assert ended.exit_code == code, ended.output
+    assert ("the gate was wrong 1 times" in ended.output) is bool(code)
 
 
 def admitted(intent: int, symbol: str, at_s: float, *, told_s: float = 0, held_s: float = 0) -> Call:

@@ -43,17 +43,26 @@ def main(
     """Kills workers at every step, crossed with the faults of the exchange and with lost memory.
 
     With --memory, --clocks, --halts, --policies, --acl, --exits, --evict, --late or --kind it takes accounts through
-    those faults instead: RUNS accounts for each kind of fault. --only takes the number of a batch then. docs/faults.md
-    tells what each is.
+    those faults instead: RUNS accounts for each kind of fault, in batches of 20, so that their number is rounded up.
+    --only takes the number of a batch then. docs/faults.md tells what each is.
 
     Exits 1 when an intent has two orders, an order comes after its deadline, an order isn't recorded, a window is
-    exceeded, an entry is accepted after a halt was confirmed, or anything is left in doubt.
+    exceeded, an entry is accepted after a halt was confirmed, or anything is left in doubt; also when no run of a kind
+    proves anything, since the machine was too busy for them.
     """
+    if on_redis and not (kinds or groups):
+        raise click.UsageError("--on-redis goes with a kind of fault; workers are killed on Valkey")
+    if restarts and only is not None:
+        raise click.UsageError(
+            "--restarts doesn't go with --only: the runs share the store that restarts; repeat them all"
+        )
+    if restarts and (kinds or groups):
+        raise click.UsageError("--restarts goes with the kills, not with a kind of fault")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the stores are stopped on the way out
     named = [name for name, kind in KINDS.items() if name in kinds or kind.group in groups]
     if named:
         logging.disable()
         sys.exit(1 if take_through(named, runs, seed, only, on_redis=on_redis, streams=streams) else 0)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the store is stopped on the way out
     logging.disable()  # the traces have their messages
     store = ProcessStore(("--databases", str(BATCH)))
     try:

@@ -26,6 +26,7 @@ from gate.values.record import Phase, Record
 from tests.crash.plan import LAPSING, POLICY, RECV_WINDOW_MS, KillPoint, Plan, Trade
 from tests.crash.worker import STORE_TIMEOUT_MS, Job
 from tests.crash.zygote import Zygote
+from tests.exchange.told import told_by_streams
 
 T = TypeVar("T")
 
@@ -79,12 +80,18 @@ class Course:
         self._gate = self._new_gate()
         self._keys = Keyspace(self._plan.prefix)
         self._exchange = BinanceFutures(
-            account.key, account.secret, base_url=self._exchange_url, recv_window_ms=RECV_WINDOW_MS, streams=False
+            account.key,
+            account.secret,
+            base_url=self._exchange_url,
+            recv_window_ms=RECV_WINDOW_MS,
+            streams=self._streams,
         )
         async with self._store, self._gate, self._exchange:
             await self._patiently(lambda: self._gate.init(by="tests", reason="a new account"))
             # Without a policy in force the record of an exit would live for a day.
             await self._patiently(lambda: self._gate.apply_policy(by="tests", reason="a new account"))
+            if self._streams:
+                await told_by_streams(self._exchange, self._plan.symbol)
             try:
                 async with asyncio.timeout(6 * _PATIENCE_S):
                     self._intent = {

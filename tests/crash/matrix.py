@@ -49,7 +49,7 @@ class Tally:
         return (
             f"{self.runs} runs, {self.killed.total()} workers killed, {self.orders} orders, "
             + (f"{self.restarts} restarts of the store, " if self.restarts else "")
-            + f"{self.lapsed} records lapsed in doubt, {self.late} runs not counted (machine too busy), "
+            + f"{self.lapsed} records lapsed in doubt, {self.late} of the runs not counted (machine too busy), "
             f"{self.violations} violations"
         )
 

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
+from gate.exchange.port import Exchange
 from gate.paper import FaultKind
 from gate.paper.serving.faults import STREAM_KINDS
 from tests.crash.matrix import BATCH, Tally, run_batch
 from tests.crash.plan import STEPS, Trade, draw
 from tests.crash.sample import sample
+from tests.exchange.told import told_by_streams
 from tests.servers.store import PrivateStore
 
 RUNS = sample("suite")
@@ -45,6 +49,25 @@ def test_killed_anywhere_while_the_store_restarts_without_memory_an_intent_has_o
     assert not tally.bad, "\n".join(map(str, tally.bad))
     assert tally.runs == len(RESTARTED_RUNS)
     assert tally.restarts
+
+
+def test_with_streams_the_workers_that_live_go_by_them_too(
+    monkeypatch: pytest.MonkeyPatch, new_private_store: Callable[..., PrivateStore]
+) -> None:
+    streams: list[str] = []
+
+    async def told(exchange: Exchange, *symbols: str) -> None:
+        await told_by_streams(exchange, *symbols)
+        streams.append(exchange.streams())
+
+    monkeypatch.setattr("tests.crash.course.told_by_streams", told)
+    store = new_private_store("--databases", str(BATCH))
+
+    tally = Tally()
+    run_batch("streams", range(2), store.url, tally, streams=True)
+
+    assert not tally.bad, "\n".join(map(str, tally.bad))
+    assert streams == ["ok", "ok"]
 
 
 def test_a_plan_is_drawn_the_same_again() -> None:

@@ -39,15 +39,25 @@ async def take_through(name: str, seed: str, on_redis: bool) -> Report:
 def main(runs: int, seed: str, only: tuple[str, ...], on_redis: bool) -> None:
     """Fails stores over while executors send orders, and holds the exchange's ledger against what they were told.
 
-    Exits 1 when an intent has two orders, an order is late or unrecorded, a window is exceeded, an answer is missing.
+    Exits 1 when an intent has two orders, an order is late or unrecorded, a window is exceeded, an answer is missing,
+    or a run breaks off.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     logging.disable()
+    missing = [name for name in only if name in ONLY_VALKEY]
+    if on_redis and missing:
+        raise click.UsageError(f"not on Redis: {', '.join(missing)}")
     reports: dict[str, list[Report]] = defaultdict(list)
+    broken = 0
     chosen = only or tuple(name for name in FAULTS if not (on_redis and name in ONLY_VALKEY))
     for number in range(runs):
         for name in chosen:
-            report = asyncio.run(take_through(name, f"{seed}.{number}", on_redis))
+            try:
+                report = asyncio.run(take_through(name, f"{seed}.{number}", on_redis))
+            except Exception as error:
+                broken += 1
+                click.echo(f"{name}: broke off: {error!r}")
+                continue
             click.echo(report)
             reports[name].append(report)
     click.echo()
@@ -55,8 +65,11 @@ def main(runs: int, seed: str, only: tuple[str, ...], on_redis: bool) -> None:
         click.echo(f"{name:22} {_sum(each)}")
     every = [report for each in reports.values() for report in each]
     violations = sum(len(report.violations) for report in every)
-    click.echo(f"{'all':22} {_sum(every)}")
-    sys.exit(1 if violations else 0)
+    if every:
+        click.echo(f"{'all':22} {_sum(every)}")
+    if broken:
+        click.echo(f"{broken} runs broke off")
+    sys.exit(1 if violations or broken else 0)
 
 
 def _sum(reports: list[Report]) -> str:

@@ -9,7 +9,9 @@ import asyncio
 import time
 
 import pytest
+from click.testing import CliRunner
 
+from tests.failover.__main__ import main
 from tests.failover.deployments import Cluster, Deployment, Sentinels
 from tests.failover.faults import killed, slot_moved
 from tests.failover.judge import Report
@@ -39,6 +41,26 @@ async def a_short_run(deployment: Deployment, fault: str) -> Report:
             return await run.finish()
     finally:
         await asyncio.to_thread(deployment.close)
+
+
+def test_a_run_that_breaks_off_loses_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+
+    async def run(name: str, seed: str, on_redis: bool) -> Report:
+        ran.append(seed)
+        if len(ran) == 1:
+            raise RuntimeError("for a test")
+        return Report(name, seed)
+
+    monkeypatch.setattr("tests.failover.__main__.take_through", run)
+
+    ended = CliRunner().invoke(main, ["--fault", "cluster-slot-at-once", "--runs", "2"])
+
+    assert ended.exit_code == 1
+    assert "cluster-slot-at-once: broke off: RuntimeError('for a test')" in ended.output
+    assert "1 runs, " in ended.output
+    assert CliRunner().invoke(main, ["--fault", "cluster-slot-at-once", "--on-redis"]).exit_code == 2
+    assert len(ran) == 2
 
 
 @pytest.mark.parametrize("fault", ["killed", "slot moved"])

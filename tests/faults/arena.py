@@ -39,9 +39,27 @@ class Arena:
     on_their_way: dict[Desk, tuple[asyncio.Task[None], asyncio.Event]] = field(default_factory=dict)
     """Deliveries that stand still while the fault happens, and what lets them go on."""
 
+    _signs: list[asyncio.Event] = field(default_factory=list)
+    _over: bool = False
+
     async def each(self, act: Callable[[Desk], Awaitable[object]]) -> None:
         """Does the same at every desk, at once."""
         await asyncio.gather(*(act(desk) for desk in self.desks))
+
+    def new_go_on(self) -> asyncio.Event:
+        """What lets a delivery of this batch that stands still go on. It is set at the batch's end at the latest."""
+        go_on = asyncio.Event()
+        if self._over:
+            go_on.set()
+        self._signs.append(go_on)
+        return go_on
+
+    def let_all_go_on(self) -> None:
+        """Nothing stands still from now on. What stands still doesn't hear that it is cancelled, so without this a
+        batch that breaks off would never end."""
+        self._over = True
+        for go_on in self._signs:
+            go_on.set()
 
     def new_store(self, *arguments: str) -> FaultyStore:
         store = FaultyStore(arguments, on_redis=self.on_redis)
@@ -73,7 +91,7 @@ async def what_will_be_lost(arena: Arena) -> None:
         for intent in arena.watched[desk]:
             await desk.deliver(intent, 0)
         if desk.chance.random() < 0.4:
-            third, standing, go_on = desk.new_intent(), asyncio.Event(), asyncio.Event()
+            third, standing, go_on = desk.new_intent(), asyncio.Event(), arena.new_go_on()
             arena.watched[desk].append(third)
             delivery = asyncio.create_task(stand(desk, third, standing, go_on))
             arena.on_their_way[desk] = delivery, go_on

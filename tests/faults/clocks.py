@@ -8,13 +8,16 @@ import time
 from dataclasses import asdict
 
 from gate import Intent
+from gate.protocol.keyspace import Keyspace
 from tests.faults.arena import Arena, come_again, some_trade, what_will_be_lost
-from tests.faults.desk import POLICY, Admitted, Desk
+from tests.faults.desk import POLICY, Admitted, Desk, MachineTooBusyError
 from tests.faults.hand import Came, Hand, Job
 from tests.faults.stalls import stand
 
 _OUT_S = POLICY.lock_ttl_ms / 1000 + 1.8
 """After that, no order of a permit can come, and reconciling may settle its absence."""
+_ON_ITS_WAY_MS = {False: 60, True: 6}
+"""How long a delivery takes from its verdict to its order, by whether it goes by the streams."""
 
 
 async def worker_stands_still(arena: Arena) -> None:
@@ -23,7 +26,7 @@ async def worker_stands_still(arena: Arena) -> None:
     forgets = arena.chance.random() < 0.5
     stand_s = POLICY.memory_wait_ms / 1000 + 2 if forgets else 2 * POLICY.lock_ttl_ms / 1000
     standing = {desk: asyncio.Event() for desk in arena.desks}
-    go_on = {desk: asyncio.Event() for desk in arena.desks}
+    go_on = {desk: arena.new_go_on() for desk in arena.desks}
     deliveries = {}
 
     async def begin(desk: Desk) -> None:
@@ -58,10 +61,12 @@ async def _others_try(desk: Desk, intents: list[Intent], for_s: float) -> None:
         await asyncio.sleep(desk.chance.uniform(0.2, 0.8))
 
 
-def hand_over(arena: Arena, *, exits: bool | None = None, stop_at: str = "") -> list[Job]:
-    """One new intent of each desk, for workers in a process of their own. `stop_at`: the point at which one of them
-    stops the process."""
-    stop_nth = arena.chance.randint(1, len(arena.desks)) if stop_at else 1
+def hand_over(arena: Arena, *, exits: bool | None = None, stop_at: str | None = None) -> list[Job]:
+    """One new intent of each desk, for workers in a process of their own. One of them stops the process: at the point
+    `stop_at`, by default anywhere after its verdict."""
+    stop_nth = arena.chance.randint(1, len(arena.desks))
+    longest_ms = 0 if stop_at else _ON_ITS_WAY_MS[arena.desks[0].streams]
+    stop_after_ms = arena.chance.randint(0, longest_ms)
     jobs = []
     for desk in arena.desks:
         intent = desk.new_intent(exits=exits)
@@ -80,8 +85,10 @@ def hand_over(arena: Arena, *, exits: bool | None = None, stop_at: str = "") -> 
             Job(
                 *(url, desk.name, desk.exchange_url, account.key, account.secret),
                 *(desk.recv_window_ms, policy, asked, after_ms),
-                stop_at=stop_at,
+                stop_at=stop_at or "evaluate after",
                 stop_nth=stop_nth,
+                stop_after_ms=stop_after_ms,
+                streams=desk.streams,
             )
         )
         desk.deliveries += 1
@@ -98,15 +105,29 @@ def heard(arena: Arena, came: list[Came]) -> None:
             desk.admitted.append(holder)
 
 
+async def stopped_under_way(arena: Arena, hand: Hand) -> None:
+    """Waits until the process has stopped itself. MachineTooBusyError: none of its deliveries has a permit then."""
+    if not await hand.stopped():
+        raise MachineTooBusyError
+    await some_are_out(arena)
+
+
+async def some_are_out(arena: Arena) -> None:
+    """Raises MachineTooBusyError where no permit is out: what happens before any verdict proves nothing."""
+    client, keys = arena.client(arena.store), [Keyspace(desk.name) for desk in arena.desks]
+    if not sum([await client.zcard(key) for each in keys for key in (each.inflight, each.exits)]):
+        raise MachineTooBusyError
+
+
 async def process_stopped(arena: Arena) -> None:
-    """SIGSTOP, at any moment of any of its deliveries, and SIGCONT up to twice a permit's life later."""
+    """SIGSTOP, when so many of its deliveries, drawn, have a verdict, or a little later; and SIGCONT up to twice a
+    permit's life after that."""
     forgets = arena.chance.random() < 0.3
     stand_s = arena.chance.uniform(0.3, POLICY.memory_wait_ms / 1000 + 2 if forgets else 2 * POLICY.lock_ttl_ms / 1000)
     jobs = hand_over(arena)
     async with Hand() as hand:
         await hand.begin(jobs)
-        await asyncio.sleep(arena.chance.uniform(0, 0.35))
-        hand.send_signal(signal.SIGSTOP)
+        await stopped_under_way(arena, hand)
         asyncio.get_running_loop().call_later(stand_s, hand.send_signal, signal.SIGCONT)
         if forgets:
             await arena.client(arena.store).flushall()
@@ -160,7 +181,7 @@ async def _steps(arena: Arena, steps: list[float]) -> None:
             before, slow = desk.new_intent(), desk.new_intent()
             arena.watched[desk] += [before, slow]
             await desk.deliver(before, desk.chance.randrange(2))
-            standing, go_on = asyncio.Event(), asyncio.Event()
+            standing, go_on = asyncio.Event(), arena.new_go_on()
             delivery = asyncio.create_task(stand(desk, slow, standing, go_on))
             await stepped.wait()
             asyncio.get_running_loop().call_later(desk.chance.uniform(0, 2), go_on.set)

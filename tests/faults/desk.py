@@ -91,7 +91,8 @@ class Findings:
 
     runs: int = 0
     unfit: int = 0
-    """Runs that prove nothing: the machine was too busy to open their accounts, or for the exchange's own time."""
+    """Runs that prove nothing: the machine was too busy to open their accounts, for the exchange's own time, or for the
+    store to confirm a halt."""
     intents: int = 0
     deliveries: int = 0
     orders: int = 0
@@ -194,6 +195,8 @@ class Desk:
         self.raised: list[str] = []
         self.clear_ms: float | None = None
         """When a halt of entries was confirmed, by the host's clock."""
+        self.unconfirmed = False
+        """Whether a halt had no answer, so that nothing follows from it."""
         self.out: tuple[str, ...] = ()
         """The intents that were out when it began."""
         self.amiss: list[str] = []

@@ -65,6 +65,8 @@ async def run_batch(
             return Findings(unfit=accounts)
         except Exception as error:
             found.violations.append(f"broke off: {error!r}")
+        finally:
+            arena.let_all_go_on()
         ledger: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
         for row in paper.ledger():
             ledger[str(row["clientOrderId"])].append(row)
@@ -72,13 +74,15 @@ async def run_batch(
             if desk.busy(ledger):
                 found.unfit += 1
                 continue
-            found.add(
-                desk.judge(
-                    dict(ledger),
-                    windows=kind.judges_windows,
-                    exits_count=kind.exits_count,
-                    by_look=kind.steps_clock,
-                )
+            judged = desk.judge(
+                dict(ledger),
+                windows=kind.judges_windows,
+                exits_count=kind.exits_count,
+                by_look=kind.steps_clock,
             )
+            if desk.unconfirmed and not judged.violations:
+                found.unfit += 1
+                continue
+            found.add(judged)
     found.violations = [f"batch {number}: {each}" for each in found.violations]
     return found

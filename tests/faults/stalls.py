@@ -14,6 +14,8 @@ FOR_EXITS: Final = ("evaluate after", "filters", "hedge_mode", "mark_price", "pl
 POINTS: Final = (*FOR_EXITS, "last_look before", "last_look after", "symbol_config", "account")
 """`evaluate after`: the verdict is there, and its caller doesn't know of it yet. Mostly an exit has no other look.
 `socket`: python-binance has signed the request, and hands it to its transport."""
+BY_STREAMS: Final = ("evaluate after", "place", "socket")
+"""Where nothing has to be read. The verdict is the last look then."""
 
 
 class _Held:
@@ -74,7 +76,8 @@ async def stand(
     desk: Desk, intent: Intent, standing: asyncio.Event, go_on: asyncio.Event, point: str | None = None
 ) -> None:
     """Delivers to worker 2, which stands still at a point, by default one that the chance draws, until it may go on."""
-    point = point or desk.chance.choice(FOR_EXITS if intent.is_exit else POINTS)
+    of_readings = FOR_EXITS if intent.is_exit else POINTS
+    point = point or desk.chance.choice(BY_STREAMS if desk.streams else of_readings)
 
     async def pause() -> None:
         standing.set()

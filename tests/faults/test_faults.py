@@ -11,14 +11,19 @@ from typing import Any, Final
 
 import msgspec
 import pytest
+from click.testing import CliRunner
 
-from gate import Permit
+from gate import Intent, Permit, StoreUnavailable
 from gate.paper import Account, PaperExchange
+from tests.crash.__main__ import main
 from tests.faults.arena import Arena
+from tests.faults.clocks import stopped_under_way
 from tests.faults.command import take_through
-from tests.faults.desk import POLICY, SYMBOLS, Admitted, Desk, Findings, Told
+from tests.faults.desk import POLICY, SYMBOLS, Admitted, Desk, Findings, MachineTooBusyError, Told
+from tests.faults.hand import Came, Hand
 from tests.faults.kinds import GROUPS, KINDS, Kind
 from tests.faults.runs import run_batch
+from tests.faults.stalls import stand
 
 SAMPLED: Final = [name for name, kind in KINDS.items() if kind.available]
 NOON_MS: Final = 1_800_000_000_000
@@ -171,6 +176,148 @@ async def test_the_judge_condemns_what_a_broken_ledger_says(monkeypatch: pytest.
     assert found.intents == 2
     assert len(found.violations) == 2
     assert all("2 orders" in each for each in found.violations)
+
+
+async def _waits_and_is_too_late(arena: Arena) -> None:
+    _under_way[:] = []
+
+    async def begin(desk: Desk) -> None:
+        standing, go_on = asyncio.Event(), arena.new_go_on()
+        delivery = asyncio.create_task(stand(desk, desk.new_intent(exits=False), standing, go_on, "place"))
+        _under_way.append((delivery, go_on))
+        await standing.wait()
+
+    await arena.each(begin)
+    raise MachineTooBusyError
+
+
+_under_way: list[tuple[asyncio.Task[None], asyncio.Event]] = []
+
+
+async def test_a_batch_that_breaks_off_lets_what_stands_still_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(KINDS, "too late", Kind("memory", _waits_and_is_too_late))
+
+    found = await run_batch("too late", "suite", 0, accounts=2)
+
+    try:
+        assert (found.runs, found.unfit) == (0, 2)
+        _, standing = await asyncio.wait([delivery for delivery, _ in _under_way], timeout=10)
+        assert (len(_under_way), standing) == (2, set())
+    finally:
+        for _, go_on in _under_way:
+            go_on.set()  # else this test wouldn't end: what stands still doesn't hear that it is cancelled
+
+
+async def test_a_halt_while_no_worker_had_a_permit_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def denied(desk: Desk, intent: Intent, standing: asyncio.Event, *_: object) -> None:
+        standing.set()
+
+    monkeypatch.setattr("tests.faults.halts.stand", denied)
+
+    found = await run_batch("halt, worker stands still", "suite", 0, accounts=1)
+
+    assert (found.runs, found.unfit, found.violations) == (0, 1, [])
+
+
+class _StoppedHand(Hand):
+    """A process that has stopped itself, as it says."""
+
+    async def stopped(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("admitted", [False, True])
+async def test_a_stop_that_no_permit_sees_proves_nothing(monkeypatch: pytest.MonkeyPatch, admitted: bool) -> None:
+    async def act(arena: Arena) -> None:
+        if admitted:
+            await arena.desks[0].gate(0).evaluate(arena.desks[0].new_intent(exits=False))
+        await stopped_under_way(arena, _StoppedHand())
+
+    monkeypatch.setitem(KINDS, "stopped", Kind("clocks", act))
+
+    found = await run_batch("stopped", "suite", 0, accounts=2)
+
+    assert (found.runs, found.unfit) == ((2, 0) if admitted else (0, 2))
+
+
+async def test_a_process_that_ends_without_a_stop_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(hand: Hand) -> bool:
+        return False
+
+    monkeypatch.setattr(Hand, "stopped", never)
+
+    found = await run_batch("halt, process stopped", "suite", 0, accounts=1)
+
+    assert (found.runs, found.unfit, found.violations) == (0, 1, [])
+
+
+@pytest.mark.parametrize("streams", [False, True])
+async def test_a_process_that_is_stopped_goes_by_the_streams_only_when_that_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, streams: bool
+) -> None:
+    came: list[Came] = []
+    ends = Hand.end
+
+    async def end(hand: Hand) -> list[Came]:
+        came.extend(await ends(hand))
+        return list(came)
+
+    monkeypatch.setattr(Hand, "end", end)
+
+    found = await run_batch("halt, stopped at a point", "suite", 0, accounts=2, streams=streams)
+
+    assert (found.violations, len(came)) == ([], 2)
+    assert {each.by_streams for each in came} == {True if streams else None}
+    assert all(each.permit for each in came)
+
+
+async def _halt_is_not_confirmed(desk: Desk, worker: int) -> None:
+    raise StoreUnavailable("for a test")
+
+
+async def test_a_halt_that_is_not_confirmed_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Desk, "halt", _halt_is_not_confirmed)
+
+    found = await run_batch("halt, stopped at a point", "suite", 0, accounts=2)
+
+    assert (found.runs, found.unfit, found.violations) == (0, 2, [])
+
+
+def test_a_kind_of_which_nothing_was_judged_is_amiss(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def batch(name: str, *_: object, **__: object) -> Findings:
+        return Findings(unfit=20) if name == "flush" else Findings(runs=20)
+
+    monkeypatch.setattr("tests.faults.command.run_batch", batch)
+
+    assert take_through(["flush", "stale replica"], 20, "s", None, on_redis=False) == 1
+
+    said = capsys.readouterr().out
+    assert "nothing was judged" in said
+    assert "20 more runs not counted" in said
+
+
+def test_clocks_that_the_server_cannot_step_are_skipped_and_alone_prove_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def judged(*_: object, **__: object) -> Findings:
+        return Findings(runs=20)
+
+    monkeypatch.setattr("tests.faults.command.run_batch", judged)
+    monkeypatch.setattr("tests.faults.kinds.FAKETIME", "a library")
+    monkeypatch.setattr("tests.faults.command.FAKETIME", "a library")
+    monkeypatch.setattr("tests.faults.store._by_clock", lambda clock, command: ["false"])
+
+    assert take_through(["store's clock steps"], 20, "s", None, on_redis=False) == 1
+    assert take_through(["flush", "store's clock steps"], 20, "s", None, on_redis=False) == 0
+
+    assert capsys.readouterr().out.count("doesn't start under libfaketime") == 2
+
+
+@pytest.mark.parametrize("options", [["--on-redis"], ["--restarts", "--only", "1"], ["--restarts", "--memory"]])
+def test_the_command_refuses_what_it_would_not_do(options: list[str]) -> None:
+    assert CliRunner().invoke(main, options).exit_code == 2
 
 
 async def _fails(arena: Arena) -> None:
