@@ -333,8 +333,8 @@ class Gate:
 
     def leave_account(self, digest: str, account: str | None = None, *, at_once: bool = False) -> None:
         """Says that this service keeps the account no more: another prefix may have it after 70 s, unless a service
-        under this one renews the claim. With `account`, another account may have the prefix then, too. `at_once`: not
-        after 70 s, but now. Never raises for a store failure."""
+        under this one renews the claim. With `account`, another account may have the prefix then, too. `at_once`: the
+        claims that it has made itself end now, and others stay. Never raises for a store failure."""
         self._carry(self._traces.leave_account(digest, account, at_once=at_once), self._beside)
 
     def seen_services(self) -> SeenServices:

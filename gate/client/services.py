@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 
 from gate.protocol.texts import brief
 from gate.store.wire import Dialogue
-from gate.values.errors import StoreFailure
+from gate.values.errors import StoreFailure, StoreUnavailable
 from gate.values.log_words import log_of, pairs
 from gate.values.reports import SeenService, SeenServices
 
@@ -46,6 +46,10 @@ class Traces:
         self._prefix: Final = prefix
         self._due_s = 0.0
         self._refused = False
+        self._silent = False
+        """Whether the store didn't answer the last claim. Nobody waits for it once more then."""
+        self._made: Final[set[str]] = set()
+        """The claims that this process has made, and didn't find."""
 
     @property
     def due(self) -> bool:
@@ -68,19 +72,26 @@ class Traces:
     def claim_prefix(self, account: str) -> Dialogue[bool]:
         """Says that this prefix keeps an account of the exchange, for five minutes. Returns False where it keeps
         another one; True also where that can't be known. A store failure is never raised."""
-        return (yield from self._claim(prefix_key(self._prefix), account)) is None
+        return self._silent or (yield from self._claim(prefix_key(self._prefix), account)) is None
 
     def leave_account(self, digest: str, account: str | None, *, at_once: bool) -> Dialogue[None]:
-        """Says that this service keeps the account no more, and its prefix. A store failure is never raised."""
-        left_s = 0 if at_once else _LEFT_S
-        yield from self._leave(account_key(digest), self._prefix, left_s)
+        """Says that this service keeps the account no more, and its prefix. `at_once`: the claims that it has made
+        itself end now, and those that it found stay as they are. A store failure is never raised."""
+        claims = [(account_key(digest), self._prefix)]
         if account is not None:
-            yield from self._leave(prefix_key(self._prefix), account, left_s)
+            claims.append((prefix_key(self._prefix), account))
+        for key, own in claims:
+            if not at_once or key in self._made:
+                yield from self._leave(key, own, 0 if at_once else _LEFT_S)
+            if self._silent:
+                return
 
     def _claim(self, key: str, own: str) -> Dialogue[str | None]:
         try:
             held = yield ("SET", key, own, "EX", _CLAIM_S, "NX", "GET")
+            self._silent = False
             if held is None:
+                self._made.add(key)
                 return None
             holder = brief(held)
             if holder != own:
@@ -91,6 +102,7 @@ class Traces:
         return None
 
     def _leave(self, key: str, own: str, left_s: int) -> Dialogue[None]:
+        self._made.discard(key)
         try:
             if (yield ("GET", key)) == own.encode():
                 yield ("EXPIRE", key, left_s)
@@ -98,6 +110,7 @@ class Traces:
             self._note(failure)
 
     def _note(self, failure: StoreFailure) -> None:
+        self._silent = isinstance(failure, StoreUnavailable)
         if not self._refused:
             self._refused = True
             _log.info("NO TRACE LEFT for others %s", pairs(prefix=self._prefix, detail=str(failure)))

@@ -13,6 +13,8 @@ _LONGEST: Final = 300
 _NO_ADDRESS: Final = (
     "is not an address: give https://HOST, or http://127.0.0.1:PORT for a paper exchange on this machine"
 )
+_OWN_HOSTS: Final = ".binance.com"
+_DEMO: Final = "demo"
 _NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", re.ASCII)
 _PATH: Final = re.compile(r"(/[A-Za-z0-9._~-]+)*", re.ASCII)
 _FUTURES: Final = "/fapi"
@@ -62,6 +64,21 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     except ValueError:
         return None
     return None if getattr(found, "scope_id", None) else found
+
+
+def exchange_at(address: str | None, *, demo: bool) -> str:
+    """Tells one exchange from another, however its address is written; what `exchange_address` has made, None for the
+    exchange's own. A proxy of the exchange isn't known as such: it counts as another one."""
+    if address is None:
+        return _DEMO if demo else ""
+    parts = urlsplit(address)
+    host = parts.hostname or ""
+    if host.endswith(_OWN_HOSTS):
+        return _DEMO if host.startswith(_DEMO) else ""
+    found = _address(host)
+    here = host == "localhost" or (found is not None and found.is_loopback)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return f"{'127.0.0.1' if here else host}:{port}{parts.path}"
 
 
 def socket_address(base_url: str) -> str:

@@ -98,9 +98,19 @@ def decode_account(answer: Any, asked_ns: int) -> AccountFigures:
             (each["symbol"], each["positionSide"]): figure("notional", each["notional"], least=None)
             for each in answer.get("positions", [])
         }
+        isolated = frozenset(
+            (each["symbol"], each["positionSide"]) for each in answer.get("positions", []) if _has_own_margin(each)
+        )
     except (KeyError, TypeError) as error:
         raise unreadable("account", error) from None
-    return AccountFigures(available, notional, asked_ns)
+    return AccountFigures(available, notional, asked_ns, isolated)
+
+
+def _has_own_margin(position: Mapping[str, Any]) -> bool:
+    try:
+        return figure("isolatedWallet", position.get("isolatedWallet"), least=None) != 0
+    except ExchangeFailure:
+        return True
 
 
 def _available(line: Mapping[str, Any]) -> Decimal | str:

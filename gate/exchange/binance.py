@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from gate.exchange.address import exchange_address, socket_address
+from gate.exchange.address import exchange_address, exchange_at, socket_address
 from gate.exchange.answers import (
     FINISHED,
     decode_account,
@@ -98,8 +98,7 @@ class BinanceFutures:
         if address is not None and demo:
             raise InvalidField("base_url", address, "and demo name two exchanges: give one of them")
         self.recv_window_ms = recv_window_ms
-        # Another server is another account.
-        self._where: Final = address or ("demo" if demo else "")
+        self._where: Final = exchange_at(address, demo=demo)
         self.key_digest = _digest(self._where, api_key)
         self._account_digest: str | None = None
         self._rest: Final = RestClient(api_key, api_secret, address=address, demo=demo, recv_window_ms=recv_window_ms)

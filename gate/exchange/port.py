@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final, Protocol
@@ -86,6 +86,8 @@ class AccountFigures(Struct, frozen=True):
     """Of each position, signed, by symbol and position side (LONG, SHORT, BOTH), in margin asset."""
     asked_ns: int
     """When the question was asked, on the monotonic clock: it is at least as old as the answer."""
+    isolated: Collection[tuple[str, str]] = frozenset()
+    """Of a reading, the positions that have a margin of their own, as far as is known."""
 
     @property
     def age_ms(self) -> int:

@@ -236,7 +236,7 @@ class OrderNews:
             what, level = "LIQUIDATED", logging.ERROR
         elif update.alarming and (update.reduces or update.leaves_open):
             what, level = "UNPROTECTED", logging.ERROR
-        elif update.alarming:  # an entry's stop: nothing was to be protected by it
+        elif update.alarming:  # a stop that was to open a position, and there is none that it was to turn
             level = logging.WARNING
         if _log.isEnabledFor(level):
             _log.log(level, "%s %s", Line(what), _words(update))

@@ -11,6 +11,7 @@ from gate.exchange.port import Filters, LotSize, OrderRequest, PriceRange, Symbo
 from gate.values.fields import plain
 from gate.values.intent import Intent
 
+POSITION_SIDE: Final = "POSITION_SIDE"
 _FINEST: Final = Decimal("1e-15")  # no intent has more decimals
 
 
@@ -225,7 +226,7 @@ def check_position_side(intent: Intent, plan: OrderPlan, held: Decimal) -> PlanR
         return None
     there = "LONG" if held > 0 else "SHORT"
     return PlanRefusal(
-        "POSITION_SIDE",
+        POSITION_SIDE,
         f"the account is in one-way mode and holds {plain(abs(held))} {there} of {intent.symbol}, which an entry of "
         f"{intent.position_side} would close. Close it by an exit, or switch the account to hedge mode; to reverse it, "
         "leave position_side out",

@@ -17,7 +17,7 @@ from gate.executor.attempt import Attempt
 from gate.executor.execution import Execution
 from gate.executor.leverage import agreed, assumed, rests_below
 from gate.executor.margin import MarginCheck, margin_need
-from gate.executor.order_plan import OrderPlan, PlanRefusal, check_bracket, check_position_side
+from gate.executor.order_plan import POSITION_SIDE, OrderPlan, PlanRefusal, check_bracket, check_position_side
 from gate.executor.readings import Readings, SymbolFigures, wants_mark_price
 from gate.executor.unseen import Asked, UnseenOrders
 from gate.executor.verdict_look import Looked, VerdictLook
@@ -252,7 +252,7 @@ class Preflight:
         account = await (readings.account() if live is None else self._exchange.account())
         unfit = _unfit(intent, plan, target, account)
         if unfit is not None:
-            return attempt.unfit(unfit)
+            return _refused(attempt, unfit)
         short = check(account, _closes(intent, account, mark_price))
         if short.available is None:
             return _unreadable(attempt, short, f"what is free in {asset} can't be told")
@@ -302,7 +302,7 @@ class Preflight:
             return _unreadable(attempt, MarginCheck(need.margin, None, permit.reserved_ahead), available)
         unfit = _unfit(intent, need.plan, need.config, account)
         if unfit is not None:
-            return attempt.unfit(unfit)
+            return _refused(attempt, unfit)
         margin, closes = need.margin, _closes(intent, account, need.mark_price)
         if closes:
             buffer, reference = attempt.policy.margin_buffer, need.plan.reference_price
@@ -315,7 +315,7 @@ class Preflight:
         if not check.covered:
             _log.warning("INSUFFICIENT MARGIN %s", names(intent, detail=check))
             return attempt.short_of_margin(check)
-        if permit.reserved * (1 + attempt.policy.margin_buffer) < check.need and not permit.observed:
+        if permit.reserved * (1 + attempt.policy.margin_buffer) < need.margin and not permit.observed:
             # Only a lack larger than the buffer counts, so small moves of the price don't matter.
             return attempt.under_reserved(check)
         return check
@@ -327,12 +327,23 @@ def _unfit(intent: Intent, plan: OrderPlan, config: SymbolConfig, account: Accou
     return check_position_side(intent, plan, held) or check_bracket(intent, plan, held, config)
 
 
+def _refused(attempt: Attempt, unfit: PlanRefusal) -> Execution:
+    """An exit that was sent beside the entry may close the other side's position soon. So the entry may come again."""
+    return attempt.unsent(unfit.code, unfit.detail) if unfit.code == POSITION_SIDE else attempt.unfit(unfit)
+
+
 def _closes(intent: Intent, account: AccountFigures, mark_price: Decimal) -> Decimal:
-    """How much of what is open the order would close first: a reversal in one-way mode. By a reading of the account:
-    the streams tell the most that a position may be, and this wants the least."""
-    held = account.notional.get((intent.symbol, "BOTH"), _ZERO)
+    """How much of what is open the order closes first, which frees its margin: a reversal at once, in one-way mode.
+    By a reading of the account: the streams tell the most that a position may be, and this wants the least.
+
+    Not of a conditional order, which fires at another price, after the position's loss; nor of an isolated position,
+    which gives back what is left of its own margin.
+    """
+    key = intent.symbol, "BOTH"
+    held = account.notional.get(key, _ZERO)
     against = held < 0 if intent.side == "BUY" else held > 0
-    return abs(held) / mark_price if against and mark_price else _ZERO
+    frees = against and not intent.is_conditional and key not in account.isolated
+    return abs(held) / mark_price if frees and mark_price else _ZERO
 
 
 def _tells_its_margin(intent: Intent, policy: Policy) -> bool:

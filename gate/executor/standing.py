@@ -28,9 +28,10 @@ async def stand_for_account(gate: AsyncGate, exchange: Exchange) -> None:
     user has no right: positions must be closed all the same."""
     try:
         await _claim(gate, exchange)
-    except (AccountTaken, PrefixTaken):
-        # It doesn't begin here, and may begin elsewhere at once.
-        await gate.leave_account(exchange.key_digest, exchange.known_account_digest(), at_once=True)
+    except BaseException as error:
+        # Where it is refused here, it may begin elsewhere at once. Where it was cancelled, another may have joined it.
+        refused = isinstance(error, AccountTaken | PrefixTaken)
+        await gate.leave_account(exchange.key_digest, exchange.known_account_digest(), at_once=refused)
         raise
 
 

@@ -116,7 +116,7 @@ class PrefixTaken(GateError):
         super().__init__(
             f"another account, of this or another exchange, is kept under the prefix {prefix!r} on this store: give "
             "each account a prefix of its own, or stop what runs under this one. The prefix is free 70 s after a clean "
-            "stop, else after five minutes"
+            "stop, else after five minutes. A proxy given as base_url counts as another exchange"
         )
 
     def __reduce__(self) -> tuple[Any, ...]:

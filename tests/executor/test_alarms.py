@@ -59,6 +59,25 @@ async def test_a_stop_entry_that_is_refused_at_its_trigger_leaves_nothing_unprot
     assert (caplog.records[-1].levelno, caplog.messages[-1][:11]) == (logging.ERROR, "UNPROTECTED")
 
 
+async def test_a_stop_that_was_to_turn_a_position_and_is_refused_leaves_it_unprotected(
+    heard: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    updates = heard.executor.updates()
+    assert (await heard.executor.execute(heard.intent(quantity="0.01"))).state is Terminal.FILLED
+    stop = heard.intent(side="SELL", quantity="0.03", order_type="STOP_MARKET", trigger_price="95000")
+    assert (await heard.executor.execute(stop)).state is Terminal.PLACED
+    heard.balance("70")
+    async with heard.executor:
+        with caplog.at_level(logging.ERROR, "gate"):
+            heard.paper.set_price("BTCUSDT", "94500")
+            refused = await _end_of_a_stop(updates)
+            while refused.client_order_id != heard.gate.client_order_id(stop.id):
+                refused = await _end_of_a_stop(updates)
+
+    assert (refused.state, refused.reduces, refused.leaves_open) == (OrderState.REJECTED, False, True)
+    assert [record.message[:11] for record in caplog.records] == ["UNPROTECTED"]
+
+
 def _lose(desk: Desk, what: str) -> None:
     """Has events get lost: all, or those of what a stop became."""
     if what != "nothing":

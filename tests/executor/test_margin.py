@@ -319,6 +319,30 @@ def test_what_an_order_needs_is_margin_with_its_buffer_open_loss_and_fee(
     assert needed == sum(map(Decimal, need.split(" + ")))
 
 
+@pytest.mark.parametrize(
+    ("closes", "need"),
+    [
+        # half of it closes: of one coin at a mark price of 1,000, 50 are free for the 62.59375 of the other half
+        ("0.5", "12.59375 + 0.50075"),
+        ("0.6", "0 + 0.50075"),
+        ("1.5", "0 + 0.50075"),
+    ],
+)
+def test_what_an_order_closes_first_frees_its_margin_for_the_rest(closes: str, need: str) -> None:
+    intent = Intent(id="x", symbol="XUSDT", quantity=1, timestamp=1_700_000_000_000, side="SELL")
+    figures = Decimal(1), Decimal(1000), Decimal(1000), _CONFIG, Decimal("0.25"), Decimal(closes)
+
+    assert margin_need(intent, *figures) == sum(map(Decimal, need.split(" + ")))
+
+
+@pytest.mark.parametrize(("wallet", "own"), [("0", False), ("0.00000000", False), ("12.5", True), (None, True)])
+def test_a_position_has_a_margin_of_its_own_unless_the_exchange_says_none(wallet: str | None, own: bool) -> None:
+    row = {"symbol": "BTCUSDT", "positionSide": "BOTH", "notional": "100", "isolatedWallet": wallet}
+    account = decode_account({"availableBalance": "100", "assets": [], "positions": [row]}, 0)
+
+    assert (("BTCUSDT", "BOTH") in account.isolated) is own
+
+
 def test_the_check_is_exact_in_decimal() -> None:
     need = Decimal("0.11")
     assert MarginCheck(need, Decimal("0.11"), Decimal(0)).covered

@@ -14,9 +14,10 @@ from dataclasses import replace
 import pytest
 import redis
 
-from gate import AccountTaken, AsyncGate, Intent, Phase, PrefixTaken
+from gate import AccountTaken, AsyncGate, Intent, Phase, PrefixTaken, StoreUnavailable
 from gate.blocking import BlockingExecutor
-from gate.client.services import account_key, prefix_key
+from gate.client.services import Traces, account_key, prefix_key
+from gate.exchange.address import exchange_at
 from gate.exchange.binance import BinanceFutures
 from gate.executor import Executor, standing
 from gate.executor.execution import Terminal
@@ -266,6 +267,94 @@ async def test_a_worker_without_the_right_starts(store: Store, redis_client: red
             assert redis_client.exists(account_key(second[1].key_digest)), "what it may do it does"
     finally:
         redis_client.execute_command("ACL", "DELUSER", "narrow")
+
+
+@pytest.mark.parametrize(
+    ("address", "at"),
+    [
+        (None, ""),
+        ("https://fapi.binance.com", ""),
+        ("https://fapi1.binance.com:443", ""),
+        ("https://demo-fapi.binance.com", "demo"),
+        ("https://fapi.binance.com.example", "fapi.binance.com.example:443"),
+        ("https://proxy.example/binance", "proxy.example:443/binance"),
+        ("https://proxy.example:443/binance", "proxy.example:443/binance"),
+        ("http://localhost:8000", "127.0.0.1:8000"),
+        ("http://127.0.0.1:8000", "127.0.0.1:8000"),
+        ("http://[::1]:8000", "127.0.0.1:8000"),
+        ("http://127.0.0.1:8001", "127.0.0.1:8001"),
+    ],
+)
+def test_an_exchange_is_known_by_any_of_its_addresses(address: str | None, at: str) -> None:
+    assert exchange_at(address, demo=False) == at
+    assert exchange_at(None, demo=True) == "demo"
+
+
+async def test_another_spelling_of_the_address_is_the_same_account(
+    store: Store, redis_client: redis.Redis, paper: PaperExchange
+) -> None:
+    """A rolling restart may change it."""
+    spelt = paper.url.replace("127.0.0.1", "localhost")
+    async with (
+        account_of(store, paper, FIRST) as first,
+        Executor(*first),
+        BinanceFutures(FIRST.key, FIRST.secret, base_url=spelt, streams=False) as again,
+        Executor(first[0], again),
+    ):
+        assert again.known_account_digest() == first[1].known_account_digest() is not None
+        assert again.key_digest == first[1].key_digest
+
+
+async def test_a_start_that_is_cancelled_leaves_its_claims_soon(
+    store: Store, redis_client: redis.Redis, paper: PaperExchange
+) -> None:
+    async with account_of(store, paper, FIRST) as first:
+        paper.inject(Fault(kind=FaultKind.DELAY, method="GET", path=BALANCE))
+        starting = asyncio.create_task(Executor(*first).__aenter__())
+        await asyncio.to_thread(paper.wait_held)
+        key = account_key(first[1].key_digest)
+        await until(lambda: redis_client.exists(key))
+        starting.cancel()
+        await asyncio.wait([starting])
+        paper.release_held()
+        assert starting.cancelled()
+        assert 60 < redis_client.ttl(key) <= 70
+
+
+async def test_one_that_is_refused_ends_no_claim_that_it_has_found(
+    store: Store, redis_client: redis.Redis, paper: PaperExchange
+) -> None:
+    """A service that couldn't ask at its start which account it has is at work by the same key."""
+    async with account_of(store, paper, FIRST) as first, Executor(*first), account_of(store, paper, SECOND) as second:
+        key = account_key(second[1].key_digest)
+        redis_client.set(key, "quantum", ex=200)
+        with pytest.raises(PrefixTaken):
+            await Executor(*second).__aenter__()
+        assert redis_client.ttl(key) > 290
+
+
+async def test_the_prefix_is_kept_where_another_one_has_the_key(
+    store: Store, redis_client: redis.Redis, paper: PaperExchange
+) -> None:
+    async with account_of(store, paper, FIRST) as first, Executor(*first):
+        redis_client.set(account_key(first[1].key_digest), "another")
+        redis_client.expire(KEPT, 5)
+        with pytest.raises(AccountTaken):
+            await standing._claim(*first)
+        assert redis_client.ttl(KEPT) > 290
+
+
+def test_a_store_that_does_not_answer_is_waited_for_once() -> None:
+    traces, silence = Traces("quantum"), StoreUnavailable("no answer")
+    claiming = traces.claim_account("key")
+    next(claiming)
+    with pytest.raises(StopIteration):
+        claiming.throw(silence)
+    assert list(traces.claim_prefix("account")) == []
+    leaving = traces.leave_account("key", "account", at_once=False)
+    next(leaving)
+    with pytest.raises(StopIteration):
+        leaving.throw(silence)
 
 
 @pytest.fixture

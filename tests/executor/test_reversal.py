@@ -85,7 +85,41 @@ async def test_an_entry_for_the_other_position_side_does_not_close_this_one(
 
     refused = await desk.executor.execute(desk.intent(side="SELL", position_side="SHORT"))
 
-    assert (refused.state, refused.reason) == (Terminal.REJECTED_ORDER, "POSITION_SIDE")
+    assert (refused.state, refused.reason) == (Terminal.REJECTED_EXCHANGE, "POSITION_SIDE")
     assert f"holds {plain(before * 100_000)} LONG of BTCUSDT, which an entry of SHORT would close" in refused.detail
     assert await held(desk) == before
     assert (await desk.executor.execute(desk.intent(position_side="LONG"))).state is Terminal.FILLED
+
+
+async def test_once_the_other_side_is_closed_the_same_intent_goes(desk: Desk) -> None:
+    """A strategy may send the exit and the entry together."""
+    assert (await desk.executor.execute(desk.intent(quantity="0.01", position_side="LONG"))).state is Terminal.FILLED
+    entry = desk.intent(side="SELL", position_side="SHORT")
+
+    refused = await desk.executor.execute(entry)
+    await desk.executor.execute(desk.intent(side="SELL", quantity="0.01", reduce_only=True))
+
+    assert (refused.reason, refused.retryable) == ("POSITION_SIDE", True)
+    assert (await desk.executor.execute(entry)).state is Terminal.FILLED
+
+
+@WATCHED
+async def test_a_stop_that_would_reverse_counts_nothing_as_freed(open_desk: OpenDesk, watched: tuple[str, ...]) -> None:
+    """It fires after the position's loss: the exchange would refuse it then, with the position open."""
+    desk = await holding(open_desk, watched, "BUY")
+
+    refused = await desk.executor.execute(
+        desk.intent(side="SELL", quantity="0.3", order_type="STOP_MARKET", trigger_price="97000")
+    )
+
+    assert (refused.state, refused.reason) == (Terminal.REJECTED_MARGIN, "INSUFFICIENT_MARGIN")
+
+
+async def test_an_isolated_position_frees_nothing_for_sure(open_desk: OpenDesk) -> None:
+    desk = await open_desk()
+    await desk.exchange._rest.client.futures_change_margin_type(symbol="BTCUSDT", marginType="ISOLATED")
+    desk = await holding(open_desk, (), "BUY")
+
+    refused = await desk.executor.execute(desk.intent(side="SELL", notional="30000"))
+
+    assert (refused.state, refused.reason) == (Terminal.REJECTED_MARGIN, "INSUFFICIENT_MARGIN")

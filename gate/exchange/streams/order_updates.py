@@ -99,7 +99,7 @@ class OrderUpdate(Struct, frozen=True):
     """Whether the exchange had to be asked, because events may have been lost."""
     leaves_open: bool = False
     """Of a stop that fired and ended before all of it was filled: whether a position is open that it was to close, or
-    may be, where the exchange doesn't say."""
+    to turn, or may be, where the exchange doesn't say."""
     intent_id: str | None = None
     """None for an order that another process has sent, or an earlier life of this one."""
 
@@ -112,11 +112,14 @@ class OrderUpdate(Struct, frozen=True):
 
     @property
     def may_leave_open(self) -> bool:
-        """Whether it is of a stop that ended before all of it was filled, and not by a person's cancellation."""
+        """Whether it is of a stop that ended before all of it was filled, and not by a person's cancellation; or of one
+        that was to open a position, and was refused when it fired: it may have been to turn one."""
+        if not self.reduces:
+            return self.conditional and self.state is OrderState.REJECTED
         ended = self.state is OrderState.EXPIRED or (
             self.state is OrderState.CANCELLED and self.actual_order_id is not None  # what it became was cancelled
         )
-        return self.conditional and self.reduces and ended
+        return self.conditional and ended
 
     def is_news_after(self, state: OrderState | None, filled_quantity: Decimal) -> bool:
         """Whether its order has come further: an event may come twice, and later than an answer that says the same.
