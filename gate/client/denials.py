@@ -23,8 +23,9 @@ _log: Final = log_of("gate")
 
 
 def denied(intent: Intent, verdict: Verdict) -> Verdict:
-    """The verdict. Warns where it denies an exit, unless that exit's order was placed before, or is on its way."""
-    if intent.is_exit and not _is_seen_to(verdict.prior):
+    """The verdict. Warns where it denies an exit, unless that exit's order was placed before, or is on its way. (Of a
+    CONFLICT the order that is there is another one's.)"""
+    if intent.is_exit and not (verdict.reason is Reason.DUPLICATE and _is_seen_to(verdict.prior)):
         unless = _UNLESS if verdict.reason in _CANT_JUDGE else ""
         _log.warning("EXIT DENIED %s", names(intent, reason=verdict.reason, detail=verdict.detail, unless=unless))
     return verdict

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gate.values.clocks import CLOSE_MS, apart_ms, clock_check
+from gate.values.clocks import CLOSE_MS, apart_ms, bound_ms, clock_check
 from gate.values.diagnosis import Grade
 from gate.values.log_words import log_of, pairs
 
@@ -22,7 +22,7 @@ class ClockWatch:
         """`store_ms`: the store's clock, at some moment between `asked_ms` and `answered_ms` of this host's."""
         off_ms = apart_ms(store_ms, asked_ms, answered_ms)
         far_ms = abs(off_ms)
-        if far_ms <= CLOSE_MS // 2:
+        if far_ms <= min(CLOSE_MS, bound_ms(skew_ms)) // 2:
             self._told_ms = 0  # not sooner: on the border it would be told again and again
         found = clock_check(off_ms, skew_ms)
         if found.grade is Grade.OK or (self._told_ms and far_ms < 2 * self._told_ms):

@@ -223,22 +223,31 @@ def test_an_overloaded_exchange_takes_exits(gate: Run, at_hand: Client, paper_ex
     assert gate("status").stdout.startswith("OPEN\n")
 
 
-@pytest.mark.parametrize(("banned", "first"), [(True, "EXITS DON'T"), (False, "EXITS MAY NOT")])
+@pytest.mark.parametrize(
+    ("banned", "answer", "first"),
+    [
+        (True, "-1003 too many", "EXITS DON'T"),
+        (False, "-1003 too many", "EXITS MAY NOT"),
+        (False, "-1003 IP banned until 2026-11-27T12:00:00Z", "EXITS DON'T"),  # a person has reset safe mode
+        (False, "HTTP_418 teapot", "EXITS DON'T"),
+    ],
+)
 def test_while_the_exchange_wants_no_requests_the_status_sends_none(
-    gate: Run, at_hand: Client, store: Store, monkeypatch: pytest.MonkeyPatch, banned: bool, first: str
+    gate: Run, at_hand: Client, store: Store, monkeypatch: pytest.MonkeyPatch, banned: bool, answer: str, first: str
 ) -> None:
     """Whoever goes on asking during a ban is banned for longer."""
     with Gate.from_url(store.url) as other:
         verdict = other.evaluate(Intent(id="sig-81", symbol="BTCUSDT", side="BUY", notional="200", timestamp=now_ms()))
         assert verdict.permit is not None
         penalty = Penalty(cooldown_global_ms=240_000, safe_mode=banned)
-        assert other.settle(verdict.permit, Outcome.rejected("-1003", "banned", penalty=penalty))
+        assert other.settle(verdict.permit, Outcome.rejected(*answer.split(" ", 1), penalty=penalty))
     asked: list[object] = []
     monkeypatch.setattr("gate.cli.commands.at_the_exchange.opened", asked.append)
     out = gate("status").stdout
     assert asked == []
-    assert out.startswith(f"{first} GET THROUGH: the exchange answers -1003, for ")
-    assert " is unknown: not asked, since the exchange answers -1003" in out
+    code = answer.partition(" ")[0]
+    assert out.startswith(f"{first} GET THROUGH: the exchange answers {code}, for ")
+    assert f" is unknown: not asked, since the exchange answers {code}" in out
 
 
 def test_a_halt_that_cancels_leaves_no_order_and_every_position(

@@ -365,6 +365,14 @@ LINES = {
         "again",
         "refused for good, no order exists: send it under a new id",
     ),
+    "rejected tok 7 fp 1000 BTCUSDT SELL 5 0 x -2022 Gone": (
+        "again",
+        "refused for good, no order exists: nothing was left to close",
+    ),
+    "rejected tok 7 fp 1000 BTCUSDT BUY 5 0 u MIN_QUANTITY Small": (
+        "again",
+        "refused for good, no order exists: change it, and send it under a new id",
+    ),
     "rejected tok 7 fp 1000 BTCUSDT BUY 5 0 - NOT_PLACED x": (
         "again",
         "never under this id: the exchange had no such order when its time was over; send it under a new id",

@@ -100,6 +100,16 @@ def test_an_exit_that_comes_again_after_its_order_was_placed_is_no_warning(
     assert warnings(caplog) == []
 
 
+def test_an_exit_under_an_id_that_another_order_has_is_a_warning(
+    open_gate: OpenGate, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate = open_gate()
+    gate.settle(at.admitted(gate.evaluate(at.exit_(side="SELL"))), Outcome.placed("1"))
+    assert gate.evaluate(at.exit_(side="SELL", notional="7")).reason is Reason.CONFLICT
+    (said,) = warnings(caplog)
+    assert said.startswith(f"{EXIT_DENIED}CONFLICT ")
+
+
 def test_an_exit_that_comes_again_after_its_end_in_doubt_is_a_warning(
     redis_client: redis.Redis, open_gate: OpenGate, caplog: pytest.LogCaptureFixture
 ) -> None:

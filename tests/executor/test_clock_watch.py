@@ -8,6 +8,8 @@ import time
 import pytest
 
 from gate.executor.clock_watch import ClockWatch
+from gate.values.clocks import clock_check
+from gate.values.diagnosis import Grade
 from tests.executor.conftest import Desk
 
 SKEW_MS = 5_000
@@ -31,6 +33,19 @@ def test_it_is_told_anew_only_after_the_clocks_were_close(caplog: pytest.LogCapt
     for off_ms, lines in ((1_001, 1), (999, 0), (1_001, 0), (500, 0), (1_001, 1)):
         watch.sees(1_000_000 + off_ms, 1_000_000, 1_000_000, SKEW_MS)
         assert len(told(caplog)) == lines, off_ms
+
+
+def test_a_strict_policy_makes_less_than_a_second_matter_where_the_host_is_ahead(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Its entries are denied as from the future."""
+    watch = ClockWatch()
+    for off_ms, lines in ((-199, 0), (-201, 1), (-220, 0), (-101, 0), (-201, 0), (-99, 0), (-201, 1), (900, 0)):
+        watch.sees(1_000_000 + off_ms, 1_000_000, 1_000_000, 200)
+        assert len(told(caplog)) == lines, off_ms
+    assert clock_check(-90, 0).grade is Grade.OK
+    assert clock_check(-900, 200).grade is Grade.WRONG
+    assert clock_check(900, 200).grade is Grade.OK
 
 
 def test_it_names_the_remedy_and_what_follows(caplog: pytest.LogCaptureFixture) -> None:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 _WANT_SILENCE: Final = frozenset({"-1003", "HTTP_429", "HTTP_418", "HTTP_403", "HTTP_451"})
 """Answers after which whoever goes on asking is banned, or banned for longer."""
+_BANS: Final = frozenset({"HTTP_418", "HTTP_403", "HTTP_451"})
+_BANNED: Final = "banned until"
+"""In the exchange's text of a ban."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,8 @@ def resting_unless_silenced(keys: ExchangeKeys, found: Status) -> Resting:
         return resting_at(keys)
     left, answers = span(rest.ttl_ms), f"the exchange answers {code}"
     # Of the answers that rest the account for a while, only a ban switches safe mode on, too.
-    banned = any(each.name == "safe_mode" and each.detail.endswith(f": {rest.detail}") for each in found.standing)
+    banned = code in _BANS or _BANNED in rest.detail
+    banned |= any(each.name == "safe_mode" and each.detail.endswith(f": {rest.detail}") for each in found.standing)
     problem = f"not asked, since {answers}; whoever goes on asking waits longer. {left} left"
     return Resting(keys.venue, None, problem, f"{_passage(banned)}: {answers}, for {left} more")
 

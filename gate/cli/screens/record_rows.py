@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from gate.cli.screens.wording import ago, one_line, span
 from gate.values.fields import plain
 from gate.values.record import Phase, Record
+
+_NOTHING_LEFT: Final = frozenset({"-2022", "NOTHING_TO_CLOSE"})
 
 
 def record_rows(record: Record, client_order_id: str, now_ms: int) -> list[tuple[str, str]]:
@@ -58,7 +62,10 @@ def for_good_words(record: Record) -> str:
         return ""
     if record.code == "NOT_PLACED":
         return "never under this id: the exchange had no such order when its time was over; send it under a new id"
-    return "refused for good, no order exists: send it under a new id"
+    if record.code in _NOTHING_LEFT:
+        return "refused for good, no order exists: nothing was left to close"
+    changed = "change it, and " if record.unsent else ""
+    return f"refused for good, no order exists: {changed}send it under a new id"
 
 
 def exit_words(record: Record) -> str:

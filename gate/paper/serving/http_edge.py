@@ -18,6 +18,7 @@ from gate.paper.serving.socket_edge import SocketEdge, is_socket
 from gate.paper.serving.venue import Arrival, Reply, Request, Venue
 
 _JSON = "application/json"
+_TURNS_OF_AN_ACCEPT = 3  # from a connection's arrival until the handler knows of it, and can close it
 _TICK_S = 0.2  # how often due events happen when no request comes
 
 
@@ -49,6 +50,8 @@ class HttpEdge:
         self._stopping = True
         await self._sockets.stop()
         self.holds.let_go()
+        for _ in range(_TURNS_OF_AN_ACCEPT):
+            await asyncio.sleep(0)
         self._handler.pre_shutdown()  # closes idle connections; shutdown would wait its full time for them
         await asyncio.sleep(0)
         await self._handler.shutdown(timeout=1)
