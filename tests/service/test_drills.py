@@ -16,11 +16,12 @@ from gate import Gate, Outcome, Policy
 from gate.executor import OrderState, Terminal
 from gate.paper import Fault, FaultKind
 from gate.service.alert_settings import AlertSettings
-from gate.service.alerts import FailedExits
+from gate.service.alerts import Alert, FailedExits, Kind, Turn
 from gate.service.looking import Looking
 from gate.service.results import Asked, Ending
 from gate.service.told import ToldOrder
 from gate.values.intent import Intent
+from tests.service.alerting import told
 from tests.service.desk import GROUP, STREAM, Desk, payload, until
 from tests.service.test_looking import Streamless, looking
 from tests.service.test_telling import an_update
@@ -145,6 +146,33 @@ async def test_a_full_store_is_told_once_with_the_remedy_and_shows(harmed: Desk,
         ("store_refuses", "over"),
     ]
     assert "raise maxmemory, or make room" in receiver.texts()[0]
+
+
+async def test_the_end_of_what_could_not_be_marked_is_told_each_time(harmed: Desk, receiver: Receiver) -> None:
+    """The mark that stands there is of an older turn."""
+    with Gate.from_url(harmed.url) as operator:
+        operator.init(by="ops", reason="new")
+    async with two_services(harmed, receiver) as services:
+        for _ in range(2):
+            await look(*services)
+            harmed.client.config_set("min-replicas-to-write", 1)
+            for _ in range(2):
+                await look(*services)
+            harmed.client.config_set("min-replicas-to-write", 0)
+            for _ in range(2):
+                await look(*services)
+    assert [(each["kind"], each["turn"]) for each in receiver.posted] == [
+        ("store_refuses", turn) for turn in ("begins", "begins", "over", "over") * 2
+    ]
+
+
+async def test_what_begins_anew_is_told_though_its_end_could_not_be_marked(harmed: Desk, receiver: Receiver) -> None:
+    async with told(harmed, url=receiver.url) as of:
+        for turn, replicas in ((Turn.BEGINS, 0), (Turn.OVER, 1), (Turn.BEGINS, 0), (Turn.BEGINS, 0)):
+            harmed.client.config_set("min-replicas-to-write", replicas)
+            of.teller.tell(Alert(Kind.MARGIN, turn, "99 USDT"))
+            await of.teller._idle.wait()
+    assert [each["turn"] for each in receiver.posted] == ["begins", "over", "begins"]
 
 
 def test_a_cooldown_of_the_account_is_told_by_one_and_who_ended_it(desk: Desk, receiver: Receiver) -> None:
