@@ -44,6 +44,9 @@ _BY_ITSELF: Final = "not by gate reset: its time is over, or its key was deleted
 _LOST: Final = "not by gate reset: the store may have forgotten it"
 _REST: Final = "; all entries rest for {} s, or until gate reset cooldowns"
 _REST_WITHOUT_END: Final = "; all entries rest until gate reset cooldowns"
+_SHORT_REST_MS: Final = 30_000
+_SHORT_REST_AFTER_S: Final = 10.0
+"""While the exchange is overloaded, rests of seconds come and go. One that lasts so long is told all the same."""
 _PROBED: Final = "BTCUSDT"
 _SIGNED_EVERY_S: Final = 60.0
 _SIGNED_AGAIN_S: Final = 10.0
@@ -208,7 +211,8 @@ class Looking:
         }
         for kind, (adds, by, over) in tells.items():
             says = on.get(kind, "")
-            seen = self._conditions.see(kind, says, asked_s, adds=adds, ended_by=by, over=over)
+            after_s = _SHORT_REST_AFTER_S if kind is Kind.COOLDOWN_GLOBAL and _rests_briefly(status) else 0
+            seen = self._conditions.see(kind, says, asked_s, after_s=after_s, adds=adds, ended_by=by, over=over)
             self._teller.tell(seen)
             if says:
                 self._ended_by.pop(kind, None)
@@ -308,8 +312,17 @@ def _on(status: Status) -> dict[Kind, str]:
     return on
 
 
+def _rest_ms(status: Status) -> int | None:
+    return next((each.ttl_ms for each in status.standing if each.name == Kind.COOLDOWN_GLOBAL), None)
+
+
+def _rests_briefly(status: Status) -> bool:
+    ttl_ms = _rest_ms(status)
+    return ttl_ms is not None and ttl_ms <= _SHORT_REST_MS
+
+
 def _rest_of(status: Status) -> str:
-    ttl_ms = next((each.ttl_ms for each in status.standing if each.name == Kind.COOLDOWN_GLOBAL), None)
+    ttl_ms = _rest_ms(status)
     return _REST_WITHOUT_END if ttl_ms is None else _REST.format(-(-ttl_ms // 1000))
 
 

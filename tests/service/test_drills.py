@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -193,6 +194,33 @@ def test_a_cooldown_of_the_account_is_told_by_one_and_who_ended_it(desk: Desk, r
     assert begins.startswith("[quantum] COOLDOWN GLOBAL: 2 orders in ")
     assert begins.endswith(" s, or until gate reset cooldowns")
     assert over.endswith("reset by eve: limit was too low")
+
+
+async def test_a_rest_of_seconds_is_told_only_once_it_lasts(
+    desk: Desk, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else an overload, whose rests of five seconds come and go, would fill the teller with pairs of alerts."""
+    async with two_services(desk, receiver) as (one, _):
+        now_s = one._loop.time()
+        monkeypatch.setattr(one, "_loop", SimpleNamespace(time=lambda: now_s))
+
+        async def rests(ttl_ms: int | None, *, for_s: float) -> list[str]:
+            nonlocal now_s
+            now_s += for_s
+            desk.client.delete("quantum:safety:cooldown_global")
+            if ttl_ms is not None:
+                desk.client.set("quantum:safety:cooldown_global", "-1008", px=ttl_ms)
+            await look(one)
+            return [each["turn"] for each in receiver.posted]
+
+        for _ in range(3):
+            assert await rests(5_000, for_s=5) == []
+            assert await rests(5_000, for_s=9) == []
+            assert await rests(None, for_s=5) == []
+        assert await rests(5_000, for_s=5) == []
+        assert await rests(30_000, for_s=10) == ["begins"]
+        assert await rests(None, for_s=5) == ["begins", "over"]
+        assert await rests(60_000, for_s=5) == ["begins", "over", "begins"], "a long one is told at once"
 
 
 async def test_the_end_of_safe_mode_says_who_or_that_nobody_has_ended_it(desk: Desk, receiver: Receiver) -> None:
