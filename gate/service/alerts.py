@@ -183,7 +183,7 @@ class FailedExits:
         """What is to be told of an exit that has its answer."""
         if ending.state in (Terminal.FILLED, Terminal.PLACED) or ending.reason in _NO_FAILURE:
             return None
-        if ending.looked and not ending.still_open:
+        if ending.told_before or (ending.looked and not ending.still_open):
             return None
         of = intent.symbol, intent.position_side
         if now_s - self._told_s.get(of, -_APART_S) < _APART_S:

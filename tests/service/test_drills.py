@@ -329,6 +329,34 @@ def test_an_exit_that_is_given_up_is_told_with_what_is_open(
     assert re.search(says, said), said
 
 
+def test_a_second_delivery_of_an_exit_that_had_nothing_to_close_alarms_nobody(desk: Desk, receiver: Receiver) -> None:
+    with Gate.from_url(desk.url) as operator:
+        operator.init(by="ops", reason="new")
+    worker = desk.worker(GATE_ALERT_URL=receiver.url).consumes()
+    out = payload(id="out", **EXIT)
+    for _ in range(2):
+        desk.send(out)
+        worker.said("TERMINAL STATE: ")
+        desk.idle()
+    worker.said("reason=-2022 .*from its record")
+    assert [each["reason"] for each in desk.results()] == ["-2022"]
+    assert worker.stop() == 0
+    assert receiver.texts() == []
+
+
+def test_an_exit_whose_worker_died_before_its_answer_is_told_from_its_record(desk: Desk, receiver: Receiver) -> None:
+    with Gate.from_url(desk.url) as operator:
+        operator.init(by="ops", reason="new")
+        out = payload(id="out", **EXIT)
+        permit = operator.evaluate(out).permit
+        assert permit
+        operator.settle(permit, Outcome.rejected("-2015", "Invalid API-key"))
+    worker = desk.worker(GATE_ALERT_URL=receiver.url).consumes()
+    desk.send(out)
+    until(receiver.texts, told=lambda: worker.log)
+    assert receiver.texts()[0].startswith("[quantum] EXIT FAILED: BTCUSDT SELL, out: REJECTED_EXCHANGE, -2015 ")
+
+
 def an_exit(intent_id: str, position_side: str = "BOTH") -> Intent:
     asked: dict[str, Any] = {"side": "SELL", "reduce_only": True, "quantity": "1", "position_side": position_side}
     return Intent(id=intent_id, symbol="BTCUSDT", timestamp=1_700_000_000_000, **asked)
@@ -348,6 +376,7 @@ def test_of_each_position_one_failed_exit_is_told_a_minute() -> None:
         Ending(Terminal.REJECTED_ORDER, "NOTHING_TO_CLOSE"),
         Ending(Terminal.DENIED, "DUPLICATE"),
         Ending(Terminal.UNKNOWN, "TimeoutError", looked=True),
+        Ending(Terminal.REJECTED_EXCHANGE, "-2022", told_before=True),
     ],
     ids=lambda each: each.reason,
 )
