@@ -155,7 +155,8 @@ class Looking:
 
     def exit_ended(self, intent: Intent, ending: Ending) -> None:
         """An exit has its answer: where it hasn't got through, that is told."""
-        self._teller.tell(self._failed_exits.ended(intent, ending, self._loop.time()))
+        alert = self._failed_exits.ended(intent, ending, self._loop.time())
+        self._teller.tell(alert, elsewhere=lambda: self._failed_exits.told_elsewhere(intent, ending))
 
     async def _news_came(self) -> bool:
         try:

@@ -367,6 +367,26 @@ def test_of_each_position_one_failed_exit_is_told_a_minute() -> None:
     assert of.ended(an_exit("a"), ending, 0) is not None
     assert of.ended(an_exit("b"), ending, 59) is None
     assert of.ended(an_exit("c"), ending, 60) is not None
+    assert of.ended(an_exit("d", "LONG"), ending, 60) is not None, "the other side is another position"
+
+
+async def test_an_exit_that_fails_anew_and_for_good_is_told_and_hides_no_other(desk: Desk, receiver: Receiver) -> None:
+    busy = Ending(Terminal.REJECTED_EXCHANGE, "HTTP_503", "busy", retryable=True)
+    refused = Ending(Terminal.REJECTED_EXCHANGE, "-2015", "Invalid API-key")
+    async with two_services(desk, receiver) as (one, other):
+        for service, name, ending in (
+            (one, "first", busy),
+            (one, "first", refused),
+            (other, "first", refused),
+            (other, "second", refused),
+        ):
+            service.exit_ended(an_exit(name), ending)
+            await service._teller._idle.wait()
+    assert [re.sub(".*, (.*): REJECTED_EXCHANGE, ([^ ]+) .*", r"\1 \2", each) for each in receiver.texts()] == [
+        "first HTTP_503",
+        "first -2015",
+        "second -2015",
+    ]
 
 
 @pytest.mark.parametrize(
