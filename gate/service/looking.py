@@ -39,6 +39,7 @@ _PROBE_AGAIN_S: Final = 3.0
 _FORGOTTEN: Final = "not by gate resume: the store may have forgotten it; halt again if you want it"
 _GONE_BACK: Final = ". The store may have gone back to it: gate resume ends it, if nobody wants it"
 _NAMED_AT_MOST: Final = 5
+_DOUBTED_AT_MOST: Final = 1_000
 _A_LOOK_TAKES_S: Final = 1.0
 _BY_ITSELF: Final = "not by gate reset: its time is over, or its key was deleted"
 _LOST: Final = "not by gate reset: the store may have forgotten it"
@@ -87,7 +88,8 @@ class Looking:
         self._doubts: Final = Doubts()
         self._ended_by: Final[dict[Kind, str]] = {}
         self._failed_exits: Final = FailedExits()
-        self._doubtful: tuple[str, ...] = ()
+        self._doubted: Final[dict[str, None]] = {}
+        """What was in doubt since that alert began, the one that it names first."""
         self._policy_differs = ""
         self._eased: Callable[[], None] = lambda: None
         self._loop: Final = asyncio.get_running_loop()
@@ -232,21 +234,26 @@ class Looking:
         said = f"{status.in_doubt} order{'' if status.in_doubt == 1 else 's'} may exist; {oldest} for more than "
         said += f"{of.in_doubt_after_s} s. gate status, and look at the exchange"
         says = said if for_s >= of.in_doubt_after_s else ""
+        if says:
+            for intent_id in (oldest, *status.doubtful):
+                if len(self._doubted) < _DOUBTED_AT_MOST:
+                    self._doubted[intent_id] = None
         over = await self._became() if not says and self._conditions.on(Kind.IN_DOUBT) else ""
         self._teller.tell(self._conditions.see(Kind.IN_DOUBT, says, self._loop.time(), over=over))
-        self._doubtful = status.doubtful
+        if not says:
+            self._doubted.clear()
 
     async def _became(self) -> str:
-        """What has become of the intents that were in doubt at the last look."""
-        said = []
-        for intent_id in self._doubtful[:_NAMED_AT_MOST]:
+        """What has become of the intents that were in doubt while the alert was on."""
+        said, doubted = [], list(self._doubted)
+        for intent_id in doubted[:_NAMED_AT_MOST]:
             try:
                 record = await self._gate.lookup(intent_id)
             except StoreFailure:
                 record = None
             said.append(f"{intent_id} {became(record)}")
-        if len(self._doubtful) > _NAMED_AT_MOST:
-            said.append(f"{len(self._doubtful) - _NAMED_AT_MOST} more: gate intents")
+        if len(doubted) > _NAMED_AT_MOST:
+            said.append(f"{len(doubted) - _NAMED_AT_MOST} more: gate intents")
         return "; ".join(said)
 
     async def _look_at_margin(self) -> str:

@@ -285,6 +285,29 @@ async def test_the_end_of_a_doubt_says_what_became_of_each(desk: Desk, receiver:
     assert "exit has no order, NOT_PLACED: an exit, so its position may be open" in over
 
 
+async def test_the_end_of_a_doubt_names_what_was_settled_before_the_last_look(desk: Desk, receiver: Receiver) -> None:
+    with Gate.from_url(desk.url) as gate:
+        gate.init(by="ops", reason="new")
+        permits = []
+        for name in ("one", "two"):
+            permit = gate.evaluate(payload("ETHUSDT" if permits else "BTCUSDT", id=name)).permit
+            assert permit
+            gate.settle(permit, Outcome.unknown("the worker died"))
+            permits.append(permit)
+        async with two_services(desk, receiver) as (one, _):
+            await look(one)
+            one._doubts._since_s = {"one": -2.0, "two": -1.0}
+            await look(one)
+            gate.settle(permits[0], Outcome.not_placed("looked it up"))
+            await look(one)
+            gate.settle(permits[1], Outcome.placed("77"))
+            await look(one)
+            assert one._doubted == {}
+    [begins, over] = receiver.texts()
+    assert "2 orders may exist; one for more than" in begins
+    assert over == "[quantum] IN DOUBT OVER: one has no order, NOT_PLACED; two was placed, order 77"
+
+
 async def test_a_stop_of_another_service_is_named_by_its_intent(desk: Desk, receiver: Receiver) -> None:
     told = ToldOrder(Asked("stop-1", "BTCUSDT", "SELL", 1, None, None), state="NEW", order_id="81")
     refused = structs.replace(
