@@ -112,7 +112,10 @@ class Deciding:
         record, intent = execution.verdict.prior, held.entry.intent
         known_by = answered_as(intent)
         mark = await self._streams.mark(known_by)
-        if self._answering.has(known_by) or is_last(mark):
+        if self._answering.has(known_by):
+            # Where results are refused and pass again, this denial could be written before that answer.
+            return Later(grown(*_EARLIER_AGAIN_S, held.tries), execution.reason, alone=True)
+        if is_last(mark):
             return ending_of(execution)  # it won't be written
         came = None
         if record is not None:

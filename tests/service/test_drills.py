@@ -23,7 +23,7 @@ from gate.service.results import Asked, Ending
 from gate.service.told import ToldOrder
 from gate.values.intent import Intent
 from tests.service.alerting import told
-from tests.service.desk import GROUP, STREAM, Desk, payload, until
+from tests.service.desk import GROUP, RESULTS, STREAM, Desk, Worker, payload, until
 from tests.service.test_looking import Streamless, looking
 from tests.service.test_telling import an_update
 from tests.service.webhooks import Receiver
@@ -289,8 +289,8 @@ async def test_the_end_of_a_doubt_names_what_was_settled_before_the_last_look(de
     with Gate.from_url(desk.url) as gate:
         gate.init(by="ops", reason="new")
         permits = []
-        for name in ("one", "two"):
-            permit = gate.evaluate(payload("ETHUSDT" if permits else "BTCUSDT", id=name)).permit
+        for name, symbol in (("one", "BTCUSDT"), ("two", "ETHUSDT")):
+            permit = gate.evaluate(payload(symbol, id=name)).permit
             assert permit
             gate.settle(permit, Outcome.unknown("the worker died"))
             permits.append(permit)
@@ -448,3 +448,24 @@ def test_a_second_delivery_that_turns_final_has_its_result(desk: Desk) -> None:
     desk.send(exits[0])
     desk.idle()
     assert len(desk.results()) == 4
+
+
+def test_a_delivery_that_comes_while_the_order_s_result_waits_tells_no_denial(desk: Desk) -> None:
+    """It was written before that, where the results could be written again and the waiting one wasn't due yet."""
+    with Gate.from_url(desk.url) as operator:
+        operator.init(by="ops", reason="new")
+    worker = desk.worker().consumes()
+    desk.client.set(RESULTS, "not a stream")
+    sent = payload(id="in")
+    desk.send(sent)
+    until(lambda: worker.health()["unwritten"] == 1, told=lambda: worker.log)
+    until(lambda: failures(worker) >= 6, told=lambda: worker.log)
+    desk.client.delete(RESULTS)
+    desk.send(sent)
+    desk.idle()
+    assert [each["state"] for each in desk.results()] == ["FILLED"]
+
+
+def failures(worker: Worker) -> float:
+    """How often its answers were refused."""
+    return sum(map(float, re.findall(r'gate_failures_total\{what="answer"\} (\S+)', worker.get("/metrics")[1])))
