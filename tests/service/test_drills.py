@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
@@ -17,9 +18,10 @@ from gate import Gate, Outcome, Policy
 from gate.executor import OrderState, Terminal
 from gate.paper import Fault, FaultKind
 from gate.service.alert_settings import AlertSettings
-from gate.service.alerts import Alert, FailedExits, Kind, Turn
+from gate.service.alerts import Alert, Conditions, FailedExits, Kind, Turn, ended_by
 from gate.service.looking import Looking
 from gate.service.results import Asked, Ending
+from gate.service.streams import is_for_good
 from gate.service.told import ToldOrder
 from gate.values.intent import Intent
 from tests.service.alerting import told
@@ -147,6 +149,61 @@ async def test_a_full_store_is_told_once_with_the_remedy_and_shows(harmed: Desk,
         ("store_refuses", "over"),
     ]
     assert "raise maxmemory, or make room" in receiver.texts()[0]
+    audit: Any = harmed.client.xrange("quantum:safety:audit")
+    assert [fields[b"what"] for _, fields in audit] == [b"init"], "its beginning can't stand there, so its end doesn't"
+
+
+async def test_a_store_that_refuses_for_a_moment_is_not_told(
+    harmed: Desk, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with two_services(harmed, receiver) as (one, _):
+        monkeypatch.setattr(one, "_down_after_s", 10.0)
+        harmed.client.config_set("min-replicas-to-write", 1)
+        for _ in range(2):
+            await look(one)
+        assert one.pulse.refuses
+        harmed.client.config_set("min-replicas-to-write", 0)
+        await look(one)
+    assert [each["kind"] for each in receiver.posted] == []
+
+
+async def test_of_a_store_that_does_not_answer_nobody_knows_whether_it_takes_writes(
+    desk: Desk, receiver: Receiver
+) -> None:
+    async with two_services(desk, receiver) as (one, _):
+        one.pulse.refuses = "it is full"
+        desk.client.set(STREAM, "not a stream")
+        await look(one)
+        assert one.pulse.refuses is None
+        assert "gate_store_takes_writes NaN" in one._metrics.text().decode()
+
+
+@pytest.mark.parametrize(("seen_s_ago", "told_again"), [(60, False), (1, True)])
+async def test_a_mark_is_as_old_as_what_this_service_has_seen_since(
+    desk: Desk, receiver: Receiver, seen_s_ago: float, told_again: bool
+) -> None:
+    """Whoever looks seconds later finds a mark that counts. One from before the halt was off is of an older halt."""
+    async with told(desk, url=receiver.url) as of:
+        of.teller.tell(Alert(Kind.HALT, Turn.BEGINS, "by ops"))
+        await of.teller._idle.wait()
+        marked: Any = desk.client.pttl(f"{MARKS}halt")
+        desk.client.pexpire(f"{MARKS}halt", marked - 20_000)
+        of.teller.tell(Alert(Kind.HALT, Turn.BEGINS, "by ops", otherwise_s=time.monotonic() - seen_s_ago))
+    assert len(receiver.posted) == 1 + told_again
+
+
+@pytest.mark.parametrize("kind", [Kind.HALT, Kind.MARGIN])
+def test_what_each_service_has_on_its_own_clock_says_nothing_of_a_mark(kind: Kind) -> None:
+    of = Conditions()
+    of.see(kind, "", 1)
+    begins = of.see(kind, "on", 2)
+    assert begins
+    assert begins.otherwise_s == (1 if kind is Kind.HALT else None)
+
+
+def test_reset_all_ends_safe_mode_and_the_rest() -> None:
+    ended = ended_by([("1-0", {"what": "reset all", "by": "eve", "reason": "looked"})])
+    assert ended == dict.fromkeys((Kind.SAFE_MODE, Kind.COOLDOWN_GLOBAL), "reset by eve: looked")
 
 
 async def test_the_end_of_what_could_not_be_marked_is_told_each_time(harmed: Desk, receiver: Receiver) -> None:
@@ -367,6 +424,13 @@ def test_a_second_delivery_of_an_exit_that_had_nothing_to_close_alarms_nobody(de
     assert receiver.texts() == []
 
 
+@pytest.mark.parametrize(
+    ("mark", "for_good"), [(None, False), ("no_order retryable 1-0", False), ("no_order 1-0", True), ("1-0", True)]
+)
+def test_a_failure_for_good_after_one_for_now_is_not_told_before(mark: str | None, for_good: bool) -> None:
+    assert is_for_good(mark) is for_good
+
+
 def test_an_exit_whose_worker_died_before_its_answer_is_told_from_its_record(desk: Desk, receiver: Receiver) -> None:
     with Gate.from_url(desk.url) as operator:
         operator.init(by="ops", reason="new")
@@ -391,6 +455,19 @@ def test_of_each_position_one_failed_exit_is_told_a_minute() -> None:
     assert of.ended(an_exit("b"), ending, 59) is None
     assert of.ended(an_exit("c"), ending, 60) is not None
     assert of.ended(an_exit("d", "LONG"), ending, 60) is not None, "the other side is another position"
+
+
+@pytest.mark.parametrize(
+    ("state", "says"),
+    [
+        (Terminal.UNKNOWN, "its order may exist, and still open is BOTH 1"),
+        (Terminal.REJECTED_EXCHANGE, "still open is BOTH 1; another try needs a new id"),
+    ],
+)
+def test_of_an_exit_whose_order_may_exist_no_other_try_is_asked_for(state: Terminal, says: str) -> None:
+    alert = FailedExits().ended(an_exit("a"), Ending(state, "-1007", "late", still_open="BOTH 1", looked=True), 0)
+    assert alert
+    assert alert.says == f"BTCUSDT SELL, a: {state}, -1007 late; {says}"
 
 
 async def test_an_exit_that_fails_anew_and_for_good_is_told_and_hides_no_other(desk: Desk, receiver: Receiver) -> None:
