@@ -15,7 +15,7 @@
 --
 -- ARGV   1 group             the consumer group
 --        2 entry             the entry's id
---        3 keep_ms           how long `answered` stays: as long as the intent may be delivered again
+--        3 keep_ms           how long `answered` stays at least: as long as the intent may be delivered again
 --        4 most              about how many answers the stream keeps
 --        5 no_order          1 where no order has come of this delivery; else 0
 --        6 told              the new value of `order`; empty where the answer tells of none
@@ -50,7 +50,10 @@ if not (answered or by_another) then
   -- The first write: where the answers can't be written, nothing is.
   local id = redis.call('XADD', KEYS.answers, 'MAXLEN', '~', ARGV.most, '*', unpack(ARGV, ARGV.from.fields))
   local kind = no_order and (ARGV.retryable == '1' and 'no_order retryable ' or 'no_order ') or ''
-  redis.call('SET', KEYS.answered, kind .. id, 'PX', ARGV.keep_ms)
+  -- A denial for good may come for its age, which is kept short: then the mark of the first one lives on, or there would
+  -- be another as soon as it lapses.
+  local keep_ms = math.max(tonumber(ARGV.keep_ms), turns_final and redis.call('PTTL', KEYS.answered) or 0)
+  redis.call('SET', KEYS.answered, kind .. id, 'PX', string.format('%.0f', keep_ms))
   if ARGV.told ~= '' and not further then note_order() end
 end
 redis.call('XACK', KEYS.entries, ARGV.group, ARGV.entry)

@@ -174,24 +174,29 @@ class Conditions:
 
 class FailedExits:
     """Exits that haven't got through. Of each position one is told a minute: a strategy that tries again and again with
-    new ids must not push out all other alerts."""
+    new ids must not push out all other alerts. One that failed for good isn't kept back by one that may come again."""
 
     def __init__(self) -> None:
-        self._told_s: Final[dict[tuple[str, str | None], float]] = {}
+        self._told_s: Final[dict[tuple[str, str | None, bool], float]] = {}
 
     def ended(self, intent: Intent, ending: Ending, now_s: float) -> Alert | None:
         """What is to be told of an exit that has its answer."""
         if ending.state in (Terminal.FILLED, Terminal.PLACED) or ending.reason in _NO_FAILURE:
             return None
-        if ending.looked and not ending.still_open:
+        if ending.told_before or (ending.looked and not ending.still_open):
             return None
-        of = intent.symbol, intent.position_side
+        of = intent.symbol, intent.position_side, ending.retryable
         if now_s - self._told_s.get(of, -_APART_S) < _APART_S:
             return None
         if len(self._told_s) >= _MOST_POSITIONS:
             self._told_s.clear()
         self._told_s[of] = now_s
-        return Alert(Kind.EXIT_FAILED, Turn.HAPPENED, _failed(intent, ending), once=intent.id)
+        # Another delivery may fail in another way, and be the last one.
+        return Alert(Kind.EXIT_FAILED, Turn.HAPPENED, _failed(intent, ending), once=f"{intent.id}/{ending.reason}")
+
+    def told_elsewhere(self, intent: Intent, ending: Ending) -> None:
+        """Another service has told it, be it hours ago: the next exit of its position is told."""
+        self._told_s.pop((intent.symbol, intent.position_side, ending.retryable), None)
 
 
 def _failed(intent: Intent, ending: Ending) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from gate.client.gates import AsyncGate
@@ -14,7 +15,7 @@ from gate.service.answering import Answering
 from gate.service.pauses import grown
 from gate.service.results import Ending, ending_of, ending_of_record
 from gate.service.settings import Settings
-from gate.service.streams import STORE_FAILURES, Streams, said_of
+from gate.service.streams import STORE_FAILURES, Streams, is_for_good, is_last, said_of
 from gate.service.waiting import Held
 from gate.values.errors import StoreFailure
 from gate.values.intent import Intent
@@ -110,7 +111,11 @@ class Deciding:
         """What an earlier delivery has come to. Its result may be missing: its worker may have died before."""
         record, intent = execution.verdict.prior, held.entry.intent
         known_by = answered_as(intent)
-        if self._answering.has(known_by) or await self._streams.answered(known_by):
+        mark = await self._streams.mark(known_by)
+        if self._answering.has(known_by):
+            # Where results are refused and pass again, this denial could be written before that answer.
+            return Later(grown(*_EARLIER_AGAIN_S, held.tries), execution.reason, alone=True)
+        if is_last(mark):
             return ending_of(execution)  # it won't be written
         came = None
         if record is not None:
@@ -131,7 +136,7 @@ class Deciding:
             came.reason,
             came.order_id or "-",
         )
-        return came
+        return replace(came, told_before=is_for_good(mark))
 
     async def _placed_before(self, record: Record) -> OrderAnswer | None:
         decided_ms = record.admitted_ms - self._gate.policy.max_age_ms

@@ -39,11 +39,15 @@ _PROBE_AGAIN_S: Final = 3.0
 _FORGOTTEN: Final = "not by gate resume: the store may have forgotten it; halt again if you want it"
 _GONE_BACK: Final = ". The store may have gone back to it: gate resume ends it, if nobody wants it"
 _NAMED_AT_MOST: Final = 5
+_DOUBTED_AT_MOST: Final = 1_000
 _A_LOOK_TAKES_S: Final = 1.0
 _BY_ITSELF: Final = "not by gate reset: its time is over, or its key was deleted"
 _LOST: Final = "not by gate reset: the store may have forgotten it"
 _REST: Final = "; all entries rest for {} s, or until gate reset cooldowns"
 _REST_WITHOUT_END: Final = "; all entries rest until gate reset cooldowns"
+_SHORT_REST_MS: Final = 30_000
+_SHORT_REST_AFTER_S: Final = 10.0
+"""While the exchange is overloaded, rests of seconds come and go. One that lasts so long is told all the same."""
 _PROBED: Final = "BTCUSDT"
 _SIGNED_EVERY_S: Final = 60.0
 _SIGNED_AGAIN_S: Final = 10.0
@@ -84,7 +88,8 @@ class Looking:
         self._doubts: Final = Doubts()
         self._ended_by: Final[dict[Kind, str]] = {}
         self._failed_exits: Final = FailedExits()
-        self._doubtful: tuple[str, ...] = ()
+        self._doubted: Final[dict[str, None]] = {}
+        """What was in doubt since that alert began, the one that it names first."""
         self._policy_differs = ""
         self._eased: Callable[[], None] = lambda: None
         self._loop: Final = asyncio.get_running_loop()
@@ -152,7 +157,8 @@ class Looking:
 
     def exit_ended(self, intent: Intent, ending: Ending) -> None:
         """An exit has its answer: where it hasn't got through, that is told."""
-        self._teller.tell(self._failed_exits.ended(intent, ending, self._loop.time()))
+        alert = self._failed_exits.ended(intent, ending, self._loop.time())
+        self._teller.tell(alert, elsewhere=lambda: self._failed_exits.told_elsewhere(intent, ending))
 
     async def _news_came(self) -> bool:
         try:
@@ -208,7 +214,8 @@ class Looking:
         }
         for kind, (adds, by, over) in tells.items():
             says = on.get(kind, "")
-            seen = self._conditions.see(kind, says, asked_s, adds=adds, ended_by=by, over=over)
+            after_s = _SHORT_REST_AFTER_S if kind is Kind.COOLDOWN_GLOBAL and _rests_briefly(status) else 0
+            seen = self._conditions.see(kind, says, asked_s, after_s=after_s, adds=adds, ended_by=by, over=over)
             self._teller.tell(seen)
             if says:
                 self._ended_by.pop(kind, None)
@@ -227,21 +234,26 @@ class Looking:
         said = f"{status.in_doubt} order{'' if status.in_doubt == 1 else 's'} may exist; {oldest} for more than "
         said += f"{of.in_doubt_after_s} s. gate status, and look at the exchange"
         says = said if for_s >= of.in_doubt_after_s else ""
+        if says:
+            for intent_id in (oldest, *status.doubtful):
+                if len(self._doubted) < _DOUBTED_AT_MOST:
+                    self._doubted[intent_id] = None
         over = await self._became() if not says and self._conditions.on(Kind.IN_DOUBT) else ""
         self._teller.tell(self._conditions.see(Kind.IN_DOUBT, says, self._loop.time(), over=over))
-        self._doubtful = status.doubtful
+        if not says:
+            self._doubted.clear()
 
     async def _became(self) -> str:
-        """What has become of the intents that were in doubt at the last look."""
-        said = []
-        for intent_id in self._doubtful[:_NAMED_AT_MOST]:
+        """What has become of the intents that were in doubt while the alert was on."""
+        said, doubted = [], list(self._doubted)
+        for intent_id in doubted[:_NAMED_AT_MOST]:
             try:
                 record = await self._gate.lookup(intent_id)
             except StoreFailure:
                 record = None
             said.append(f"{intent_id} {became(record)}")
-        if len(self._doubtful) > _NAMED_AT_MOST:
-            said.append(f"{len(self._doubtful) - _NAMED_AT_MOST} more: gate intents")
+        if len(doubted) > _NAMED_AT_MOST:
+            said.append(f"{len(doubted) - _NAMED_AT_MOST} more: gate intents")
         return "; ".join(said)
 
     async def _look_at_margin(self) -> str:
@@ -308,8 +320,17 @@ def _on(status: Status) -> dict[Kind, str]:
     return on
 
 
+def _rest_ms(status: Status) -> int | None:
+    return next((each.ttl_ms for each in status.standing if each.name == Kind.COOLDOWN_GLOBAL), None)
+
+
+def _rests_briefly(status: Status) -> bool:
+    ttl_ms = _rest_ms(status)
+    return ttl_ms is not None and ttl_ms <= _SHORT_REST_MS
+
+
 def _rest_of(status: Status) -> str:
-    ttl_ms = next((each.ttl_ms for each in status.standing if each.name == Kind.COOLDOWN_GLOBAL), None)
+    ttl_ms = _rest_ms(status)
     return _REST_WITHOUT_END if ttl_ms is None else _REST.format(-(-ttl_ms // 1000))
 
 

@@ -14,7 +14,8 @@ from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
 from gate.protocol.keyspace import Keyspace
 from gate.protocol.scripts import Call, script
 from gate.protocol.texts import as_text
-from gate.service.alerts import OF_ACCOUNT, Alert, Turn
+from gate.service.alerts import OF_ACCOUNT, Alert, Kind, Turn
+from gate.service.streams import STORE_FAILURES
 from gate.values.log_words import log_of
 
 _log: Final = log_of("gate.service")
@@ -46,6 +47,8 @@ class News:
         self._after: Final = dict.fromkeys((account.audit, account.journal, own.audit, own.journal), "")
         self._writes: str = own.audit
         self._journal: Final = own.journal
+        self._unmarked: Final[set[Kind]] = set()
+        """Of what this service has told the last turn without a mark: the mark that stands there is an older one."""
 
     async def read(self) -> list[tuple[str, dict[str, str]]]:
         """What the audit and the journal have got since the last call."""
@@ -89,7 +92,15 @@ class News:
         if alert.kind not in OF_ACCOUNT:
             return True
         now_on = alert.turn is Turn.BEGINS
-        before, age_s = await self._mark(alert.kind, _ON if now_on else _OVER)
+        try:
+            before, age_s = await self._mark(alert.kind, _ON if now_on else _OVER)
+        except STORE_FAILURES:
+            if not alert.inherited:  # who calls tells it all the same
+                self._unmarked.add(alert.kind)
+            raise
+        if alert.kind in self._unmarked:
+            self._unmarked.discard(alert.kind)
+            return True
         if before == _NEVER:
             return not alert.inherited
         # What is marked was otherwise since, as this service has seen: the store has gone back to that mark. The time

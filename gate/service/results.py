@@ -58,6 +58,8 @@ class Ending:
     """Of a PLACED one: whether its order has ended, filled in part, so that no update follows."""
     absent: bool = False
     """Whether an order was sent, and the exchange didn't have it then. One that shows up late is told of."""
+    told_before: bool = False
+    """Whether an earlier delivery has the answer that tells of this end."""
 
     @property
     def no_order(self) -> bool:

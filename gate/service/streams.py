@@ -30,6 +30,8 @@ _SOON_S: Final = 0.25
 """An answer that comes within this isn't near its time-out."""
 _NO_ORDER: Final = "no_order "
 """How lua/answer.lua marks an answer that may not be the last."""
+_NO_ORDER_NOW: Final = f"{_NO_ORDER}retryable "
+"""The same, where a denial for good may follow."""
 LEFT: Final = "handed-over"
 """The consumer that keeps what a service leaves at its end, until another one takes it over."""
 
@@ -190,9 +192,10 @@ class Streams:
                 of.stream, of.group, of.consumer, 0, list(entry_ids[start : start + _PAGE]), justid=True
             )
 
-    async def answered(self, answered: str) -> bool:
-        """Whether an intent has its last answer."""
-        return is_last(await self._client.get(self._of.answered + answered))
+    async def mark(self, answered: str) -> bytes | str | None:
+        """What lua/answer.lua has noted of an intent."""
+        mark: bytes | str | None = await self._client.get(self._of.answered + answered)
+        return mark
 
     async def answer(self, answers: Sequence[Answer]) -> list[bool | Exception]:
         """Writes answers and acknowledges their entries: for each whether it was written, or why it failed. An answer
@@ -336,6 +339,11 @@ async def _sent(pipeline: Any) -> list[bool | Exception]:
 def is_last(mark: bytes | str | None) -> bool:
     """Whether what lua/answer.lua has noted of an intent is its last answer."""
     return mark is not None and not as_text(mark).startswith(_NO_ORDER)
+
+
+def is_for_good(mark: bytes | str | None) -> bool:
+    """Whether it tells of an answer that no further denial follows; an order may."""
+    return mark is not None and not as_text(mark).startswith(_NO_ORDER_NOW)
 
 
 def said_of(error: BaseException) -> str:

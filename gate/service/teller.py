@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Final, Self
@@ -42,7 +43,7 @@ class Teller:
         self._prefix: Final = prefix
         self._by: Final = by
         self._webhook: Final = (webhook or Webhook(settings)) if settings.url else None
-        self._to_tell: Final[deque[tuple[Alert, int]]] = deque()
+        self._to_tell: Final[deque[tuple[Alert, int, Callable[[], None]]]] = deque()
         self._come: Final = asyncio.Event()
         self._idle: Final = asyncio.Event()
         self._stack: Final = AsyncExitStack()
@@ -67,14 +68,15 @@ class Teller:
             await asyncio.wait([self._task])
         await self._stack.aclose()
 
-    def tell(self, alert: Alert | None) -> None:
-        """Takes an alert; never waits. A hundred may wait, then the oldest goes."""
+    def tell(self, alert: Alert | None, *, elsewhere: Callable[[], None] = lambda: None) -> None:
+        """Takes an alert; never waits. A hundred may wait, then the oldest goes. `elsewhere` is called where another
+        service has told it."""
         if alert is None:
             return
         if len(self._to_tell) >= _KEPT:
-            lost, _ = self._to_tell.popleft()
+            lost, _, _ = self._to_tell.popleft()
             _log.warning("ALERTS LOST kind=%s says=%s", lost.kind, lost.says)
-        self._to_tell.append((alert, time.time_ns() // 1_000_000))
+        self._to_tell.append((alert, time.time_ns() // 1_000_000, elsewhere))
         self._idle.clear()
         self._come.set()
 
@@ -84,15 +86,16 @@ class Teller:
                 self._come.clear()
                 self._idle.set()
                 await self._come.wait()
-            alert, at_ms = self._to_tell.popleft()
+            alert, at_ms, elsewhere = self._to_tell.popleft()
             try:
-                await self._tell(alert, at_ms)
+                await self._tell(alert, at_ms, elsewhere)
             except Exception:
                 _log.exception("an alert wasn't told")  # a bug in one must not silence the others
 
-    async def _tell(self, alert: Alert, at_ms: int) -> None:
+    async def _tell(self, alert: Alert, at_ms: int, elsewhere: Callable[[], None]) -> None:
         try:
             if not await self._news.to_tell(alert):
+                elsewhere()
                 return
         except STORE_FAILURES:
             if alert.inherited:

@@ -47,7 +47,7 @@ OF_ORDER: dict[str, str | int] = {
 def answer(client: redis.Redis, entry: str, *, no_order: bool = False, **of_order: str | int) -> int:
     call = Call("EVALSHA", script("answer"), {**FIXED, "most": 100_000})
     given = {**OF_ORDER, "retryable": 0, **of_order}
-    told = call(answered=MARK, entry=entry, keep_ms=60_000, no_order=int(no_order), **given)
+    told = call(answered=MARK, entry=entry, no_order=int(no_order), **{"keep_ms": 60_000, **given})
     said: Any = client.execute_command(*told, "state", "DENIED" if no_order else "FILLED")
     return int(said)
 
@@ -111,6 +111,14 @@ def test_a_denial_for_now_is_followed_by_one_for_good_and_by_no_more(redis_clien
     assert answer(redis_client, read(redis_client)) == 1, "an order that comes after all is told"
     assert answer(redis_client, entry, no_order=True) == 0
     assert pending(redis_client) == 0
+
+
+def test_a_denial_for_good_is_known_as_long_as_the_one_before_it(redis_client: redis.Redis, entry: str) -> None:
+    assert answer(redis_client, entry, no_order=True, retryable=1, keep_ms=3_600_000) == 1
+    assert answer(redis_client, read(redis_client), no_order=True, keep_ms=60_000) == 1
+    assert 3_500_000 < redis_client.pttl(MARK) <= 3_600_000
+    assert answer(redis_client, read(redis_client), keep_ms=7_200_000) == 1
+    assert redis_client.pttl(MARK) > 3_600_000
 
 
 def test_an_order_that_comes_of_another_delivery_after_a_denial_is_told_once(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,12 +18,14 @@ from gate import Gate, Outcome, Policy
 from gate.executor import OrderState, Terminal
 from gate.paper import Fault, FaultKind
 from gate.service.alert_settings import AlertSettings
-from gate.service.alerts import FailedExits
+from gate.service.alerts import Alert, Conditions, FailedExits, Kind, Turn, ended_by
 from gate.service.looking import Looking
 from gate.service.results import Asked, Ending
+from gate.service.streams import is_for_good
 from gate.service.told import ToldOrder
 from gate.values.intent import Intent
-from tests.service.desk import GROUP, STREAM, Desk, payload, until
+from tests.service.alerting import told
+from tests.service.desk import GROUP, RESULTS, STREAM, Desk, Worker, payload, until
 from tests.service.test_looking import Streamless, looking
 from tests.service.test_telling import an_update
 from tests.service.webhooks import Receiver
@@ -145,6 +149,88 @@ async def test_a_full_store_is_told_once_with_the_remedy_and_shows(harmed: Desk,
         ("store_refuses", "over"),
     ]
     assert "raise maxmemory, or make room" in receiver.texts()[0]
+    audit: Any = harmed.client.xrange("quantum:safety:audit")
+    assert [fields[b"what"] for _, fields in audit] == [b"init"], "its beginning can't stand there, so its end doesn't"
+
+
+async def test_a_store_that_refuses_for_a_moment_is_not_told(
+    harmed: Desk, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with two_services(harmed, receiver) as (one, _):
+        monkeypatch.setattr(one, "_down_after_s", 10.0)
+        harmed.client.config_set("min-replicas-to-write", 1)
+        for _ in range(2):
+            await look(one)
+        assert one.pulse.refuses
+        harmed.client.config_set("min-replicas-to-write", 0)
+        await look(one)
+    assert [each["kind"] for each in receiver.posted] == []
+
+
+async def test_of_a_store_that_does_not_answer_nobody_knows_whether_it_takes_writes(
+    desk: Desk, receiver: Receiver
+) -> None:
+    async with two_services(desk, receiver) as (one, _):
+        one.pulse.refuses = "it is full"
+        desk.client.set(STREAM, "not a stream")
+        await look(one)
+        assert one.pulse.refuses is None
+        assert "gate_store_takes_writes NaN" in one._metrics.text().decode()
+
+
+@pytest.mark.parametrize(("seen_s_ago", "told_again"), [(60, False), (1, True)])
+async def test_a_mark_is_as_old_as_what_this_service_has_seen_since(
+    desk: Desk, receiver: Receiver, seen_s_ago: float, told_again: bool
+) -> None:
+    """Whoever looks seconds later finds a mark that counts. One from before the halt was off is of an older halt."""
+    async with told(desk, url=receiver.url) as of:
+        of.teller.tell(Alert(Kind.HALT, Turn.BEGINS, "by ops"))
+        await of.teller._idle.wait()
+        marked: Any = desk.client.pttl(f"{MARKS}halt")
+        desk.client.pexpire(f"{MARKS}halt", marked - 20_000)
+        of.teller.tell(Alert(Kind.HALT, Turn.BEGINS, "by ops", otherwise_s=time.monotonic() - seen_s_ago))
+    assert len(receiver.posted) == 1 + told_again
+
+
+@pytest.mark.parametrize("kind", [Kind.HALT, Kind.MARGIN])
+def test_what_each_service_has_on_its_own_clock_says_nothing_of_a_mark(kind: Kind) -> None:
+    of = Conditions()
+    of.see(kind, "", 1)
+    begins = of.see(kind, "on", 2)
+    assert begins
+    assert begins.otherwise_s == (1 if kind is Kind.HALT else None)
+
+
+def test_reset_all_ends_safe_mode_and_the_rest() -> None:
+    ended = ended_by([("1-0", {"what": "reset all", "by": "eve", "reason": "looked"})])
+    assert ended == dict.fromkeys((Kind.SAFE_MODE, Kind.COOLDOWN_GLOBAL), "reset by eve: looked")
+
+
+async def test_the_end_of_what_could_not_be_marked_is_told_each_time(harmed: Desk, receiver: Receiver) -> None:
+    """The mark that stands there is of an older turn."""
+    with Gate.from_url(harmed.url) as operator:
+        operator.init(by="ops", reason="new")
+    async with two_services(harmed, receiver) as services:
+        for _ in range(2):
+            await look(*services)
+            harmed.client.config_set("min-replicas-to-write", 1)
+            for _ in range(2):
+                await look(*services)
+            harmed.client.config_set("min-replicas-to-write", 0)
+            for _ in range(2):
+                await look(*services)
+    assert [(each["kind"], each["turn"]) for each in receiver.posted] == [
+        ("store_refuses", turn) for turn in ("begins", "begins", "over", "over") * 2
+    ]
+
+
+async def test_what_begins_anew_is_told_though_its_end_could_not_be_marked(harmed: Desk, receiver: Receiver) -> None:
+    async with told(harmed, url=receiver.url) as of:
+        for turn, replicas in ((Turn.BEGINS, 0), (Turn.OVER, 1), (Turn.BEGINS, 0), (Turn.BEGINS, 0)):
+            harmed.client.config_set("min-replicas-to-write", replicas)
+            of.teller.tell(Alert(Kind.MARGIN, turn, "99 USDT"))
+            await of.teller._idle.wait()
+    assert [each["turn"] for each in receiver.posted] == ["begins", "over", "begins"]
 
 
 def test_a_cooldown_of_the_account_is_told_by_one_and_who_ended_it(desk: Desk, receiver: Receiver) -> None:
@@ -165,6 +251,33 @@ def test_a_cooldown_of_the_account_is_told_by_one_and_who_ended_it(desk: Desk, r
     assert begins.startswith("[quantum] COOLDOWN GLOBAL: 2 orders in ")
     assert begins.endswith(" s, or until gate reset cooldowns")
     assert over.endswith("reset by eve: limit was too low")
+
+
+async def test_a_rest_of_seconds_is_told_only_once_it_lasts(
+    desk: Desk, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else an overload, whose rests of five seconds come and go, would fill the teller with pairs of alerts."""
+    async with two_services(desk, receiver) as (one, _):
+        now_s = one._loop.time()
+        monkeypatch.setattr(one, "_loop", SimpleNamespace(time=lambda: now_s))
+
+        async def rests(ttl_ms: int | None, *, for_s: float) -> list[str]:
+            nonlocal now_s
+            now_s += for_s
+            desk.client.delete("quantum:safety:cooldown_global")
+            if ttl_ms is not None:
+                desk.client.set("quantum:safety:cooldown_global", "-1008", px=ttl_ms)
+            await look(one)
+            return [each["turn"] for each in receiver.posted]
+
+        for _ in range(3):
+            assert await rests(5_000, for_s=5) == []
+            assert await rests(5_000, for_s=9) == []
+            assert await rests(None, for_s=5) == []
+        assert await rests(5_000, for_s=5) == []
+        assert await rests(30_000, for_s=10) == ["begins"]
+        assert await rests(None, for_s=5) == ["begins", "over"]
+        assert await rests(60_000, for_s=5) == ["begins", "over", "begins"], "a long one is told at once"
 
 
 async def test_the_end_of_safe_mode_says_who_or_that_nobody_has_ended_it(desk: Desk, receiver: Receiver) -> None:
@@ -229,6 +342,29 @@ async def test_the_end_of_a_doubt_says_what_became_of_each(desk: Desk, receiver:
     assert "exit has no order, NOT_PLACED: an exit, so its position may be open" in over
 
 
+async def test_the_end_of_a_doubt_names_what_was_settled_before_the_last_look(desk: Desk, receiver: Receiver) -> None:
+    with Gate.from_url(desk.url) as gate:
+        gate.init(by="ops", reason="new")
+        permits = []
+        for name, symbol in (("one", "BTCUSDT"), ("two", "ETHUSDT")):
+            permit = gate.evaluate(payload(symbol, id=name)).permit
+            assert permit
+            gate.settle(permit, Outcome.unknown("the worker died"))
+            permits.append(permit)
+        async with two_services(desk, receiver) as (one, _):
+            await look(one)
+            one._doubts._since_s = {"one": -2.0, "two": -1.0}
+            await look(one)
+            gate.settle(permits[0], Outcome.not_placed("looked it up"))
+            await look(one)
+            gate.settle(permits[1], Outcome.placed("77"))
+            await look(one)
+            assert one._doubted == {}
+    [begins, over] = receiver.texts()
+    assert "2 orders may exist; one for more than" in begins
+    assert over == "[quantum] IN DOUBT OVER: one has no order, NOT_PLACED; two was placed, order 77"
+
+
 async def test_a_stop_of_another_service_is_named_by_its_intent(desk: Desk, receiver: Receiver) -> None:
     told = ToldOrder(Asked("stop-1", "BTCUSDT", "SELL", 1, None, None), state="NEW", order_id="81")
     refused = structs.replace(
@@ -273,6 +409,41 @@ def test_an_exit_that_is_given_up_is_told_with_what_is_open(
     assert re.search(says, said), said
 
 
+def test_a_second_delivery_of_an_exit_that_had_nothing_to_close_alarms_nobody(desk: Desk, receiver: Receiver) -> None:
+    with Gate.from_url(desk.url) as operator:
+        operator.init(by="ops", reason="new")
+    worker = desk.worker(GATE_ALERT_URL=receiver.url).consumes()
+    out = payload(id="out", **EXIT)
+    for _ in range(2):
+        desk.send(out)
+        worker.said("TERMINAL STATE: ")
+        desk.idle()
+    worker.said("reason=-2022 .*from its record")
+    assert [each["reason"] for each in desk.results()] == ["-2022"]
+    assert worker.stop() == 0
+    assert receiver.texts() == []
+
+
+@pytest.mark.parametrize(
+    ("mark", "for_good"), [(None, False), ("no_order retryable 1-0", False), ("no_order 1-0", True), ("1-0", True)]
+)
+def test_a_failure_for_good_after_one_for_now_is_not_told_before(mark: str | None, for_good: bool) -> None:
+    assert is_for_good(mark) is for_good
+
+
+def test_an_exit_whose_worker_died_before_its_answer_is_told_from_its_record(desk: Desk, receiver: Receiver) -> None:
+    with Gate.from_url(desk.url) as operator:
+        operator.init(by="ops", reason="new")
+        out = payload(id="out", **EXIT)
+        permit = operator.evaluate(out).permit
+        assert permit
+        operator.settle(permit, Outcome.rejected("-2015", "Invalid API-key"))
+    worker = desk.worker(GATE_ALERT_URL=receiver.url).consumes()
+    desk.send(out)
+    until(receiver.texts, told=lambda: worker.log)
+    assert receiver.texts()[0].startswith("[quantum] EXIT FAILED: BTCUSDT SELL, out: REJECTED_EXCHANGE, -2015 ")
+
+
 def an_exit(intent_id: str, position_side: str = "BOTH") -> Intent:
     asked: dict[str, Any] = {"side": "SELL", "reduce_only": True, "quantity": "1", "position_side": position_side}
     return Intent(id=intent_id, symbol="BTCUSDT", timestamp=1_700_000_000_000, **asked)
@@ -283,6 +454,39 @@ def test_of_each_position_one_failed_exit_is_told_a_minute() -> None:
     assert of.ended(an_exit("a"), ending, 0) is not None
     assert of.ended(an_exit("b"), ending, 59) is None
     assert of.ended(an_exit("c"), ending, 60) is not None
+    assert of.ended(an_exit("d", "LONG"), ending, 60) is not None, "the other side is another position"
+
+
+@pytest.mark.parametrize(
+    ("state", "says"),
+    [
+        (Terminal.UNKNOWN, "its order may exist, and still open is BOTH 1"),
+        (Terminal.REJECTED_EXCHANGE, "still open is BOTH 1; another try needs a new id"),
+    ],
+)
+def test_of_an_exit_whose_order_may_exist_no_other_try_is_asked_for(state: Terminal, says: str) -> None:
+    alert = FailedExits().ended(an_exit("a"), Ending(state, "-1007", "late", still_open="BOTH 1", looked=True), 0)
+    assert alert
+    assert alert.says == f"BTCUSDT SELL, a: {state}, -1007 late; {says}"
+
+
+async def test_an_exit_that_fails_anew_and_for_good_is_told_and_hides_no_other(desk: Desk, receiver: Receiver) -> None:
+    busy = Ending(Terminal.REJECTED_EXCHANGE, "HTTP_503", "busy", retryable=True)
+    refused = Ending(Terminal.REJECTED_EXCHANGE, "-2015", "Invalid API-key")
+    async with two_services(desk, receiver) as (one, other):
+        for service, name, ending in (
+            (one, "first", busy),
+            (one, "first", refused),
+            (other, "first", refused),
+            (other, "second", refused),
+        ):
+            service.exit_ended(an_exit(name), ending)
+            await service._teller._idle.wait()
+    assert [re.sub(".*, (.*): REJECTED_EXCHANGE, ([^ ]+) .*", r"\1 \2", each) for each in receiver.texts()] == [
+        "first HTTP_503",
+        "first -2015",
+        "second -2015",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -292,6 +496,7 @@ def test_of_each_position_one_failed_exit_is_told_a_minute() -> None:
         Ending(Terminal.REJECTED_ORDER, "NOTHING_TO_CLOSE"),
         Ending(Terminal.DENIED, "DUPLICATE"),
         Ending(Terminal.UNKNOWN, "TimeoutError", looked=True),
+        Ending(Terminal.REJECTED_EXCHANGE, "-2022", told_before=True),
     ],
     ids=lambda each: each.reason,
 )
@@ -320,3 +525,24 @@ def test_a_second_delivery_that_turns_final_has_its_result(desk: Desk) -> None:
     desk.send(exits[0])
     desk.idle()
     assert len(desk.results()) == 4
+
+
+def test_a_delivery_that_comes_while_the_order_s_result_waits_tells_no_denial(desk: Desk) -> None:
+    """It was written before that, where the results could be written again and the waiting one wasn't due yet."""
+    with Gate.from_url(desk.url) as operator:
+        operator.init(by="ops", reason="new")
+    worker = desk.worker().consumes()
+    desk.client.set(RESULTS, "not a stream")
+    sent = payload(id="in")
+    desk.send(sent)
+    until(lambda: worker.health()["unwritten"] == 1, told=lambda: worker.log)
+    until(lambda: failures(worker) >= 6, told=lambda: worker.log)
+    desk.client.delete(RESULTS)
+    desk.send(sent)
+    desk.idle()
+    assert [each["state"] for each in desk.results()] == ["FILLED"]
+
+
+def failures(worker: Worker) -> float:
+    """How often its answers were refused."""
+    return sum(map(float, re.findall(r'gate_failures_total\{what="answer"\} (\S+)', worker.get("/metrics")[1])))
