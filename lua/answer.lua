@@ -46,13 +46,13 @@ local of_order = '"order_id":"([^"]+)"'
 local told_before = redis.pcall('GET', KEYS.order)
 local further = ARGV.open == '1' and type(told_before) == 'string' and string.find(told_before, '"updates":', 1, true)
   and string.match(told_before, of_order) == string.match(ARGV.told, of_order)
+-- A denial for good may come for its age, which is kept short: then the mark of the first one lives on, or there would be
+-- another as soon as it lapses.
+local keep_ms = math.max(tonumber(ARGV.keep_ms), turns_final and redis.call('PTTL', KEYS.answered) or 0)
 if not (answered or by_another) then
   -- The first write: where the answers can't be written, nothing is.
   local id = redis.call('XADD', KEYS.answers, 'MAXLEN', '~', ARGV.most, '*', unpack(ARGV, ARGV.from.fields))
   local kind = no_order and (ARGV.retryable == '1' and 'no_order retryable ' or 'no_order ') or ''
-  -- A denial for good may come for its age, which is kept short: then the mark of the first one lives on, or there would
-  -- be another as soon as it lapses.
-  local keep_ms = math.max(tonumber(ARGV.keep_ms), turns_final and redis.call('PTTL', KEYS.answered) or 0)
   redis.call('SET', KEYS.answered, kind .. id, 'PX', string.format('%.0f', keep_ms))
   if ARGV.told ~= '' and not further then note_order() end
 end

@@ -61,7 +61,7 @@ UNWRITABLE: Final = frozenset({Kind.STORE, Kind.STORE_REFUSES, Kind.RESULTS})
 """What a store that is away, or full, can't take."""
 
 
-_NO_FAILURE: Final = frozenset({Reason.DUPLICATE, Reason.CONFLICT, "NOTHING_TO_CLOSE"})
+_NO_FAILURE: Final = frozenset({Reason.DUPLICATE, "NOTHING_TO_CLOSE"})
 """Of an exit: another delivery tells what became of it, or there is nothing open."""
 _APART_S: Final = 60.0
 """Two alerts of exits of one position."""

@@ -546,3 +546,10 @@ def test_a_delivery_that_comes_while_the_order_s_result_waits_tells_no_denial(de
 def failures(worker: Worker) -> float:
     """How often its answers were refused."""
     return sum(map(float, re.findall(r'gate_failures_total\{what="answer"\} (\S+)', worker.get("/metrics")[1])))
+
+
+def test_an_exit_under_an_id_that_another_order_has_is_told() -> None:
+    """No delivery of it can get through."""
+    alert = FailedExits().ended(an_exit("a"), Ending(Terminal.DENIED, "CONFLICT", "another intent has this id"), 0)
+    assert alert is not None
+    assert "CONFLICT" in alert.says
