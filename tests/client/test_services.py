@@ -116,6 +116,11 @@ def test_only_who_holds_a_claim_leaves_it(redis_client: redis.Redis, open_gate: 
     gate.leave_account("digest", "first")
     assert all(60 < redis_client.ttl(key) <= 70 for key in (account_key("digest"), prefix_key("quantum")))
     gate.leave_account("digest", "first", at_once=True)
+    assert redis_client.exists(account_key("digest"), prefix_key("quantum")) == 2, "another service may hold them now"
+    redis_client.delete(account_key("digest"), prefix_key("quantum"))
+    gate.claim_account("digest")
+    gate.claim_prefix("first")
+    gate.leave_account("digest", "first", at_once=True)
     assert not redis_client.exists(account_key("digest"), prefix_key("quantum"))
 
 

@@ -36,6 +36,10 @@ async def test_no_fault_makes_a_second_order_or_a_late_one_or_exceeds_a_window()
         run_batch("flush", "suite", 0, accounts=2, streams=True),
     )
     found = dict(zip(SAMPLED, samples, strict=True))
+    for name in SAMPLED:
+        for number in range(1, 4):
+            if not found[name].runs:  # beside all the others the machine was too busy for it
+                found[name] = await run_batch(name, "suite", number, accounts=2)
 
     assert (by_streams.violations, by_streams.orders > 0) == ([], True)
     assert {name: each.violations for name, each in found.items() if each.violations} == {}
