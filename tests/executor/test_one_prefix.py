@@ -355,6 +355,11 @@ def test_a_store_that_does_not_answer_is_waited_for_once() -> None:
     next(leaving)
     with pytest.raises(StopIteration):
         leaving.throw(silence)
+    again = traces.claim_account("key")
+    next(again)
+    with pytest.raises(StopIteration):
+        again.send(None)
+    assert "SET" in str(next(traces.claim_prefix("account"))), "it answers again"
 
 
 @pytest.fixture
