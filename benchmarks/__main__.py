@@ -48,7 +48,6 @@ def main(quick: bool, wants_json: bool, kind: str, part: str | None, chart: Path
     """
     if chart is not None and (part not in ("versus", "growth") or kind == _BOTH):
         raise click.UsageError("--chart goes with --versus or --growth, on one server")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # an ordinary exit, which stops the server
     progress = Console(stderr=True, quiet=wants_json)
     reports, tables, drawing, wrong = [], [], "", 0
     try:
@@ -102,5 +101,6 @@ def _taken(
     return as_json(figures, server.version, quick), as_table(figures, server.version, quick), "", 0
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # what is set for the whole process is set here: a test calls main
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # an ordinary exit, which stops the server
     main(prog_name="scripts/bench")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
+import signal
 from collections.abc import Callable, Generator, Iterator
 from typing import TypeVar
 
@@ -18,6 +20,7 @@ from tests.servers.wire import Wire
 
 _Report = TypeVar("_Report", pytest.TestReport, pytest.CollectReport)
 _SERVERS = pytest.StashKey[Servers]()
+_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 
 _LEAKS = (
@@ -87,6 +90,20 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     report = yield
     return _failed_if_skipped(report)
+
+
+@pytest.fixture(autouse=True)
+def _process_as_before() -> Iterator[None]:
+    """Fails the test that leaves logging off or a signal's handler behind, and not those that come after it."""
+    handlers = {each: signal.getsignal(each) for each in _SIGNALS}
+    yield
+    disabled = logging.root.manager.disable
+    logging.disable(logging.NOTSET)
+    left = [each.name for each, handler in handlers.items() if signal.getsignal(each) is not handler]
+    for each in _SIGNALS:
+        signal.signal(each, handlers[each])
+    assert not disabled, "the test leaves logging switched off for all tests of this process"
+    assert not left, f"the test leaves a handler of its own: {left}"
 
 
 @pytest.fixture(scope="session")

@@ -58,12 +58,9 @@ def main(
         )
     if restarts and (kinds or groups):
         raise click.UsageError("--restarts goes with the kills, not with a kind of fault")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the stores are stopped on the way out
     named = [name for name, kind in KINDS.items() if name in kinds or kind.group in groups]
     if named:
-        logging.disable()
         sys.exit(1 if take_through(named, runs, seed, only, on_redis=on_redis, streams=streams) else 0)
-    logging.disable()  # the traces have their messages
     store = ProcessStore(("--databases", str(BATCH)))
     try:
         if only is not None:
@@ -83,5 +80,7 @@ def main(
     sys.exit(1 if tally.violations else 0)
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # what is set for the whole process is set here: a test calls main
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the stores are stopped on the way out
+    logging.disable()  # the traces have their messages
     main(prog_name="scripts/crash-matrix")

@@ -42,8 +42,6 @@ def main(runs: int, seed: str, only: tuple[str, ...], on_redis: bool) -> None:
     Exits 1 when an intent has two orders, an order is late or unrecorded, a window is exceeded, an answer is missing,
     or a run breaks off.
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    logging.disable()
     missing = [name for name in only if name in ONLY_VALKEY]
     if on_redis and missing:
         raise click.UsageError(f"not on Redis: {', '.join(missing)}")
@@ -89,5 +87,7 @@ def _sum(reports: list[Report]) -> str:
     )
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # what is set for the whole process is set here: a test calls main
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the stores are stopped on the way out
+    logging.disable()
     main(prog_name="scripts/failover-under-load")
