@@ -107,7 +107,9 @@ class Attempt:
         return bool(order.side) and (order.reduces is not self.intent.is_exit or len(sides) > 1)
 
     def unfit(self, refusal: PlanRefusal) -> Execution:
-        """No order that the exchange would take can be made of the intent."""
+        """No order that the exchange would take can be made of the intent, for good or as things stand."""
+        if refusal.retryable:
+            return self.unsent(refusal.code, refusal.detail)
         outcome = Outcome.unsent(refusal.code, refusal.detail, retryable=False)
         return self._end(Terminal.REJECTED_ORDER, outcome, refusal.code, refusal.detail)
 

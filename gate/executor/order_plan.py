@@ -11,7 +11,6 @@ from gate.exchange.port import Filters, LotSize, OrderRequest, PriceRange, Symbo
 from gate.values.fields import plain
 from gate.values.intent import Intent
 
-POSITION_SIDE: Final = "POSITION_SIDE"
 _FINEST: Final = Decimal("1e-15")  # no intent has more decimals
 
 
@@ -59,6 +58,8 @@ class PlanRefusal(Struct, frozen=True):
 
     code: str
     detail: str
+    retryable: bool = False
+    """Whether what is in the way may be gone soon, so that the same intent may come again."""
 
 
 class _Refused(Exception):
@@ -226,10 +227,11 @@ def check_position_side(intent: Intent, plan: OrderPlan, held: Decimal) -> PlanR
         return None
     there = "LONG" if held > 0 else "SHORT"
     return PlanRefusal(
-        POSITION_SIDE,
+        "POSITION_SIDE",
         f"the account is in one-way mode and holds {plain(abs(held))} {there} of {intent.symbol}, which an entry of "
         f"{intent.position_side} would close. Close it by an exit, or switch the account to hedge mode; to reverse it, "
         "leave position_side out",
+        retryable=True,  # an exit that was sent beside the entry may close what is there
     )
 
 

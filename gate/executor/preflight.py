@@ -17,7 +17,7 @@ from gate.executor.attempt import Attempt
 from gate.executor.execution import Execution
 from gate.executor.leverage import agreed, assumed, rests_below
 from gate.executor.margin import MarginCheck, margin_need
-from gate.executor.order_plan import POSITION_SIDE, OrderPlan, PlanRefusal, check_bracket, check_position_side
+from gate.executor.order_plan import OrderPlan, PlanRefusal, check_bracket, check_position_side
 from gate.executor.readings import Readings, SymbolFigures, wants_mark_price
 from gate.executor.unseen import Asked, UnseenOrders
 from gate.executor.verdict_look import Looked, VerdictLook
@@ -252,7 +252,7 @@ class Preflight:
         account = await (readings.account() if live is None else self._exchange.account())
         unfit = _unfit(intent, plan, target, account)
         if unfit is not None:
-            return _refused(attempt, unfit)
+            return attempt.unfit(unfit)
         short = check(account, _closes(intent, account, mark_price))
         if short.available is None:
             return _unreadable(attempt, short, f"what is free in {asset} can't be told")
@@ -302,7 +302,7 @@ class Preflight:
             return _unreadable(attempt, MarginCheck(need.margin, None, permit.reserved_ahead), available)
         unfit = _unfit(intent, need.plan, need.config, account)
         if unfit is not None:
-            return _refused(attempt, unfit)
+            return attempt.unfit(unfit)
         margin, closes = need.margin, _closes(intent, account, need.mark_price)
         if closes:
             buffer, reference = attempt.policy.margin_buffer, need.plan.reference_price
@@ -325,11 +325,6 @@ def _unfit(intent: Intent, plan: OrderPlan, config: SymbolConfig, account: Accou
     """Why the position that is there leaves no room for the order."""
     held = account.notional.get((intent.symbol, plan.position_side or "BOTH"), _ZERO)
     return check_position_side(intent, plan, held) or check_bracket(intent, plan, held, config)
-
-
-def _refused(attempt: Attempt, unfit: PlanRefusal) -> Execution:
-    """An exit that was sent beside the entry may close the other side's position soon. So the entry may come again."""
-    return attempt.unsent(unfit.code, unfit.detail) if unfit.code == POSITION_SIDE else attempt.unfit(unfit)
 
 
 def _closes(intent: Intent, account: AccountFigures, mark_price: Decimal) -> Decimal:
