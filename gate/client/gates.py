@@ -315,13 +315,14 @@ class Gate:
         if self._traces.due:
             self._carry(self._traces.leave(), self._beside)
 
-    def claim_account(self, digest: str) -> str | None:
+    def claim_account(self, *digests: str) -> str | None:
         """Says that an account of the exchange is kept under the prefix, for five minutes; an executor does it.
 
-        `digest`: of its API key, never the key itself. Returns the other prefix that keeps it; None: there is none, or
-        it can't be known. Never raises for a store failure.
+        `digests`: of its API key, never the key itself, and of the exchange's own code of it where that is known: an
+        account may have several keys. Returns the other prefix that keeps it; None: there is none, or it can't be
+        known. Never raises for a store failure.
         """
-        return self._carry(self._traces.claim_account(digest), self._beside)
+        return self._carry(self._traces.claim_account(*digests), self._beside)
 
     def claim_prefix(self, account: str) -> bool:
         """Says that the prefix keeps an account of the exchange, for five minutes; an executor does it.
@@ -664,9 +665,9 @@ class AsyncGate:
         if self._traces.due:
             await self._carry(self._traces.leave(), self._beside)
 
-    async def claim_account(self, digest: str) -> str | None:
+    async def claim_account(self, *digests: str) -> str | None:
         """As Gate.claim_account."""
-        return await self._carry(self._traces.claim_account(digest), self._beside)
+        return await self._carry(self._traces.claim_account(*digests), self._beside)
 
     async def claim_prefix(self, account: str) -> bool:
         """As Gate.claim_prefix."""

@@ -29,7 +29,8 @@ _log: Final = log_of("gate")
 
 
 def account_key(digest: str) -> str:
-    """The key that holds the prefix of an account of the exchange, by a digest of its API key."""
+    """The key that holds the prefix of an account of the exchange, by a digest: of its API key, or of the exchange's
+    own code of it."""
     return f"{{gate}}:account:{digest}"
 
 
@@ -64,10 +65,15 @@ class Traces:
         except StoreFailure as failure:
             self._note(failure)
 
-    def claim_account(self, digest: str) -> Dialogue[str | None]:
+    def claim_account(self, *digests: str) -> Dialogue[str | None]:
         """Says that an account of the exchange is kept under this prefix, for five minutes. Returns the other prefix
         that keeps it; None: there is none, or it can't be known. A store failure is never raised."""
-        return (yield from self._claim(account_key(digest), self._prefix))
+        holders = []
+        for digest in digests:  # all of them, also where one is taken: a service at work renews what it has
+            holders.append((yield from self._claim(account_key(digest), self._prefix)))
+            if self._silent:
+                break
+        return next((holder for holder in holders if holder is not None), None)
 
     def claim_prefix(self, account: str) -> Dialogue[bool]:
         """Says that this prefix keeps an account of the exchange, for five minutes. Returns False where it keeps
@@ -79,7 +85,7 @@ class Traces:
         itself end now, and those that it found stay as they are. A store failure is never raised."""
         claims = [(account_key(digest), self._prefix)]
         if account is not None:
-            claims.append((prefix_key(self._prefix), account))
+            claims += [(account_key(account), self._prefix), (prefix_key(self._prefix), account)]
         for key, own in claims:
             if not at_once or key in self._made:
                 yield from self._leave(key, own, 0 if at_once else _LEFT_S)

@@ -114,13 +114,15 @@ async def _neighbours(config: Config, status: Status, client: Any) -> list[Findi
 
 
 async def _taken(config: Config, client: Any, exchange: Exchange) -> list[Finding]:
-    """Another prefix that keeps the account of this API key, another account that is kept under this prefix: with
-    either, the service wouldn't start."""
-    holder = await _held(client, account_key(exchange.key_digest))
+    """Another prefix that keeps the account, by this API key or another one; another account that is kept under this
+    prefix: with either, the service wouldn't start."""
     account, kept = await account_told(exchange), await _held(client, prefix_key(config.prefix))
+    digests = [exchange.key_digest] if account is None else [exchange.key_digest, account]
+    holders = [await _held(client, account_key(digest)) for digest in digests]
     found: list[AccountTaken | PrefixTaken] = []
-    if holder not in (None, config.prefix):
-        found.append(AccountTaken(config.prefix, str(holder)))
+    others = [holder for holder in holders if holder not in (None, config.prefix)]
+    if others:
+        found.append(AccountTaken(config.prefix, str(others[0])))
     if account is not None and kept not in (None, account):
         found.append(PrefixTaken(config.prefix))
     return [Finding("prefix", False, str(each)) for each in found]

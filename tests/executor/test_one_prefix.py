@@ -306,19 +306,17 @@ async def test_another_spelling_of_the_address_is_the_same_account(
 
 
 async def test_a_start_that_is_cancelled_leaves_its_claims_soon(
-    store: Store, redis_client: redis.Redis, paper: PaperExchange
+    store: Store, redis_client: redis.Redis, paper: PaperExchange, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with account_of(store, paper, FIRST) as first:
-        paper.inject(Fault(kind=FaultKind.DELAY, method="GET", path=BALANCE))
+        monkeypatch.setattr(first[0], "claim_prefix", lambda _: asyncio.Event().wait())
         starting = asyncio.create_task(Executor(*first).__aenter__())
-        await asyncio.to_thread(paper.wait_held)
-        key = account_key(first[1].key_digest)
-        await until(lambda: redis_client.exists(key))
+        keys = [account_key(first[1].key_digest), account_key(await first[1].account_digest() or "")]
+        await until(lambda: redis_client.exists(*keys) == len(keys))
         starting.cancel()
         await asyncio.wait([starting])
-        paper.release_held()
         assert starting.cancelled()
-        assert 60 < redis_client.ttl(key) <= 70
+        assert all(60 < redis_client.ttl(key) <= 70 for key in keys)
 
 
 async def test_one_that_is_refused_ends_no_claim_that_it_has_found(
@@ -331,6 +329,33 @@ async def test_one_that_is_refused_ends_no_claim_that_it_has_found(
         with pytest.raises(PrefixTaken):
             await Executor(*second).__aenter__()
         assert redis_client.ttl(key) > 290
+
+
+async def test_a_second_prefix_of_one_account_is_refused_whatever_its_key(
+    store: Store, redis_client: redis.Redis
+) -> None:
+    """Each prefix would have limits of its own, and spend the other's margin. The code of the account is at work under
+    both keys; the paper exchange has one of them at a time."""
+    with PaperExchange(accounts=[FIRST]) as paper:
+        port = int(paper.url.rpartition(":")[2])
+        async with account_of(store, paper, FIRST) as first:
+            await standing.stand_for_account(*first)
+    code = account_key(first[1].known_account_digest() or "")
+    assert 290 < redis_client.ttl(code) <= 300
+    another = Account("another", "s1")
+    with PaperExchange(accounts=[Account("another", "s1", name="account-1"), SECOND], port=port) as paper:
+        with pytest.raises(
+            AccountTaken, match="kept under the prefix 'quantum' on this store, by this key or another of its keys"
+        ):
+            async with account_of(store, paper, another, "second") as mistaken, Executor(*mistaken):
+                pass
+        assert not redis_client.exists(account_key(mistaken[1].key_digest), prefix_key("second")), "it claimed them"
+        async with account_of(store, paper, SECOND, "second") as apart, Executor(*apart):
+            pass
+        async with account_of(store, paper, another) as beside, Executor(*beside):
+            pass
+    assert redis_client.get(code) == b"quantum"
+    assert 60 < redis_client.ttl(code) <= 70, "it is left"
 
 
 async def test_the_prefix_is_kept_where_another_one_has_the_key(
@@ -351,6 +376,10 @@ def test_a_store_that_does_not_answer_is_waited_for_once() -> None:
     with pytest.raises(StopIteration):
         claiming.throw(silence)
     assert list(traces.claim_prefix("account")) == []
+    both = traces.claim_account("key", "account")
+    next(both)
+    with pytest.raises(StopIteration):
+        both.throw(silence)
     leaving = traces.leave_account("key", "account", at_once=False)
     next(leaving)
     with pytest.raises(StopIteration):

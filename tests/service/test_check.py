@@ -266,6 +266,20 @@ def test_a_second_account_under_one_prefix_is_refused(desk: Desk) -> None:
     assert (apart.returncode, again.returncode) == (0, 0), apart.stdout + again.stdout
 
 
+def test_a_second_prefix_of_one_account_is_refused_whatever_its_key(desk: Desk) -> None:
+    with PaperExchange(accounts=[Account("key", "secret")], limits=None) as desk.paper:
+        port = int(desk.paper.url.rpartition(":")[2])
+        desk.worker().consumes().kill()
+    another = {"BINANCE_API_KEY": "key-2", "BINANCE_API_SECRET": "secret-2"}
+    with PaperExchange(accounts=[Account("key-2", "secret-2", name="account-1")], limits=None, port=port) as desk.paper:
+        apart = gate(desk, "--check", config='prefix = "second"\n', **another)
+        under_its_own = gate(desk, "--check", **another)
+    assert apart.returncode == 1
+    [said] = re.findall(r"^prefix +WRONG: (.*)$", apart.stdout, re.MULTILINE)
+    assert "is kept under the prefix 'quantum' on this store, by this key or another of its keys" in said
+    assert under_its_own.returncode == 0, under_its_own.stdout
+
+
 def test_other_accounts_on_a_store_that_knows_nothing_of_this_one_are_named(harmed: Desk) -> None:
     harmed.client.hset("pr\nod:exec:state", "fence", "7")
     harmed.client.hset("acct7:observe:exec:state", "fence", "7")
