@@ -14,6 +14,18 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 _DAY: Final = datetime.timedelta(days=1)
+# Python 3.13 and newer take no authority without these, and no certificate without its signer's key identifier.
+_SIGNS: Final = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
 
 
 class Authority:
@@ -25,6 +37,9 @@ class Authority:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self.ca: Final = directory / f"{name}.pem"
         own = self._unsigned(self._name, self._key).add_extension(x509.BasicConstraints(True, None), critical=True)
+        own = own.add_extension(_SIGNS, critical=True).add_extension(
+            x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False
+        )
         self.ca.write_bytes(own.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
 
     def server(self, *names: str) -> ssl.SSLContext:
@@ -32,7 +47,9 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
         carried = x509.SubjectAlternativeName([_general_name(name) for name in names])
-        signed = self._unsigned(subject, key).add_extension(carried, critical=False).sign(self._key, hashes.SHA256())
+        signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        unsigned = self._unsigned(subject, key).add_extension(carried, critical=False)
+        signed = unsigned.add_extension(signer, critical=False).sign(self._key, hashes.SHA256())
         file = self._directory / f"{self.ca.stem}-{names[0]}.pem"
         file.write_bytes(
             key.private_bytes(

@@ -45,13 +45,17 @@ class HttpEdge:
     async def stop(self) -> None:
         if self._ticker is not None:
             self._ticker.cancel()
-        if self._server is not None:
-            self._server.close()
         self._stopping = True
+        if self._server is not None:
+            # A server that is closed while it accepts a connection leaves that one open, and its transport unclosed.
+            for each in self._server.sockets:
+                asyncio.get_running_loop().remove_reader(each.fileno())
+            for _ in range(_TURNS_OF_AN_ACCEPT):
+                await asyncio.sleep(0)
+            self._server.close()
         await self._sockets.stop()
         self.holds.let_go()
-        for _ in range(_TURNS_OF_AN_ACCEPT):
-            await asyncio.sleep(0)
+        await asyncio.sleep(0)
         self._handler.pre_shutdown()  # closes idle connections; shutdown would wait its full time for them
         await asyncio.sleep(0)
         await self._handler.shutdown(timeout=1)
