@@ -192,7 +192,6 @@ def main(
     chart: Path | None,
 ) -> None:
     """An order's way to the exchange: bare, as the replaced service sent it, and by the executor."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # an ordinary exit, which stops the servers
     rows = [
         row for row in ways(STREAMS) if not only or row.name in ("bare", "bare_20") or row.name.startswith(tuple(only))
     ]
@@ -218,4 +217,5 @@ def main(
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # an ordinary exit, which stops the servers
     main(prog_name="scripts/bench-order-path")

@@ -315,14 +315,13 @@ class Gate:
         if self._traces.due:
             self._carry(self._traces.leave(), self._beside)
 
-    def claim_account(self, *digests: str) -> str | None:
+    def claim_account(self, digest: str) -> str | None:
         """Says that an account of the exchange is kept under the prefix, for five minutes; an executor does it.
 
-        `digests`: of its API key, never the key itself, and of the exchange's own code of it where that is known: an
-        account may have several keys. Returns the other prefix that keeps it; None: there is none, or it can't be
-        known. Never raises for a store failure.
+        `digest`: of its API key, never the key itself. Returns the other prefix that keeps it; None: there is none, or
+        it can't be known. Never raises for a store failure.
         """
-        return self._carry(self._traces.claim_account(*digests), self._beside)
+        return self._carry(self._traces.claim_account(digest), self._beside)
 
     def claim_prefix(self, account: str) -> bool:
         """Says that the prefix keeps an account of the exchange, for five minutes; an executor does it.
@@ -331,6 +330,14 @@ class Gate:
         prefix keeps another one; True also where that can't be known. Never raises for a store failure.
         """
         return self._carry(self._traces.claim_prefix(account), self._beside)
+
+    def note_account(self, account: str) -> None:
+        """Says that the prefix keeps an account of the exchange, for five minutes, and logs it where another prefix
+        keeps it, too, by another API key; an executor does it.
+
+        `account`: as of claim_prefix. Never raises for a store failure.
+        """
+        self._carry(self._traces.note_account(account), self._beside)
 
     def leave_account(self, digest: str, account: str | None = None, *, at_once: bool = False) -> None:
         """Says that this service keeps the account no more: another prefix may have it after 70 s, unless a service
@@ -665,13 +672,17 @@ class AsyncGate:
         if self._traces.due:
             await self._carry(self._traces.leave(), self._beside)
 
-    async def claim_account(self, *digests: str) -> str | None:
+    async def claim_account(self, digest: str) -> str | None:
         """As Gate.claim_account."""
-        return await self._carry(self._traces.claim_account(*digests), self._beside)
+        return await self._carry(self._traces.claim_account(digest), self._beside)
 
     async def claim_prefix(self, account: str) -> bool:
         """As Gate.claim_prefix."""
         return await self._carry(self._traces.claim_prefix(account), self._beside)
+
+    async def note_account(self, account: str) -> None:
+        """As Gate.note_account."""
+        await self._carry(self._traces.note_account(account), self._beside)
 
     async def leave_account(self, digest: str, account: str | None = None, *, at_once: bool = False) -> None:
         """As Gate.leave_account."""

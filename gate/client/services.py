@@ -19,6 +19,10 @@ T = TypeVar("T")
 
 SERVICES: Final = "{gate}:services"
 """A sorted set: prefixes, by the time when a service was last seen under each, epoch ms. One for the whole store."""
+SHARED: Final = (
+    "the other prefix keeps this account, too, by another API key: limits, locks and reserved margin of the two don't "
+    "know of each other. Put both under one prefix"
+)
 TRACE_EVERY_S: Final = 60
 _CLAIM_S: Final = 300
 _LEFT_S: Final = TRACE_EVERY_S + 10
@@ -30,7 +34,7 @@ _log: Final = log_of("gate")
 
 def account_key(digest: str) -> str:
     """The key that holds the prefix of an account of the exchange, by a digest: of its API key, or of the exchange's
-    own code of it."""
+    own code of it, which its API keys have in common."""
     return f"{{gate}}:account:{digest}"
 
 
@@ -49,6 +53,8 @@ class Traces:
         self._refused = False
         self._silent = False
         """Whether the store didn't answer the last claim. Nobody waits for it once more then."""
+        self._shared: str | None = None
+        """The other prefix that keeps the account by another API key, as was logged last."""
         self._made: Final[set[str]] = set()
         """The claims that this process has made, and didn't find."""
 
@@ -65,20 +71,26 @@ class Traces:
         except StoreFailure as failure:
             self._note(failure)
 
-    def claim_account(self, *digests: str) -> Dialogue[str | None]:
+    def claim_account(self, digest: str) -> Dialogue[str | None]:
         """Says that an account of the exchange is kept under this prefix, for five minutes. Returns the other prefix
         that keeps it; None: there is none, or it can't be known. A store failure is never raised."""
-        holders = []
-        for digest in digests:  # all of them, also where one is taken: a service at work renews what it has
-            holders.append((yield from self._claim(account_key(digest), self._prefix)))
-            if self._silent:
-                break
-        return next((holder for holder in holders if holder is not None), None)
+        return (yield from self._claim(account_key(digest), self._prefix))
 
     def claim_prefix(self, account: str) -> Dialogue[bool]:
         """Says that this prefix keeps an account of the exchange, for five minutes. Returns False where it keeps
         another one; True also where that can't be known. A store failure is never raised."""
         return self._silent or (yield from self._claim(prefix_key(self._prefix), account)) is None
+
+    def note_account(self, account: str) -> Dialogue[None]:
+        """Says that this prefix keeps an account, by a digest of the exchange's own code of it. Where another prefix
+        keeps it, too, by another API key, that is logged. It isn't refused: either may have positions to close. A store
+        failure is never raised."""
+        if self._silent:
+            return
+        other = yield from self._claim(account_key(account), self._prefix)
+        if other is not None and other != self._shared:
+            _log.warning("ACCOUNT SHARED %s", pairs(prefix=self._prefix, other=other, detail=SHARED))
+        self._shared = other
 
     def leave_account(self, digest: str, account: str | None, *, at_once: bool) -> Dialogue[None]:
         """Says that this service keeps the account no more, and its prefix. `at_once`: the claims that it has made
@@ -110,7 +122,9 @@ class Traces:
     def _leave(self, key: str, own: str, left_s: int) -> Dialogue[None]:
         self._made.discard(key)
         try:
-            if (yield ("GET", key)) == own.encode():
+            held = yield ("GET", key)
+            self._silent = False
+            if held == own.encode():
                 yield ("EXPIRE", key, left_s)
         except StoreFailure as failure:
             self._note(failure)

@@ -1,14 +1,14 @@
 """Says on the store, all the while, that this service keeps its account under its prefix.
 
-So a person who halts a mistaken prefix is told which ones there are. A second prefix of one account is refused, by its
-API key and by the exchange's own code of it: it would have limits of its own, and spend the first one's margin. A
-second account under one prefix is refused: each would settle the other's orders as absent, and be denied exits whose
-ids the other has used.
+So a person who halts a mistaken prefix is told which ones there are. A second prefix on one API key is refused: it
+would have limits of its own, and spend the first one's margin. By another key of the account it is logged: somebody may
+mean it, and has positions to close. A second account under one prefix is refused: each would
+settle the other's orders as absent, and be denied exits whose ids the other has used.
 """
 
 from __future__ import annotations
 
-from asyncio import sleep, timeout
+from asyncio import gather, sleep, timeout
 from typing import Final
 
 from gate.client.gates import AsyncGate
@@ -59,11 +59,12 @@ async def account_told(exchange: Exchange) -> str | None:
 
 
 async def _claim(gate: AsyncGate, exchange: Exchange) -> None:
-    account = await account_told(exchange)
-    holder = await gate.claim_account(exchange.key_digest, *(() if account is None else (account,)))
-    alone = account is None or await gate.claim_prefix(account)  # a service at work renews all, whichever is taken
+    account, holder = await gather(account_told(exchange), gate.claim_account(exchange.key_digest))
+    alone = account is None or await gate.claim_prefix(account)  # a service at work renews both, whichever is taken
     if holder is not None:
         raise AccountTaken(gate.prefix, holder)
     if not alone:
         raise PrefixTaken(gate.prefix)
+    if account is not None:
+        await gate.note_account(account)
     await gate.leave_trace()

@@ -15,7 +15,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from gate.client.gates import AsyncGate
-from gate.client.services import account_key, prefix_key
+from gate.client.services import SHARED, account_key, prefix_key
 from gate.config import Config
 from gate.exchange.failures import ExchangeFailure
 from gate.exchange.port import Exchange
@@ -114,17 +114,18 @@ async def _neighbours(config: Config, status: Status, client: Any) -> list[Findi
 
 
 async def _taken(config: Config, client: Any, exchange: Exchange) -> list[Finding]:
-    """Another prefix that keeps the account, by this API key or another one; another account that is kept under this
-    prefix: with either, the service wouldn't start."""
+    """Another prefix that keeps the account of this API key, another account that is kept under this prefix: with
+    either, the service wouldn't start."""
+    holder = await _held(client, account_key(exchange.key_digest))
     account, kept = await account_told(exchange), await _held(client, prefix_key(config.prefix))
-    digests = [exchange.key_digest] if account is None else [exchange.key_digest, account]
-    holders = [await _held(client, account_key(digest)) for digest in digests]
     found: list[AccountTaken | PrefixTaken] = []
-    others = [holder for holder in holders if holder not in (None, config.prefix)]
-    if others:
-        found.append(AccountTaken(config.prefix, str(others[0])))
+    if holder not in (None, config.prefix):
+        found.append(AccountTaken(config.prefix, str(holder)))
     if account is not None and kept not in (None, account):
         found.append(PrefixTaken(config.prefix))
+    other = None if account is None else await _held(client, account_key(account))
+    if other not in (None, config.prefix) and not found:
+        return [Finding("prefix", True, f"warning: {config.prefix} beside {other}: {SHARED}")]
     return [Finding("prefix", False, str(each)) for each in found]
 
 

@@ -91,16 +91,16 @@ class StoreError(StoreFailure):
 
 
 class AccountTaken(GateError):
-    """The API key's account is kept under another prefix of this store, by this key or another one of the account. Two
-    prefixes would have limits of their own, and each would spend the other's margin."""
+    """The API key's account is kept under another prefix of this store. Two prefixes would have limits of their own,
+    and each would spend the other's margin."""
 
     def __init__(self, prefix: str, holder: str) -> None:
         self.prefix: Final = prefix
         self.holder: Final = holder
         super().__init__(
-            f"the account of this API key is kept under the prefix {holder!r} on this store, by this key or another of "
-            f"its keys, not under {prefix!r}: use that prefix, or stop what runs under it. The account is free 70 s "
-            "after a clean stop, else after five minutes"
+            f"the account of this API key is kept under the prefix {holder!r} on this store, not under {prefix!r}: use "
+            "that prefix, or stop what runs under it. The account is free 70 s after a clean stop, else after five "
+            "minutes"
         )
 
     def __reduce__(self) -> tuple[Any, ...]:

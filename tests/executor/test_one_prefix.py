@@ -8,7 +8,7 @@ import pickle
 import re
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 
 import pytest
@@ -306,17 +306,19 @@ async def test_another_spelling_of_the_address_is_the_same_account(
 
 
 async def test_a_start_that_is_cancelled_leaves_its_claims_soon(
-    store: Store, redis_client: redis.Redis, paper: PaperExchange, monkeypatch: pytest.MonkeyPatch
+    store: Store, redis_client: redis.Redis, paper: PaperExchange
 ) -> None:
     async with account_of(store, paper, FIRST) as first:
-        monkeypatch.setattr(first[0], "claim_prefix", lambda _: asyncio.Event().wait())
+        paper.inject(Fault(kind=FaultKind.DELAY, method="GET", path=BALANCE))
         starting = asyncio.create_task(Executor(*first).__aenter__())
-        keys = [account_key(first[1].key_digest), account_key(await first[1].account_digest() or "")]
-        await until(lambda: redis_client.exists(*keys) == len(keys))
+        await asyncio.to_thread(paper.wait_held)
+        key = account_key(first[1].key_digest)
+        await until(lambda: redis_client.exists(key))
         starting.cancel()
         await asyncio.wait([starting])
+        paper.release_held()
         assert starting.cancelled()
-        assert all(60 < redis_client.ttl(key) <= 70 for key in keys)
+        assert 60 < redis_client.ttl(key) <= 70
 
 
 async def test_one_that_is_refused_ends_no_claim_that_it_has_found(
@@ -331,31 +333,58 @@ async def test_one_that_is_refused_ends_no_claim_that_it_has_found(
         assert redis_client.ttl(key) > 290
 
 
-async def test_a_second_prefix_of_one_account_is_refused_whatever_its_key(
-    store: Store, redis_client: redis.Redis
+@pytest.fixture
+async def noted(store: Store, redis_client: redis.Redis, paper: PaperExchange) -> str:
+    """The key that has the account FIRST by the exchange's code of it, under the prefix quantum, by another API key."""
+    async with account_of(store, paper, FIRST) as first:
+        key = account_key(await first[1].account_digest() or "")
+    redis_client.set(key, "quantum", ex=200)
+    declare_whole(redis_client, "second")
+    return key
+
+
+@pytest.mark.usefixtures("soon")
+async def test_another_prefix_of_the_account_by_another_key_is_logged_once_and_trades(
+    store: Store, redis_client: redis.Redis, paper: PaperExchange, caplog: pytest.LogCaptureFixture, noted: str
 ) -> None:
-    """Each prefix would have limits of its own, and spend the other's margin. The code of the account is at work under
-    both keys; the paper exchange has one of them at a time."""
-    with PaperExchange(accounts=[FIRST]) as paper:
-        port = int(paper.url.rpartition(":")[2])
-        async with account_of(store, paper, FIRST) as first:
-            await standing.stand_for_account(*first)
-    code = account_key(first[1].known_account_digest() or "")
-    assert 290 < redis_client.ttl(code) <= 300
-    another = Account("another", "s1")
-    with PaperExchange(accounts=[Account("another", "s1", name="account-1"), SECOND], port=port) as paper:
-        with pytest.raises(
-            AccountTaken, match="kept under the prefix 'quantum' on this store, by this key or another of its keys"
-        ):
-            async with account_of(store, paper, another, "second") as mistaken, Executor(*mistaken):
-                pass
-        assert not redis_client.exists(account_key(mistaken[1].key_digest), prefix_key("second")), "it claimed them"
-        async with account_of(store, paper, SECOND, "second") as apart, Executor(*apart):
-            pass
-        async with account_of(store, paper, another) as beside, Executor(*beside):
-            pass
-    assert redis_client.get(code) == b"quantum"
-    assert 60 < redis_client.ttl(code) <= 70, "it is left"
+    """Somebody may mean it, and has positions to close."""
+    said = "ACCOUNT SHARED prefix=second other=quantum detail="
+    async with account_of(store, paper, FIRST, "second") as second, Executor(*second) as executor:
+        assert (await executor.execute(intent())).state is Terminal.FILLED
+        for _ in range(3):
+            await _another_round(redis_client)
+        assert caplog.text.count(said) == 1
+        redis_client.delete(noted)
+        await until(lambda: redis_client.get(noted) == b"second")
+        redis_client.set(noted, "quantum")
+        await until(lambda: caplog.text.count(said) == 2)
+    assert (redis_client.get(noted), redis_client.ttl(noted)) == (b"quantum", -1), "it leaves the other's"
+
+
+async def _another_round(client: redis.Redis) -> None:
+    """Waits until the service of the second prefix has claimed once more."""
+    client.expire(prefix_key("second"), 100)
+    await until(lambda: client.ttl(prefix_key("second")) > 290)
+
+
+async def test_the_account_is_noted_by_its_code_and_left(
+    store: Store, redis_client: redis.Redis, paper: PaperExchange
+) -> None:
+    async with account_of(store, paper, FIRST) as first, Executor(*first):
+        key = account_key(first[1].known_account_digest() or "")
+        assert (redis_client.get(key), redis_client.ttl(key) > 290) == (b"quantum", True)
+    assert 60 < redis_client.ttl(key) <= 70
+
+
+async def test_two_prefixes_that_start_at_once_on_one_key_refuse_one_of_them(
+    store: Store, redis_client: redis.Redis, paper: PaperExchange
+) -> None:
+    declare_whole(redis_client, "second")
+    async with account_of(store, paper, FIRST) as first, account_of(store, paper, FIRST, "second") as second:
+        both = [Executor(*each) for each in (first, second)]
+        came = await asyncio.gather(*(each.__aenter__() for each in both), return_exceptions=True)
+        assert sorted(isinstance(each, AccountTaken) for each in came) == [False, True], came
+        await asyncio.gather(*(each.__aexit__(None, None, None) for each in came if isinstance(each, Executor)))
 
 
 async def test_the_prefix_is_kept_where_another_one_has_the_key(
@@ -376,19 +405,35 @@ def test_a_store_that_does_not_answer_is_waited_for_once() -> None:
     with pytest.raises(StopIteration):
         claiming.throw(silence)
     assert list(traces.claim_prefix("account")) == []
-    both = traces.claim_account("key", "account")
-    next(both)
-    with pytest.raises(StopIteration):
-        both.throw(silence)
     leaving = traces.leave_account("key", "account", at_once=False)
     next(leaving)
     with pytest.raises(StopIteration):
         leaving.throw(silence)
+    assert list(traces.note_account("account")) == []
     again = traces.claim_account("key")
     next(again)
     with pytest.raises(StopIteration):
         again.send(None)
     assert "SET" in str(next(traces.claim_prefix("account"))), "it answers again"
+
+
+def test_a_store_that_answers_again_has_every_claim_left() -> None:
+    traces = Traces("quantum")
+    claiming = traces.claim_account("key")
+    next(claiming)
+    with pytest.raises(StopIteration):
+        claiming.throw(StoreUnavailable("no answer"))
+    leaving = traces.leave_account("key", "account", at_once=False)
+    values = {account_key("key"): b"quantum", account_key("account"): b"quantum", KEPT: b"account"}
+    expired, reply = [], None
+    with suppress(StopIteration):
+        while True:
+            command = leaving.send(reply)
+            assert isinstance(command, tuple)
+            name, key = str(command[0]), str(command[1])
+            expired += [key] if name == "EXPIRE" else []
+            reply = values[key] if name == "GET" else None
+    assert expired == [*values]
 
 
 @pytest.fixture
