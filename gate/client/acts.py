@@ -6,7 +6,7 @@ from typing import Final
 
 from gate.client.caller import Caller, new_token
 from gate.client.clearing import Clearing, decode_look, together
-from gate.client.copies import LOOK, Server, copies_of, followed_by_waits, server_of
+from gate.client.copies import Server, copies_of, followed_by_waits, look_at, server_of
 from gate.client.doubtful import copies_in_state
 from gate.client.halts import halt_in_force
 from gate.client.scripted import scripted
@@ -125,7 +125,7 @@ def _control(
     check_sentence("by", by)
     check_sentence("reason", reason)
     try:
-        server = server_of((yield LOOK))
+        server = server_of((yield look_at(caller.keyspace)))
     except StoreFailure as failure:
         server = Server(doubt=str(failure))  # the act must not fail because of a look
     command = (protocol or caller.protocol).control(

@@ -9,13 +9,12 @@ from typing import Final
 
 from msgspec import Struct
 
+from gate.protocol.keyspace import Keyspace
 from gate.protocol.scripts import Command, Pipeline
 from gate.store.wire import Reply
 from gate.values.errors import StoreFailure
 from gate.values.reports import Copies
-
-LOOK: Final = Pipeline((("INFO", "replication"), ("INFO", "persistence"), ("ACL", "WHOAMI")))
-"""Asks a server for its replicas, for its append-only file, and as whom it knows the caller. An ACL may forbid it."""
+from gate.values.server import ServerFacts, server_facts
 
 _MOST_DIGITS: Final = 9
 _REPLICAS_MS: Final = 300
@@ -31,14 +30,25 @@ class Server(Struct, frozen=True):
     doubt: str = ""
     user: str = ""
     """The ACL user of the connection; empty where it isn't known."""
+    replays: bool | None = None
+    """Whether a start reads all of its append-only file back."""
+
+
+def look_at(keyspace: Keyspace) -> Pipeline:
+    """Asks a server for its replicas, for its append-only file, as whom it knows the caller, and whether a start reads
+    that file back. An ACL may forbid each of these."""
+    writes = ("ACL", "DRYRUN", "default", "SET", keyspace.state, "")
+    return Pipeline((("INFO", "replication"), ("INFO", "persistence"), ("ACL", "WHOAMI"), ("INFO", "server"), writes))
 
 
 def server_of(replies: list[Reply]) -> Server:
-    """The server that has answered LOOK."""
-    replication, persistence, user = replies
+    """The server that has answered look_at."""
+    replication, persistence, user, server, writes = replies
     replicas, append_only = _figure(replication, b"connected_slaves"), _figure(persistence, b"aof_enabled")
     doubt = _doubt([replication, persistence])
-    return Server(replicas, None if append_only is None else append_only == 1, doubt, _name(user))
+    facts = server_facts(server.decode(errors="replace")) if isinstance(server, bytes) else ServerFacts()
+    replays = True if facts.replays_as_nobody else writes == b"OK" if isinstance(writes, bytes) else None
+    return Server(replicas, None if append_only is None else append_only == 1, doubt, _name(user), replays)
 
 
 def followed_by_waits(act: Command, server: Server) -> Pipeline:
@@ -67,7 +77,8 @@ def copies_of(server: Server, pipeline: Pipeline, replies: list[Reply]) -> Copie
         append_only, on_disk = True, disk[0] == 1
     elif append_only is False or "appendonly is disabled" in str(disk):
         append_only, on_disk = False, False
-    return Copies(replicas, on_replicas, append_only, on_disk, server.doubt or _doubt([*answers.values()]))
+    doubt = server.doubt or _doubt([*answers.values()])
+    return Copies(replicas, on_replicas, append_only, on_disk, doubt, server.replays if append_only else None)
 
 
 def _name(user: Reply) -> str:

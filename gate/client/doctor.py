@@ -6,7 +6,7 @@ import time
 from typing import Final
 
 from gate.client.caller import Caller
-from gate.client.copies import LOOK, server_of
+from gate.client.copies import Server, look_at, server_of
 from gate.client.facts import server_now_ms
 from gate.client.leftovers import Looked, find
 from gate.client.proof import Shown, prove
@@ -23,7 +23,7 @@ from gate.values.guards import GUARDS
 from gate.values.keys import KEYS
 from gate.values.leftovers import Leftovers, Remedy
 from gate.values.reports import ACCOUNT_WIDE, EXITS_KEPT, POLICY_FORGOTTEN, Status, verifying_until_ms
-from gate.values.server import ServerFacts
+from gate.values.server import NOT_REPLAYED, ServerFacts
 
 _NAMED: Final = 10
 _OK, _WARNING, _WRONG = Grade.OK, Grade.WARNING, Grade.WRONG
@@ -32,7 +32,7 @@ _OK, _WARNING, _WRONG = Grade.OK, Grade.WARNING, Grade.WRONG
 def diagnose(caller: Caller, looked: Looked | None = None, *, proof: bool = True) -> Dialogue[Diagnosis]:
     """Looks at all of it. Writes nothing but, for the proof, under a prefix of its own. Raises StoreUnavailable."""
     word = yield from ask_identity(identify(caller.keyspace))
-    replies = yield LOOK
+    server = server_of((yield look_at(caller.keyspace)))
     off_ms = yield from _clock_apart()  # the connection is there by now: it isn't counted
     found = yield from status(caller)
     # What only a loss of memory takes holds up no other entry: connections don't ask for it.
@@ -40,7 +40,8 @@ def diagnose(caller: Caller, looked: Looked | None = None, *, proof: bool = True
     may_halt = (yield from ask_identity(identify(caller.keyspace, halts=True))) if halts else word
     checks = [
         *_server(found),
-        _replicas(server_of(replies).replicas),
+        _replicas(server.replicas),
+        *_replay(server),
         clock_check(off_ms, found.policy.skew_ms),
         _rights(word, may_halt),
         *_account(found),
@@ -87,6 +88,16 @@ def _replicas(replicas: int | None) -> Check:
     if replicas == 0:
         return Check("replicas", _OK, "none is connected: what this server and its disk lose is lost")
     return Check("replicas", _OK, f"{replicas} connected; a failover may still lose what they don't have yet")
+
+
+def _replay(server: Server) -> list[Check]:
+    """What a start makes of the append-only file."""
+    if not server.append_only or server.replays:
+        return []
+    if server.replays is None:
+        unknown = "whether a start reads all of the append-only file isn't known: this user may not ask"
+        return [Check("disk", _WARNING, f"{unknown} (+acl|dryrun). An administrator's user sees it")]
+    return [Check("disk", _WRONG, f"a start loses halts, records and policy, though the file is on: {NOT_REPLAYED}")]
 
 
 def _rights(word: str, may_halt: str) -> Check:

@@ -247,6 +247,9 @@ class Copies(Struct, frozen=True):
     """Whether the act is in that file, on the server's disk. A server before Redis 7.2 can't say."""
     doubt: str = ""
     """Why something is unknown: the failure in the store's words."""
+    replayed: bool | None = None
+    """Whether a start of the server reads that file back. False: its user `default` may not write, and what scripts
+    have written is dropped then. None also where the caller may not ask."""
 
     @property
     def survives_failover(self) -> bool | None:
@@ -262,8 +265,8 @@ class Copies(Struct, frozen=True):
 
     @property
     def survives_restart(self) -> bool | None:
-        """Whether the act outlives a crash of this server's host: it is on its disk."""
-        return self.on_disk
+        """Whether the act outlives a crash of this server's host: it is on its disk, and is read back."""
+        return False if self.replayed is False else self.on_disk
 
 
 class Act(Struct, frozen=True):

@@ -16,6 +16,13 @@ _MENDED: Final[dict[str, dict[tuple[int, int], int]]] = {
     "Valkey": {(7, 2): 11, (8, 0): 6, (8, 1): 4},
 }
 """Of each release, the first version without CVE-2025-49844."""
+_REPLAYS_AS_NOBODY: Final = {"Valkey": (9, 1, 2)}
+"""From which version on a start doesn't ask for rights; the first one that was tried. Redis' mend is of November 2025,
+pull request 14545."""
+NOT_REPLAYED: Final = (
+    "it reads it as its user `default`, which may not write, and drops what scripts have written. In its aclfile, "
+    "`user default off ~* &* +@all` leaves that user off, with rights"
+)
 
 
 class ServerFacts(Struct, frozen=True):
@@ -55,6 +62,13 @@ class ServerFacts(Struct, frozen=True):
         if self.name == "Redis" and release == (7, 0):
             return True  # mended in no 7.0
         return patch < _MENDED.get(self.name, {}).get(release, 0)
+
+    @property
+    def replays_as_nobody(self) -> bool:
+        """Whether it is known to read its append-only file back without asking for the rights of `default`."""
+        version = _VERSION.match(self.version)
+        since = _REPLAYS_AS_NOBODY.get(self.name)
+        return version is not None and since is not None and tuple(map(int, version.groups())) >= since
 
     @property
     def complaints(self) -> tuple[str, ...]:

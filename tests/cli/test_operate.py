@@ -65,6 +65,7 @@ def test_halt_and_resume(
             "on_replicas": 0,
             "append_only": False,
             "on_disk": False,
+            "replayed": None,
             "survives_failover": False,
             "survives_restart": False,
             "warning": "a restart of this server can lose this halt",
@@ -170,6 +171,17 @@ def test_a_halt_goes_through_where_the_look_before_it_fails(bare: Run, redis_cli
             "In memory only: no replica, no append-only file.",
             "a restart of this server can lose this halt",
         ),
+        (
+            Copies(0, 0, True, True, replayed=False),
+            "No replica is connected; in the append-only file, but not read back.",
+            "a restart loses this halt all the same: see gate doctor",
+        ),
+        (
+            Copies(2, None, True, None, replayed=False),
+            "Whether a replica has it is unknown; in the append-only file, but not read back.",
+            "a restart loses this halt all the same: see gate doctor",
+        ),
+        (Copies(0, 0, True, True, replayed=True), "No replica is connected; on disk.", ""),
         (Copies(None, 1, True, True, "no"), "On 1 of an unknown number of replicas; on disk.", ""),
         (
             Copies(None, 0, None, None, "NOPERM info"),

@@ -9,10 +9,11 @@ import pytest
 
 from gate import Intent, Outcome, Permit, Policy, Reason, Verdict
 from gate.client.caller import Caller
-from gate.client.copies import LOOK, Server, copies_of, followed_by_waits, server_of
+from gate.client.copies import Server, copies_of, followed_by_waits, look_at, server_of
 from gate.client.looks import last_look
 from gate.client.settling import settle
 from gate.client.verdicts import evaluate, permit_without_store
+from gate.protocol.keyspace import Keyspace
 from gate.protocol.scripts import Encoded, Message, Pipeline
 from gate.store.failures import ReplyLate, ReplyLost, ScriptMissing
 from gate.values.errors import StoreError, StoreUnavailable
@@ -180,16 +181,16 @@ def test_an_act_waits_for_what_its_server_has() -> None:
 
 
 def test_a_server_whose_answer_has_no_figures_is_unknown() -> None:
-    assert len(LOOK.commands) == 3
-    replies = [b"# Replication\r\nconnected_slaves:2\r\n", b"aof_enabled:1\r\n", b"alice"]
-    assert server_of(replies) == Server(2, True, user="alice")
-    assert server_of([b"role:master\r\n", None, None]) == Server(None, None)
+    assert len(look_at(Keyspace("quantum")).commands) == 5
+    replies = [b"# Replication\r\nconnected_slaves:2\r\n", b"aof_enabled:1\r\n", b"alice", None, b"OK"]
+    assert server_of(replies) == Server(2, True, user="alice", replays=True)
+    assert server_of([b"role:master\r\n", None, None, None, None]) == Server(None, None)
 
 
 def test_a_users_name_is_one_short_line_in_the_audit() -> None:
-    assert server_of([None, None, b"a\nTERMINAL STATE: FILLED"]).user == "a?TERMINAL STATE: FILLED"
-    assert len(server_of([None, None, b"x" * 5_000]).user) == 100
-    assert server_of([None, None, StoreError("NOPERM")]) == Server()
+    assert server_of([None, None, b"a\nTERMINAL STATE: FILLED", None, None]).user == "a?TERMINAL STATE: FILLED"
+    assert len(server_of([None, None, b"x" * 5_000, None, None]).user) == 100
+    assert server_of([None, None, StoreError("NOPERM"), None, StoreError("NOPERM")]) == Server()
 
 
 def test_a_replica_that_connects_meanwhile_is_counted() -> None:

@@ -226,6 +226,7 @@ def act_json(act: Act, by: str, reason: str) -> dict[str, object]:
             "on_replicas": act.copies.on_replicas,
             "append_only": act.copies.append_only,
             "on_disk": act.copies.on_disk,
+            "replayed": act.copies.replayed,
             "survives_failover": act.copies.survives_failover,
             "survives_restart": act.copies.survives_restart,
             "warning": copies_warning(act) or None,
@@ -244,6 +245,8 @@ def copies_sentence(copies: Copies) -> str:
         said = "Whether a replica has it is unknown"
     else:
         said = f"On {on_replicas} of {replicas or 'an unknown number of'} replica{'' if replicas == 1 else 's'}"
+    if copies.replayed is False:
+        return f"{said}; in the append-only file, but not read back."
     if copies.on_disk:
         return f"{said}; on disk."
     if copies.append_only is False:
@@ -256,6 +259,8 @@ def copies_sentence(copies: Copies) -> str:
 def copies_warning(act: Act) -> str:
     """What can still lose an act, and what to do about it; else empty."""
     copies, replicas, on_replicas = act.copies, act.copies.replicas, act.copies.on_replicas
+    if copies.replayed is False:
+        return f"a restart loses this {act.act} all the same: see gate doctor"
     if replicas == 0 and copies.append_only is False:
         return f"a restart of this server can lose this {act.act}"
     if replicas == 0:
