@@ -72,6 +72,7 @@ async def _store(config: Config, settings: Settings, gate: AsyncGate, client: An
     refuses = status.refuses_writes
     found = [
         Finding("store", not refuses, refuses or str(status.server), of_store=True),
+        *(Finding("store", True, f"warning: {each}") for each in status.server.complaints),
         *([Finding("rights", False, f"this user lacks {status.lacks}: no entry is admitted")] if status.lacks else []),
         _clock(status, asked_ms),
         _policy(config, status),

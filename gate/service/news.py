@@ -16,6 +16,7 @@ from gate.protocol.scripts import Call, script
 from gate.protocol.texts import as_text
 from gate.service.alerts import OF_ACCOUNT, Alert, Kind, Turn
 from gate.service.streams import STORE_FAILURES
+from gate.store.connect import load_script
 from gate.values.log_words import log_of
 
 _log: Final = log_of("gate.service")
@@ -114,7 +115,7 @@ class News:
         try:
             reply: Any = await self._client.execute_command(*call)
         except NoScriptError:
-            await self._client.script_load(self._script.source)
+            await load_script(self._client, self._script.source, self._marks + what)
             reply = await self._client.execute_command(*call)
         before, _, age_ms = as_text(reply).rpartition(" ")
         return before, int(age_ms) / 1000

@@ -16,6 +16,7 @@ from gate.protocol.keyspace import Keyspace
 from gate.protocol.scripts import script
 from gate.service.settings import Settings
 from gate.service.streams import OPEN
+from gate.store.connect import load_script
 
 _NONE: Final = "?"
 """No number, and no id of an entry."""
@@ -46,17 +47,19 @@ class _Try(NamedTuple):
     def names(self) -> tuple[str, str]:
         """The command and its key."""
         command, *rest = self.words
-        if command in ("XGROUP", "SCRIPT"):
-            return f"{command} {rest[0]}", rest[1] if command == "XGROUP" else ""
+        if command == "XGROUP":
+            return f"{command} {rest[0]}", rest[1]
         return command, rest[2] if command == "EVALSHA" else rest[0]
 
 
 async def lacks(client: Any, settings: Settings, keys: Keyspace, key_digest: str) -> list[Lack]:
     """All that are missing. `client`: redis-py's for asyncio. Raises one of STORE_FAILURES where the store fails."""
     of, found = settings, []
-    # By its own method, which knows the node of a cluster.
+    # These two by functions that know the node of a cluster.
     if await _is_lacking(client.xreadgroup(of.group, of.consumer, {of.stream: _NONE}, count=1)):
         found.append(Lack("XREADGROUP", of.stream, "nothing is read", needed=True))
+    if await _is_lacking(load_script(client, script("answer").source, of.stream)):
+        found.append(Lack("SCRIPT LOAD", "", "no answer is written", needed=True))
     for each in _tries(of, keys, key_digest):
         if await _is_lacking(client.execute_command(*each.words)):
             found.append(Lack(*each.names, each.follows, each.needed))
@@ -78,7 +81,6 @@ def _tries(of: Settings, keys: Keyspace, key_digest: str) -> Iterator[_Try]:
     unread, unknown = "entries aren't read", "lag isn't known"
     by_the_dead = "what a dead worker leaves isn't taken over"
     yield _Try(("XGROUP", "CREATE", of.stream, of.group, _NONE), unread)
-    yield _Try(("SCRIPT", "LOAD", script("answer").source), "no answer is written")
     yield _Try(("EVALSHA", _NONE, "1", of.stream), "no answer is written")
     yield _Try(("EVALSHA", _NONE, "1", keys.state), "no intent is admitted")
     yield _Try(("XACK", of.stream, no_group, "0-1"), "no answer is written")

@@ -21,6 +21,7 @@ from gate.protocol.scripts import Call, script
 from gate.protocol.texts import as_text
 from gate.service.settings import Settings
 from gate.service.told import OPEN_MS, ToldOrder
+from gate.store.connect import load_script
 
 STORE_FAILURES: Final = (RedisError, RedisClusterException, OSError)
 """What redis-py raises where the store can't be asked, or refuses."""
@@ -203,7 +204,7 @@ class Streams:
         replies = await self._send(answers)
         refused = [each for each in replies if isinstance(each, ResponseError)]
         if any(isinstance(each, NoScriptError) for each in refused):
-            await self._client.script_load(self._script.source)
+            await load_script(self._client, self._script.source, self._of.stream)
         elif any("NOGROUP" in str(each) for each in refused):
             await self.begin()
         else:
@@ -259,7 +260,7 @@ class Streams:
         replies = await self._send_updates(updates, keep_ms)
         if not any(isinstance(each, NoScriptError) for each in replies):
             return replies
-        await self._client.script_load(self._update_script.source)
+        await load_script(self._client, self._update_script.source, self._of.results)
         return await self._send_updates(updates, keep_ms)
 
     async def _send_updates(self, updates: Sequence[Update], keep_ms: int) -> list[bool | Exception]:

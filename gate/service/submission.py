@@ -81,9 +81,12 @@ class Submission:
         return False
 
     async def newest_result(self) -> str:
-        """The id of the newest result, `0-0` without one: what comes later is behind it."""
+        """The id of the newest result, `0-0` without one: what comes later is behind it. Raises NoPermissionError also
+        for a user who may not read what comes later, as `result` does."""
         rows: Any = await self._client.xrevrange(self._of.results, count=1)
-        return as_text(rows[0][0]) if rows else "0-0"
+        newest = as_text(rows[0][0]) if rows else "0-0"
+        await self._client.xread({self._of.results: newest}, count=1)
+        return newest
 
     async def add(self, fields: Mapping[str, str]) -> str:
         """Puts the entry on the stream. Returns its id."""

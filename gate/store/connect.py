@@ -258,3 +258,13 @@ def plain_client(url: str, timeout_ms: int) -> PlainClient:
     pool: Any = client.connection_pool
     pool.connection_class = type("Connection", (_QuickPacking, pool.connection_class), {})
     return client
+
+
+async def load_script(client: Any, source: str, key: str) -> None:
+    """Loads a script for calls on that key. On a cluster only the node that holds its slot gets it: another one may be
+    away, or not know the user. `client`: as plain_client makes it."""
+    if isinstance(client, redis.asyncio.RedisCluster):
+        await client.initialize()
+        await client.execute_command("SCRIPT LOAD", source, target_nodes=client.get_node_from_key(key))
+    else:
+        await client.script_load(source)

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from msgspec import structs
 from gate import Gate, Policy
 from gate.paper import Account, PaperExchange
 from gate.service.check import _clock
+from tests.servers.store import PrivateStore
 from tests.service.desk import STREAM, Desk
 
 KEYS = {"BINANCE_API_KEY": "key", "BINANCE_API_SECRET": "secret"}
@@ -64,6 +66,36 @@ def test_a_store_that_takes_no_verdict_is_3(desk: Desk) -> None:
         desk.client.config_set("min-replicas-to-write", 0)
     assert done.returncode == 3
     assert "WRONG: the server has too few replicas, so it takes no verdict" in " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "warned"),
+    [
+        (("--appendonly", "yes"), []),
+        (("--appendonly", "no"), ["a restart loses records and halts, after which entries wait; set appendonly yes"]),
+        (
+            ("--appendonly", "yes", "--maxmemory", "64mb", "--maxmemory-policy", "allkeys-lru"),
+            [
+                "it may drop records, locks and halts when its memory is full, so that every order is looked up first; "
+                "set maxmemory-policy noeviction"
+            ],
+        ),
+    ],
+    ids=["well", "no file", "evicts"],
+)
+def test_a_server_that_may_lose_what_the_gate_must_remember_is_a_warning_with_the_remedy(
+    new_private_store: Callable[..., PrivateStore],
+    paper: PaperExchange,
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    warned: list[str],
+) -> None:
+    store = new_private_store(*arguments)
+    with store.client() as client:
+        done = gate(Desk(client, store.url, paper, tmp_path), "--check", **KEYS)
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = re.findall(r"^store +warning: (.*)$", done.stdout, re.MULTILINE)
+    assert [each for each in said if "CVE" not in each] == warned
 
 
 @pytest.mark.outside_roles("it makes a user of its own")

@@ -277,7 +277,6 @@ def test_a_producers_rights_are_enough_and_with_two_more_it_waits(harmed: Desk, 
     told = bare("--url", url, "submit", "--id", "a", *BUY)
     assert told.exit_code == 0, told.stderr
     assert harmed.client.xlen(STREAM) == 1
-    assert bare("--url", url, "submit", "--id", "b", *BUY, "--wait", "1").exit_code == 3
     page = (ACL.parent / "producer.acl").read_text("utf-8").replace("PREFIX", "quantum")
     [more] = re.findall(r"^# gate submit --wait .*: (\(.*\))$", page, re.MULTILINE)
     harmed.client.execute_command("ACL", "SETUSER", name, more)
@@ -291,6 +290,29 @@ def test_a_producers_rights_are_enough_and_with_two_more_it_waits(harmed: Desk, 
     told = bare("--url", url, "submit", "--id", "c", "--symbol", "ETHUSDT", *BUY[2:], "--wait", "30")
     assert told.exit_code == 0, told.stderr
     assert re.search(r"^state +FILLED$", told.stdout, re.MULTILINE)
+
+
+@pytest.mark.outside_roles("it makes a user of its own")
+@pytest.mark.parametrize("missing", ["xread", "xrevrange", "the key"])
+def test_who_may_not_read_results_puts_nothing_there_by_wait(
+    harmed: Desk,
+    bare: Callable[..., Result],  # noqa: F811
+    missing: str,
+) -> None:
+    harmed.worker().consumes()
+    key, lacks = ("~other", "+@all") if missing == "the key" else ("~*", f"-{missing}")
+    rules = (f"~{STREAM}", "~quantum:stream:answered:*", "+@all", f"({key} -@all +xread +xrevrange {lacks})")
+    harmed.client.execute_command("ACL", "SETUSER", "lame", "on", "nopass", *rules)
+    words = ("--url", harmed.url.replace("//", "//lame:any@"), "submit", "--id", "a", *BUY)
+    told = bare(*words, "--wait", "30")
+    remedy = f": leave --wait out, or grant (+xread +xrevrange %R~{RESULTS})"
+    assert told.exit_code == 3, told.stdout
+    assert f"{remedy}; nothing was put there" in told.stderr
+    answer = json.loads(bare(*words, "--wait", "30", "--json").stdout)
+    assert (answer["submitted"], answer["entry"], answer["detail"].endswith(remedy)) == (False, None, True)
+    assert harmed.client.xlen(STREAM) == 0
+    assert bare(*words).exit_code == 0, "it may put it there without"
+    assert harmed.client.xlen(STREAM) == 1
 
 
 async def test_an_update_of_an_order_is_not_taken_for_its_result(desk: Desk) -> None:

@@ -41,6 +41,8 @@ class _Done:
     entry: Entry
     """As the service reads it."""
     entry_id: str = ""
+    may_wait: bool = True
+    """Whether the store's user may read the results, so far as is known."""
     sent: bool = False
     """Whether it was sent, so that it may stand there."""
     waits: str = ""
@@ -90,7 +92,8 @@ def submit(
     After a result without an order it may come again.
 
     Exit codes: 0 it stands on the stream; 1 no order was placed, or it isn't known (only with --wait); 2 bad input or
-    usage; 3 no answer of the store, or no result in the time: it may be there, and may still be executed.
+    usage; 3 no answer of the store, or no result in the time: it may be there, and may still be executed. Where it says
+    that nothing was put there, nothing was.
     """
     config = configured(flags)  # of a file that is half read, the stream would be another
     now_ms = time.time_ns() // 1_000_000
@@ -173,6 +176,8 @@ async def _submitted(
     done: _Done,
     as_json: bool,
 ) -> dict[str, str] | None:
+    from redis.exceptions import NoPermissionError
+
     from gate.service.process import STREAM_TIMEOUT_MS
     from gate.service.streams import STORE_FAILURES
     from gate.service.submission import Submission, as_the_service_reads
@@ -186,7 +191,11 @@ async def _submitted(
             raise InvalidField(
                 "id", done.entry.intent.id, "has its result already, and gets no second one; gate show tells of it"
             )
-        after = "" if wait_s is None else await submission.newest_result()
+        try:
+            after = "" if wait_s is None else await submission.newest_result()
+        except NoPermissionError:
+            done.may_wait = False
+            raise
         await client.ping()  # a store that isn't there shows before it may have the entry
         done.sent = True
         done.entry_id = await submission.add(fields)
@@ -288,6 +297,9 @@ def _no_answer(failure: Exception, done: _Done, config: Config, settings: Settin
         so = f"it stands on {settings.stream} as {done.entry_id}, and its result isn't known"
     elif may_stand:
         so = f"it may stand on {settings.stream}: look with gate show {pasted(entry.intent.id)}"
+    elif not done.may_wait:
+        so = "nothing was put there"
+        said = f"{said.rstrip('.')}: leave --wait out, or grant (+xread +xrevrange %R~{settings.results})"
     else:
         closes = "; gate flatten closes what is open without the store" if entry.intent.is_exit else ""
         so = f"nothing was put there{closes}"
