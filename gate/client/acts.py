@@ -10,7 +10,7 @@ from gate.client.copies import LOOK, Server, copies_of, followed_by_waits, serve
 from gate.client.doubtful import copies_in_state
 from gate.client.halts import halt_in_force
 from gate.client.scripted import scripted
-from gate.client.symbols import AT_MOST, keys_of_few, known_symbols
+from gate.client.symbols import AT_MOST, Unseen, keys_of_few, known_symbols
 from gate.protocol.codec import Protocol
 from gate.protocol.explain import explain_error
 from gate.protocol.scripts import Pipeline
@@ -95,7 +95,7 @@ def _cooldowns(caller: Caller) -> Dialogue[tuple[str, ...]]:
     """The keys of the cooldowns that are on; on a server of many keys, of symbols that are known. Raises
     StoreFailure."""
     found = yield from keys_of_few(caller.keyspace.cooldown_symbol_prefix + "*")
-    if found is not None:
+    if not isinstance(found, Unseen):
         return tuple(found)
     symbols = set((yield from known_symbols(caller.keyspace.symbols)))
     try:

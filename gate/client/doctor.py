@@ -54,9 +54,10 @@ def diagnose(caller: Caller, looked: Looked | None = None, *, proof: bool = True
     checks += _keys(found, leftovers)
     if proof:
         try:
-            checks += _guards((yield from prove(caller.keyspace.prefix, found.policy)))
+            prefix = caller.keyspace.prefix
+            checks += _guards((yield from prove(prefix, found.policy)), prefix)
         except (StoreFailure, InvalidField) as error:
-            checks.append(_not_proven(error))
+            checks.append(_not_proven(error, caller.keyspace.prefix))
     return Diagnosis(tuple(checks))
 
 
@@ -186,9 +187,9 @@ def _rank(grade: Grade) -> int:
     return list(Grade).index(grade)
 
 
-def _guards(shown: tuple[Shown, ...]) -> list[Check]:
+def _guards(shown: tuple[Shown, ...], prefix: str) -> list[Check]:
     if shown[-1].failure is not None:
-        return [_not_proven(shown[-1].failure)]
+        return [_not_proven(shown[-1].failure, prefix)]
     wrong = [
         Check("guards", _WRONG, f"{each.what}: {each.expected} was expected, and the verdict was {each.said}")
         for each in shown
@@ -199,11 +200,12 @@ def _guards(shown: tuple[Shown, ...]) -> list[Check]:
     return [Check("guards", _OK, f"proven now: each of the {len(GUARDS)} denies, and an exit passes all that it must")]
 
 
-def _not_proven(why: Exception) -> Check:
+def _not_proven(why: Exception, prefix: str) -> Check:
     """A user that may not write there is nothing wrong, nor is a long prefix. A server that refuses the proof would
     refuse a verdict, too."""
     if isinstance(why, Forbidden):
-        return Check("guards", _WARNING, f"not proven: {why}. The proof needs an administrator's user")
+        needs = f"The proof writes below {prefix}:doctor-…, so it needs an administrator's user"
+        return Check("guards", _WARNING, f"not proven: {why}. {needs}")
     if isinstance(why, InvalidField):
         return Check("guards", _WARNING, f"not proven: {why}")
     return Check("guards", _WRONG, f"not proven, and an admission would fail alike: {why}")

@@ -167,6 +167,9 @@ class Status(Struct, frozen=True):
     all_symbols: bool = True
     """Whether every lock, window and cooldown of a symbol was looked for. On a server of more than 20,000 keys, only
     those of symbols that have a permit, or had one in the last 90 days; and of a thousand symbols at most."""
+    unseen: str = ""
+    """Why the server wasn't looked through for them: it has too many keys, or this user has no right to. Empty where it
+    was."""
 
     @property
     def memory_wait_ms(self) -> int | None:

@@ -180,7 +180,7 @@ def test_who_may_not_write_below_the_prefix_is_told_that(role: str, store: Store
     grade, says = one(found, "guards")
     assert grade is Grade.WARNING
     assert says.startswith("not proven: ")
-    assert says.endswith(". The proof needs an administrator's user")
+    assert says.endswith(". The proof writes below quantum:doctor-…, so it needs an administrator's user")
 
 
 @pytest.mark.parametrize("command", ["del", "hset", "lpush"])
