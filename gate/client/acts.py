@@ -60,7 +60,7 @@ def resume(caller: Caller, by: str, reason: str) -> Dialogue[Act]:
     known = yield from halt_in_force(caller.keyspace)
     at = "-" if known is None else str(known.at_ms or "")
     audited, before, copies = yield from _control(caller, "resume", by, reason, at)
-    return Act("resume", audited, before=_first(before), copies=copies)
+    return Act("resume", audited, before=_first(before), changed=tuple(filter(None, before)), copies=copies)
 
 
 def reset(caller: Caller, what: str, by: str, reason: str) -> Dialogue[Act]:

@@ -279,7 +279,7 @@ class Act(Struct, frozen=True):
     """resume: the halt's scope, or None when there was no halt; policy: the fingerprint that was in force. Also None
     when the answer was lost and the repeated call found the act done."""
     changed: tuple[str, ...] = ()
-    """halt: the scope in force; reset: the keys that were on, and are now off."""
+    """halt: the scope in force; resume: the scope that has ended; reset: the keys that were on, and are now off."""
     copies: Copies = field(default=Copies())
     """Where the act is kept."""
 

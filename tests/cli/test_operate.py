@@ -51,6 +51,7 @@ def test_halt_and_resume(
     assert resumed.endswith(f"Z) is off. Services try again the fresh intents that they held.\n{KEPT}")
     assert gate("resume", *WHO).stdout == f"There was no halt of {account}; nothing was changed.\n{KEPT}"
     assert redis_client.xlen("quantum:safety:audit") == 5
+    assert gate_json("resume", *WHO)["changed"] == []
     assert gate_json("halt", *WHO) == {
         "act": "halt",
         "by": "ops",
@@ -77,6 +78,7 @@ def test_halt_and_resume(
         "resting": None,
         "cancelled": None,
     }
+    assert gate_json("resume", *WHO)["changed"] == ["entries"]
 
 
 def test_a_second_halt_says_whose_the_first_was(gate: Run, account: str) -> None:
