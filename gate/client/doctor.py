@@ -40,6 +40,7 @@ def diagnose(caller: Caller, looked: Looked | None = None, *, proof: bool = True
     may_halt = (yield from ask_identity(identify(caller.keyspace, halts=True))) if halts else word
     checks = [
         *_server(found),
+        *(yield from _disk(found.server)),
         _replicas(server_of(replies).replicas),
         clock_check(off_ms, found.policy.skew_ms),
         _rights(word, may_halt),
@@ -80,6 +81,21 @@ def _facts(facts: ServerFacts) -> list[Check]:
     for number, complaint in enumerate(facts.complaints):
         checks.append(Check("server", _WRONG if facts.may_evict and not number else _WARNING, complaint))
     return checks
+
+
+def _disk(facts: ServerFacts) -> Dialogue[list[Check]]:
+    """What a server that writes to its file whenever its host likes may lose. INFO doesn't tell; CONFIG is an
+    administrator's, and for others nothing is said."""
+    if not facts.append_only:
+        return []
+    try:
+        said = yield ("CONFIG", "GET", "appendfsync")
+    except StoreError:
+        return []
+    if said != [b"appendfsync", b"no"]:
+        return []
+    loses = "a crash of the host may lose the last 30 s and more, halts too, and no act is confirmed"
+    return [Check("disk", _WARNING, f"appendfsync no: {loses}; set appendfsync everysec or always")]
 
 
 def _replicas(replicas: int | None) -> Check:
