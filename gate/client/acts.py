@@ -63,6 +63,13 @@ def resume(caller: Caller, by: str, reason: str) -> Dialogue[Act]:
     return Act("resume", audited, before=_first(before), changed=tuple(filter(None, before)), copies=copies)
 
 
+def note_flatten(caller: Caller, what: str, by: str, reason: str) -> Dialogue[Act]:
+    """Audits what was cancelled and closed at the exchange. Raises InvalidField, StoreFailure."""
+    check_sentence("what", what)
+    audited, _, copies = yield from _control(caller, "flatten", by, reason, what)
+    return Act("flatten", audited, copies=copies)
+
+
 def reset(caller: Caller, what: str, by: str, reason: str) -> Dialogue[Act]:
     """Switches off safe mode, cooldowns or the failure count. Raises InvalidField, StoreFailure."""
     _one_of("what", what, RESETS)
