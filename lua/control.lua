@@ -1,5 +1,6 @@
 #!lua flags=allow-oom
--- An operator's act: halt, resume, reset, policy, init. The same call writes its author and reason to the audit stream.
+-- An operator's act: halt, resume, reset, policy, init, flatten. The same call writes its author and reason to the audit
+-- stream.
 --
 -- KEYS   1 halt              P:safety:halt                      hash    scope, by, reason, at
 --        2 safe_mode         P:safety:safe_mode                 string
@@ -15,13 +16,13 @@
 --                                                               lines: fingerprint, at in ms, figures, by, reason
 --        9… cooldowns        P:safety:cooldown_symbol:{symbol}  string  every one that the caller found; for reset
 --
--- ARGV   1 act               halt, resume, reset, policy, init
+-- ARGV   1 act               halt, resume, reset, policy, init, flatten
 --        2 by
 --        3 reason
 --        4 token             made by the caller for this call and its replay
 --        5 what              halt: scope, entries or all; reset: safe_mode, cooldowns, failures or all; policy: the
 --                            fingerprint to put in force; resume: the `at` of the halt to end, `-` where none was
---                            known; `` ends any
+--                            known; `` ends any; flatten: what was cancelled and closed at the exchange, in words
 --        6 figures           policy: its figures, as figure_of reads them; else ``
 --        7 expected          policy: the fingerprint that the caller has seen in force, `-` for none; `` replaces any
 --        8 user              the ACL user of the caller's connection, as the server has told it; `` where it hasn't
@@ -34,6 +35,7 @@
 --   reset   the keys that were on and are now off
 --   policy  the fingerprint that was in force, or ``
 --   init    the time in ms since which the memory was known to be whole, or ``
+--   flatten nothing: its halt has a call of its own, before it
 --        or {2, written}: the server has already carried out this call, and its reply was lost. written is 1 when the
 --   replay has written something after it, on its own connection; else 0
 --        or NOPERM: the caller's user may not write the halt, so it is no operator's. Nothing is done
@@ -89,6 +91,9 @@ if act == 'resume' then
   local halted = redis.call('DEL', KEYS.halt) == 1
   return done('resume', halted and (type(before) == 'string' and before or 'entries') or '')
 end
+
+-- What was done at the exchange changes nothing here. It is only audited.
+if act == 'flatten' then return done('flatten: ' .. what) end
 
 if act == 'reset' then
   local keys = {}

@@ -10,7 +10,7 @@ from gate.client.copies import Server, copies_of, followed_by_waits, look_at, se
 from gate.client.doubtful import copies_in_state
 from gate.client.halts import halt_in_force
 from gate.client.scripted import scripted
-from gate.client.symbols import AT_MOST, keys_of_few, known_symbols
+from gate.client.symbols import AT_MOST, Unseen, keys_of_few, known_symbols
 from gate.protocol.codec import Protocol
 from gate.protocol.explain import explain_error
 from gate.protocol.scripts import Pipeline
@@ -60,7 +60,14 @@ def resume(caller: Caller, by: str, reason: str) -> Dialogue[Act]:
     known = yield from halt_in_force(caller.keyspace)
     at = "-" if known is None else str(known.at_ms or "")
     audited, before, copies = yield from _control(caller, "resume", by, reason, at)
-    return Act("resume", audited, before=_first(before), copies=copies)
+    return Act("resume", audited, before=_first(before), changed=tuple(filter(None, before)), copies=copies)
+
+
+def note_flatten(caller: Caller, what: str, by: str, reason: str) -> Dialogue[Act]:
+    """Audits what was cancelled and closed at the exchange. Raises InvalidField, StoreFailure."""
+    check_sentence("what", what)
+    audited, _, copies = yield from _control(caller, "flatten", by, reason, what)
+    return Act("flatten", audited, copies=copies)
 
 
 def reset(caller: Caller, what: str, by: str, reason: str) -> Dialogue[Act]:
@@ -95,7 +102,7 @@ def _cooldowns(caller: Caller) -> Dialogue[tuple[str, ...]]:
     """The keys of the cooldowns that are on; on a server of many keys, of symbols that are known. Raises
     StoreFailure."""
     found = yield from keys_of_few(caller.keyspace.cooldown_symbol_prefix + "*")
-    if found is not None:
+    if not isinstance(found, Unseen):
         return tuple(found)
     symbols = set((yield from known_symbols(caller.keyspace.symbols)))
     try:

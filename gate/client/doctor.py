@@ -40,8 +40,9 @@ def diagnose(caller: Caller, looked: Looked | None = None, *, proof: bool = True
     may_halt = (yield from ask_identity(identify(caller.keyspace, halts=True))) if halts else word
     checks = [
         *_server(found),
-        _replicas(server.replicas),
+        *(yield from _disk(found.server)),
         *_replay(server),
+        _replicas(server.replicas),
         clock_check(off_ms, found.policy.skew_ms),
         _rights(word, may_halt),
         *_account(found),
@@ -55,9 +56,10 @@ def diagnose(caller: Caller, looked: Looked | None = None, *, proof: bool = True
     checks += _keys(found, leftovers)
     if proof:
         try:
-            checks += _guards((yield from prove(caller.keyspace.prefix, found.policy)))
+            prefix = caller.keyspace.prefix
+            checks += _guards((yield from prove(prefix, found.policy)), prefix)
         except (StoreFailure, InvalidField) as error:
-            checks.append(_not_proven(error))
+            checks.append(_not_proven(error, caller.keyspace.prefix))
     return Diagnosis(tuple(checks))
 
 
@@ -80,6 +82,21 @@ def _facts(facts: ServerFacts) -> list[Check]:
     for number, complaint in enumerate(facts.complaints):
         checks.append(Check("server", _WRONG if facts.may_evict and not number else _WARNING, complaint))
     return checks
+
+
+def _disk(facts: ServerFacts) -> Dialogue[list[Check]]:
+    """What a server that writes to its file whenever its host likes may lose. INFO doesn't tell; CONFIG is an
+    administrator's, and for others nothing is said."""
+    if not facts.append_only:
+        return []
+    try:
+        said = yield ("CONFIG", "GET", "appendfsync")
+    except StoreError:
+        return []
+    if said != [b"appendfsync", b"no"]:
+        return []
+    loses = "a crash of the host may lose the last 30 s and more, halts too, and no act is confirmed"
+    return [Check("disk", _WARNING, f"appendfsync no: {loses}; set appendfsync everysec or always")]
 
 
 def _replicas(replicas: int | None) -> Check:
@@ -197,9 +214,9 @@ def _rank(grade: Grade) -> int:
     return list(Grade).index(grade)
 
 
-def _guards(shown: tuple[Shown, ...]) -> list[Check]:
+def _guards(shown: tuple[Shown, ...], prefix: str) -> list[Check]:
     if shown[-1].failure is not None:
-        return [_not_proven(shown[-1].failure)]
+        return [_not_proven(shown[-1].failure, prefix)]
     wrong = [
         Check("guards", _WRONG, f"{each.what}: {each.expected} was expected, and the verdict was {each.said}")
         for each in shown
@@ -210,11 +227,12 @@ def _guards(shown: tuple[Shown, ...]) -> list[Check]:
     return [Check("guards", _OK, f"proven now: each of the {len(GUARDS)} denies, and an exit passes all that it must")]
 
 
-def _not_proven(why: Exception) -> Check:
+def _not_proven(why: Exception, prefix: str) -> Check:
     """A user that may not write there is nothing wrong, nor is a long prefix. A server that refuses the proof would
     refuse a verdict, too."""
     if isinstance(why, Forbidden):
-        return Check("guards", _WARNING, f"not proven: {why}. The proof needs an administrator's user")
+        needs = f"The proof writes below {prefix}:doctor-…, so it needs an administrator's user"
+        return Check("guards", _WARNING, f"not proven: {why}. {needs}")
     if isinstance(why, InvalidField):
         return Check("guards", _WARNING, f"not proven: {why}")
     return Check("guards", _WRONG, f"not proven, and an admission would fail alike: {why}")

@@ -358,6 +358,11 @@ class Gate:
         """Ends a halt. Raises InvalidField, StoreFailure."""
         return self._carry(acts.resume(self._caller, by, reason))
 
+    def note_flatten(self, what: str, *, by: str, reason: str) -> Act:
+        """Audits what was cancelled and closed at the exchange, in words. Changes nothing. Raises InvalidField,
+        StoreFailure."""
+        return self._carry(acts.note_flatten(self._caller, what, by, reason))
+
     def reset(self, what: str, *, by: str, reason: str) -> Act:
         """Switches off `safe_mode`, `cooldowns`, `failures` or `all`. Raises InvalidField, StoreFailure."""
         return self._carry(acts.reset(self._caller, what, by, reason))
@@ -699,6 +704,10 @@ class AsyncGate:
     async def resume(self, *, by: str, reason: str) -> Act:
         """As Gate.resume."""
         return await self._carry(acts.resume(self._caller, by, reason))
+
+    async def note_flatten(self, what: str, *, by: str, reason: str) -> Act:
+        """As Gate.note_flatten."""
+        return await self._carry(acts.note_flatten(self._caller, what, by, reason))
 
     async def reset(self, what: str, *, by: str, reason: str) -> Act:
         """As Gate.reset."""

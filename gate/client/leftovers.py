@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Final
 
 from gate.client.caller import Caller
+from gate.client.scanning import scan
 from gate.client.scripted import scripted
 from gate.protocol.keyspace import Keyspace
 from gate.protocol.scripts import Call, Command, Pipeline, script
@@ -34,7 +35,7 @@ def find(keyspace: Keyspace, looked: Looked | None = None) -> Dialogue[Leftovers
     found: dict[str, Leftover] = {}
     cursor, count, rounds = b"0", 0, 0
     while True:
-        cursor, scanned = yield ("SCAN", cursor.decode(), "MATCH", f"{keyspace.base}:[es]*:*", "COUNT", _SCANNED)
+        cursor, scanned = yield from scan(cursor, f"{keyspace.base}:[es]*:*", _SCANNED)
         ours = [
             name
             for each in scanned

@@ -9,6 +9,7 @@ from gate.client.caller import Caller
 from gate.client.doubtful import copies_in_state
 from gate.client.facts import server_now_ms
 from gate.client.leftovers import Looked
+from gate.client.scanning import scan
 from gate.protocol.scripts import Pipeline
 from gate.protocol.texts import LONGEST_NAME, MOST_PAGES, NO_END, intent_id_of, line_of
 from gate.store.wire import Dialogue
@@ -30,7 +31,7 @@ def recent_intents(caller: Caller, at_most: int, symbol: str | None, looked: Loo
     count, cursor, pages = 0, b"0", 0
     while True:
         pattern = f"{caller.keyspace.record_prefix}*"
-        cursor, scanned = yield ("SCAN", cursor.decode(), "MATCH", pattern, "COUNT", _SCANNED)
+        cursor, scanned = yield from scan(cursor, pattern, _SCANNED)
         names = [name for name in scanned if len(name) <= LONGEST_NAME]
         _add(latest, (yield from _records(caller, names)), at_most, symbol)
         count += len(names)

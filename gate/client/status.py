@@ -23,7 +23,7 @@ from gate.client.standing import (
     report_unguarded,
     report_windows,
 )
-from gate.client.symbols import AT_MOST, keys_of_few, known_symbols
+from gate.client.symbols import AT_MOST, Unseen, keys_of_few, known_symbols
 from gate.protocol.codec import identify
 from gate.protocol.keyspace import Keyspace
 from gate.protocol.texts import line_of
@@ -100,8 +100,9 @@ def status(caller: Caller) -> Dialogue[Status]:
     )
 
     all_exits, late_exits, named = exits.result
-    found = of_few.result
-    if found is None:
+    found, unseen = of_few.result, ""
+    if isinstance(found, Unseen):
+        unseen = found.value
         found = [key for symbol in sorted({*noted.result, *permits.result.symbols}) for key in _keys_of(keys, symbol)]
     read = found[:_KEYS_AT_MOST]
     locks = [key for key in read if key.startswith(keys.lock_prefix)]
@@ -142,7 +143,8 @@ def status(caller: Caller) -> Dialogue[Status]:
         server=server,
         refuses_writes=refuses,
         lacks=word.result.partition(" lacks ")[2],
-        all_symbols=of_few.result is not None and len(found) <= _KEYS_AT_MOST,
+        all_symbols=not unseen and len(found) <= _KEYS_AT_MOST,
+        unseen=unseen,
     )
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import re
 import time
+from enum import StrEnum
 from typing import Final
 
+from gate.client.scanning import scan
 from gate.protocol.scripts import Pipeline
 from gate.protocol.texts import LONGEST_NAME
+from gate.store.failures import Forbidden
 from gate.store.wire import Dialogue
 from gate.values.errors import StoreError, StoreFailure
 
@@ -59,21 +62,31 @@ def known_symbols(key: str) -> Dialogue[list[str]]:
     return [each.decode(errors="replace") for each in found[:AT_MOST] if len(each) <= LONGEST_NAME]
 
 
-def keys_of_few(pattern: str) -> Dialogue[list[str] | None]:
-    """The keys that match a pattern, on a server of few keys. None on one of many, or where the user may not ask.
+class Unseen(StrEnum):
+    """Why a server wasn't looked through."""
+
+    MANY = "the server has too many keys to look through"
+    UNTOLD = "the server doesn't say how many keys it has"
+    FORBIDDEN = "this user has no right to SCAN, or to INFO"
+
+
+def keys_of_few(pattern: str) -> Dialogue[list[str] | Unseen]:
+    """The keys that match a pattern, on a server of few keys; else why it wasn't looked through.
 
     Raises StoreUnavailable.
     """
     try:
         info = yield ("INFO", "keyspace")
         if sum(map(int, _KEYS.findall(info))) > FEW_KEYS:
-            return None
+            return Unseen.MANY
         cursor, found = b"0", set[str]()
         for _ in range(_MOST_PAGES):
-            cursor, keys = yield ("SCAN", cursor.decode(), "MATCH", pattern, "COUNT", _PAGE)
+            cursor, keys = yield from scan(cursor, pattern, _PAGE)
             found.update(key.decode(errors="replace") for key in keys if len(key) <= LONGEST_NAME)
             if cursor == b"0":
                 return sorted(found)
+    except Forbidden:
+        return Unseen.FORBIDDEN
     except StoreError:
-        return None
-    return None
+        return Unseen.UNTOLD
+    return Unseen.MANY

@@ -178,8 +178,8 @@ class Protocol:
     ) -> Command:
         """The call for an operator's act. `cooldowns`: the keys of symbols' cooldowns, for a reset. `user`: the ACL
         user of the connection."""
-        # A halt is the account's, whoever calls it, and so is its entry in the audit.
-        keyspace = Keyspace(self.keyspace.prefix) if act in ("halt", "resume") else self.keyspace
+        # A halt and a flatten are the account's, whoever calls them, and so are their entries in the audit.
+        keyspace = Keyspace(self.keyspace.prefix) if act in ("halt", "resume", "flatten") else self.keyspace
         call = Call("EVALSHA", script("control"), keyspace.of_account(), open_list=cooldowns)
         figures, server = self._figures if act == "policy" else "", SERVER if act == "init" else ""
         return call(

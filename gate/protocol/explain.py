@@ -102,12 +102,12 @@ def _time_of(ms: int) -> str:
 
 def explain_no_answer(failure: str) -> str:
     """A store that couldn't be asked: what follows."""
-    return f"{failure}: there is no permit and no order; try the intent again"
+    return f"{failure.rstrip('.')}: there is no permit and no order; try the intent again"
 
 
 def explain_refusal(error: str) -> str:
     """A store that answered with an error: what is wrong, and what follows."""
-    return f"{explain_error(error)}. There is no permit and no order until that is put right"
+    return f"{explain_error(error).rstrip('.')}. There is no permit and no order until that is put right"
 
 
 def explain_refused_write(error: str) -> str | None:

@@ -22,6 +22,7 @@ from gate.protocol.texts import as_text
 from gate.service.settings import Settings
 from gate.service.told import OPEN_MS, ToldOrder
 from gate.store.connect import load_script
+from gate.store.unreached import certificate_remedy
 
 STORE_FAILURES: Final = (RedisError, RedisClusterException, OSError)
 """What redis-py raises where the store can't be asked, or refuses."""
@@ -350,7 +351,9 @@ def is_for_good(mark: bytes | str | None) -> bool:
 def said_of(error: BaseException) -> str:
     """What a failure of the store says, on one line, and not all of it where that is long."""
     words = str(error).partition(_CLIENT)[0].split()
-    return " ".join(words)[:200] or type(error).__name__
+    said = " ".join(words)[:200] or type(error).__name__
+    remedy = certificate_remedy(error)
+    return f"{said.rstrip('.')}; {remedy}" if remedy else said
 
 
 def _entries(reply: Any) -> list[tuple[str, Fields]]:

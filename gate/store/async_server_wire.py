@@ -20,12 +20,12 @@ from gate.store.failures import (
     ScriptMissing,
     failure_of,
     lost,
-    one_line,
     refusal_of,
     unreadable,
 )
 from gate.store.identity import ask_identity, named
 from gate.store.link import Call, Link
+from gate.store.unreached import unreached
 from gate.store.wire import Reply
 from gate.values.errors import StoreError, StoreFailure, StoreUnavailable
 
@@ -155,7 +155,7 @@ class AsyncServerWire:
                 return unreadable(error)
             if isinstance(error, RedisError | OSError):
                 late = f"no answer in {self._timeout * 1000:.0f} ms"  # as in ServerWire._connect
-                return lost(error, late) if connected else StoreUnavailable(one_line(error) or late)
+                return lost(error, late) if connected else unreached(error, self._settings, late)
             raise
 
     async def close(self) -> None:

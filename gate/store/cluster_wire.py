@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from redis.exceptions import (
@@ -16,8 +16,9 @@ from redis.exceptions import (
 
 from gate.protocol.scripts import Command, Message, Pipeline
 from gate.store.async_server_wire import AsyncServerWire
-from gate.store.failures import NodeAddress, ScriptMissing, SlotMoved, one_line
+from gate.store.failures import NodeAddress, ScriptMissing, SlotMoved
 from gate.store.server_wire import ServerWire
+from gate.store.unreached import unreached
 from gate.store.wire import Reply
 from gate.values.errors import StoreUnavailable
 
@@ -38,6 +39,8 @@ class Slot:
     """The command that asks a node who it is, sent first on each connection."""
     owns_client: bool
     """Whether the client is made for the wire, which closes it then."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Those of the client's connections, as far as they are known."""
 
 
 class ClusterWire:
@@ -80,7 +83,7 @@ class ClusterWire:
                     node = self._client.get_redis_connection(_holding(self._client, self._slot.key, holder))
                     self._wire = ServerWire(node, self._slot.timeout_ms, self._slot.identify)
                 except _NO_CLUSTER as error:
-                    raise StoreUnavailable(one_line(error)) from None
+                    raise unreached(error, self._slot.settings) from None
             return self._wire
 
     def _forget(self, wire: ServerWire) -> None:
@@ -149,7 +152,7 @@ class AsyncClusterWire:
                 node: Any = _NodeClient(_holding(client, self._slot.key, holder))
                 self._wire = AsyncServerWire(node, self._slot.timeout_ms, self._slot.identify)
             except _NO_CLUSTER as error:
-                raise StoreUnavailable(one_line(error)) from None
+                raise unreached(error, self._slot.settings) from None
         return self._wire
 
     async def _forget(self, wire: AsyncServerWire) -> None:

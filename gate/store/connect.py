@@ -179,6 +179,12 @@ def _cluster_maker(kind: _Kind, address: StoreAddress, timeout_ms: int, **more: 
     return lambda: kind.cluster(startup_nodes=nodes, **settings)
 
 
+def _slot(kind: _Kind, address: StoreAddress, keyspace: Keyspace, timeout_ms: int) -> Slot:
+    make = _cluster_maker(kind, address, timeout_ms)
+    settings = _client_settings(kind, address, timeout_ms)
+    return Slot(make, keyspace.state, timeout_ms, identify(keyspace), owns_client=True, settings=settings)
+
+
 def _from_url(kind: _Kind, address: StoreAddress, settings: dict[str, Any]) -> Any:
     """A client of one server. Makes a connection without connecting it, to find options that redis-py refuses."""
     try:
@@ -210,8 +216,7 @@ def connect(url: str, keyspace: Keyspace, timeout_ms: int = DEFAULT_TIMEOUT_MS) 
     asking = identify(keyspace)
     if address.cluster:
         refuse_cluster_without_hash_tag(keyspace)
-        make = _cluster_maker(_BLOCKING, address, timeout_ms)
-        return ClusterWire(Slot(make, keyspace.state, timeout_ms, asking, owns_client=True)), embedded
+        return ClusterWire(_slot(_BLOCKING, address, keyspace, timeout_ms)), embedded
     return ServerWire(_client(_BLOCKING, address, timeout_ms), timeout_ms, asking, owns_client=True), embedded
 
 
@@ -223,8 +228,7 @@ def connect_async(
     asking = identify(keyspace)
     if address.cluster:
         refuse_cluster_without_hash_tag(keyspace)
-        make = _cluster_maker(_ASYNCIO, address, timeout_ms)
-        return AsyncClusterWire(Slot(make, keyspace.state, timeout_ms, asking, owns_client=True)), embedded
+        return AsyncClusterWire(_slot(_ASYNCIO, address, keyspace, timeout_ms)), embedded
     return AsyncServerWire(_client(_ASYNCIO, address, timeout_ms), timeout_ms, asking, owns_client=True), embedded
 
 

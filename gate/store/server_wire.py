@@ -24,13 +24,13 @@ from gate.store.failures import (
     ScriptMissing,
     failure_of,
     lost,
-    one_line,
     refusal_of,
     unreadable,
 )
 from gate.store.identity import ask_identity, named
 from gate.store.link import BlockingLink
 from gate.store.replies import keeps_connection, read_replies
+from gate.store.unreached import unreached
 from gate.store.wire import Reply
 from gate.values.errors import StoreError, StoreFailure, StoreUnavailable
 
@@ -132,7 +132,7 @@ class ServerWire:
         except (RedisError, OSError) as error:
             connection.disconnect()
             # A server that is there, but loses its first reply, is worth another try.
-            raise (lost(error) if connected else StoreUnavailable(one_line(error))) from None
+            raise (lost(error) if connected else unreached(error, self._settings)) from None
         except BaseException:
             connection.disconnect()
             raise

@@ -154,7 +154,7 @@ def _is_number(reply: Reply) -> bool:
 SHAPES: Final[dict[str, _Shape]] = {
     **dict.fromkeys(("GET", "HGET", "SET"), _text_or_none),
     **dict.fromkeys(("GETRANGE", "TYPE", "INFO", "ACL"), _text),
-    **dict.fromkeys(("LRANGE", "ZRANGE", "ZREVRANGE", "ZRANGEBYSCORE"), _texts),
+    **dict.fromkeys(("LRANGE", "ZRANGE", "ZREVRANGE", "ZRANGEBYSCORE", "CONFIG"), _texts),
     **dict.fromkeys(("EXISTS", "PTTL", "PEXPIRETIME", "ZCOUNT", "WAIT"), _whole),
     **dict.fromkeys(
         ("ZADD", "ZREMRANGEBYRANK", "ZREMRANGEBYSCORE", "PEXPIRE", "EXPIRE", "DEL", "HSET", "LPUSH"), _whole

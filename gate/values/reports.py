@@ -167,6 +167,9 @@ class Status(Struct, frozen=True):
     all_symbols: bool = True
     """Whether every lock, window and cooldown of a symbol was looked for. On a server of more than 20,000 keys, only
     those of symbols that have a permit, or had one in the last 90 days; and of a thousand symbols at most."""
+    unseen: str = ""
+    """Why the server wasn't looked through for them: it has too many keys, or this user has no right to. Empty where it
+    was."""
 
     @property
     def memory_wait_ms(self) -> int | None:
@@ -279,7 +282,7 @@ class Act(Struct, frozen=True):
     """resume: the halt's scope, or None when there was no halt; policy: the fingerprint that was in force. Also None
     when the answer was lost and the repeated call found the act done."""
     changed: tuple[str, ...] = ()
-    """halt: the scope in force; reset: the keys that were on, and are now off."""
+    """halt: the scope in force; resume: the scope that has ended; reset: the keys that were on, and are now off."""
     copies: Copies = field(default=Copies())
     """Where the act is kept."""
 

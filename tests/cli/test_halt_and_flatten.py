@@ -16,7 +16,7 @@ import redis
 from binance import Client
 from click.testing import Result
 
-from gate import Gate, Intent, Outcome, Penalty, Policy
+from gate import Gate, Intent, Outcome, Penalty, Policy, StoreUnavailable
 from gate.client.gates import Gate as GateClass
 from gate.paper import Fault, FaultKind, PaperExchange
 from tests.cli.conftest import EVAL, held, some_trade
@@ -319,6 +319,52 @@ def test_flattening_halts_cancels_and_closes(
     ]
     assert held(at_hand) == []
     assert redis_client.hget("quantum:safety:halt", "by") == b"ops"
+    assert audited(redis_client) == [("halt entries", "ops"), ("flatten: cancelled 3, closed 2, flat", "ops")]
+    assert ("flatten: cancelled 3, closed 2, flat" in gate("audit").stdout, "CPI print" in gate("audit").stdout) == (
+        True,
+        True,
+    )
+
+
+def audited(redis_client: redis.Redis) -> list[tuple[str, str]]:
+    return [(each["what"], each["by"]) for each in at.audit(redis_client)]
+
+
+@pytest.mark.parametrize("policy", ['mode = "observe"', 'mode = "enforce"'])
+def test_what_was_flattened_stands_in_the_accounts_own_audit(
+    policy: str, gate: Run, redis_client: redis.Redis, at_hand: Client, tmp_path: Path
+) -> None:
+    file = tmp_path / "gate.toml"
+    file.write_text(f"[policy]\n{policy}\n", "utf-8")
+    assert gate("--config", str(file), "flatten", "--yes", *WHO).exit_code == 0
+    assert audited(redis_client)[-1] == ("flatten: cancelled 0, closed 0, flat", "ops")
+
+
+def test_a_flatten_whose_end_the_store_does_not_take_is_done_all_the_same(
+    gate: Run, redis_client: redis.Redis, at_hand: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: Any, **__: Any) -> Any:
+        raise StoreUnavailable("Connection refused.")
+
+    def stopped(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    for number, (ends, why) in enumerate(((away, "Connection refused"), (stopped, "interrupted"))):
+        some_trade(at_hand)
+        monkeypatch.setattr(GateClass, "note_flatten", ends)
+        done = gate("flatten", "--yes", *WHO, *(("--json",) if number else ()))
+        assert (done.exit_code, held(at_hand)) == (0, [])
+        if number:
+            assert json.loads(done.stdout)["unaudited"] == why
+        else:
+            assert f"what was cancelled and closed may not be in the audit: {why}\n" in done.stderr
+    monkeypatch.undo()
+
+
+def test_a_damaged_audit_is_said_behind_a_flatten(gate: Run, redis_client: redis.Redis, at_hand: Client) -> None:
+    redis_client.set(at.AUDIT, "no stream")
+    done = gate("flatten", "--yes", *WHO)
+    assert (done.exit_code, "may not be in the audit: look at the key's type" in done.stderr) == (0, True)
 
 
 def test_flattening_asks_before_it_acts(gate: Run, redis_client: redis.Redis, at_hand: Client) -> None:

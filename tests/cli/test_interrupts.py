@@ -20,6 +20,7 @@ from gate.client.gates import Gate as GateClass
 from gate.paper import Fault, FaultKind, PaperExchange
 from tests.cli.conftest import EVAL, held, some_trade
 from tests.cli.test_operate import WHO
+from tests.client import account as at
 from tests.servers.store import Store
 
 Run = Callable[..., Result]
@@ -110,6 +111,10 @@ def test_an_interrupt_while_the_exchange_is_cleared_says_how_far_it_came(
     assert f"interrupted while {meanwhile}: requests may be on their way; repeat it, and look" in warned
     assert "Flat at" not in said
     assert redis_client.exists("quantum:safety:halt")
+    flattened = [each["what"] for each in at.audit(redis_client) if each["what"].startswith("flatten")]
+    assert flattened == ["flatten: cancelled 0 or more, closed 0 or more, NOT known to be flat"] * (
+        command[0] == "flatten"
+    )
 
 
 def interrupted(*_: Any, **__: Any) -> Any:

@@ -189,6 +189,9 @@ class AwaitedGate:
     def seen_services(self) -> SeenServices:
         return self._run(self._gate.seen_services())
 
+    def note_flatten(self, what: str, *, by: str, reason: str) -> Act:
+        return self._run(self._gate.note_flatten(what, by=by, reason=reason))
+
     def resume(self, *, by: str, reason: str) -> Act:
         return self._run(self._gate.resume(by=by, reason=reason))
 
@@ -226,7 +229,17 @@ class AwaitedGate:
 
 _OPERATORS = frozenset(
     {
-        *("halt", "resume", "reset", "apply_policy", "init", "still_out", "until_clear", "halt_in_force"),
+        *(
+            "halt",
+            "resume",
+            "note_flatten",
+            "reset",
+            "apply_policy",
+            "init",
+            "still_out",
+            "until_clear",
+            "halt_in_force",
+        ),
         *("status", "audit", "recent_intents", "seen_services", "observers"),
     }
 )

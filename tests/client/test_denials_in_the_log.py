@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import gate as package
 from gate import Outcome, Reason
 from tests.client import account as at
 from tests.client.gates import OpenGate
-from tests.servers.store import Store
+from tests.servers.store import PrivateStore, Store
 
 EXIT_DENIED = "EXIT DENIED id=sig-1 symbol=BTCUSDT side=SELL reason="
 
@@ -161,3 +162,13 @@ def test_an_exit_whose_other_delivery_is_on_its_way_is_no_warning(
     assert gate.evaluate(at.exit_(side="SELL")).reason is Reason.DUPLICATE
     (said,) = warnings(caplog)
     assert said.startswith(EXIT_DENIED), "nobody has heard of that order, and its permit has run out"
+
+
+def test_a_sentence_of_the_store_that_has_its_full_stop_gets_no_second_one(
+    new_private_store: Callable[..., PrivateStore], open_gate: OpenGate
+) -> None:
+    full = new_private_store("--maxmemory", "1", "--maxmemory-policy", "noeviction")
+    detail = open_gate(url=full.url).evaluate(at.entry()).detail
+    assert "'maxmemory'. There is no permit" in detail
+    away = open_gate(url="redis://127.0.0.1:1").evaluate(at.entry()).detail
+    assert ".:" not in away

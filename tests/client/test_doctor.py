@@ -46,6 +46,24 @@ def carried(store: Store, dialogue: Dialogue[T]) -> T:
                 return result
 
 
+@pytest.mark.parametrize(("sync", "told"), [("no", True), ("everysec", False), ("always", False)])
+def test_a_disk_that_is_written_whenever_the_host_likes_is_a_warning(
+    sync: str, told: bool, new_private_store: Callable[..., PrivateStore], open_sync_gate: OpenGate
+) -> None:
+    store = new_private_store("--appendonly", "yes", "--appendfsync", sync)
+    found = of(open_sync_gate(url=store.url).diagnose(proof=False), "disk")
+    assert [grade for grade, _ in found] == [Grade.WARNING] * told
+    assert all("set appendfsync everysec or always" in says for _, says in found)
+
+
+def test_who_may_not_ask_for_the_servers_settings_is_told_nothing_of_them(
+    new_private_store: Callable[..., PrivateStore], open_sync_gate: OpenGate
+) -> None:
+    store = new_private_store("--appendonly", "yes", "--appendfsync", "no")
+    found = open_sync_gate(url=url_of_user(store, "operator")).diagnose(proof=False)
+    assert of(found, "disk") == []
+
+
 @pytest.fixture
 def user_without(store: Store, redis_client: redis.Redis) -> Iterator[Callable[[str], str]]:
     """Takes one command from a user with all rights, and gives that user's URL."""
@@ -180,7 +198,7 @@ def test_who_may_not_write_below_the_prefix_is_told_that(role: str, store: Store
     grade, says = one(found, "guards")
     assert grade is Grade.WARNING
     assert says.startswith("not proven: ")
-    assert says.endswith(". The proof needs an administrator's user")
+    assert says.endswith(". The proof writes below quantum:doctor-…, so it needs an administrator's user")
 
 
 @pytest.mark.parametrize("command", ["del", "hset", "lpush"])

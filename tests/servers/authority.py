@@ -31,15 +31,16 @@ _SIGNS: Final = x509.KeyUsage(
 class Authority:
     """Signs certificates. Its own is in the file `ca`; everything it makes is in the directory it is given."""
 
-    def __init__(self, directory: Path, name: str = "authority") -> None:
+    def __init__(self, directory: Path, name: str = "authority", *, signs: bool = True) -> None:
+        """`signs`: whether its certificate says that it may sign others."""
         self._directory = directory
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         self._key = ec.generate_private_key(ec.SECP256R1())
         self.ca: Final = directory / f"{name}.pem"
         own = self._unsigned(self._name, self._key).add_extension(x509.BasicConstraints(True, None), critical=True)
-        own = own.add_extension(_SIGNS, critical=True).add_extension(
-            x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False
-        )
+        own = own.add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
+        if signs:
+            own = own.add_extension(_SIGNS, critical=True)
         self.ca.write_bytes(own.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
 
     def server(self, *names: str) -> ssl.SSLContext:

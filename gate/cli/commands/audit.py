@@ -31,7 +31,7 @@ _EVERYBODY: Final = "default"
 @json_option
 @click.pass_obj
 def audit(flags: Flags, last: int, hours: float | None, as_json: bool) -> NoReturn:
-    """What people and trips did: halts, resets, policies, trips, losses of memory, orders that came late.
+    """What people and trips did: halts, flattens, resets, policies, trips, losses of memory, orders that came late.
 
     \b
       gate audit

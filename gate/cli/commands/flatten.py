@@ -43,6 +43,8 @@ class _Done:
     store_problem: str = ""
     followed: Aftermath | None = None
     exchange: Flattened | None = None
+    unaudited: str = ""
+    """Why the audit doesn't have what was cancelled and closed."""
 
     def interrupt(self) -> None:
         """A person has ended it, somewhere."""
@@ -166,24 +168,52 @@ def _halt_and_clear(config: Config, keys: ExchangeKeys, by: str, reason: str, do
         done.exchange = _flattened(keys, None, as_json)
         return
     with opened_gate as gate:
-        said = _halt(gate, by, reason, account_of(config), done)
-        if done.doubt is not None:
-            warn(done.doubt.warning)
-        if not as_json:
-            if done.halted:
-                click.echo(one_line(said))
-            else:
-                warn(f"NOT halted, {account_of(config)}: {done.store_problem}; goes on without the store")
-        # At once, and again when nothing can come any more: what was out may have opened something meanwhile.
-        done.exchange = _flattened(keys, None, as_json)
-        if not done.halted:
-            return
-        done.followed = follow(gate, "entries", waits=True)
+        try:
+            _halt_and_clear_by(gate, config, keys, by, reason, done, as_json)
+        except KeyboardInterrupt:
+            done.interrupt()
+        _note(gate, by, reason, done)
+
+
+def _halt_and_clear_by(
+    gate: Gate, config: Config, keys: ExchangeKeys, by: str, reason: str, done: _Done, as_json: bool
+) -> None:
+    said = _halt(gate, by, reason, account_of(config), done)
+    if done.doubt is not None:
+        warn(done.doubt.warning)
+    if not as_json:
+        if done.halted:
+            click.echo(one_line(said))
+        else:
+            warn(f"NOT halted, {account_of(config)}: {done.store_problem}; goes on without the store")
+    # At once, and again when nothing can come any more: what was out may have opened something meanwhile.
+    done.exchange = _flattened(keys, None, as_json)
+    if not done.halted:
+        return
+    done.followed = follow(gate, "entries", waits=True)
     if done.followed.interrupted:
         if done.confirmed:  # right before the second look
             done.interrupt()
     else:
         done.exchange = _flattened(keys, done.exchange, as_json)
+
+
+def _note(gate: Gate, by: str, reason: str, done: _Done) -> None:
+    """Audits what was done at the exchange. Where the store wasn't there for the halt, it isn't asked once more."""
+    exchange = done.exchange
+    if exchange is None or not done.halted:
+        return
+    more = " or more" if exchange.interrupted else ""
+    counts = f"cancelled {len(exchange.cancelled)}{more}, closed {len(exchange.closed)}{more}"
+    try:
+        flat = "flat" if done.flat and done.confirmed else "NOT known to be flat"
+        noted = gate.note_flatten(f"{counts}, {flat}", by=by, reason=reason)
+    except StoreFailure as failure:
+        done.unaudited = one_line(str(failure)).rstrip(".")
+    except KeyboardInterrupt:  # all that matters is done
+        done.unaudited = "interrupted"
+    else:
+        done.unaudited = "" if noted.audited else "look at the key's type (safety:audit)"
 
 
 def _halt(gate: Gate, by: str, reason: str, account: str, done: _Done) -> str:
@@ -239,6 +269,8 @@ def _say(done: _Done, prefix: str) -> None:
         warn(str(done.followed))
     elif done.halted:
         warn("the halt is in force; what was out when it came may still reach the exchange")
+    if done.unaudited:
+        warn(f"what was cancelled and closed may not be in the audit: {done.unaudited}")
     if not done.halted:
         # A halt that is said once the store is back comes too late for an entry that a service holds.
         stop = "stop every gate run now, and start them only after gate halt: an entry may come once the store is back"
@@ -264,6 +296,7 @@ def _json(done: _Done, config: Config, by: str, reason: str) -> dict[str, object
         "exchange": done.venue,
         "halted": done.halted,
         "store_problem": done.store_problem or None,
+        "unaudited": done.unaudited or None,
         "prefix_doubt": done.doubt.warning if done.doubt else None,
         "confirmed": done.confirmed,
         "flat": done.flat,

@@ -264,7 +264,7 @@ def copies_warning(act: Act) -> str:
     if replicas == 0 and copies.append_only is False:
         return f"a restart of this server can lose this {act.act}"
     if replicas == 0:
-        crash = f"a crash of its host can still lose this {act.act}; repeat it"
+        crash = f"a crash of its host can still lose this {act.act}: repeat it; with appendfsync no, set everysec first"
         return crash if copies.on_disk is False else ""
     if on_replicas is None or (replicas is None and on_replicas == 0):
         return f"unknown whether a failover keeps this {act.act}: {copies.doubt}"

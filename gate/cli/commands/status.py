@@ -122,6 +122,7 @@ def status_json(found: Status, store: str) -> dict[str, object]:
         "refuses_writes": found.refuses_writes or None,
         "lacks": found.lacks or None,
         "all_symbols": found.all_symbols,
+        "unseen": found.unseen or None,
         "server": {
             "name": found.server.name,
             "version": found.server.version,

@@ -287,11 +287,14 @@ async def _held_by(config: Config, entry: Entry) -> str:
 
 
 def _no_answer(failure: Exception, done: _Done, config: Config, settings: Settings, as_json: bool) -> NoAnswer:
-    from redis.exceptions import ResponseError
+    from redis.exceptions import NoPermissionError, ResponseError
 
     from gate.service.streams import said_of
 
     said = masked(one_line(said_of(failure)))
+    if isinstance(failure, NoPermissionError):
+        said = f"{said.rstrip('.')}; it needs XADD on {settings.stream}, a producer's right"
+        said += f", and for --wait XREAD and XREVRANGE on {settings.results}"
     entry, may_stand = done.entry, done.sent and not isinstance(failure, ResponseError)  # else the server refused it
     if done.entry_id:
         so = f"it stands on {settings.stream} as {done.entry_id}, and its result isn't known"

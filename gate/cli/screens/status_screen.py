@@ -13,10 +13,9 @@ from gate.values.reports import ACCOUNT_WIDE, EXITS_KEPT, POLICY_FORGOTTEN, Stan
 
 _WINDOWS = frozenset(key.shown_as for key in KEYS.values() if key.holds == "list")
 _NO_PERMIT = "without a TTL, so no permit of the gate made it: it denies entries until somebody deletes it"
-_SOME_SYMBOLS = (
-    "Symbols: those with a permit in the last 90 days, 1,000 at most. The server has too many keys to look through, or "
-    "doesn't say how many: a cooldown that a hand has set for another symbol isn't shown."
-)
+_SOME_SYMBOLS = "Symbols: those with a permit in the last 90 days, 1,000 at most"
+_BY_HAND = "a cooldown that a hand has set for another symbol isn't shown"
+_SOME_KEYS = "Symbols: 4,000 of their locks, windows and cooldowns are shown; there are more."
 
 
 _TRIPS: Final = ("safe_mode", "cooldown_global", "cooldown_symbol")
@@ -136,7 +135,8 @@ def facts(found: Status) -> list[tuple[str, str]]:
     else:
         lines.append((f"In doubt: {doubt}.", ""))
     if not found.all_symbols:
-        lines.append((_SOME_SYMBOLS, "dim"))
+        known = f"{_SOME_SYMBOLS}, since {found.unseen}: {_BY_HAND}."
+        lines.append((known if found.unseen else _SOME_KEYS, "dim"))
     if "state" in broken:
         unknown = f"unknown, {broken['state'].key} is damaged"
         policy = (f"Policy: in force is {unknown}; own {found.policy_own}.", "")
