@@ -14,7 +14,7 @@ from gate.protocol.scripts import Command, Pipeline
 from gate.store.wire import Reply
 from gate.values.errors import StoreFailure
 from gate.values.reports import Copies
-from gate.values.server import ServerFacts, server_facts
+from gate.values.server import NOT_REPLAYED, ServerFacts, server_facts
 
 _MOST_DIGITS: Final = 9
 _REPLICAS_MS: Final = 300
@@ -32,23 +32,55 @@ class Server(Struct, frozen=True):
     """The ACL user of the connection; empty where it isn't known."""
     replays: bool | None = None
     """Whether a start reads all of its append-only file back."""
+    replay_doubt: str = ""
+    """Why that is unknown."""
 
 
 def look_at(keyspace: Keyspace) -> Pipeline:
     """Asks a server for its replicas, for its append-only file, as whom it knows the caller, and whether a start reads
     that file back. An ACL may forbid each of these."""
-    writes = ("ACL", "DRYRUN", "default", "SET", keyspace.state, "")
-    return Pipeline((("INFO", "replication"), ("INFO", "persistence"), ("ACL", "WHOAMI"), ("INFO", "server"), writes))
+    asks = (("INFO", "replication"), ("INFO", "persistence"), ("ACL", "WHOAMI"), ("INFO", "server"))
+    return Pipeline((*asks, *(("ACL", "DRYRUN", "default", *words) for words in _writes(keyspace))))
+
+
+def _writes(keyspace: Keyspace) -> tuple[tuple[str, ...], ...]:
+    """A write of each kind that the scripts do, on the keys that a start must not lose."""
+    return (
+        ("HSET", keyspace.halt, "f", "v"),
+        ("DEL", keyspace.halt),
+        ("XADD", keyspace.audit, "*", "f", "v"),
+        ("XADD", keyspace.journal, "*", "f", "v"),
+        ("SET", keyspace.applied, "v"),
+        ("HSET", keyspace.state, "f", "v"),
+        ("HDEL", keyspace.state, "f"),
+        ("SET", keyspace.record("i"), "v"),
+        ("PEXPIRE", keyspace.record("i"), "1"),
+        ("ZADD", keyspace.inflight, "1", "m"),
+        ("ZREM", keyspace.inflight, "m"),
+        ("LPUSH", keyspace.rate_symbol("S"), "v"),
+    )
 
 
 def server_of(replies: list[Reply]) -> Server:
     """The server that has answered look_at."""
-    replication, persistence, user, server, writes = replies
+    replication, persistence, user, server, *writes = replies
     replicas, append_only = _figure(replication, b"connected_slaves"), _figure(persistence, b"aof_enabled")
     doubt = _doubt([replication, persistence])
     facts = server_facts(server.decode(errors="replace")) if isinstance(server, bytes) else ServerFacts()
-    replays = True if facts.replays_as_nobody else writes == b"OK" if isinstance(writes, bytes) else None
-    return Server(replicas, None if append_only is None else append_only == 1, doubt, _name(user), replays)
+    kept = None if append_only is None else append_only == 1
+    return Server(replicas, kept, doubt, _name(user), *_replays(facts, writes))
+
+
+def _replays(facts: ServerFacts, writes: list[Reply]) -> tuple[bool | None, str]:
+    """Whether a start reads the file back, by what `default` may write; and why it is unknown."""
+    if facts.replays_as_nobody or all(each == b"OK" for each in writes):
+        return True, ""
+    unheard = [str(each) for each in writes if not isinstance(each, bytes)]
+    if all(each == b"OK" for each in writes if isinstance(each, bytes)):
+        return None, unheard[0]
+    if not facts.replays_as_default:
+        return None, f"{NOT_REPLAYED}, on the servers that were tried; {facts.name} {facts.version} wasn't"
+    return False, ""
 
 
 def followed_by_waits(act: Command, server: Server) -> Pipeline:

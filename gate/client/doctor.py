@@ -112,8 +112,8 @@ def _replay(server: Server) -> list[Check]:
     if not server.append_only or server.replays:
         return []
     if server.replays is None:
-        unknown = "whether a start reads all of the append-only file isn't known: this user may not ask"
-        return [Check("disk", _WARNING, f"{unknown} (+acl|dryrun). An administrator's user sees it")]
+        unknown = f"whether a start reads all of the append-only file back isn't known: {server.replay_doubt}"
+        return [Check("disk", _WARNING, f"{unknown.rstrip('.')}. An operator's user may ask (+acl|dryrun)")]
     return [Check("disk", _WRONG, f"a start loses halts, records and policy, though the file is on: {NOT_REPLAYED}")]
 
 

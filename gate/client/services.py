@@ -74,12 +74,12 @@ class Traces:
     def claim_account(self, digest: str) -> Dialogue[str | None]:
         """Says that an account of the exchange is kept under this prefix, for five minutes. Returns the other prefix
         that keeps it; None: there is none, or it can't be known. A store failure is never raised."""
-        return (yield from self._claim(account_key(digest), self._prefix))
+        return _other((yield from self._claim(account_key(digest), self._prefix)), self._prefix)
 
     def claim_prefix(self, account: str) -> Dialogue[bool]:
         """Says that this prefix keeps an account of the exchange, for five minutes. Returns False where it keeps
         another one; True also where that can't be known. A store failure is never raised."""
-        return self._silent or (yield from self._claim(prefix_key(self._prefix), account)) is None
+        return self._silent or _other((yield from self._claim(prefix_key(self._prefix), account)), account) is None
 
     def note_account(self, account: str) -> Dialogue[None]:
         """Says that this prefix keeps an account, by a digest of the exchange's own code of it. Where another prefix
@@ -87,10 +87,12 @@ class Traces:
         failure is never raised."""
         if self._silent:
             return
-        other = yield from self._claim(account_key(account), self._prefix)
+        holder = yield from self._claim(account_key(account), self._prefix)
+        other = _other(holder, self._prefix)
         if other is not None and other != self._shared:
             _log.warning("ACCOUNT SHARED %s", pairs(prefix=self._prefix, other=other, detail=SHARED))
-        self._shared = other
+        if holder is not None:  # a store that fails says nothing of it
+            self._shared = other
 
     def leave_account(self, digest: str, account: str | None, *, at_once: bool) -> Dialogue[None]:
         """Says that this service keeps the account no more, and its prefix. `at_once`: the claims that it has made
@@ -105,16 +107,17 @@ class Traces:
                 return
 
     def _claim(self, key: str, own: str) -> Dialogue[str | None]:
+        """What the key holds then; None where that isn't known."""
         try:
             held = yield ("SET", key, own, "EX", _CLAIM_S, "NX", "GET")
             self._silent = False
             if held is None:
                 self._made.add(key)
-                return None
+                return own
             holder = brief(held)
-            if holder != own:
-                return holder
-            yield ("EXPIRE", key, _CLAIM_S)
+            if holder == own:
+                yield ("EXPIRE", key, _CLAIM_S)
+            return holder
         except StoreFailure as failure:
             self._note(failure)
         return None
@@ -134,6 +137,10 @@ class Traces:
         if not self._refused:
             self._refused = True
             _log.info("NO TRACE LEFT for others %s", pairs(prefix=self._prefix, detail=str(failure)))
+
+
+def _other(holder: str | None, own: str) -> str | None:
+    return None if holder == own else holder
 
 
 def seen_services(prefix: str) -> Dialogue[SeenServices]:

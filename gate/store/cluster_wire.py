@@ -39,7 +39,7 @@ class Slot:
     """The command that asks a node who it is, sent first on each connection."""
     owns_client: bool
     """Whether the client is made for the wire, which closes it then."""
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict, repr=False)  # a password is among them
     """Those of the client's connections, as far as they are known."""
 
 

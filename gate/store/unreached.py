@@ -23,7 +23,7 @@ _REMEDY: Final = (
     "-addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign,cRLSign, "
     "and the server's certificate by it"
 )
-_NO_TLS: Final = "the port may not speak TLS, which rediss:// asks for"
+_NO_TLS: Final = "the host may be away, or the port not speak TLS, which rediss:// asks for"
 _NO_FILE: Final = re.compile(r"\bError (?:2|13) connecting to ")
 _TIMED_OUT: Final = "Timeout connecting to server"
 """Of the handshake, too; never of what comes behind it."""

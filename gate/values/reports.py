@@ -269,7 +269,9 @@ class Copies(Struct, frozen=True):
     @property
     def survives_restart(self) -> bool | None:
         """Whether the act outlives a crash of this server's host: it is on its disk, and is read back."""
-        return False if self.replayed is False else self.on_disk
+        if self.replayed is False or self.on_disk is False:
+            return False
+        return None if self.replayed is None else self.on_disk
 
 
 class Act(Struct, frozen=True):

@@ -17,8 +17,9 @@ _MENDED: Final[dict[str, dict[tuple[int, int], int]]] = {
 }
 """Of each release, the first version without CVE-2025-49844."""
 _REPLAYS_AS_NOBODY: Final = {"Valkey": (9, 1, 2)}
-"""From which version on a start doesn't ask for rights; the first one that was tried. Redis' mend is of November 2025,
-pull request 14545."""
+"""From which version on a start doesn't ask for rights; the first one that was tried."""
+_UNTRIED: Final = {"Redis": (8, 4, 0)}
+"""Redis' mend is of November 2025, pull request 14545: which version has it first wasn't tried."""
 NOT_REPLAYED: Final = (
     "it reads it as its user `default`, which may not write, and drops what scripts have written. In its aclfile, "
     "`user default off ~* &* +@all` leaves that user off, with rights"
@@ -66,8 +67,15 @@ class ServerFacts(Struct, frozen=True):
     @property
     def replays_as_nobody(self) -> bool:
         """Whether it is known to read its append-only file back without asking for the rights of `default`."""
-        version = _VERSION.match(self.version)
-        since = _REPLAYS_AS_NOBODY.get(self.name)
+        return self._is_since(_REPLAYS_AS_NOBODY)
+
+    @property
+    def replays_as_default(self) -> bool:
+        """Whether it is taken to ask for them."""
+        return not self._is_since(_REPLAYS_AS_NOBODY) and not self._is_since(_UNTRIED)
+
+    def _is_since(self, versions: dict[str, tuple[int, int, int]]) -> bool:
+        version, since = _VERSION.match(self.version), versions.get(self.name)
         return version is not None and since is not None and tuple(map(int, version.groups())) >= since
 
     @property

@@ -149,20 +149,24 @@ def test_a_halt_goes_through_where_the_look_before_it_fails(bare: Run, redis_cli
     assert redis_client.exists("quantum:safety:halt")
 
 
+UNREAD = "unknown whether a restart keeps this halt: see gate doctor"
+
+
 @pytest.mark.parametrize(
     ("copies", "kept", "warned"),
     [
-        (Copies(2, 2, True, True), "On 2 of 2 replicas; on disk.", ""),
+        (Copies(2, 2, True, True, replayed=True), "On 2 of 2 replicas; on disk.", ""),
+        (Copies(2, 2, True, True), "On 2 of 2 replicas; on disk.", UNREAD),
         (Copies(1, 1, False, False), "On 1 of 1 replica; no append-only file.", ""),
-        (Copies(1, 1, True, None), "On 1 of 1 replica; in the append-only file.", ""),
+        (Copies(1, 1, True, None, replayed=True), "On 1 of 1 replica; in the append-only file.", ""),
         (Copies(2, 1, True, True), "On 1 of 2 replicas; on disk.", "a failover can still lose this halt; repeat it"),
         (
             Copies(2, 0, True, False),
             "On 0 of 2 replicas; not on disk yet.",
             "a failover now loses this halt; repeat it",
         ),
-        (Copies(0, 0, True, True), "No replica is connected; on disk.", ""),
-        (Copies(0, 0, True, None), "No replica is connected; in the append-only file.", ""),
+        (Copies(0, 0, True, True), "No replica is connected; on disk.", UNREAD),
+        (Copies(0, 0, True, None, replayed=True), "No replica is connected; in the append-only file.", ""),
         (
             Copies(0, 0, True, False),
             "No replica is connected; not on disk yet.",
@@ -184,7 +188,12 @@ def test_a_halt_goes_through_where_the_look_before_it_fails(bare: Run, redis_cli
             "a restart loses this halt all the same: see gate doctor",
         ),
         (Copies(0, 0, True, True, replayed=True), "No replica is connected; on disk.", ""),
-        (Copies(None, 1, True, True, "no"), "On 1 of an unknown number of replicas; on disk.", ""),
+        (Copies(None, 1, True, True, "no", True), "On 1 of an unknown number of replicas; on disk.", ""),
+        (
+            Copies(0, 0, True, False, replayed=False),
+            "No replica is connected; not on disk yet.",
+            "a restart loses this halt all the same: see gate doctor",
+        ),
         (
             Copies(None, 0, None, None, "NOPERM info"),
             "Whether a replica has it is unknown; whether it is on disk is unknown.",

@@ -70,5 +70,5 @@ def test_submit_names_the_keys_that_it_needs(bare: Run, store: Store, redis_clie
 
     assert said.exit_code == 3
     assert "it needs XADD on quantum:stream:trade.intent, a producer's right" in said.stderr
-    assert "for --wait XREAD and XREVRANGE on quantum:stream:execution.result" in said.stderr
+    assert "for --wait it needs XREAD and XREVRANGE on quantum:stream:execution.result" in said.stderr
     assert not redis_client.exists("quantum:stream:trade.intent")

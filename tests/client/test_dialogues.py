@@ -181,16 +181,24 @@ def test_an_act_waits_for_what_its_server_has() -> None:
 
 
 def test_a_server_whose_answer_has_no_figures_is_unknown() -> None:
-    assert len(look_at(Keyspace("quantum")).commands) == 5
+    asked = look_at(Keyspace("quantum")).commands
+    assert {command[:3] for command in asked[4:]} == {("ACL", "DRYRUN", "default")}
     replies = [b"# Replication\r\nconnected_slaves:2\r\n", b"aof_enabled:1\r\n", b"alice", None, b"OK"]
     assert server_of(replies) == Server(2, True, user="alice", replays=True)
-    assert server_of([b"role:master\r\n", None, None, None, None]) == Server(None, None)
+    assert server_of([*replies, b"OK", b"no"]).replays is False
+    assert server_of([*replies, b"no", StoreError("NOPERM")]).replays is False
+    assert server_of([*replies, StoreError("NOPERM")]) == Server(2, True, user="alice", replay_doubt="NOPERM")
+    newer = server_of([*replies[:3], b"redis_version:8.4.0", b"no"])
+    assert (newer.replays, "Redis 8.4.0 wasn't" in newer.replay_doubt) == (None, True)
+    assert server_of([*replies[:3], b"redis_version:8.2.9", b"no"]).replays is False
+    forbidden = server_of([b"role:master\r\n", None, None, None, StoreError("NOPERM acl")])
+    assert forbidden == Server(None, None, replay_doubt="NOPERM acl")
 
 
 def test_a_users_name_is_one_short_line_in_the_audit() -> None:
     assert server_of([None, None, b"a\nTERMINAL STATE: FILLED", None, None]).user == "a?TERMINAL STATE: FILLED"
     assert len(server_of([None, None, b"x" * 5_000, None, None]).user) == 100
-    assert server_of([None, None, StoreError("NOPERM"), None, StoreError("NOPERM")]) == Server()
+    assert server_of([None, None, StoreError("NOPERM"), None, StoreError("NOPERM")]) == Server(replay_doubt="NOPERM")
 
 
 def test_a_replica_that_connects_meanwhile_is_counted() -> None:

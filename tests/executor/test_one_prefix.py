@@ -417,6 +417,17 @@ def test_a_store_that_does_not_answer_is_waited_for_once() -> None:
     assert "SET" in str(next(traces.claim_prefix("account"))), "it answers again"
 
 
+def test_a_shared_account_is_logged_once_though_the_store_fails_between(caplog: pytest.LogCaptureFixture) -> None:
+    traces = Traces("second")
+    for reply in (b"quantum", StoreUnavailable("no answer"), b"quantum"):
+        traces._silent = False
+        noting = traces.note_account("code")
+        next(noting)
+        with suppress(StopIteration):
+            noting.throw(reply) if isinstance(reply, Exception) else noting.send(reply)
+    assert caplog.text.count("ACCOUNT SHARED") == 1
+
+
 def test_a_store_that_answers_again_has_every_claim_left() -> None:
     traces = Traces("quantum")
     claiming = traces.claim_account("key")

@@ -15,6 +15,9 @@ import redis.asyncio
 
 from gate import AsyncGate, Gate, Grade, InvalidField, Policy, Reason
 from gate.client.services import SERVICES
+from gate.protocol.keyspace import Keyspace
+from gate.store.cluster_wire import ClusterWire
+from gate.store.connect import connect as connect_wire
 from tests.client import account as at
 from tests.client.gates import OpenGate
 from tests.servers.ports import free_port
@@ -380,3 +383,9 @@ def test_sentinels_out_of_reach_cost_no_more_than_the_time_out(open_gate: OpenGa
     started = time.monotonic()
     assert gate.evaluate(at.entry()).reason is Reason.STORE_UNAVAILABLE
     assert time.monotonic() - started < 2.5  # redis-py's own retries take longer
+
+
+def test_no_password_is_shown_by_what_reaches_a_slot() -> None:
+    wire = connect_wire("redis+cluster://alice:s3cret@127.0.0.1:1", Keyspace(TAGGED), 250)[0]
+    assert isinstance(wire, ClusterWire)
+    assert "s3cret" not in repr(wire._slot)

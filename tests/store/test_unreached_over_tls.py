@@ -113,7 +113,7 @@ def test_a_port_that_answers_no_handshake_may_not_speak_tls(form: str, ask: Ask)
     with listening(silent) as port:
         said = refused(ask, form.format(port))
 
-    assert said.endswith("; the port may not speak TLS, which rediss:// asks for")
+    assert said.endswith("; the host may be away, or the port not speak TLS, which rediss:// asks for")
 
 
 def test_a_store_without_tls_is_not_asked_for_it() -> None:

@@ -245,7 +245,7 @@ def copies_sentence(copies: Copies) -> str:
         said = "Whether a replica has it is unknown"
     else:
         said = f"On {on_replicas} of {replicas or 'an unknown number of'} replica{'' if replicas == 1 else 's'}"
-    if copies.replayed is False:
+    if copies.replayed is False and copies.on_disk is not False:
         return f"{said}; in the append-only file, but not read back."
     if copies.on_disk:
         return f"{said}; on disk."
@@ -263,16 +263,18 @@ def copies_warning(act: Act) -> str:
         return f"a restart loses this {act.act} all the same: see gate doctor"
     if replicas == 0 and copies.append_only is False:
         return f"a restart of this server can lose this {act.act}"
+    unread = f"unknown whether a restart keeps this {act.act}: see gate doctor"
+    unread = unread if copies.append_only and copies.replayed is None else ""
     if replicas == 0:
         crash = f"a crash of its host can still lose this {act.act}: repeat it; with appendfsync no, set everysec first"
-        return crash if copies.on_disk is False else ""
+        return crash if copies.on_disk is False else unread
     if on_replicas is None or (replicas is None and on_replicas == 0):
         return f"unknown whether a failover keeps this {act.act}: {copies.doubt}"
     if on_replicas == 0:
         return f"a failover now loses this {act.act}; repeat it"
     if replicas is not None and on_replicas < replicas:
         return f"a failover can still lose this {act.act}; repeat it"
-    return ""
+    return unread
 
 
 def halt_sentence(act: Act, scope: str, account: str, before: Before | None) -> str:

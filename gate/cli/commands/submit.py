@@ -293,8 +293,9 @@ def _no_answer(failure: Exception, done: _Done, config: Config, settings: Settin
 
     said = masked(one_line(said_of(failure)))
     if isinstance(failure, NoPermissionError):
-        said = f"{said.rstrip('.')}; it needs XADD on {settings.stream}, a producer's right"
-        said += f", and for --wait XREAD and XREVRANGE on {settings.results}"
+        needs = f"it needs XADD on {settings.stream}, a producer's right"
+        reads = f"for --wait it needs XREAD and XREVRANGE on {settings.results}"
+        said = f"{said.rstrip('.')}; {f'{needs}, and {reads}' if done.may_wait else reads}"
     entry, may_stand = done.entry, done.sent and not isinstance(failure, ResponseError)  # else the server refused it
     if done.entry_id:
         so = f"it stands on {settings.stream} as {done.entry_id}, and its result isn't known"
