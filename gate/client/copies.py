@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from gate.protocol.keyspace import Keyspace
 from gate.protocol.scripts import Command, Pipeline
+from gate.store.failures import Forbidden
 from gate.store.wire import Reply
 from gate.values.errors import StoreFailure
 from gate.values.reports import Copies
@@ -75,9 +76,10 @@ def _replays(facts: ServerFacts, writes: list[Reply]) -> tuple[bool | None, str]
     """Whether a start reads the file back, by what `default` may write; and why it is unknown."""
     if facts.replays_as_nobody or all(each == b"OK" for each in writes):
         return True, ""
-    unheard = [str(each) for each in writes if not isinstance(each, bytes)]
+    unheard = [each for each in writes if not isinstance(each, bytes)]
     if all(each == b"OK" for each in writes if isinstance(each, bytes)):
-        return None, unheard[0]
+        grants = "; an operator's user may ask (+acl|dryrun)" if isinstance(unheard[0], Forbidden) else ""
+        return None, f"{unheard[0]}{grants}"
     if not facts.replays_as_default:
         return None, f"{NOT_REPLAYED}, on the servers that were tried; {facts.name} {facts.version} wasn't"
     return False, ""

@@ -113,7 +113,7 @@ def _replay(server: Server) -> list[Check]:
         return []
     if server.replays is None:
         unknown = f"whether a start reads all of the append-only file back isn't known: {server.replay_doubt}"
-        return [Check("disk", _WARNING, f"{unknown.rstrip('.')}. An operator's user may ask (+acl|dryrun)")]
+        return [Check("disk", _WARNING, unknown)]
     return [Check("disk", _WRONG, f"a start loses halts, records and policy, though the file is on: {NOT_REPLAYED}")]
 
 

@@ -412,8 +412,9 @@ def test_flattening_works_without_the_store_and_says_so(
         assert "; stop every gate run now, and start them only after gate halt: an entry may come" in done.stderr
         assert ".;" not in done.stderr
         assert held(at_hand) == []
-    answer = json.loads(bare("flatten", "--yes", *WHO, "--json").stdout)
+    answer = json.loads(bare("--url", "redis://127.0.0.1:1/0", "flatten", "--yes", *WHO, "--json").stdout)
     assert (answer["flat"], answer["halted"], answer["confirmed"]) == (True, False, False)
+    assert answer["unaudited"] is None, "it isn't asked once more"
 
 
 def test_a_position_that_stays_open_is_named_and_the_others_are_closed(

@@ -12,10 +12,11 @@ from gate.client.caller import Caller
 from gate.client.copies import Server, copies_of, followed_by_waits, look_at, server_of
 from gate.client.looks import last_look
 from gate.client.settling import settle
+from gate.client.symbols import Unseen, keys_of_few
 from gate.client.verdicts import evaluate, permit_without_store
 from gate.protocol.keyspace import Keyspace
 from gate.protocol.scripts import Encoded, Message, Pipeline
-from gate.store.failures import ReplyLate, ReplyLost, ScriptMissing
+from gate.store.failures import Forbidden, ReplyLate, ReplyLost, ScriptMissing
 from gate.values.errors import StoreError, StoreUnavailable
 
 LATE = ReplyLate("no answer in 250 ms")
@@ -191,8 +192,22 @@ def test_a_server_whose_answer_has_no_figures_is_unknown() -> None:
     newer = server_of([*replies[:3], b"redis_version:8.4.0", b"no"])
     assert (newer.replays, "Redis 8.4.0 wasn't" in newer.replay_doubt) == (None, True)
     assert server_of([*replies[:3], b"redis_version:8.2.9", b"no"]).replays is False
-    forbidden = server_of([b"role:master\r\n", None, None, None, StoreError("NOPERM acl")])
-    assert forbidden == Server(None, None, replay_doubt="NOPERM acl")
+    forbidden = server_of([b"role:master\r\n", None, None, None, Forbidden("NOPERM acl")])
+    assert forbidden == Server(None, None, replay_doubt="NOPERM acl; an operator's user may ask (+acl|dryrun)")
+
+
+@pytest.mark.parametrize(
+    ("failure", "why"),
+    [(Forbidden("NOPERM"), Unseen.FORBIDDEN), (StoreError("ERR unknown command 'INFO'"), Unseen.UNTOLD)],
+)
+def test_a_server_that_does_not_say_how_many_keys_it_has_is_not_looked_through(
+    failure: StoreError, why: Unseen
+) -> None:
+    asking = keys_of_few("quantum:*")
+    next(asking)
+    with pytest.raises(StopIteration) as done:
+        asking.throw(failure)
+    assert done.value.value is why
 
 
 def test_a_users_name_is_one_short_line_in_the_audit() -> None:

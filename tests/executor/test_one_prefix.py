@@ -233,6 +233,7 @@ async def test_a_start_does_not_wait_for_an_exchange_that_never_answers(
         monkeypatch.setattr(first[1], "account_digest", asyncio.Event().wait)
         async with Executor(*first):
             assert not redis_client.exists(KEPT)
+            assert redis_client.keys("{gate}:account:*") == [account_key(first[1].key_digest).encode()]
 
 
 async def test_an_exchange_that_wants_silence_is_not_asked(

@@ -308,6 +308,7 @@ def test_who_may_not_read_results_puts_nothing_there_by_wait(
     remedy = f": leave --wait out, or grant (+xread +xrevrange %R~{RESULTS})"
     assert told.exit_code == 3, told.stdout
     assert f"{remedy}; nothing was put there" in told.stderr
+    assert "XADD" not in told.stderr, "that right it has"
     answer = json.loads(bare(*words, "--wait", "30", "--json").stdout)
     assert (answer["submitted"], answer["entry"], answer["detail"].endswith(remedy)) == (False, None, True)
     assert harmed.client.xlen(STREAM) == 0

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from gate import Copies
 from gate.values.diagnosis import Grade
 from gate.values.server import server_facts
 from tests.client.gates import OpenGate
@@ -73,7 +74,7 @@ def test_a_user_who_may_not_ask_is_told_that_it_is_unknown(
         [(grade, says)] = disk
         assert (grade, replayed) == (Grade.WARNING, None)
         assert "isn't known: " in says
-        assert says.endswith("An operator's user may ask (+acl|dryrun)")
+        assert says.endswith("; an operator's user may ask (+acl|dryrun)")
 
 
 def _needs_no_rights(client: redis.Redis) -> bool:
@@ -96,3 +97,13 @@ def _needs_no_rights(client: redis.Redis) -> bool:
 )
 def test_only_servers_of_which_it_is_known_need_no_rights_to_read_it(said: str, asks_nobody: bool) -> None:
     assert server_facts(said).replays_as_nobody is asks_nobody
+
+
+@pytest.mark.parametrize(
+    ("on_disk", "replayed", "survives"),
+    [(True, True, True), (True, None, None), (None, True, None), (True, False, False), (False, None, False)],
+)
+def test_an_act_outlives_a_restart_where_it_is_on_disk_and_read_back(
+    on_disk: bool | None, replayed: bool | None, survives: bool | None
+) -> None:
+    assert Copies(0, 0, True, on_disk, replayed=replayed).survives_restart is survives

@@ -258,23 +258,29 @@ def copies_sentence(copies: Copies) -> str:
 
 def copies_warning(act: Act) -> str:
     """What can still lose an act, and what to do about it; else empty."""
-    copies, replicas, on_replicas = act.copies, act.copies.replicas, act.copies.on_replicas
+    copies, replicas = act.copies, act.copies.replicas
     if copies.replayed is False:
         return f"a restart loses this {act.act} all the same: see gate doctor"
     if replicas == 0 and copies.append_only is False:
         return f"a restart of this server can lose this {act.act}"
-    unread = f"unknown whether a restart keeps this {act.act}: see gate doctor"
-    unread = unread if copies.append_only and copies.replayed is None else ""
-    if replicas == 0:
-        crash = f"a crash of its host can still lose this {act.act}: repeat it; with appendfsync no, set everysec first"
-        return crash if copies.on_disk is False else unread
+    if replicas == 0 and copies.on_disk is False:
+        return f"a crash of its host can still lose this {act.act}: repeat it; with appendfsync no, set everysec first"
+    if replicas != 0 and (warning := _failover_warning(act)):
+        return warning
+    if copies.append_only and copies.replayed is None:
+        return f"unknown whether a restart keeps this {act.act}: see gate doctor"
+    return ""
+
+
+def _failover_warning(act: Act) -> str:
+    copies, replicas, on_replicas = act.copies, act.copies.replicas, act.copies.on_replicas
     if on_replicas is None or (replicas is None and on_replicas == 0):
         return f"unknown whether a failover keeps this {act.act}: {copies.doubt}"
     if on_replicas == 0:
         return f"a failover now loses this {act.act}; repeat it"
     if replicas is not None and on_replicas < replicas:
         return f"a failover can still lose this {act.act}; repeat it"
-    return unread
+    return ""
 
 
 def halt_sentence(act: Act, scope: str, account: str, before: Before | None) -> str:
